@@ -1,0 +1,6 @@
+//! placeholder
+pub mod clock;
+pub mod config;
+pub mod model;
+pub mod store;
+pub mod sync;

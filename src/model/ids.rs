@@ -1,0 +1,137 @@
+//! Identities.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A realm's id as the configuration or an administrator gave it (`example.org`).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RealmId(pub Arc<str>);
+
+impl RealmId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for RealmId {
+    fn from(value: &str) -> Self {
+        Self(value.into())
+    }
+}
+
+impl From<String> for RealmId {
+    fn from(value: String) -> Self {
+        Self(value.into())
+    }
+}
+
+impl fmt::Display for RealmId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for RealmId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+            fn from_str(s: &str) -> Result<Self, Self::Err> {
+                Uuid::parse_str(s).map(Self)
+            }
+        }
+    };
+}
+
+uuid_id! {
+    /// A user's own id (UUIDv7); it never changes.
+    UserId
+}
+uuid_id! {
+    /// A run's id (UUIDv7); a held plan is named by it.
+    RunId
+}
+uuid_id! {
+    /// A job's id (UUIDv7); the receiver's idempotency key (`webhook-id`).
+    JobId
+}
+uuid_id! {
+    /// An enrolment's id (UUIDv7); its token is an HMAC of this.
+    EnrolmentId
+}
+
+/// The immutable id that the directory gave an entry: `entryUUID`, `objectGUID` or `nsUniqueId`, as 16 raw bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DirectoryId(pub [u8; 16]);
+
+impl DirectoryId {
+    /// The id as the directory's own tools print it.
+    pub fn display(self, form: IdForm) -> String {
+        match form {
+            IdForm::Uuid => Uuid::from_bytes(self.0).to_string(),
+            IdForm::Guid => Uuid::from_bytes_le(self.0).to_string(),
+            IdForm::NsUniqueId => {
+                let hex = Uuid::from_bytes(self.0).simple().to_string();
+                format!("{}-{}-{}-{}", &hex[..8], &hex[8..16], &hex[16..24], &hex[24..])
+            }
+        }
+    }
+
+    /// Reads the text that [`DirectoryId::display`] prints.
+    pub fn parse(text: &str, form: IdForm) -> Option<Self> {
+        match form {
+            IdForm::Uuid => Uuid::parse_str(text.trim()).ok().map(|u| Self(u.into_bytes())),
+            IdForm::Guid => Uuid::parse_str(text.trim()).ok().map(|u| Self(u.to_bytes_le())),
+            IdForm::NsUniqueId => {
+                let hex: String = text.trim().chars().filter(|c| *c != '-').collect();
+                (hex.len() == 32).then(|| Uuid::parse_str(&hex).ok().map(|u| Self(u.into_bytes()))).flatten()
+            }
+        }
+    }
+}
+
+impl fmt::Debug for DirectoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.display(IdForm::Uuid))
+    }
+}
+
+/// How a directory prints its ids.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IdForm {
+    /// `entryUUID`: RFC 4530, text in the entry.
+    Uuid,
+    /// `objectGUID`: binary in the entry, first three fields little-endian in display (MS-DTYP 2.3.4.3).
+    Guid,
+    /// 389-ds `nsUniqueId`: text of four groups of eight hexadecimal digits.
+    NsUniqueId,
+}

@@ -1,0 +1,23 @@
+//! The nouns, without I/O. `Debug` of anything here hides personal data.
+
+pub mod change;
+pub mod entry;
+pub mod ids;
+pub mod job;
+pub mod person;
+pub mod phone;
+pub mod policy;
+pub mod realm;
+pub mod run;
+pub mod user;
+
+pub use change::{Change, ChangeKind, Limit};
+pub use entry::{RawAttribute, RawEntry};
+pub use ids::{DirectoryId, EnrolmentId, IdForm, JobId, RealmId, RunId, UserId};
+pub use job::{Intent, Job, JobReason, JobState, JobType};
+pub use person::{AttributeReading, Known, Person, PhoneReading, PhoneValue, Refusal, UserName};
+pub use phone::Phone;
+pub use policy::Policy;
+pub use realm::{RealmKind, RealmRow};
+pub use run::{ErrorCode, HeldBy, Mode, Outcome, Run, Trigger};
+pub use user::{PhoneSource, State, StateReason, TwoFactor, User};

@@ -1,0 +1,117 @@
+//! An entry of the directory, normalised: what it says of a person, and what could not be used.
+
+use std::fmt;
+
+use super::{DirectoryId, Phone, phone};
+
+/// Something the source may be unable to carry. *Unknown is not absent*: what is held is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Known<T> {
+    /// The source says so.
+    Known(T),
+    /// The source cannot carry it (a delta without operational attributes, a sparse entry).
+    Unknown,
+}
+
+/// A user name in its two forms.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserName {
+    /// Trimmed and NFC, as people see it.
+    pub shown: String,
+    /// Folded: what is compared.
+    pub key: String,
+}
+
+impl fmt::Debug for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UserName(•••)")
+    }
+}
+
+/// One usable number of an entry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PhoneValue {
+    /// What is compared and sent.
+    pub phone: Phone,
+    /// As the directory has it.
+    pub raw: String,
+    /// How it was read: `international`, `national, region SK from preferredLanguage`, `national, region SK of the realm`.
+    pub rule: String,
+}
+
+impl fmt::Debug for PhoneValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.phone.fmt(f)
+    }
+}
+
+/// What one mapped phone attribute holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AttributeReading {
+    /// The attribute, as configured.
+    pub attribute: String,
+    /// Usable numbers, ascending by E.164, each once.
+    pub usable: Vec<PhoneValue>,
+    /// How many values were refused.
+    pub refused: usize,
+}
+
+/// The phone attributes in the order of preference.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PhoneReading {
+    /// The source cannot carry phones (the sentinel of a sparse delta): keep what is held.
+    Unknown,
+    /// One reading for each configured attribute, in the configured order; also for those that the entry lacks.
+    Read(Vec<AttributeReading>),
+}
+
+/// An entry, or one of its values, that cannot be used.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The entry.
+    pub dn: String,
+    /// Kept so that a refusal is found again under the same entry; `None`: the entry has no readable id.
+    pub directory_id: Option<DirectoryId>,
+    /// The user name, where there is one.
+    pub username: Option<String>,
+    /// The attribute; `None`: the entry as a whole.
+    pub attribute: Option<String>,
+    /// The value as the directory has it (lossy where it is not UTF-8).
+    pub raw: Option<String>,
+    /// Why, and what would mend it.
+    pub reason: String,
+    /// The whole entry is refused (no id, no name), rather than one value.
+    pub entry: bool,
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let raw = self.raw.as_deref().map(phone::mask);
+        f.debug_struct("Refusal").field("attribute", &self.attribute).field("raw", &raw).field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
+/// A person as an entry describes them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Person {
+    /// The entry's immutable id.
+    pub directory_id: DirectoryId,
+    /// 389-ds only.
+    pub entry_uuid: Option<DirectoryId>,
+    /// The entry's name.
+    pub dn: String,
+    /// `Err`: refused, with the reason. A new entry is then no user; a known user keeps the name that is held.
+    pub username: Result<UserName, String>,
+    /// Absent is `Known(None)`.
+    pub display_name: Known<Option<String>>,
+    /// Absent is `Known(None)`.
+    pub email: Known<Option<String>>,
+    /// Whether the directory lets the person log on.
+    pub enabled: Known<bool>,
+    /// Numbers.
+    pub phone: PhoneReading,
+    /// Everything that could not be used, the user name included.
+    pub refused: Vec<Refusal>,
+    /// Keyed hash of the raw values (62 bits).
+    pub fingerprint: u64,
+}

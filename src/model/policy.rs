@@ -1,0 +1,24 @@
+//! What a realm's configuration says of one person's decision.
+
+use super::TwoFactor;
+
+/// Everything of the configuration that `plan::decide` needs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// `new-users = "send"`.
+    pub send_to_new: bool,
+    /// `on-phone-change = "provisioned"`: only users to whom the application was sent before.
+    pub only_provisioned: bool,
+    /// `phone-change.hold` in milliseconds; 0: none.
+    pub hold_ms: i64,
+    /// `phone-change.notify-previous`.
+    pub notify_previous: bool,
+    /// `phone-authority = "local"`.
+    pub local_phones: bool,
+    /// Phone attributes in the order of preference, to rank the one that a held number came from.
+    pub phone_attributes: Vec<String>,
+    /// Methods that new users get.
+    pub two_factor: Vec<TwoFactor>,
+    /// `removal.grace` in milliseconds.
+    pub grace_ms: i64,
+}

@@ -1,0 +1,54 @@
+//! A set of users with one origin, as the store holds it.
+
+use super::user::words;
+use super::{RealmId, RunId};
+use crate::clock::Timestamp;
+
+words! {
+    /// Where a realm's users come from.
+    RealmKind {
+        /// Filled from LDAP, made from the configuration.
+        Directory = "directory",
+        /// Made by an administrator.
+        Custom = "custom",
+        /// Made by the first logon that a protected service reports.
+        Automatic = "automatic",
+    }
+}
+
+/// What the store remembers of a realm between runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RealmRow {
+    /// The realm's id.
+    pub id: RealmId,
+    /// Where its users come from.
+    pub kind: RealmKind,
+    /// What people call it.
+    pub name: String,
+    /// No passes until resumed.
+    pub paused: bool,
+    /// `None`: until an administrator resumes it.
+    pub paused_until: Option<Timestamp>,
+    /// Not in the configuration any more: nothing runs, ages or is sent.
+    pub orphaned: bool,
+    /// Something changed while a held plan kept the realm from following.
+    pub due: bool,
+    /// SHA-256 (hex) of the mapping that the last applied plan was made with; `None` before the first pass.
+    pub mapping_hash: Option<String>,
+    /// Identity of the directory (its naming context and the realm's servers), to tell whether two realms share one.
+    pub directory: Option<String>,
+    /// When the first pass was applied; `None`: the next pass is a first pass.
+    pub first_applied_at: Option<Timestamp>,
+    /// The realm's own clock in milliseconds; grace runs on it.
+    pub clock_ms: i64,
+    /// When the last complete pass was decided.
+    pub last_complete_at: Option<Timestamp>,
+    /// JSON object: limit → milliseconds; changes before that do not count in the limit's window.
+    pub window_from: String,
+    /// JSON object: what the servers were last seen at (`contextCSN` by server id, up-to-dateness vector).
+    pub seen_state: Option<String>,
+    /// The plan that waits for a decision.
+    pub held: Option<RunId>,
+    /// When the daemon last looked at the schedule (missed ticks are coalesced from here).
+    pub last_tick_at: Option<Timestamp>,
+}

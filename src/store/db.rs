@@ -1,0 +1,154 @@
+//! The two engines behind one face: pools, transactions, and how one text of SQL runs on both.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
+
+use super::StoreError;
+
+/// The pools of one store.
+#[derive(Clone, Debug)]
+pub(super) enum Db {
+    /// One connection writes, so that two writers never meet (TRAPS 31); some read beside it.
+    Sqlite {
+        /// The only connection that writes.
+        write: SqlitePool,
+        /// Connections that read.
+        read: SqlitePool,
+        /// The database file.
+        path: PathBuf,
+    },
+    /// A pool; the server keeps writers apart.
+    Postgres(PgPool),
+}
+
+/// A transaction that may write; rolled back when dropped without [`Tx::commit`].
+pub(super) enum Tx {
+    /// `BEGIN IMMEDIATE` on the only writer.
+    Sqlite(Transaction<'static, Sqlite>),
+    /// An ordinary transaction.
+    Postgres(Transaction<'static, Postgres>),
+}
+
+/// A connection for reading.
+pub(super) enum Link {
+    /// One of the readers.
+    Sqlite(PoolConnection<Sqlite>),
+    /// Any connection.
+    Postgres(PoolConnection<Postgres>),
+}
+
+/// The bare connection of either engine, for [`on!`].
+pub(super) enum Side<'a> {
+    /// SQLite.
+    Sqlite(&'a mut SqliteConnection),
+    /// PostgreSQL.
+    Postgres(&'a mut PgConnection),
+}
+
+impl Tx {
+    /// The connection below.
+    pub(super) fn side(&mut self) -> Side<'_> {
+        match self {
+            Self::Sqlite(t) => Side::Sqlite(&mut *t),
+            Self::Postgres(t) => Side::Postgres(&mut *t),
+        }
+    }
+
+    /// Makes it last.
+    pub(super) async fn commit(self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(t) => t.commit().await,
+            Self::Postgres(t) => t.commit().await,
+        }
+        .map_err(StoreError::from_sqlx("commit"))
+    }
+}
+
+impl Link {
+    /// The connection below.
+    pub(super) fn side(&mut self) -> Side<'_> {
+        match self {
+            Self::Sqlite(c) => Side::Sqlite(&mut *c),
+            Self::Postgres(c) => Side::Postgres(&mut *c),
+        }
+    }
+}
+
+/// Runs one expression on whichever engine is there: `on!(tx, c => sqlx::query(SQL).bind(x).execute(&mut *c).await)`.
+/// The text is compiled once for each engine, so both arms must give the same type (`.map(|r| r.rows_affected())`).
+/// SQL in it uses `$1` and what both engines know.
+macro_rules! on {
+    ($conn:expr, $c:ident => $body:expr) => {
+        match $conn.side() {
+            $crate::store::db::Side::Sqlite($c) => $body,
+            $crate::store::db::Side::Postgres($c) => $body,
+        }
+    };
+}
+pub(super) use on;
+
+impl Db {
+    /// Opens an SQLite file: WAL, foreign keys, one writer. Makes the file (mode 0600) if `create`.
+    ///
+    /// `synchronous = FULL`: a message that left the house must not be forgotten by a power cut, or it would be told twice
+    /// with another key; each run is a handful of commits, so the price is not felt.
+    pub(super) async fn sqlite(path: &Path, create: bool) -> Result<Self, StoreError> {
+        if create && !path.exists() {
+            use std::os::unix::fs::OpenOptionsExt;
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|e| StoreError::Open {
+                what: path.display().to_string(),
+                why: e.to_string(),
+            })?;
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(false)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10))
+            .pragma("cache_size", "-16000")
+            .pragma("journal_size_limit", "67108864")
+            .optimize_on_close(true, None);
+        let open = |e: sqlx::Error| StoreError::Open { what: path.display().to_string(), why: e.to_string() };
+        let write = SqlitePoolOptions::new().max_connections(1).min_connections(1).idle_timeout(None).max_lifetime(None)
+            .connect_with(options.clone()).await.map_err(open)?;
+        let read = SqlitePoolOptions::new().max_connections(4).connect_with(options.pragma("query_only", "ON")).await.map_err(open)?;
+        Ok(Self::Sqlite { write, read, path: path.to_owned() })
+    }
+
+    /// Connects to PostgreSQL.
+    pub(super) async fn postgres(url: &str, password: Option<&str>) -> Result<Self, StoreError> {
+        let bad = |e: sqlx::Error| StoreError::Open { what: "the PostgreSQL database".into(), why: e.to_string() };
+        let mut options = PgConnectOptions::from_str(url).map_err(bad)?.application_name("realmsync");
+        if let Some(password) = password {
+            options = options.password(password);
+        }
+        let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(15)).connect_with(options).await.map_err(bad)?;
+        Ok(Self::Postgres(pool))
+    }
+
+    /// Begins a transaction that writes.
+    pub(super) async fn begin(&self) -> Result<Tx, StoreError> {
+        match self {
+            Self::Sqlite { write, .. } => write.begin_with("BEGIN IMMEDIATE").await.map(Tx::Sqlite),
+            Self::Postgres(pool) => pool.begin().await.map(Tx::Postgres),
+        }
+        .map_err(StoreError::from_sqlx("begin"))
+    }
+
+    /// A connection for reading.
+    pub(super) async fn read(&self) -> Result<Link, StoreError> {
+        match self {
+            Self::Sqlite { read, .. } => read.acquire().await.map(Link::Sqlite),
+            Self::Postgres(pool) => pool.acquire().await.map(Link::Postgres),
+        }
+        .map_err(StoreError::from_sqlx("connect"))
+    }
+}
