@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::model::{IdForm, Limit, Policy, RealmId, TwoFactor};
 
+pub mod crontab;
 pub mod secret;
 
 pub use secret::{Secret, SecretError};
