@@ -1,6 +1,8 @@
 //! placeholder
 pub mod clock;
 pub mod config;
+pub mod delivery;
 pub mod model;
+pub mod outbox;
 pub mod store;
 pub mod sync;
