@@ -41,6 +41,8 @@ const OUTBOX_SILENCE: Duration = Duration::from_secs(120);
 const HOUSEKEEPING_SILENCE: Duration = Duration::from_secs(3600);
 /// A run ends itself at its deadline; what then still stands still (an apply of a million is minutes) hangs.
 const RUN_GRACE: Duration = Duration::from_secs(900);
+/// A store that fails a reload is asked again after this.
+const SETTLE_AGAIN: Duration = Duration::from_secs(5);
 /// Of the five seconds that a stop may take: for runs and deliveries to commit or roll back,
 const RUNS_FAREWELL: Duration = Duration::from_millis(4_000);
 /// and for the last answers to be written.
@@ -145,6 +147,8 @@ struct Daemon {
     wake: Arc<Notify>,
     life: Life,
     pulse: Pulse,
+    /// The outbox worker's pulse: its rounds as last seen.
+    outbox: (Pulse, u64),
     agenda: Agenda<Work>,
     runs: JoinSet<Ended>,
     running: HashMap<Id, Running>,
@@ -166,6 +170,8 @@ struct Daemon {
     /// A new configuration is in force but not declared to the store: nothing new starts until it is.
     unsettled: bool,
     settling: bool,
+    /// Not before then is it tried again.
+    settle_at: Instant,
     status: String,
     /// Held for its life: no other process writes.
     _ledger: Ledger,
@@ -201,6 +207,7 @@ impl Daemon {
             stats: Arc::default(),
             wake: Arc::default(),
             pulse: life.part("the daemon's loop", LOOP_SILENCE),
+            outbox: (life.part("the outbox", OUTBOX_SILENCE), 0),
             agenda,
             runs: JoinSet::new(),
             running: HashMap::new(),
@@ -219,6 +226,7 @@ impl Daemon {
             reload_again: false,
             unsettled: false,
             settling: false,
+            settle_at: Instant::now(),
             status: String::new(),
             _ledger: ledger,
             life,
@@ -275,6 +283,7 @@ impl Daemon {
         tracing::info!("ready: {}", self.describe());
         let ended = loop {
             self.pulse.beat();
+            self.feel_outbox();
             self.settle();
             self.start_due();
             self.show_status();
@@ -298,6 +307,15 @@ impl Daemon {
         };
         self.farewell().await;
         ended
+    }
+
+    /// The worker's rounds are its signs of life.
+    fn feel_outbox(&mut self) {
+        let turns = self.stats.turns();
+        if turns != self.outbox.1 {
+            self.outbox.0.beat();
+            self.outbox.1 = turns;
+        }
     }
 
     /// Starts what the agenda says.
@@ -365,7 +383,9 @@ impl Daemon {
                 tracing::error!(%error, "a request broke off: {error}. This is a fault of realmsync: please report it with the log");
                 // Whichever it was, nothing waits for it for ever.
                 self.settling = false;
-                self.reloading = false;
+                if std::mem::take(&mut self.reloading) {
+                    notify::ready(&self.describe());
+                }
             }
         }
     }
@@ -475,7 +495,7 @@ impl Daemon {
 
     /// Declares a new configuration to the store once no run of a realm that left is under way.
     fn settle(&mut self) {
-        if !self.unsettled || self.settling {
+        if !self.unsettled || self.settling || Instant::now() < self.settle_at {
             return;
         }
         let config = self.config.borrow().clone();
@@ -484,6 +504,7 @@ impl Daemon {
             return;
         }
         self.settling = true;
+        self.settle_at = Instant::now() + SETTLE_AGAIN;
         let (engine, now) = (self.engine.borrow().clone(), self.start.clock.now());
         self.side.spawn(async move {
             let settled = async {
@@ -508,7 +529,7 @@ impl Daemon {
                 tracing::info!("the new configuration is in force: {}", self.describe());
                 self.reload_over();
             }
-            // Tried again at the next turn of the loop; until then nothing starts.
+            // Tried again soon; until then nothing starts.
             Err(error) => tracing::error!(%error, "the new configuration cannot be declared to the store: {error}"),
         }
     }
@@ -605,14 +626,8 @@ impl Daemon {
             web.cancel.cancel();
         }
         let rest = deadline.max(Instant::now()) + ANSWERS_FAREWELL;
-        let mut ended = 0;
         // The watchdog never ends; all others do.
-        while ended + 1 < self.parts.len() + ended {
-            match timeout_at(rest, self.parts.join_next()).await {
-                Ok(Some(_)) => ended += 1,
-                _ => break,
-            }
-        }
+        while self.parts.len() > 1 && timeout_at(rest, self.parts.join_next()).await.is_ok() {}
         self.parts.shutdown().await;
         let store = match &self.start.config.store.url {
             StoreUrl::Sqlite(path) => path.display().to_string(),
