@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use db::Db;
 pub use outbox::{Act, Ending, EnrolmentContext, EnrolmentKey, Fate, JobSelection, MessageContext, Settlement};
 
+#[cfg(test)]
+pub(crate) use outbox::tests as outbox_tests;
+
 use crate::config::{StoreConfig, StoreUrl};
 
 /// What can go wrong with the store. Every message says what to do next.
