@@ -94,6 +94,8 @@ pub async fn tcp(
             drop(place);
         });
     }
+    // The address is free at once, whoever still talks.
+    drop(listener);
     farewell(connections).await;
 }
 

@@ -636,3 +636,6 @@ impl Daemon {
         tracing::info!(store, "stopped");
     }
 }
+
+#[cfg(test)]
+mod tests;
