@@ -34,7 +34,9 @@ pub struct LastRuns {
 
 /// Takes the lock and opens the store for writing.
 pub async fn open(config: &StoreConfig) -> Result<Ledger, StoreError> {
-    Ok(Ledger { store: Store::open(config).await? })
+    Ok(Ledger {
+        store: Store::open(config).await?,
+    })
 }
 
 /// Every realm that the store knows.
@@ -48,7 +50,11 @@ pub async fn realm(_store: &Store, _realm: &RealmId) -> Result<Option<RealmRow>,
 }
 
 /// No passes, until an instant or until resumed.
-pub async fn pause(_store: &Store, _realm: &RealmId, _until: Option<Timestamp>) -> Result<(), StoreError> {
+pub async fn pause(
+    _store: &Store,
+    _realm: &RealmId,
+    _until: Option<Timestamp>,
+) -> Result<(), StoreError> {
     Ok(())
 }
 
@@ -58,7 +64,11 @@ pub async fn resume(_store: &Store, _realm: &RealmId) -> Result<(), StoreError> 
 }
 
 /// The schedule's ticks up to here are done with.
-pub async fn set_tick(_store: &Store, _realm: &RealmId, _tick: Timestamp) -> Result<(), StoreError> {
+pub async fn set_tick(
+    _store: &Store,
+    _realm: &RealmId,
+    _tick: Timestamp,
+) -> Result<(), StoreError> {
     Ok(())
 }
 
@@ -89,18 +99,34 @@ pub async fn prune(_store: &Store, _now: Timestamp, _keep_runs_ms: i64) -> Resul
 }
 
 /// The key of the enrolments' tokens: the configured one (32 bytes in base64), or the store's own.
-pub async fn enrolment_key(store: &Store, config: &Config, environment: &Environment) -> Result<EnrolmentKey, Failure> {
+pub async fn enrolment_key(
+    store: &Store,
+    config: &Config,
+    environment: &Environment,
+) -> Result<EnrolmentKey, Failure> {
     let configured = match &config.enrolment.key {
         None => None,
         Some(secret) => {
-            let wrong = |why: String| Failure::coded(ErrorCode::Config, format!("enrolment.key: {why}"));
-            let text = secret.resolve(environment).map_err(|e| wrong(e.to_string()))?;
+            let wrong =
+                |why: String| Failure::coded(ErrorCode::Config, format!("enrolment.key: {why}"));
+            let text = secret
+                .resolve(environment)
+                .map_err(|e| wrong(e.to_string()))?;
             let text = text.expose_secret().trim();
-            let bytes = STANDARD.decode(text).or_else(|_| URL_SAFE_NO_PAD.decode(text)).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-            Some(bytes.ok_or_else(|| wrong("must be 32 bytes in base64 (`openssl rand -base64 32` makes one)".into()))?)
+            let bytes = STANDARD
+                .decode(text)
+                .or_else(|_| URL_SAFE_NO_PAD.decode(text))
+                .ok()
+                .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+            Some(bytes.ok_or_else(|| {
+                wrong("must be 32 bytes in base64 (`openssl rand -base64 32` makes one)".into())
+            })?)
         }
     };
-    store.enrolment_key(configured).await.map_err(|e| Failure::from(&e))
+    store
+        .enrolment_key(configured)
+        .await
+        .map_err(|e| Failure::from(&e))
 }
 
 /// A consistent copy.

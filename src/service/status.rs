@@ -19,14 +19,28 @@ pub struct Live {
 }
 
 /// Every realm of the store, the configuration's first and in its order. Without a daemon `live` is empty.
-pub async fn gather(store: &Store, config: &Config, live: &BTreeMap<RealmId, Live>, now: Timestamp) -> Result<Vec<RealmStatus>, StoreError> {
+pub async fn gather(
+    store: &Store,
+    config: &Config,
+    live: &BTreeMap<RealmId, Live>,
+    now: Timestamp,
+) -> Result<Vec<RealmStatus>, StoreError> {
     let mut rows = ledger::realms(store).await?;
-    let place = |id: &RealmId| config.realms.iter().position(|realm| realm.id == *id).unwrap_or(usize::MAX);
+    let place = |id: &RealmId| {
+        config
+            .realms
+            .iter()
+            .position(|realm| realm.id == *id)
+            .unwrap_or(usize::MAX)
+    };
     rows.sort_by_key(|row| (place(&row.id), row.id.clone()));
     let mut realms = Vec::with_capacity(rows.len());
     for row in rows {
         let last = ledger::last_runs(store, &row.id).await?;
-        let mut users: BTreeMap<String, i64> = State::ALL.iter().map(|state| (state.to_string(), 0)).collect();
+        let mut users: BTreeMap<String, i64> = State::ALL
+            .iter()
+            .map(|state| (state.to_string(), 0))
+            .collect();
         users.extend(ledger::users(store, &row.id).await?);
         let outbox = store.outbox_counts(Some(&row.id)).await?;
         let configured = config.realms.iter().find(|realm| realm.id == row.id);
@@ -44,9 +58,24 @@ pub async fn gather(store: &Store, config: &Config, live: &BTreeMap<RealmId, Liv
             next_run_at: live.next_run_at.filter(|_| !paused && !row.orphaned),
             users,
             held: row.held,
-            servers: configured.map(|realm| realm.directory.servers.iter().map(ToString::to_string).collect()).unwrap_or_default(),
-            changes: configured.map(|realm| word(realm.directory.changes)).unwrap_or_default().to_owned(),
-            outbox: outbox.into_iter().map(|(state, count)| (state.to_string(), count)).collect(),
+            servers: configured
+                .map(|realm| {
+                    realm
+                        .directory
+                        .servers
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect()
+                })
+                .unwrap_or_default(),
+            changes: configured
+                .map(|realm| word(realm.directory.changes))
+                .unwrap_or_default()
+                .to_owned(),
+            outbox: outbox
+                .into_iter()
+                .map(|(state, count)| (state.to_string(), count))
+                .collect(),
             running: live.running,
             realm: row.id,
         });
