@@ -2,5 +2,6 @@
 pub mod clock;
 pub mod config;
 pub mod model;
+pub mod plan;
 pub mod store;
 pub mod sync;
