@@ -4,4 +4,4 @@ pub mod config;
 pub mod model;
 pub mod plan;
 pub mod store;
-pub mod sync;
+//pub mod sync;

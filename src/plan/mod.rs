@@ -5,3 +5,7 @@ pub mod decide;
 pub mod names;
 pub mod phone;
 pub mod say;
+pub mod undo;
+
+#[cfg(test)]
+mod tests;
