@@ -432,7 +432,7 @@ fn a_file_of_two_ideas_is_a_fault() {
 
 #[test]
 fn words_that_are_no_code_do_not_count() {
-    let source = r###"
+    let source = r##"
 //! Like crate::cli, with `sqlx`.
 /* crate::cli /* axum */ ldap3 */
 use crate::model::{Run, sync::X};
@@ -443,7 +443,7 @@ mod tests {
     use crate::cli::Args;
     async fn f() { if true { sqlx::x() } }
 }
-"###;
+"##;
     assert_eq!(
         said("plan/mod.rs", &source.replace("use super::other;", "")),
         [""; 0]
