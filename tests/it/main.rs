@@ -1,0 +1,9 @@
+//! Scenarios against real servers: one binary, a module for each subject.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod lab;
