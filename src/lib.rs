@@ -37,8 +37,10 @@
 pub mod api;
 pub mod clock;
 pub mod config;
+pub mod delivery;
 pub mod failpoint;
 pub mod model;
+pub mod outbox;
 pub mod plan;
 pub mod service;
 pub mod store;
