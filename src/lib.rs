@@ -38,6 +38,7 @@ pub mod api;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod directory;
 pub mod failpoint;
 pub mod model;
 pub mod outbox;
