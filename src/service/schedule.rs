@@ -20,7 +20,7 @@ const WIDEST_SPREAD_MS: i64 = 30_000;
 const FAR_ENOUGH_DAYS: u32 = 40 * 366;
 
 /// A realm's schedule.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Schedule {
     crontab: Crontab,
     zone: Tz,
