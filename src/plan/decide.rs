@@ -138,28 +138,8 @@ fn create(person: &Person, name: &Name, context: &Context<'_>) -> Option<Decisio
     }
     after.fingerprint = rest(&after, person);
     let intents = dues(None, &mut after, context.policy, None);
-    let draft = Draft { kind: ChangeKind::Created, before: Map::new(), after: created_fields(&after, context.id_form) };
+    let draft = Draft { kind: ChangeKind::Created, before: Map::new(), after: crate::model::change::created_fields(&after, context.id_form) };
     Some(Decision { base_version: 0, after, changes: vec![draft], intents })
-}
-
-/// The fields that the `created` row of a plan shows.
-pub fn created_fields(user: &User, form: IdForm) -> Map<String, Value> {
-    let value = json!({
-        "username": user.username,
-        "display_name": user.display_name,
-        "email": user.email,
-        "phone": user.phone,
-        "phone_raw": user.phone_raw,
-        "phone_source": user.phone_source,
-        "directory_id": user.directory_id.map(|id| id.display(form)),
-        "dn": user.dn,
-        "state": user.state,
-        "state_reason": user.state_reason,
-    });
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
 }
 
 fn follow(held: &User, person: &Person, name: &Name, context: &Context<'_>) -> Option<Decision> {

@@ -109,7 +109,7 @@ fn set(user: &mut User, field: &str, was: &Value, now: Timestamp, realm_clock: i
     match field {
         "username" => {
             if let Some(name) = text {
-                user.username_key = name.to_lowercase();
+                user.username_key = crate::model::person::fold_name(&name);
                 user.username = name;
             }
         }

@@ -112,7 +112,7 @@ impl Engine {
         let _lock = self.store.lock_realm(&run.realm).await?;
         let decided = self.store.decide_held(run.run, Outcome::Rejected, by, None, self.clock.now()).await?;
         if facts.undoes.is_some() {
-            self.store.resume(&run.realm).await?;
+            self.store.resume(&run.realm, self.clock.now()).await?;
         }
         Ok(Decided { run: decided, replaced: None })
     }
@@ -235,5 +235,5 @@ fn same_person(user: &User, person: &crate::model::Person) -> bool {
 
 /// A plan for [`Engine::undo`] needs no directory; it is built like any other.
 pub(super) fn undo_plan(engine: &Engine, run: &Run, by: Option<String>, now: Timestamp) -> Plan {
-    Plan::new(run.run, run.realm.clone(), by, now, Some(engine.store.clone()))
+    Plan::new(run.run, run.realm.clone(), by, now, false, Some(engine.store.clone()))
 }

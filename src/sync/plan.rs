@@ -25,6 +25,7 @@ pub(super) struct Plan {
     realm: RealmId,
     by: Option<String>,
     now: Timestamp,
+    first_pass: bool,
     sink: Sink,
     users: Vec<StagedUser>,
     changes: Vec<Change>,
@@ -43,13 +44,14 @@ pub(super) struct Plan {
 
 impl Plan {
     /// An empty plan; `store` is `None` for a dry run.
-    pub fn new(run: RunId, realm: RealmId, by: Option<String>, now: Timestamp, store: Option<Store>) -> Self {
+    pub fn new(run: RunId, realm: RealmId, by: Option<String>, now: Timestamp, first_pass: bool, store: Option<Store>) -> Self {
         let sink = store.map_or_else(|| Sink::Memory { users: vec![], changes: vec![] }, Sink::Store);
         Self {
             run,
             realm,
             by,
             now,
+            first_pass,
             sink,
             users: vec![],
             changes: vec![],
@@ -101,7 +103,7 @@ impl Plan {
         match &mut self.sink {
             Sink::Store(store) => {
                 if !self.users.is_empty() {
-                    store.stage(self.run, &self.users, &self.changes).await?;
+                    store.stage(self.run, &self.users, &self.changes, self.first_pass).await?;
                     self.users.clear();
                     self.changes.clear();
                 }

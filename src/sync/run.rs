@@ -76,7 +76,7 @@ impl Engine {
         run.server = prepared.server();
         let deadline = prepared.deadline;
         let store = (ending != Ending::Dry).then(|| self.store.clone());
-        let plan = Plan::new(run.run, row.id.clone(), ask.by.clone(), run.started_at, store);
+        let plan = Plan::new(run.run, row.id.clone(), ask.by.clone(), run.started_at, row.first_applied_at.is_none(), store);
         let mut pass = Pass::new(self, config, row, prepared, plan, run.started_at).await?;
         let looked = async {
             match &ask.user {

@@ -11,7 +11,7 @@ const BATCH: i64 = 500;
 impl Engine {
     pub(super) async fn declare(&self) -> Result<(), EngineError> {
         let now = self.clock.now();
-        let realms: Vec<RealmDecl> = self.config.realms.iter().map(|r| RealmDecl { id: r.id.clone(), name: r.name.clone(), directory: None }).collect();
+        let realms: Vec<RealmDecl> = self.config.realms.iter().map(|r| RealmDecl { id: r.id.clone(), name: r.name.clone() }).collect();
         self.store.declare_realms(&realms, now).await?;
         self.store.sweep_abandoned(now).await?;
         Ok(())

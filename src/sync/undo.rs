@@ -71,7 +71,7 @@ impl Engine {
             return Ok(Decided { run: self.store.apply(application).await?, replaced: None });
         }
         // The directory still says the opposite: no pass may run before the administrator has looked.
-        self.store.pause(&target.realm, None).await?;
+        self.store.pause(&target.realm, None, now).await?;
         let of = self.store.not_removed(&row.id).await?;
         let window = self.store.window(&row.id, &windows(&row, now)).await?;
         run.held_by = weigh(&Weighing { config: &config.brake, counts: &plan.counts, window: &window, of, first_pass: false });
