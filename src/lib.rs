@@ -2,5 +2,6 @@
 pub mod clock;
 pub mod config;
 pub mod model;
+pub mod normalise;
 pub mod store;
 pub mod sync;
