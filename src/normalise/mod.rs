@@ -13,6 +13,8 @@
 //! refused; this stage refuses more than libphonenumber does and never accepts anything else.
 
 mod disabled;
+#[cfg(test)]
+mod junk;
 mod mapping;
 mod person;
 mod phone;

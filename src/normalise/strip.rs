@@ -70,7 +70,7 @@ const EXTENSIONS: [&str; 14] = [
 /// What is left of a value.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Stripped {
-    /// Digits, after a + if there was one. Digits of any script; libphonenumber knows them all.
+    /// ASCII digits, after a + if there was one.
     pub(super) dialled: String,
     /// Written with + and a country code, so that no region is needed.
     pub(super) international: bool,
@@ -158,7 +158,7 @@ fn uri_parameters(body: &str, parameters: &str, stripped: &mut Stripped) -> Resu
                 stripped.dialled.push('+');
                 stripped
                     .dialled
-                    .extend(context.chars().filter(|c| is_digit(*c)));
+                    .extend(context.chars().filter_map(digit));
             }
         } else if let Some(extension) = lower.strip_prefix("ext=") {
             tail(extension)?;
@@ -183,7 +183,7 @@ fn body(number: &str, stripped: &mut Stripped) -> Result<(), PhoneFault> {
     loop {
         let rest = chars.as_str();
         let Some(c) = chars.next() else { return Ok(()) };
-        if is_digit(c) {
+        if let Some(digit) = digit(c) {
             if let Some(odd) = broken {
                 return Err(
                     if stripped.digits() >= NUMBER && digits_ahead(rest) >= NUMBER {
@@ -193,7 +193,7 @@ fn body(number: &str, stripped: &mut Stripped) -> Result<(), PhoneFault> {
                     },
                 );
             }
-            stripped.dialled.push(c);
+            stripped.dialled.push(digit);
         } else if is_plus(c) {
             if stripped.dialled.len() == begun && begun == 0 || stripped.dialled.ends_with('+') {
                 stripped.dialled.push('+');
@@ -251,11 +251,10 @@ fn tail(text: &str) -> Result<usize, PhoneFault> {
     if digits >= EXTENSION {
         return Err(PhoneFault::Several);
     }
-    match text.chars().find(|c| !is_digit(*c)) {
-        None => Ok(digits),
-        Some(odd) if odd.is_alphabetic() => Err(PhoneFault::Letters),
-        Some(odd) => Err(PhoneFault::Unreadable(odd)),
+    if text.contains(char::is_alphabetic) {
+        return Err(PhoneFault::Letters);
     }
+    text.chars().find(|c| !is_digit(*c)).map_or(Ok(digits), |odd| Err(PhoneFault::Unreadable(odd)))
 }
 
 /// Which fault letters are: an O for a zero, a word between two numbers, or a comment.
@@ -278,9 +277,23 @@ fn digits_ahead(text: &str) -> usize {
     text.chars().filter(|c| is_digit(*c)).count()
 }
 
-/// A decimal digit of any script (and, as no harm comes of it, other numerals: libphonenumber refuses those).
+/// The zeros of the scripts in which people write numbers (Unicode category Nd, ten digits from each).
+const ZEROS: [char; 22] = [
+    '0', '\u{660}', '\u{6f0}', '\u{7c0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{b66}', '\u{be6}', '\u{c66}', '\u{ce6}',
+    '\u{d66}', '\u{de6}', '\u{e50}', '\u{ed0}', '\u{f20}', '\u{1040}', '\u{1090}', '\u{17e0}', '\u{1810}', '\u{ff10}',
+];
+
+/// The ASCII digit that a decimal digit of any script stands for. Other numerals (`²`, `½`) are none.
+fn digit(c: char) -> Option<char> {
+    if c.is_ascii() {
+        return c.is_ascii_digit().then_some(c);
+    }
+    let zero = ZEROS.iter().rfind(|zero| **zero <= c)?;
+    char::from_digit(u32::from(c) - u32::from(*zero), 10)
+}
+
 fn is_digit(c: char) -> bool {
-    c.is_ascii_digit() || (!c.is_ascii() && c.is_numeric())
+    digit(c).is_some()
 }
 
 fn is_plus(c: char) -> bool {
