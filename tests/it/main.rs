@@ -9,4 +9,5 @@
 mod house;
 mod lab;
 mod main_job;
+mod normalise;
 mod traps;
