@@ -130,12 +130,25 @@ fn line_end(source: &str, at: usize) -> usize {
         .map_or(source.len(), |i| at + i)
 }
 
-fn in_urls(source: &str) -> Vec<Range<usize>> {
+/// The password and the query of each URL in a text.
+pub(super) fn in_urls(source: &str) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
     for (scheme_end, _) in source.match_indices("://") {
         let start = scheme_end + 3;
+        // The string ends with the quote that opened it; a password may hold the other one.
+        let scheme = source[..scheme_end]
+            .trim_end_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+        let quote = scheme
+            .chars()
+            .next_back()
+            .filter(|c| matches!(c, '"' | '\''));
+        let mut escaped = false;
         let end = source[start..]
-            .find(['"', '\'', '\n', '\r', ' ', '\t', ',', ']'])
+            .find(|c: char| {
+                let ends = c == '\n' || (Some(c) == quote && !escaped);
+                escaped = c == '\\' && quote == Some('"') && !escaped;
+                ends
+            })
             .map_or(source.len(), |i| start + i);
         let url = &source[start..end];
         let user_end = url.rfind('@').unwrap_or(0);
@@ -204,6 +217,9 @@ mod tests {
             "secret = [\n 'hunter2' ",
             "url = \"postgres://me:hunter2@db/x\"",
             "url = \"postgres://me:hun/te@hunter2@db/x\"",
+            "url = \"postgres://me:'hunter2, ]@db/x\"",
+            "url = \"postgres://me:\\\"hunter2@db/x\"",
+            "url = 'postgres://me:\"hunter2@db/x'",
             "url = \"postgres://me@db/x?password=hunter2\"",
             "\"secret\" = hunter2",
         ] {
