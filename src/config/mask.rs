@@ -5,20 +5,24 @@ use std::ops::Range;
 /// In place of what is hidden.
 pub(super) const DOTS: &str = "•••";
 
-/// Whether a key's value is hidden: everything that sounds like a secret, unless it is only the place of one.
+/// Whether a key's value is hidden: everything that sounds like a secret, also with a slip of the pen, unless it is only the place of one.
 pub(super) fn is_secret_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('_', "-");
-    let place = ["-file", "-credential", "-env", "-key", "-cert"]
+    let place = ["-file", "-credential", "-env", "-cert"]
         .iter()
         .any(|end| key.ends_with(end));
-    let known_place =
-        matches!(key.as_str(), "tls-key" | "client-key") || !key.ends_with("-key") && place;
-    let sounds = ["pass", "pwd", "secret", "token", "credential"]
+    if place || matches!(key.as_str(), "tls-key" | "client-key") || key.len() > 100 {
+        return false;
+    }
+    let near = |word: &str| strsim::normalized_damerau_levenshtein(&key, word) > 0.7;
+    ["pass", "pw", "secret", "token", "credential"]
         .iter()
         .any(|word| key.contains(word))
         || key == "key"
-        || key.ends_with("-key");
-    sounds && !known_place
+        || key.ends_with("-key")
+        || ["password", "bind-password", "secret", "previous-secret"]
+            .into_iter()
+            .any(near)
 }
 
 /// The text with everything hidden that is in `spans`, and where each offset of the text went.
@@ -182,7 +186,9 @@ mod tests {
             "previous-secret",
             "key",
             "Api-Token",
-            "bind-pasword-passwd",
+            "bind-pasword",
+            "bindpw",
+            "secert",
             "api-key",
             "psk-key",
         ] {

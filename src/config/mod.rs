@@ -14,6 +14,8 @@ mod mask;
 mod realm;
 mod report;
 pub mod secret;
+#[cfg(test)]
+mod tests;
 mod values;
 
 pub use attributes::default_filter;
