@@ -6,4 +6,6 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod directory;
+mod directory_openldap;
 mod lab;
