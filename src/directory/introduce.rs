@@ -52,7 +52,7 @@ impl Session {
         self.deadline = run;
         match found {
             Ok(found) => Ok(found),
-            Err(Trouble::Result(_)) => Ok(None),
+            Err(Trouble::Result(..)) => Ok(None),
             Err(Trouble::Error(DirectoryError::Incomplete(failure))) => {
                 Err(DirectoryError::Unreachable(failure))
             }
@@ -157,8 +157,8 @@ impl Session {
         let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
         match self.one(&what, dn, &names).await {
             Ok(found) => Ok(found),
-            Err(Trouble::Result(result)) if result.rc == NO_SUCH_OBJECT => Ok(None),
-            Err(Trouble::Result(result)) => Err(self.refused(&what, &result)),
+            Err(Trouble::Result(result, _)) if result.rc == NO_SUCH_OBJECT => Ok(None),
+            Err(Trouble::Result(result, what)) => Err(self.refused(&what, &result)),
             Err(Trouble::Error(e)) => Err(e),
         }
     }

@@ -87,14 +87,14 @@ impl Session {
             let count = match self.try_search(&what, &ask, Sink::Channel(&pages)).await {
                 Ok(count) => count,
                 // A base that is gone is as empty as one without people.
-                Err(Trouble::Result(result)) if result.rc == 32 => {
+                Err(Trouble::Result(result, _)) if result.rc == 32 => {
                     return Err(DirectoryError::Empty(self.failure(
                         &what,
                         came(result.rc, &result.text),
                         search_advice(result.rc),
                     )));
                 }
-                Err(Trouble::Result(result)) => return Err(self.refused(&what, &result)),
+                Err(Trouble::Result(result, what)) => return Err(self.refused(&what, &result)),
                 Err(Trouble::Error(e)) => return Err(e),
             };
             if count == 0 {

@@ -53,8 +53,8 @@ pub(super) enum Sink<'a> {
 
 /// How a search went, when it did not simply succeed.
 pub(super) enum Trouble {
-    /// A result code other than success.
-    Result(LdapResult),
+    /// A result code other than success, and what was being done when it came.
+    Result(LdapResult, String),
     /// Everything else.
     Error(DirectoryError),
 }
@@ -81,7 +81,7 @@ impl Session {
             .await
             .map_err(|trouble| match trouble {
                 Trouble::Error(e) => e,
-                Trouble::Result(result) => self.refused(what, &result),
+                Trouble::Result(result, what) => self.refused(&what, &result),
             })
     }
 
@@ -122,7 +122,7 @@ impl Session {
                 .await?;
             self.nothing_hidden(what, ask, &answer.references)?;
             if answer.result.rc != 0 {
-                return Err(Trouble::Result(answer.result));
+                return Err(Trouble::Result(answer.result, what.to_owned()));
             }
             let cookie = if paged {
                 self.cookie(what, &answer.result)?
@@ -416,7 +416,7 @@ impl Session {
                 let answer =
                     Box::pin(self.collect(&deed, &ask, stream, until, None, &mut 0)).await?;
                 if answer.result.rc != 0 {
-                    return Err(Trouble::Result(answer.result));
+                    return Err(Trouble::Result(answer.result, deed));
                 }
                 let mut parts = answer.entries.into_iter();
                 let (Some(entry), None) = (parts.next(), parts.next()) else {

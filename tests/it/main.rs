@@ -6,6 +6,13 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod ber_server;
+mod directory;
+mod directory_389ds;
+mod directory_openldap;
+mod directory_samba;
+mod directory_scripted;
+mod directory_tls;
 mod house;
 mod lab;
 mod main_job;
