@@ -1,6 +1,8 @@
 //! How one message leaves the house: a signed request, one attempt, and what the answer means. Keeps nothing, decides
 //! nothing about when: that is the outbox's.
 
+#[cfg(test)]
+pub(crate) mod receiver;
 mod request;
 mod verdict;
 mod webhook;

@@ -265,3 +265,6 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, DeliveryErr
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@ mod backoff;
 mod circuit;
 mod stats;
 mod targets;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use backoff::delay_ms;

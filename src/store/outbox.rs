@@ -19,7 +19,7 @@ mod selection;
 mod settle;
 mod standing;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use enrolment::{EnrolmentContext, EnrolmentKey};
 pub(super) use intents::carry_out;
