@@ -65,7 +65,7 @@ pub async fn unix(socket: ControlSocket, api: Api, cancel: CancellationToken) {
 /// Answers on TCP until cancelled. `tls` may change (a renewed certificate); `None`: plain.
 pub async fn tcp(
     listener: TcpListener,
-    tls: watch::Receiver<Option<TlsAcceptor>>,
+    tls: watch::Receiver<Option<Arc<ServerConfig>>>,
     api: Api,
     cancel: CancellationToken,
 ) {
@@ -81,11 +81,11 @@ pub async fn tcp(
         let Some((stream, place)) = admit(accepted.map(|(stream, _)| stream), &places).await else {
             continue;
         };
-        let (router, cancel, acceptor) = (router.clone(), cancel.clone(), tls.borrow().clone());
+        let (router, cancel, tls) = (router.clone(), cancel.clone(), tls.borrow().clone());
         connections.spawn(async move {
-            match acceptor {
+            match tls {
                 None => converse(stream, router, cancel).await,
-                Some(acceptor) => match timeout(PATIENCE, acceptor.accept(stream)).await {
+                Some(config) => match timeout(PATIENCE, TlsAcceptor::from(config).accept(stream)).await {
                     Ok(Ok(stream)) => converse(stream, router, cancel).await,
                     Ok(Err(why)) => tracing::debug!(%why, "a client's TLS handshake failed"),
                     Err(_) => tracing::debug!("a client's TLS handshake took too long"),
@@ -94,6 +94,8 @@ pub async fn tcp(
             drop(place);
         });
     }
+    // The address is free at once, whoever still talks.
+    drop(listener);
     farewell(connections).await;
 }
 
@@ -150,7 +152,7 @@ pub async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, String> {
 }
 
 /// Reads certificate chain and key (PEM) for the server.
-pub fn read_tls(cert: &Path, key: &Path) -> Result<TlsAcceptor, String> {
+pub fn read_tls(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, String> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(cert)
         .and_then(Iterator::collect)
         .map_err(|e| format!("http.tls-cert: cannot read {}: {e}", cert.display()))?;
@@ -172,5 +174,5 @@ pub fn read_tls(cert: &Path, key: &Path) -> Result<TlsAcceptor, String> {
         })
         .map_err(|e| format!("http.tls-cert and tls-key do not fit: {e}"))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Arc::new(config))
 }

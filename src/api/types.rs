@@ -181,8 +181,8 @@ pub struct DaemonStatus {
     pub config_read_at: Timestamp,
     /// Why the last reload was refused; `None`: it was not.
     pub reload_error: Option<String>,
-    /// It is on its way out.
-    pub stopping: bool,
+    /// Receivers of messages with their circuits ([`crate::outbox::TargetView`]).
+    pub receivers: Value,
 }
 
 /// `GET /api/v1/status`.

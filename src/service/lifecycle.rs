@@ -27,7 +27,13 @@ pub enum Wish {
 }
 
 /// The process's signals as wishes.
-pub struct Wishes(Signals);
+pub struct Wishes(Source);
+
+enum Source {
+    Signals(Signals),
+    #[cfg(test)]
+    Given(tokio::sync::mpsc::Receiver<Wish>),
+}
 
 impl Wishes {
     /// Installs the handlers. The second stop is armed in the handler, so that it works even when nothing else moves.
@@ -38,18 +44,29 @@ impl Wishes {
             flag::register_conditional_shutdown(signal, 1, Arc::clone(&stopping))?;
             flag::register(signal, Arc::clone(&stopping))?;
         }
-        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map(Self)
+        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map(|signals| Self(Source::Signals(signals)))
     }
 
     /// The next wish; never `None` while the process lives.
     pub async fn next(&mut self) -> Option<Wish> {
         loop {
-            match self.0.next().await? {
+            let signal = match &mut self.0 {
+                Source::Signals(signals) => signals.next().await?,
+                #[cfg(test)]
+                Source::Given(wishes) => return wishes.recv().await,
+            };
+            match signal {
                 SIGTERM | SIGINT => return Some(Wish::Stop),
                 SIGHUP => return Some(Wish::Reload),
                 SIGUSR1 => return Some(Wish::RunAll),
                 _ => {}
             }
         }
+    }
+
+    /// Wishes that a test sends.
+    #[cfg(test)]
+    pub(super) fn given(wishes: tokio::sync::mpsc::Receiver<Wish>) -> Self {
+        Self(Source::Given(wishes))
     }
 }
