@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use crate::model::{IdForm, Limit, Policy, RealmId, TwoFactor};
 
+pub mod crontab;
+mod mask;
 pub mod secret;
 
-pub use secret::{Secret, SecretError};
+pub use secret::{Environment, Secret, SecretError};
 
 /// A checked configuration. Only [`load`] makes one.
 #[derive(Clone, Debug)]

@@ -1,7 +1,9 @@
 //! The nouns, without I/O. `Debug` of anything here hides personal data.
 
 pub mod change;
+pub mod dn;
 pub mod entry;
+pub mod filter;
 pub mod ids;
 pub mod job;
 pub mod person;

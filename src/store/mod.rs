@@ -1,10 +1,12 @@
 //! All that knows SQL: one file a noun, one function a query, the same text on SQLite and PostgreSQL.
 
 mod db;
+mod outbox;
 
 use std::path::PathBuf;
 
 use db::Db;
+pub use outbox::{Act, Ending, EnrolmentContext, EnrolmentKey, Fate, JobSelection, MessageContext, Settlement};
 
 use crate::config::{StoreConfig, StoreUrl};
 

@@ -6,4 +6,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod house;
 mod lab;
+mod main_job;
+mod traps;

@@ -1,0 +1,9 @@
+//! The daemon.
+pub mod agenda;
+pub mod crontab;
+pub mod life;
+pub mod lifecycle;
+pub mod logging;
+pub mod metrics;
+pub mod notify;
+pub mod schedule;
