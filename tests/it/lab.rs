@@ -192,15 +192,12 @@ fn lab(script: &str) -> PathBuf {
 
 /// The people that one account sees.
 fn people(server: &Server, who: &str) -> usize {
+    let (uri, class) = match server.kind {
+        "samba" => ("LDAPS_URI", "user"),
+        _ => ("LDAP_URI", "inetOrgPerson"),
+    };
     let output = Command::new("ldapsearch")
-        .args([
-            "-x",
-            "-LLL",
-            "-H",
-            &server["LDAP_URI"],
-            "-b",
-            &server["PEOPLE_DN"],
-        ])
+        .args(["-x", "-LLL", "-H", &server[uri], "-b", &server["PEOPLE_DN"]])
         .args([
             "-D",
             &server[&format!("{who}_DN")],
@@ -210,9 +207,10 @@ fn people(server: &Server, who: &str) -> usize {
         .args([
             "-E",
             "pr=100/noprompt",
-            "(objectClass=inetOrgPerson)",
-            "uid",
+            &format!("(objectClass={class})"),
+            "1.1",
         ])
+        .env("LDAPTLS_CACERT", &server["CA_FILE"])
         .output()
         .expect("ldapsearch is installed");
     String::from_utf8_lossy(&output.stdout)
@@ -260,4 +258,24 @@ fn two_servers_run_side_by_side() {
     assert_eq!(people(&other, "BIND"), 6);
     one.resume();
     one.modify("dn: ou=more,ou=people,dc=example,dc=org\nchangetype: delete\n");
+}
+
+#[test]
+fn ds389_and_samba_have_their_people() {
+    for kind in ["ds389", "samba"] {
+        let server = Server::start(kind, &["--users", "12"]);
+        assert_eq!(people(&server, "BIND"), 12, "{kind}");
+        server.churn(&["--delete", "2", "--phone", "1"]);
+        assert_eq!(people(&server, "BIND"), 10, "{kind}");
+    }
+}
+
+#[test]
+fn postgres_takes_connections() {
+    let server = Server::start("postgres", &[]);
+    let output = Command::new("psql")
+        .args([&server["DATABASE_URL"], "-Atc", "SELECT 6 * 7"])
+        .output()
+        .expect("psql is installed");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "42\n");
 }
