@@ -5,10 +5,22 @@ use std::path::PathBuf;
 
 use crate::model::{IdForm, Limit, Policy, RealmId, TwoFactor};
 
+mod attributes;
+mod check;
 pub mod crontab;
+mod file;
+mod load;
 mod mask;
+mod realm;
+mod report;
 pub mod secret;
+#[cfg(test)]
+mod tests;
+mod values;
 
+pub use attributes::default_filter;
+pub use load::{Loaded, default_path, load, load_without_files};
+pub use report::{Fault, Faults, Severity};
 pub use secret::{Environment, Secret, SecretError};
 
 /// A checked configuration. Only [`load`] makes one.
@@ -281,7 +293,10 @@ pub struct BrakeConfig {
 impl BrakeConfig {
     /// The percentage of one limit.
     pub fn percent_of(&self, limit: Limit) -> f64 {
-        Limit::ALL.iter().position(|l| *l == limit).map_or(0.0, |i| self.percent[i])
+        Limit::ALL
+            .iter()
+            .position(|l| *l == limit)
+            .map_or(0.0, |i| self.percent[i])
     }
 }
 
