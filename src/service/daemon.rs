@@ -202,13 +202,13 @@ impl Daemon {
         let config = Arc::clone(&start.config);
         let schedules = reload::schedules(&config)
             .map_err(|why| Failure::coded(crate::model::ErrorCode::Config, why))?;
-        let ledger = ledger::open(&config.store)
+        let ledger = ledger::open(&config.store, &start.environment, start.clock.now())
             .await
             .map_err(|e| Failure::from(&e))?;
         let store = ledger.store.clone();
-        let engine = Engine::new(Arc::clone(&config), store.clone(), start.clock.clone());
+        let engine = Engine::new(Arc::clone(&config), store.clone(), start.clock.clone(), Arc::new(start.environment.clone()));
         engine.settle_in().await.map_err(|e| Failure::from(&e))?;
-        let rows = ledger::realms(&store)
+        let rows = store.realms()
             .await
             .map_err(|e| Failure::from(&e))?;
         let now = start.clock.now();
@@ -222,7 +222,7 @@ impl Daemon {
             .filter(|(realm, _)| !stood.contains_key(realm))
         {
             // From here on a tick can be missed.
-            ledger::set_tick(&store, realm, now)
+            store.set_tick(realm, now)
                 .await
                 .map_err(|e| Failure::from(&e))?;
         }
@@ -624,11 +624,7 @@ impl Daemon {
         self.agenda
             .set_realms(schedules, |_| None, now, &mut chance);
         self.engine.send_modify(|engine| {
-            *engine = Engine::new(
-                Arc::clone(&config),
-                engine.store.clone(),
-                engine.clock.clone(),
-            )
+            *engine = Engine::new(Arc::clone(&config), engine.store.clone(), engine.clock.clone(), Arc::clone(&engine.env))
         });
         self.config.send_replace(config);
         self.config_read_at = now;
@@ -655,9 +651,9 @@ impl Daemon {
         self.side.spawn(async move {
             let settled = async {
                 engine.settle_in().await?;
-                for row in ledger::realms(&engine.store).await? {
+                for row in engine.store.realms().await? {
                     if row.last_tick_at.is_none() && !row.orphaned {
-                        ledger::set_tick(&engine.store, &row.id, now).await?;
+                        engine.store.set_tick(&row.id, now).await?;
                     }
                 }
                 Ok(())

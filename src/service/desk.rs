@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::ledger;
 use super::metrics::Metrics;
 use super::status::{self, Live};
 use super::work::{Task, Work};
@@ -57,7 +56,7 @@ impl Desk {
         let Order { what, by, lines } = order;
         let mut after = After::Nothing;
         let done = match what {
-            What::Decide(decision, run) => match ledger::run(&self.engine.store, &run).await {
+            What::Decide(decision, run) => match self.engine.store.run(&run).await {
                 // The full id from here on: a prefix may be ambiguous by the time it is its turn.
                 Ok(found) => {
                     let work = Work::new(Task::Decide(decision, found.run.to_string()), by);
@@ -74,7 +73,7 @@ impl Desk {
                 done
             }
             What::Outbox(act, which) => self.outbox(act, which, by).await,
-            What::Backup(ask) => ledger::backup(&self.engine.store, &ask.to)
+            What::Backup(ask) => self.engine.store.backup(&ask.to, self.engine.clock.now())
                 .await
                 .map_err(|e| (&e).into())
                 .map(|()| {
@@ -109,7 +108,7 @@ impl Desk {
 
     /// Refuses a realm that the store does not know.
     async fn known(&self, realm: &RealmId) -> Result<(), Failure> {
-        match ledger::realm(&self.engine.store, realm).await {
+        match self.engine.store.realm(realm).await {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(no_such_realm(realm, &self.engine.config)),
             Err(error) => Err((&error).into()),
@@ -124,7 +123,7 @@ impl Desk {
     ) -> Result<Value, Failure> {
         self.known(realm).await?;
         let until = for_ms.map(|ms| self.engine.clock.now().plus_ms(ms));
-        ledger::pause(&self.engine.store, realm, until)
+        self.engine.store.pause(realm, until, self.engine.clock.now())
             .await
             .map_err(|e| Failure::from(&e))?;
         tracing::info!(%realm, by, "{realm}: paused{}", until.map(|at| format!(" until {at}")).unwrap_or_default());
@@ -133,7 +132,7 @@ impl Desk {
 
     async fn resume(&self, realm: &RealmId, by: Option<String>) -> Result<Value, Failure> {
         self.known(realm).await?;
-        ledger::resume(&self.engine.store, realm)
+        self.engine.store.resume(realm, self.engine.clock.now())
             .await
             .map_err(|e| Failure::from(&e))?;
         tracing::info!(%realm, by, "{realm}: resumed");
@@ -148,11 +147,7 @@ impl Desk {
         which: OutboxRequest,
         by: Option<String>,
     ) -> Result<Value, Failure> {
-        let Engine {
-            store,
-            clock,
-            config,
-        } = &self.engine;
+        let Engine { store, clock, config, .. } = &self.engine;
         let states = match act {
             OutboxAct::Retry => vec![JobState::Waiting, JobState::Dead],
             OutboxAct::Drop => vec![JobState::Waiting, JobState::Held, JobState::Dead],
@@ -255,7 +250,7 @@ impl Desk {
 
     async fn why_not_ready(&self) -> Vec<String> {
         let mut reasons = self.not_ready.clone();
-        match timeout(PATIENCE, ledger::realms(&self.engine.store)).await {
+        match timeout(PATIENCE, self.engine.store.ping()).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => reasons.push(error.to_string()),
             Err(_) => reasons.push(format!(

@@ -55,14 +55,10 @@ pub(super) async fn run(
                 }
             }
             if now >= prune {
-                match ledger::prune(
-                    &engine.store,
-                    engine.clock.now(),
-                    engine.config.store.keep_runs_ms,
-                )
+                match engine.store.prune(engine.clock.now(), engine.config.store.keep_runs_ms)
                 .await
                 {
-                    Ok(()) => tracing::debug!("old runs were pruned"),
+                    Ok(pruned) => tracing::debug!(pruned, "{pruned} old runs went"),
                     Err(error) => tracing::error!(%error, "old runs cannot be pruned: {error}"),
                 }
             }

@@ -9,7 +9,6 @@ use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::ledger;
 use super::life::Pulse;
 use crate::api::types::{
     Decision, Failure, Line, PlanAnswer, PlanRequest, ProgressLine, SyncRequest,
@@ -233,7 +232,7 @@ pub async fn scheduled(
             }
         }
         // Before it begins: a server whose answer kills the process must not do so again at once, at every start.
-        if let Err(error) = ledger::set_tick(&engine.store, &realm, tick).await {
+        if let Err(error) = engine.store.set_tick(&realm, tick).await {
             tracing::error!(%error, "{realm}: the scheduled pass cannot begin: {error}");
             return Ended::NotNow { before };
         }
@@ -241,7 +240,7 @@ pub async fn scheduled(
         let done = moving(engine.sync(&realm, ask), &track, &pulse).await;
         if cancel.is_cancelled() && done.as_ref().is_ok_and(|run| run.outcome == Outcome::Cancelled) {
             // A stop in mid-run: the tick counts as missed, and the next daemon makes up for it.
-            if let Err(error) = ledger::set_tick(&engine.store, &realm, before).await {
+            if let Err(error) = engine.store.set_tick(&realm, before).await {
                 tracing::warn!(%error, "{realm}: the pass that was stopped will not be made up for: {error}");
             }
         }
@@ -257,7 +256,7 @@ pub async fn scheduled(
 
 /// Whether the schedule may run the realm; ends a pause that is over.
 async fn may_run(engine: &Engine, realm: &RealmId) -> Result<bool, crate::store::StoreError> {
-    let Some(row) = ledger::realm(&engine.store, realm).await? else {
+    let Some(row) = engine.store.realm(realm).await? else {
         return Ok(true);
     };
     if row.orphaned {
@@ -270,7 +269,7 @@ async fn may_run(engine: &Engine, realm: &RealmId) -> Result<bool, crate::store:
         {
             return Ok(false);
         }
-        ledger::resume(&engine.store, realm).await?;
+        engine.store.resume(realm, engine.clock.now()).await?;
         tracing::info!("{realm}: the pause is over");
     }
     Ok(true)
