@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use unicode_normalization::UnicodeNormalization;
-
 use super::{DirectoryId, Phone, phone};
 
 /// Something the source may be unable to carry. *Unknown is not absent*: what is held is kept.
@@ -22,11 +20,6 @@ pub struct UserName {
     pub shown: String,
     /// Folded: what is compared.
     pub key: String,
-}
-
-/// How names are compared: NFC, then lower case. Not trimmed: whoever reads a name from outside trims it first.
-pub fn fold_name(shown: &str) -> String {
-    shown.nfc().collect::<String>().to_lowercase().nfc().collect()
 }
 
 impl fmt::Debug for UserName {

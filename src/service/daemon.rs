@@ -181,9 +181,9 @@ impl Daemon {
     async fn set_up(start: Start, metrics: Metrics, logging: Option<Logging>) -> Result<Self, Failure> {
         let config = Arc::clone(&start.config);
         let schedules = reload::schedules(&config).map_err(|why| Failure::coded(crate::model::ErrorCode::Config, why))?;
-        let ledger = ledger::open(&config.store).await.map_err(|e| Failure::from(&e))?;
+        let ledger = ledger::open(&config.store, &start.environment, start.clock.now()).await.map_err(|e| Failure::from(&e))?;
         let store = ledger.store.clone();
-        let engine = Engine::new(Arc::clone(&config), store.clone(), start.clock.clone());
+        let engine = Engine::new(Arc::clone(&config), store.clone(), start.clock.clone(), Arc::new(start.environment.clone()));
         engine.settle_in().await.map_err(|e| Failure::from(&e))?;
         let rows = ledger::realms(&store).await.map_err(|e| Failure::from(&e))?;
         let now = start.clock.now();
@@ -486,7 +486,7 @@ impl Daemon {
         }
         // Realms that come back and new ones alike begin now; ticks of a former life are past.
         self.agenda.set_realms(schedules, |_| None, now, &mut chance);
-        self.engine.send_modify(|engine| *engine = Engine::new(Arc::clone(&config), engine.store.clone(), engine.clock.clone()));
+        self.engine.send_modify(|engine| *engine = Engine::new(Arc::clone(&config), engine.store.clone(), engine.clock.clone(), Arc::clone(&engine.env)));
         self.config.send_replace(config);
         self.config_read_at = now;
         self.reload_error = None;

@@ -72,7 +72,7 @@ impl Desk {
                 done
             }
             What::Outbox(act, which) => self.outbox(act, which, by).await,
-            What::Backup(ask) => ledger::backup(&self.engine.store, &ask.to).await.map_err(|e| (&e).into()).map(|()| {
+            What::Backup(ask) => ledger::backup(&self.engine.store, &ask.to, self.engine.clock.now()).await.map_err(|e| (&e).into()).map(|()| {
                 tracing::info!(by, to = %ask.to.display(), "a copy of the store was written");
                 Value::Null
             }),
@@ -101,14 +101,14 @@ impl Desk {
     async fn pause(&self, realm: &RealmId, for_ms: Option<i64>, by: Option<String>) -> Result<Value, Failure> {
         self.known(realm).await?;
         let until = for_ms.map(|ms| self.engine.clock.now().plus_ms(ms));
-        ledger::pause(&self.engine.store, realm, until).await.map_err(|e| Failure::from(&e))?;
+        ledger::pause(&self.engine.store, realm, until, self.engine.clock.now()).await.map_err(|e| Failure::from(&e))?;
         tracing::info!(%realm, by, "{realm}: paused{}", until.map(|at| format!(" until {at}")).unwrap_or_default());
         Ok(Value::Null)
     }
 
     async fn resume(&self, realm: &RealmId, by: Option<String>) -> Result<Value, Failure> {
         self.known(realm).await?;
-        ledger::resume(&self.engine.store, realm).await.map_err(|e| Failure::from(&e))?;
+        ledger::resume(&self.engine.store, realm, self.engine.clock.now()).await.map_err(|e| Failure::from(&e))?;
         tracing::info!(%realm, by, "{realm}: resumed");
         // Its messages may go again.
         self.wake.notify_one();
@@ -116,7 +116,7 @@ impl Desk {
     }
 
     async fn outbox(&self, act: OutboxAct, which: OutboxRequest, by: Option<String>) -> Result<Value, Failure> {
-        let Engine { store, clock, config } = &self.engine;
+        let Engine { store, clock, config, .. } = &self.engine;
         let states = match act {
             OutboxAct::Retry => vec![JobState::Waiting, JobState::Dead],
             OutboxAct::Drop => vec![JobState::Waiting, JobState::Held, JobState::Dead],

@@ -11,7 +11,7 @@ use crate::api::Failure;
 use crate::clock::Timestamp;
 use crate::config::{Config, Environment, StoreConfig};
 use crate::model::{ErrorCode, Outcome, RealmId, RealmRow, Run};
-use crate::store::{EnrolmentKey, Store, StoreError};
+use crate::store::{Access, EnrolmentKey, Store, StoreError, StoreLock, lock};
 
 /// `run` waits this long for a command that writes in its own process.
 pub const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -21,6 +21,7 @@ pub const LOCK_WAIT: Duration = Duration::from_secs(10);
 pub struct Ledger {
     /// The store.
     pub store: Store,
+    _lock: StoreLock,
 }
 
 /// What the last runs of a realm came to.
@@ -33,59 +34,66 @@ pub struct LastRuns {
 }
 
 /// Takes the lock and opens the store for writing.
-pub async fn open(config: &StoreConfig) -> Result<Ledger, StoreError> {
-    Ok(Ledger { store: Store::open(config).await? })
+pub async fn open(config: &StoreConfig, environment: &Environment, now: Timestamp) -> Result<Ledger, StoreError> {
+    let wanted = config.clone();
+    // Waiting for a command that writes blocks its thread, so it has one of its own.
+    let lock = tokio::task::spawn_blocking(move || lock(&wanted, LOCK_WAIT)).await.map_err(|e| StoreError::Nonsense(e.to_string()))??;
+    let store = Store::open(config, environment, Access::Write, now).await?;
+    Ok(Ledger { store, _lock: lock })
 }
 
 /// Every realm that the store knows.
-pub async fn realms(_store: &Store) -> Result<Vec<RealmRow>, StoreError> {
-    Ok(Vec::new())
+pub async fn realms(store: &Store) -> Result<Vec<RealmRow>, StoreError> {
+    store.realms().await
 }
 
 /// One realm.
-pub async fn realm(_store: &Store, _realm: &RealmId) -> Result<Option<RealmRow>, StoreError> {
-    Ok(None)
+pub async fn realm(store: &Store, realm: &RealmId) -> Result<Option<RealmRow>, StoreError> {
+    store.realm(realm).await
 }
 
 /// No passes, until an instant or until resumed.
-pub async fn pause(_store: &Store, _realm: &RealmId, _until: Option<Timestamp>) -> Result<(), StoreError> {
-    Ok(())
+pub async fn pause(store: &Store, realm: &RealmId, until: Option<Timestamp>, now: Timestamp) -> Result<(), StoreError> {
+    store.pause(realm, until, now).await
 }
 
 /// Passes again.
-pub async fn resume(_store: &Store, _realm: &RealmId) -> Result<(), StoreError> {
-    Ok(())
+pub async fn resume(store: &Store, realm: &RealmId, now: Timestamp) -> Result<(), StoreError> {
+    store.resume(realm, now).await
 }
 
 /// The schedule's ticks up to here are done with.
-pub async fn set_tick(_store: &Store, _realm: &RealmId, _tick: Timestamp) -> Result<(), StoreError> {
-    Ok(())
+pub async fn set_tick(store: &Store, realm: &RealmId, tick: Timestamp) -> Result<(), StoreError> {
+    store.set_tick(realm, tick).await
 }
 
 /// A run by its id or a unique prefix.
-pub async fn run(_store: &Store, _prefix: &str) -> Result<Run, StoreError> {
-    Err(StoreError::NotFound("no runs yet".into()))
+pub async fn run(store: &Store, prefix: &str) -> Result<Run, StoreError> {
+    store.run(prefix).await
 }
 
 /// See [`LastRuns`].
-pub async fn last_runs(_store: &Store, _realm: &RealmId) -> Result<LastRuns, StoreError> {
-    Ok(LastRuns::default())
+pub async fn last_runs(store: &Store, realm: &RealmId) -> Result<LastRuns, StoreError> {
+    Ok(LastRuns { last: store.last_run(realm).await?, success_at: store.last_success(realm).await? })
 }
 
 /// Users by state.
-pub async fn users(_store: &Store, _realm: &RealmId) -> Result<Vec<(String, i64)>, StoreError> {
-    Ok(Vec::new())
+pub async fn users(store: &Store, realm: &RealmId) -> Result<Vec<(String, i64)>, StoreError> {
+    Ok(store.count_by_state(realm).await?.into_iter().map(|(state, n)| (state.as_str().to_owned(), n)).collect())
 }
 
 /// Held plans that nobody decided within their seven days become `expired`.
-pub async fn expire_held(_store: &Store, _now: Timestamp) -> Result<Vec<Run>, StoreError> {
-    let _outcome = Outcome::Expired;
-    Ok(Vec::new())
+pub async fn expire_held(store: &Store, now: Timestamp) -> Result<Vec<Run>, StoreError> {
+    let mut expired = vec![];
+    for run in store.expired_held(now).await? {
+        expired.push(store.decide_held(run.run, Outcome::Expired, None, None, now).await?);
+    }
+    Ok(expired)
 }
 
 /// Old runs, their changes and settled jobs are deleted.
-pub async fn prune(_store: &Store, _now: Timestamp, _keep_runs_ms: i64) -> Result<(), StoreError> {
-    Ok(())
+pub async fn prune(store: &Store, now: Timestamp, keep_runs_ms: i64) -> Result<(), StoreError> {
+    store.prune(now, keep_runs_ms).await.map(|_| ())
 }
 
 /// The key of the enrolments' tokens: the configured one (32 bytes in base64), or the store's own.
@@ -104,6 +112,6 @@ pub async fn enrolment_key(store: &Store, config: &Config, environment: &Environ
 }
 
 /// A consistent copy.
-pub async fn backup(_store: &Store, _to: &Path) -> Result<(), StoreError> {
-    Ok(())
+pub async fn backup(store: &Store, to: &Path, now: Timestamp) -> Result<(), StoreError> {
+    store.backup(to, now).await
 }

@@ -212,7 +212,7 @@ async fn may_run(engine: &Engine, realm: &RealmId) -> Result<bool, crate::store:
         if row.paused_until.is_none_or(|until| until > engine.clock.now()) {
             return Ok(false);
         }
-        ledger::resume(&engine.store, realm).await?;
+        ledger::resume(&engine.store, realm, engine.clock.now()).await?;
         tracing::info!("{realm}: the pause is over");
     }
     Ok(true)
