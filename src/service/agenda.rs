@@ -214,11 +214,6 @@ impl<W> Agenda<W> {
             .min_by_key(|(_, start)| *start)
     }
 
-    /// Whether something of the realm is under way.
-    pub fn is_busy(&self, realm: &RealmId) -> bool {
-        self.realms.get(realm).is_some_and(|slot| slot.busy)
-    }
-
     /// Forgets realms that left the configuration and have nothing to do.
     fn sweep(&mut self) {
         self.realms

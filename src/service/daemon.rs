@@ -44,7 +44,9 @@ const RUN_GRACE: Duration = Duration::from_secs(900);
 /// A store that fails a reload is asked again after this.
 const SETTLE_AGAIN: Duration = Duration::from_secs(5);
 /// Of the five seconds that a stop may take: for runs and deliveries to commit or roll back,
-const RUNS_FAREWELL: Duration = Duration::from_millis(4_000);
+const RUNS_FAREWELL: Duration = Duration::from_millis(3_700);
+/// for the store to close,
+const STORE_FAREWELL: Duration = Duration::from_millis(300);
 /// and for the last answers to be written.
 const ANSWERS_FAREWELL: Duration = Duration::from_millis(600);
 
@@ -232,7 +234,7 @@ impl Daemon {
             now,
             &mut chance,
         );
-        let key = ledger::enrolment_key(&store, &config, &start.environment).await?;
+        let key = engine.enrolment_key().await.map_err(|e| Failure::from(&e))?;
         let ready = Ready::prepare(config.http.as_ref(), None)
             .await
             .map_err(|why| Failure::new("config", 1, why))?;
@@ -816,6 +818,9 @@ impl Daemon {
         // The watchdog never ends; all others do.
         while self.parts.len() > 1 && timeout_at(rest, self.parts.join_next()).await.is_ok() {}
         self.parts.shutdown().await;
+        // The log of the store is folded into its file, so that a copy of the file alone is whole.
+        let store = self.engine.borrow().store.clone();
+        let _closed = timeout(STORE_FAREWELL, store.close()).await;
         let store = match &self.start.config.store.url {
             StoreUrl::Sqlite(path) => path.display().to_string(),
             StoreUrl::Postgres { display, .. } => display.clone(),

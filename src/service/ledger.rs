@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 
-use crate::api::Failure;
 use crate::clock::Timestamp;
-use crate::config::{Config, Environment, StoreConfig};
-use crate::model::{ErrorCode, Outcome, Run};
-use crate::store::{Access, EnrolmentKey, Store, StoreError, StoreLock, lock};
+use crate::config::{Environment, StoreConfig};
+use crate::model::{Outcome, Run};
+use crate::store::{Access, Store, StoreError, StoreLock, lock};
 
 /// `run` waits this long for a command that writes in its own process.
 pub const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -43,13 +42,4 @@ pub async fn expire_held(store: &Store, now: Timestamp) -> Result<Vec<Run>, Stor
         }
     }
     Ok(expired)
-}
-
-/// The key of the enrolments' tokens: the configured one, or the store's own.
-pub async fn enrolment_key(store: &Store, config: &Config, environment: &Environment) -> Result<EnrolmentKey, Failure> {
-    let configured = match &config.enrolment.key {
-        None => None,
-        Some(secret) => Some(secret.resolve_key(environment).map_err(|e| Failure::coded(ErrorCode::Config, e.to_string()))?),
-    };
-    store.enrolment_key(configured).await.map_err(|e| Failure::from(&e))
 }

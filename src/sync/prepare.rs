@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
 use super::{Engine, EngineError};
@@ -11,7 +14,7 @@ use crate::config::{Attributes, RealmConfig};
 use crate::directory::{self, DirectoryError, Scope, Session, Sighting};
 use crate::model::{DirectoryId, ErrorCode, Limit, Policy, RawEntry, RealmId, RealmRow, RunId};
 use crate::normalise::{Normaliser, mapping_hash};
-use crate::store::{EnrolmentContext, MessageContext, StoreError};
+use crate::store::{EnrolmentContext, EnrolmentKey, MessageContext, StoreError};
 
 /// Why a pass came to nothing. It becomes the run's `error_code` and `error`.
 #[derive(thiserror::Error, Debug)]
@@ -100,7 +103,8 @@ impl Prepared {
 pub(super) async fn prepare(engine: &Engine, realm: &RealmConfig, row: &RealmRow, accept_older: bool) -> Result<Prepared, PassError> {
     let run_timeout = Duration::from_millis(u64::try_from(realm.directory.run_timeout_ms).unwrap_or(3_600_000));
     let deadline = Instant::now() + run_timeout;
-    let mut session = directory::connect(&realm.directory, &engine.env, &engine.clock, deadline).await?;
+    let servers = realm.directory.with_secrets(&engine.env).map_err(|e| PassError::new(ErrorCode::Config, format!("bind-password of realm `{}`: {}; {}", realm.id, e.message, e.help)))?;
+    let mut session = directory::connect(&servers, &engine.clock, deadline).await?;
     let attributes = Attributes::for_kind(session.kind(), &realm.attributes);
     let filter = realm.directory.filter.clone().unwrap_or_else(|| crate::config::default_filter(session.kind()).to_owned());
     let mapping_hash = mapping_hash(&realm.directory.base, &filter, &attributes, &realm.phone);
@@ -123,7 +127,7 @@ pub(super) async fn prepare(engine: &Engine, realm: &RealmConfig, row: &RealmRow
     }
     if row.mapping_hash.as_deref() != Some(&mapping_hash) && !attributes.explicit.is_empty() {
         let schema = session.schema().await?;
-        let unknown: Vec<&str> = attributes.explicit.iter().map(String::as_str).filter(|a| !schema.knows_attribute(a)).collect();
+        let unknown: Vec<&str> = attributes.explicit.iter().map(String::as_str).filter(|a| !schema.has_attribute(a)).collect();
         if !unknown.is_empty() {
             let text = format!("the schema of {} has no attribute {}: mend [realm.attributes] of realm `{}`", session.server(), unknown.join(", "), realm.id);
             return Err(PassError::new(ErrorCode::Config, text));
@@ -160,17 +164,28 @@ impl Engine {
         })
     }
 
-    /// What the messages of a realm are made with.
-    pub(super) async fn messages(&self, realm: &RealmConfig, run: Option<RunId>, now: Timestamp) -> Result<MessageContext, EngineError> {
+    /// The key of the enrolments' tokens: the configured one (32 bytes in base64), or the store's own.
+    pub async fn enrolment_key(&self) -> Result<EnrolmentKey, EngineError> {
+        let wrong = |why: String| EngineError::Failed { code: ErrorCode::Config, message: format!("enrolment.key: {why}") };
         let configured = match &self.config.enrolment.key {
             None => None,
-            Some(secret) => Some(secret.resolve_key(&self.env).map_err(|e| EngineError::Failed { code: ErrorCode::Config, message: e.to_string() })?),
+            Some(secret) => {
+                let text = secret.resolve(&self.env).map_err(|e| wrong(format!("{}; {}", e.message, e.help)))?;
+                let text = text.expose_secret().trim();
+                let bytes = STANDARD.decode(text).or_else(|_| URL_SAFE_NO_PAD.decode(text)).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+                Some(bytes.ok_or_else(|| wrong("must be 32 bytes in base64 (`openssl rand -base64 32` makes one)".into()))?)
+            }
         };
+        Ok(self.store.enrolment_key(configured).await?)
+    }
+
+    /// What the messages of a realm are made with.
+    pub(super) async fn messages(&self, realm: &RealmConfig, run: Option<RunId>, now: Timestamp) -> Result<MessageContext, EngineError> {
         let enrolment = match &self.config.http {
             Some(http) => Some(EnrolmentContext {
                 public_url: http.public_url.clone(),
                 valid_ms: self.config.enrolment.valid_ms,
-                key: self.store.enrolment_key(configured).await?,
+                key: self.enrolment_key().await?,
             }),
             None => None,
         };
