@@ -5,20 +5,24 @@ use std::ops::Range;
 /// In place of what is hidden.
 pub(super) const DOTS: &str = "•••";
 
-/// Whether a key's value is hidden: everything that sounds like a secret, unless it is only the place of one.
+/// Whether a key's value is hidden: everything that sounds like a secret, also with a slip of the pen, unless it is only the place of one.
 pub(super) fn is_secret_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('_', "-");
-    let place = ["-file", "-credential", "-env", "-key", "-cert"]
+    let place = ["-file", "-credential", "-env", "-cert"]
         .iter()
         .any(|end| key.ends_with(end));
-    let known_place =
-        matches!(key.as_str(), "tls-key" | "client-key") || !key.ends_with("-key") && place;
-    let sounds = ["pass", "pwd", "secret", "token", "credential"]
+    if place || matches!(key.as_str(), "tls-key" | "client-key") || key.len() > 100 {
+        return false;
+    }
+    let near = |word: &str| strsim::normalized_damerau_levenshtein(&key, word) > 0.7;
+    ["pass", "pw", "secret", "token", "credential"]
         .iter()
         .any(|word| key.contains(word))
         || key == "key"
-        || key.ends_with("-key");
-    sounds && !known_place
+        || key.ends_with("-key")
+        || ["password", "bind-password", "secret", "previous-secret"]
+            .into_iter()
+            .any(near)
 }
 
 /// The text with everything hidden that is in `spans`, and where each offset of the text went.
@@ -130,12 +134,25 @@ fn line_end(source: &str, at: usize) -> usize {
         .map_or(source.len(), |i| at + i)
 }
 
-fn in_urls(source: &str) -> Vec<Range<usize>> {
+/// The password and the query of each URL in a text.
+pub(super) fn in_urls(source: &str) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
     for (scheme_end, _) in source.match_indices("://") {
         let start = scheme_end + 3;
+        // The string ends with the quote that opened it; a password may hold the other one.
+        let scheme = source[..scheme_end]
+            .trim_end_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+        let quote = scheme
+            .chars()
+            .next_back()
+            .filter(|c| matches!(c, '"' | '\''));
+        let mut escaped = false;
         let end = source[start..]
-            .find(['"', '\'', '\n', '\r', ' ', '\t', ',', ']'])
+            .find(|c: char| {
+                let ends = c == '\n' || (Some(c) == quote && !escaped);
+                escaped = c == '\\' && quote == Some('"') && !escaped;
+                ends
+            })
             .map_or(source.len(), |i| start + i);
         let url = &source[start..end];
         let user_end = url.rfind('@').unwrap_or(0);
@@ -169,7 +186,9 @@ mod tests {
             "previous-secret",
             "key",
             "Api-Token",
-            "bind-pasword-passwd",
+            "bind-pasword",
+            "bindpw",
+            "secert",
             "api-key",
             "psk-key",
         ] {
@@ -204,6 +223,9 @@ mod tests {
             "secret = [\n 'hunter2' ",
             "url = \"postgres://me:hunter2@db/x\"",
             "url = \"postgres://me:hun/te@hunter2@db/x\"",
+            "url = \"postgres://me:'hunter2, ]@db/x\"",
+            "url = \"postgres://me:\\\"hunter2@db/x\"",
+            "url = 'postgres://me:\"hunter2@db/x'",
             "url = \"postgres://me@db/x?password=hunter2\"",
             "\"secret\" = hunter2",
         ] {

@@ -5,10 +5,22 @@ use std::path::PathBuf;
 
 use crate::model::{IdForm, Limit, Policy, RealmId, TwoFactor};
 
+mod attributes;
+mod check;
 pub mod crontab;
+mod file;
+mod load;
 mod mask;
+mod realm;
+mod report;
 pub mod secret;
+#[cfg(test)]
+mod tests;
+mod values;
 
+pub use attributes::default_filter;
+pub use load::{Loaded, default_path, load, load_without_files};
+pub use report::{Fault, Faults, Severity};
 pub use secret::{Environment, Secret, SecretError};
 
 /// A checked configuration. Only [`load`] makes one.
@@ -211,6 +223,17 @@ pub struct DirectoryConfig {
     pub sentinel: Option<String>,
 }
 
+impl DirectoryConfig {
+    /// The same with the bind password at hand, read where it is said to be.
+    pub fn with_secrets(&self, environment: &Environment) -> Result<Self, SecretError> {
+        let mut resolved = self.clone();
+        if let Some(secret) = &self.bind_password {
+            resolved.bind_password = Some(Secret::Inline(secret.resolve(environment)?));
+        }
+        Ok(resolved)
+    }
+}
+
 /// The disabled rule of `[realm.attributes]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DisabledRule {
@@ -281,7 +304,10 @@ pub struct BrakeConfig {
 impl BrakeConfig {
     /// The percentage of one limit.
     pub fn percent_of(&self, limit: Limit) -> f64 {
-        Limit::ALL.iter().position(|l| *l == limit).map_or(0.0, |i| self.percent[i])
+        Limit::ALL
+            .iter()
+            .position(|l| *l == limit)
+            .map_or(0.0, |i| self.percent[i])
     }
 }
 

@@ -17,6 +17,7 @@ pub struct Stats {
     unknown_end: AtomicU64,
     elapsed_ms: AtomicU64,
     attempts: AtomicU64,
+    turns: AtomicU64,
     targets: Mutex<Vec<TargetView>>,
 }
 
@@ -100,6 +101,15 @@ impl Stats {
             Count::Dropped => &self.dropped,
         };
         counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// How often the worker has gone round: it moves as long as this rises, at least every second or so.
+    pub fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn turn(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn attempt(&self, elapsed_ms: u64) {

@@ -71,6 +71,7 @@ pub async fn run(runner: OutboxRunner, cancel: CancellationToken, wake: Arc<Noti
     let mut config = worker.runner.config.clone();
     let mut first = true;
     loop {
+        worker.runner.stats.turn();
         if first || config.has_changed().unwrap_or(false) {
             let new = config.borrow_and_update().clone();
             worker.targets.reconfigure(new, &worker.runner.environment);
