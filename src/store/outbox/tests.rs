@@ -52,7 +52,7 @@ pub(crate) async fn postgres() -> Fixture {
     let out = lab().args(["start", "--port", "0", "--dir"]).arg(&server.0).output().expect("tests/lab/postgres");
     let facts = String::from_utf8(out.stdout).unwrap();
     let url = facts.lines().find_map(|l| l.strip_prefix("DATABASE_URL=")).unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&out.stderr)));
-    let db = Db::postgres(url, None).await.unwrap();
+    let db = Db::postgres(url, None, url).await.unwrap();
     let Db::Postgres(pool) = &db else { unreachable!() };
     sqlx::migrate!("migrations/postgres").run(pool).await.unwrap();
     Fixture::new(db, dir, Some(server)).await
@@ -60,7 +60,7 @@ pub(crate) async fn postgres() -> Fixture {
 
 impl Fixture {
     async fn new(db: Db, dir: tempfile::TempDir, server: Option<Server>) -> Self {
-        let fixture = Self { store: Store { db }, now: START, key: EnrolmentKey::new([7; 32]), dir, _server: server };
+        let fixture = Self { store: Store { db, locks: Default::default() }, now: START, key: EnrolmentKey::new([7; 32]), dir, _server: server };
         fixture.sql("INSERT INTO realms (id, kind, name) VALUES ('example.org', 'directory', 'Example')").await;
         fixture
     }
