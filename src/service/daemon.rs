@@ -208,11 +208,14 @@ impl Daemon {
             .await
             .map_err(|e| Failure::from(&e))?;
         let store = ledger.store.clone();
-        let engine = Engine::new(Arc::clone(&config), store.clone(), start.clock.clone(), Arc::new(start.environment.clone()));
+        let engine = Engine::new(
+            Arc::clone(&config),
+            store.clone(),
+            start.clock.clone(),
+            Arc::new(start.environment.clone()),
+        );
         engine.settle_in().await.map_err(|e| Failure::from(&e))?;
-        let rows = store.realms()
-            .await
-            .map_err(|e| Failure::from(&e))?;
+        let rows = store.realms().await.map_err(|e| Failure::from(&e))?;
         let now = start.clock.now();
         let stood: BTreeMap<RealmId, Timestamp> = rows
             .iter()
@@ -224,7 +227,8 @@ impl Daemon {
             .filter(|(realm, _)| !stood.contains_key(realm))
         {
             // From here on a tick can be missed.
-            store.set_tick(realm, now)
+            store
+                .set_tick(realm, now)
                 .await
                 .map_err(|e| Failure::from(&e))?;
         }
@@ -234,7 +238,10 @@ impl Daemon {
             now,
             &mut chance,
         );
-        let key = engine.enrolment_key().await.map_err(|e| Failure::from(&e))?;
+        let key = engine
+            .enrolment_key()
+            .await
+            .map_err(|e| Failure::from(&e))?;
         let ready = Ready::prepare(config.http.as_ref(), None)
             .await
             .map_err(|why| Failure::new("config", 1, why))?;
@@ -626,7 +633,12 @@ impl Daemon {
         self.agenda
             .set_realms(schedules, |_| None, now, &mut chance);
         self.engine.send_modify(|engine| {
-            *engine = Engine::new(Arc::clone(&config), engine.store.clone(), engine.clock.clone(), Arc::clone(&engine.env))
+            *engine = Engine::new(
+                Arc::clone(&config),
+                engine.store.clone(),
+                engine.clock.clone(),
+                Arc::clone(&engine.env),
+            )
         });
         self.config.send_replace(config);
         self.config_read_at = now;

@@ -73,7 +73,10 @@ impl Desk {
                 done
             }
             What::Outbox(act, which) => self.outbox(act, which, by).await,
-            What::Backup(ask) => self.engine.store.backup(&ask.to, self.engine.clock.now())
+            What::Backup(ask) => self
+                .engine
+                .store
+                .backup(&ask.to, self.engine.clock.now())
                 .await
                 .map_err(|e| (&e).into())
                 .map(|()| {
@@ -123,7 +126,9 @@ impl Desk {
     ) -> Result<Value, Failure> {
         self.known(realm).await?;
         let until = for_ms.map(|ms| self.engine.clock.now().plus_ms(ms));
-        self.engine.store.pause(realm, until, self.engine.clock.now())
+        self.engine
+            .store
+            .pause(realm, until, self.engine.clock.now())
             .await
             .map_err(|e| Failure::from(&e))?;
         tracing::info!(%realm, by, "{realm}: paused{}", until.map(|at| format!(" until {at}")).unwrap_or_default());
@@ -132,7 +137,9 @@ impl Desk {
 
     async fn resume(&self, realm: &RealmId, by: Option<String>) -> Result<Value, Failure> {
         self.known(realm).await?;
-        self.engine.store.resume(realm, self.engine.clock.now())
+        self.engine
+            .store
+            .resume(realm, self.engine.clock.now())
             .await
             .map_err(|e| Failure::from(&e))?;
         tracing::info!(%realm, by, "{realm}: resumed");
@@ -147,7 +154,12 @@ impl Desk {
         which: OutboxRequest,
         by: Option<String>,
     ) -> Result<Value, Failure> {
-        let Engine { store, clock, config, .. } = &self.engine;
+        let Engine {
+            store,
+            clock,
+            config,
+            ..
+        } = &self.engine;
         let states = match act {
             OutboxAct::Retry => vec![JobState::Waiting, JobState::Dead],
             OutboxAct::Drop => vec![JobState::Waiting, JobState::Held, JobState::Dead],

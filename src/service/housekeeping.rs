@@ -55,8 +55,10 @@ pub(super) async fn run(
                 }
             }
             if now >= prune {
-                match engine.store.prune(engine.clock.now(), engine.config.store.keep_runs_ms)
-                .await
+                match engine
+                    .store
+                    .prune(engine.clock.now(), engine.config.store.keep_runs_ms)
+                    .await
                 {
                     Ok(pruned) => tracing::debug!(pruned, "{pruned} old runs went"),
                     Err(error) => tracing::error!(%error, "old runs cannot be pruned: {error}"),

@@ -22,10 +22,16 @@ pub struct Ledger {
 }
 
 /// Takes the lock and opens the store for writing.
-pub async fn open(config: &StoreConfig, environment: &Environment, now: Timestamp) -> Result<Ledger, StoreError> {
+pub async fn open(
+    config: &StoreConfig,
+    environment: &Environment,
+    now: Timestamp,
+) -> Result<Ledger, StoreError> {
     let of = config.clone();
     // Waits in the kernel's time, on a thread of its own: signals are heard meanwhile.
-    let lock = spawn_blocking(move || lock(&of, LOCK_WAIT)).await.map_err(|e| StoreError::Nonsense(format!("taking the lock broke off: {e}")))??;
+    let lock = spawn_blocking(move || lock(&of, LOCK_WAIT))
+        .await
+        .map_err(|e| StoreError::Nonsense(format!("taking the lock broke off: {e}")))??;
     let store = Store::open(config, environment, Access::Write, now).await?;
     Ok(Ledger { store, _lock: lock })
 }
@@ -34,7 +40,10 @@ pub async fn open(config: &StoreConfig, environment: &Environment, now: Timestam
 pub async fn expire_held(store: &Store, now: Timestamp) -> Result<Vec<Run>, StoreError> {
     let mut expired = Vec::new();
     for held in store.expired_held(now).await? {
-        match store.decide_held(held.run, Outcome::Expired, None, None, now).await {
+        match store
+            .decide_held(held.run, Outcome::Expired, None, None, now)
+            .await
+        {
             Ok(run) => expired.push(run),
             // Decided by somebody in between.
             Err(StoreError::Refused(_)) => {}

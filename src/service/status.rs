@@ -41,7 +41,13 @@ pub async fn gather(
             .iter()
             .map(|state| (state.to_string(), 0))
             .collect();
-        users.extend(store.count_by_state(&row.id).await?.into_iter().map(|(state, count)| (state.to_string(), count)));
+        users.extend(
+            store
+                .count_by_state(&row.id)
+                .await?
+                .into_iter()
+                .map(|(state, count)| (state.to_string(), count)),
+        );
         let outbox = store.outbox_counts(Some(&row.id)).await?;
         let configured = config.realms.iter().find(|realm| realm.id == row.id);
         let paused = row.paused && row.paused_until.is_none_or(|until| until > now);

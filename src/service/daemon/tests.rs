@@ -401,3 +401,171 @@ async fn a_second_daemon_finds_the_socket_taken() {
     assert_eq!((failure.code.as_str(), failure.exit), ("busy", 75));
     daemon.stop().await.expect("a clean end");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_fails_is_answered_counted_and_shown() {
+    let daemon = Running::start(|_| ()).await;
+    let (client, realm) = (daemon.client().await, "a.test".into());
+    let run = client
+        .sync(&realm, &SyncRequest::default(), |_| ())
+        .await
+        .expect("a failed run is an answer");
+    assert_eq!(
+        (run.outcome, run.error_code),
+        (Outcome::Failed, Some(crate::model::ErrorCode::Unreachable))
+    );
+    assert_eq!(run.trigger, Trigger::Command);
+    let status = client.status().await.expect("status");
+    let shown = status
+        .realms
+        .iter()
+        .find(|status| status.realm == realm)
+        .expect("the realm");
+    assert_eq!(shown.last_outcome, Some(Outcome::Failed));
+    assert!(shown.next_run_at.is_some() && shown.running.is_none());
+    let unix = tokio::net::UnixStream::connect(daemon.socket())
+        .await
+        .expect("connect");
+    let metrics = get(unix, "/metrics").await;
+    let counted =
+        r#"realmsync_runs_total{realm="a.test",mode="full",trigger="command",outcome="failed"} 1"#;
+    assert!(metrics.contains(counted), "{metrics}");
+    assert!(
+        metrics.contains(r#"realmsync_users{realm="b.test",state="active"} 0"#),
+        "{metrics}"
+    );
+
+    client.pause(&realm, None).await.expect("pause");
+    let refused = client
+        .sync(&realm, &SyncRequest::default(), |_| ())
+        .await
+        .expect_err("paused");
+    assert_eq!((refused.code.as_str(), refused.exit), ("refused", 1));
+    let paused = client.status().await.expect("status");
+    let shown = paused
+        .realms
+        .iter()
+        .find(|status| status.realm == realm)
+        .expect("the realm");
+    assert!(shown.paused && shown.next_run_at.is_none());
+    client.resume(&realm).await.expect("resume");
+    assert!(
+        client
+            .sync(&realm, &SyncRequest::default(), |_| ())
+            .await
+            .is_ok()
+    );
+    daemon.stop().await.expect("a clean end");
+}
+
+/// A server that accepts and never speaks: the pass hangs until its deadline.
+async fn mute() -> (tokio::net::TcpListener, url::Url) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("bind");
+    let url = format!("ldap://{}", listener.local_addr().expect("address"))
+        .parse()
+        .expect("url");
+    (listener, url)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn realms_run_side_by_side_a_stop_ends_them_and_a_second_request_waits() {
+    let (_mute, url) = mute().await;
+    let slow = move |config: &mut Config| {
+        for realm in &mut config.realms {
+            realm.directory.servers = vec![url.clone()];
+            realm.directory.connect_timeout_ms = 60_000;
+            realm.directory.run_timeout_ms = 60_000;
+        }
+    };
+    let daemon = Running::start(slow).await;
+    let mut asked = JoinSet::new();
+    for realm in ["a.test", "b.test", "a.test"] {
+        let client = daemon.client().await;
+        asked.spawn(async move {
+            let mut waited = false;
+            let end = client
+                .sync(&realm.into(), &SyncRequest::default(), |line| {
+                    waited |= line.waiting
+                })
+                .await;
+            (realm, waited, end)
+        });
+    }
+    let both = settled(&daemon, |status| {
+        status
+            .realms
+            .iter()
+            .filter(|realm| realm.running.is_some())
+            .count()
+            == 2
+    })
+    .await;
+    assert_eq!(both.realms.len(), 2);
+    // Long enough for a line that says that the third waits.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    daemon.stop().await.expect("a clean end in mid-run");
+    let mut ends = asked.join_all().await;
+    ends.sort_by_key(|(realm, waited, _)| (*realm, *waited));
+    let waited: Vec<(&str, bool)> = ends
+        .iter()
+        .map(|(realm, waited, _)| (*realm, *waited))
+        .collect();
+    assert_eq!(
+        waited,
+        [("a.test", false), ("a.test", true), ("b.test", false)]
+    );
+    for (realm, waited, end) in ends {
+        match end {
+            Ok(run) => assert_eq!(
+                (run.outcome, waited),
+                (Outcome::Cancelled, false),
+                "{realm}"
+            ),
+            Err(failure) => assert_eq!(failure.code, "stopping", "{realm}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_realm_that_leaves_the_file_is_stopped_and_orphaned() {
+    let (_mute, url) = mute().await;
+    let slow = move |config: &mut Config| {
+        config.realms[1].directory.servers = vec![url.clone()];
+        config.realms[1].directory.connect_timeout_ms = 60_000;
+    };
+    let daemon = Running::start(slow).await;
+    let client = daemon.client().await;
+    let mut asked = JoinSet::new();
+    asked.spawn(async move {
+        client
+            .sync(&"b.test".into(), &SyncRequest::default(), |_| ())
+            .await
+    });
+    settled(&daemon, |status| {
+        status.realms.iter().any(|realm| realm.running.is_some())
+    })
+    .await;
+    daemon
+        .reload(Ok((config(daemon.dir.path(), &["a.test"]), Vec::new())))
+        .await;
+    let status = settled(&daemon, |status| {
+        status.realms.iter().any(|realm| realm.orphaned)
+    })
+    .await;
+    let left = status
+        .realms
+        .iter()
+        .find(|realm| realm.orphaned)
+        .expect("one");
+    assert_eq!((left.realm.as_str(), left.running), ("b.test", None));
+    let run = asked
+        .join_next()
+        .await
+        .expect("one")
+        .expect("no panic")
+        .expect("an answer");
+    assert_eq!(run.outcome, Outcome::Cancelled);
+    daemon.stop().await.expect("a clean end");
+}
