@@ -23,7 +23,7 @@ use super::lifecycle::{Wish, Wishes};
 use super::logging::{self, Logging, Surroundings};
 use super::metrics::Metrics;
 use super::reload::{self, Prepared};
-use super::web::{Ready, Web};
+use super::web::{Ready, ToServe, Web};
 use super::work::{Ended, Track, Work};
 use super::{Start, housekeeping, notify};
 use crate::api::socket::ControlSocket;
@@ -40,9 +40,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// The loop does nothing that takes longer than an instant; after this much silence it hangs.
 const LOOP_SILENCE: Duration = Duration::from_secs(20);
 /// The outbox worker looks round every second; a store that is slow to write may hold it up.
-const OUTBOX_SILENCE: Duration = Duration::from_secs(120);
+const OUTBOX_SILENCE: Duration = Duration::from_mins(2);
 /// Housekeeping waits for the store's writer like everybody, and a first load of a million takes its time.
-const HOUSEKEEPING_SILENCE: Duration = Duration::from_secs(3600);
+const HOUSEKEEPING_SILENCE: Duration = Duration::from_hours(1);
 
 /// Runs the daemon until it is told to stop; gives the exit code.
 pub async fn run(start: Start) -> u8 {
@@ -149,6 +149,10 @@ enum Side {
     Nothing,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a question of its own: a reload is read, wanted again, undeclared, being declared"
+)]
 struct Daemon {
     start: Start,
     engine: watch::Sender<Engine>,
@@ -347,7 +351,7 @@ impl Daemon {
     }
 
     fn serve_web(&mut self, ready: Option<Ready>) {
-        if let Some((listener, tls, cancel)) = Web::replace(&mut self.web, ready) {
+        if let Some(ToServe { listener, tls, cancel }) = Web::replace(&mut self.web, ready) {
             self.part(
                 "TCP listener",
                 &cancel,
@@ -403,10 +407,10 @@ impl Daemon {
         match side {
             Ok(Side::After(After::Nothing) | Side::Nothing) => {}
             Ok(Side::After(After::Look(realm))) => {
-                self.agenda.look_now(&realm, self.start.clock.now())
+                self.agenda.look_now(&realm, self.start.clock.now());
             }
             Ok(Side::After(After::Enqueue(realm, work, lines))) => {
-                self.enqueue(&realm, *work, lines)
+                self.enqueue(&realm, *work, lines);
             }
             Ok(Side::Reload(prepared)) => self.take_over(*prepared),
             Ok(Side::Settled(settled)) => self.settled(settled),

@@ -73,7 +73,7 @@ impl Daemon {
                 engine.store.clone(),
                 engine.clock.clone(),
                 Arc::clone(&engine.env),
-            )
+            );
         });
         self.config.send_replace(config);
         self.config_read_at = now;
@@ -122,7 +122,7 @@ impl Daemon {
             }
             // Tried again soon; until then nothing starts.
             Err(error) => {
-                tracing::error!(%error, "the new configuration cannot be declared to the store: {error}")
+                tracing::error!(%error, "the new configuration cannot be declared to the store: {error}");
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::service::desk::no_such_realm;
 use crate::service::work::{self, Ended, Task, Track, Work};
 
 /// A run ends itself at its deadline; what then still stands still (an apply of a million is minutes) hangs.
-const RUN_GRACE: Duration = Duration::from_secs(900);
+const RUN_GRACE: Duration = Duration::from_mins(15);
 
 impl Daemon {
     /// Starts what the agenda says.
@@ -68,7 +68,7 @@ impl Daemon {
         self.wake.notify_one();
         match ended {
             Ok(Ended::NotNow { before }) => {
-                self.agenda.put_back(&realm, before, self.start.clock.now())
+                self.agenda.put_back(&realm, before, self.start.clock.now());
             }
             Ok(Ended::Done(run)) => {
                 self.agenda.ended(&realm);
@@ -93,7 +93,7 @@ impl Daemon {
         let Order { what, by, lines } = order;
         match what {
             What::Sync(realm, ask) => {
-                self.in_realm(&realm, Task::Pass(Trigger::Command, ask), by, lines)
+                self.in_realm(&realm, Task::Pass(Trigger::Command, ask), by, lines);
             }
             What::Plan(realm, ask) => self.in_realm(&realm, Task::Plan(ask), by, lines),
             what => {
@@ -126,20 +126,17 @@ impl Daemon {
     }
 
     pub(super) fn enqueue(&mut self, realm: &RealmId, mut work: Work, lines: mpsc::Sender<Line>) {
-        let relay = match self
+        let relay = if let Some(waiting) = self
             .agenda
             .newest_waiting(realm)
             .filter(|waiting| waiting.joins(&work.task, work.by.as_deref()))
         {
-            Some(waiting) => {
-                waiting.by = work.by;
-                waiting.listen(lines)
-            }
-            None => {
-                let relay = work.listen(lines);
-                self.agenda.push(realm, self.start.clock.now(), work);
-                relay
-            }
+            waiting.by = work.by;
+            waiting.listen(lines)
+        } else {
+            let relay = work.listen(lines);
+            self.agenda.push(realm, self.start.clock.now(), work);
+            relay
         };
         self.side.spawn(async move {
             relay.await;

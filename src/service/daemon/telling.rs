@@ -81,14 +81,14 @@ impl Daemon {
             .collect();
         running.sort_unstable();
         if !running.is_empty() {
-            said += &format!("; running: {}", running.join(", "));
+            said = format!("{said}; running: {}", running.join(", "));
         }
         if !self.held.is_empty() {
             let held: Vec<&str> = self.held.iter().map(RealmId::as_str).collect();
-            said += &format!("; a plan waits for a decision in {}", held.join(", "));
+            said = format!("{said}; a plan waits for a decision in {}", held.join(", "));
         }
         if let Some((realm, at)) = self.agenda.first() {
-            said += &format!("; next: {realm} at {at}");
+            said = format!("{said}; next: {realm} at {at}");
         }
         said
     }
