@@ -27,7 +27,8 @@ fn check(rules: &PhoneConfig, table: &[(&str, &str, &str)]) {
         .iter()
         .filter_map(|(region, raw, expected)| {
             let found = outcome(region, raw, rules);
-            (found != *expected).then(|| format!("{region} {raw:?}: expected {expected}, found {found}"))
+            (found != *expected)
+                .then(|| format!("{region} {raw:?}: expected {expected}, found {found}"))
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -162,8 +163,15 @@ fn nothing_is_read_differently_than_by_libphonenumber() {
             .parse(raw, Some(Region::SK))
             .ok()
             .filter(|n| PHONE_NUMBER_UTIL.is_valid_number(n))
-            .map(|n| PHONE_NUMBER_UTIL.format(&n, PhoneNumberFormat::E164).into_owned());
+            .map(|n| {
+                PHONE_NUMBER_UTIL
+                    .format(&n, PhoneNumberFormat::E164)
+                    .into_owned()
+            });
         let ours = outcome("SK", raw, &ANY);
-        assert!(ours.starts_with('!') || theirs.is_none_or(|t| t == ours), "{raw:?}");
+        assert!(
+            ours.starts_with('!') || theirs.is_none_or(|t| t == ours),
+            "{raw:?}"
+        );
     }
 }

@@ -51,7 +51,9 @@ pub(super) enum PhoneFault {
         "a national number, and {0} has no numbering plan of its own: write the number with + and the country code"
     )]
     NoPlan(Region),
-    #[error("one number if read as a national one and another if a + is missing before it: write it with + and the country code")]
+    #[error(
+        "one number if read as a national one and another if a + is missing before it: write it with + and the country code"
+    )]
     Ambiguous,
     #[error("no country has the code that it begins with: check the digits after the +")]
     NoSuchCountryCode,
@@ -179,8 +181,11 @@ fn two_numbers(stripped: &Stripped, region: Option<Region>) -> bool {
 /// Where numbers have no fixed length, a mobile with its country code but without the + can be a number of that country once more:
 /// `4915123459054` in Germany is a mobile to whoever typed it, and to libphonenumber a fixed line in East Frisia.
 fn plus_may_be_missing(number: &Number, dialled: &str) -> bool {
-    let unlike = !dialled.starts_with('0') && number.phone.as_str().strip_prefix('+') != Some(dialled);
-    unlike && dialled.starts_with(&number.country_code.to_string()) && judge(&format!("+{dialled}"), None).is_ok()
+    let unlike =
+        !dialled.starts_with('0') && number.phone.as_str().strip_prefix('+') != Some(dialled);
+    unlike
+        && dialled.starts_with(&number.country_code.to_string())
+        && judge(&format!("+{dialled}"), None).is_ok()
 }
 
 impl Number {

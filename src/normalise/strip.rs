@@ -156,9 +156,7 @@ fn uri_parameters(body: &str, parameters: &str, stripped: &mut Stripped) -> Resu
                     return Err(PhoneFault::Unreadable(';'));
                 }
                 stripped.dialled.push('+');
-                stripped
-                    .dialled
-                    .extend(context.chars().filter_map(digit));
+                stripped.dialled.extend(context.chars().filter_map(digit));
             }
         } else if let Some(extension) = lower.strip_prefix("ext=") {
             tail(extension)?;
@@ -254,7 +252,9 @@ fn tail(text: &str) -> Result<usize, PhoneFault> {
     if text.contains(char::is_alphabetic) {
         return Err(PhoneFault::Letters);
     }
-    text.chars().find(|c| !is_digit(*c)).map_or(Ok(digits), |odd| Err(PhoneFault::Unreadable(odd)))
+    text.chars()
+        .find(|c| !is_digit(*c))
+        .map_or(Ok(digits), |odd| Err(PhoneFault::Unreadable(odd)))
 }
 
 /// Which fault letters are: an O for a zero, a word between two numbers, or a comment.
@@ -279,8 +279,9 @@ fn digits_ahead(text: &str) -> usize {
 
 /// The zeros of the scripts in which people write numbers (Unicode category Nd, ten digits from each).
 const ZEROS: [char; 22] = [
-    '0', '\u{660}', '\u{6f0}', '\u{7c0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{b66}', '\u{be6}', '\u{c66}', '\u{ce6}',
-    '\u{d66}', '\u{de6}', '\u{e50}', '\u{ed0}', '\u{f20}', '\u{1040}', '\u{1090}', '\u{17e0}', '\u{1810}', '\u{ff10}',
+    '0', '\u{660}', '\u{6f0}', '\u{7c0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{b66}',
+    '\u{be6}', '\u{c66}', '\u{ce6}', '\u{d66}', '\u{de6}', '\u{e50}', '\u{ed0}', '\u{f20}',
+    '\u{1040}', '\u{1090}', '\u{17e0}', '\u{1810}', '\u{ff10}',
 ];
 
 /// The ASCII digit that a decimal digit of any script stands for. Other numerals (`²`, `½`) are none.
