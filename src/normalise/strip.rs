@@ -12,59 +12,16 @@ const EXTENSION: usize = 8;
 /// So many digits on both sides of something are two numbers rather than one with a slip of the finger.
 const NUMBER: usize = 5;
 
-/// Labels before a number, lower case.
-const LABELS: [&str; 34] = [
-    "tel",
-    "telefon",
-    "telefón",
-    "téléphone",
-    "telefono",
-    "teléfono",
-    "telephone",
-    "phone",
-    "t",
-    "p",
-    "m",
-    "mob",
-    "mobil",
-    "mobile",
-    "mobilní",
-    "mobilný",
-    "móvil",
-    "cell",
-    "cellphone",
-    "c",
-    "gsm",
-    "handy",
-    "portable",
-    "číslo",
-    "č",
-    "n",
-    "no",
-    "nr",
-    "тел",
-    "телефон",
-    "моб",
-    "callto",
-    "sms",
-    "whatsapp",
+/// Labels before a number, lower case. `no` is not among them: `no 0905…` may mean what it says.
+#[rustfmt::skip]
+const LABELS: [&str; 32] = [
+    "t", "tel", "telefon", "telefón", "téléphone", "telefono", "teléfono", "telephone", "phone", "p", "m", "mob", "mobil", "mobile", "mobilní",
+    "mobilný", "móvil", "c", "cell", "cellphone", "gsm", "handy", "portable", "č", "číslo", "nr", "тел", "телефон", "моб", "callto", "sms", "whatsapp",
 ];
 /// Labels before an extension, lower case: those that libphonenumber knows.
+#[rustfmt::skip]
 const EXTENSIONS: [&str; 14] = [
-    "ext",
-    "extn",
-    "extension",
-    "extensión",
-    "extensio\u{301}n",
-    "xt",
-    "xtn",
-    "x",
-    "#",
-    "~",
-    "int",
-    "доб",
-    "anexo",
-    "ｘ",
+    "ext", "extn", "extension", "extensión", "extensio\u{301}n", "xt", "xtn", "x", "#", "~", "int", "доб", "anexo", "ｘ",
 ];
 
 /// What is left of a value.
@@ -198,6 +155,9 @@ fn body(number: &str, stripped: &mut Stripped) -> Result<(), PhoneFault> {
             } else {
                 return Err(PhoneFault::Several);
             }
+        } else if let Some(within) = rest.strip_prefix(",,") {
+            // Two pauses, then what to dial within the house.
+            return tail(within).map(drop);
         } else if matches!(
             c,
             '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' | ',' | '|' | '&'

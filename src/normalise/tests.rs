@@ -464,34 +464,34 @@ fn what_is_asked_for() {
     assert_eq!(numbers(&jan, 1).len(), 3);
 }
 
+type Edit = fn(&mut Vec<String>, &mut String, &mut Attributes, &mut PhoneConfig);
+
 #[test]
 fn the_mapping_hash_covers_everything_that_decides() {
     let bases = strings(&["ou=a,dc=example,dc=org", "ou=b,dc=example,dc=org"]);
-    let hash =
-        |change: &dyn Fn(&mut Vec<String>, &mut String, &mut Attributes, &mut PhoneConfig)| {
-            let (mut bases, mut filter, mut attributes, mut rules) =
-                (bases.clone(), "(uid=*)".to_owned(), attributes(), rules());
-            change(&mut bases, &mut filter, &mut attributes, &mut rules);
-            mapping_hash(&bases, &filter, &attributes, &rules)
-        };
-    let plain = hash(&|_, _, _, _| {});
+    let hash = |change: Edit| {
+        let (mut bases, mut filter, mut attributes, mut rules) =
+            (bases.clone(), "(uid=*)".to_owned(), attributes(), rules());
+        change(&mut bases, &mut filter, &mut attributes, &mut rules);
+        mapping_hash(&bases, &filter, &attributes, &rules)
+    };
+    let plain = hash(|_, _, _, _| {});
     assert!(plain.len() == 64 && plain.bytes().all(|b| b.is_ascii_hexdigit()));
     assert_eq!(
         plain,
-        hash(&|bases, _, _, _| bases.reverse()),
+        hash(|bases, _, _, _| bases.reverse()),
         "the order of bases decides nothing"
     );
     assert_eq!(
         plain,
-        hash(&|_, _, a, _| a.username[0] = "UID".to_owned()),
+        hash(|_, _, a, _| a.username[0] = "UID".to_owned()),
         "nor does the case of names"
     );
     assert_eq!(
         plain,
-        hash(&|_, _, a, _| a.explicit.push("uid".to_owned())),
+        hash(|_, _, a, _| a.explicit.push("uid".to_owned())),
         "nor does who named them"
     );
-    type Edit = fn(&mut Vec<String>, &mut String, &mut Attributes, &mut PhoneConfig);
     let edits: [Edit; 17] = [
         |b, _, _, _| b.truncate(1),
         |_, f, _, _| f.push(' '),
@@ -521,7 +521,7 @@ fn the_mapping_hash_covers_everything_that_decides() {
         |_, _, _, p| p.mobile_only = false,
         |_, _, _, p| p.allow_premium = true,
     ];
-    let mut hashes: Vec<String> = edits.iter().map(|edit| hash(edit)).collect();
+    let mut hashes: Vec<String> = edits.iter().map(|edit| hash(*edit)).collect();
     hashes.push(plain);
     hashes.sort();
     hashes.dedup();
