@@ -184,9 +184,10 @@ fn two_numbers(stripped: &Stripped, region: Option<Region>) -> bool {
 /// `4915123459054` in Germany is a mobile to whoever typed it, and to libphonenumber a fixed line in East Frisia. And in Brazil
 /// `0055 41 …` is a call by way of carrier 55 to Switzerland.
 fn another_if_international(number: &Number, dialled: &str) -> bool {
+    let dialled = dialled.trim_start_matches('+');
     let abroad = match dialled.strip_prefix("00") {
         Some(abroad) => abroad,
-        None if dialled.starts_with(['0', '+'])
+        None if dialled.starts_with('0')
             || !dialled.starts_with(&number.country_code.to_string()) =>
         {
             return false;

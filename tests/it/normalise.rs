@@ -261,7 +261,8 @@ fn why(raw: &str, region: &str, ours: Option<&str>, theirs: Option<&str>) -> &'s
         (None, Some(_)) if raw.starts_with(|c: char| c.is_ascii_digit()) => {
             "with + and without it another number"
         }
-        // 00 is not what is dialled for abroad there (011 in America, 00 and a carrier in Brazil): libphonenumber refuses it as we do.
+        // 00 is not what is dialled for abroad in America, so libphonenumber refuses it as we do; in Brazil a carrier follows it, and
+        // both libraries read a number in Porto Alegre (`0055 51 …`) as a mobile in Peru. We refuse what is another number with a +.
         (None, Some(_)) if raw.starts_with("+00") => "it drops zeros after a +",
         _ => "unexplained",
     }
