@@ -131,7 +131,7 @@ faults! {
     type_string_for_integer: add("[realm.directory]", "page-size = \"500\"");
     type_list_for_text: with("id = \"example.org\"", "id = [\"example.org\"]");
     type_in_a_list: with("[\"app-otp\"]", "[\"app-otp\", 7]");
-    type_text_for_table: with("[realm.removal]\ngrace = \"30d\"", "removal = \"30d\"");
+    type_text_for_table: with("[store]", "log = \"info\"\n\n[store]");
     type_single_brackets: with("[[realm]]", "[realm]");
     type_of_a_secret: with("bind-password = \"hunter2\"", "bind-password = [\"hunter2\"]");
     type_huge_integer: add("[realm.directory]", "page-size = 99999999999999999999");
@@ -338,7 +338,7 @@ fn marked_defaults_are_defaults() {
 
 #[test]
 fn every_key_is_documented() {
-    fn paths(keys: &[file::Key], path: &str, into: &mut Vec<String>) {
+    fn paths(keys: &[keys::Key], path: &str, into: &mut Vec<String>) {
         for key in keys {
             let path = if path.is_empty() {
                 key.name.to_owned()
@@ -346,7 +346,7 @@ fn every_key_is_documented() {
                 format!("{path}.{}", key.name)
             };
             match key.shape {
-                file::Shape::Table(inner) | file::Shape::Tables(inner) => paths(inner, &path, into),
+                keys::Shape::Table(inner) | keys::Shape::Tables(inner) => paths(inner, &path, into),
                 _ => into.push(path),
             }
         }
@@ -355,7 +355,7 @@ fn every_key_is_documented() {
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md"))
             .unwrap();
     let mut known = Vec::new();
-    paths(file::FILE, "", &mut known);
+    paths(keys::FILE, "", &mut known);
     // A secret's four keys and the two places of `delivery` are explained once.
     let plain: Vec<String> = known
         .into_iter()
@@ -391,7 +391,7 @@ fn every_key_is_documented() {
             "`{key}` is not in docs/configuration.md"
         );
     }
-    for key in &found {
+    for key in found.iter().filter(|k| !k.starts_with("Secrets.")) {
         assert!(
             plain.contains(key),
             "docs/configuration.md explains `{key}`, which is no key"
