@@ -271,12 +271,12 @@ impl Check<'_> {
                 section.value_span("changes"),
                 message,
                 "`auto` takes the best way that the directory knows".to_owned(),
-            )
+            );
         };
         match (way, ad) {
             (ChangesWay::DirSync, Some(false)) => fault("only Active Directory knows DirSync"),
             (ChangesWay::Syncrepl | ChangesWay::Push, Some(true)) => {
-                fault("Active Directory does not know syncrepl")
+                fault("Active Directory does not know syncrepl");
             }
             _ => {}
         }

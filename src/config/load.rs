@@ -94,7 +94,8 @@ fn text(path: &Path, environment: &Environment) -> Result<(String, bool), (Strin
             "check that this is the right file",
         ));
     }
-    let private = metadata.permissions().mode() & 0o077 == 0;
+    let others = metadata.permissions().mode() & 0o077;
+    let private = others == 0;
     match String::from_utf8(bytes) {
         Ok(text) => Ok((text, private)),
         Err(e) => {

@@ -12,8 +12,8 @@ use super::file::Section;
 use super::values::{DAY, SECOND};
 use super::words::{nearest, quote};
 use super::{
-    AttributeOverrides, BrakeConfig, DeliveryConfig, DirectoryConfig, DisabledRule,
-    PhoneConfig, RealmConfig,
+    AttributeOverrides, BrakeConfig, DeliveryConfig, DirectoryConfig, DisabledRule, PhoneConfig,
+    RealmConfig,
 };
 use crate::model::{Policy, RealmId, TwoFactor, dn, filter};
 
@@ -246,7 +246,7 @@ impl Check<'_> {
             match word.get_ref().parse::<TwoFactor>() {
                 Ok(method) if methods.contains(&method) => {
                     self.findings
-                        .fault(word.span(), format!("`{method}` is listed twice"), None)
+                        .fault(word.span(), format!("`{method}` is listed twice"), None);
                 }
                 Ok(method) => methods.push(method),
                 Err(_) => self.unknown_word(

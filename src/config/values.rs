@@ -256,9 +256,9 @@ impl Check<'_> {
     }
 
     /// An absolute path.
-    pub(super) fn path<'a>(
+    pub(super) fn path(
         &self,
-        section: &Section<'a>,
+        section: &Section<'_>,
         key: &'static str,
     ) -> Option<Spanned<PathBuf>> {
         let text = self.text(section, key)?;

@@ -191,6 +191,12 @@ impl Walker<'_> {
         let place = label(path);
         let help = if let Some(known) = nearest(word, keys.iter().map(|k| k.name)) {
             self.meant.push((address(table), known));
+            if keys
+                .iter()
+                .any(|k| k.name == known && matches!(k.shape, Shape::Secret))
+            {
+                self.hide(value);
+            }
             format!("did you mean `{known}`?")
         } else if let Some(section) = elsewhere(word, FILE, "") {
             format!("`{}` belongs {}", quote(word), label(&section))
