@@ -1,6 +1,49 @@
-//! placeholder
+//! realmsync keeps the users of a multi-factor authentication system in step with LDAP and Active Directory.
+//!
+//! # The data path
+//!
+//! ```text
+//!  schedule tick │ change pushed by the directory │ "now" from console, CLI, API
+//!                                │
+//!  LDAP ─▶ directory ─▶ normalise ─▶ plan ─▶ brake ─▶ apply ══▶ store: users + changes + jobs + cursor
+//!           (I/O in)      (pure)     (pure)  (pure)   (I/O out)     │  one transaction
+//!                                      ▲                            ▼
+//!               store: what we hold ───┘              outbox ─▶ delivery ─▶ HTTP
+//!                                                       ▲ claim        │
+//!                                                       └── settle ◀───┘
+//! ```
+//!
+//! Left to right only. The stages exchange values, a pure function decides everything, and the plan leaves nothing to decide
+//! for whoever applies it. [`sync`] says the order of the stages.
+//!
+//! # Who may name whom
+//!
+//! | module | does | may name |
+//! |---|---|---|
+//! | [`model`], [`clock`] | nouns without I/O, time as a parameter | nothing of ours |
+//! | [`config`] | the administrator's file | model, clock |
+//! | [`directory`] | all that knows LDAP | config and left of it |
+//! | [`normalise`] | entry → person, pure | config and left of it |
+//! | [`plan`] | one person's decision, names, the brake; pure | config and left of it |
+//! | [`store`] | all that knows SQL | config and left of it |
+//! | [`delivery`] | all that knows HTTP as a client | config and left of it |
+//! | [`outbox`], [`sync`] | messages on their way; the order of the stages | everything above |
+//! | [`api`] | the router on the control socket and on TCP | everything above |
+//! | [`service`] | lifecycle, schedule, wiring | everything above |
+//! | [`cli`] | one file a command | everything |
+//!
+//! `tests/layers.rs` holds this table against the source.
+
+pub mod api;
 pub mod clock;
 pub mod config;
+pub mod delivery;
+pub mod directory;
+pub mod failpoint;
 pub mod model;
+pub mod normalise;
+pub mod outbox;
+pub mod plan;
+pub mod service;
 pub mod store;
 pub mod sync;

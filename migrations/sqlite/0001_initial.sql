@@ -24,7 +24,8 @@ CREATE TABLE realms (
     seen_state       TEXT,
     cursor           TEXT,
     held             BLOB CHECK (length(held) = 16),
-    last_tick_at     INTEGER
+    last_tick_at     INTEGER,
+    still_since      INTEGER                -- since when it may not send (paused, orphaned): retry-for stands still
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE users (
@@ -208,7 +209,8 @@ CREATE TABLE jobs (
     enrolment       BLOB CHECK (length(enrolment) = 16),
     phone           TEXT,
     state           TEXT NOT NULL CHECK (state IN ('waiting', 'sending', 'held', 'delivered', 'final', 'dead', 'dropped')),
-    held_by         TEXT,                 -- with state held: brake, administrator, copy
+    held_by         TEXT,                 -- with state held: brake, administrator, copy; with sending: to be held when it comes back
+    held_since      INTEGER,             -- retry-for stands still from here
     uncertain       INTEGER NOT NULL DEFAULT 0 CHECK (uncertain IN (0, 1)),
     attempts        INTEGER NOT NULL DEFAULT 0,
     next_attempt_at INTEGER NOT NULL,
@@ -220,7 +222,10 @@ CREATE TABLE jobs (
     created_at      INTEGER NOT NULL,
     settled_at      INTEGER
 ) STRICT;
-CREATE INDEX jobs_due ON jobs (next_attempt_at) WHERE state = 'waiting';
+CREATE INDEX jobs_due ON jobs (realm, next_attempt_at, seq) WHERE state = 'waiting';
+CREATE INDEX jobs_sending ON jobs (leased_by, lease_until) WHERE state = 'sending';
+CREATE INDEX jobs_state ON jobs (realm, state);
+CREATE INDEX jobs_user ON jobs (user_id, seq);
 CREATE INDEX jobs_open_user ON jobs (user_id, seq) WHERE state IN ('waiting', 'sending', 'held');
 CREATE INDEX jobs_open_name ON jobs (realm, name_key, seq) WHERE state IN ('waiting', 'sending', 'held');
 CREATE INDEX jobs_open_old_name ON jobs (realm, old_name_key, seq) WHERE old_name_key IS NOT NULL AND state IN ('waiting', 'sending', 'held');

@@ -228,6 +228,17 @@ pub struct DirectoryConfig {
     pub sentinel: Option<String>,
 }
 
+impl DirectoryConfig {
+    /// The same with the bind password at hand, read where it is said to be.
+    pub fn with_secrets(&self, environment: &Environment) -> Result<Self, SecretError> {
+        let mut resolved = self.clone();
+        if let Some(secret) = &self.bind_password {
+            resolved.bind_password = Some(Secret::Inline(secret.resolve(environment)?));
+        }
+        Ok(resolved)
+    }
+}
+
 /// The disabled rule of `[realm.attributes]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DisabledRule {

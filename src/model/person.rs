@@ -115,3 +115,50 @@ pub struct Person {
     /// Keyed hash of the raw values (62 bits).
     pub fingerprint: u64,
 }
+
+/// What names are compared by: NFC and lower case, so that `ŠIMON`, decomposed or not, is `šimon`.
+///
+/// This is the `toLowerCase` of RFC 8265 § 3.3 (UsernameCaseMapped), character by character: the word-final sigma that
+/// `str::to_lowercase` makes would give `ΟΔΟΣ` and `οδοσ` two keys. Full case folding is not used: it would make `strasse`
+/// and `straße` one person. Folding twice is the same as folding once.
+pub fn fold_name(shown: &str) -> String {
+    use unicode_normalization::UnicodeNormalization;
+    if shown.is_ascii() {
+        return shown.to_ascii_lowercase();
+    }
+    let lower = shown
+        .nfc()
+        .flat_map(char::to_lowercase)
+        .map(|c| if c == 'ς' { 'σ' } else { c });
+    lower.nfc().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::fold_name;
+
+    #[test]
+    fn names_are_compared_without_case_and_composition() {
+        for (a, b) in [
+            ("ŠIMON", "šimon"),
+            ("S\u{30c}imon", "šimon"),
+            ("ΟΔΟΣ", "οδος"),
+            ("Jan", "jAN"),
+            ("ШЕВЧЕНКО", "шевченко"),
+        ] {
+            assert_eq!(fold_name(a), fold_name(b), "{a} {b}");
+        }
+        assert_ne!(fold_name("strasse"), fold_name("straße"));
+        assert_ne!(fold_name("simon"), fold_name("šimon"));
+    }
+
+    proptest! {
+        #[test]
+        fn folding_twice_is_folding_once(name in "\\PC{0,12}") {
+            let once = fold_name(&name);
+            prop_assert_eq!(fold_name(&once), once);
+        }
+    }
+}

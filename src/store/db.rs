@@ -103,7 +103,7 @@ impl Db {
             use std::os::unix::fs::OpenOptionsExt;
             std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|e| StoreError::Open {
                 what: path.display().to_string(),
-                why: e.to_string(),
+                why: super::lock::advice(path, &e),
             })?;
         }
         let options = SqliteConnectOptions::new()
@@ -124,14 +124,25 @@ impl Db {
     }
 
     /// Connects to PostgreSQL.
-    pub(super) async fn postgres(url: &str, password: Option<&str>) -> Result<Self, StoreError> {
-        let bad = |e: sqlx::Error| StoreError::Open { what: "the PostgreSQL database".into(), why: e.to_string() };
+    pub(super) async fn postgres(url: &str, password: Option<&str>, shown: &str) -> Result<Self, StoreError> {
+        let bad = |e: sqlx::Error| StoreError::Open { what: shown.to_owned(), why: e.to_string() };
         let mut options = PgConnectOptions::from_str(url).map_err(bad)?.application_name("realmsync");
         if let Some(password) = password {
             options = options.password(password);
         }
         let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(15)).connect_with(options).await.map_err(bad)?;
         Ok(Self::Postgres(pool))
+    }
+
+    /// Closes all connections.
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Sqlite { write, read, .. } => {
+                read.close().await;
+                write.close().await;
+            }
+            Self::Postgres(pool) => pool.close().await,
+        }
     }
 
     /// Begins a transaction that writes.

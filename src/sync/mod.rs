@@ -1,13 +1,23 @@
 //! The order of the stages: directory ─▶ normalise ─▶ plan ─▶ brake ─▶ apply. One engine for daemon and command line.
 
+mod decided;
+mod index;
+mod pass;
+mod plan;
+mod prepare;
+mod run;
+mod settle;
+mod undo;
+
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Environment};
 use crate::model::{Change, ErrorCode, RealmId, Run, RunId, Trigger};
 use crate::store::{Store, StoreError};
+use run::Ending;
 
 /// How far a pass has come, for progress bars and the watchdog.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -25,6 +35,8 @@ pub struct Ask {
     pub full: bool,
     /// One person by name.
     pub user: Option<String>,
+    /// Read a held plan as a rebuilt directory; see [`Engine::adopt`].
+    pub adopt: bool,
     /// Take a server that is behind, this once.
     pub accept_older: bool,
     /// What started it.
@@ -43,6 +55,7 @@ impl Ask {
         Self {
             full: false,
             user: None,
+            adopt: false,
             accept_older: false,
             trigger,
             by,
@@ -95,58 +108,83 @@ pub struct Engine {
     pub store: Store,
     /// The time.
     pub clock: Clock,
+    /// Where secrets are resolved.
+    pub env: Arc<Environment>,
 }
 
 impl Engine {
     /// An engine over an open store.
-    pub fn new(config: Arc<Config>, store: Store, clock: Clock) -> Self {
-        Self { config, store, clock }
+    pub fn new(config: Arc<Config>, store: Store, clock: Clock, env: Arc<Environment>) -> Self {
+        Self { config, store, clock, env }
     }
 
     /// One run now. A failed run is `Ok` with outcome `failed`; one that confirms a held plan answers with the held run.
     pub async fn sync(&self, realm: &RealmId, ask: Ask) -> Result<Run, EngineError> {
-        let _unused = (realm, ask);
-        Err(EngineError::Refused("not built yet".into()))
+        if ask.user.is_some() {
+            let row = self.row(realm).await?;
+            if row.first_applied_at.is_none() {
+                return Err(EngineError::Refused(format!("realm `{realm}` had no full pass yet: run `sync {realm}` first")));
+            }
+            if let Some(held) = row.held {
+                return Err(EngineError::Refused(format!("plan {held} of realm `{realm}` waits for a decision: `approve` or `reject` it first")));
+            }
+        }
+        self.run(realm, &ask, Ending::ByTheBrake).await.map(|(run, _)| run)
     }
 
     /// A dry run through the same code; stores nothing, unless `hold`: then the plan is kept as a held one.
     pub async fn plan(&self, realm: &RealmId, ask: Ask, hold: bool) -> Result<(Run, Vec<Change>), EngineError> {
-        let _unused = (realm, ask, hold);
-        Err(EngineError::Refused("not built yet".into()))
+        if !hold {
+            return self.run(realm, &ask, Ending::Dry).await;
+        }
+        let (run, _) = self.run(realm, &ask, Ending::Hold).await?;
+        let mut changes = vec![];
+        while run.outcome == crate::model::Outcome::Held {
+            let after = changes.last().map_or(0, |c: &Change| c.seq);
+            let more = self.store.changes(run.run, after, 1000).await?;
+            if more.is_empty() {
+                break;
+            }
+            changes.extend(more);
+        }
+        Ok((run, changes))
     }
 
     /// Applies a held plan exactly as shown, after a fresh look; `run` is an id or a unique prefix.
     pub async fn approve(&self, run: &str, by: Option<String>) -> Result<Decided, EngineError> {
-        let _unused = (run, by);
-        Err(EngineError::Refused("not built yet".into()))
+        self.approve_held(run, by).await
     }
 
     /// Says no to a held plan.
     pub async fn reject(&self, run: &str, by: Option<String>) -> Result<Decided, EngineError> {
-        let _unused = (run, by);
-        Err(EngineError::Refused("not built yet".into()))
+        self.reject_held(run, by).await
     }
 
     /// Reads a held plan as a rebuilt directory: same name and same phone or e-mail keeps the user and takes the new id.
     pub async fn adopt(&self, run: &str, by: Option<String>) -> Result<Decided, EngineError> {
-        let _unused = (run, by);
-        Err(EngineError::Refused("not built yet".into()))
+        self.adopt_held(run, by).await
     }
 
-    /// A new plan that puts back what a run changed.
+    /// A new plan that puts back what a run changed; pauses the realm as soon as the plan is made.
     pub async fn undo(&self, run: &str, by: Option<String>) -> Result<Decided, EngineError> {
-        let _unused = (run, by);
-        Err(EngineError::Refused("not built yet".into()))
+        self.undo_run(run, by).await
     }
 
     /// Ends the holds (`phone-change.hold`) that are over; says how many numbers took effect. Called by a timer of the daemon.
     pub async fn end_holds(&self) -> Result<u64, EngineError> {
-        Ok(0)
+        self.end_holds_now().await
     }
 
     /// Declares the configuration's realms to the store (orphans those that left the file), sweeps what a crash left.
     /// Called once after the store is opened for writing, and after each reload.
     pub async fn settle_in(&self) -> Result<(), EngineError> {
-        Ok(())
+        self.declare().await
     }
+}
+
+/// A UUIDv7 of the given time with the machine's randomness.
+pub(crate) fn uuid_v7(now: crate::clock::Timestamp) -> uuid::Uuid {
+    let ms = u64::try_from(now.0).unwrap_or(0);
+    let timestamp = uuid::Timestamp::from_unix(uuid::NoContext, ms / 1000, u32::try_from(ms % 1000).unwrap_or(0) * 1_000_000);
+    uuid::Uuid::new_v7(timestamp)
 }

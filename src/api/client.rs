@@ -1,0 +1,288 @@
+//! The control API from the other side: what the command line calls.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::types::{
+    BackupRequest, Decision, Failure, Line, OutboxAct, OutboxAnswer, OutboxRequest, PauseRequest,
+    PlanAnswer, PlanRequest, ProgressLine, StatusAnswer, SyncRequest,
+};
+use super::{ACTING_FOR, NDJSON};
+use crate::model::{RealmId, Run};
+use crate::sync::Decided;
+
+/// The daemon sends a line every two seconds; one that is silent this long is stuck.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// What of a path segment stays as it is.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
+
+/// A daemon that answers on its control socket.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+    acting_for: Option<String>,
+}
+
+impl Client {
+    /// `None`: nobody answers there (no socket, one that a dead daemon left, or no right to it).
+    pub async fn connect(socket: &Path) -> Option<Self> {
+        UnixStream::connect(socket).await.ok()?;
+        Some(Self {
+            socket: socket.to_owned(),
+            acting_for: None,
+        })
+    }
+
+    /// Says for whom root acts (`SUDO_USER`), for the audit trail.
+    #[must_use]
+    pub fn acting_for(mut self, name: Option<String>) -> Self {
+        self.acting_for = name;
+        self
+    }
+
+    /// One run now, after a pass that is under way. A failed run is `Ok`.
+    pub async fn sync(
+        &self,
+        realm: &RealmId,
+        ask: &SyncRequest,
+        progress: impl FnMut(ProgressLine),
+    ) -> Result<Run, Failure> {
+        self.post(
+            &format!("realms/{}/sync", segment(realm.as_str())),
+            ask,
+            progress,
+        )
+        .await
+    }
+
+    /// A dry run.
+    pub async fn plan(
+        &self,
+        realm: &RealmId,
+        ask: &PlanRequest,
+        progress: impl FnMut(ProgressLine),
+    ) -> Result<PlanAnswer, Failure> {
+        self.post(
+            &format!("realms/{}/plan", segment(realm.as_str())),
+            ask,
+            progress,
+        )
+        .await
+    }
+
+    /// No passes, for a while or until resumed.
+    pub async fn pause(&self, realm: &RealmId, for_ms: Option<i64>) -> Result<(), Failure> {
+        self.post(
+            &format!("realms/{}/pause", segment(realm.as_str())),
+            &PauseRequest { for_ms },
+            |_| (),
+        )
+        .await
+    }
+
+    /// Passes again.
+    pub async fn resume(&self, realm: &RealmId) -> Result<(), Failure> {
+        self.post(
+            &format!("realms/{}/resume", segment(realm.as_str())),
+            &Value::Object(serde_json::Map::new()),
+            |_| (),
+        )
+        .await
+    }
+
+    /// Approve, reject, adopt or undo a run, named by its id or a unique prefix.
+    pub async fn decide(
+        &self,
+        decision: Decision,
+        run: &str,
+        progress: impl FnMut(ProgressLine),
+    ) -> Result<Decided, Failure> {
+        let path = format!("runs/{}/{}", segment(run), decision.as_str());
+        self.post(&path, &Value::Object(serde_json::Map::new()), progress)
+            .await
+    }
+
+    /// Something for waiting and dead jobs; answers with how many it touched.
+    pub async fn outbox(&self, act: OutboxAct, which: &OutboxRequest) -> Result<u64, Failure> {
+        let answer: OutboxAnswer = self
+            .post(&format!("outbox/{}", act.as_str()), which, |_| ())
+            .await?;
+        Ok(answer.jobs)
+    }
+
+    /// The daemon and its realms.
+    pub async fn status(&self) -> Result<StatusAnswer, Failure> {
+        self.call(Method::GET, "status", Vec::new(), |_| ()).await
+    }
+
+    /// A copy of the store, written by the daemon.
+    pub async fn backup(
+        &self,
+        to: &Path,
+        progress: impl FnMut(ProgressLine),
+    ) -> Result<(), Failure> {
+        self.post("backup", &BackupRequest { to: to.to_owned() }, progress)
+            .await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        progress: impl FnMut(ProgressLine),
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(|e| broken(&e))?;
+        self.call(Method::POST, path, body, progress).await
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        mut progress: impl FnMut(ProgressLine),
+    ) -> Result<T, Failure> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1/{path}"))
+            .header("host", "localhost")
+            .header("content-type", "application/json");
+        if let Some(name) = &self.acting_for {
+            request = request.header(ACTING_FOR, name);
+        }
+        let request = request
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|e| broken(&e))?;
+        // Ends with this call, as the connection does.
+        let mut tasks = JoinSet::new();
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|e| gone(&self.socket, &e))?;
+        let (mut sender, connection) = timeout(
+            SILENCE,
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)),
+        )
+        .await
+        .map_err(|_| silent())?
+        .map_err(|e| broken(&e))?;
+        tasks.spawn(connection);
+        let response = timeout(SILENCE, sender.send_request(request))
+            .await
+            .map_err(|_| silent())?
+            .map_err(|e| broken(&e))?;
+        let value = if response
+            .headers()
+            .get("content-type")
+            .is_some_and(|kind| kind == NDJSON)
+        {
+            lines(response, &mut progress).await?
+        } else {
+            whole(response).await?
+        };
+        serde_json::from_value(value).map_err(|e| broken(&e))
+    }
+}
+
+fn segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
+
+/// A short answer: the result itself, or an error under an error's status.
+async fn whole(response: Response<Incoming>) -> Result<Value, Failure> {
+    let status = response.status();
+    let body = timeout(SILENCE, response.into_body().collect())
+        .await
+        .map_err(|_| silent())?
+        .map_err(|e| broken(&e))?
+        .to_bytes();
+    match serde_json::from_slice::<Line>(&body) {
+        Ok(Line::Error(failure)) => Err(failure),
+        Ok(Line::Result(value)) if status.is_success() => Ok(value),
+        _ => Err(Failure::new(
+            "invalid",
+            1,
+            format!(
+                "the daemon answered {status}: it may be of another version than this command; restart it after an upgrade"
+            ),
+        )),
+    }
+}
+
+/// A long answer: lines until the last.
+async fn lines(
+    mut response: Response<Incoming>,
+    progress: &mut impl FnMut(ProgressLine),
+) -> Result<Value, Failure> {
+    let mut pending: Vec<u8> = Vec::new();
+    while let Some(frame) = timeout(SILENCE, response.frame())
+        .await
+        .map_err(|_| silent())?
+    {
+        let frame = frame.map_err(|e| broken(&e))?;
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        // A plan of a million lines comes as one: only what is new can hold its end.
+        let searched = pending.len();
+        pending.extend_from_slice(data);
+        let mut from = searched;
+        while let Some(end) = pending[from..].iter().position(|b| *b == b'\n') {
+            let rest = pending.split_off(from + end + 1);
+            let line = std::mem::replace(&mut pending, rest);
+            from = 0;
+            match serde_json::from_slice(&line).map_err(|e| broken(&e))? {
+                Line::Progress(seen) => progress(seen),
+                Line::Result(value) => return Ok(value),
+                Line::Error(failure) => return Err(failure),
+            }
+        }
+    }
+    Err(Failure::new(
+        "stopping",
+        1,
+        "the daemon ended before it answered; look at `realmsync runs` for what came of it",
+    ))
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(
+        "invalid",
+        1,
+        format!("the talk with the daemon broke off ({error}); look at its log"),
+    )
+}
+
+fn gone(socket: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(
+        "stopping",
+        75,
+        format!(
+            "the daemon does not answer on {} any more: {error}",
+            socket.display()
+        ),
+    )
+}
+
+fn silent() -> Failure {
+    Failure::new(
+        "busy",
+        75,
+        format!(
+            "the daemon has been silent for {} seconds; `systemctl status realmsync` says how it is",
+            SILENCE.as_secs()
+        ),
+    )
+}

@@ -1,0 +1,260 @@
+//! The control API: `/api/v1/…` on the unix socket.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Extension, Json, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::order::{Order, What};
+use super::peer::Peer;
+use super::types::{
+    BackupRequest, Decision, Failure, Line, OutboxAct, OutboxRequest, PauseRequest, PlanRequest,
+    SyncRequest,
+};
+use super::{ACTING_FOR, Api, NDJSON};
+use crate::model::RealmId;
+
+/// Long enough for a store that waits for its writer (10 s); a short request that takes longer has an answer all the same.
+const SHORT: Duration = Duration::from_secs(25);
+
+/// The routes that only the unix socket has.
+pub fn routes() -> Router<Api> {
+    Router::new()
+        .route(
+            "/api/v1/status",
+            get(async |call: Call| call.short(What::Status).await),
+        )
+        .route(
+            "/api/v1/backup",
+            post(async |call: Call, body: Asked<BackupRequest>| match body {
+                Ok(Json(ask)) if ask.to.is_absolute() => call.long(What::Backup(ask)).await,
+                Ok(_) => refuse("the copy's path must be absolute"),
+                Err(why) => invalid(&why),
+            }),
+        )
+        .route(
+            "/api/v1/realms/{realm}/sync",
+            post(
+                async |call: Call, Path(realm): Path<String>, body: Asked<SyncRequest>| match body {
+                    Ok(Json(ask)) => call.long(What::Sync(realm.into(), ask)).await,
+                    Err(why) => invalid(&why),
+                },
+            ),
+        )
+        .route(
+            "/api/v1/realms/{realm}/plan",
+            post(
+                async |call: Call, Path(realm): Path<String>, body: Asked<PlanRequest>| match body {
+                    Ok(Json(ask)) => call.long(What::Plan(realm.into(), ask)).await,
+                    Err(why) => invalid(&why),
+                },
+            ),
+        )
+        .route(
+            "/api/v1/realms/{realm}/pause",
+            post(
+                async |call: Call, Path(realm): Path<String>, body: Asked<PauseRequest>| match body
+                {
+                    Ok(Json(ask)) if ask.for_ms.is_none_or(|ms| ms > 0) => {
+                        call.short(What::Pause(RealmId::from(realm), ask)).await
+                    }
+                    Ok(_) => refuse("a pause lasts longer than nothing"),
+                    Err(why) => invalid(&why),
+                },
+            ),
+        )
+        .route(
+            "/api/v1/realms/{realm}/resume",
+            post(async |call: Call, Path(realm): Path<String>| {
+                call.short(What::Resume(realm.into())).await
+            }),
+        )
+        .route(
+            "/api/v1/runs/{run}/{decision}",
+            post(
+                async |call: Call, Path((run, decision)): Path<(String, Decision)>| {
+                    call.long(What::Decide(decision, run)).await
+                },
+            ),
+        )
+        .route(
+            "/api/v1/outbox/{act}",
+            post(
+                async |call: Call, Path(act): Path<OutboxAct>, body: Asked<OutboxRequest>| {
+                    match body {
+                        Ok(Json(which)) if which == OutboxRequest::default() => {
+                            refuse("say which jobs: ids, a realm, types, or all of them")
+                        }
+                        Ok(Json(which)) => call.short(What::Outbox(act, which)).await,
+                        Err(why) => invalid(&why),
+                    }
+                },
+            ),
+        )
+        .fallback(async || {
+            failed(&Failure::new(
+                "not-found",
+                1,
+                "no such path in the control API; restart the daemon after an upgrade",
+            ))
+        })
+}
+
+type Asked<T> = Result<Json<T>, JsonRejection>;
+
+/// One call: where to send the order, and who asks.
+struct Call {
+    api: Api,
+    by: String,
+}
+
+impl axum::extract::FromRequestParts<Api> for Call {
+    type Rejection = Response;
+
+    async fn from_request_parts(
+        parts: &mut axum::http::request::Parts,
+        api: &Api,
+    ) -> Result<Self, Response> {
+        let headers: &HeaderMap = &parts.headers;
+        let claimed = headers
+            .get(ACTING_FOR)
+            .and_then(|name| name.to_str().ok())
+            .map(str::to_owned);
+        let Extension(peer) = Extension::<Peer>::from_request_parts(parts, api)
+            .await
+            .map_err(|_| {
+                failed(&Failure::new(
+                    "forbidden",
+                    1,
+                    "only root and the daemon's own user may use the control socket",
+                ))
+            })?;
+        let State(api) = State::<Api>::from_request_parts(parts, api)
+            .await
+            .map_err(IntoResponse::into_response)?;
+        Ok(Self {
+            api,
+            by: peer.acting_for(claimed.as_deref()),
+        })
+    }
+}
+
+impl Call {
+    async fn order(&self, what: What) -> Result<mpsc::Receiver<Line>, Failure> {
+        order(&self.api, what, Some(self.by.clone())).await
+    }
+
+    /// Answers with one JSON object when it is done.
+    async fn short(self, what: What) -> Response {
+        match self.order(what).await {
+            Ok(mut lines) => match last_line(&mut lines, SHORT).await {
+                Ok(value) => Json(Line::Result(value)).into_response(),
+                Err(failure) => failed(&failure),
+            },
+            Err(failure) => failed(&failure),
+        }
+    }
+
+    /// Answers with progress, line by line.
+    async fn long(self, what: What) -> Response {
+        let lines = match self.order(what).await {
+            Ok(lines) => lines,
+            Err(failure) => return failed(&failure),
+        };
+        let stream = futures_util::stream::unfold(lines, async |mut lines| {
+            let line = lines.recv().await?;
+            let mut text = serde_json::to_vec(&line).unwrap_or_default();
+            text.push(b'\n');
+            Some((Ok::<_, std::convert::Infallible>(text), lines))
+        });
+        ([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(stream)).into_response()
+    }
+}
+
+/// Sends an order to the daemon's loop.
+pub(super) async fn order(
+    api: &Api,
+    what: What,
+    by: Option<String>,
+) -> Result<mpsc::Receiver<Line>, Failure> {
+    let (lines, answer) = mpsc::channel(8);
+    let stopping = |_| {
+        Failure::new(
+            "stopping",
+            1,
+            "the daemon is stopping; try again when it is back",
+        )
+    };
+    match timeout(
+        Duration::from_secs(5),
+        api.orders.send(Order { what, by, lines }),
+    )
+    .await
+    {
+        Ok(sent) => sent.map_err(stopping)?,
+        Err(_) => {
+            return Err(Failure::new(
+                "busy",
+                75,
+                "the daemon is busy with other requests; try again",
+            ));
+        }
+    }
+    Ok(answer)
+}
+
+/// The end of a short answer.
+pub(super) async fn last_line(
+    lines: &mut mpsc::Receiver<Line>,
+    within: Duration,
+) -> Result<serde_json::Value, Failure> {
+    let ended = timeout(within, async {
+        while let Some(line) = lines.recv().await {
+            match line {
+                Line::Progress(_) => {}
+                Line::Result(value) => return Ok(value),
+                Line::Error(failure) => return Err(failure),
+            }
+        }
+        Err(Failure::new(
+            "stopping",
+            1,
+            "the daemon stopped before it answered; try again when it is back",
+        ))
+    });
+    ended.await.unwrap_or_else(|_| {
+        Err(Failure::new(
+            "busy",
+            75,
+            "the daemon has not answered in time; it goes on with what was asked",
+        ))
+    })
+}
+
+fn invalid(why: &JsonRejection) -> Response {
+    refuse(&why.body_text())
+}
+
+fn refuse(why: &str) -> Response {
+    failed(&Failure::new("invalid", 64, why))
+}
+
+/// A failure under the status that fits it.
+pub(super) fn failed(failure: &Failure) -> Response {
+    let status = match failure.code.as_str() {
+        "not-found" => StatusCode::NOT_FOUND,
+        "forbidden" => StatusCode::FORBIDDEN,
+        "invalid" => StatusCode::BAD_REQUEST,
+        "refused" => StatusCode::CONFLICT,
+        "busy" | "stopping" => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (status, Json(Line::Error(failure.clone()))).into_response()
+}

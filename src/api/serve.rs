@@ -1,0 +1,178 @@
+//! The listeners: a unix socket with the control API, and TCP, plain on loopback or with TLS, with what anybody may ask.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Extension;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::peer::Peer;
+use super::socket::ControlSocket;
+use super::{Api, control, open};
+
+/// Connections at once on one listener: more than all commands and probes of one machine, far less than its descriptors.
+const CONNECTIONS: usize = 256;
+
+/// A peer that does not speak must not keep its place.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long answers may still be written once the daemon stops.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Answers on the control socket until cancelled.
+pub async fn unix(socket: ControlSocket, api: Api, cancel: CancellationToken) {
+    let router = open::routes().merge(control::routes()).with_state(api);
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = cancel.cancelled() => break,
+            _ended = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = socket.listener.accept() => accepted,
+        };
+        let Some((stream, place)) = admit(accepted.map(|(stream, _)| stream), &places).await else {
+            continue;
+        };
+        // Without a peer the control routes answer 403, the open ones as ever.
+        let router = match Peer::of(&stream) {
+            Some(peer) => router.clone().layer(Extension(peer)),
+            None => router.clone(),
+        };
+        let cancel = cancel.clone();
+        connections.spawn(async move {
+            converse(stream, router, cancel).await;
+            drop(place);
+        });
+    }
+    farewell(connections).await;
+}
+
+/// Answers on TCP until cancelled. `tls` may change (a renewed certificate); `None`: plain.
+pub async fn tcp(
+    listener: TcpListener,
+    tls: watch::Receiver<Option<Arc<ServerConfig>>>,
+    api: Api,
+    cancel: CancellationToken,
+) {
+    let router = open::routes().with_state(api);
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = cancel.cancelled() => break,
+            _ended = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let Some((stream, place)) = admit(accepted.map(|(stream, _)| stream), &places).await else {
+            continue;
+        };
+        let (router, cancel, tls) = (router.clone(), cancel.clone(), tls.borrow().clone());
+        connections.spawn(async move {
+            match tls {
+                None => converse(stream, router, cancel).await,
+                Some(config) => match timeout(PATIENCE, TlsAcceptor::from(config).accept(stream)).await {
+                    Ok(Ok(stream)) => converse(stream, router, cancel).await,
+                    Ok(Err(why)) => tracing::debug!(%why, "a client's TLS handshake failed"),
+                    Err(_) => tracing::debug!("a client's TLS handshake took too long"),
+                },
+            }
+            drop(place);
+        });
+    }
+    // The address is free at once, whoever still talks.
+    drop(listener);
+    farewell(connections).await;
+}
+
+/// A connection and its place; waits when too many are open. `None`: the connection failed before it began.
+async fn admit<S>(
+    accepted: io::Result<S>,
+    places: &Arc<Semaphore>,
+) -> Option<(S, tokio::sync::OwnedSemaphorePermit)> {
+    match accepted {
+        Ok(stream) => Some((stream, places.clone().acquire_owned().await.ok()?)),
+        Err(why) => {
+            // Out of descriptors, mostly: nothing is won by asking again at once.
+            tracing::warn!(%why, "cannot accept a connection");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            None
+        }
+    }
+}
+
+/// One connection from its first request to its last.
+async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    router: Router,
+    cancel: CancellationToken,
+) {
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = cancel.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(why) = ended {
+        tracing::debug!(%why, "a connection ended early");
+    }
+}
+
+async fn farewell(mut connections: JoinSet<()>) {
+    let all = async { while connections.join_next().await.is_some() {} };
+    let _all_or_not = timeout(FAREWELL, all).await;
+}
+
+/// Listens on TCP; also while connections of a former process linger.
+pub async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|e| {
+        format!("cannot listen on {address}: {e}; name another address in http.listen")
+    })
+}
+
+/// Reads certificate chain and key (PEM) for the server.
+pub fn read_tls(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, String> {
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(cert)
+        .and_then(Iterator::collect)
+        .map_err(|e| format!("http.tls-cert: cannot read {}: {e}", cert.display()))?;
+    if chain.is_empty() {
+        return Err(format!(
+            "http.tls-cert: no certificate in {}",
+            cert.display()
+        ));
+    }
+    let key_der = PrivateKeyDer::from_pem_file(key)
+        .map_err(|e| format!("http.tls-key: cannot read {}: {e}", key.display()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|versions| {
+            versions
+                .with_no_client_auth()
+                .with_single_cert(chain, key_der)
+        })
+        .map_err(|e| format!("http.tls-cert and tls-key do not fit: {e}"))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}

@@ -1,0 +1,335 @@
+//! What goes over the wire: requests and answers of the control API, for the daemon, the command line, and tests.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::model::{Change, ErrorCode, JobType, Outcome, RealmId, RealmKind, Run, RunId};
+use crate::store::StoreError;
+use crate::sync::{EngineError, Progress};
+
+/// `POST /api/v1/realms/{realm}/sync`.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SyncRequest {
+    /// Read everything, whatever the cursor says.
+    pub full: bool,
+    /// One person by name; `None`: the realm.
+    pub user: Option<String>,
+    /// Take a server that is behind, this once.
+    pub accept_older: bool,
+}
+
+/// `POST /api/v1/realms/{realm}/plan`.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PlanRequest {
+    /// Read everything, whatever the cursor says.
+    pub full: bool,
+    /// Keep the plan as a held one.
+    pub hold: bool,
+}
+
+/// The answer to a plan: the run's object and its changes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PlanAnswer {
+    /// What the run would be.
+    pub run: Run,
+    /// What it would do.
+    pub changes: Vec<Change>,
+}
+
+/// `POST /api/v1/realms/{realm}/pause`.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PauseRequest {
+    /// How long, in milliseconds; `None`: until resumed.
+    pub for_ms: Option<i64>,
+}
+
+/// What is done to a held or an applied run: `POST /api/v1/runs/{run}/{decision}`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the commands of the same names")]
+pub enum Decision {
+    Approve,
+    Reject,
+    Adopt,
+    Undo,
+}
+
+impl Decision {
+    /// The word in the path.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Reject => "reject",
+            Self::Adopt => "adopt",
+            Self::Undo => "undo",
+        }
+    }
+}
+
+/// What is done to jobs: `POST /api/v1/outbox/{act}`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the commands of the same names")]
+pub enum OutboxAct {
+    Retry,
+    Drop,
+    Hold,
+    Release,
+}
+
+impl OutboxAct {
+    /// The word in the path.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Drop => "drop",
+            Self::Hold => "hold",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// Which jobs: all that fit every given condition. Without any condition only `all` takes them all, so that a slip of
+/// the keyboard drops nothing.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OutboxRequest {
+    /// Job ids or unique prefixes; empty: any.
+    pub jobs: Vec<String>,
+    /// One realm; `None`: any.
+    pub realm: Option<RealmId>,
+    /// Types; empty: any.
+    pub types: Vec<JobType>,
+    /// Every job.
+    pub all: bool,
+}
+
+/// The answer to an outbox request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OutboxAnswer {
+    /// How many jobs were touched.
+    pub jobs: u64,
+}
+
+/// `POST /api/v1/backup`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupRequest {
+    /// Where the copy goes, an absolute path; the daemon writes it, with the daemon's rights.
+    pub to: PathBuf,
+}
+
+/// One realm in `status`, with the fields and the order of the design's § 5.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the design's § 5 names each field")]
+pub struct RealmStatus {
+    pub realm: RealmId,
+    pub kind: RealmKind,
+    pub paused: bool,
+    pub paused_until: Option<Timestamp>,
+    pub orphaned: bool,
+    pub due: bool,
+    pub last_success_at: Option<Timestamp>,
+    pub last_outcome: Option<Outcome>,
+    pub last_error: Option<String>,
+    /// `None`: no daemon answers, the realm is not scheduled, or it is paused.
+    pub next_run_at: Option<Timestamp>,
+    /// By state, in the order of the states.
+    pub users: BTreeMap<String, i64>,
+    pub held: Option<RunId>,
+    /// Configured servers, in order.
+    pub servers: Vec<String>,
+    /// How changes are heard of.
+    pub changes: String,
+    /// By state.
+    pub outbox: BTreeMap<String, i64>,
+    /// How far the run under way has come; `None`: none is, or no daemon answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<RunningStatus>,
+}
+
+/// A run under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RunningStatus {
+    /// When it began.
+    pub since: Timestamp,
+    /// Entries read so far.
+    pub seen: u64,
+    /// Users of the realm before the pass, as an estimate of the whole; 0: unknown.
+    pub expected: u64,
+}
+
+/// The daemon in `status`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// Its version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// The configuration file that it works by.
+    pub config: PathBuf,
+    /// When that was last read.
+    pub config_read_at: Timestamp,
+    /// Why the last reload was refused; `None`: it was not.
+    pub reload_error: Option<String>,
+    /// Receivers of messages with their circuits ([`crate::outbox::TargetView`]).
+    pub receivers: Value,
+}
+
+/// `GET /api/v1/status`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StatusAnswer {
+    /// The daemon.
+    pub daemon: DaemonStatus,
+    /// Every realm.
+    pub realms: Vec<RealmStatus>,
+}
+
+/// Why something was not done, for people and programs.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// An error code of a run, or `not-found`, `refused`, `invalid`, `forbidden`, `stopping`.
+    pub code: String,
+    /// What happened and what to do next.
+    pub message: String,
+    /// The exit code of the command.
+    pub exit: u8,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl Failure {
+    /// A failure that is no error code of a run.
+    pub fn new(code: &str, exit: u8, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            message: message.into(),
+            exit,
+        }
+    }
+
+    /// A failure with a run's error code.
+    pub fn coded(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self::new(code.as_str(), exit_code(code), message)
+    }
+}
+
+/// The exit code that an error code means (design, § 5).
+pub fn exit_code(code: ErrorCode) -> u8 {
+    match code {
+        ErrorCode::Unreachable => 69,
+        ErrorCode::Busy => 75,
+        ErrorCode::Config => 78,
+        ErrorCode::Auth
+        | ErrorCode::Tls
+        | ErrorCode::Incomplete
+        | ErrorCode::Empty
+        | ErrorCode::Stale
+        | ErrorCode::Sentinel
+        | ErrorCode::Store => 1,
+    }
+}
+
+impl From<&EngineError> for Failure {
+    fn from(error: &EngineError) -> Self {
+        match error {
+            EngineError::NotFound(message) => Self::new("not-found", 1, message.clone()),
+            EngineError::Refused(message) => Self::new("refused", 1, message.clone()),
+            EngineError::Busy(message) => Self::coded(ErrorCode::Busy, message.clone()),
+            EngineError::Failed { code, message } => Self::coded(*code, message.clone()),
+            EngineError::Store(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<&StoreError> for Failure {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::NotFound(message) => Self::new("not-found", 1, message.clone()),
+            StoreError::Busy { .. } => Self::coded(ErrorCode::Busy, error.to_string()),
+            StoreError::Open { .. } => Self::new(ErrorCode::Store.as_str(), 69, error.to_string()),
+            _ => Self::coded(ErrorCode::Store, error.to_string()),
+        }
+    }
+}
+
+/// One line of a long answer: any number of `progress`, then one `result` or `error`. A line comes at least every two
+/// seconds, so that a silent daemon is known to be stuck.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Line {
+    /// How far the work has come.
+    Progress(ProgressLine),
+    /// What came of it.
+    Result(Value),
+    /// It was not done.
+    Error(Failure),
+}
+
+/// [`Progress`] on the wire.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ProgressLine {
+    /// Entries read so far.
+    pub seen: u64,
+    /// Users of the realm before the pass, as an estimate of the whole; 0: unknown.
+    pub expected: u64,
+    /// The request waits for a run that is under way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waiting: bool,
+}
+
+impl From<Progress> for ProgressLine {
+    fn from(progress: Progress) -> Self {
+        Self {
+            seen: progress.seen,
+            expected: progress.expected,
+            waiting: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_as_the_design_writes_them() {
+        let progress = serde_json::to_string(&Line::Progress(
+            Progress {
+                seen: 3,
+                expected: 10,
+            }
+            .into(),
+        ))
+        .expect("json");
+        assert_eq!(progress, r#"{"progress":{"seen":3,"expected":10}}"#);
+        let error: Line =
+            serde_json::from_str(r#"{"error":{"code":"busy","message":"m","exit":75}}"#)
+                .expect("json");
+        assert_eq!(error, Line::Error(Failure::coded(ErrorCode::Busy, "m")));
+    }
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        assert!(serde_json::from_str::<SyncRequest>(r#"{"ful":true}"#).is_err());
+        assert_eq!(
+            serde_json::from_str::<SyncRequest>("{}").expect("json"),
+            SyncRequest::default()
+        );
+    }
+}

@@ -1,0 +1,12 @@
+//! How one message leaves the house: a signed request, one attempt, and what the answer means. Keeps nothing, decides
+//! nothing about when: that is the outbox's.
+
+#[cfg(test)]
+pub(crate) mod receiver;
+mod request;
+mod verdict;
+mod webhook;
+
+pub use request::{SigningKeys, signature};
+pub use verdict::{Attempt, Failure, Verdict, judge_failure, judge_status, retry_after};
+pub use webhook::{DeliveryError, Webhook};

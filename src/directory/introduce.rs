@@ -1,0 +1,165 @@
+//! The first questions of a session: the root DSE, who the account is, how far the server is.
+
+use std::sync::Arc;
+
+use ldap3::Scope as Depth;
+use ldap3::exop::WhoAmI;
+use tokio::time::Instant;
+
+use super::connect::{Session, explain, within};
+use super::error::DirectoryError;
+use super::root_dse::{ATTRIBUTES, RootDse, WHO_AM_I, fold_dn};
+use super::search::{Ask, Sink, Trouble};
+use super::state::ServerState;
+use crate::config::DirectoryKind;
+use crate::model::RawEntry;
+
+/// A whole answer for one entry.
+const ANY: &str = "(objectClass=*)";
+
+impl Session {
+    /// One entry by its DN, or what the server said instead of success.
+    async fn one(
+        &mut self,
+        what: &str,
+        dn: &str,
+        attributes: &[&str],
+    ) -> Result<Option<RawEntry>, Trouble> {
+        let attributes: Arc<[String]> = attributes.iter().map(|a| (*a).to_owned()).collect();
+        let ask = Ask {
+            base: dn,
+            depth: Depth::Base,
+            filter: ANY,
+            attributes,
+            page_size: 1,
+            elsewhere_is_fine: true,
+        };
+        let mut found = Vec::new();
+        self.try_search(what, &ask, Sink::List(&mut found)).await?;
+        Ok(found.into_iter().next())
+    }
+
+    /// The same within a time, where a refusal is an answer too: not everybody may read everything.
+    async fn glance(
+        &mut self,
+        until: Instant,
+        what: &str,
+        dn: &str,
+        attributes: &[&str],
+    ) -> Result<Option<RawEntry>, DirectoryError> {
+        let run = std::mem::replace(&mut self.deadline, until);
+        let found = self.one(what, dn, attributes).await;
+        self.deadline = run;
+        match found {
+            Ok(found) => Ok(found),
+            Err(Trouble::Result(..)) => Ok(None),
+            Err(Trouble::Error(DirectoryError::Incomplete(failure))) => {
+                Err(DirectoryError::Unreachable(failure))
+            }
+            Err(Trouble::Error(e)) => Err(e),
+        }
+    }
+
+    pub(super) async fn read_root_dse(&mut self, until: Instant) -> Result<(), DirectoryError> {
+        let found = self
+            .glance(until, "reading the root DSE", "", &ATTRIBUTES)
+            .await?;
+        self.root = found.as_ref().map(RootDse::read).unwrap_or_default();
+        Ok(())
+    }
+
+    /// Who the account is to the server (RFC 4532): empty for nobody, `None` where the server cannot say.
+    pub async fn who_am_i(&mut self) -> Result<Option<String>, DirectoryError> {
+        self.who(self.deadline).await
+    }
+
+    pub(super) async fn who(&mut self, until: Instant) -> Result<Option<String>, DirectoryError> {
+        if !self.root.extensions.iter().any(|e| e == WHO_AM_I) {
+            return Ok(None);
+        }
+        let mut ldap = self.ldap.clone();
+        match within(until, ldap.extended(WhoAmI)).await {
+            Ok(answer) if answer.1.rc == 0 => Ok(Some(
+                String::from_utf8_lossy(&answer.0.val.unwrap_or_default()).into_owned(),
+            )),
+            Ok(_) => Ok(None),
+            Err(broken) => {
+                let (came, next, _) = explain(broken, Some(&mut self.link)).await;
+                Err(DirectoryError::Unreachable(self.failure(
+                    "asking who the account is",
+                    came,
+                    next,
+                )))
+            }
+        }
+    }
+
+    /// Reads how far the server is. It is read before the pass, so that it never claims more than was seen.
+    pub(super) async fn read_state(&mut self, until: Instant) -> Result<(), DirectoryError> {
+        const WHAT: &str = "reading how far the server is";
+        self.state = match self.kind {
+            DirectoryKind::Ds389 => ServerState::Unknown,
+            DirectoryKind::OpenLdap | DirectoryKind::Generic => {
+                let mut values = Vec::new();
+                for (at, context) in self.contexts.clone().iter().enumerate() {
+                    if let Some(entry) = self.glance(until, WHAT, context, &["contextCSN"]).await? {
+                        // Each database counts by itself, under the same server ids.
+                        let of = if at == 0 {
+                            String::new()
+                        } else {
+                            format!(" of {}", fold_dn(context))
+                        };
+                        values.extend(entry.values("contextcsn").map(|v| (of.clone(), v.to_vec())));
+                    }
+                }
+                ServerState::from_context_csn(
+                    values.iter().map(|(of, v)| (of.as_str(), v.as_slice())),
+                )
+            }
+            DirectoryKind::ActiveDirectory => {
+                match (self.root.highest_usn, self.root.service.clone()) {
+                    (Some(highest), Some(service)) => {
+                        let settings = self
+                            .glance(until, WHAT, &service, &["invocationId"])
+                            .await?;
+                        let vector = match self.contexts.first().cloned() {
+                            Some(context) => {
+                                self.glance(until, WHAT, &context, &["replUpToDateVector"])
+                                    .await?
+                            }
+                            None => None,
+                        };
+                        let invocation = settings
+                            .as_ref()
+                            .and_then(|s| s.values("invocationid").next());
+                        let vector = vector
+                            .as_ref()
+                            .and_then(|v| v.values("repluptodatevector").next());
+                        invocation.map_or(ServerState::Unknown, |id| {
+                            ServerState::from_active_directory(id, highest, vector)
+                        })
+                    }
+                    _ => ServerState::Unknown,
+                }
+            }
+        };
+        Ok(())
+    }
+
+    /// One entry by its DN (the sentinel); `None`: it does not exist, or the account may not see it.
+    pub async fn entry(
+        &mut self,
+        dn: &str,
+        attributes: &[String],
+    ) -> Result<Option<RawEntry>, DirectoryError> {
+        const NO_SUCH_OBJECT: u32 = 32;
+        let what = format!("reading `{dn}`");
+        let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
+        match self.one(&what, dn, &names).await {
+            Ok(found) => Ok(found),
+            Err(Trouble::Result(result, _)) if result.rc == NO_SUCH_OBJECT => Ok(None),
+            Err(Trouble::Result(result, what)) => Err(self.refused(&what, &result)),
+            Err(Trouble::Error(e)) => Err(e),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! All that knows LDAP: connect, bind, read everybody, prove that it was everybody, look single people up.
+//!
+//! ```text
+//! connect ─▶ Session ─┬─ read ─────▶ pages of RawEntry … Complete (the proof)
+//!   (tls)    (root    ├─ look_up ──▶ in scope │ out of scope │ nowhere
+//!             DSE,    ├─ entry, find_by_name, schema, who_am_i
+//!             state)  └─ not_behind: is this server older than what was seen?
+//! ```
+//!
+//! What lies in ldap3 and lber and cannot be mended from here: a message nested some ten thousand levels deep ends the process
+//! (lber's recursion), a message without end is buffered without bound. `MemoryMax` bounds the latter; both are harmless after
+//! the restart, since a pass that did not end applies nothing. Everything else that a server may send is an error.
+
+mod connect;
+mod entry;
+mod error;
+mod introduce;
+mod look_up;
+mod password;
+mod read;
+mod root_dse;
+mod schema;
+mod search;
+mod state;
+mod tls;
+
+pub use connect::{Session, connect, connect_one};
+pub use error::{DirectoryError, Failure};
+pub use look_up::Sighting;
+pub use read::{Complete, Scope};
+pub use root_dse::RootDse;
+pub use schema::Schema;
+pub use state::ServerState;

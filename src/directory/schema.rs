@@ -1,0 +1,140 @@
+//! Which attributes and object classes the server knows (RFC 4512 § 4.2): a filter with a typing error finds nobody, in silence.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use ldap3::Scope as Depth;
+
+use super::connect::Session;
+use super::error::DirectoryError;
+use super::search::{Ask, Sink};
+
+/// Names and OIDs, in lower case.
+#[derive(Clone, Default, Debug)]
+pub struct Schema {
+    /// Attribute types by any of their names.
+    pub attribute_types: HashSet<String>,
+    /// Object classes by any of their names.
+    pub object_classes: HashSet<String>,
+}
+
+impl Schema {
+    /// Whether there is an attribute of this name; options (`mobile;lang-sk`) do not count.
+    pub fn has_attribute(&self, name: &str) -> bool {
+        let name = name
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_lowercase();
+        self.attribute_types.contains(&name)
+    }
+
+    /// Whether there is an object class of this name.
+    pub fn has_object_class(&self, name: &str) -> bool {
+        self.object_classes.contains(&name.trim().to_lowercase())
+    }
+}
+
+impl Session {
+    /// Reads the schema from the subentry that the root DSE names.
+    pub async fn schema(&mut self) -> Result<Schema, DirectoryError> {
+        const WHAT: &str = "reading the schema";
+        let Some(dn) = self.root.subschema.clone() else {
+            let failure = self.failure(
+                WHAT,
+                "the root DSE names none",
+                "the account may not read the root DSE, or the server has no schema to show",
+            );
+            return Err(DirectoryError::Incomplete(failure));
+        };
+        let attributes: Arc<[String]> =
+            ["attributeTypes".to_owned(), "objectClasses".to_owned()].into();
+        // OpenLDAP answers to this class only, Active Directory to any.
+        let ask = Ask {
+            base: &dn,
+            depth: Depth::Base,
+            filter: "(objectClass=subschema)",
+            attributes,
+            page_size: 1,
+            elsewhere_is_fine: true,
+        };
+        let mut found = Vec::new();
+        self.search(WHAT, &ask, Sink::List(&mut found)).await?;
+        let mut schema = Schema::default();
+        for entry in &found {
+            entry
+                .values("attributetypes")
+                .for_each(|v| names_of(v, &mut schema.attribute_types));
+            entry
+                .values("objectclasses")
+                .for_each(|v| names_of(v, &mut schema.object_classes));
+        }
+        if schema.attribute_types.is_empty() {
+            let failure = self.failure(
+                WHAT,
+                format!("`{dn}` shows no attribute types"),
+                "give the account the right to read it",
+            );
+            return Err(DirectoryError::Incomplete(failure));
+        }
+        Ok(schema)
+    }
+}
+
+/// The OID and the names of one description: `( 2.5.4.3 NAME ( 'cn' 'commonName' ) … )`.
+fn names_of(description: &[u8], into: &mut HashSet<String>) {
+    let text = String::from_utf8_lossy(description);
+    let text = text.trim_start_matches(['(', ' ']);
+    let (oid, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    if !oid.is_empty() {
+        into.insert(oid.to_lowercase());
+    }
+    // NAME comes right after the OID or not at all, so that no text of a description is taken for it.
+    let Some(rest) = rest.trim_start().strip_prefix("NAME").map(str::trim_start) else {
+        return;
+    };
+    let quoted = |s: &str| s.split('\'').nth(1).map(str::to_lowercase);
+    match rest.strip_prefix('(') {
+        None => into.extend(quoted(rest)),
+        Some(list) => {
+            let list = list.split(')').next().unwrap_or_default();
+            into.extend(list.split('\'').skip(1).step_by(2).map(str::to_lowercase));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Vec<String> {
+        let mut set = HashSet::new();
+        names_of(text.as_bytes(), &mut set);
+        let mut list: Vec<String> = set.into_iter().collect();
+        list.sort();
+        list
+    }
+
+    #[test]
+    fn one_name_several_and_none() {
+        assert_eq!(
+            names("( 2.5.4.3 NAME ( 'cn' 'commonName' ) DESC 'RFC4519: (x)' SUP name )"),
+            ["2.5.4.3", "cn", "commonname"]
+        );
+        assert_eq!(
+            names("( 0.9.2342.19200300.100.1.41 NAME 'mobile' DESC 'a ''NAME''' )"),
+            ["0.9.2342.19200300.100.1.41", "mobile"]
+        );
+        assert_eq!(names("(1.2.3 NAME('a' 'b') X)"), ["1.2.3", "a", "b"]);
+        assert_eq!(names("( mobile-oid DESC 'no NAME x' )"), ["mobile-oid"]);
+        assert_eq!(names(""), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn options_and_case_do_not_matter() {
+        let mut s = Schema::default();
+        names_of(b"( 1.1 NAME 'mobile' )", &mut s.attribute_types);
+        assert!(s.has_attribute("Mobile;lang-sk") && !s.has_attribute("mobil"));
+    }
+}

@@ -1,0 +1,35 @@
+//! From an entry, as a directory sent it, to a person. Pure: the same entry and configuration give the same person, whatever the
+//! order of attributes and values, the time or the machine.
+//!
+//! ```text
+//!  RawEntry ── fingerprint ──▶ 62 bits: has anything that matters changed?
+//!     │
+//!     └─ mapping (which values) ─▶ text (names, e-mail)      ─┐
+//!                                 ─▶ region (whose number) ─▶ phone ─┼─▶ Person, with everything refused and why
+//!                                 ─▶ disabled                 ─┘
+//! ```
+//!
+//! The rule that everything here follows: *better none than a stranger's*. A number is what libphonenumber reads, or it is
+//! refused; this stage refuses more than libphonenumber does and never accepts anything else.
+
+mod disabled;
+#[cfg(test)]
+mod junk;
+mod mapping;
+mod person;
+mod phone;
+mod region;
+mod strip;
+mod text;
+
+pub use mapping::{Normaliser, mapping_hash};
+pub use phone::typed_number;
+
+/// Rises with every change that can read the same raw values differently (also with the numbering plans, see `phone::LIBRARY`):
+/// the next pass then looks at everybody anew, and its plan is held if it would change anyone.
+pub const VERSION: u32 = 1;
+
+/// What user names are compared by: NFC, lower case. See [`crate::model::person::fold_name`].
+pub fn name_key(shown: &str) -> String {
+    crate::model::person::fold_name(shown)
+}

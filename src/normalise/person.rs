@@ -1,0 +1,327 @@
+//! An entry's values put together to a person.
+
+use std::str::from_utf8;
+
+use super::mapping::{Normaliser, Wanted};
+use super::phone::{self, PhoneFault};
+use super::region::{self, Said};
+use super::text::{self, TextFault};
+use crate::model::{
+    AttributeReading, DirectoryId, IdForm, Known, Person, PhoneReading, PhoneValue, RawEntry,
+    Refusal, UserName,
+};
+use rlibphonenumber::Region;
+
+/// What the country attributes say, and which of them said it.
+struct Hint<'a> {
+    said: Said,
+    attribute: &'a str,
+}
+
+/// The refusals of one entry while they are gathered.
+struct Refused<'a> {
+    entry: &'a RawEntry,
+    list: Vec<Refusal>,
+}
+
+impl Refused<'_> {
+    fn add(&mut self, attribute: Option<&Wanted>, raw: Option<&[u8]>, reason: String, whole: bool) {
+        self.list.push(Refusal {
+            dn: self.entry.dn_shown(),
+            directory_id: None,
+            username: None,
+            attribute: attribute.map(|w| w.shown.clone()),
+            raw: raw.map(|v| String::from_utf8_lossy(v).into_owned()),
+            reason,
+            entry: whole,
+        });
+    }
+}
+
+impl Normaliser {
+    /// The entry's immutable id. `Err`: the entry cannot be used at all.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the refusal is what the caller stores; it is rare, and a box would be one more thing to unpack"
+    )]
+    pub fn directory_id(&self, entry: &RawEntry) -> Result<DirectoryId, Refusal> {
+        let mut refused = Refused {
+            entry,
+            list: Vec::new(),
+        };
+        let name = &self.id.shown;
+        let mut values = self.id.values(entry);
+        let (first, second) = (values.next(), values.next());
+        let reason = match (first, second) {
+            (Some(value), None) => match id(value, self.id_form) {
+                Some(id) => return Ok(id),
+                None => format!(
+                    "`{name}` cannot be read as an id: check `directory-id` under [realm.attributes]"
+                ),
+            },
+            (None, _) => format!(
+                "no `{name}`, by which a person is known: give the account the right to read it, or check `directory-id` under [realm.attributes]"
+            ),
+            (Some(_), Some(_)) => format!(
+                "`{name}` has several values, so it is no id: check `directory-id` under [realm.attributes]"
+            ),
+        };
+        refused.add(Some(&self.id), None, reason, true);
+        Err(refused.list.remove(0))
+    }
+
+    /// The person whom an entry of a full pass or a look-up describes: an attribute that is not there is absent. `Err`: the entry
+    /// has no readable id. A missing or bad user name is `username: Err(…)` and a refusal of the whole entry in `refused`.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the refusal is what the caller stores; it is rare, and a box would be one more thing to unpack"
+    )]
+    pub fn person(&self, entry: &RawEntry) -> Result<Person, Refusal> {
+        let directory_id = self.directory_id(entry)?;
+        let mut refused = Refused {
+            entry,
+            list: Vec::new(),
+        };
+        let entry_uuid = self
+            .entry_uuid
+            .as_ref()
+            .and_then(|w| w.values(entry).next())
+            .and_then(|v| id(v, IdForm::Uuid));
+        let username = self.username(entry, &mut refused);
+        let display_name = first_usable(&self.display_name, entry, text::name, &mut refused);
+        let email = first_usable(&self.email, entry, text::email, &mut refused);
+        let phone = PhoneReading::Read(self.phones(entry, &mut refused));
+        let (enabled, unreadable) = self.enabled(entry);
+        for value in unreadable {
+            refused.add(Some(&self.disabled), Some(value), format!("`{}` is no number, so whether the person is disabled is not known: enter a number", self.disabled.shown), false);
+        }
+        let mut refused = refused.list;
+        if !refused.is_empty() {
+            for refusal in &mut refused {
+                refusal.directory_id = Some(directory_id);
+                refusal.username = username.as_ref().ok().map(|n| n.shown.clone());
+            }
+            // The order of attributes and values means nothing, here neither; `mobile` and `mobile;lang-fi` may hold the same.
+            refused.sort_by(|a, b| {
+                (!a.entry, &a.attribute, &a.raw, &a.reason).cmp(&(
+                    !b.entry,
+                    &b.attribute,
+                    &b.raw,
+                    &b.reason,
+                ))
+            });
+            refused.dedup();
+        }
+        let dn = entry.dn_shown();
+        let fingerprint = self.fingerprint(entry);
+        Ok(Person {
+            directory_id,
+            entry_uuid,
+            dn,
+            username,
+            display_name,
+            email,
+            enabled,
+            phone,
+            refused,
+            fingerprint,
+        })
+    }
+
+    /// The first configured attribute that has a value gives the name, even if that value is refused: to fall through to another
+    /// attribute would rename a person because of a typing error.
+    fn username(&self, entry: &RawEntry, refused: &mut Refused<'_>) -> Result<UserName, String> {
+        for wanted in &self.username {
+            let (mut usable, mut faults) = (Vec::new(), Vec::new());
+            for value in wanted.values(entry) {
+                match text::utf8(value).and_then(text::name) {
+                    Ok(name) => usable.push(name),
+                    Err(fault) => faults.push((value, fault)),
+                }
+            }
+            if usable.is_empty() && faults.is_empty() {
+                continue;
+            }
+            let chosen = text::choose(&wanted.name, usable, &entry.dn);
+            // One report is enough where no value can be used: it is about the entry.
+            faults.sort_by(|a, b| a.0.cmp(b.0));
+            for (value, fault) in &faults {
+                refused.add(
+                    Some(wanted),
+                    Some(value),
+                    format!("no user name can be read from `{}`: {fault}", wanted.shown),
+                    chosen.is_none(),
+                );
+                if chosen.is_none() {
+                    return Err(format!(
+                        "no user name can be read from `{}`: {fault}",
+                        wanted.shown
+                    ));
+                }
+            }
+            if let Some(shown) = chosen {
+                let key = super::name_key(&shown);
+                return Ok(UserName { shown, key });
+            }
+        }
+        let names: Vec<String> = self
+            .username
+            .iter()
+            .map(|w| format!("`{}`", w.shown))
+            .collect();
+        let reason = format!(
+            "no user name: the entry has no {}; give it one, or map another attribute to `username` under [realm.attributes]",
+            names.join(" or ")
+        );
+        refused.add(None, None, reason.clone(), true);
+        Err(reason)
+    }
+
+    /// One reading for each configured attribute, in their order.
+    fn phones(&self, entry: &RawEntry, refused: &mut Refused<'_>) -> Vec<AttributeReading> {
+        let mut hint = None;
+        self.phone
+            .iter()
+            .map(|wanted| self.reading(wanted, entry, &mut hint, refused))
+            .collect()
+    }
+
+    fn reading<'a>(
+        &'a self,
+        wanted: &Wanted,
+        entry: &RawEntry,
+        hint: &mut Option<Hint<'a>>,
+        refused: &mut Refused<'_>,
+    ) -> AttributeReading {
+        let mut reading = AttributeReading {
+            attribute: wanted.shown.clone(),
+            usable: Vec::new(),
+            refused: 0,
+        };
+        for value in wanted.values(entry) {
+            match self.phone_value(value, entry, hint) {
+                Ok(usable) => reading.usable.push(usable),
+                Err(fault) => {
+                    reading.refused += 1;
+                    refused.add(Some(wanted), Some(value), fault.to_string(), false);
+                }
+            }
+        }
+        if reading.usable.len() > 1 {
+            // Of two spellings of one number the smaller one is kept, so that the order of values means nothing.
+            reading
+                .usable
+                .sort_by(|a, b| (&a.phone, &a.raw).cmp(&(&b.phone, &b.raw)));
+            reading
+                .usable
+                .dedup_by(|later, kept| later.phone == kept.phone);
+        }
+        reading
+    }
+
+    fn phone_value<'a>(
+        &'a self,
+        value: &[u8],
+        entry: &RawEntry,
+        hint: &mut Option<Hint<'a>>,
+    ) -> Result<PhoneValue, PhoneFault> {
+        let text = from_utf8(value).map_err(|_| PhoneFault::NotUtf8)?;
+        let mut region = || self.national_region(hint.get_or_insert_with(|| self.hint(entry)));
+        let (number, region) = phone::read(text, &mut region)?;
+        number.allowed(&self.rules)?;
+        let rule = match (region, hint) {
+            (None, _) => "international".to_owned(),
+            (
+                Some(region),
+                Some(Hint {
+                    said: Said::Country(_),
+                    attribute,
+                }),
+            ) => format!("national, region {region} from {attribute}"),
+            (Some(region), _) => format!("national, region {region} of the realm"),
+        };
+        Ok(PhoneValue {
+            phone: number.phone,
+            raw: text.to_owned(),
+            rule,
+        })
+    }
+
+    /// The first country attribute that says anything decides, also when it cannot be understood.
+    fn hint(&self, entry: &RawEntry) -> Hint<'_> {
+        for wanted in &self.country {
+            let read = if region::holds_languages(&wanted.name) {
+                region::of_language
+            } else {
+                region::of_country
+            };
+            let values = wanted
+                .values(entry)
+                .map(|v| from_utf8(v).map_or(Said::NotUnderstood, read));
+            let said = values.fold(Said::Nothing, Said::and);
+            if said != Said::Nothing {
+                return Hint {
+                    said,
+                    attribute: &wanted.shown,
+                };
+            }
+        }
+        Hint {
+            said: Said::Nothing,
+            attribute: "",
+        }
+    }
+
+    fn national_region(&self, hint: &Hint<'_>) -> Result<Region, PhoneFault> {
+        match hint.said {
+            Said::Country(region) => Ok(region),
+            Said::NotUnderstood => Err(PhoneFault::HintNotUnderstood(hint.attribute.to_owned())),
+            Said::Nothing => self
+                .rules
+                .region
+                .as_deref()
+                .and_then(region::country)
+                .ok_or(PhoneFault::NoRegion),
+        }
+    }
+}
+
+/// An id as the directory sends it: `objectGUID` as 16 bytes, the others as text.
+fn id(value: &[u8], form: IdForm) -> Option<DirectoryId> {
+    match form {
+        IdForm::Guid => <[u8; 16]>::try_from(value).ok().map(DirectoryId),
+        IdForm::Uuid | IdForm::NsUniqueId => DirectoryId::parse(from_utf8(value).ok()?, form),
+    }
+}
+
+/// The first attribute with a usable value decides. Only refused values: *unknown*, so that what is held is kept.
+fn first_usable(
+    wanted: &[Wanted],
+    entry: &RawEntry,
+    read: fn(&str) -> Result<String, TextFault>,
+    refused: &mut Refused<'_>,
+) -> Known<Option<String>> {
+    let mut any_refused = false;
+    for wanted in wanted {
+        let mut usable = Vec::new();
+        for value in wanted.values(entry) {
+            match text::utf8(value).and_then(read) {
+                Ok(text) => usable.push(text),
+                // What is empty says that there is none, as people without the right to delete an attribute say it.
+                Err(TextFault::Empty) => {}
+                Err(fault) => {
+                    any_refused = true;
+                    refused.add(Some(wanted), Some(value), fault.to_string(), false);
+                }
+            }
+        }
+        if let Some(chosen) = text::choose(&wanted.name, usable, &entry.dn) {
+            return Known::Known(Some(chosen));
+        }
+    }
+    if any_refused {
+        Known::Unknown
+    } else {
+        Known::Known(None)
+    }
+}

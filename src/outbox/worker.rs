@@ -1,0 +1,474 @@
+//! The worker: claims in batches, sends side by side, settles in batches. It decides nothing about a message that
+//! `delivery::verdict`, `backoff` or the store's rules do not say.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::backoff::delay_ms;
+use super::stats::{Count, Stats};
+use super::targets::{Targets, receiver};
+use crate::clock::{Clock, Timestamp};
+use crate::config::{Config, Environment};
+use crate::delivery::{Attempt, Verdict};
+use crate::model::{Job, JobId, RealmId};
+use crate::store::{Ending, EnrolmentKey, Fate, Settlement, Store, StoreError};
+
+/// A daemon that died is noticed after this long, and its messages are sent by another.
+const LEASE_MS: i64 = 15_000;
+/// Leases are moved on three times as often as they need to be.
+const RENEW: Duration = Duration::from_secs(5);
+/// How often what others left is looked for, and receivers that could not be used are tried again.
+const SWEEP: Duration = Duration::from_secs(2);
+/// Longest sleep: on PostgreSQL, jobs are also made by other processes, which cannot wake this one.
+const IDLE: Duration = Duration::from_secs(1);
+/// Shortest sleep while messages are due that cannot go yet, since older ones of the same user are under way.
+const BLOCKED: Duration = Duration::from_millis(250);
+/// Of the five seconds that a stop may take, those for attempts under way.
+const LAST_ATTEMPTS: Duration = Duration::from_millis(3_500);
+/// And those for writing down how they ended.
+const LAST_SETTLE: Duration = Duration::from_secs(1);
+
+/// What the worker needs.
+#[derive(Clone, Debug)]
+pub struct OutboxRunner {
+    /// The store.
+    pub store: Store,
+    /// The configuration; a reload sends a new one.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// Where secrets are resolved.
+    pub environment: Environment,
+    /// The time.
+    pub clock: Clock,
+    /// For the tokens in enrolment links.
+    pub key: EnrolmentKey,
+    /// Where the numbers go.
+    pub stats: Arc<Stats>,
+}
+
+/// What [`deliver_waiting`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Delivered {
+    /// Accepted messages.
+    pub delivered: u64,
+    /// Messages refused for good.
+    pub refused: u64,
+    /// Attempts that failed and wait to be repeated.
+    pub again: u64,
+    /// Messages given up.
+    pub dead: u64,
+}
+
+/// The daemon's worker: sends until `cancel`, then stops within five seconds. `wake` says that there are new jobs.
+pub async fn run(runner: OutboxRunner, cancel: CancellationToken, wake: Arc<Notify>) {
+    let mut worker = Worker::new(runner, cancel.child_token());
+    let mut config = worker.runner.config.clone();
+    let mut first = true;
+    loop {
+        worker.runner.stats.turn();
+        if first || config.has_changed().unwrap_or(false) {
+            let new = config.borrow_and_update().clone();
+            worker.targets.reconfigure(new, &worker.runner.environment);
+        }
+        let wait = match worker.turn(first).await {
+            Ok(turn) => {
+                first = false;
+                turn.wait
+            }
+            Err(error) => {
+                tracing::error!(%error, "the outbox cannot use the store, and tries again: {error}");
+                IDLE
+            }
+        };
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => break,
+            Some(done) = worker.tasks.join_next() => worker.note(done.ok()),
+            () = wake.notified() => {}
+            Ok(()) = config.changed() => config.mark_changed(),
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+    worker.stop().await;
+}
+
+/// Sends what is due now, once (`sync --deliver`): until nothing is due, or what is due cannot go.
+///
+/// # Errors
+/// When the store fails; what was under way is then settled by whoever comes next.
+pub async fn deliver_waiting(
+    runner: OutboxRunner,
+    cancel: CancellationToken,
+) -> Result<Delivered, StoreError> {
+    let before = runner.stats.snapshot();
+    let stats = runner.stats.clone();
+    let mut worker = Worker::new(runner, cancel.child_token());
+    let config = worker.runner.config.borrow().clone();
+    worker
+        .targets
+        .reconfigure(config, &worker.runner.environment);
+    let result = loop {
+        match worker.turn(false).await {
+            Err(error) => break Err(error),
+            Ok(turn) if turn.idle => break Ok(()),
+            Ok(_) => {}
+        }
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => break Ok(()),
+            Some(done) = worker.tasks.join_next() => worker.note(done.ok()),
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+        }
+    };
+    worker.stop().await;
+    let after = stats.snapshot();
+    result.map(|()| Delivered {
+        delivered: after.delivered - before.delivered,
+        refused: after.refused - before.refused,
+        again: after.again - before.again,
+        dead: after.dead - before.dead,
+    })
+}
+
+/// How one attempt ended. `attempt` is `None` when it was not begun.
+struct Done {
+    target: u64,
+    job: JobId,
+    attempt: Option<Attempt>,
+}
+
+/// What a turn came to.
+struct Turn {
+    /// How long nothing needs to be done, unless something happens.
+    wait: Duration,
+    /// Nothing is under way, nothing is to be settled, and nothing could be taken.
+    idle: bool,
+}
+
+struct Worker {
+    runner: OutboxRunner,
+    cancel: CancellationToken,
+    /// Whose leases these are.
+    owner: String,
+    targets: Targets,
+    tasks: JoinSet<Done>,
+    /// Claimed jobs whose attempt has not ended.
+    under_way: HashMap<JobId, (u64, Job)>,
+    /// Attempts that ended and are not written down yet.
+    ended: Vec<Settlement>,
+    renewed: Instant,
+    swept: Option<Instant>,
+}
+
+impl Worker {
+    fn new(runner: OutboxRunner, cancel: CancellationToken) -> Self {
+        Self {
+            runner,
+            cancel,
+            owner: uuid::Uuid::now_v7().to_string(),
+            targets: Targets::default(),
+            tasks: JoinSet::new(),
+            under_way: HashMap::new(),
+            ended: Vec::new(),
+            renewed: Instant::now(),
+            swept: None,
+        }
+    }
+
+    /// One turn: write down what ended, look after leases, take what may go now. `start`: the first of a daemon.
+    async fn turn(&mut self, start: bool) -> Result<Turn, StoreError> {
+        while let Some(done) = self.tasks.try_join_next() {
+            self.note(done.ok());
+        }
+        self.settle().await?;
+        let now = self.runner.clock.now();
+        if !self.under_way.is_empty() && self.renewed.elapsed() > RENEW {
+            self.runner
+                .store
+                .renew(&self.owner, now.plus_ms(LEASE_MS))
+                .await?;
+            self.renewed = Instant::now();
+        }
+        let sending = self.runner.store.sending_realms(now).await?;
+        if self.swept.is_none_or(|at| at.elapsed() > SWEEP) {
+            self.sweep(start, &sending, now).await?;
+            self.swept = Some(Instant::now());
+        }
+        let (taken, wait) = self.take(&sending, now).await?;
+        self.runner.stats.show(self.targets.views(&sending));
+        let wait = if self.ended.is_empty() { wait } else { BLOCKED };
+        Ok(Turn {
+            wait,
+            idle: taken == 0 && self.under_way.is_empty() && self.ended.is_empty(),
+        })
+    }
+
+    /// Looks after what others left, and what can no longer be sent.
+    async fn sweep(
+        &mut self,
+        start: bool,
+        sending: &[RealmId],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let store = &self.runner.store;
+        let interrupted = store
+            .reclaim(&self.owner, now, start && store.single_daemon())
+            .await?;
+        if interrupted > 0 {
+            tracing::warn!(
+                messages = interrupted,
+                "{interrupted} messages were being sent when a former process ended; they are sent again with the same key"
+            );
+        }
+        self.targets.mend(&self.runner.environment);
+        for target in &self.targets.all {
+            // With the circuit open nothing is tried, so nothing would ever be given up.
+            let Some(since) = target.circuit.opened_at() else {
+                continue;
+            };
+            let untried_too = now.since_ms(since) >= target.config.retry_for_ms;
+            let dead = store
+                .give_up(&self.targets.realms_of(target, sending), untried_too, now)
+                .await?;
+            if dead > 0 {
+                self.runner.stats.count(Count::Dead, dead);
+                tracing::error!(
+                    messages = dead,
+                    receiver = receiver(&target.config),
+                    "{dead} messages are dead: their receiver was down for all of retry-for"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims what may go now, and sends it. Gives how many, and how long to wait for the next.
+    async fn take(
+        &mut self,
+        sending: &[RealmId],
+        now: Timestamp,
+    ) -> Result<(usize, Duration), StoreError> {
+        let mut taken = 0;
+        let mut wait = IDLE;
+        for i in 0..self.targets.all.len() {
+            let target = &self.targets.all[i];
+            let room = target.room(now);
+            if room == 0 {
+                continue;
+            }
+            let realms = self.targets.realms_of(target, sending);
+            let Some(due) = self.runner.store.next_due(&realms).await? else {
+                continue;
+            };
+            if due > now {
+                wait = wait.min(Duration::from_millis(
+                    u64::try_from(due.since_ms(now)).unwrap_or(0),
+                ));
+                continue;
+            }
+            let jobs = self
+                .runner
+                .store
+                .claim(&self.owner, &realms, now, LEASE_MS, room)
+                .await?;
+            if jobs.len() < room {
+                wait = wait.min(BLOCKED);
+            }
+            taken += jobs.len();
+            for job in jobs {
+                self.begin(i, job);
+            }
+        }
+        Ok((taken, wait))
+    }
+
+    fn begin(&mut self, target: usize, job: Job) {
+        let target = &mut self.targets.all[target];
+        let (Ok(webhook), Some(body)) = (target.webhook.clone(), job.body.as_deref()) else {
+            let ending = if job.body.is_none() {
+                Ending::Final("its body was erased".into())
+            } else {
+                Ending::NotTried
+            };
+            self.ended.push(Settlement {
+                job,
+                ending,
+                now: self.runner.clock.now(),
+            });
+            return;
+        };
+        let body = self.runner.key.fill_in(body, job.enrolment);
+        let (id, target_id) = (job.id, target.id);
+        let turns = target.turns.clone();
+        let (cancel, clock) = (self.cancel.clone(), self.runner.clock.clone());
+        target.under_way += 1;
+        self.under_way.insert(id, (target_id, job));
+        self.tasks.spawn(async move {
+            let permit = tokio::select! {
+                biased;
+                () = cancel.cancelled() => None,
+                permit = turns.acquire_owned() => permit.ok(),
+            };
+            let attempt = match &permit {
+                Some(_) => Some(webhook.send(id, &body, clock.now()).await),
+                None => None,
+            };
+            Done {
+                target: target_id,
+                job: id,
+                attempt,
+            }
+        });
+    }
+
+    /// Notes how an attempt ended.
+    fn note(&mut self, done: Option<Done>) {
+        // A task that was lost keeps its job under way, and with it the lease: it ends with the process.
+        let Some(done) = done else { return };
+        let Some((_, job)) = self.under_way.remove(&done.job) else {
+            return;
+        };
+        let now = self.runner.clock.now();
+        let chance = chance(job.id, job.attempts);
+        let target = self.targets.find(done.target);
+        let Some(attempt) = done.attempt else {
+            if let Some(target) = target {
+                target.under_way -= 1;
+            }
+            self.ended.push(Settlement {
+                job,
+                ending: Ending::NotTried,
+                now,
+            });
+            return;
+        };
+        self.runner.stats.attempt(attempt.elapsed_ms);
+        tracing::debug!(job = %job.id, r#type = %job.r#type, realm = %job.realm, user = %job.user, attempt = job.attempts, status = attempt.status, elapsed_ms = attempt.elapsed_ms, "attempt ended");
+        if let Some(target) = target {
+            target.under_way -= 1;
+            let receiver = receiver(&target.config);
+            match &attempt.verdict {
+                Verdict::Again {
+                    why,
+                    retry_after_ms,
+                    ..
+                } => {
+                    if target.circuit.failed(why, *retry_after_ms, chance, now) {
+                        tracing::warn!(
+                            receiver,
+                            error = why,
+                            "{receiver} failed twenty times in a row; messages wait, and one is tried now and then: {why}"
+                        );
+                    }
+                }
+                Verdict::Accepted | Verdict::Final(_) => {
+                    if target.circuit.succeeded() {
+                        tracing::info!(receiver, "{receiver} answers again; messages go on");
+                    }
+                }
+            }
+        }
+        let ending = match attempt.verdict {
+            Verdict::Accepted => Ending::Accepted,
+            Verdict::Final(why) => Ending::Final(why),
+            Verdict::Again {
+                why,
+                unknown_end,
+                retry_after_ms,
+            } => {
+                if unknown_end {
+                    self.runner.stats.count(Count::UnknownEnd, 1);
+                }
+                Ending::Again {
+                    why,
+                    unknown_end,
+                    next_attempt_at: now.plus_ms(delay_ms(job.attempts, chance, retry_after_ms)),
+                }
+            }
+        };
+        self.ended.push(Settlement { job, ending, now });
+    }
+
+    /// Writes down what ended. What could not be written stays for the next turn.
+    async fn settle(&mut self) -> Result<(), StoreError> {
+        if self.ended.is_empty() {
+            return Ok(());
+        }
+        let fates = self.runner.store.settle(&self.ended).await?;
+        let ended = std::mem::take(&mut self.ended);
+        for (settlement, fate) in ended.into_iter().zip(fates) {
+            let job = &settlement.job;
+            let stats = &self.runner.stats;
+            match fate {
+                Fate::Delivered => stats.count(Count::Delivered, 1),
+                Fate::Again if settlement.ending == Ending::NotTried => {}
+                Fate::Again => stats.count(Count::Again, 1),
+                Fate::Dropped => stats.count(Count::Dropped, 1),
+                Fate::Gone => {}
+                Fate::Final | Fate::Dead => {
+                    stats.count(
+                        if fate == Fate::Final {
+                            Count::Refused
+                        } else {
+                            Count::Dead
+                        },
+                        1,
+                    );
+                    let (Ending::Final(why) | Ending::Again { why, .. }) = &settlement.ending
+                    else {
+                        continue;
+                    };
+                    tracing::error!(job = %job.id, r#type = %job.r#type, realm = %job.realm, user = %job.user, attempts = job.attempts, error = why,
+                        "a message was not delivered and is given up ({} to user {}): {why}", job.r#type, job.user);
+                }
+                Fate::Deferred => self.ended.push(settlement),
+            }
+        }
+        Ok(())
+    }
+
+    /// Attempts under way end, or their end is written down as unknown.
+    async fn stop(mut self) {
+        self.cancel.cancel();
+        let deadline = Instant::now() + LAST_ATTEMPTS;
+        while let Ok(Some(done)) = tokio::time::timeout_at(deadline, self.tasks.join_next()).await {
+            self.note(done.ok());
+        }
+        self.tasks.abort_all();
+        let now = self.runner.clock.now();
+        let left: Vec<Settlement> = self
+            .under_way
+            .drain()
+            .map(|(_, (_, job))| Settlement {
+                job,
+                ending: Ending::Interrupted,
+                now,
+            })
+            .collect();
+        self.ended.extend(left);
+        match timeout(LAST_SETTLE, self.settle()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the last attempts could not be written down; they are repeated with the same keys: {error}")
+            }
+            Err(_) => tracing::error!(
+                "the last attempts could not be written down in time; they are repeated with the same keys"
+            ),
+        }
+    }
+}
+
+/// The chance in a message's next wait: differs between messages and attempts, and needs no source of randomness.
+fn chance(job: JobId, attempts: i64) -> f64 {
+    let mut bytes = [0_u8; 24];
+    bytes[..16].copy_from_slice(job.0.as_bytes());
+    bytes[16..].copy_from_slice(&attempts.to_le_bytes());
+    // 32 bits are plenty, and are exact in a float.
+    f64::from(u32::try_from(xxh3_64(&bytes) >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+}

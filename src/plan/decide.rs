@@ -1,0 +1,458 @@
+//! One person's decision: what is held, what was seen, the policy and the time in; changes, post-image and messages out.
+//!
+//! ```text
+//!            created                 gone / disabled              grace over
+//!   (nobody) ───────▶ active ◀────────────────────▶ suspended ─────────────▶ removed
+//!        └── created disabled ──────────────────────────▲  back: same id, same factors
+//! ```
+//!
+//! The same function serves full passes, deltas, pushes, single look-ups and imports.
+
+use serde_json::{Map, Value, json};
+
+use super::phone::{Choice, Outcome, choose};
+use super::say::{dues, plain};
+use crate::clock::Timestamp;
+use crate::model::{
+    ChangeKind, IdForm, Intent, JobReason, JobType, Known, Person, PhoneSource, Policy, RealmId, State, StateReason, User, UserId, UserName,
+};
+
+/// What a run found of a person.
+#[derive(Clone, Debug)]
+pub enum Seen<'a> {
+    /// The entry is there, in scope.
+    Here {
+        /// The entry, normalised.
+        person: &'a Person,
+        /// The name they get; see [`super::names`].
+        name: Name,
+    },
+    /// The entry is not in scope: `Deleted` or `OutOfScope` by evidence, `None` while nobody was looked up.
+    Gone(Option<StateReason>),
+}
+
+/// The outcome of the contest for a name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Name {
+    /// Theirs.
+    Granted(UserName),
+    /// The entry's name is refused; the held name is theirs and stays.
+    Keep,
+    /// No name to hold: a new entry is no user, a suspended user cannot come back.
+    Nothing,
+}
+
+/// Everything else that a decision depends on.
+#[derive(Clone, Debug)]
+pub struct Context<'a> {
+    /// The realm that decides; differs from the held user's when it takes them over.
+    pub realm: &'a RealmId,
+    /// The realm's rules.
+    pub policy: &'a Policy,
+    /// The time of the decision.
+    pub now: Timestamp,
+    /// The realm's own clock, milliseconds.
+    pub realm_clock: i64,
+    /// How ids are shown in the changes.
+    pub id_form: IdForm,
+    /// The id of the user if one is made.
+    pub new_id: UserId,
+    /// The held user takes this entry's id in place of the old one (`adopt`).
+    pub adopts: bool,
+}
+
+/// What is to be done with one user.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decision {
+    /// The version that was decided upon; 0: a new user.
+    pub base_version: i64,
+    /// The user as they will be. Without changes it still may differ in what is not told: raw values, the fingerprint.
+    pub after: User,
+    /// The lines of the plan.
+    pub changes: Vec<Draft>,
+    /// The messages.
+    pub intents: Vec<Intent>,
+}
+
+/// A line of the plan before it has a place in a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Draft {
+    /// What happens.
+    pub kind: ChangeKind,
+    /// The changed fields as they were.
+    pub before: Map<String, Value>,
+    /// The changed fields as they will be.
+    pub after: Map<String, Value>,
+}
+
+/// Decides about one person. `None`: nothing differs, not even a raw value.
+pub fn decide(held: Option<&User>, seen: &Seen<'_>, context: &Context<'_>) -> Option<Decision> {
+    match (held, seen) {
+        (None, Seen::Here { person, name }) => create(person, name, context),
+        (None, Seen::Gone(_)) => None,
+        (Some(held), Seen::Here { person, name }) => follow(held, person, name, context),
+        (Some(held), Seen::Gone(reason)) => gone(held, *reason, context),
+    }
+}
+
+fn create(person: &Person, name: &Name, context: &Context<'_>) -> Option<Decision> {
+    let Name::Granted(name) = name else { return None };
+    // An entry whose disabled attribute cannot be understood starts closed.
+    let enabled = person.enabled == Known::Known(true);
+    let mut after = User {
+        id: context.new_id,
+        realm: context.realm.clone(),
+        directory_id: Some(person.directory_id),
+        entry_uuid: person.entry_uuid,
+        username: name.shown.clone(),
+        username_key: name.key.clone(),
+        display_name: known(&person.display_name, None),
+        email: known(&person.email, None),
+        dn: Some(person.dn.clone()),
+        phone: None,
+        phone_raw: None,
+        phone_attribute: None,
+        phone_rule: None,
+        phone_source: None,
+        phone_pending: None,
+        phone_pending_raw: None,
+        phone_pending_until: None,
+        phone_provisioned: None,
+        phone_told: None,
+        told: false,
+        provisioned: false,
+        state: if enabled { State::Active } else { State::Suspended },
+        state_reason: (!enabled).then_some(StateReason::Disabled),
+        suspended_at: (!enabled).then_some(context.now),
+        suspended_clock: (!enabled).then_some(context.realm_clock),
+        blocked: false,
+        version: 1,
+        two_factor: context.policy.two_factor.clone(),
+        last_used_at: None,
+        fingerprint: None,
+        created_at: context.now,
+        updated_at: context.now,
+    };
+    if let Outcome::Other(choice) = choose(None, &person.phone, context.policy) {
+        take(&mut after, &choice);
+    }
+    after.fingerprint = rest(&after, person);
+    let intents = dues(None, &mut after, context.policy, None);
+    let draft = Draft { kind: ChangeKind::Created, before: Map::new(), after: crate::model::change::created_fields(&after, context.id_form) };
+    Some(Decision { base_version: 0, after, changes: vec![draft], intents })
+}
+
+fn follow(held: &User, person: &Person, name: &Name, context: &Context<'_>) -> Option<Decision> {
+    if held.state == State::Removed || (held.state_reason == Some(StateReason::Undone) && !context.adopts) {
+        return None;
+    }
+    let mut after = held.clone();
+    let moved = held.realm != *context.realm;
+    after.realm = context.realm.clone();
+    after.directory_id = Some(person.directory_id);
+    after.entry_uuid = person.entry_uuid.or(held.entry_uuid);
+    after.dn = Some(person.dn.clone());
+    after.display_name = known(&person.display_name, held.display_name.as_ref());
+    after.email = known(&person.email, held.email.as_ref());
+    match name {
+        Name::Granted(name) => {
+            after.username.clone_from(&name.shown);
+            after.username_key.clone_from(&name.key);
+        }
+        Name::Keep => {}
+        // Somebody else has the name by now: who yielded it stays away until the contest is settled.
+        Name::Nothing if held.present() => {}
+        Name::Nothing => return None,
+    }
+    let phone_row = follow_phone(held, &mut after, person, context);
+    follow_state(held, &mut after, &person.enabled, context);
+    after.fingerprint = rest(&after, person);
+
+    let mut rows = Rows::new(held, context.id_form);
+    let mut intents = vec![];
+    if moved {
+        rows.push(ChangeKind::Moved, &after, &["realm", "state", "state_reason", "suspended_at"]);
+    } else {
+        match (held.state, after.state) {
+            (State::Active, State::Suspended) => rows.push(ChangeKind::Suspended, &after, &["state", "state_reason", "suspended_at"]),
+            (State::Suspended, State::Active) => rows.push(ChangeKind::Restored, &after, &["state", "state_reason", "suspended_at"]),
+            _ => {}
+        }
+    }
+    if held.username_key != after.username_key {
+        rows.push(ChangeKind::Renamed, &after, &["username"]);
+    }
+    if let Some(kind) = phone_row {
+        rows.push(kind, &after, &PHONE_FIELDS);
+    }
+    rows.push_rest(&after);
+
+    let cause = if moved {
+        Some(JobReason::Moved)
+    } else if context.adopts {
+        Some(JobReason::Adopted)
+    } else if !held.usable() && after.usable() {
+        Some(JobReason::Restored)
+    } else {
+        None
+    };
+    if held.usable() && !after.usable() {
+        intents.push(Intent::Withdraw { reason: JobReason::Disabled });
+        intents.push(plain(JobType::Suspend, JobReason::Disabled));
+    }
+    if !held.usable() && after.usable() {
+        intents.push(plain(JobType::Restore, cause.unwrap_or(JobReason::Restored)));
+    }
+    if held.username_key != after.username_key {
+        intents.push(Intent::Say {
+            r#type: JobType::Rename,
+            reason: JobReason::Renamed,
+            previous_phone: None,
+            previous_username: Some(held.username.clone()),
+        });
+    }
+    if phone_row == Some(ChangeKind::PhoneChanged) && context.policy.notify_previous && held.phone.is_some() && after.usable() {
+        intents.push(Intent::Say {
+            r#type: JobType::PhoneNotice,
+            reason: JobReason::PhoneChanged,
+            previous_phone: held.phone.clone(),
+            previous_username: None,
+        });
+    }
+    intents.extend(dues(Some(held), &mut after, context.policy, cause));
+    finish(held, after, rows.0, intents, context.now)
+}
+
+/// Sets the number; tells which row of the plan it is, if any.
+fn follow_phone(held: &User, after: &mut User, person: &Person, context: &Context<'_>) -> Option<ChangeKind> {
+    match choose(Some(held), &person.phone, context.policy) {
+        Outcome::Keep => None,
+        Outcome::Same(choice) => {
+            take(after, &choice);
+            drop_pending(after);
+            None
+        }
+        Outcome::Lost => {
+            after.phone = None;
+            after.phone_raw = None;
+            after.phone_attribute = None;
+            after.phone_rule = None;
+            after.phone_source = None;
+            drop_pending(after);
+            Some(ChangeKind::PhoneLost)
+        }
+        Outcome::Other(choice) if context.policy.hold_ms > 0 && held.phone.is_some() => {
+            if held.phone_pending.as_ref() == Some(&choice.value.phone) {
+                after.phone_pending_raw = Some(choice.value.raw);
+                return None;
+            }
+            after.phone_pending = Some(choice.value.phone);
+            after.phone_pending_raw = Some(choice.value.raw);
+            after.phone_pending_until = Some(context.now.plus_ms(context.policy.hold_ms));
+            Some(ChangeKind::PhoneChanged)
+        }
+        Outcome::Other(choice) => {
+            // A number that waited, when the hold was since taken out of the file, was counted when it began to wait.
+            let waited = held.phone_pending.as_ref() == Some(&choice.value.phone);
+            take(after, &choice);
+            drop_pending(after);
+            (!waited).then_some(ChangeKind::PhoneChanged)
+        }
+    }
+}
+
+fn follow_state(held: &User, after: &mut User, enabled: &Known<bool>, context: &Context<'_>) {
+    let active = match enabled {
+        Known::Known(yes) => *yes,
+        Known::Unknown => held.state == State::Active,
+    };
+    if active {
+        after.state = State::Active;
+        after.state_reason = None;
+        after.suspended_at = None;
+        after.suspended_clock = None;
+    } else {
+        after.state = State::Suspended;
+        after.state_reason = Some(StateReason::Disabled);
+        after.suspended_at = held.suspended_at.or(Some(context.now));
+        after.suspended_clock = held.suspended_clock.or(Some(context.realm_clock));
+    }
+}
+
+fn gone(held: &User, reason: Option<StateReason>, context: &Context<'_>) -> Option<Decision> {
+    if held.state == State::Removed || (held.state == State::Suspended && held.state_reason == reason) {
+        return None;
+    }
+    // Who is away already and was not looked up stays what they are.
+    if reason.is_none() && !held.present() {
+        return None;
+    }
+    let mut after = held.clone();
+    after.state = State::Suspended;
+    after.state_reason = reason;
+    after.suspended_at = held.suspended_at.or(Some(context.now));
+    let aged_before = matches!(held.state_reason, Some(StateReason::Deleted | StateReason::OutOfScope));
+    if !aged_before {
+        after.suspended_clock = Some(context.realm_clock);
+    }
+    after.fingerprint = None;
+    let mut rows = Rows::new(held, context.id_form);
+    if held.state == State::Active {
+        rows.push(ChangeKind::Suspended, &after, &["state", "state_reason", "suspended_at"]);
+    }
+    rows.push_rest(&after);
+    let mut intents = vec![];
+    if held.usable() {
+        let why = if reason == Some(StateReason::OutOfScope) { JobReason::OutOfScope } else { JobReason::Deleted };
+        intents.push(Intent::Withdraw { reason: why });
+        intents.push(plain(JobType::Suspend, why));
+    }
+    finish(held, after, rows.0, intents, context.now)
+}
+
+/// The grace period of a suspended user is over: personal data goes, the bare row stays. The caller has looked the id up once more.
+pub fn remove(held: &User, reason: JobReason, context: &Context<'_>) -> Option<Decision> {
+    if held.state == State::Removed {
+        return None;
+    }
+    let mut after = held.clone();
+    after.state = State::Removed;
+    after.state_reason = None;
+    after.directory_id = None;
+    after.entry_uuid = None;
+    after.username = String::new();
+    after.username_key = String::new();
+    after.display_name = None;
+    after.email = None;
+    after.dn = None;
+    after.phone = None;
+    after.phone_raw = None;
+    after.phone_attribute = None;
+    after.phone_rule = None;
+    after.phone_source = None;
+    drop_pending(&mut after);
+    after.phone_provisioned = None;
+    after.phone_told = None;
+    after.fingerprint = None;
+    after.suspended_clock = None;
+    let mut rows = Rows::new(held, context.id_form);
+    rows.push(ChangeKind::Removed, &after, &["state"]);
+    let mut intents = vec![Intent::Withdraw { reason }];
+    // The post-image has no name any more; the message, and its order among those of that name, need it once more.
+    intents.push(Intent::Say { r#type: JobType::Deprovision, reason, previous_phone: None, previous_username: Some(held.username.clone()) });
+    finish(held, after, rows.0, intents, context.now)
+}
+
+/// A hold is over: the waiting number is in use now. `None`: nothing waits, or not yet.
+pub fn end_hold(held: &User, context: &Context<'_>) -> Option<Decision> {
+    let until = held.phone_pending_until?;
+    let phone = held.phone_pending.clone()?;
+    if until > context.now {
+        return None;
+    }
+    let mut after = held.clone();
+    after.phone = Some(phone);
+    after.phone_raw.clone_from(&held.phone_pending_raw);
+    after.phone_source = Some(PhoneSource::Directory);
+    drop_pending(&mut after);
+    let mut rows = Rows::new(held, context.id_form);
+    rows.push_rest(&after);
+    let intents = dues(Some(held), &mut after, context.policy, None);
+    finish(held, after, rows.0, intents, context.now)
+}
+
+fn finish(held: &User, mut after: User, changes: Vec<Draft>, intents: Vec<Intent>, now: Timestamp) -> Option<Decision> {
+    if !changes.is_empty() {
+        after.version = held.version + 1;
+        after.updated_at = now;
+    }
+    (after != *held || !intents.is_empty()).then_some(Decision { base_version: held.version, after, changes, intents })
+}
+
+fn known(value: &Known<Option<String>>, held: Option<&String>) -> Option<String> {
+    match value {
+        Known::Known(value) => value.clone(),
+        Known::Unknown => held.cloned(),
+    }
+}
+
+fn take(user: &mut User, choice: &Choice) {
+    user.phone = Some(choice.value.phone.clone());
+    user.phone_raw = Some(choice.value.raw.clone());
+    user.phone_attribute = Some(choice.attribute.clone());
+    user.phone_rule = Some(choice.value.rule.clone());
+    user.phone_source = Some(PhoneSource::Directory);
+}
+
+fn drop_pending(user: &mut User) {
+    user.phone_pending = None;
+    user.phone_pending_raw = None;
+    user.phone_pending_until = None;
+}
+
+/// Only a user at rest may pass by unseen next time: present, nothing refused, nothing waiting.
+fn rest(after: &User, person: &Person) -> Option<u64> {
+    let at_rest = after.present() && person.refused.is_empty() && after.phone_pending.is_none();
+    at_rest.then_some(person.fingerprint)
+}
+
+const PHONE_FIELDS: [&str; 5] = ["phone", "phone_raw", "phone_source", "phone_pending", "phone_pending_until"];
+
+/// Collects the rows of one user; what one row has shown, the next does not repeat.
+struct Rows<'a>(Vec<Draft>, &'a User, IdForm, Vec<&'static str>);
+
+impl<'a> Rows<'a> {
+    fn new(held: &'a User, form: IdForm) -> Self {
+        Self(vec![], held, form, vec![])
+    }
+
+    fn push(&mut self, kind: ChangeKind, after: &User, fields: &[&'static str]) {
+        let (mut was, mut is) = (Map::new(), Map::new());
+        for field in fields {
+            let (a, b) = (field_of(self.1, field, self.2), field_of(after, field, self.2));
+            // A row about the number always says which one is in use, also while the new one waits.
+            let always = *field == "phone" && matches!(kind, ChangeKind::PhoneChanged | ChangeKind::PhoneLost);
+            if a != b || always {
+                was.insert((*field).to_owned(), a);
+                is.insert((*field).to_owned(), b);
+            }
+            self.3.push(field);
+        }
+        self.0.push(Draft { kind, before: was, after: is });
+    }
+
+    /// Everything else that changed is one row `updated`.
+    fn push_rest(&mut self, after: &User) {
+        const REST: [&str; 12] = [
+            "username", "display_name", "email", "dn", "directory_id", "state", "state_reason", "phone", "phone_source", "phone_pending",
+            "phone_pending_until", "blocked",
+        ];
+        let shown = self.3.clone();
+        let differs = |f: &&'static str| field_of(self.1, f, self.2) != field_of(after, f, self.2);
+        let fields: Vec<&'static str> = REST.into_iter().filter(|f| !shown.contains(f)).filter(|f| differs(f)).collect();
+        if !fields.is_empty() {
+            self.push(ChangeKind::Updated, after, &fields);
+        }
+    }
+}
+
+fn field_of(user: &User, field: &str, form: IdForm) -> Value {
+    match field {
+        "realm" => json!(user.realm),
+        "username" => json!(user.username),
+        "display_name" => json!(user.display_name),
+        "email" => json!(user.email),
+        "dn" => json!(user.dn),
+        "directory_id" => json!(user.directory_id.map(|id| id.display(form))),
+        "phone" => json!(user.phone),
+        "phone_raw" => json!(user.phone_raw),
+        "phone_source" => json!(user.phone_source),
+        "phone_pending" => json!(user.phone_pending),
+        "phone_pending_until" => json!(user.phone_pending_until),
+        "state" => json!(user.state),
+        "state_reason" => json!(user.state_reason),
+        "suspended_at" => json!(user.suspended_at),
+        "blocked" => json!(user.blocked),
+        _ => Value::Null,
+    }
+}

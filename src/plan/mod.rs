@@ -1,0 +1,11 @@
+//! What a run would do, as pure functions: one person's decision, who gets a contested name, and the brake over the whole.
+
+pub mod brake;
+pub mod decide;
+pub mod names;
+pub mod phone;
+pub mod say;
+pub mod undo;
+
+#[cfg(test)]
+mod tests;

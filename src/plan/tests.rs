@@ -1,0 +1,351 @@
+//! Properties of one person's decision, told as sequences of what a directory may show and an outside world that listens.
+
+use proptest::prelude::*;
+
+use super::decide::{Context, Decision, Name, Seen, decide, end_hold, remove};
+use crate::clock::Timestamp;
+use crate::model::{
+    AttributeReading, ChangeKind, DirectoryId, IdForm, Intent, JobReason, JobType, Known, Person, Phone, PhoneReading, PhoneValue, Policy, RealmId,
+    State, StateReason, User, UserId, UserName,
+};
+
+fn policy() -> Policy {
+    Policy {
+        send_to_new: false,
+        only_provisioned: false,
+        hold_ms: 0,
+        notify_previous: false,
+        local_phones: false,
+        phone_attributes: vec!["mobile".into(), "telephoneNumber".into()],
+        two_factor: vec![],
+        grace_ms: 1000,
+    }
+}
+
+fn number(n: u8) -> Phone {
+    Phone::from_e164(&format!("+4219051234{n:02}")).unwrap()
+}
+
+fn value(n: u8) -> PhoneValue {
+    PhoneValue { phone: number(n), raw: format!("0905 1234{n:02}"), rule: "national, region SK of the realm".into() }
+}
+
+/// `mobile`, then `telephoneNumber`: usable numbers and how many refused values.
+fn person(mobile: &[u8], mobile_refused: usize, other: &[u8], other_refused: usize) -> Person {
+    let reading = |attribute: &str, usable: &[u8], refused| {
+        let mut usable: Vec<PhoneValue> = usable.iter().map(|n| value(*n)).collect();
+        usable.sort_by(|a, b| a.phone.cmp(&b.phone));
+        AttributeReading { attribute: attribute.into(), usable, refused }
+    };
+    Person {
+        directory_id: DirectoryId([7; 16]),
+        entry_uuid: None,
+        dn: "uid=jan,ou=people,dc=example,dc=org".into(),
+        username: Ok(name("jan")),
+        display_name: Known::Known(Some("Ján".into())),
+        email: Known::Known(None),
+        enabled: Known::Known(true),
+        phone: PhoneReading::Read(vec![reading("mobile", mobile, mobile_refused), reading("telephoneNumber", other, other_refused)]),
+        refused: vec![],
+        fingerprint: 5,
+    }
+}
+
+fn name(text: &str) -> UserName {
+    UserName { shown: text.into(), key: text.into() }
+}
+
+fn at<'a>(realm: &'a RealmId, policy: &'a Policy, now: i64) -> Context<'a> {
+    Context {
+        realm,
+        policy,
+        now: Timestamp(now),
+        realm_clock: now,
+        id_form: IdForm::Uuid,
+        new_id: UserId(uuid::Uuid::from_u128(1)),
+        adopts: false,
+    }
+}
+
+fn see(held: Option<&User>, person: &Person, policy: &Policy) -> Option<Decision> {
+    let realm = RealmId::from("r");
+    let granted = person.username.clone().map_or(Name::Keep, Name::Granted);
+    decide(held, &Seen::Here { person, name: granted }, &at(&realm, policy, 10))
+}
+
+fn kinds(decision: Option<&Decision>) -> Vec<ChangeKind> {
+    decision.map(|d| d.changes.iter().map(|c| c.kind).collect()).unwrap_or_default()
+}
+
+fn says(decision: &Decision) -> Vec<JobType> {
+    decision.intents.iter().filter_map(|i| if let Intent::Say { r#type, .. } = i { Some(*r#type) } else { None }).collect()
+}
+
+fn held(person: &Person, policy: &Policy) -> User {
+    see(None, person, policy).unwrap().after
+}
+
+#[test]
+fn a_first_number_is_provisioned_silently() {
+    let decision = see(None, &person(&[1], 0, &[], 0), &policy()).unwrap();
+    assert_eq!(kinds(Some(&decision)), [ChangeKind::Created]);
+    assert_eq!(decision.intents, []);
+    assert_eq!(decision.after.phone_provisioned, Some(number(1)));
+}
+
+#[test]
+fn a_new_number_is_told_once_with_the_previous_one() {
+    let user = held(&person(&[1], 0, &[], 0), &policy());
+    let decision = see(Some(&user), &person(&[2], 0, &[], 0), &policy()).unwrap();
+    assert_eq!(kinds(Some(&decision)), [ChangeKind::PhoneChanged]);
+    let [Intent::Say { r#type: JobType::Reprovision, reason: JobReason::PhoneChanged, previous_phone, .. }] = decision.intents.as_slice() else {
+        panic!("{:?}", decision.intents)
+    };
+    assert_eq!(previous_phone.as_ref(), Some(&number(1)));
+    // Not by each pass again, accepted or not.
+    assert_eq!(see(Some(&decision.after), &person(&[2], 0, &[], 0), &policy()), None);
+}
+
+#[test]
+fn trap_14_order_and_format_are_no_change() {
+    let user = held(&person(&[2, 1], 0, &[], 0), &policy());
+    assert_eq!(user.phone, Some(number(1)));
+    assert_eq!(see(Some(&user), &person(&[1, 2], 0, &[], 0), &policy()), None);
+    let mut international = person(&[1], 0, &[], 0);
+    let PhoneReading::Read(attributes) = &mut international.phone else { unreachable!() };
+    attributes[0].usable[0].raw = "+421 905 123 401".into();
+    let decision = see(Some(&user), &international, &policy()).unwrap();
+    assert_eq!((decision.changes.len(), decision.intents.len()), (0, 0));
+    assert_eq!(decision.after.version, user.version);
+}
+
+#[test]
+fn an_invalid_new_value_never_erases_a_valid_old_one() {
+    let user = held(&person(&[1], 0, &[], 0), &policy());
+    for junk in [person(&[], 1, &[], 0), person(&[], 1, &[3], 0), person(&[], 2, &[], 1)] {
+        assert_eq!(kinds(see(Some(&user), &junk, &policy()).as_ref()), [], "{junk:?}");
+    }
+    // Gone for good, and the other attribute holds only junk: nothing new that is invalid replaced it.
+    assert_eq!(kinds(see(Some(&user), &person(&[], 0, &[], 1), &policy()).as_ref()), [ChangeKind::PhoneLost]);
+    // A number from the second attribute stays while the first holds junk.
+    let second = held(&person(&[], 0, &[4], 0), &policy());
+    assert_eq!(kinds(see(Some(&second), &person(&[], 1, &[], 0), &policy()).as_ref()), []);
+}
+
+#[test]
+fn trap_56_the_preferred_attribute_decides() {
+    let user = held(&person(&[], 0, &[1], 0), &policy());
+    let decision = see(Some(&user), &person(&[2], 0, &[1], 0), &policy()).unwrap();
+    assert_eq!(decision.after.phone, Some(number(2)));
+    assert_eq!(says(&decision), [JobType::Reprovision]);
+}
+
+#[test]
+fn trap_42_lost_and_given_again() {
+    let policy = policy();
+    let user = held(&person(&[1], 0, &[], 0), &policy);
+    let lost = see(Some(&user), &person(&[], 0, &[], 0), &policy).unwrap();
+    assert_eq!((kinds(Some(&lost)), lost.intents.len()), (vec![ChangeKind::PhoneLost], 0));
+    let same = see(Some(&lost.after), &person(&[1], 0, &[], 0), &policy).unwrap();
+    assert_eq!((kinds(Some(&same)), same.intents.len()), (vec![ChangeKind::PhoneChanged], 0));
+    let other = see(Some(&lost.after), &person(&[2], 0, &[], 0), &policy).unwrap();
+    assert_eq!(says(&other), [JobType::Reprovision]);
+    let Intent::Say { reason, previous_phone, .. } = &other.intents[0] else { panic!() };
+    assert_eq!((*reason, previous_phone.as_ref()), (JobReason::PhoneGiven, Some(&number(1))));
+}
+
+#[test]
+fn trap_57_back_to_the_old_number_unsays() {
+    let policy = policy();
+    let user = held(&person(&[1], 0, &[], 0), &policy);
+    let told = see(Some(&user), &person(&[2], 0, &[], 0), &policy).unwrap().after;
+    let back = see(Some(&told), &person(&[1], 0, &[], 0), &policy).unwrap();
+    assert_eq!(back.intents, [Intent::Unsay]);
+}
+
+#[test]
+fn trap_37_a_new_number_waits_and_the_old_one_is_noticed() {
+    let policy = Policy { hold_ms: 100, notify_previous: true, ..policy() };
+    let realm = RealmId::from("r");
+    let user = held(&person(&[1], 0, &[], 0), &policy);
+    let waits = see(Some(&user), &person(&[2], 0, &[], 0), &policy).unwrap();
+    assert_eq!(kinds(Some(&waits)), [ChangeKind::PhoneChanged]);
+    assert_eq!(says(&waits), [JobType::PhoneNotice]);
+    assert_eq!((&waits.after.phone, &waits.after.phone_pending), (&Some(number(1)), &Some(number(2))));
+    assert_eq!(see(Some(&waits.after), &person(&[2], 0, &[], 0), &policy), None);
+    assert_eq!(end_hold(&waits.after, &at(&realm, &policy, 109)), None);
+    let over = end_hold(&waits.after, &at(&realm, &policy, 110)).unwrap();
+    assert_eq!((kinds(Some(&over)), says(&over)), (vec![ChangeKind::Updated], vec![JobType::Reprovision]));
+    assert_eq!(over.after.phone, Some(number(2)));
+    let back = see(Some(&waits.after), &person(&[1], 0, &[], 0), &policy).unwrap();
+    assert_eq!((kinds(Some(&back)), back.intents.len(), &back.after.phone_pending), (vec![ChangeKind::Updated], 0, &None));
+}
+
+#[test]
+fn trap_38_a_block_is_not_lifted_by_the_directory() {
+    let policy = policy();
+    let mut user = held(&person(&[1], 0, &[], 0), &policy);
+    user.blocked = true;
+    let mut off = person(&[1], 0, &[], 0);
+    off.enabled = Known::Known(false);
+    let suspended = see(Some(&user), &off, &policy).unwrap();
+    assert_eq!((kinds(Some(&suspended)), says(&suspended).len()), (vec![ChangeKind::Suspended], 0));
+    let on = see(Some(&suspended.after), &person(&[2], 0, &[], 0), &policy).unwrap();
+    assert!(on.after.blocked);
+    assert_eq!(says(&on), [], "a blocked user is told nothing");
+}
+
+#[test]
+fn trap_40_a_number_by_hand_stays() {
+    use crate::model::PhoneSource;
+    let mut user = held(&person(&[], 0, &[], 0), &policy());
+    user.phone = Some(number(9));
+    user.phone_source = Some(PhoneSource::Manual);
+    user.phone_provisioned = Some(number(9));
+    assert_eq!(kinds(see(Some(&user), &person(&[], 0, &[], 0), &policy()).as_ref()), []);
+    let local = Policy { local_phones: true, ..policy() };
+    assert_eq!(kinds(see(Some(&user), &person(&[1], 0, &[], 0), &local).as_ref()), []);
+    let replaced = see(Some(&user), &person(&[1], 0, &[], 0), &policy()).unwrap();
+    assert_eq!((kinds(Some(&replaced)), says(&replaced)), (vec![ChangeKind::PhoneChanged], vec![JobType::Reprovision]));
+}
+
+#[test]
+fn who_comes_back_keeps_id_and_factors() {
+    let policy = policy();
+    let realm = RealmId::from("r");
+    let user = held(&person(&[1], 0, &[], 0), &policy);
+    let gone = decide(Some(&user), &Seen::Gone(Some(StateReason::Deleted)), &at(&realm, &policy, 20)).unwrap();
+    assert_eq!(says(&gone), [JobType::Suspend]);
+    assert_eq!(gone.intents[0], Intent::Withdraw { reason: JobReason::Deleted });
+    let back = see(Some(&gone.after), &person(&[2], 0, &[], 0), &policy).unwrap();
+    assert_eq!(back.after.id, user.id);
+    assert_eq!(kinds(Some(&back)), [ChangeKind::Restored, ChangeKind::PhoneChanged]);
+    assert_eq!(says(&back), [JobType::Restore, JobType::Reprovision]);
+    // While the name is another's, they stay away.
+    let seen = Seen::Here { person: &person(&[2], 0, &[], 0), name: Name::Nothing };
+    assert_eq!(decide(Some(&gone.after), &seen, &at(&realm, &policy, 30)), None);
+}
+
+#[test]
+fn removal_erases_everything_personal() {
+    let policy = policy();
+    let realm = RealmId::from("r");
+    let user = held(&person(&[1], 0, &[], 0), &policy);
+    let gone = decide(Some(&user), &Seen::Gone(Some(StateReason::Deleted)), &at(&realm, &policy, 20)).unwrap().after;
+    let removed = remove(&gone, JobReason::GraceOver, &at(&realm, &policy, 30)).unwrap();
+    let u = &removed.after;
+    assert_eq!((u.state, &u.phone, &u.email, &u.dn, u.directory_id, u.username.as_str()), (State::Removed, &None, &None, &None, None, ""));
+    assert_eq!(says(&removed), [JobType::Deprovision]);
+}
+
+#[test]
+fn new_users_are_sent_the_application_where_the_realm_says_so() {
+    let policy = Policy { send_to_new: true, ..policy() };
+    let decision = see(None, &person(&[1], 0, &[], 0), &policy).unwrap();
+    assert_eq!((says(&decision), &decision.after.phone_provisioned), (vec![JobType::Provision], &None));
+    assert_eq!(see(Some(&decision.after), &person(&[1], 0, &[], 0), &policy), None);
+    // First seen disabled: due when enabled.
+    let mut off = person(&[1], 0, &[], 0);
+    off.enabled = Known::Known(false);
+    let created = see(None, &off, &policy).unwrap();
+    assert_eq!((kinds(Some(&created)), created.intents.len()), (vec![ChangeKind::Created], 0));
+    let on = see(Some(&created.after), &person(&[1], 0, &[], 0), &policy).unwrap();
+    assert_eq!(says(&on), [JobType::Restore, JobType::Provision]);
+}
+
+/// What a directory may show of one person at one time.
+#[derive(Clone, Debug)]
+enum Event {
+    Seen { mobile: Vec<u8>, refused: usize, other: Vec<u8>, enabled: bool, renamed: bool },
+    Gone(StateReason),
+    /// The outside world accepts the newest message.
+    Accepted,
+    Block(bool),
+    HoldOver,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let seen = (prop::collection::vec(0u8..4, 0..3), 0usize..2, prop::collection::vec(0u8..4, 0..2), any::<bool>(), any::<bool>())
+        .prop_map(|(mobile, refused, other, enabled, renamed)| Event::Seen { mobile, refused, other, enabled, renamed });
+    let event = prop_oneof![
+        6 => seen,
+        1 => prop_oneof![Just(StateReason::Deleted), Just(StateReason::OutOfScope)].prop_map(Event::Gone),
+        2 => Just(Event::Accepted),
+        1 => any::<bool>().prop_map(Event::Block),
+        1 => Just(Event::HoldOver),
+    ];
+    prop::collection::vec(event, 1..20)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn any_history_keeps_the_rules(events in events(), send in any::<bool>(), hold in prop::bool::ANY, notify in any::<bool>()) {
+        let policy = Policy { send_to_new: send, hold_ms: if hold { 5 } else { 0 }, notify_previous: notify, ..policy() };
+        let realm = RealmId::from("r");
+        let mut user: Option<User> = None;
+        for (now, event) in events.iter().enumerate() {
+            let now = i64::try_from(now).unwrap() * 3;
+            let context = at(&realm, &policy, now);
+            let p;
+            let decision = match event {
+                Event::Seen { mobile, refused, other, enabled, renamed } => {
+                    let mut someone = person(mobile, *refused, other, 0);
+                    someone.enabled = Known::Known(*enabled);
+                    if *renamed { someone.username = Ok(name("jano")); }
+                    p = someone;
+                    let seen = Seen::Here { person: &p, name: Name::Granted(p.username.clone().unwrap()) };
+                    let decision = decide(user.as_ref(), &seen, &context);
+                    if let Some(d) = &decision {
+                        // Planning again changes nothing.
+                        prop_assert_eq!(decide(Some(&d.after), &seen, &context), None);
+                    }
+                    decision
+                }
+                Event::Gone(reason) => decide(user.as_ref(), &Seen::Gone(Some(*reason)), &context),
+                Event::HoldOver => user.as_ref().and_then(|u| end_hold(u, &context)),
+                Event::Accepted => {
+                    if let Some(u) = user.as_mut().filter(|u| u.told) {
+                        u.phone_provisioned.clone_from(&u.phone_told);
+                        u.provisioned = true;
+                    }
+                    None
+                }
+                Event::Block(on) => {
+                    if let Some(u) = user.as_mut() { u.blocked = *on; }
+                    None
+                }
+            };
+            let Some(decision) = decision else { continue };
+            let before = user.clone();
+            let says = says(&decision);
+            if let Some(b) = &before {
+                prop_assert_eq!(decision.after.id, b.id, "the id never changes");
+                prop_assert_eq!(decision.after.blocked, b.blocked, "no run lifts a block");
+                prop_assert_eq!(decision.base_version, b.version);
+                prop_assert_eq!(decision.after.version, b.version + i64::from(!decision.changes.is_empty()));
+                let suspends = says.contains(&JobType::Suspend);
+                prop_assert_eq!(suspends, b.usable() && !decision.after.usable());
+                prop_assert_eq!(says.contains(&JobType::Restore), !b.usable() && decision.after.usable());
+                if b.phone.is_some() && decision.after.phone != b.phone {
+                    prop_assert!(!matches!(event, Event::Gone(_)), "who is gone keeps the number");
+                }
+            }
+            if !decision.after.usable() {
+                prop_assert!(!says.iter().any(|t| matches!(t, JobType::Provision | JobType::Reprovision | JobType::PhoneNotice)));
+            }
+            if says.contains(&JobType::Reprovision) {
+                prop_assert_ne!(&decision.after.phone, &decision.after.phone_provisioned);
+                prop_assert!(decision.after.phone.is_some());
+            }
+            if decision.changes.is_empty() {
+                prop_assert!(says.is_empty(), "every message has a cause: {:?}", decision);
+            }
+            prop_assert_eq!(decision.after.phone.is_some(), decision.after.phone_source.is_some());
+            prop_assert_eq!(decision.after.state == State::Suspended, decision.after.state_reason.is_some());
+            prop_assert!(decision.after.fingerprint.is_none() || (decision.after.present() && decision.after.phone_pending.is_none()));
+            user = Some(decision.after);
+        }
+    }
+}

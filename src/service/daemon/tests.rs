@@ -1,0 +1,260 @@
+//! A whole daemon in this process, over a fresh store, without signals: wishes are sent by hand.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::api::Client;
+use crate::api::types::{Decision, OutboxAct, OutboxRequest, PlanRequest};
+use crate::clock::Clock;
+use crate::config::{
+    AttributeOverrides, BrakeConfig, ChangesWay, DirectoryConfig, EnrolmentConfig, Environment, HttpConfig, LogConfig, LogFormat, PhoneConfig, RealmConfig,
+    StoreConfig,
+};
+use crate::model::Policy;
+use crate::service::Read;
+
+fn config(dir: &Path, realms: &[&str]) -> Config {
+    let realm = |id: &&str| RealmConfig {
+        id: (*id).into(),
+        name: (*id).into(),
+        schedule: "30 2 * * *".into(),
+        full_schedule: "30 2 * * *".into(),
+        time_zone: chrono_tz::UTC,
+        revoke_at_once: false,
+        approve: false,
+        policy: Policy {
+            send_to_new: false,
+            only_provisioned: false,
+            hold_ms: 0,
+            notify_previous: false,
+            local_phones: false,
+            phone_attributes: vec!["mobile".into()],
+            two_factor: Vec::new(),
+            grace_ms: 1,
+        },
+        directory: DirectoryConfig {
+            kind: None,
+            // Nobody listens on the discard port of loopback.
+            servers: vec!["ldap://127.0.0.1:9".parse().expect("url")],
+            start_tls: false,
+            ca_file: None,
+            client_cert: None,
+            insecure_plaintext: true,
+            bind_dn: None,
+            bind_password: None,
+            base: vec!["ou=people,dc=example,dc=org".into()],
+            filter: None,
+            page_size: 1000,
+            changes: ChangesWay::Auto,
+            poll_ms: None,
+            connect_timeout_ms: 1000,
+            run_timeout_ms: 5000,
+            sentinel: None,
+        },
+        attributes: AttributeOverrides::default(),
+        phone: PhoneConfig { region: None, mobile_only: true, allow_premium: false },
+        brake: BrakeConfig { percent: [5.0; 7], floor: 10 },
+        delivery: None,
+    };
+    Config {
+        path: dir.join("realmsync.toml"),
+        store: StoreConfig { url: StoreUrl::Sqlite(dir.join("realmsync.db")), password: None, keep_runs_ms: 1 << 40 },
+        http: None,
+        control_socket: dir.join("control.sock"),
+        enrolment: EnrolmentConfig { valid_ms: 1, self_enrolment: false, key: None },
+        delivery: None,
+        log: LogConfig { format: LogFormat::Text, level: tracing::Level::INFO },
+        realms: realms.iter().map(realm).collect(),
+    }
+}
+
+/// A running daemon.
+struct Running {
+    dir: TempDir,
+    wishes: mpsc::Sender<Wish>,
+    next: Arc<Mutex<Read>>,
+    task: tokio::task::JoinHandle<Result<(), Failure>>,
+}
+
+impl Running {
+    async fn start(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().expect("dir");
+        let mut first = config(dir.path(), &["a.test", "b.test"]);
+        change(&mut first);
+        let next = Arc::new(Mutex::new(Err("not yet".to_owned())));
+        let reads = Arc::clone(&next);
+        let start = Start {
+            config: Arc::new(first),
+            warnings: Vec::new(),
+            environment: Environment::of::<String, String>([]),
+            clock: Clock::system(),
+            reload: Arc::new(move || reads.lock().expect("lock").clone()),
+        };
+        let (wishes, given) = mpsc::channel(8);
+        #[expect(clippy::disallowed_methods, reason = "a test holds the task itself")]
+        let task = tokio::spawn(serve_until_told(start, Wishes::given(given), Metrics::default(), None));
+        let running = Self { dir, wishes, next, task };
+        for _ in 0..200 {
+            if running.task.is_finished() || Client::connect(&running.socket()).await.is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        running
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("control.sock")
+    }
+
+    async fn client(&self) -> Client {
+        Client::connect(&self.socket()).await.expect("a daemon that answers")
+    }
+
+    async fn reload(&self, read: Read) {
+        *self.next.lock().expect("lock") = read;
+        self.wishes.send(Wish::Reload).await.expect("a loop");
+    }
+
+    async fn stop(self) -> Result<(), Failure> {
+        self.wishes.send(Wish::Stop).await.expect("a loop");
+        let ended = timeout(Duration::from_secs(5), self.task).await.expect("five seconds are enough").expect("no panic");
+        assert!(!self.dir.path().join("control.sock").exists(), "the socket goes with the daemon");
+        ended
+    }
+}
+
+/// One request without a client of ours, on a unix socket or TCP.
+async fn get<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(mut stream: S, path: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).await.expect("write");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("read");
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_ready_answers_and_stops() {
+    let daemon = Running::start(|_| ()).await;
+    let unix = async || tokio::net::UnixStream::connect(daemon.socket()).await.expect("connect");
+    assert!(get(unix().await, "/healthz").await.starts_with("HTTP/1.1 200"));
+    let ready = get(unix().await, "/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 200") && ready.contains(r#"{"ready":true,"reasons":[]}"#), "{ready}");
+    let metrics = get(unix().await, "/metrics").await;
+    assert!(metrics.contains("realmsync_build{version=") && metrics.contains("# EOF"), "{metrics}");
+    let status = daemon.client().await.status().await.expect("status");
+    assert_eq!(status.daemon.pid, std::process::id());
+    daemon.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_done_says_why() {
+    let daemon = Running::start(|_| ()).await;
+    let client = daemon.client().await;
+    let unknown = client.sync(&"no.such".into(), &SyncRequest::default(), |_| ()).await.expect_err("unknown");
+    assert_eq!((unknown.code.as_str(), unknown.exit), ("not-found", 1));
+    assert!(unknown.message.contains("a.test, b.test"), "{unknown}");
+    let plan = client.plan(&"ou=a/../b?".into(), &PlanRequest::default(), |_| ()).await.expect_err("unknown");
+    assert!(plan.message.contains("`ou=a/../b?`"), "{plan}");
+    let run = client.decide(Decision::Approve, "019a", |_| ()).await.expect_err("no such run");
+    assert_eq!(run.code, "not-found");
+    let slip = client.outbox(OutboxAct::Drop, &OutboxRequest::default()).await.expect_err("without a condition");
+    assert_eq!(slip.code, "invalid");
+    assert_eq!(client.outbox(OutboxAct::Hold, &OutboxRequest { all: true, ..OutboxRequest::default() }).await, Ok(0));
+    let relative = client.backup(Path::new("copy.db"), |_| ()).await.expect_err("relative");
+    assert_eq!(relative.code, "invalid");
+    daemon.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_configuration_is_refused_and_the_old_one_stays() {
+    let daemon = Running::start(|_| ()).await;
+    daemon.reload(Err("line 3: no such key".into())).await;
+    let refused = settled(&daemon, |status| status.daemon.reload_error.is_some()).await;
+    assert_eq!(refused.daemon.reload_error.as_deref(), Some("line 3: no such key"));
+
+    let mut moved = config(daemon.dir.path(), &["a.test"]);
+    moved.store.url = StoreUrl::Sqlite("/elsewhere.db".into());
+    daemon.reload(Ok((moved, Vec::new()))).await;
+    let refused = settled(&daemon, |status| status.daemon.reload_error.as_deref().is_some_and(|why| why.contains("store.url"))).await;
+    let first_read = refused.daemon.config_read_at;
+
+    let good = config(daemon.dir.path(), &["a.test", "c.test"]);
+    daemon.reload(Ok((good, Vec::new()))).await;
+    let accepted = settled(&daemon, |status| status.daemon.reload_error.is_none()).await;
+    assert!(accepted.daemon.config_read_at >= first_read);
+    let gone = daemon.client().await.sync(&"b.test".into(), &SyncRequest::default(), |_| ()).await.expect_err("left the file");
+    assert!(gone.message.contains("a.test, c.test"), "{gone}");
+    daemon.stop().await.expect("a clean end");
+}
+
+async fn settled(daemon: &Running, done: impl Fn(&crate::api::types::StatusAnswer) -> bool) -> crate::api::types::StatusAnswer {
+    for _ in 0..100 {
+        let status = daemon.client().await.status().await.expect("status");
+        if done(&status) {
+            return status;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("it never came");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tcp_has_no_control_and_moves_with_a_reload() {
+    let port = || std::net::TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
+    let (first, second) = (port(), port());
+    let http = |listen| Some(HttpConfig { listen, public_url: "https://mfa.example.org".into(), tls: None, behind_proxy: false });
+    let daemon = Running::start(|config| config.http = http(first)).await;
+    let tcp = async |address| tokio::net::TcpStream::connect(address).await;
+    assert!(get(tcp(first).await.expect("connect"), "/readyz").await.starts_with("HTTP/1.1 200"));
+    assert!(get(tcp(first).await.expect("connect"), "/api/v1/status").await.starts_with("HTTP/1.1 404"));
+
+    let mut moved = config(daemon.dir.path(), &["a.test", "b.test"]);
+    moved.http = http(second);
+    daemon.reload(Ok((moved, Vec::new()))).await;
+    for _ in 0..100 {
+        if tcp(second).await.is_ok() && tcp(first).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert!(get(tcp(second).await.expect("connect"), "/healthz").await.starts_with("HTTP/1.1 200"));
+    assert!(tcp(first).await.is_err());
+
+    // An address that cannot be had refuses the whole reload.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let mut bad = config(daemon.dir.path(), &["a.test"]);
+    bad.http = http(taken.local_addr().expect("address"));
+    daemon.reload(Ok((bad, Vec::new()))).await;
+    let refused = settled(&daemon, |status| status.daemon.reload_error.is_some()).await;
+    assert!(refused.daemon.reload_error.expect("why").contains("http.listen"));
+    assert!(get(tcp(second).await.expect("connect"), "/healthz").await.starts_with("HTTP/1.1 200"));
+    daemon.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_or_a_lying_client_does_not_keep_it() {
+    use tokio::io::AsyncWriteExt;
+    let daemon = Running::start(|_| ()).await;
+    let mut silent = Vec::new();
+    for what in ["", "GET /healthz HTTP/1.1\r\n", "\0\u{1}garbage\r\n\r\n", "POST /api/v1/realms/a.test/sync HTTP/1.1\r\ncontent-length: 99\r\n\r\n{"] {
+        let mut stream = tokio::net::UnixStream::connect(daemon.socket()).await.expect("connect");
+        stream.write_all(what.as_bytes()).await.expect("write");
+        silent.push(stream);
+    }
+    assert!(daemon.client().await.status().await.is_ok());
+    daemon.stop().await.expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_finds_the_socket_taken() {
+    let daemon = Running::start(|_| ()).await;
+    let socket = daemon.socket();
+    let second = Running::start(|config| config.control_socket = socket).await;
+    let failure = second.task.await.expect("no panic").expect_err("taken");
+    assert_eq!((failure.code.as_str(), failure.exit), ("busy", 75));
+    daemon.stop().await.expect("a clean end");
+}

@@ -1,0 +1,206 @@
+//! Short orders: answered beside the loop, which they must not hold up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::ledger;
+use super::metrics::Metrics;
+use super::status::{self, Live};
+use super::work::{Task, Work};
+use crate::api::types::{DaemonStatus, Failure, Line, OutboxAct, OutboxAnswer, OutboxRequest, StatusAnswer};
+use crate::api::{Order, What};
+use crate::config::Config;
+use crate::model::{JobId, JobState, RealmId};
+use crate::outbox::{CircuitState, Stats};
+use crate::store::{Act, JobSelection};
+use crate::sync::Engine;
+
+/// A store that does not answer a small question for so long is not ready.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// An administrator's `hold` and `drop` may name more, by realm or type; ids by prefix are sought among so many.
+const JOBS_LOOKED_THROUGH: i64 = 200_000;
+
+/// What the loop hands over for one order: the daemon as it is now.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) engine: Engine,
+    pub(super) metrics: Metrics,
+    pub(super) stats: Arc<Stats>,
+    pub(super) wake: Arc<Notify>,
+    pub(super) live: BTreeMap<RealmId, Live>,
+    pub(super) daemon: DaemonStatus,
+    /// Why the daemon is not ready, as far as the loop knows.
+    pub(super) not_ready: Vec<String>,
+}
+
+/// What the loop does after a short order.
+#[derive(Debug)]
+pub(super) enum After {
+    Nothing,
+    /// The realm was resumed.
+    Look(RealmId),
+    /// Something longer, in its realm.
+    Enqueue(RealmId, Box<Work>, tokio::sync::mpsc::Sender<Line>),
+}
+
+impl Desk {
+    /// Answers the order, or says where it goes on.
+    pub(super) async fn answer(self, order: Order) -> After {
+        let Order { what, by, lines } = order;
+        let mut after = After::Nothing;
+        let done = match what {
+            What::Decide(decision, run) => match ledger::run(&self.engine.store, &run).await {
+                // The full id from here on: a prefix may be ambiguous by the time it is its turn.
+                Ok(found) => {
+                    let work = Work::new(Task::Decide(decision, found.run.to_string()), by);
+                    return After::Enqueue(found.realm, Box::new(work), lines);
+                }
+                Err(error) => Err(Failure::from(&error)),
+            },
+            What::Pause(realm, ask) => self.pause(&realm, ask.for_ms, by).await,
+            What::Resume(realm) => {
+                let done = self.resume(&realm, by).await;
+                if done.is_ok() {
+                    after = After::Look(realm);
+                }
+                done
+            }
+            What::Outbox(act, which) => self.outbox(act, which, by).await,
+            What::Backup(ask) => ledger::backup(&self.engine.store, &ask.to, self.engine.clock.now()).await.map_err(|e| (&e).into()).map(|()| {
+                tracing::info!(by, to = %ask.to.display(), "a copy of the store was written");
+                Value::Null
+            }),
+            What::Status => {
+                let realms = status::gather(&self.engine.store, &self.engine.config, &self.live, self.engine.clock.now()).await;
+                realms.map_err(|e| Failure::from(&e)).map(|realms| json!(StatusAnswer { daemon: self.daemon, realms }))
+            }
+            What::Metrics => Ok(self.metrics_text().await.into()),
+            What::Ready => Ok(json!(self.why_not_ready().await)),
+            // The loop keeps these for itself.
+            What::Sync(..) | What::Plan(..) => Err(Failure::new("invalid", 1, "not a short order")),
+        };
+        let _gone = lines.send(done.map_or_else(Line::Error, Line::Result)).await;
+        after
+    }
+
+    /// Refuses a realm that the store does not know.
+    async fn known(&self, realm: &RealmId) -> Result<(), Failure> {
+        match ledger::realm(&self.engine.store, realm).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(no_such_realm(realm, &self.engine.config)),
+            Err(error) => Err((&error).into()),
+        }
+    }
+
+    async fn pause(&self, realm: &RealmId, for_ms: Option<i64>, by: Option<String>) -> Result<Value, Failure> {
+        self.known(realm).await?;
+        let until = for_ms.map(|ms| self.engine.clock.now().plus_ms(ms));
+        ledger::pause(&self.engine.store, realm, until, self.engine.clock.now()).await.map_err(|e| Failure::from(&e))?;
+        tracing::info!(%realm, by, "{realm}: paused{}", until.map(|at| format!(" until {at}")).unwrap_or_default());
+        Ok(Value::Null)
+    }
+
+    async fn resume(&self, realm: &RealmId, by: Option<String>) -> Result<Value, Failure> {
+        self.known(realm).await?;
+        ledger::resume(&self.engine.store, realm, self.engine.clock.now()).await.map_err(|e| Failure::from(&e))?;
+        tracing::info!(%realm, by, "{realm}: resumed");
+        // Its messages may go again.
+        self.wake.notify_one();
+        Ok(Value::Null)
+    }
+
+    async fn outbox(&self, act: OutboxAct, which: OutboxRequest, by: Option<String>) -> Result<Value, Failure> {
+        let Engine { store, clock, config, .. } = &self.engine;
+        let states = match act {
+            OutboxAct::Retry => vec![JobState::Waiting, JobState::Dead],
+            OutboxAct::Drop => vec![JobState::Waiting, JobState::Held, JobState::Dead],
+            OutboxAct::Hold => vec![JobState::Waiting],
+            OutboxAct::Release => vec![JobState::Held],
+        };
+        let mut selection = JobSelection { realm: which.realm, types: which.types, states, ..JobSelection::default() };
+        if !which.jobs.is_empty() {
+            let open = store.jobs(&selection, JOBS_LOOKED_THROUGH).await.map_err(|e| Failure::from(&e))?;
+            selection.ids = which.jobs.iter().map(|prefix| one_job(prefix, &open.iter().map(|job| job.id).collect::<Vec<_>>())).collect::<Result<_, _>>()?;
+        }
+        let act = match act {
+            OutboxAct::Retry => {
+                let of = config.realms.iter().find(|realm| selection.realm.as_ref() == Some(&realm.id)).and_then(|realm| realm.delivery.as_ref());
+                let delivery = of.or(config.delivery.as_ref()).or_else(|| config.realms.iter().find_map(|realm| realm.delivery.as_ref()));
+                let Some(delivery) = delivery else {
+                    return Err(Failure::new("refused", 1, "no [delivery] is configured: there is nowhere to send to"));
+                };
+                Act::Retry { retry_for_ms: delivery.retry_for_ms }
+            }
+            OutboxAct::Drop => Act::Drop,
+            OutboxAct::Hold => Act::Hold,
+            OutboxAct::Release => Act::Release,
+        };
+        let touched = store.outbox_act(act, &selection, clock.now()).await.map_err(|e| Failure::from(&e))?;
+        tracing::info!(by, jobs = touched.len(), "outbox: {act:?} touched {} messages", touched.len());
+        self.wake.notify_one();
+        Ok(json!(OutboxAnswer { jobs: touched.len() as u64 }))
+    }
+
+    async fn metrics_text(&self) -> String {
+        let now = self.engine.clock.now();
+        let standing = timeout(PATIENCE, status::gather(&self.engine.store, &self.engine.config, &self.live, now)).await;
+        match standing {
+            Ok(Ok(realms)) => self.metrics.stands(&realms, now),
+            Ok(Err(error)) => tracing::warn!(%error, "the metrics lack what stands in the store: {error}"),
+            Err(_) => tracing::warn!("the metrics lack what stands in the store: it does not answer"),
+        }
+        let sent = self.stats.snapshot();
+        let open = sent.targets.iter().filter(|target| !matches!(target.circuit, CircuitState::Closed)).count();
+        let outcomes =
+            [("delivered", sent.delivered), ("refused", sent.refused), ("again", sent.again), ("dead", sent.dead), ("dropped", sent.dropped)];
+        self.metrics.deliveries(&outcomes, open as u64);
+        self.metrics.text()
+    }
+
+    async fn why_not_ready(&self) -> Vec<String> {
+        let mut reasons = self.not_ready.clone();
+        match timeout(PATIENCE, ledger::realms(&self.engine.store)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => reasons.push(error.to_string()),
+            Err(_) => reasons.push(format!("the store has not answered for {} seconds", PATIENCE.as_secs())),
+        }
+        reasons
+    }
+}
+
+/// The one open job whose id begins so.
+fn one_job(prefix: &str, open: &[JobId]) -> Result<JobId, Failure> {
+    let prefix = prefix.to_ascii_lowercase();
+    let mut fit = open.iter().filter(|id| id.to_string().starts_with(&prefix));
+    match (fit.next(), fit.next()) {
+        (Some(id), None) => Ok(*id),
+        (Some(_), Some(_)) => Err(Failure::new("refused", 1, format!("several messages begin with `{prefix}`: give more of the id"))),
+        (None, _) => Err(Failure::new("not-found", 1, format!("no message `{prefix}` for which that can be done; `realmsync outbox list` shows them"))),
+    }
+}
+
+/// Says which realms there are.
+pub(super) fn no_such_realm(realm: &RealmId, config: &Config) -> Failure {
+    let there: Vec<&str> = config.realms.iter().map(|realm| realm.id.as_str()).collect();
+    Failure::new("not-found", 1, format!("no realm `{realm}`; there are: {}", there.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_named_by_any_unique_prefix() {
+        let ids: Vec<JobId> =
+            ["019a0000-0000-7000-8000-000000000001", "019a0000-0000-7000-8000-000000000002"].iter().map(|id| id.parse().expect("id")).collect();
+        assert_eq!(one_job("019A0000-0000-7000-8000-000000000002", &ids).expect("one"), ids[1]);
+        assert_eq!(one_job("019a", &ids).expect_err("two").code, "refused");
+        assert_eq!(one_job("ff", &ids).expect_err("none").code, "not-found");
+    }
+}

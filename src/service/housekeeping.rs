@@ -1,0 +1,73 @@
+//! What time alone brings about: holds of numbers that are over, held plans that expire, old rows that go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::ledger;
+use super::life::Pulse;
+use crate::sync::Engine;
+
+/// People notice a number that takes effect later than this.
+const HOLDS: Duration = Duration::from_secs(5);
+/// A plan waits for days; a minute more is nothing.
+const EXPIRY: Duration = Duration::from_secs(60);
+/// Old rows go once a day, the first time when the start's own work is done.
+const PRUNE: Duration = Duration::from_secs(24 * 3600);
+/// See [`PRUNE`].
+const FIRST_PRUNE: Duration = Duration::from_secs(600);
+
+/// Runs until cancelled. `wake` tells the outbox that there may be new messages.
+pub(super) async fn run(engine: watch::Receiver<Engine>, wake: Arc<Notify>, pulse: Pulse, cancel: CancellationToken) {
+    let start = Instant::now();
+    let (mut expiry, mut prune) = (start, start + FIRST_PRUNE);
+    loop {
+        pulse.beat();
+        let now = Instant::now();
+        let engine = engine.borrow().clone();
+        let round = async {
+            match engine.end_holds().await {
+                Ok(0) => {}
+                Ok(ended) => {
+                    tracing::info!(ended, "{ended} waiting numbers took effect");
+                    wake.notify_one();
+                }
+                Err(error) => tracing::error!(%error, "waiting numbers cannot take effect: {error}"),
+            }
+            if now >= expiry {
+                match ledger::expire_held(&engine.store, engine.clock.now()).await {
+                    Ok(expired) => {
+                        for run in expired {
+                            tracing::warn!(realm = %run.realm, run = %run.run, "{}: nobody decided plan {} in time, it expired; the next pass decides anew", run.realm, run.run);
+                        }
+                    }
+                    Err(error) => tracing::error!(%error, "held plans cannot expire: {error}"),
+                }
+            }
+            if now >= prune {
+                match ledger::prune(&engine.store, engine.clock.now(), engine.config.store.keep_runs_ms).await {
+                    Ok(()) => tracing::debug!("old runs were pruned"),
+                    Err(error) => tracing::error!(%error, "old runs cannot be pruned: {error}"),
+                }
+            }
+        };
+        // A step that is given up rolls back; what time brings about it brings about again.
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = round => {}
+        }
+        if now >= expiry {
+            expiry = now + EXPIRY;
+        }
+        if now >= prune {
+            prune = now + PRUNE;
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = sleep(HOLDS) => {}
+        }
+    }
+}

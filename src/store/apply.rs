@@ -1,0 +1,196 @@
+//! One transaction applies a whole plan: users, changes, messages, the realm's memory and the run. All of it, or nothing.
+
+use super::db::{Tx, on};
+use super::outbox::{MessageContext, carry_out, release_brake};
+use super::refused::RefusedDiff;
+use super::rows::{UserRow, bind_user, user_columns};
+use super::runs::{RunFacts, replace_held, write_run};
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::failpoint;
+use crate::model::{Change, Intent, Run, RunId, State, User};
+
+/// What the realm remembers afterwards; `None` leaves a column as it is.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct RealmUpdate {
+    /// Of the mapping that was applied.
+    pub mapping_hash: Option<String>,
+    /// Which directory it is.
+    pub directory: Option<String>,
+    /// Set only where it is not set yet.
+    pub first_applied_at: Option<Timestamp>,
+    /// The realm's own clock, milliseconds.
+    pub clock_ms: Option<i64>,
+    /// When the pass began that was complete.
+    pub last_complete_at: Option<Timestamp>,
+    /// JSON object: limit → milliseconds.
+    pub window_from: Option<String>,
+    /// What the servers were seen at.
+    pub seen_state: Option<String>,
+    /// Whether something waits for another pass.
+    pub due: Option<bool>,
+}
+
+/// Everything that [`Store::apply`] writes.
+#[derive(Debug)]
+pub struct Application<'a> {
+    /// With its final outcome and the counters of its plan.
+    pub run: &'a Run,
+    /// What else the run is known by.
+    pub facts: RunFacts,
+    /// The realm's memory.
+    pub realm: RealmUpdate,
+    /// `None`: leave what is refused.
+    pub refused: Option<RefusedDiff>,
+    /// How messages are made.
+    pub messages: &'a MessageContext,
+    /// A held plan that this one takes the place of.
+    pub replaces: Option<RunId>,
+}
+
+/// Whether the staged rows still fit the users they were decided upon.
+const CONFLICTS: &str = "
+    SELECT COUNT(*) FROM staged_users s LEFT JOIN users u ON u.id = s.id
+    WHERE s.run = $1 AND s.base_version > 0 AND (u.id IS NULL OR u.version <> s.base_version)";
+
+/// Names that change hands are let go first, so that two users may swap them.
+const LET_GO: &str = "
+    UPDATE users SET username_key = NULL WHERE id IN (
+        SELECT s.id FROM staged_users s JOIN users u ON u.id = s.id
+        WHERE s.run = $1 AND s.base_version > 0
+          AND (s.username_key IS NULL OR s.username_key <> u.username_key OR s.realm <> u.realm
+               OR NOT (s.state = 'active' OR COALESCE(s.state_reason, '') = 'disabled')))";
+
+/// What the outbox keeps of a user (`phone_told`, `told`, and the provisioned phone once there is one) may have moved since
+/// the plan was made, and is left to it.
+const UPDATE: &str = "
+    UPDATE users SET realm = s.realm, directory_id = s.directory_id, entry_uuid = s.entry_uuid, username = s.username,
+        username_key = s.username_key, display_name = s.display_name, email = s.email, dn = s.dn, container = s.container,
+        phone = s.phone, phone_raw = s.phone_raw, phone_attribute = s.phone_attribute, phone_rule = s.phone_rule,
+        phone_source = s.phone_source, phone_pending = s.phone_pending, phone_pending_raw = s.phone_pending_raw,
+        phone_pending_until = s.phone_pending_until,
+        phone_provisioned = CASE WHEN s.state = 'removed' THEN NULL ELSE COALESCE(users.phone_provisioned, s.phone_provisioned) END,
+        phone_told = CASE WHEN s.state = 'removed' THEN NULL ELSE users.phone_told END,
+        state = s.state, state_reason = s.state_reason, suspended_at = s.suspended_at, suspended_clock = s.suspended_clock,
+        version = s.version, fingerprint = s.fingerprint, updated_at = s.updated_at
+    FROM staged_users s WHERE s.run = $1 AND s.base_version > 0 AND s.id = users.id";
+
+const INSERT: &str = concat!(
+    "INSERT INTO users (",
+    user_columns!(),
+    ") SELECT ",
+    user_columns!(),
+    " FROM staged_users WHERE run = $1 AND base_version = 0 ORDER BY seq"
+);
+
+/// Personal data of those who are removed goes from the audit trail and the refusals too.
+const ERASE: [&str; 3] = [
+    "UPDATE changes SET before = NULL, after = NULL, username = NULL WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
+    "UPDATE jobs SET username = '', name_key = '', old_name_key = NULL, phone = NULL, body = NULL
+     WHERE state NOT IN ('waiting', 'sending', 'held') AND user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
+    "DELETE FROM refused WHERE directory_id IN (
+         SELECT u.directory_id FROM staged_users s JOIN users u ON u.id = s.id WHERE s.run = $1 AND s.state = 'removed')",
+];
+
+const REALM: &str = "
+    UPDATE realms SET mapping_hash = COALESCE($2, mapping_hash), directory = COALESCE($3, directory),
+        first_applied_at = COALESCE(first_applied_at, $4), clock_ms = COALESCE($5, clock_ms),
+        last_complete_at = COALESCE($6, last_complete_at), window_from = COALESCE($7, window_from),
+        seen_state = COALESCE($8, seen_state), due = COALESCE($9, due),
+        held = CASE WHEN held = $10 OR held = $11 THEN NULL ELSE held END
+    WHERE id = $1";
+
+impl Store {
+    /// Applies a plan whole; gives the run with the number of messages that were made.
+    pub async fn apply(&self, a: Application<'_>) -> Result<Run, StoreError> {
+        let id = a.run.run.0.as_bytes().to_vec();
+        let now = a.run.decided_at.unwrap_or(a.run.started_at);
+        let mut run = a.run.clone();
+        failpoint::hit("apply.before");
+        let mut tx = self.db.begin().await?;
+        let conflicts = on!(tx, c => sqlx::query_scalar::<_, i64>(CONFLICTS).bind(id.clone()).fetch_one(&mut *c).await).map_err(StoreError::from_sqlx("compare a plan"))?;
+        if conflicts > 0 {
+            return Err(StoreError::Conflict(conflicts.unsigned_abs()));
+        }
+        let removed = run.removed > 0;
+        for sql in ERASE.into_iter().filter(|_| removed).chain([LET_GO, UPDATE]) {
+            on!(tx, c => sqlx::query(sql).bind(id.clone()).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("change users"))?;
+        }
+        let created = on!(tx, c => sqlx::query(INSERT).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("add users"))?;
+        if created != run.created.unsigned_abs() {
+            return Err(StoreError::Nonsense(format!("{created} users were staged to be created, and {} counted", run.created)));
+        }
+        failpoint::hit("apply.after-users");
+        run.jobs = self.say(&mut tx, a.run.run, a.messages).await?;
+        failpoint::hit("apply.after-jobs");
+        if let Some(diff) = a.refused {
+            super::refused::write(&mut tx, &run.realm, diff, now).await?;
+        }
+        if let Some(old) = a.replaces {
+            replace_held(&mut tx, old, run.run, &run.realm, true, now).await?;
+        } else if a.run.by.is_some() && !a.run.held_by.is_empty() {
+            // An approved plan: what the brake kept waiting goes on.
+            release_brake(&mut tx, &run.realm, now).await?;
+        }
+        let r = a.realm;
+        let rows = on!(tx, c => sqlx::query(REALM).bind(run.realm.as_str()).bind(r.mapping_hash).bind(r.directory).bind(r.first_applied_at.map(|t| t.0))
+            .bind(r.clock_ms).bind(r.last_complete_at.map(|t| t.0)).bind(r.window_from).bind(r.seen_state).bind(r.due).bind(id.clone())
+            .bind(a.replaces.map(|o| o.0.as_bytes().to_vec())).execute(&mut *c).await.map(|r| r.rows_affected()))
+        .map_err(StoreError::from_sqlx("write a realm"))?;
+        if rows != 1 {
+            return Err(StoreError::Nonsense(format!("realm `{}` is not in the store any more", run.realm)));
+        }
+        write_run(&mut tx, &run, &a.facts).await?;
+        super::stage::forget_staged(&mut tx, run.run).await?;
+        failpoint::hit("apply.before-commit");
+        tx.commit().await?;
+        failpoint::hit("apply.after-commit");
+        Ok(run)
+    }
+
+    /// Makes the plan's messages, in the order of the plan.
+    async fn say(&self, tx: &mut Tx, run: RunId, messages: &MessageContext) -> Result<i64, StoreError> {
+        const BATCH: i64 = 500;
+        let (mut made, mut after) = (0, 0);
+        loop {
+            let staged = Self::staged_with_intents(tx, run, after, BATCH).await?;
+            let Some(last) = staged.last() else { return Ok(made) };
+            after = last.seq;
+            for one in staged {
+                made += carry_out(tx, messages, &one.user, &one.intents).await?;
+            }
+        }
+    }
+
+    /// Changes one user outside of a run (a hold that is over, an administrator's act), by the same rules.
+    pub async fn act(&self, changes: &[Change], user: &User, base_version: i64, intents: &[Intent], messages: &MessageContext) -> Result<(), StoreError> {
+        const CURRENT: &str = concat!("SELECT ", user_columns!(), " FROM users WHERE id = $1 AND version = $2");
+        const DELETE: &str = "DELETE FROM staged_users WHERE run = $1";
+        const STAGE: &str = concat!(
+            "INSERT INTO staged_users (run, seq, base_version, intents, ",
+            user_columns!(),
+            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, \
+             $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37)"
+        );
+        debug_assert_ne!(user.state, State::Removed, "removal goes through a run");
+        let mut tx = self.db.begin().await?;
+        let here = on!(tx, c => sqlx::query_as::<_, UserRow>(CURRENT).bind(user.id.0.as_bytes().to_vec()).bind(base_version).fetch_optional(&mut *c).await).map_err(StoreError::from_sqlx("read a user"))?;
+        if here.is_none() {
+            return Err(StoreError::Conflict(1));
+        }
+        // The same statements as a run's, over a stage of one under an id of its own.
+        let stage = user.id.0.as_bytes().to_vec();
+        let container = user.dn.as_deref().and_then(crate::model::dn::container);
+        on!(tx, c => {
+            let query = sqlx::query(STAGE).bind(stage.clone()).bind(1_i64).bind(base_version).bind(None::<String>);
+            bind_user!(query, user, container).execute(&mut *c).await.map(|_| ())
+        })
+        .map_err(StoreError::from_sqlx("stage a user"))?;
+        for sql in [LET_GO, UPDATE, DELETE] {
+            on!(tx, c => sqlx::query(sql).bind(stage.clone()).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("change a user"))?;
+        }
+        super::changes::add_own(&mut tx, changes).await?;
+        carry_out(&mut tx, messages, user, intents).await?;
+        tx.commit().await
+    }
+}

@@ -1,0 +1,109 @@
+//! The lines of plans, which are the audit trail afterwards.
+
+use serde_json::{Map, Value};
+use sqlx::FromRow;
+
+use super::db::{Tx, on};
+use super::rows::{UserRow, run_id, user_columns, uuid, word};
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::model::{Change, ChangeKind, IdForm, RealmId, RunId, User, UserId};
+
+#[derive(FromRow)]
+struct Row {
+    run: Vec<u8>,
+    seq: i64,
+    realm: String,
+    user_id: Vec<u8>,
+    username: Option<String>,
+    by_whom: Option<String>,
+    kind: String,
+    before: Option<String>,
+    after: Option<String>,
+    at: i64,
+}
+
+/// The run of changes that no run made.
+pub(super) const NO_RUN: [u8; 16] = [0; 16];
+
+impl TryFrom<Row> for Change {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            run: if row.run == NO_RUN { None } else { Some(run_id(&row.run)?) },
+            seq: row.seq,
+            realm: RealmId::from(row.realm),
+            user: UserId(uuid(&row.user_id)?),
+            username: row.username,
+            by: row.by_whom,
+            kind: word(&row.kind)?,
+            before: map(row.before.as_deref())?,
+            after: map(row.after.as_deref())?,
+            at: Timestamp(row.at),
+        })
+    }
+}
+
+fn map(text: Option<&str>) -> Result<Map<String, Value>, StoreError> {
+    text.map_or(Ok(Map::new()), |t| serde_json::from_str(t).map_err(|e| StoreError::Nonsense(format!("a change: {e}"))))
+}
+
+/// The JSON of one side; nothing for an empty one.
+pub(super) fn side(map: &Map<String, Value>) -> Option<String> {
+    (!map.is_empty()).then(|| Value::Object(map.clone()).to_string())
+}
+
+/// Adds changes that no run made.
+pub(super) async fn add_own(tx: &mut Tx, changes: &[Change]) -> Result<(), StoreError> {
+    const SQL: &str = "
+        INSERT INTO changes (run, seq, realm, user_id, username, by_whom, kind, before, after, at)
+        SELECT $1, COALESCE(MAX(seq), 0) + 1, $2, $3, $4, $5, $6, $7, $8, $9 FROM changes WHERE run = $1";
+    for change in changes {
+        on!(tx, c => sqlx::query(SQL).bind(NO_RUN.to_vec()).bind(change.realm.as_str()).bind(change.user.0.as_bytes().to_vec())
+            .bind(change.username.clone()).bind(change.by.clone()).bind(change.kind.as_str()).bind(side(&change.before)).bind(side(&change.after))
+            .bind(change.at.0).execute(&mut *c).await.map(|_| ()))
+        .map_err(StoreError::from_sqlx("write a change"))?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// The changes of a run, by their place after `after`.
+    pub async fn changes(&self, run: RunId, after: i64, limit: i64) -> Result<Vec<Change>, StoreError> {
+        const SQL: &str = "SELECT run, seq, realm, user_id, username, by_whom, kind, before, after, at FROM changes WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+        const STAGED: &str = concat!(
+            "SELECT ",
+            user_columns!(),
+            " FROM staged_users WHERE run = $1 AND base_version = 0 AND id IN (SELECT user_id FROM changes WHERE run = $1 AND seq > $2 AND seq <= $3 AND kind = 'created')"
+        );
+        let mut link = self.db.read().await?;
+        let id = run.0.as_bytes().to_vec();
+        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(id.clone()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read changes"))?;
+        let mut changes = rows.into_iter().map(Change::try_from).collect::<Result<Vec<_>, _>>()?;
+        // A first pass stages what it creates once, as the users' rows.
+        if changes.iter().any(|c| c.kind == ChangeKind::Created && c.after.is_empty()) {
+            let to = changes.last().map_or(after, |c| c.seq);
+            let rows = on!(link, c => sqlx::query_as::<_, UserRow>(STAGED).bind(id).bind(after).bind(to).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read a plan"))?;
+            let users: std::collections::HashMap<UserId, User> = super::rows::users(rows)?.into_iter().map(|u| (u.id, u)).collect();
+            for change in changes.iter_mut().filter(|c| c.kind == ChangeKind::Created && c.after.is_empty()) {
+                if let Some(user) = users.get(&change.user) {
+                    change.after = crate::model::change::created_fields(user, IdForm::Uuid);
+                }
+            }
+        }
+        Ok(changes)
+    }
+
+    /// The newest changes of a user first; plans that were not applied are left out.
+    pub async fn changes_of_user(&self, user: UserId, limit: i64) -> Result<Vec<Change>, StoreError> {
+        const SQL: &str = "
+            SELECT c.run, c.seq, c.realm, c.user_id, c.username, c.by_whom, c.kind, c.before, c.after, c.at
+            FROM changes c LEFT JOIN runs r ON r.id = c.run
+            WHERE c.user_id = $1 AND (r.outcome = 'applied' OR c.run = $2) ORDER BY c.at DESC, c.seq DESC LIMIT $3";
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(user.0.as_bytes().to_vec()).bind(NO_RUN.to_vec()).bind(limit).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read changes"))?;
+        rows.into_iter().map(Change::try_from).collect()
+    }
+}

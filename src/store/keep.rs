@@ -1,0 +1,98 @@
+//! Housekeeping: old runs go, a consistent copy is made.
+
+use std::path::Path;
+
+use super::db::{Db, on};
+use super::outbox::hold_copy;
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+
+/// Runs that changed nothing are of no interest for longer.
+const UNCHANGED_FOR_MS: i64 = 2 * 86_400_000;
+/// Rows in one transaction.
+const BATCH: i64 = 2000;
+
+impl Store {
+    /// Forgets what is older than `keep-runs`, and runs that changed nothing after two days. Held plans, runs under way and each
+    /// realm's newest success stay. Gives the number of runs that went.
+    pub async fn prune(&self, now: Timestamp, keep_runs_ms: i64) -> Result<u64, StoreError> {
+        const RUNS: &str = "
+            DELETE FROM runs WHERE id IN (
+                SELECT id FROM runs r WHERE outcome NOT IN ('held', 'running')
+                AND (started_at < $1 OR started_at < $2 AND outcome = 'unchanged')
+                AND id NOT IN (SELECT MAX(id) FROM runs WHERE outcome IN ('applied', 'unchanged') GROUP BY realm) LIMIT $3)";
+        const RUNS_PG: &str = "
+            DELETE FROM runs WHERE id IN (
+                SELECT id FROM runs r WHERE outcome NOT IN ('held', 'running')
+                AND (started_at < $1 OR started_at < $2 AND outcome = 'unchanged')
+                AND id NOT IN (SELECT DISTINCT ON (realm) id FROM runs WHERE outcome IN ('applied', 'unchanged') ORDER BY realm, id DESC) LIMIT $3)";
+        const CHANGES: &str = "
+            DELETE FROM changes WHERE (run, seq) IN (
+                SELECT c.run, c.seq FROM changes c WHERE c.at < $1 AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = c.run) LIMIT $2)";
+        const JOBS: &str = "DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE state NOT IN ('waiting', 'sending', 'held') AND settled_at < $1 LIMIT $2)";
+        let old = now.plus_ms(-keep_runs_ms);
+        let runs = if matches!(self.db, Db::Sqlite { .. }) { RUNS } else { RUNS_PG };
+        let mut gone = 0;
+        loop {
+            let mut tx = self.db.begin().await?;
+            let rows = on!(tx, c => sqlx::query(runs).bind(old.0).bind(now.plus_ms(-UNCHANGED_FOR_MS).0).bind(BATCH).execute(&mut *c).await.map(|r| r.rows_affected()))
+                .map_err(StoreError::from_sqlx("forget old runs"))?;
+            tx.commit().await?;
+            gone += rows;
+            if rows == 0 {
+                break;
+            }
+        }
+        for sql in [CHANGES, JOBS] {
+            loop {
+                let mut tx = self.db.begin().await?;
+                let rows = on!(tx, c => sqlx::query(sql).bind(old.0).bind(BATCH).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("forget old changes"))?;
+                tx.commit().await?;
+                if rows == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Writes a consistent copy of the embedded store to a new file (mode 0600) while it is in use. The copy knows that it is one.
+    pub async fn backup(&self, to: &Path, now: Timestamp) -> Result<(), StoreError> {
+        let Db::Sqlite { read, .. } = &self.db else {
+            return Err(StoreError::Refused("the store is a PostgreSQL database: use `pg_dump`, which copies it while it is in use".into()));
+        };
+        let open = |why: String| StoreError::Open { what: to.display().to_string(), why };
+        if to.exists() {
+            return Err(open("it is there already: name a file that is not".into()));
+        }
+        // Made first, so that nobody else can read it for a moment; VACUUM INTO takes an empty file.
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.open(to).map_err(|e| open(super::lock::advice(to, &e)))?;
+        let Some(text) = to.to_str() else { return Err(open("its name is not UTF-8".into())) };
+        let copied = sqlx::query("VACUUM INTO $1").bind(text).execute(read).await;
+        if let Err(error) = copied {
+            let _gone = std::fs::remove_file(to);
+            return Err(StoreError::from_sqlx("make a copy")(error));
+        }
+        let copy = Db::sqlite(to, false).await?;
+        let mut tx = copy.begin().await?;
+        on!(tx, c => sqlx::query("INSERT INTO meta (key, value) VALUES ('copy', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value").bind(now.rfc3339()).execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("mark the copy"))?;
+        tx.commit().await?;
+        copy.close().await;
+        Ok(())
+    }
+
+    /// The first opening of a copy for writing: whatever the original may have sent since stays on hold (TRAPS 24).
+    pub(super) async fn settle_copy(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let mut tx = self.db.begin().await?;
+        let marks = on!(tx, c => sqlx::query("DELETE FROM meta WHERE key = 'copy'").execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("look for a copy's mark"))?;
+        if marks > 0 {
+            hold_copy(&mut tx, now).await?;
+        }
+        tx.commit().await?;
+        Ok(marks > 0)
+    }
+}

@@ -1,0 +1,80 @@
+//! The JSON of a message (design § 6), built once and stored: every attempt sends the same bytes.
+
+use serde::Serialize;
+
+use super::enrolment::Enrolment;
+use crate::clock::Timestamp;
+use crate::model::{JobReason, JobType, Phone, User};
+
+/// The field order is the interface: receivers read it, and a stored body is compared byte for byte.
+#[derive(Serialize)]
+struct Message<'a> {
+    r#type: JobType,
+    timestamp: Timestamp,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    reason: JobReason,
+    realm: &'a str,
+    user: Person<'a>,
+    /// `Some(None)` is `null`; `None` leaves the field out, where it has no business.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_phone: Option<Option<&'a Phone>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_username: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enrolment_url: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Option<Timestamp>>,
+}
+
+#[derive(Serialize)]
+struct Person<'a> {
+    id: String,
+    version: i64,
+    /// `null` once the user is removed and the name erased.
+    username: Option<&'a str>,
+    display_name: Option<&'a str>,
+    email: Option<&'a str>,
+    phone: Option<&'a Phone>,
+}
+
+/// What a message says beside its user.
+pub(super) struct Words<'a> {
+    pub(super) r#type: JobType,
+    pub(super) reason: JobReason,
+    pub(super) previous_phone: Option<&'a Phone>,
+    pub(super) previous_username: Option<&'a str>,
+    pub(super) enrolment: Option<&'a Enrolment>,
+    pub(super) now: Timestamp,
+}
+
+/// The body of one message.
+pub(super) fn body(user: &User, words: &Words<'_>) -> Result<String, serde_json::Error> {
+    let application = matches!(words.r#type, JobType::Provision | JobType::Reprovision);
+    let tells_phone = application || words.r#type == JobType::PhoneNotice;
+    serde_json::to_string(&Message {
+        r#type: words.r#type,
+        timestamp: words.now,
+        data: Data {
+            reason: words.reason,
+            realm: user.realm.as_str(),
+            user: Person {
+                id: user.id.to_string(),
+                version: user.version,
+                username: Some(user.username.as_str()).filter(|name| !name.is_empty()),
+                display_name: user.display_name.as_deref(),
+                email: user.email.as_deref(),
+                phone: user.phone.as_ref(),
+            },
+            previous_phone: tells_phone.then_some(words.previous_phone),
+            previous_username: words
+                .previous_username
+                .filter(|_| words.r#type == JobType::Rename),
+            enrolment_url: application.then(|| words.enrolment.map(|e| e.url.as_str())),
+            expires_at: application.then(|| words.enrolment.map(|e| e.expires_at)),
+        },
+    })
+}

@@ -1,0 +1,157 @@
+//! Enrolments: a single-use link for one invitation. Its token is an HMAC, so that it can be sent again while the store holds only a hash.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+use super::fresh_id;
+use crate::clock::Timestamp;
+use crate::model::{EnrolmentId, UserId};
+use crate::store::db::{Tx, on};
+use crate::store::{Store, StoreError};
+
+/// The key that enrolment tokens are made with. `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EnrolmentKey([u8; 32]);
+
+/// What an enrolment needs of the configuration.
+#[derive(Clone, Debug)]
+pub struct EnrolmentContext {
+    /// `http.public-url`, without a trailing slash.
+    pub public_url: String,
+    /// `enrolment.valid` in milliseconds.
+    pub valid_ms: i64,
+    /// The key.
+    pub key: EnrolmentKey,
+}
+
+/// Where the token goes in a stored body: the store never holds the token itself.
+const PLACE: &str = "{{token}}";
+
+impl EnrolmentKey {
+    /// A key of 32 bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The token of an enrolment: HMAC-SHA256 of its 16 bytes under the key.
+    pub fn token(&self, enrolment: EnrolmentId) -> [u8; 32] {
+        let mut block = [0_u8; 64];
+        block[..32].copy_from_slice(&self.0);
+        // A key shorter than the hash's block is padded with zeros (RFC 2104 § 2), so this is the same key and cannot fail.
+        let mut mac = Hmac::<Sha256>::new(&block.into());
+        mac.update(enrolment.0.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+
+    /// A stored body as it is sent: the token in URL-safe base64 in its place. The place is the last one in the body,
+    /// since what people are called stands before it.
+    pub fn fill_in(&self, body: &str, enrolment: Option<EnrolmentId>) -> String {
+        match (enrolment, body.rfind(PLACE)) {
+            (Some(enrolment), Some(at)) => {
+                let token = URL_SAFE_NO_PAD.encode(self.token(enrolment));
+                [&body[..at], &token, &body[at + PLACE.len()..]].concat()
+            }
+            _ => body.to_owned(),
+        }
+    }
+}
+
+impl fmt::Debug for EnrolmentKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EnrolmentKey(•••)")
+    }
+}
+
+/// A new enrolment as a message tells it.
+pub(super) struct Enrolment {
+    pub(super) id: EnrolmentId,
+    /// The link, with a place for the token.
+    pub(super) url: String,
+    pub(super) expires_at: Timestamp,
+}
+
+/// Voids the user's open enrolments.
+pub(super) async fn void(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
+    const SQL: &str = "UPDATE enrolments SET state = 'void' WHERE user_id = $1 AND state = 'open'";
+    on!(tx, c => sqlx::query(SQL).bind(user.0.as_bytes().as_slice()).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("void enrolments"))
+}
+
+/// Voids the open enrolments of the user's dropped jobs: their links never left the house.
+pub(super) async fn void_dropped(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
+    const SQL: &str = "
+        UPDATE enrolments SET state = 'void'
+        WHERE user_id = $1 AND state = 'open'
+          AND id IN (SELECT enrolment FROM jobs WHERE user_id = $1 AND state = 'dropped' AND enrolment IS NOT NULL)";
+    on!(tx, c => sqlx::query(SQL).bind(user.0.as_bytes().as_slice()).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("void enrolments"))
+}
+
+/// Makes an enrolment; the earlier ones of the user are void.
+pub(super) async fn make(
+    tx: &mut Tx,
+    ctx: &EnrolmentContext,
+    user: UserId,
+    now: Timestamp,
+) -> Result<Enrolment, StoreError> {
+    const SQL: &str = "INSERT INTO enrolments (id, user_id, token_sha256, state, expires_at, created_at) VALUES ($1, $2, $3, 'open', $4, $5)";
+    void(tx, user).await?;
+    let id = EnrolmentId(fresh_id(now));
+    let expires_at = now.plus_ms(ctx.valid_ms);
+    let hash = Sha256::digest(ctx.key.token(id));
+    on!(tx, c => sqlx::query(SQL)
+        .bind(id.0.as_bytes().as_slice())
+        .bind(user.0.as_bytes().as_slice())
+        .bind(hash.as_slice())
+        .bind(expires_at.0)
+        .bind(now.0)
+        .execute(&mut *c)
+        .await
+        .map(|_| ()))
+    .map_err(StoreError::from_sqlx("make an enrolment"))?;
+    Ok(Enrolment {
+        id,
+        url: format!("{}/enrol/{PLACE}", ctx.public_url),
+        expires_at,
+    })
+}
+
+impl Store {
+    /// The enrolment key: the configured one, or one that is made once and kept in the store.
+    ///
+    /// # Errors
+    /// When the machine gives no randomness, or the store fails.
+    pub async fn enrolment_key(
+        &self,
+        configured: Option<[u8; 32]>,
+    ) -> Result<EnrolmentKey, StoreError> {
+        const INSERT: &str = "INSERT INTO meta (key, value) VALUES ('enrolment_key', $1) ON CONFLICT (key) DO NOTHING";
+        const SELECT: &str = "SELECT value FROM meta WHERE key = 'enrolment_key'";
+        if let Some(key) = configured {
+            return Ok(EnrolmentKey(key));
+        }
+        let mut fresh = [0_u8; 32];
+        rustls::crypto::ring::default_provider()
+            .secure_random
+            .fill(&mut fresh)
+            .map_err(|_| StoreError::Nonsense("the machine gives no randomness for the enrolment key; try again, or set enrolment.key".into()))?;
+        // Whoever is first wins; two daemons on one database read the same key.
+        let mut tx = self.db.begin().await?;
+        on!(tx, c => sqlx::query(INSERT).bind(URL_SAFE_NO_PAD.encode(fresh)).execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("keep the enrolment key"))?;
+        let text = on!(tx, c => sqlx::query_scalar::<_, String>(SELECT).fetch_one(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read the enrolment key"))?;
+        tx.commit().await?;
+        let bytes = URL_SAFE_NO_PAD
+            .decode(text)
+            .ok()
+            .and_then(|b| <[u8; 32]>::try_from(b).ok());
+        bytes.map(EnrolmentKey).ok_or_else(|| {
+            StoreError::Nonsense(
+                "the enrolment key in meta is not 32 bytes in base64; set enrolment.key".into(),
+            )
+        })
+    }
+}

@@ -1,0 +1,238 @@
+//! What an administrator, the brake and a restored copy do to waiting jobs.
+
+use sqlx::AssertSqlSafe;
+
+use super::{JobRow, job_columns};
+use crate::clock::Timestamp;
+use crate::model::{Job, JobId, JobState, JobType, RealmId, UserId};
+use crate::store::db::{Tx, on};
+use crate::store::{Store, StoreError};
+
+/// Which jobs are meant. Empty lists and `None` mean any.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct JobSelection {
+    /// These ids only.
+    pub ids: Vec<JobId>,
+    /// Of this realm.
+    pub realm: Option<RealmId>,
+    /// About this user.
+    pub user: Option<UserId>,
+    /// Of these types.
+    pub types: Vec<JobType>,
+    /// In these states.
+    pub states: Vec<JobState>,
+}
+
+/// What is done to the selected jobs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Act {
+    /// Waiting ones are tried now; dead ones too, with a new `retry-for` of this many milliseconds, unless the user was told
+    /// something newer meanwhile.
+    Retry {
+        /// The new `retry-for` of dead jobs.
+        retry_for_ms: i64,
+    },
+    /// Waiting, held and dead ones are dropped.
+    Drop,
+    /// Waiting ones are put on hold.
+    Hold,
+    /// Held ones go on, whoever held them.
+    Release,
+}
+
+impl JobSelection {
+    /// The selection as a condition: only words of our own go into the text.
+    fn condition(&self) -> String {
+        let list = |words: Vec<&str>| {
+            words
+                .iter()
+                .map(|w| format!("'{w}'"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let mut sql = String::from(
+            "($1 IS NULL OR id = $1) AND ($2 IS NULL OR realm = $2) AND ($3 IS NULL OR user_id = $3)",
+        );
+        if !self.types.is_empty() {
+            sql += &format!(
+                " AND type IN ({})",
+                list(self.types.iter().map(|t| t.as_str()).collect())
+            );
+        }
+        if !self.states.is_empty() {
+            sql += &format!(
+                " AND state IN ({})",
+                list(self.states.iter().map(|s| s.as_str()).collect())
+            );
+        }
+        sql
+    }
+
+    /// The ids, or once "any".
+    fn keys(&self) -> Vec<Option<Vec<u8>>> {
+        if self.ids.is_empty() {
+            vec![None]
+        } else {
+            self.ids
+                .iter()
+                .map(|id| Some(id.0.as_bytes().to_vec()))
+                .collect()
+        }
+    }
+}
+
+impl Store {
+    /// Selected jobs in the order of their making, at most `limit`.
+    pub async fn jobs(&self, which: &JobSelection, limit: i64) -> Result<Vec<Job>, StoreError> {
+        let sql = format!(
+            "SELECT {} FROM jobs WHERE {} ORDER BY seq LIMIT $4",
+            job_columns!(),
+            which.condition()
+        );
+        let mut link = self.db.read().await?;
+        let mut jobs: Vec<Job> = Vec::new();
+        for key in which.keys() {
+            let rows = on!(link, c => sqlx::query_as::<_, JobRow>(AssertSqlSafe(sql.clone()))
+                .bind(key)
+                .bind(which.realm.as_ref().map(RealmId::as_str))
+                .bind(which.user.map(|u| u.0.as_bytes().to_vec()))
+                .bind(limit)
+                .fetch_all(&mut *c)
+                .await)
+            .map_err(StoreError::from_sqlx("list messages"))?;
+            for row in rows {
+                jobs.push(row.try_into()?);
+            }
+        }
+        jobs.sort_unstable_by_key(|job| job.seq);
+        jobs.truncate(usize::try_from(limit).unwrap_or(0));
+        Ok(jobs)
+    }
+
+    /// How many jobs there are in each state, in a realm or in all; states without any are left out.
+    pub async fn outbox_counts(
+        &self,
+        realm: Option<&RealmId>,
+    ) -> Result<Vec<(JobState, i64)>, StoreError> {
+        const SQL: &str =
+            "SELECT state, COUNT(*) FROM jobs WHERE ($1 IS NULL OR realm = $1) GROUP BY state";
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => sqlx::query_as::<_, (String, i64)>(SQL).bind(realm.map(RealmId::as_str)).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("count messages"))?;
+        let mut counts = rows
+            .into_iter()
+            .map(|(state, n)| Ok((super::word(&state)?, n)))
+            .collect::<Result<Vec<(JobState, i64)>, StoreError>>()?;
+        counts.sort_unstable_by_key(|(state, _)| *state);
+        Ok(counts)
+    }
+
+    /// Retries, drops, holds or releases the selected jobs whose state allows it; gives their ids. What is being sent is left alone.
+    pub async fn outbox_act(
+        &self,
+        act: Act,
+        which: &JobSelection,
+        now: Timestamp,
+    ) -> Result<Vec<JobId>, StoreError> {
+        let set = match act {
+            Act::Retry { .. } => {
+                "state = 'waiting', next_attempt_at = $4, settled_at = NULL,
+                 give_up_at = CASE WHEN state = 'dead' THEN $4 + $5 ELSE give_up_at END
+                 WHERE (state = 'waiting' OR state = 'dead' AND body IS NOT NULL AND NOT EXISTS (
+                    SELECT 1 FROM jobs n WHERE n.user_id = jobs.user_id AND n.seq > jobs.seq AND n.state IN ('delivered', 'sending')))"
+            }
+            Act::Drop => {
+                "state = 'dropped', body = NULL, held_by = NULL, held_since = NULL, last_error = 'dropped by an administrator', settled_at = $4
+                 WHERE state IN ('waiting', 'held', 'dead') AND $5 = $5"
+            }
+            Act::Hold => "state = 'held', held_by = 'administrator', held_since = $4 WHERE state = 'waiting' AND $5 = $5",
+            Act::Release => {
+                "state = CASE WHEN state = 'held' THEN 'waiting' ELSE state END, next_attempt_at = $4,
+                 give_up_at = give_up_at + ($4 - COALESCE(held_since, $4)), held_by = NULL, held_since = NULL
+                 WHERE held_by IS NOT NULL AND $5 = $5"
+            }
+        };
+        let sql = format!(
+            "UPDATE jobs SET {set} AND {} RETURNING id",
+            which.condition()
+        );
+        let retry_for_ms = if let Act::Retry { retry_for_ms } = act {
+            retry_for_ms
+        } else {
+            0
+        };
+        let mut tx = self.db.begin().await?;
+        let mut done = Vec::new();
+        for key in which.keys() {
+            let rows = on!(tx, c => sqlx::query_scalar::<_, Vec<u8>>(AssertSqlSafe(sql.clone()))
+                .bind(key)
+                .bind(which.realm.as_ref().map(RealmId::as_str))
+                .bind(which.user.map(|u| u.0.as_bytes().to_vec()))
+                .bind(now.0)
+                .bind(retry_for_ms)
+                .fetch_all(&mut *c)
+                .await)
+            .map_err(StoreError::from_sqlx("change messages"))?;
+            for row in rows {
+                done.push(JobId(super::id(&row)?));
+            }
+        }
+        if matches!(act, Act::Retry { .. }) {
+            bring_forward(&mut tx, &done, now).await?;
+        }
+        tx.commit().await?;
+        Ok(done)
+    }
+}
+
+/// What stands behind a retried job of the same user is due with it.
+async fn bring_forward(tx: &mut Tx, jobs: &[JobId], now: Timestamp) -> Result<(), StoreError> {
+    const SQL: &str = "
+        UPDATE jobs SET next_attempt_at = $2
+        WHERE state = 'waiting' AND next_attempt_at > $2 AND user_id = (SELECT user_id FROM jobs WHERE id = $1)";
+    for job in jobs {
+        on!(tx, c => sqlx::query(SQL).bind(job.0.as_bytes().as_slice()).bind(now.0).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("bring messages forward"))?;
+    }
+    Ok(())
+}
+
+/// The brake tripped: waiting jobs of these types stay until the plan is decided; what is being sent joins them if it comes back.
+pub(in crate::store) async fn set_waiting_on_hold(
+    tx: &mut Tx,
+    realm: &RealmId,
+    types: &[JobType],
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    const SQL: &str = "
+        UPDATE jobs SET state = CASE WHEN state = 'waiting' THEN 'held' ELSE state END, held_by = 'brake', held_since = $3
+        WHERE realm = $1 AND type = $2 AND state IN ('waiting', 'sending') AND held_by IS NULL";
+    let mut held = 0;
+    for kind in types {
+        held += on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(kind.as_str()).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
+            .map_err(StoreError::from_sqlx("hold messages"))?;
+    }
+    Ok(held)
+}
+
+/// The plan was approved, or replaced by one that passes: what the brake held goes on.
+pub(in crate::store) async fn release_brake(
+    tx: &mut Tx,
+    realm: &RealmId,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    const SQL: &str = "
+        UPDATE jobs SET state = CASE WHEN state = 'held' THEN 'waiting' ELSE state END, next_attempt_at = $2,
+                        give_up_at = give_up_at + ($2 - COALESCE(held_since, $2)), held_by = NULL, held_since = NULL
+        WHERE realm = $1 AND state IN ('held', 'sending') AND held_by = 'brake'";
+    on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("release messages"))
+}
+
+/// The store is a copy: all that is open stays until an administrator releases it, since the original may have sent it (TRAPS 24).
+pub(in crate::store) async fn hold_copy(tx: &mut Tx, now: Timestamp) -> Result<u64, StoreError> {
+    const SQL: &str = "
+        UPDATE jobs SET held_since = CASE WHEN state = 'held' THEN held_since ELSE $1 END,
+                        uncertain = CASE WHEN state = 'sending' THEN $2 ELSE uncertain END,
+                        state = 'held', held_by = 'copy', lease_until = NULL, leased_by = NULL
+        WHERE state IN ('waiting', 'sending', 'held')";
+    on!(tx, c => sqlx::query(SQL).bind(now.0).bind(true).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("hold a copy's messages"))
+}

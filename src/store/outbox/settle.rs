@@ -1,0 +1,273 @@
+//! What became of attempts, many in one transaction: one wait for the disk carries all that ended meanwhile.
+
+use std::collections::HashSet;
+
+use super::intents::set_told;
+use super::{JobRow, job_columns};
+use crate::clock::Timestamp;
+use crate::model::{Job, JobId, JobType, Phone, UserId};
+use crate::store::db::{Db, Tx, on};
+use crate::store::{Store, StoreError};
+
+/// How an attempt ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// The receiver has it.
+    Accepted,
+    /// The receiver refused it for good.
+    Final(String),
+    /// To be tried again.
+    Again {
+        /// What was met, for people.
+        why: String,
+        /// The receiver may have it all the same.
+        unknown_end: bool,
+        /// When.
+        next_attempt_at: Timestamp,
+    },
+    /// Claimed, but no attempt was begun.
+    NotTried,
+    /// The process ended, or lost its lease, with the attempt under way.
+    Interrupted,
+}
+
+/// One attempt that ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settlement {
+    /// The job as it was claimed.
+    pub job: Job,
+    /// How it ended.
+    pub ending: Ending,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What became of a job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// Accepted.
+    Delivered,
+    /// Refused for good.
+    Final,
+    /// Waits for the next attempt, or is held.
+    Again,
+    /// `retry-for` is over.
+    Dead,
+    /// Not needed any more.
+    Dropped,
+    /// Not this owner's any more: its lease was over, and another has it.
+    Gone,
+    /// Not settled: a run holds the user just now. Settle it again.
+    Deferred,
+}
+
+impl Store {
+    /// Settles attempts in one transaction; the fates are in the order of the settlements.
+    pub async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Fate>, StoreError> {
+        let mut tx = self.db.begin().await?;
+        let free = self.lock_users(&mut tx, settlements).await?;
+        let mut fates = Vec::with_capacity(settlements.len());
+        for settlement in settlements {
+            let held_up = free
+                .as_ref()
+                .is_some_and(|free| !free.contains(&settlement.job.user));
+            fates.push(if held_up {
+                Fate::Deferred
+            } else {
+                settle_one(&mut tx, settlement).await?
+            });
+        }
+        tx.commit().await?;
+        Ok(fates)
+    }
+
+    /// The users whose rows could be locked; `None`: SQLite, where nobody else writes. A run locks users in its own order,
+    /// so that waiting for it could be a deadlock: what is locked is settled with the next batch.
+    async fn lock_users(
+        &self,
+        tx: &mut Tx,
+        settlements: &[Settlement],
+    ) -> Result<Option<HashSet<UserId>>, StoreError> {
+        let (Db::Postgres(_), Tx::Postgres(t)) = (&self.db, tx) else {
+            return Ok(None);
+        };
+        let ids: Vec<Vec<u8>> = settlements
+            .iter()
+            .map(|s| s.job.user.0.as_bytes().to_vec())
+            .collect();
+        let rows = sqlx::query_scalar::<_, Vec<u8>>(
+            "SELECT id FROM users WHERE id = ANY($1) FOR UPDATE SKIP LOCKED",
+        )
+        .bind(ids)
+        .fetch_all(&mut **t)
+        .await
+        .map_err(StoreError::from_sqlx("lock users"))?;
+        rows.iter()
+            .map(|row| super::id(row).map(UserId))
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+}
+
+async fn settle_one(tx: &mut Tx, settlement: &Settlement) -> Result<Fate, StoreError> {
+    // An acceptance counts even when the lease was over meanwhile; the attempt's number keeps a stranger's row alone otherwise.
+    const ACCEPTED: &str = "
+        UPDATE jobs SET state = 'delivered', body = NULL, last_error = NULL, lease_until = NULL, leased_by = NULL, held_by = NULL, held_since = NULL, settled_at = $2
+        WHERE seq = $1 AND state IN ('sending', 'waiting', 'held', 'dead')";
+    const FINAL: &str = "
+        UPDATE jobs SET state = 'final', body = NULL, last_error = $4, lease_until = NULL, leased_by = NULL, held_by = NULL, held_since = NULL, settled_at = $3
+        WHERE seq = $1 AND state = 'sending' AND attempts = $2";
+    let Settlement { job, ending, now } = settlement;
+    match ending {
+        Ending::Accepted => {
+            let rows = on!(tx, c => sqlx::query(ACCEPTED).bind(job.seq).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
+                .map_err(StoreError::from_sqlx("settle a delivered message"))?;
+            if rows == 0 {
+                return Ok(Fate::Gone);
+            }
+            if is_application(job.r#type) {
+                provisioned(tx, job.user, job.phone.as_ref()).await?;
+            }
+            Ok(Fate::Delivered)
+        }
+        Ending::Final(why) => {
+            let rows = on!(tx, c => sqlx::query(FINAL).bind(job.seq).bind(job.attempts).bind(now.0).bind(why).execute(&mut *c).await.map(|r| r.rows_affected()))
+                .map_err(StoreError::from_sqlx("settle a refused message"))?;
+            Ok(if rows == 0 { Fate::Gone } else { Fate::Final })
+        }
+        Ending::Again { .. } | Ending::NotTried | Ending::Interrupted => {
+            come_back(tx, job, ending, *now).await
+        }
+    }
+}
+
+/// The outside world knows this number now.
+async fn provisioned(tx: &mut Tx, user: UserId, phone: Option<&Phone>) -> Result<(), StoreError> {
+    const SQL: &str = "UPDATE users SET phone_provisioned = COALESCE($2, phone_provisioned), provisioned = $3 WHERE id = $1 AND state <> 'removed'";
+    on!(tx, c => sqlx::query(SQL).bind(user.0.as_bytes().as_slice()).bind(phone.map(Phone::as_str)).bind(true).execute(&mut *c).await.map(|_| ()))
+        .map_err(StoreError::from_sqlx("remember the provisioned phone"))
+}
+
+/// A job that is `sending` comes back without an answer that settles it: what it is now depends on what happened meanwhile.
+pub(super) async fn come_back(
+    tx: &mut Tx,
+    claimed: &Job,
+    ending: &Ending,
+    now: Timestamp,
+) -> Result<Fate, StoreError> {
+    const CURRENT: &str = concat!(
+        "SELECT ",
+        job_columns!(),
+        " FROM jobs WHERE seq = $1 AND state = 'sending' AND attempts = $2"
+    );
+    const DROPPED: &str = "
+        UPDATE jobs SET state = 'dropped', body = NULL, uncertain = $2, attempts = $3, last_error = $4, lease_until = NULL, leased_by = NULL, held_by = NULL, held_since = NULL, settled_at = $5
+        WHERE seq = $1";
+    // The body of a dead job is kept until it is dropped or overtaken, so that an administrator can have it tried again.
+    const DEAD: &str = "
+        UPDATE jobs SET state = 'dead', uncertain = $2, attempts = $3, last_error = $4, lease_until = NULL, leased_by = NULL, held_by = NULL, held_since = NULL, settled_at = $5
+        WHERE seq = $1";
+    const AGAIN: &str = "
+        UPDATE jobs SET state = CASE WHEN held_by IS NULL THEN 'waiting' ELSE 'held' END,
+                        uncertain = $2, attempts = $3, last_error = $4, next_attempt_at = $5, lease_until = NULL, leased_by = NULL
+        WHERE seq = $1";
+    // Those behind it cannot go before it: without this they would be looked at in vain by every claim of a long outage.
+    const BEHIND: &str = "UPDATE jobs SET next_attempt_at = $3 WHERE user_id = $1 AND seq > $2 AND state = 'waiting' AND next_attempt_at < $3";
+
+    let row = on!(tx, c => sqlx::query_as::<_, JobRow>(CURRENT).bind(claimed.seq).bind(claimed.attempts).fetch_optional(&mut *c).await)
+        .map_err(StoreError::from_sqlx("read a message that comes back"))?;
+    let Some(row) = row else {
+        return Ok(Fate::Gone);
+    };
+    let job = Job::try_from(row)?;
+
+    let (why, unknown, next, tried) = match ending {
+        Ending::Again {
+            why,
+            unknown_end,
+            next_attempt_at,
+        } => (Some(why.clone()), *unknown_end, *next_attempt_at, true),
+        Ending::NotTried => (job.last_error.clone(), false, job.next_attempt_at, false),
+        _ => (
+            Some("interrupted while being sent; whether it arrived is unknown".to_owned()),
+            true,
+            now,
+            true,
+        ),
+    };
+    let uncertain = job.uncertain || unknown;
+    let attempts = if tried {
+        job.attempts
+    } else {
+        job.attempts - 1
+    };
+
+    let dropped = if is_application(job.r#type) && newer_waits(tx, &job).await? {
+        Some("superseded".to_owned())
+    } else if uncertain
+        || !matches!(
+            job.r#type,
+            JobType::Provision | JobType::Reprovision | JobType::PhoneNotice
+        )
+    {
+        None
+    } else {
+        let reason = unusable(tx, job.user).await?;
+        if reason.is_some() && is_application(job.r#type) {
+            set_told(tx, job.user, None, false).await?;
+        }
+        reason
+    };
+    if let Some(reason) = dropped {
+        on!(tx, c => sqlx::query(DROPPED).bind(job.seq).bind(uncertain).bind(attempts).bind(&reason).bind(now.0).execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("drop a message"))?;
+        return Ok(Fate::Dropped);
+    }
+    // Only an attempt that failed can be the last one: after an outage of this machine each message gets another.
+    if matches!(ending, Ending::Again { .. }) && now >= job.give_up_at {
+        on!(tx, c => sqlx::query(DEAD).bind(job.seq).bind(uncertain).bind(attempts).bind(&why).bind(now.0).execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("give a message up"))?;
+        return Ok(Fate::Dead);
+    }
+    let next = next.min(job.give_up_at.max(now));
+    on!(tx, c => sqlx::query(AGAIN).bind(job.seq).bind(uncertain).bind(attempts).bind(&why).bind(next.0).execute(&mut *c).await.map(|_| ()))
+        .map_err(StoreError::from_sqlx("put a message back"))?;
+    on!(tx, c => sqlx::query(BEHIND).bind(job.user.0.as_bytes().as_slice()).bind(job.seq).bind(next.0).execute(&mut *c).await.map(|_| ()))
+        .map_err(StoreError::from_sqlx("put messages back"))?;
+    Ok(Fate::Again)
+}
+
+/// Whether a newer provision or reprovision of the same user is open.
+async fn newer_waits(tx: &mut Tx, job: &Job) -> Result<bool, StoreError> {
+    const SQL: &str = "
+        SELECT COUNT(*) FROM jobs
+        WHERE user_id = $1 AND seq > $2 AND state IN ('waiting', 'sending', 'held') AND type IN ('user.provision', 'user.reprovision')";
+    let newer = on!(tx, c => sqlx::query_scalar::<_, i64>(SQL).bind(job.user.0.as_bytes().as_slice()).bind(job.seq).fetch_one(&mut *c).await)
+        .map_err(StoreError::from_sqlx("look for a newer message"))?;
+    Ok(newer > 0)
+}
+
+/// Why the user is not usable; `None`: usable. A suspension or block drops what is unsent, also what was being sent just then.
+async fn unusable(tx: &mut Tx, user: UserId) -> Result<Option<String>, StoreError> {
+    const SQL: &str = "SELECT state, state_reason, blocked FROM users WHERE id = $1";
+    let row = on!(tx, c => sqlx::query_as::<_, (String, Option<String>, bool)>(SQL).bind(user.0.as_bytes().as_slice()).fetch_optional(&mut *c).await)
+        .map_err(StoreError::from_sqlx("read a user's state"))?;
+    Ok(match row {
+        Some((state, _, false)) if state == "active" => None,
+        Some((state, _, true)) if state == "active" => Some("blocked".to_owned()),
+        Some((state, reason, _)) => Some(reason.unwrap_or(state)),
+        None => Some("removed".to_owned()),
+    })
+}
+
+fn is_application(kind: JobType) -> bool {
+    matches!(kind, JobType::Provision | JobType::Reprovision)
+}
+
+/// A job's id, for logs.
+impl Settlement {
+    /// The key that the receiver saw.
+    pub fn id(&self) -> JobId {
+        self.job.id
+    }
+}

@@ -1,0 +1,60 @@
+//! Realms that may not send: paused or orphaned. `retry-for` stands still meanwhile (design § 3.4).
+
+use crate::clock::Timestamp;
+use crate::model::RealmId;
+use crate::store::db::{Tx, on};
+use crate::store::{Store, StoreError};
+
+/// Notes which realms stand still since now, and gives those that go on the time back. Idempotent: called wherever a
+/// realm is paused, resumed or orphaned, and by the worker now and then (a pause may end by itself).
+pub(in crate::store) async fn reckon_standing(
+    tx: &mut Tx,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const STAND: &str = "
+        UPDATE realms SET still_since = $1
+        WHERE still_since IS NULL AND (orphaned OR paused AND (paused_until IS NULL OR paused_until > $1))";
+    // What came into being meanwhile is moved on from there; what is held moves on when released, from the time it was held.
+    const MOVE: &str = "
+        UPDATE jobs SET give_up_at = give_up_at + (
+            SELECT CASE WHEN COALESCE(jobs.held_since, $1) <= s.from_at THEN 0 ELSE COALESCE(jobs.held_since, $1) - s.from_at END
+            FROM (SELECT CASE WHEN r.still_since > jobs.created_at THEN r.still_since ELSE jobs.created_at END AS from_at
+                  FROM realms r WHERE r.id = jobs.realm) s)
+        WHERE state IN ('waiting', 'sending', 'held') AND realm = $2";
+    const GOES_ON: &str = "
+        SELECT id FROM realms
+        WHERE still_since IS NOT NULL AND NOT (orphaned OR paused AND (paused_until IS NULL OR paused_until > $1))";
+    const GO: &str = "UPDATE realms SET still_since = NULL WHERE id = $1";
+    on!(tx, c => sqlx::query(STAND).bind(now.0).execute(&mut *c).await.map(|_| ()))
+        .map_err(StoreError::from_sqlx("note realms that stand still"))?;
+    let realms =
+        on!(tx, c => sqlx::query_scalar::<_, String>(GOES_ON).bind(now.0).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("look for realms that go on"))?;
+    for realm in realms {
+        on!(tx, c => sqlx::query(MOVE).bind(now.0).bind(&realm).execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("move retry-for on"))?;
+        on!(tx, c => sqlx::query(GO).bind(&realm).execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("let a realm go on"))?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// The realms that may send now: neither orphaned nor paused.
+    pub async fn sending_realms(&self, now: Timestamp) -> Result<Vec<RealmId>, StoreError> {
+        const CHANGED: &str = "
+            SELECT COUNT(*) FROM realms
+            WHERE (still_since IS NULL) = (orphaned OR paused AND (paused_until IS NULL OR paused_until > $1))";
+        const SQL: &str = "SELECT id FROM realms WHERE NOT (orphaned OR paused AND (paused_until IS NULL OR paused_until > $1)) ORDER BY id";
+        let mut link = self.db.read().await?;
+        let changed = on!(link, c => sqlx::query_scalar::<_, i64>(CHANGED).bind(now.0).fetch_one(&mut *c).await).map_err(StoreError::from_sqlx("read realms"))?;
+        let realms = on!(link, c => sqlx::query_scalar::<_, String>(SQL).bind(now.0).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read realms"))?;
+        drop(link);
+        if changed > 0 {
+            let mut tx = self.db.begin().await?;
+            reckon_standing(&mut tx, now).await?;
+            tx.commit().await?;
+        }
+        Ok(realms.into_iter().map(RealmId::from).collect())
+    }
+}

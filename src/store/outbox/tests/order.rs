@@ -1,0 +1,147 @@
+//! Order, leases and what two daemons do to each other (design § 3.10, § 8; TRAPS 29, 49).
+
+use super::*;
+
+const A: &str = "+421905000001";
+const B: &str = "+421905000002";
+
+#[tokio::test]
+async fn one_users_messages_go_in_order() {
+    let f = sqlite().await;
+    let jan = user("jan", A);
+    f.change(&jan, &[say(JobType::Suspend, JobReason::Disabled), say(JobType::Restore, JobReason::Restored), say(JobType::Suspend, JobReason::Disabled)]).await;
+    f.change(&user("eva", A), &[say(JobType::Restore, JobReason::Restored)]).await;
+    let first = f.claim(10).await;
+    assert_eq!(first.iter().map(|j| j.username.as_str()).collect::<Vec<_>>(), ["jan", "eva"]);
+    assert!(f.claim(10).await.is_empty());
+    let later = f.now.plus_ms(60_000);
+    f.settle(&first[0], Ending::Again { why: "503".into(), unknown_end: false, next_attempt_at: later }).await;
+    assert!(f.claim(10).await.is_empty(), "nobody overtakes a message that waits for its next attempt");
+    assert_eq!(f.store.next_due(std::slice::from_ref(&jan.realm)).await.unwrap(), Some(later), "nor is looked at in vain");
+}
+
+#[tokio::test]
+async fn one_names_messages_go_in_order_whoever_bears_it() {
+    let f = sqlite().await;
+    // Deleted and made again under the same name on the same day.
+    let old = User { state: State::Suspended, state_reason: Some(StateReason::Deleted), ..user("jan", A) };
+    f.change(&old, &[say(JobType::Suspend, JobReason::Deleted)]).await;
+    f.change(&user("jan", A), &[say(JobType::Provision, JobReason::Created)]).await;
+    assert_eq!(f.attempt(Ending::Accepted).await.0.r#type, JobType::Suspend);
+    assert_eq!(f.attempt(Ending::Accepted).await.0.r#type, JobType::Provision);
+
+    // A rename speaks of two names.
+    let rename = |from: &str| Intent::Say { r#type: JobType::Rename, reason: JobReason::Renamed, previous_phone: None, previous_username: Some(from.into()) };
+    f.change(&user("eva", A), &[rename("Ota")]).await;
+    f.change(&user("iva", A), &[rename("EVA")]).await;
+    f.change(&user("ota", A), &[say(JobType::Provision, JobReason::Created)]).await;
+    let names = |jobs: &[Job]| jobs.iter().map(|j| j.username.clone()).collect::<Vec<_>>();
+    let first = f.claim(10).await;
+    assert_eq!(names(&first), ["eva"]);
+    f.settle(&first[0], Ending::Accepted).await;
+    assert_eq!(names(&f.claim(10).await), ["iva", "ota"]);
+}
+
+#[tokio::test]
+async fn a_lease_that_is_over_comes_back_with_the_same_key_and_an_unknown_end() {
+    let mut f = sqlite().await;
+    let jan = user("jan", A);
+    f.change(&jan, &[]).await;
+    f.change(&with_phone(&jan, B), &[reprovision()]).await;
+    let lost = f.claim(1).await.remove(0);
+    assert_eq!(f.store.reclaim("two", f.now, false).await.unwrap(), 0, "the lease runs");
+    assert_eq!(f.store.reclaim("one", f.now.plus_ms(60_000), false).await.unwrap(), 0, "one's own is under way");
+    f.now = f.now.plus_ms(15_001);
+    assert_eq!(f.store.reclaim("two", f.now, false).await.unwrap(), 1);
+    let again = f.store.claim("two", std::slice::from_ref(&jan.realm), f.now, 15_000, 5).await.unwrap().remove(0);
+    assert_eq!((again.id, &again.body, again.uncertain, again.attempts), (lost.id, &lost.body, true, 2));
+    // The first owner's refusal is of no interest any more, its acceptance is.
+    assert_eq!(f.settle(&lost, Ending::Final("410".into())).await, Fate::Gone);
+    assert_eq!(f.settle(&lost, Ending::Accepted).await, Fate::Delivered);
+    assert_eq!(f.settle(&again, Ending::Accepted).await, Fate::Gone);
+    assert_eq!(f.provisioned(&jan).await.as_deref(), Some(B));
+}
+
+#[tokio::test]
+async fn the_start_of_the_only_daemon_voids_every_lease_and_kills_nothing() {
+    let mut f = sqlite().await;
+    f.change(&user("jan", A), &[say(JobType::Restore, JobReason::Restored)]).await;
+    f.claim(1).await;
+    f.now = f.now.plus_ms(30 * DAY_MS);
+    assert_eq!(f.store.reclaim("two", f.now, true).await.unwrap(), 1);
+    assert_eq!(f.jobs().await[0].state, JobState::Waiting, "after an outage of this machine each message gets another attempt");
+}
+
+#[tokio::test]
+async fn what_was_not_tried_goes_back_as_it_was() {
+    let f = sqlite().await;
+    f.change(&user("jan", A), &[say(JobType::Restore, JobReason::Restored)]).await;
+    let before = f.jobs().await.remove(0);
+    f.attempt(Ending::NotTried).await;
+    assert_eq!(f.jobs().await.remove(0), before);
+}
+
+#[tokio::test]
+async fn a_claim_on_sqlite_uses_the_indexes() {
+    let f = sqlite().await;
+    let Db::Sqlite { read, .. } = &f.store.db else { unreachable!() };
+    let sql = format!("EXPLAIN QUERY PLAN {}", super::claim::CLAIM_SQLITE);
+    let plan = sqlx::query_as::<_, (i64, i64, i64, String)>(sqlx::AssertSqlSafe(sql))
+        .bind("example.org").bind(0_i64).bind(0_i64).bind("").bind(1_i64).fetch_all(read).await.unwrap();
+    let lines: Vec<String> = plan.into_iter().map(|r| r.3).collect();
+    assert!(lines.iter().any(|l| l.contains("SEARCH j USING INDEX jobs_due (realm=? AND next_attempt_at<?)")), "{lines:#?}");
+    assert!(lines.iter().all(|l| !l.contains("SCAN") && !l.contains("TEMP B-TREE")), "{lines:#?}");
+    for index in ["jobs_open_user", "jobs_open_name", "jobs_open_old_name"] {
+        assert!(lines.iter().any(|l| l.contains(index)), "{index}: {lines:#?}");
+    }
+}
+
+#[tokio::test]
+async fn two_daemons_on_postgresql_share_the_outbox_and_send_each_message_once() {
+    let f = postgres().await;
+    let realm = [RealmId::from("example.org")];
+    for i in 0..60 {
+        let someone = user(&format!("u{i}"), A);
+        f.change(&someone, &[]).await;
+        f.change(&with_phone(&someone, B), &[reprovision(), say(JobType::Restore, JobReason::Restored)]).await;
+    }
+    let daemon = async |owner: &'static str| {
+        let mut sent = Vec::new();
+        let mut empty = 0;
+        while empty < 20 {
+            let jobs = f.store.claim(owner, &realm, f.now, 15_000, 7).await.unwrap();
+            if jobs.is_empty() {
+                empty += 1;
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            let mut open: Vec<Settlement> = jobs.into_iter().map(|job| Settlement { job, ending: Ending::Accepted, now: f.now }).collect();
+            sent.extend(open.iter().map(|s| (s.job.id, s.job.user, s.job.seq)));
+            while !open.is_empty() {
+                let fates = f.store.settle(&open).await.unwrap();
+                open = open.into_iter().zip(fates).filter(|(_, fate)| *fate == Fate::Deferred).map(|(s, _)| s).collect();
+            }
+        }
+        sent
+    };
+    let (one, two) = tokio::join!(daemon("one"), daemon("two"));
+    assert_eq!(one.len() + two.len(), 120);
+    assert!(!one.is_empty() && !two.is_empty());
+    let ids: std::collections::HashSet<_> = one.iter().chain(&two).map(|s| s.0).collect();
+    assert_eq!(ids.len(), 120, "each once");
+    assert_eq!(f.store.outbox_counts(Some(&realm[0])).await.unwrap(), [(JobState::Delivered, 120)]);
+}
+
+#[tokio::test]
+async fn a_run_that_holds_the_user_on_postgresql_defers_the_settlement() {
+    let f = postgres().await;
+    let jan = user("jan", A);
+    f.change(&jan, &[]).await;
+    f.change(&with_phone(&jan, B), &[reprovision()]).await;
+    let job = f.claim(1).await.remove(0);
+    let mut run = f.store.db.begin().await.unwrap();
+    on!(run, c => sqlx::query("UPDATE users SET version = version + 1").execute(&mut *c).await.map(|_| ())).unwrap();
+    assert_eq!(f.settle(&job, Ending::Accepted).await, Fate::Deferred);
+    run.commit().await.unwrap();
+    assert_eq!(f.settle(&job, Ending::Accepted).await, Fate::Delivered);
+    assert_eq!(f.provisioned(&jan).await.as_deref(), Some(B));
+}

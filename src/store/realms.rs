@@ -1,0 +1,148 @@
+//! Realms and what is remembered of them between runs.
+
+use sqlx::FromRow;
+
+use super::db::on;
+use super::outbox::reckon_standing;
+use super::rows::{run_id, word};
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::model::{RealmId, RealmRow};
+
+/// A directory realm of the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RealmDecl {
+    /// `id`.
+    pub id: RealmId,
+    /// `name`.
+    pub name: String,
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: String,
+    kind: String,
+    name: String,
+    paused: bool,
+    paused_until: Option<i64>,
+    orphaned: bool,
+    due: bool,
+    mapping_hash: Option<String>,
+    directory: Option<String>,
+    first_applied_at: Option<i64>,
+    clock_ms: i64,
+    last_complete_at: Option<i64>,
+    window_from: String,
+    seen_state: Option<String>,
+    held: Option<Vec<u8>>,
+    last_tick_at: Option<i64>,
+}
+
+macro_rules! realm_columns {
+    () => {
+        "id, kind, name, paused, paused_until, orphaned, due, mapping_hash, directory, first_applied_at, clock_ms, last_complete_at, window_from, seen_state, held, last_tick_at"
+    };
+}
+
+impl TryFrom<Row> for RealmRow {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: RealmId::from(row.id),
+            kind: word(&row.kind)?,
+            name: row.name,
+            paused: row.paused,
+            paused_until: row.paused_until.map(Timestamp),
+            orphaned: row.orphaned,
+            due: row.due,
+            mapping_hash: row.mapping_hash,
+            directory: row.directory,
+            first_applied_at: row.first_applied_at.map(Timestamp),
+            clock_ms: row.clock_ms,
+            last_complete_at: row.last_complete_at.map(Timestamp),
+            window_from: row.window_from,
+            seen_state: row.seen_state,
+            held: row.held.as_deref().map(run_id).transpose()?,
+            last_tick_at: row.last_tick_at.map(Timestamp),
+        })
+    }
+}
+
+impl Store {
+    /// Makes the configuration's directory realms known. Those of the store that are not listed are orphaned, listed ones resume.
+    pub async fn declare_realms(&self, realms: &[RealmDecl], now: Timestamp) -> Result<(), StoreError> {
+        const ORPHAN: &str = "UPDATE realms SET orphaned = $1 WHERE kind = 'directory'";
+        const DECLARE: &str = "
+            INSERT INTO realms (id, kind, name, orphaned) VALUES ($1, 'directory', $2, $3)
+            ON CONFLICT (id) DO UPDATE SET name = excluded.name, orphaned = excluded.orphaned WHERE realms.kind = 'directory'";
+        let mut tx = self.db.begin().await?;
+        on!(tx, c => sqlx::query(ORPHAN).bind(true).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("declare realms"))?;
+        for realm in realms {
+            let rows = on!(tx, c => sqlx::query(DECLARE).bind(realm.id.as_str()).bind(&realm.name).bind(false).execute(&mut *c).await.map(|r| r.rows_affected()))
+                .map_err(StoreError::from_sqlx("declare a realm"))?;
+            if rows == 0 {
+                return Err(StoreError::Refused(format!(
+                    "realm `{}` of the configuration has the id of a realm that was made by hand: give one of them another id",
+                    realm.id
+                )));
+            }
+        }
+        reckon_standing(&mut tx, now).await?;
+        tx.commit().await
+    }
+
+    /// One realm.
+    pub async fn realm(&self, id: &RealmId) -> Result<Option<RealmRow>, StoreError> {
+        const SQL: &str = concat!("SELECT ", realm_columns!(), " FROM realms WHERE id = $1");
+        let mut link = self.db.read().await?;
+        let row = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(id.as_str()).fetch_optional(&mut *c).await).map_err(StoreError::from_sqlx("read a realm"))?;
+        row.map(RealmRow::try_from).transpose()
+    }
+
+    /// All realms, by id.
+    pub async fn realms(&self) -> Result<Vec<RealmRow>, StoreError> {
+        const SQL: &str = concat!("SELECT ", realm_columns!(), " FROM realms ORDER BY id");
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read realms"))?;
+        rows.into_iter().map(RealmRow::try_from).collect()
+    }
+
+    /// No passes until `until`, or until resumed.
+    pub async fn pause(&self, realm: &RealmId, until: Option<Timestamp>, now: Timestamp) -> Result<(), StoreError> {
+        self.set_paused(realm, true, until, now).await
+    }
+
+    /// Passes again.
+    pub async fn resume(&self, realm: &RealmId, now: Timestamp) -> Result<(), StoreError> {
+        self.set_paused(realm, false, None, now).await
+    }
+
+    async fn set_paused(&self, realm: &RealmId, paused: bool, until: Option<Timestamp>, now: Timestamp) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE realms SET paused = $2, paused_until = $3 WHERE id = $1";
+        let mut tx = self.db.begin().await?;
+        let rows = on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(paused).bind(until.map(|t| t.0)).execute(&mut *c).await.map(|r| r.rows_affected()))
+            .map_err(StoreError::from_sqlx("pause a realm"))?;
+        if rows == 0 {
+            return Err(StoreError::NotFound(format!("there is no realm `{realm}`: `status` lists them")));
+        }
+        reckon_standing(&mut tx, now).await?;
+        tx.commit().await
+    }
+
+    /// Marks that something changed while a held plan kept the realm from following.
+    pub async fn set_due(&self, realm: &RealmId, due: bool) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE realms SET due = $2 WHERE id = $1";
+        let mut tx = self.db.begin().await?;
+        on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(due).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("mark a realm"))?;
+        tx.commit().await
+    }
+
+    /// Remembers when the schedule was last followed.
+    pub async fn set_tick(&self, realm: &RealmId, at: Timestamp) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE realms SET last_tick_at = $2 WHERE id = $1";
+        let mut tx = self.db.begin().await?;
+        on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(at.0).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("remember a tick"))?;
+        tx.commit().await
+    }
+}

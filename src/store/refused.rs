@@ -1,0 +1,68 @@
+//! What could not be used, for the directory team.
+
+use super::db::{Tx, on};
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::model::{RealmId, Refusal};
+
+/// What a pass refused that was not refused before (key, refusal), and the keys that are refused no longer.
+#[derive(Clone, Default, Debug)]
+pub struct RefusedDiff {
+    /// New ones.
+    pub add: Vec<(i64, Refusal)>,
+    /// Mended ones.
+    pub gone: Vec<i64>,
+}
+
+/// A refusal and its realm, and since when.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefusedRow {
+    /// The realm.
+    pub realm: RealmId,
+    /// What was refused.
+    pub refusal: Refusal,
+    /// Since when, without a pass in between that did not refuse it.
+    pub since: Timestamp,
+}
+
+/// Writes the difference.
+pub(super) async fn write(tx: &mut Tx, realm: &RealmId, diff: RefusedDiff, now: Timestamp) -> Result<(), StoreError> {
+    const DELETE: &str = "DELETE FROM refused WHERE realm = $1 AND key = $2";
+    const INSERT: &str = "
+        INSERT INTO refused (realm, key, dn, directory_id, username, attribute, raw, reason, entry, since) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        ON CONFLICT (realm, key) DO NOTHING";
+    for key in diff.gone {
+        on!(tx, c => sqlx::query(DELETE).bind(realm.as_str()).bind(key).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("forget a refusal"))?;
+    }
+    for (key, r) in diff.add {
+        on!(tx, c => sqlx::query(INSERT).bind(realm.as_str()).bind(key).bind(r.dn.clone()).bind(r.directory_id.map(|id| id.0.to_vec())).bind(r.username.clone())
+            .bind(r.attribute.clone()).bind(r.raw.clone()).bind(r.reason.clone()).bind(r.entry).bind(now.0).execute(&mut *c).await.map(|_| ()))
+        .map_err(StoreError::from_sqlx("write a refusal"))?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Calls `each` with the key of everything that is refused in the realm.
+    pub async fn refused_keys(&self, realm: &RealmId, mut each: impl FnMut(i64)) -> Result<(), StoreError> {
+        let mut link = self.db.read().await?;
+        let keys = on!(link, c => sqlx::query_scalar::<_, i64>("SELECT key FROM refused WHERE realm = $1").bind(realm.as_str()).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read refusals"))?;
+        keys.into_iter().for_each(&mut each);
+        Ok(())
+    }
+
+    /// Everything that is refused, by realm and DN; of one realm, or of one entry of it.
+    pub async fn refused(&self, realm: Option<&RealmId>) -> Result<Vec<RefusedRow>, StoreError> {
+        const SQL: &str = "SELECT realm, dn, directory_id, username, attribute, raw, reason, entry, since FROM refused WHERE ($1 IS NULL OR realm = $1) ORDER BY realm, dn, attribute, key";
+        type Row = (String, String, Option<Vec<u8>>, Option<String>, Option<String>, Option<String>, String, bool, i64);
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(realm.map(|r| r.as_str().to_owned())).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read refusals"))?;
+        rows.into_iter()
+            .map(|(realm, dn, id, username, attribute, raw, reason, entry, since)| {
+                let directory_id = id.as_deref().map(super::rows::directory_id).transpose()?;
+                Ok(RefusedRow { realm: RealmId::from(realm), refusal: Refusal { dn, directory_id, username, attribute, raw, reason, entry }, since: Timestamp(since) })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,340 @@
+//! Runs: begun, ended, held, decided, and what they add up to.
+
+use sqlx::FromRow;
+
+use super::db::{Tx, on};
+use super::outbox::{release_brake, set_waiting_on_hold};
+use super::refused::RefusedDiff;
+use super::rows::{run_id, word};
+use super::users::id_range;
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::model::{JobType, Limit, Outcome, RealmId, Run, RunId};
+
+/// How long a held plan waits for a decision.
+const HELD_FOR_MS: i64 = 7 * 86_400_000;
+
+/// What a run is known by beyond what its JSON shows.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct RunFacts {
+    /// Hash over the changes; the same plan has the same.
+    pub plan_hash: Option<String>,
+    /// Hash of the mapping that the plan was made with.
+    pub mapping_hash: Option<String>,
+    /// Made before any pass was applied to the realm.
+    pub first_pass: bool,
+    /// Passes that came to the same held plan.
+    pub confirmed: i64,
+    /// When a held plan expires.
+    pub expires_at: Option<Timestamp>,
+    /// The plan that took its place.
+    pub replaced_by: Option<RunId>,
+    /// The run that this one puts back.
+    pub undoes: Option<RunId>,
+    /// Server state (JSON) as the pass saw it, for `approve`.
+    pub facts: Option<String>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: Vec<u8>,
+    realm: String,
+    mode: String,
+    trigger_by: String,
+    by_whom: Option<String>,
+    outcome: String,
+    complete: bool,
+    seen: i64,
+    created: i64,
+    updated: i64,
+    renamed: i64,
+    phone_changed: i64,
+    phone_lost: i64,
+    suspended: i64,
+    restored: i64,
+    removed: i64,
+    moved: i64,
+    refused_entries: i64,
+    refused_phones: i64,
+    jobs: i64,
+    held_by: String,
+    server: Option<String>,
+    started_at: i64,
+    decided_at: Option<i64>,
+    elapsed_ms: i64,
+    error_code: Option<String>,
+    error: Option<String>,
+}
+
+macro_rules! run_columns {
+    () => {
+        "id, realm, mode, trigger_by, by_whom, outcome, complete, seen, created, updated, renamed, phone_changed, phone_lost, suspended, \
+         restored, removed, moved, refused_entries, refused_phones, jobs, held_by, server, started_at, decided_at, elapsed_ms, error_code, error"
+    };
+}
+
+impl TryFrom<Row> for Run {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            run: run_id(&row.id)?,
+            realm: RealmId::from(row.realm),
+            mode: word(&row.mode)?,
+            trigger: word(&row.trigger_by)?,
+            by: row.by_whom,
+            outcome: word(&row.outcome)?,
+            complete: row.complete,
+            seen: row.seen,
+            created: row.created,
+            updated: row.updated,
+            renamed: row.renamed,
+            phone_changed: row.phone_changed,
+            phone_lost: row.phone_lost,
+            suspended: row.suspended,
+            restored: row.restored,
+            removed: row.removed,
+            moved: row.moved,
+            refused_entries: row.refused_entries,
+            refused_phones: row.refused_phones,
+            jobs: row.jobs,
+            held_by: serde_json::from_str(&row.held_by).map_err(|e| StoreError::Nonsense(format!("held_by of a run: {e}")))?,
+            server: row.server,
+            started_at: Timestamp(row.started_at),
+            decided_at: row.decided_at.map(Timestamp),
+            elapsed_ms: row.elapsed_ms,
+            error_code: row.error_code.as_deref().map(word).transpose()?,
+            error: row.error,
+        })
+    }
+}
+
+fn bytes(run: RunId) -> Vec<u8> {
+    run.0.as_bytes().to_vec()
+}
+
+/// Writes everything of a run that may have changed since it began.
+pub(super) async fn write_run(tx: &mut Tx, run: &Run, facts: &RunFacts) -> Result<(), StoreError> {
+    const SQL: &str = "
+        UPDATE runs SET mode = $2, by_whom = $3, outcome = $4, complete = $5, seen = $6, created = $7, updated = $8, renamed = $9,
+            phone_changed = $10, phone_lost = $11, suspended = $12, restored = $13, removed = $14, moved = $15, refused_entries = $16,
+            refused_phones = $17, jobs = $18, held_by = $19, server = $20, decided_at = $21, elapsed_ms = $22, error_code = $23, error = $24,
+            plan_hash = $25, mapping_hash = $26, expires_at = $27, undoes = $28, facts = $29
+        WHERE id = $1";
+    let held_by = serde_json::to_string(&run.held_by).map_err(|e| StoreError::Nonsense(e.to_string()))?;
+    let rows = on!(tx, c => sqlx::query(SQL)
+        .bind(bytes(run.run)).bind(run.mode.as_str()).bind(run.by.clone()).bind(run.outcome.as_str()).bind(run.complete).bind(run.seen)
+        .bind(run.created).bind(run.updated).bind(run.renamed).bind(run.phone_changed).bind(run.phone_lost).bind(run.suspended)
+        .bind(run.restored).bind(run.removed).bind(run.moved).bind(run.refused_entries).bind(run.refused_phones).bind(run.jobs)
+        .bind(held_by).bind(run.server.clone()).bind(run.decided_at.map(|t| t.0)).bind(run.elapsed_ms)
+        .bind(run.error_code.map(|e| e.as_str())).bind(run.error.clone()).bind(facts.plan_hash.clone()).bind(facts.mapping_hash.clone())
+        .bind(facts.expires_at.map(|t| t.0)).bind(facts.undoes.map(bytes)).bind(facts.facts.clone())
+        .execute(&mut *c).await.map(|r| r.rows_affected()))
+    .map_err(StoreError::from_sqlx("write a run"))?;
+    if rows == 1 { Ok(()) } else { Err(StoreError::Nonsense(format!("run {} is not in the store any more", run.run))) }
+}
+
+/// Ends a held plan: its rows are swept by the caller; `replaced` plans that pass let the waiting messages go on.
+pub(super) async fn replace_held(tx: &mut Tx, old: RunId, by: RunId, realm: &RealmId, passes: bool, now: Timestamp) -> Result<(), StoreError> {
+    const SQL: &str = "UPDATE runs SET outcome = 'replaced', replaced_by = $2 WHERE id = $1 AND outcome = 'held'";
+    on!(tx, c => sqlx::query(SQL).bind(bytes(old)).bind(bytes(by)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("replace a plan"))?;
+    if passes {
+        release_brake(tx, realm, now).await?;
+    }
+    super::stage::sweep_in(tx, old).await
+}
+
+impl Store {
+    /// The first row of a run.
+    pub async fn begin_run(&self, run: &Run, first_pass: bool) -> Result<(), StoreError> {
+        const SQL: &str = "INSERT INTO runs (id, realm, mode, trigger_by, by_whom, outcome, started_at, first_pass) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        let mut tx = self.db.begin().await?;
+        on!(tx, c => sqlx::query(SQL).bind(bytes(run.run)).bind(run.realm.as_str()).bind(run.mode.as_str()).bind(run.trigger.as_str())
+            .bind(run.by.clone()).bind(run.outcome.as_str()).bind(run.started_at.0).bind(first_pass).execute(&mut *c).await.map(|_| ()))
+        .map_err(StoreError::from_sqlx("begin a run"))?;
+        tx.commit().await
+    }
+
+    /// The last row of a run that came to nothing; its staging is swept.
+    pub async fn fail_run(&self, run: &Run) -> Result<(), StoreError> {
+        let mut tx = self.db.begin().await?;
+        write_run(&mut tx, run, &RunFacts::default()).await?;
+        tx.commit().await?;
+        self.sweep(run.run).await
+    }
+
+    /// Forgets a run that only confirmed a held plan.
+    pub async fn drop_run(&self, run: RunId) -> Result<(), StoreError> {
+        self.sweep(run).await?;
+        let mut tx = self.db.begin().await?;
+        on!(tx, c => sqlx::query("DELETE FROM runs WHERE id = $1").bind(bytes(run)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("drop a run"))?;
+        tx.commit().await
+    }
+
+    /// Counts a pass that came to the same held plan.
+    pub async fn confirm_held(&self, run: RunId) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE runs SET confirmed = confirmed + 1 WHERE id = $1 AND outcome = 'held'";
+        let mut tx = self.db.begin().await?;
+        on!(tx, c => sqlx::query(SQL).bind(bytes(run)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("confirm a plan"))?;
+        tx.commit().await
+    }
+
+    /// Keeps a plan for an administrator. Waiting messages of these types are put on hold.
+    pub async fn hold(&self, run: &Run, mut facts: RunFacts, refused: Option<RefusedDiff>, replaces: Option<RunId>, types: &[JobType]) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE realms SET held = $2 WHERE id = $1";
+        let now = run.decided_at.unwrap_or(run.started_at);
+        facts.expires_at = Some(now.plus_ms(HELD_FOR_MS));
+        let mut tx = self.db.begin().await?;
+        if let Some(old) = replaces {
+            replace_held(&mut tx, old, run.run, &run.realm, false, now).await?;
+        }
+        if let Some(diff) = refused {
+            super::refused::write(&mut tx, &run.realm, diff, now).await?;
+        }
+        set_waiting_on_hold(&mut tx, &run.realm, types, now).await?;
+        on!(tx, c => sqlx::query(SQL).bind(run.realm.as_str()).bind(bytes(run.run)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("hold a plan"))?;
+        write_run(&mut tx, run, &facts).await?;
+        tx.commit().await
+    }
+
+    /// Ends a held plan without applying it. Messages that the brake holds stay for `outbox release` or `drop`.
+    pub async fn decide_held(&self, run: RunId, outcome: Outcome, by: Option<String>, replaced_by: Option<RunId>, now: Timestamp) -> Result<Run, StoreError> {
+        const SQL: &str = "UPDATE runs SET outcome = $2, by_whom = COALESCE($3, by_whom), replaced_by = $4, decided_at = $5 WHERE id = $1 AND outcome = 'held'";
+        let mut tx = self.db.begin().await?;
+        let rows = on!(tx, c => sqlx::query(SQL).bind(bytes(run)).bind(outcome.as_str()).bind(by).bind(replaced_by.map(bytes)).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
+            .map_err(StoreError::from_sqlx("decide a plan"))?;
+        if rows != 1 {
+            return Err(StoreError::Refused(format!("plan {run} was decided already: `runs show {run}`")));
+        }
+        on!(tx, c => sqlx::query("UPDATE realms SET held = NULL WHERE held = $1").bind(bytes(run)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("decide a plan"))?;
+        tx.commit().await?;
+        self.sweep(run).await?;
+        self.run(&run.to_string()).await
+    }
+
+    /// Held plans that nobody decided in time.
+    pub async fn expired_held(&self, now: Timestamp) -> Result<Vec<Run>, StoreError> {
+        const SQL: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE outcome = 'held' AND expires_at <= $1 ORDER BY id");
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(now.0).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read held plans"))?;
+        rows.into_iter().map(Run::try_from).collect()
+    }
+
+    /// A run by its id or a unique beginning of it.
+    pub async fn run(&self, prefix: &str) -> Result<Run, StoreError> {
+        const SQL: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT 3");
+        let Some((from, to)) = id_range(prefix) else {
+            return Err(StoreError::NotFound(format!("`{prefix}` is no run: give its id or at least the first four digits; `runs` lists them")));
+        };
+        let mut link = self.db.read().await?;
+        let mut rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(from).bind(to).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read a run"))?;
+        match (rows.pop(), rows.is_empty()) {
+            (Some(row), true) => Run::try_from(row),
+            (Some(_), false) => Err(StoreError::NotFound(format!("several runs begin with `{prefix}`: give more of the id; `runs` lists them"))),
+            (None, _) => Err(StoreError::NotFound(format!("there is no run `{prefix}`: `runs` lists them"))),
+        }
+    }
+
+    /// See [`RunFacts`].
+    pub async fn run_facts(&self, run: RunId) -> Result<RunFacts, StoreError> {
+        const SQL: &str = "SELECT plan_hash, mapping_hash, first_pass, confirmed, expires_at, replaced_by, undoes, facts FROM runs WHERE id = $1";
+        type Facts = (Option<String>, Option<String>, bool, i64, Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>, Option<String>);
+        let mut link = self.db.read().await?;
+        let row = on!(link, c => sqlx::query_as::<_, Facts>(SQL).bind(bytes(run)).fetch_optional(&mut *c).await).map_err(StoreError::from_sqlx("read a run"))?;
+        let Some((plan_hash, mapping_hash, first_pass, confirmed, expires_at, replaced_by, undoes, facts)) = row else {
+            return Err(StoreError::NotFound(format!("there is no run {run}: `runs` lists them")));
+        };
+        Ok(RunFacts {
+            plan_hash,
+            mapping_hash,
+            first_pass,
+            confirmed,
+            expires_at: expires_at.map(Timestamp),
+            replaced_by: replaced_by.as_deref().map(run_id).transpose()?,
+            undoes: undoes.as_deref().map(run_id).transpose()?,
+            facts,
+        })
+    }
+
+    /// The newest runs first.
+    pub async fn runs(&self, realm: Option<&RealmId>, limit: i64) -> Result<Vec<Run>, StoreError> {
+        const SQL: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE ($1 IS NULL OR realm = $1) ORDER BY started_at DESC, id DESC LIMIT $2");
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(realm.map(|r| r.as_str().to_owned())).bind(limit).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read runs"))?;
+        rows.into_iter().map(Run::try_from).collect()
+    }
+
+    /// The newest run of a realm that is not under way.
+    pub async fn last_run(&self, realm: &RealmId) -> Result<Option<Run>, StoreError> {
+        Ok(self.runs(Some(realm), 5).await?.into_iter().find(|r| r.outcome != Outcome::Running))
+    }
+
+    /// When the newest run of a realm that was applied or found nothing was decided.
+    pub async fn last_success(&self, realm: &RealmId) -> Result<Option<Timestamp>, StoreError> {
+        const SQL: &str = "SELECT MAX(decided_at) FROM runs WHERE realm = $1 AND outcome IN ('applied', 'unchanged') AND mode IN ('full', 'delta', 'adopt')";
+        let mut link = self.db.read().await?;
+        let at = on!(link, c => sqlx::query_scalar::<_, Option<i64>>(SQL).bind(realm.as_str()).fetch_one(&mut *c).await).map_err(StoreError::from_sqlx("read runs"))?;
+        Ok(at.map(Timestamp))
+    }
+
+    /// What the applied runs of a realm did since each limit's instant.
+    pub async fn window(&self, realm: &RealmId, since: &[(Limit, Timestamp)]) -> Result<Vec<(Limit, i64)>, StoreError> {
+        const SQL: &str = "SELECT decided_at, suspended, restored, phone_changed, phone_lost, renamed, created, removed FROM runs
+            WHERE realm = $1 AND outcome = 'applied' AND decided_at > $2";
+        let Some(earliest) = since.iter().map(|(_, at)| *at).min() else { return Ok(vec![]) };
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => sqlx::query_as::<_, (i64, i64, i64, i64, i64, i64, i64, i64)>(SQL).bind(realm.as_str()).bind(earliest.0).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read the window"))?;
+        let sum = |limit: Limit, from: Timestamp| {
+            rows.iter()
+                .filter(|r| r.0 > from.0)
+                .map(|r| match limit {
+                    Limit::Suspended => r.1,
+                    Limit::Restored => r.2,
+                    Limit::PhoneChanged => r.3,
+                    Limit::PhoneLost => r.4,
+                    Limit::Renamed => r.5,
+                    Limit::Created => r.6,
+                    Limit::Removed => r.7,
+                })
+                .sum()
+        };
+        Ok(since.iter().map(|(limit, from)| (*limit, sum(*limit, *from))).collect())
+    }
+
+    /// Runs that a crash left under way become failed, and their rows are swept. Called while nothing runs.
+    pub async fn sweep_abandoned(&self, now: Timestamp) -> Result<usize, StoreError> {
+        const FIND: &str = "SELECT id FROM runs WHERE outcome = 'running'";
+        const END: &str = "UPDATE runs SET outcome = 'failed', decided_at = $2, error_code = 'incomplete',
+            error = 'the process ended in the middle; nothing was applied, the next run decides anew' WHERE id = $1 AND outcome = 'running'";
+        let mut link = self.db.read().await?;
+        let ids = on!(link, c => sqlx::query_scalar::<_, Vec<u8>>(FIND).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("look for abandoned runs"))?;
+        drop(link);
+        for id in &ids {
+            self.sweep(run_id(id)?).await?;
+            let mut tx = self.db.begin().await?;
+            on!(tx, c => sqlx::query(END).bind(id.clone()).bind(now.0).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("end an abandoned run"))?;
+            tx.commit().await?;
+        }
+        Ok(ids.len())
+    }
+}
+
+impl Store {
+    /// Drops what a run wanted said and was not said yet. A number that was to be told may be told again.
+    pub async fn drop_jobs_of_run(&self, run: RunId, why: &str, now: Timestamp) -> Result<u64, StoreError> {
+        const UNTOLD: &str = "
+            UPDATE users SET phone_told = NULL, told = $2 WHERE id IN (
+                SELECT user_id FROM jobs WHERE run = $1 AND state IN ('waiting', 'held') AND uncertain = $2 AND type IN ('user.provision', 'user.reprovision'))";
+        const DROP: &str = "
+            UPDATE jobs SET state = 'dropped', body = NULL, last_error = $3, settled_at = $4, held_by = NULL, held_since = NULL
+            WHERE run = $1 AND state IN ('waiting', 'held') AND uncertain = $2";
+        let mut tx = self.db.begin().await?;
+        on!(tx, c => sqlx::query(UNTOLD).bind(bytes(run)).bind(false).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("drop messages"))?;
+        let rows = on!(tx, c => sqlx::query(DROP).bind(bytes(run)).bind(false).bind(why.to_owned()).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
+            .map_err(StoreError::from_sqlx("drop messages"))?;
+        tx.commit().await?;
+        Ok(rows)
+    }
+}

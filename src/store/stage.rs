@@ -1,0 +1,242 @@
+//! The rows of a plan under construction, written in small transactions and swept after a crash.
+
+use sqlx::{AssertSqlSafe, FromRow};
+
+use super::changes::side;
+use super::db::{Db, Tx, on};
+use super::rows::{USER_COLUMNS, UserRow, bind_user, places, user_columns};
+use super::{Store, StoreError};
+use crate::model::{Change, ChangeKind, DirectoryId, Intent, RunId, User, UserId};
+
+/// Rows of one INSERT. SQLite's cost falls until some 50 rows, and it takes 32,766 values at most; PostgreSQL takes 65,535.
+const SQLITE_ROWS: usize = 50;
+const POSTGRES_ROWS: usize = 500;
+/// Rows swept in one transaction.
+const SWEEP: i64 = 5000;
+
+/// A user as a plan would leave them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StagedUser {
+    /// Place in the plan, from 1.
+    pub seq: i64,
+    /// The version that was decided upon; 0: a new user.
+    pub base_version: i64,
+    /// The post-image.
+    pub user: User,
+    /// The folded DN of the entry's parent.
+    pub container: Option<String>,
+    /// What is to be said.
+    pub intents: Vec<Intent>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    seq: i64,
+    base_version: i64,
+    container: Option<String>,
+    intents: Option<String>,
+    #[sqlx(flatten)]
+    user: UserRow,
+}
+
+impl TryFrom<Row> for StagedUser {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        let intents = row.intents.map_or(Ok(vec![]), |t| serde_json::from_str(&t)).map_err(|e| StoreError::Nonsense(format!("intents: {e}")))?;
+        Ok(Self { seq: row.seq, base_version: row.base_version, user: row.user.try_into()?, container: row.container, intents })
+    }
+}
+
+fn intents_text(intents: &[Intent]) -> Result<Option<String>, StoreError> {
+    if intents.is_empty() {
+        return Ok(None);
+    }
+    serde_json::to_string(intents).map(Some).map_err(|e| StoreError::Nonsense(e.to_string()))
+}
+
+/// `($1, …), ($k, …)`: `rows` of `columns` each.
+fn values(rows: usize, columns: usize) -> String {
+    (0..rows).map(|r| format!("({})", places(r * columns + 1, columns))).collect::<Vec<_>>().join(", ")
+}
+
+/// Removes a decided run's staged users; its changes stay or go with the caller.
+pub(super) async fn forget_staged(tx: &mut Tx, run: RunId) -> Result<(), StoreError> {
+    on!(tx, c => sqlx::query("DELETE FROM staged_users WHERE run = $1").bind(run.0.as_bytes().to_vec()).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("sweep a plan"))
+}
+
+/// Removes all rows of a plan within the caller's transaction.
+pub(super) async fn sweep_in(tx: &mut Tx, run: RunId) -> Result<(), StoreError> {
+    forget_staged(tx, run).await?;
+    on!(tx, c => sqlx::query("DELETE FROM changes WHERE run = $1").bind(run.0.as_bytes().to_vec()).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("sweep a plan"))
+}
+
+impl Store {
+    fn rows_at_once(&self) -> usize {
+        match self.db {
+            Db::Sqlite { .. } => SQLITE_ROWS,
+            Db::Postgres(_) => POSTGRES_ROWS,
+        }
+    }
+
+    /// Adds to a plan, in one transaction. `created` rows of a first pass carry no `after`: the staged user is it.
+    pub async fn stage(&self, run: RunId, users: &[StagedUser], changes: &[Change], first_pass: bool) -> Result<(), StoreError> {
+        const USER: usize = USER_COLUMNS + 4;
+        let id = run.0.as_bytes().to_vec();
+        let mut tx = self.db.begin().await?;
+        for users in users.chunks(self.rows_at_once()) {
+            let sql = format!("INSERT INTO staged_users (run, seq, base_version, intents, {}) VALUES {}", user_columns!(), values(users.len(), USER));
+            let texts = users.iter().map(|u| intents_text(&u.intents)).collect::<Result<Vec<_>, _>>()?;
+            on!(tx, c => {
+                let mut query = sqlx::query(AssertSqlSafe(sql));
+                for (staged, text) in users.iter().zip(texts) {
+                    query = query.bind(id.clone()).bind(staged.seq).bind(staged.base_version).bind(text);
+                    query = bind_user!(query, &staged.user, staged.container.clone());
+                }
+                query.execute(&mut *c).await.map(|_| ())
+            })
+            .map_err(StoreError::from_sqlx("stage users"))?;
+        }
+        for changes in changes.chunks(self.rows_at_once()) {
+            let sql = format!("INSERT INTO changes (run, seq, realm, user_id, username, by_whom, kind, before, after, at) VALUES {}", values(changes.len(), 10));
+            on!(tx, c => {
+                let mut query = sqlx::query(AssertSqlSafe(sql));
+                for change in changes {
+                    let after = if first_pass && change.kind == ChangeKind::Created { None } else { side(&change.after) };
+                    query = query.bind(id.clone()).bind(change.seq).bind(change.realm.as_str().to_owned()).bind(change.user.0.as_bytes().to_vec())
+                        .bind(change.username.clone()).bind(change.by.clone()).bind(change.kind.as_str()).bind(side(&change.before)).bind(after).bind(change.at.0);
+                }
+                query.execute(&mut *c).await.map(|_| ())
+            })
+            .map_err(StoreError::from_sqlx("stage changes"))?;
+        }
+        tx.commit().await
+    }
+
+    /// Takes back what is staged about these people.
+    pub async fn unstage(&self, run: RunId, ids: &[DirectoryId]) -> Result<(Vec<StagedUser>, Vec<Change>), StoreError> {
+        let users = self.staged_by_directory_id(run, ids).await?;
+        let mut changes = vec![];
+        let mut tx = self.db.begin().await?;
+        for staged in &users {
+            changes.extend(self.changes_of(&mut tx, run, staged.user.id).await?);
+            for sql in ["DELETE FROM staged_users WHERE run = $1 AND id = $2", "DELETE FROM changes WHERE run = $1 AND user_id = $2"] {
+                on!(tx, c => sqlx::query(sql).bind(run.0.as_bytes().to_vec()).bind(staged.user.id.0.as_bytes().to_vec()).execute(&mut *c).await.map(|_| ()))
+                    .map_err(StoreError::from_sqlx("take back a decision"))?;
+            }
+        }
+        tx.commit().await?;
+        // What a first pass would create is shown by the staged user.
+        for change in changes.iter_mut().filter(|c| c.kind == ChangeKind::Created && c.after.is_empty()) {
+            if let Some(staged) = users.iter().find(|u| u.user.id == change.user) {
+                change.after = crate::model::change::created_fields(&staged.user, crate::model::IdForm::Uuid);
+            }
+        }
+        Ok((users, changes))
+    }
+
+    async fn changes_of(&self, tx: &mut Tx, run: RunId, user: UserId) -> Result<Vec<Change>, StoreError> {
+        const SQL: &str = "SELECT seq, realm, username, by_whom, kind, before, after, at FROM changes WHERE run = $1 AND user_id = $2";
+        type Row = (i64, String, Option<String>, Option<String>, String, Option<String>, Option<String>, i64);
+        let rows = on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(run.0.as_bytes().to_vec()).bind(user.0.as_bytes().to_vec()).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read changes"))?;
+        let json = |t: Option<String>| t.map_or(Ok(serde_json::Map::new()), |t| serde_json::from_str(&t)).map_err(|e| StoreError::Nonsense(format!("a change: {e}")));
+        rows.into_iter()
+            .map(|(seq, realm, username, by, kind, before, after, at)| {
+                Ok(Change {
+                    run: Some(run),
+                    seq,
+                    realm: realm.into(),
+                    user,
+                    username,
+                    by,
+                    kind: super::rows::word(&kind)?,
+                    before: json(before)?,
+                    after: json(after)?,
+                    at: crate::clock::Timestamp(at),
+                })
+            })
+            .collect()
+    }
+
+    /// What is staged about these people.
+    pub async fn staged_by_directory_id(&self, run: RunId, ids: &[DirectoryId]) -> Result<Vec<StagedUser>, StoreError> {
+        let mut found = vec![];
+        let mut link = self.db.read().await?;
+        for ids in ids.chunks(500) {
+            let sql = format!("SELECT seq, base_version, intents, {} FROM staged_users WHERE run = $1 AND directory_id IN ({})", user_columns!(), places(2, ids.len()));
+            let rows = on!(link, c => {
+                let mut query = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(run.0.as_bytes().to_vec());
+                for id in ids { query = query.bind(id.0.to_vec()); }
+                query.fetch_all(&mut *c).await
+            })
+            .map_err(StoreError::from_sqlx("read a plan"))?;
+            found.extend(rows.into_iter().map(StagedUser::try_from).collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(found)
+    }
+
+    /// Staged users with a change of one of these kinds, by their place after `after`.
+    pub async fn staged_by_kind(&self, run: RunId, kinds: &[ChangeKind], after: i64, limit: i64) -> Result<Vec<StagedUser>, StoreError> {
+        let sql = format!(
+            "SELECT seq, base_version, intents, {} FROM staged_users WHERE run = $1 AND seq > $2
+             AND id IN (SELECT user_id FROM changes WHERE run = $1 AND kind IN ({})) ORDER BY seq LIMIT $3",
+            user_columns!(),
+            places(4, kinds.len())
+        );
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => {
+            let mut query = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit);
+            for kind in kinds { query = query.bind(kind.as_str()); }
+            query.fetch_all(&mut *c).await
+        })
+        .map_err(StoreError::from_sqlx("read a plan"))?;
+        rows.into_iter().map(StagedUser::try_from).collect()
+    }
+
+    /// Fills in why somebody is gone, in the staged user and in the lines of the plan.
+    pub async fn patch_staged(&self, run: RunId, users: &[StagedUser]) -> Result<(), StoreError> {
+        const USER: &str = "UPDATE staged_users SET state_reason = $3, intents = $4 WHERE run = $1 AND id = $2";
+        let id = run.0.as_bytes().to_vec();
+        let mut tx = self.db.begin().await?;
+        for staged in users {
+            let user = staged.user.id.0.as_bytes().to_vec();
+            let text = intents_text(&staged.intents)?;
+            on!(tx, c => sqlx::query(USER).bind(id.clone()).bind(user.clone()).bind(staged.user.state_reason.map(|r| r.as_str())).bind(text).execute(&mut *c).await.map(|_| ()))
+                .map_err(StoreError::from_sqlx("fill in a plan"))?;
+            for mut change in self.changes_of(&mut tx, run, staged.user.id).await? {
+                if change.after.contains_key("state_reason") || change.kind == ChangeKind::Suspended {
+                    change.after.insert("state_reason".into(), serde_json::json!(staged.user.state_reason));
+                    on!(tx, c => sqlx::query("UPDATE changes SET after = $3 WHERE run = $1 AND seq = $2").bind(id.clone()).bind(change.seq).bind(side(&change.after)).execute(&mut *c).await.map(|_| ()))
+                        .map_err(StoreError::from_sqlx("fill in a plan"))?;
+                }
+            }
+        }
+        tx.commit().await
+    }
+
+    /// Removes all rows of a plan that came to nothing, in small transactions.
+    pub async fn sweep(&self, run: RunId) -> Result<(), StoreError> {
+        for sql in [
+            "DELETE FROM staged_users WHERE run = $1 AND seq IN (SELECT seq FROM staged_users WHERE run = $1 LIMIT $2)",
+            "DELETE FROM changes WHERE run = $1 AND seq IN (SELECT seq FROM changes WHERE run = $1 LIMIT $2)",
+        ] {
+            loop {
+                let mut tx = self.db.begin().await?;
+                let rows = on!(tx, c => sqlx::query(sql).bind(run.0.as_bytes().to_vec()).bind(SWEEP).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("sweep a plan"))?;
+                tx.commit().await?;
+                if rows == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a staged user has to say, in the order of the plan, within the caller's transaction.
+    pub(super) async fn staged_with_intents(tx: &mut Tx, run: RunId, after: i64, limit: i64) -> Result<Vec<StagedUser>, StoreError> {
+        const SQL: &str = concat!("SELECT seq, base_version, intents, ", user_columns!(), " FROM staged_users WHERE run = $1 AND seq > $2 AND intents IS NOT NULL ORDER BY seq LIMIT $3");
+        let rows = on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read a plan"))?;
+        rows.into_iter().map(StagedUser::try_from).collect()
+    }
+}

@@ -1,0 +1,239 @@
+//! What an administrator decides about a held plan: approve, reject, adopt.
+
+use std::collections::HashMap;
+
+use super::pass::Pass;
+use super::plan::Plan;
+use super::prepare::{PassError, Prepared, prepare, windows_anew};
+use super::run::Ending;
+use super::{Ask, Decided, Engine, EngineError};
+use crate::clock::Timestamp;
+use crate::config::RealmConfig;
+use crate::directory::Sighting;
+use crate::model::{ChangeKind, DirectoryId, ErrorCode, Mode, Outcome, RealmRow, Run, StateReason, Trigger, User};
+use crate::plan::decide::{Context, Name, Seen, decide};
+use crate::store::{Application, RealmUpdate, RunFacts, StagedUser, StoreError};
+
+/// Staged users looked at again at once.
+const BATCH: i64 = 1000;
+
+impl Engine {
+    /// See [`Engine::approve`].
+    pub(super) async fn approve_held(&self, run: &str, by: Option<String>) -> Result<Decided, EngineError> {
+        let (run, facts) = self.held_run(run).await?;
+        if facts.undoes.is_some() {
+            return self.approve_undo(run, facts, by).await;
+        }
+        let config = self.realm_config(&run.realm)?;
+        let lock = self.store.lock_realm(&run.realm).await?;
+        let row = self.row(&run.realm).await?;
+        let mut prepared = prepare(self, config, &row, false).await.map_err(failed)?;
+        if facts.mapping_hash.as_deref() != Some(&prepared.mapping_hash) {
+            let text = format!(
+                "the mapping of realm `{}` (base, filter, attributes, phone rules) is another one than when plan {} was made: run `sync {}` for a plan of the new one",
+                run.realm, run.run, run.realm
+            );
+            return Err(EngineError::Refused(text));
+        }
+        let now = self.clock.now();
+        let agrees = self.look_again(&run, &row, &mut prepared, now).await?;
+        if !agrees {
+            drop(lock);
+            return self.another_plan(&run, config, by).await;
+        }
+        let mut approved = run.clone();
+        approved.outcome = Outcome::Applied;
+        approved.by.clone_from(&by);
+        approved.decided_at = Some(now);
+        let messages = self.messages(config, Some(run.run), now).await?;
+        let seen_state = facts.facts.clone();
+        let update = RealmUpdate {
+            mapping_hash: facts.mapping_hash.clone(),
+            directory: Some(prepared.directory_key()),
+            first_applied_at: Some(now),
+            clock_ms: Some(row.clock_ms),
+            last_complete_at: Some(now),
+            window_from: Some(windows_anew(&row, now, run.moved > 0)),
+            seen_state,
+            due: Some(false),
+        };
+        let application = Application { run: &approved, facts, realm: update, refused: None, messages: &messages, replaces: None };
+        match self.store.apply(application).await {
+            Ok(applied) => Ok(Decided { run: applied, replaced: None }),
+            Err(StoreError::Conflict(_)) => {
+                drop(lock);
+                self.another_plan(&run, config, by).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Directory or store no longer agree with the plan: a new one is made, and held.
+    async fn another_plan(&self, old: &Run, config: &RealmConfig, by: Option<String>) -> Result<Decided, EngineError> {
+        let (run, _) = self.run_whatever(&config.id, &Ask::new(Trigger::Command, by), Ending::Hold).await?;
+        let replaced = (run.run != old.run).then_some(old.run);
+        Ok(Decided { run, replaced })
+    }
+
+    /// Reads again everyone whom the plan suspends or whose number it changes; fills in reasons that were left open.
+    async fn look_again(&self, run: &Run, row: &RealmRow, prepared: &mut Prepared, now: Timestamp) -> Result<bool, EngineError> {
+        let kinds = [ChangeKind::Suspended, ChangeKind::PhoneChanged, ChangeKind::PhoneLost, ChangeKind::Updated];
+        let mut after = 0;
+        loop {
+            let staged = self.store.staged_by_kind(run.run, &kinds, after, BATCH).await?;
+            let Some(last) = staged.last() else { return Ok(true) };
+            after = last.seq;
+            let ids: Vec<DirectoryId> = staged.iter().filter_map(|s| s.user.directory_id).collect();
+            let users: Vec<_> = staged.iter().map(|s| s.user.id).collect();
+            let held: HashMap<_, _> = self.store.users_by_id(&users).await?.into_iter().map(|u| (u.id, u)).collect();
+            let sightings = prepared.look_up(&ids).await.map_err(failed)?;
+            let mut patches = vec![];
+            for staged in staged {
+                if staged.base_version == 0 {
+                    continue;
+                }
+                let Some(before) = held.get(&staged.user.id).filter(|u| u.version == staged.base_version) else { return Ok(false) };
+                let sighting = staged.user.directory_id.and_then(|id| sightings.get(&id));
+                match again(&staged, before, sighting, row, prepared, now) {
+                    Again::Same => {}
+                    Again::Other => return Ok(false),
+                    Again::Filled(filled) => patches.push(*filled),
+                }
+            }
+            if !patches.is_empty() {
+                self.store.patch_staged(run.run, &patches).await?;
+            }
+        }
+    }
+
+    /// See [`Engine::reject`].
+    pub(super) async fn reject_held(&self, run: &str, by: Option<String>) -> Result<Decided, EngineError> {
+        let (run, facts) = self.held_run(run).await?;
+        let _lock = self.store.lock_realm(&run.realm).await?;
+        let decided = self.store.decide_held(run.run, Outcome::Rejected, by, None, self.clock.now()).await?;
+        if facts.undoes.is_some() {
+            self.store.resume(&run.realm, self.clock.now()).await?;
+        }
+        Ok(Decided { run: decided, replaced: None })
+    }
+
+    /// See [`Engine::adopt`].
+    pub(super) async fn adopt_held(&self, run: &str, by: Option<String>) -> Result<Decided, EngineError> {
+        let (held, facts) = self.held_run(run).await?;
+        if facts.undoes.is_some() {
+            return Err(EngineError::Refused(format!("plan {} undoes another run: `approve` or `reject` it", held.run)));
+        }
+        let mut ask = Ask::new(Trigger::Command, by);
+        ask.adopt = true;
+        let (run, _) = self.run_whatever(&held.realm, &ask, Ending::ByTheBrake).await?;
+        debug_assert_eq!(run.mode, Mode::Adopt);
+        Ok(Decided { run, replaced: Some(held.run) })
+    }
+
+    /// A plan that can still be decided.
+    pub(super) async fn held_run(&self, prefix: &str) -> Result<(Run, RunFacts), EngineError> {
+        let run = self.store.run(prefix).await?;
+        let facts = self.store.run_facts(run.run).await?;
+        if run.outcome == Outcome::Held {
+            return Ok((run, facts));
+        }
+        let instead = match facts.replaced_by {
+            Some(successor) => format!("it was replaced by {successor}: look at `runs show {successor}`"),
+            None => format!("it is {}", run.outcome),
+        };
+        Err(EngineError::Refused(format!("plan {} of realm `{}` is not held: {instead}", run.run, run.realm)))
+    }
+}
+
+pub(super) fn failed(error: PassError) -> EngineError {
+    EngineError::Failed { code: error.code.unwrap_or(ErrorCode::Incomplete), message: error.message }
+}
+
+enum Again {
+    Same,
+    Other,
+    Filled(Box<StagedUser>),
+}
+
+/// Whether the directory still says what the plan was made from.
+fn again(staged: &StagedUser, before: &User, sighting: Option<&Sighting>, row: &RealmRow, prepared: &Prepared, now: Timestamp) -> Again {
+    let context = Context {
+        realm: &row.id,
+        policy: &prepared.policy,
+        now,
+        realm_clock: row.clock_ms,
+        id_form: prepared.scope.id_form,
+        new_id: before.id,
+        adopts: false,
+    };
+    let decision = match sighting {
+        Some(Sighting::InScope(entry)) => {
+            let Ok(person) = prepared.normaliser.person(entry) else { return Again::Other };
+            let name = person.username.as_ref().map_or(Name::Keep, |n| Name::Granted(n.clone()));
+            decide(Some(before), &Seen::Here { person: &person, name }, &context)
+        }
+        Some(Sighting::OutOfScope { .. }) => decide(Some(before), &Seen::Gone(Some(StateReason::OutOfScope)), &context),
+        None => decide(Some(before), &Seen::Gone(Some(StateReason::Deleted)), &context),
+    };
+    let Some(decision) = decision else { return Again::Other };
+    let open = !staged.user.present() && staged.user.state_reason.is_none();
+    let (was, is) = (&staged.user, &decision.after);
+    let number = |u: &User| (u.phone.clone(), u.phone_pending.clone());
+    let reason_fits = open && !is.present() || was.state_reason == is.state_reason;
+    if was.state != is.state || number(was) != number(is) || !reason_fits {
+        return Again::Other;
+    }
+    if open {
+        return Again::Filled(Box::new(StagedUser { user: decision.after, intents: decision.intents, ..staged.clone() }));
+    }
+    Again::Same
+}
+
+impl Pass<'_> {
+    /// Pairs new entries with users whose entry is gone: the same name, and the same phone or e-mail, is the same person in a
+    /// rebuilt directory. They keep everything and take the new id.
+    pub(super) async fn adopt(&mut self) -> Result<(), PassError> {
+        for ids in self.contested_ids().chunks(usize::try_from(BATCH).unwrap_or(1000)) {
+            let sightings = self.prepared.look_up(ids).await?;
+            for (id, sighting) in sightings {
+                let Sighting::InScope(entry) = sighting else { continue };
+                let Ok(person) = self.prepared.normaliser.person(&entry) else { continue };
+                let Ok(name) = person.username.clone() else { continue };
+                let holders = self.engine.store.name_holders(&self.row.id, std::slice::from_ref(&name.key)).await?;
+                let Some(holder) = holders.into_iter().find(|h| h.directory_id.is_some_and(|old| !self.index.seen(old))) else { continue };
+                let Some(user) = self.engine.store.users_by_id(&[holder.user]).await?.pop() else { continue };
+                if !same_person(&user, &person) {
+                    continue;
+                }
+                let context = Context { adopts: true, ..self.context() };
+                let decision = decide(Some(&user), &Seen::Here { person: &person, name: Name::Granted(name) }, &context);
+                if let Some(decision) = decision {
+                    self.plan.add(decision).await?;
+                }
+                if let Some(old) = user.directory_id {
+                    self.index.meet(old, 0);
+                }
+                self.uncontest(id);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn same_person(user: &User, person: &crate::model::Person) -> bool {
+    use crate::model::{Known, PhoneReading};
+    let phone = match &person.phone {
+        PhoneReading::Read(attributes) => attributes.iter().flat_map(|a| &a.usable).any(|v| Some(&v.phone) == user.phone.as_ref()),
+        PhoneReading::Unknown => false,
+    };
+    let email = match &person.email {
+        Known::Known(Some(email)) => user.email.as_ref().is_some_and(|held| held.to_lowercase() == email.to_lowercase()),
+        _ => false,
+    };
+    phone || email
+}
+
+/// A plan for [`Engine::undo`] needs no directory; it is built like any other.
+pub(super) fn undo_plan(engine: &Engine, run: &Run, by: Option<String>, now: Timestamp) -> Plan {
+    Plan::new(run.run, run.realm.clone(), by, now, false, Some(engine.store.clone()))
+}

@@ -1,0 +1,179 @@
+//! The plan under construction: counts and hash as it grows, rows staged in small batches or, for a dry run, in memory.
+
+use crate::clock::Timestamp;
+use crate::model::{Change, ChangeKind, DirectoryId, Intent, RealmId, RunId, User};
+use crate::plan::brake::{Counts, PlanHash};
+use crate::plan::decide::{Decision, Draft};
+use crate::store::{StagedUser, Store, StoreError};
+
+/// Users staged in one small transaction. Large enough that the commit's cost is spread, small enough that a crash leaves little to sweep.
+const BATCH: usize = 2000;
+
+/// Where rows go.
+#[derive(Debug)]
+enum Sink {
+    /// The store, under the run's id.
+    Store(Store),
+    /// Nowhere: a dry run keeps them.
+    Memory { users: Vec<StagedUser>, changes: Vec<Change> },
+}
+
+/// A plan that grows.
+#[derive(Debug)]
+pub(super) struct Plan {
+    run: RunId,
+    realm: RealmId,
+    by: Option<String>,
+    now: Timestamp,
+    first_pass: bool,
+    sink: Sink,
+    users: Vec<StagedUser>,
+    changes: Vec<Change>,
+    /// The last place given, 1 for the first.
+    user_seq: i64,
+    change_seq: i64,
+    /// Changes of each kind.
+    pub counts: Counts,
+    /// Over all changes.
+    pub hash: PlanHash,
+    /// Messages that the plan will cause.
+    pub messages: i64,
+    /// Users that differ only in what is not told (a raw value, a fingerprint).
+    pub silent: i64,
+}
+
+impl Plan {
+    /// An empty plan; `store` is `None` for a dry run.
+    pub fn new(run: RunId, realm: RealmId, by: Option<String>, now: Timestamp, first_pass: bool, store: Option<Store>) -> Self {
+        let sink = store.map_or_else(|| Sink::Memory { users: vec![], changes: vec![] }, Sink::Store);
+        Self {
+            run,
+            realm,
+            by,
+            now,
+            first_pass,
+            sink,
+            users: vec![],
+            changes: vec![],
+            user_seq: 0,
+            change_seq: 0,
+            counts: Counts::default(),
+            hash: PlanHash::default(),
+            messages: 0,
+            silent: 0,
+        }
+    }
+
+    /// Adds a decision; stages what has gathered when it is a batch.
+    pub async fn add(&mut self, decision: Decision) -> Result<(), StoreError> {
+        let Decision { base_version, after, changes, intents } = decision;
+        if changes.is_empty() {
+            self.silent += 1;
+        }
+        self.messages += said(&intents);
+        for Draft { kind, before, after: is } in changes {
+            self.change_seq += 1;
+            self.counts.add(kind);
+            self.hash.add(after.directory_id.ok_or(after.id), kind, &before, &is);
+            let username = (!after.username.is_empty()).then(|| after.username.clone());
+            self.changes.push(Change {
+                run: Some(self.run),
+                seq: self.change_seq,
+                realm: self.realm.clone(),
+                user: after.id,
+                username,
+                by: self.by.clone(),
+                kind,
+                before,
+                after: is,
+                at: self.now,
+            });
+        }
+        self.user_seq += 1;
+        let container = after.dn.as_deref().and_then(crate::model::dn::container);
+        self.users.push(StagedUser { seq: self.user_seq, base_version, user: after, container, intents });
+        if self.users.len() >= BATCH {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Stages what has gathered.
+    pub async fn flush(&mut self) -> Result<(), StoreError> {
+        match &mut self.sink {
+            Sink::Store(store) => {
+                if !self.users.is_empty() {
+                    store.stage(self.run, &self.users, &self.changes, self.first_pass).await?;
+                    self.users.clear();
+                    self.changes.clear();
+                }
+            }
+            Sink::Memory { users, changes } => {
+                users.append(&mut self.users);
+                changes.append(&mut self.changes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back what was decided about these people, because their name turned out to be contested.
+    pub async fn take_back(&mut self, ids: &[DirectoryId]) -> Result<(), StoreError> {
+        self.flush().await?;
+        let (users, changes) = match &mut self.sink {
+            Sink::Store(store) => store.unstage(self.run, ids).await?,
+            Sink::Memory { users, changes } => {
+                let is_it = |u: &User| u.directory_id.is_some_and(|id| ids.contains(&id));
+                let gone: Vec<StagedUser> = users.extract_if(.., |u| is_it(&u.user)).collect();
+                let gone_changes = changes.extract_if(.., |c| gone.iter().any(|u| u.user.id == c.user)).collect();
+                (gone, gone_changes)
+            }
+        };
+        for staged in &users {
+            self.messages -= said(&staged.intents);
+            if !changes.iter().any(|c| c.user == staged.user.id) {
+                self.silent -= 1;
+            }
+        }
+        for change in &changes {
+            let who = users.iter().find(|u| u.user.id == change.user).map(|u| u.user.directory_id.ok_or(u.user.id));
+            if let Some(who) = who {
+                self.counts.take_back(change.kind);
+                self.hash.take_back(who, change.kind, &change.before, &change.after);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is staged about these people.
+    pub async fn staged(&mut self, ids: &[DirectoryId]) -> Result<Vec<StagedUser>, StoreError> {
+        self.flush().await?;
+        match &self.sink {
+            Sink::Store(store) => store.staged_by_directory_id(self.run, ids).await,
+            Sink::Memory { users, .. } => {
+                Ok(users.iter().filter(|u| u.user.directory_id.is_some_and(|id| ids.contains(&id))).cloned().collect())
+            }
+        }
+    }
+
+    /// The changes of a dry run.
+    pub fn into_changes(self) -> Vec<Change> {
+        match self.sink {
+            Sink::Memory { changes, .. } => changes,
+            Sink::Store(_) => vec![],
+        }
+    }
+
+    /// Whether there is nothing to write about anybody.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty() && self.silent == 0
+    }
+
+    /// Whether the plan changes anyone's name, state or phone, or makes anyone: what a changed mapping must not do unseen.
+    pub fn touches_people(&self) -> bool {
+        ChangeKind::ALL.iter().filter(|k| **k != ChangeKind::Updated).any(|k| self.counts.of(*k) > 0)
+    }
+}
+
+fn said(intents: &[Intent]) -> i64 {
+    intents.iter().map(|i| i64::from(matches!(i, Intent::Say { .. }))).sum()
+}

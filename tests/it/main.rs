@@ -1,0 +1,20 @@
+//! Scenarios against real servers: one binary, a module for each subject.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+mod ber_server;
+mod directory;
+mod directory_389ds;
+mod directory_openldap;
+mod directory_samba;
+mod directory_scripted;
+mod directory_tls;
+mod house;
+mod lab;
+mod main_job;
+mod normalise;
+mod traps;

@@ -1,0 +1,312 @@
+//! The ways in which directory synchronisation goes wrong, each against a real server.
+
+use serde_json::Value;
+
+use crate::house::House;
+
+fn everybody(house: &House) -> std::collections::BTreeMap<String, Value> {
+    house.users()
+}
+
+/// A run that must fail with this code, and change nobody.
+fn fails(house: &House, code: &str) -> Value {
+    let before = everybody(house);
+    let run = house.run(&["--json", "sync", "r"]);
+    assert_ne!(run.code, 0, "{}", run.out);
+    let json = run.json();
+    assert_eq!((&json["outcome"], &json["error_code"]), (&Value::from("failed"), &Value::from(code)), "{json}");
+    assert_eq!(everybody(house), before, "nobody was changed");
+    json
+}
+
+#[test]
+fn trap_01_a_typo_in_the_filter_is_a_failure() {
+    let house = House::new(30);
+    house.configure_as(&house.server["BIND_DN"].to_owned(), "filter = \"(objectClas=inetOrgPerson)\"", "");
+    // Also on the very first pass.
+    fails(&house, "empty");
+    house.configure("");
+    house.sync(0);
+    house.configure_as(&house.server["BIND_DN"].to_owned(), "filter = \"(objectClas=inetOrgPerson)\"", "");
+    fails(&house, "empty");
+}
+
+#[test]
+fn trap_02_a_blind_account_changes_nobody() {
+    let house = House::new(30);
+    house.sync(0);
+    std::fs::write(house.path("bind"), &house.server["BLIND_PASSWORD"]).unwrap();
+    house.configure_as(&house.server["BLIND_DN"].to_owned(), "", "");
+    fails(&house, "empty");
+}
+
+#[test]
+fn trap_03_nobody_loses_a_phone_to_an_acl() {
+    let house = House::new(60);
+    house.sync(0);
+    let before = everybody(&house);
+    std::fs::write(house.path("bind"), &house.server["NOPHONE_PASSWORD"]).unwrap();
+    house.configure_as(&house.server["NOPHONE_DN"].to_owned(), "", "");
+    let run = house.sync(3);
+    assert_eq!(run["held_by"][0]["limit"], "phone-lost", "{run}");
+    assert_eq!(everybody(&house), before);
+    // With a sentinel the run fails before anything is read.
+    let name = before.iter().find(|(_, u)| u["phone"].is_string()).map(|(_, u)| u["dn"].as_str().unwrap().to_owned()).unwrap();
+    house.configure_as(&house.server["NOPHONE_DN"].to_owned(), &format!("sentinel = \"{name}\""), "");
+    fails(&house, "sentinel");
+}
+
+#[test]
+fn trap_04_a_size_limit_makes_the_pass_incomplete() {
+    let house = House::new(800);
+    house.sync(0);
+    std::fs::write(house.path("bind"), &house.server["CAPPED_PASSWORD"]).unwrap();
+    house.configure_as(&house.server["CAPPED_DN"].to_owned(), "", "");
+    fails(&house, "incomplete");
+}
+
+#[test]
+fn trap_06_a_stopped_server_changes_nobody() {
+    let mut house = House::new(30);
+    house.sync(0);
+    house.server.stop();
+    let run = house.run(&["--json", "sync", "r"]);
+    assert_eq!(run.code, 69, "{}{}", run.out, run.err);
+    assert_eq!(run.json()["error_code"], "unreachable");
+    house.server.resume();
+    assert_eq!(house.sync(0)["outcome"], "unchanged");
+}
+
+#[test]
+fn trap_11_the_same_name_with_a_new_id_is_another_person() {
+    let house = House::new(30);
+    house.sync(0);
+    let before = everybody(&house);
+    let (name, user) = before.iter().find(|(_, u)| u["state"] == "active" && u["phone"].is_string()).unwrap();
+    let dn = user["dn"].as_str().unwrap();
+    house.server.modify(&format!("dn: {dn}\nchangetype: delete\n\ndn: {dn}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: {name}\ncn: New\nsn: New\nmobile: +421905999888\n"));
+    let run = house.sync(0);
+    assert_eq!((run["created"].as_i64(), run["suspended"].as_i64()), (Some(1), Some(1)), "{run}");
+    let said = house.run(&["--json", "users", "list", "--realm", "r", "--search", name]);
+    let both = said.lines();
+    let new = both.iter().find(|u| u["state"] == "active").expect("the new one works at once");
+    assert_ne!(new["id"], user["id"], "no factor is inherited");
+    assert_eq!(new["phone"], "+421905999888");
+}
+
+#[test]
+fn trap_12_two_users_swap_their_names_in_one_run() {
+    let house = House::new(30);
+    house.sync(0);
+    let before = everybody(&house);
+    let mut names = before.keys().cloned();
+    let (a, b) = (names.next().unwrap(), names.next().unwrap());
+    let dn = |name: &str| before[name]["dn"].as_str().unwrap().to_owned();
+    let base = &house.server["PEOPLE_DN"];
+    let ldif = format!(
+        "dn: {}\nchangetype: modrdn\nnewrdn: uid=tmp\ndeleteoldrdn: 1\n\ndn: {}\nchangetype: modrdn\nnewrdn: uid={a}\ndeleteoldrdn: 1\n\n\
+         dn: uid=tmp,{base}\nchangetype: modrdn\nnewrdn: uid={b}\ndeleteoldrdn: 1\n",
+        dn(&a), dn(&b)
+    );
+    house.server.modify(&ldif);
+    let run = house.sync(0);
+    assert_eq!(run["renamed"], 2, "{run}");
+    let after = everybody(&house);
+    assert_eq!((&after[&a]["id"], &after[&b]["id"]), (&before[&b]["id"], &before[&a]["id"]));
+}
+
+#[test]
+fn trap_13_two_entries_with_one_name_are_both_refused_with_both_dns() {
+    let house = House::new(20);
+    let base = house.server["PEOPLE_DN"].to_owned();
+    house.server.modify(&format!(
+        "dn: cn=one,{base}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: twin\ncn: one\nsn: One\n\n\
+         dn: cn=two,{base}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: Twin\ncn: two\nsn: Two\n"
+    ));
+    let run = house.sync(0);
+    assert_eq!((run["created"].as_i64(), run["refused_entries"].as_i64()), (Some(20), Some(2)), "{run}");
+    let refused = house.run(&["--json", "refused", "r"]).lines();
+    let of = |dn: &str| refused.iter().find(|r| r["dn"].as_str().is_some_and(|d| d.starts_with(dn))).unwrap()["reason"].as_str().unwrap().to_owned();
+    assert!(of("cn=one").contains("cn=two") && of("cn=two").contains("cn=one"), "{refused:?}");
+    // One goes: the other gets the name.
+    house.server.modify(&format!("dn: cn=one,{base}\nchangetype: delete\n"));
+    let run = house.sync(0);
+    assert_eq!((run["created"].as_i64(), run["refused_entries"].as_i64()), (Some(1), Some(0)), "{run}");
+    // A rival of somebody who has the name already takes nothing away.
+    house.server.modify(&format!("dn: cn=three,{base}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: TWIN\ncn: three\nsn: Three\n"));
+    let run = house.sync(0);
+    assert_eq!((&run["outcome"], run["refused_entries"].as_i64()), (&Value::from("unchanged"), Some(2)), "{run}");
+    assert_eq!(everybody(&house)["Twin"]["state"], "active");
+}
+
+#[test]
+fn trap_14_reformatting_and_order_are_no_change() {
+    let house = House::new(30);
+    house.sync(0);
+    let before = everybody(&house);
+    let user = before.values().find(|u| u["phone"].as_str().is_some_and(|p| p.starts_with("+421"))).unwrap();
+    let national = format!("0{} / {}", &user["phone"].as_str().unwrap()[4..7], &user["phone"].as_str().unwrap()[7..]);
+    let dn = user["dn"].as_str().unwrap();
+    house.server.modify(&format!("dn: {dn}\nchangetype: modify\nreplace: mobile\nmobile: {national}\n"));
+    let run = house.sync_and_deliver(0);
+    assert_eq!((&run["outcome"], run["phone_changed"].as_i64()), (&Value::from("unchanged"), Some(0)), "{run}");
+    assert_eq!(house.receiver.all().len(), 0);
+}
+
+#[test]
+fn trap_25_a_changed_filter_is_held() {
+    let house = House::new(40);
+    house.sync(0);
+    house.configure_as(&house.server["BIND_DN"].to_owned(), "filter = \"(&(objectClass=inetOrgPerson)(!(employeeNumber=7)))\"", "");
+    let run = house.sync(3);
+    assert!(run["held_by"].as_array().unwrap().iter().any(|h| h["limit"] == "mapping"), "{run}");
+    assert_eq!(run["suspended"], 1);
+    // Put back: the plan is replaced by nothing.
+    house.configure("");
+    assert_eq!(house.sync(0)["outcome"], "unchanged");
+    let old = house.run(&["--json", "runs", "show", run["run"].as_str().unwrap()]);
+    assert_eq!(old.json()["outcome"], "replaced", "{}", old.out);
+}
+
+#[test]
+fn trap_27_a_mass_edit_of_phones_is_held_and_can_be_approved() {
+    let house = House::new(60);
+    house.sync(0);
+    let before = everybody(&house);
+    house.churn(&[("phone", 40)]);
+    let run = house.sync(3);
+    assert_eq!(run["held_by"][0]["limit"], "phone-changed", "{run}");
+    assert_eq!(everybody(&house), before, "a held plan applies nothing");
+    // The same again keeps the plan and its id.
+    let again = house.sync(3);
+    assert_eq!(again["run"], run["run"]);
+    let id = run["run"].as_str().unwrap();
+    let approved = house.run(&["--json", "approve", id]);
+    assert_eq!(approved.code, 0, "{}{}", approved.out, approved.err);
+    assert_eq!((&approved.json()["run"], &approved.json()["outcome"]), (&run["run"], &Value::from("applied")));
+    // Once.
+    let twice = house.run(&["approve", id]);
+    assert_eq!(twice.code, 1, "{}{}", twice.out, twice.err);
+    // TRAPS 44: the window begins anew.
+    house.churn(&[("phone", 5)]);
+    let after = house.sync_and_deliver(0);
+    assert_eq!(after["outcome"], "applied", "{after}");
+}
+
+#[test]
+fn trap_43_an_approval_looks_again() {
+    let house = House::new(60);
+    house.sync(0);
+    let churn = house.churn(&[("delete", 20)]);
+    let run = house.sync(3);
+    assert_eq!(run["held_by"][0]["limit"], "suspended", "{run}");
+    let changes = house.run(&["--json", "runs", "show", run["run"].as_str().unwrap()]).lines();
+    assert!(changes.iter().skip(1).all(|c| c["after"]["state_reason"].is_null()), "a plan held by its counts looks nobody up");
+    // Meanwhile the directory makes one of them again: with another id, so the plan still holds. Then somebody else goes.
+    let before = everybody(&house);
+    let gone: Vec<&str> = churn["did"]["delete"].as_array().unwrap().iter().map(|p| p["uid"].as_str().unwrap()).collect();
+    let approved = house.run(&["--json", "approve", run["run"].as_str().unwrap()]);
+    assert_eq!(approved.code, 0, "{}{}", approved.out, approved.err);
+    let after = everybody(&house);
+    for name in gone {
+        let (is, was) = (&after[name], &before[name]);
+        assert_eq!((&is["state"], &is["state_reason"]), (&Value::from("suspended"), &Value::from("deleted")), "{was}");
+    }
+}
+
+#[test]
+fn trap_43_an_approval_refuses_what_is_no_longer_so() {
+    let house = House::new(60);
+    house.sync(0);
+    house.churn(&[("move", 20)]);
+    let run = house.sync(3);
+    // They are back on Friday.
+    house.churn(&[("back", 20)]);
+    let approved = house.run(&["--json", "approve", run["run"].as_str().unwrap()]);
+    let new = approved.json();
+    assert_ne!(new["run"], run["run"], "{new}");
+    assert!(everybody(&house).values().all(|u| u["state_reason"] != "out_of_scope"));
+}
+
+#[test]
+fn trap_45_half_of_a_small_firm_always_trips() {
+    let house = House::new(12);
+    house.sync(0);
+    house.churn(&[("delete", 9)]);
+    let run = house.sync(3);
+    assert!(run["held_by"].as_array().unwrap().iter().any(|h| h["limit"] == "suspended"), "{run}");
+}
+
+#[test]
+fn trap_47_a_container_that_vanishes_at_once_is_held() {
+    let house = House::new(200);
+    let base = house.server["PEOPLE_DN"].to_owned();
+    let mut ldif = format!("dn: ou=branch,{base}\nchangetype: add\nobjectClass: organizationalUnit\nou: branch\n\n");
+    for i in 0..4 {
+        ldif.push_str(&format!("dn: uid=b{i},ou=branch,{base}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: b{i}\ncn: b\nsn: b\n\n"));
+    }
+    house.server.modify(&ldif);
+    house.sync(0);
+    house.server.configure(&format!(
+        "dn: olcDatabase={{1}}mdb,cn=config\nchangetype: modify\nadd: olcAccess\nolcAccess: {{0}}to dn.subtree=\"ou=branch,{base}\" by dn.exact=\"{}\" none by * read\n",
+        &house.server["BIND_DN"]
+    ));
+    let run = house.sync(3);
+    assert!(run["held_by"].as_array().unwrap().iter().any(|h| h["limit"] == "container"), "{run}");
+}
+
+#[test]
+fn trap_49_and_55_moved_between_realms_and_orphaned() {
+    let house = House::new(20);
+    house.sync(0);
+    // The realm's id changes: a new realm takes everybody over, once an administrator agrees.
+    let text = std::fs::read_to_string(house.path("realmsync.toml")).unwrap().replace("id = \"r\"", "id = \"s\"");
+    std::fs::write(house.path("realmsync.toml"), text).unwrap();
+    let before = house.run(&["--json", "users", "list"]).lines();
+    let run = house.run(&["--json", "sync", "s"]);
+    assert_eq!(run.code, 3, "{}{}", run.out, run.err);
+    let run = run.json();
+    assert_eq!(run["moved"], 20, "{run}");
+    let approved = house.run(&["--json", "approve", run["run"].as_str().unwrap()]);
+    assert_eq!(approved.code, 0, "{}{}", approved.out, approved.err);
+    let after = house.run(&["--json", "users", "list"]).lines();
+    let ids = |list: &[Value]| list.iter().map(|u| u["id"].to_string()).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(ids(&before), ids(&after), "everybody keeps everything");
+    assert!(after.iter().all(|u| u["realm"] == "s"));
+}
+
+#[test]
+fn trap_58_an_acl_that_hides_who_is_disabled_restores_nobody() {
+    let house = House::new(600);
+    house.sync(0);
+    let disabled = everybody(&house).values().filter(|u| u["state_reason"] == "disabled").count();
+    assert!(disabled >= 10, "the lab has {disabled} disabled people");
+    house.configure("[realm.brake]\nrestored = \"1%\"\n");
+    house.server.configure(&format!(
+        "dn: olcDatabase={{1}}mdb,cn=config\nchangetype: modify\nadd: olcAccess\nolcAccess: {{0}}to attrs=pwdAccountLockedTime by dn.exact=\"{}\" none by * read\n",
+        &house.server["BIND_DN"]
+    ));
+    let run = house.sync(3);
+    assert_eq!(run["held_by"][0]["limit"], "restored", "{run}");
+}
+
+#[test]
+fn undo_puts_back_what_a_run_changed() {
+    let house = House::new(100);
+    house.sync(0);
+    let before = everybody(&house);
+    house.churn(&[("phone", 5), ("delete", 2), ("add", 2)]);
+    let run = house.sync(0);
+    let undone = house.run(&["--json", "undo", run["run"].as_str().unwrap()]);
+    assert_eq!(undone.code, 0, "{}{}", undone.out, undone.err);
+    let after = everybody(&house);
+    for (name, was) in &before {
+        let is = &after[name];
+        assert_eq!((&is["phone"], &is["state"]), (&was["phone"], &was["state"]), "{name}");
+    }
+    assert_eq!(after.values().filter(|u| u["state_reason"] == "undone").count(), 2);
+    // What was to be said is not said, and no pass does it all again.
+    let refused = house.run(&["sync", "r"]);
+    assert_eq!(refused.code, 1, "a realm is paused by an undo: {}", refused.err);
+    assert_eq!(house.receiver.all().len(), 0);
+}
