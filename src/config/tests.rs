@@ -308,6 +308,21 @@ fn the_samples_are_without_fault_and_warning() {
     }
 }
 
+#[test]
+fn the_readme_shows_a_configuration_that_works() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let blocks: Vec<&str> = page
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|b| b.split("```").next())
+        .collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        let loaded = check(block, Path::new("README.md"), false, None).unwrap();
+        assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    }
+}
+
 /// What the samples mark as a default is one: taking it out changes nothing.
 #[test]
 fn marked_defaults_are_defaults() {
@@ -600,4 +615,16 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn windows_editors_are_forgiven() {
+    let text = format!("\u{feff}{}", GOOD.replace('\n', "\r\n"));
+    assert!(read(&text).is_ok(), "{}", read(&text).unwrap_err());
+    let faults = read(&text.replace("5%", "500%")).unwrap_err();
+    assert_eq!(
+        (faults.faults[0].line(), faults.faults[0].column()),
+        (Some(39), Some(13)),
+        "{faults}"
+    );
 }
