@@ -18,7 +18,6 @@ mod introduce;
 mod link;
 mod look_up;
 mod paging;
-mod password;
 mod ranges;
 mod read;
 mod root_dse;

@@ -16,10 +16,10 @@ use super::entry::{self, Rest};
 use super::error::{DirectoryError, came, one_line, search_advice};
 use super::link::{Broken, Ended, explain, within};
 use super::paging;
-use super::root_dse::{DOMAIN_SCOPE, PAGED_RESULTS, at_or_below, fold_dn};
+use super::root_dse::{DOMAIN_SCOPE, PAGED_RESULTS, fold_dn};
 use super::session::Session;
 use crate::config::DirectoryKind;
-use crate::model::RawEntry;
+use crate::model::{RawEntry, dn};
 
 /// How long one page may take. A first page with a filter that is not indexed costs a scan, a minute or so at a million entries.
 const PAGE_TIME: Duration = Duration::from_mins(5);
@@ -357,9 +357,9 @@ impl Session {
         if ask.elsewhere_is_fine {
             return Ok(());
         }
-        let base = fold_dn(ask.base);
+        let base = ask.base;
         let hiding = references.iter().find(|url| {
-            !(self.kind == DirectoryKind::ActiveDirectory && names_another_context(url, &base))
+            !(self.kind == DirectoryKind::ActiveDirectory && names_another_context(url, base))
         });
         match hiding {
             None => Ok(()),
@@ -454,8 +454,7 @@ fn names_another_context(url: &str, base: &str) -> bool {
     else {
         return false;
     };
-    let dn = fold_dn(&dn);
-    dn != base && at_or_below(&dn, base)
+    fold_dn(&dn) != fold_dn(base) && dn::is_within(&dn, base)
 }
 
 #[cfg(test)]

@@ -7,10 +7,9 @@ use tokio::time::Instant;
 use super::entry::Names;
 use super::error::{DirectoryError, Failure, bind_advice, came};
 use super::link::{Broken, Link, explain, within};
-use super::password;
 use super::root_dse::{RootDse, fold_dn};
 use super::state::ServerState;
-use crate::config::{DirectoryConfig, DirectoryKind};
+use crate::config::{DirectoryConfig, DirectoryKind, Environment};
 
 /// A bound connection to one server. Dropping it closes the connection; after an error it is of no further use.
 pub struct Session {
@@ -106,16 +105,19 @@ impl Session {
         let (what, result) = match (&config.bind_dn, &config.bind_password) {
             (Some(dn), Some(secret)) => {
                 let what = format!("binding as `{dn}`");
-                let fault = |came: String| {
-                    DirectoryError::Config(self.failure(&what, came, "mend `bind-password`"))
+                let fault = |came: String, next: &str| {
+                    DirectoryError::Config(self.failure(&what, came, next))
                 };
-                let password = password::read(secret).await.map_err(|e| (fault(e), true))?;
+                let password = secret
+                    .resolve(&Environment::from_process())
+                    .map_err(|e| (fault(e.message, &e.help), true))?;
                 // A simple bind without a password is an anonymous one that succeeds (RFC 4513 § 5.1.2).
                 if password.expose_secret().is_empty() || dn.trim().is_empty() {
                     return Err((
                         fault(
                             "the name or the password is empty, which would be an anonymous bind"
                                 .into(),
+                            "mend `bind-dn` and `bind-password`",
                         ),
                         true,
                     ));
