@@ -85,11 +85,13 @@ pub async fn tcp(
         connections.spawn(async move {
             match tls {
                 None => converse(stream, router, cancel).await,
-                Some(config) => match timeout(PATIENCE, TlsAcceptor::from(config).accept(stream)).await {
-                    Ok(Ok(stream)) => converse(stream, router, cancel).await,
-                    Ok(Err(why)) => tracing::debug!(%why, "a client's TLS handshake failed"),
-                    Err(_) => tracing::debug!("a client's TLS handshake took too long"),
-                },
+                Some(config) => {
+                    match timeout(PATIENCE, TlsAcceptor::from(config).accept(stream)).await {
+                        Ok(Ok(stream)) => converse(stream, router, cancel).await,
+                        Ok(Err(why)) => tracing::debug!(%why, "a client's TLS handshake failed"),
+                        Err(_) => tracing::debug!("a client's TLS handshake took too long"),
+                    }
+                }
             }
             drop(place);
         });

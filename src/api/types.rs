@@ -259,11 +259,14 @@ impl From<&EngineError> for Failure {
 
 impl From<&StoreError> for Failure {
     fn from(error: &StoreError) -> Self {
+        let code = error.code();
         match error {
             StoreError::NotFound(message) => Self::new("not-found", 1, message.clone()),
-            StoreError::Busy { .. } => Self::coded(ErrorCode::Busy, error.to_string()),
-            StoreError::Open { .. } => Self::new(ErrorCode::Store.as_str(), 69, error.to_string()),
-            _ => Self::coded(ErrorCode::Store, error.to_string()),
+            StoreError::Refused(message) => Self::new("refused", 1, message.clone()),
+            StoreError::Open { .. } | StoreError::Lost(_) => {
+                Self::new(code.as_str(), 69, error.to_string())
+            }
+            _ => Self::coded(code, error.to_string()),
         }
     }
 }

@@ -58,13 +58,20 @@ pub enum Next<W> {
 impl<W> Agenda<W> {
     /// An empty one.
     pub fn new(now: Timestamp) -> Self {
-        Self { realms: BTreeMap::new(), seen: now }
+        Self {
+            realms: BTreeMap::new(),
+            seen: now,
+        }
     }
 
     /// The configuration's realms. Those that were there keep what waits, what runs, and where their schedule stands
     /// (unless it changed: then it begins now); `stood` says so for new ones, `None` being a realm that had no tick yet.
     pub fn set_realms(
-        &mut self, realms: Vec<(RealmId, Schedule)>, stood: impl Fn(&RealmId) -> Option<Timestamp>, now: Timestamp, chance: &mut dyn FnMut() -> f64,
+        &mut self,
+        realms: Vec<(RealmId, Schedule)>,
+        stood: impl Fn(&RealmId) -> Option<Timestamp>,
+        now: Timestamp,
+        chance: &mut dyn FnMut() -> f64,
     ) {
         let listed: Vec<RealmId> = realms.iter().map(|(id, _)| id.clone()).collect();
         for (id, schedule) in realms {
@@ -77,7 +84,13 @@ impl<W> Agenda<W> {
                 }
                 None => {
                     let done = stood(&id).unwrap_or(now).min(now);
-                    let mut slot = Slot { schedule: Some(schedule), done, start: None, busy: false, waiting: VecDeque::new() };
+                    let mut slot = Slot {
+                        schedule: Some(schedule),
+                        done,
+                        start: None,
+                        busy: false,
+                        waiting: VecDeque::new(),
+                    };
                     slot.plan(now, chance);
                     self.realms.insert(id, slot);
                 }
@@ -111,11 +124,18 @@ impl<W> Agenda<W> {
 
     /// Everything that waits, taken away: nothing new starts.
     pub fn drain_waiting(&mut self) -> Vec<W> {
-        self.realms.values_mut().flat_map(|slot| std::mem::take(&mut slot.waiting)).collect()
+        self.realms
+            .values_mut()
+            .flat_map(|slot| std::mem::take(&mut slot.waiting))
+            .collect()
     }
 
     /// What can start now, at most one a realm; the realms are busy from here on. What was asked for goes first.
-    pub fn take(&mut self, now: Timestamp, chance: &mut dyn FnMut() -> f64) -> Vec<(RealmId, Next<W>)> {
+    pub fn take(
+        &mut self,
+        now: Timestamp,
+        chance: &mut dyn FnMut() -> f64,
+    ) -> Vec<(RealmId, Next<W>)> {
         if self.seen.since_ms(now) > SET_BACK_MS {
             for slot in self.realms.values_mut() {
                 slot.done = slot.done.min(now);
@@ -133,7 +153,11 @@ impl<W> Agenda<W> {
                 taken.push((id.clone(), Next::Asked(work)));
             } else if slot.start.is_some_and(|start| start <= now) {
                 let before = slot.done.min(now);
-                match slot.schedule.as_ref().and_then(|schedule| schedule.missed(before, now)) {
+                match slot
+                    .schedule
+                    .as_ref()
+                    .and_then(|schedule| schedule.missed(before, now))
+                {
                     Some(tick) => {
                         slot.busy = true;
                         slot.done = tick;
@@ -168,7 +192,10 @@ impl<W> Agenda<W> {
     /// The realm was resumed: a tick that passed meanwhile is due now.
     pub fn look_now(&mut self, realm: &RealmId, now: Timestamp) {
         if let Some(slot) = self.realms.get_mut(realm)
-            && slot.schedule.as_ref().is_some_and(|schedule| schedule.missed(slot.done.min(now), now).is_some())
+            && slot
+                .schedule
+                .as_ref()
+                .is_some_and(|schedule| schedule.missed(slot.done.min(now), now).is_some())
         {
             slot.start = Some(now);
         }
@@ -181,17 +208,16 @@ impl<W> Agenda<W> {
 
     /// The realm whose scheduled run comes first, and when.
     pub fn first(&self) -> Option<(&RealmId, Timestamp)> {
-        self.realms.iter().filter_map(|(id, slot)| Some((id, slot.start?))).min_by_key(|(_, start)| *start)
-    }
-
-    /// Whether something of the realm is under way.
-    pub fn is_busy(&self, realm: &RealmId) -> bool {
-        self.realms.get(realm).is_some_and(|slot| slot.busy)
+        self.realms
+            .iter()
+            .filter_map(|(id, slot)| Some((id, slot.start?)))
+            .min_by_key(|(_, start)| *start)
     }
 
     /// Forgets realms that left the configuration and have nothing to do.
     fn sweep(&mut self) {
-        self.realms.retain(|_, slot| slot.schedule.is_some() || slot.busy || !slot.waiting.is_empty());
+        self.realms
+            .retain(|_, slot| slot.schedule.is_some() || slot.busy || !slot.waiting.is_empty());
     }
 }
 
@@ -227,7 +253,12 @@ mod tests {
     fn agenda(stood: Option<Timestamp>, line: &str) -> Agenda<u32> {
         let mut agenda = Agenda::new(start());
         let schedule = Schedule::new(line, chrono_tz::UTC).expect("schedule");
-        agenda.set_realms(vec![(realm("a"), schedule)], |_| stood, start(), &mut || 0.0);
+        agenda.set_realms(
+            vec![(realm("a"), schedule)],
+            |_| stood,
+            start(),
+            &mut || 0.0,
+        );
         agenda
     }
 
@@ -240,7 +271,11 @@ mod tests {
         assert!(take(&mut agenda(None, "*/15 * * * *"), 0).is_empty());
         assert!(take(&mut agenda(Some(start().plus_ms(-10)), "1 1 * * *"), 0).is_empty());
         let mut missed = agenda(Some(start().plus_ms(-3 * 24 * 60 * MINUTE)), "30 2 * * *");
-        assert_eq!(take(&mut missed, 0).len(), 1, "three missed nights are one run");
+        assert_eq!(
+            take(&mut missed, 0).len(),
+            1,
+            "three missed nights are one run"
+        );
         missed.ended(&realm("a"));
         assert!(take(&mut missed, 1).is_empty());
         assert_eq!(take(&mut missed, 23 * 60 + 30).len(), 1);
@@ -254,7 +289,13 @@ mod tests {
         assert!(take(&mut agenda, 46).is_empty());
         agenda.ended(&realm("a"));
         let taken = take(&mut agenda, 47);
-        assert_eq!(taken[0].1, Next::Scheduled { tick: start().plus_ms(45 * MINUTE), before: start().plus_ms(15 * MINUTE) });
+        assert_eq!(
+            taken[0].1,
+            Next::Scheduled {
+                tick: start().plus_ms(45 * MINUTE),
+                before: start().plus_ms(15 * MINUTE)
+            }
+        );
         agenda.ended(&realm("a"));
         assert!(take(&mut agenda, 48).is_empty());
     }
@@ -277,11 +318,22 @@ mod tests {
     #[test]
     fn a_paused_realms_tick_stays_due() {
         let mut agenda = agenda(None, "0 * * * *");
-        let Next::Scheduled { before, .. } = take(&mut agenda, 60)[0].1 else { panic!("scheduled") };
+        let Next::Scheduled { before, .. } = take(&mut agenda, 60)[0].1 else {
+            panic!("scheduled")
+        };
         agenda.put_back(&realm("a"), before, start().plus_ms(60 * MINUTE));
-        assert!(agenda.take(start().plus_ms(60 * MINUTE + 29_000), &mut || 0.0).is_empty());
+        assert!(
+            agenda
+                .take(start().plus_ms(60 * MINUTE + 29_000), &mut || 0.0)
+                .is_empty()
+        );
         agenda.look_now(&realm("a"), start().plus_ms(60 * MINUTE + 29_000));
-        assert_eq!(agenda.take(start().plus_ms(60 * MINUTE + 29_000), &mut || 0.0).len(), 1);
+        assert_eq!(
+            agenda
+                .take(start().plus_ms(60 * MINUTE + 29_000), &mut || 0.0)
+                .len(),
+            1
+        );
     }
 
     #[test]

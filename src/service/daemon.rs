@@ -44,7 +44,9 @@ const RUN_GRACE: Duration = Duration::from_secs(900);
 /// A store that fails a reload is asked again after this.
 const SETTLE_AGAIN: Duration = Duration::from_secs(5);
 /// Of the five seconds that a stop may take: for runs and deliveries to commit or roll back,
-const RUNS_FAREWELL: Duration = Duration::from_millis(4_000);
+const RUNS_FAREWELL: Duration = Duration::from_millis(3_700);
+/// for the store to close,
+const STORE_FAREWELL: Duration = Duration::from_millis(300);
 /// and for the last answers to be written.
 const ANSWERS_FAREWELL: Duration = Duration::from_millis(600);
 
@@ -60,8 +62,15 @@ pub async fn run(start: Start) -> u8 {
     };
     let metrics = Metrics::default();
     let around = Surroundings {
-        journal_stream: start.environment.var("JOURNAL_STREAM").and_then(|value| value.to_str()).map(str::to_owned),
-        no_color: start.environment.var("NO_COLOR").is_some_and(|value| !value.is_empty()),
+        journal_stream: start
+            .environment
+            .var("JOURNAL_STREAM")
+            .and_then(|value| value.to_str())
+            .map(str::to_owned),
+        no_color: start
+            .environment
+            .var("NO_COLOR")
+            .is_some_and(|value| !value.is_empty()),
     };
     // An error means that the log is installed already, which is as good.
     let logging = logging::install(&start.config.log, &around, Some(metrics.stage_timer())).ok();
@@ -75,7 +84,12 @@ pub async fn run(start: Start) -> u8 {
     }
 }
 
-async fn serve_until_told(start: Start, mut wishes: Wishes, metrics: Metrics, logging: Option<Logging>) -> Result<(), Failure> {
+async fn serve_until_told(
+    start: Start,
+    mut wishes: Wishes,
+    metrics: Metrics,
+    logging: Option<Logging>,
+) -> Result<(), Failure> {
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(version, config = %start.config.path.display(), "realmsync {version} starts with {}", start.config.path.display());
     warn(&start.config, &start.warnings);
@@ -100,7 +114,11 @@ fn warn(config: &Config, warnings: &[String]) {
     for warning in warnings {
         tracing::warn!("configuration: {warning}");
     }
-    for realm in config.realms.iter().filter(|realm| realm.directory.insecure_plaintext) {
+    for realm in config
+        .realms
+        .iter()
+        .filter(|realm| realm.directory.insecure_plaintext)
+    {
         tracing::warn!(realm = %realm.id, "{}: insecure-plaintext is on: the password and everybody's number cross the network readable and forgeable", realm.id);
     }
 }
@@ -178,24 +196,55 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn set_up(start: Start, metrics: Metrics, logging: Option<Logging>) -> Result<Self, Failure> {
+    async fn set_up(
+        start: Start,
+        metrics: Metrics,
+        logging: Option<Logging>,
+    ) -> Result<Self, Failure> {
         let config = Arc::clone(&start.config);
-        let schedules = reload::schedules(&config).map_err(|why| Failure::coded(crate::model::ErrorCode::Config, why))?;
-        let ledger = ledger::open(&config.store, &start.environment, start.clock.now()).await.map_err(|e| Failure::from(&e))?;
+        let schedules = reload::schedules(&config)
+            .map_err(|why| Failure::coded(crate::model::ErrorCode::Config, why))?;
+        let ledger = ledger::open(&config.store, &start.environment, start.clock.now())
+            .await
+            .map_err(|e| Failure::from(&e))?;
         let store = ledger.store.clone();
-        let engine = Engine::new(Arc::clone(&config), store.clone(), start.clock.clone(), Arc::new(start.environment.clone()));
+        let engine = Engine::new(
+            Arc::clone(&config),
+            store.clone(),
+            start.clock.clone(),
+            Arc::new(start.environment.clone()),
+        );
         engine.settle_in().await.map_err(|e| Failure::from(&e))?;
-        let rows = ledger::realms(&store).await.map_err(|e| Failure::from(&e))?;
+        let rows = store.realms().await.map_err(|e| Failure::from(&e))?;
         let now = start.clock.now();
-        let stood: BTreeMap<RealmId, Timestamp> = rows.iter().filter_map(|row| Some((row.id.clone(), row.last_tick_at?))).collect();
+        let stood: BTreeMap<RealmId, Timestamp> = rows
+            .iter()
+            .filter_map(|row| Some((row.id.clone(), row.last_tick_at?)))
+            .collect();
         let mut agenda = Agenda::new(now);
-        for (realm, _) in schedules.iter().filter(|(realm, _)| !stood.contains_key(realm)) {
+        for (realm, _) in schedules
+            .iter()
+            .filter(|(realm, _)| !stood.contains_key(realm))
+        {
             // From here on a tick can be missed.
-            ledger::set_tick(&store, realm, now).await.map_err(|e| Failure::from(&e))?;
+            store
+                .set_tick(realm, now)
+                .await
+                .map_err(|e| Failure::from(&e))?;
         }
-        agenda.set_realms(schedules, |realm| stood.get(realm).copied(), now, &mut chance);
-        let key = ledger::enrolment_key(&store, &config, &start.environment).await?;
-        let ready = Ready::prepare(config.http.as_ref(), None).await.map_err(|why| Failure::new("config", 1, why))?;
+        agenda.set_realms(
+            schedules,
+            |realm| stood.get(realm).copied(),
+            now,
+            &mut chance,
+        );
+        let key = engine
+            .enrolment_key()
+            .await
+            .map_err(|e| Failure::from(&e))?;
+        let ready = Ready::prepare(config.http.as_ref(), None)
+            .await
+            .map_err(|why| Failure::new("config", 1, why))?;
         let (orders_in, orders) = mpsc::channel(64);
         let life = Life::default();
         let alive = life.clone();
@@ -214,11 +263,18 @@ impl Daemon {
             side: JoinSet::new(),
             parts: JoinSet::new(),
             orders,
-            api: Api { orders: orders_in, alive: Alive(Arc::new(move || alive.silent().is_none())) },
+            api: Api {
+                orders: orders_in,
+                alive: Alive(Arc::new(move || alive.silent().is_none())),
+            },
             web: None,
             stop: CancellationToken::new(),
             stop_answers: CancellationToken::new(),
-            held: rows.iter().filter(|row| row.held.is_some()).map(|row| row.id.clone()).collect(),
+            held: rows
+                .iter()
+                .filter(|row| row.held.is_some())
+                .map(|row| row.id.clone())
+                .collect(),
             started_at: now,
             config_read_at: now,
             reload_error: None,
@@ -235,12 +291,21 @@ impl Daemon {
         daemon.start_parts(key);
         daemon.serve_web(ready);
         // Last: whoever finds the socket finds a daemon that works.
-        let socket = ControlSocket::bind(&config.control_socket).await.map_err(|why| match why {
-            crate::api::socket::SocketError::Taken(_) => Failure::coded(crate::model::ErrorCode::Busy, why.to_string()),
-            _ => Failure::new("config", 1, why.to_string()),
-        })?;
+        let socket =
+            ControlSocket::bind(&config.control_socket)
+                .await
+                .map_err(|why| match why {
+                    crate::api::socket::SocketError::Taken(_) => {
+                        Failure::coded(crate::model::ErrorCode::Busy, why.to_string())
+                    }
+                    _ => Failure::new("config", 1, why.to_string()),
+                })?;
         let cancel = daemon.stop_answers.clone();
-        daemon.part("control socket", &cancel, serve::unix(socket, daemon.api.clone(), cancel.clone()));
+        daemon.part(
+            "control socket",
+            &cancel,
+            serve::unix(socket, daemon.api.clone(), cancel.clone()),
+        );
         Ok(daemon)
     }
 
@@ -254,14 +319,32 @@ impl Daemon {
             stats: Arc::clone(&self.stats),
         };
         let stop = self.stop.clone();
-        self.part("outbox", &stop, crate::outbox::run(runner, stop.clone(), Arc::clone(&self.wake)));
+        self.part(
+            "outbox",
+            &stop,
+            crate::outbox::run(runner, stop.clone(), Arc::clone(&self.wake)),
+        );
         let pulse = self.life.part("housekeeping", HOUSEKEEPING_SILENCE);
-        self.part("housekeeping", &stop, housekeeping::run(self.engine.subscribe(), Arc::clone(&self.wake), pulse, stop.clone()));
+        self.part(
+            "housekeeping",
+            &stop,
+            housekeeping::run(
+                self.engine.subscribe(),
+                Arc::clone(&self.wake),
+                pulse,
+                stop.clone(),
+            ),
+        );
         let never = CancellationToken::new();
         self.part("watchdog", &never, notify::watchdog(self.life.clone()));
     }
 
-    fn part(&mut self, name: &'static str, asked: &CancellationToken, doing: impl Future<Output = ()> + Send + 'static) {
+    fn part(
+        &mut self,
+        name: &'static str,
+        asked: &CancellationToken,
+        doing: impl Future<Output = ()> + Send + 'static,
+    ) {
         let asked = asked.clone();
         self.parts.spawn(async move {
             doing.await;
@@ -271,7 +354,11 @@ impl Daemon {
 
     fn serve_web(&mut self, ready: Option<Ready>) {
         if let Some((listener, tls, cancel)) = Web::replace(&mut self.web, ready) {
-            self.part("TCP listener", &cancel, serve::tcp(listener, tls, self.api.clone(), cancel.clone()));
+            self.part(
+                "TCP listener",
+                &cancel,
+                serve::tcp(listener, tls, self.api.clone(), cancel.clone()),
+            );
         }
     }
 
@@ -327,17 +414,31 @@ impl Daemon {
         for (realm, next) in self.agenda.take(now, &mut chance) {
             let engine = self.engine.borrow().clone();
             let cancel = self.stop.child_token();
-            let deadline = engine.config.realms.iter().find(|r| r.id == realm).map_or(3_600_000, |r| r.directory.run_timeout_ms);
+            let deadline = engine
+                .config
+                .realms
+                .iter()
+                .find(|r| r.id == realm)
+                .map_or(3_600_000, |r| r.directory.run_timeout_ms);
             let allowed = Duration::from_millis(u64::try_from(deadline).unwrap_or(0)) + RUN_GRACE;
             let pulse = self.life.part(format!("the run in {realm}"), allowed);
             let track = match &next {
                 Next::Asked(work) => work.track.clone(),
                 Next::Scheduled { .. } => Track::default(),
             };
-            let running = Running { realm: realm.clone(), cancel: cancel.clone(), track: track.clone(), since: now };
+            let running = Running {
+                realm: realm.clone(),
+                cancel: cancel.clone(),
+                track: track.clone(),
+                since: now,
+            };
             let handle = match next {
-                Next::Asked(work) => self.runs.spawn(work::carry_out(engine, realm, work, cancel, pulse)),
-                Next::Scheduled { tick, before } => self.runs.spawn(work::scheduled(engine, realm, tick, before, track, cancel, pulse)),
+                Next::Asked(work) => self
+                    .runs
+                    .spawn(work::carry_out(engine, realm, work, cancel, pulse)),
+                Next::Scheduled { tick, before } => self.runs.spawn(work::scheduled(
+                    engine, realm, tick, before, track, cancel, pulse,
+                )),
             };
             self.running.insert(handle.id(), running);
         }
@@ -348,11 +449,15 @@ impl Daemon {
             Ok((id, ended)) => (id, Ok(ended)),
             Err(error) => (error.id(), Err(error)),
         };
-        let Some(Running { realm, .. }) = self.running.remove(&id) else { return };
+        let Some(Running { realm, .. }) = self.running.remove(&id) else {
+            return;
+        };
         // Whatever it did, there may be messages.
         self.wake.notify_one();
         match ended {
-            Ok(Ended::NotNow { before }) => self.agenda.put_back(&realm, before, self.start.clock.now()),
+            Ok(Ended::NotNow { before }) => {
+                self.agenda.put_back(&realm, before, self.start.clock.now())
+            }
             Ok(Ended::Done(run)) => {
                 self.agenda.ended(&realm);
                 if let Some(run) = run {
@@ -375,8 +480,12 @@ impl Daemon {
     fn side_ended(&mut self, side: Result<Side, JoinError>) {
         match side {
             Ok(Side::After(After::Nothing) | Side::Nothing) => {}
-            Ok(Side::After(After::Look(realm))) => self.agenda.look_now(&realm, self.start.clock.now()),
-            Ok(Side::After(After::Enqueue(realm, work, lines))) => self.enqueue(&realm, *work, lines),
+            Ok(Side::After(After::Look(realm))) => {
+                self.agenda.look_now(&realm, self.start.clock.now())
+            }
+            Ok(Side::After(After::Enqueue(realm, work, lines))) => {
+                self.enqueue(&realm, *work, lines)
+            }
             Ok(Side::Reload(prepared)) => self.take_over(*prepared),
             Ok(Side::Settled(settled)) => self.settled(settled),
             Err(error) => {
@@ -393,17 +502,27 @@ impl Daemon {
     fn order(&mut self, order: Order) {
         let Order { what, by, lines } = order;
         match what {
-            What::Sync(realm, ask) => self.in_realm(&realm, Task::Pass(Trigger::Command, ask), by, lines),
+            What::Sync(realm, ask) => {
+                self.in_realm(&realm, Task::Pass(Trigger::Command, ask), by, lines)
+            }
             What::Plan(realm, ask) => self.in_realm(&realm, Task::Plan(ask), by, lines),
             what => {
                 let desk = self.desk();
-                self.side.spawn(async move { Side::After(desk.answer(Order { what, by, lines }).await) });
+                self.side.spawn(async move {
+                    Side::After(desk.answer(Order { what, by, lines }).await)
+                });
             }
         }
     }
 
     /// A work for a realm of the configuration.
-    fn in_realm(&mut self, realm: &RealmId, task: Task, by: Option<String>, lines: mpsc::Sender<Line>) {
+    fn in_realm(
+        &mut self,
+        realm: &RealmId,
+        task: Task,
+        by: Option<String>,
+        lines: mpsc::Sender<Line>,
+    ) {
         let config = self.config.borrow().clone();
         if config.realms.iter().any(|known| known.id == *realm) {
             self.enqueue(realm, Work::new(task, by), lines);
@@ -417,7 +536,11 @@ impl Daemon {
     }
 
     fn enqueue(&mut self, realm: &RealmId, mut work: Work, lines: mpsc::Sender<Line>) {
-        let relay = match self.agenda.newest_waiting(realm).filter(|waiting| waiting.joins(&work.task, work.by.as_deref())) {
+        let relay = match self
+            .agenda
+            .newest_waiting(realm)
+            .filter(|waiting| waiting.joins(&work.task, work.by.as_deref()))
+        {
             Some(waiting) => {
                 waiting.by = work.by;
                 waiting.listen(lines)
@@ -437,11 +560,21 @@ impl Daemon {
     /// SIGUSR1: one pass in each realm, after what is under way.
     fn run_all(&mut self) {
         let now = self.start.clock.now();
-        let realms: Vec<RealmId> = self.config.borrow().realms.iter().map(|realm| realm.id.clone()).collect();
+        let realms: Vec<RealmId> = self
+            .config
+            .borrow()
+            .realms
+            .iter()
+            .map(|realm| realm.id.clone())
+            .collect();
         tracing::info!("asked by signal: a pass in each of {} realms", realms.len());
         for realm in realms {
             let work = Work::new(Task::Pass(Trigger::Signal, SyncRequest::default()), None);
-            if self.agenda.newest_waiting(&realm).is_none_or(|waiting| !waiting.joins(&work.task, None)) {
+            if self
+                .agenda
+                .newest_waiting(&realm)
+                .is_none_or(|waiting| !waiting.joins(&work.task, None))
+            {
                 self.agenda.push(&realm, now, work);
             }
         }
@@ -455,17 +588,29 @@ impl Daemon {
         self.reloading = true;
         notify::reloading();
         tracing::info!("reading the configuration again");
-        let (read, old, bound) = (Arc::clone(&self.start.reload), self.config.borrow().clone(), self.web.as_ref().map(Web::address));
-        self.side.spawn(async move { Side::Reload(Box::new(reload::prepare(read, old, bound).await)) });
+        let (read, old, bound) = (
+            Arc::clone(&self.start.reload),
+            self.config.borrow().clone(),
+            self.web.as_ref().map(Web::address),
+        );
+        self.side
+            .spawn(async move { Side::Reload(Box::new(reload::prepare(read, old, bound).await)) });
     }
 
     /// Puts a new configuration in force, or says why not.
     fn take_over(&mut self, prepared: Result<Prepared, String>) {
         self.reloading = false;
-        let Prepared { config, warnings, schedules, web } = match prepared {
+        let Prepared {
+            config,
+            warnings,
+            schedules,
+            web,
+        } = match prepared {
             Ok(prepared) => prepared,
             Err(why) => {
-                tracing::error!("the new configuration is refused, the old one stays in force: {why}");
+                tracing::error!(
+                    "the new configuration is refused, the old one stays in force: {why}"
+                );
                 self.metrics.reloaded(false);
                 self.reload_error = Some(why);
                 self.reload_over();
@@ -485,8 +630,16 @@ impl Daemon {
             }
         }
         // Realms that come back and new ones alike begin now; ticks of a former life are past.
-        self.agenda.set_realms(schedules, |_| None, now, &mut chance);
-        self.engine.send_modify(|engine| *engine = Engine::new(Arc::clone(&config), engine.store.clone(), engine.clock.clone(), Arc::clone(&engine.env)));
+        self.agenda
+            .set_realms(schedules, |_| None, now, &mut chance);
+        self.engine.send_modify(|engine| {
+            *engine = Engine::new(
+                Arc::clone(&config),
+                engine.store.clone(),
+                engine.clock.clone(),
+                Arc::clone(&engine.env),
+            )
+        });
         self.config.send_replace(config);
         self.config_read_at = now;
         self.reload_error = None;
@@ -499,7 +652,10 @@ impl Daemon {
             return;
         }
         let config = self.config.borrow().clone();
-        let leaving = self.running.values().any(|running| !config.realms.iter().any(|realm| realm.id == running.realm));
+        let leaving = self
+            .running
+            .values()
+            .any(|running| !config.realms.iter().any(|realm| realm.id == running.realm));
         if leaving {
             return;
         }
@@ -509,9 +665,9 @@ impl Daemon {
         self.side.spawn(async move {
             let settled = async {
                 engine.settle_in().await?;
-                for row in ledger::realms(&engine.store).await? {
+                for row in engine.store.realms().await? {
                     if row.last_tick_at.is_none() && !row.orphaned {
-                        ledger::set_tick(&engine.store, &row.id, now).await?;
+                        engine.store.set_tick(&row.id, now).await?;
                     }
                 }
                 Ok(())
@@ -530,7 +686,9 @@ impl Daemon {
                 self.reload_over();
             }
             // Tried again soon; until then nothing starts.
-            Err(error) => tracing::error!(%error, "the new configuration cannot be declared to the store: {error}"),
+            Err(error) => {
+                tracing::error!(%error, "the new configuration cannot be declared to the store: {error}")
+            }
         }
     }
 
@@ -545,11 +703,16 @@ impl Daemon {
         let engine = self.engine.borrow().clone();
         let mut live: BTreeMap<RealmId, Live> = BTreeMap::new();
         for realm in &engine.config.realms {
-            live.entry(realm.id.clone()).or_default().next_run_at = self.agenda.next_start(&realm.id);
+            live.entry(realm.id.clone()).or_default().next_run_at =
+                self.agenda.next_start(&realm.id);
         }
         for running in self.running.values() {
             let progress = *running.track.progress.borrow();
-            let status = RunningStatus { since: running.since, seen: progress.seen, expected: progress.expected };
+            let status = RunningStatus {
+                since: running.since,
+                seen: progress.seen,
+                expected: progress.expected,
+            };
             live.entry(running.realm.clone()).or_default().running = Some(status);
         }
         let daemon = DaemonStatus {
@@ -561,22 +724,49 @@ impl Daemon {
             reload_error: self.reload_error.clone(),
             receivers: serde_json::to_value(self.stats.snapshot().targets).unwrap_or_default(),
         };
-        let unscheduled = engine.config.realms.iter().filter(|realm| self.agenda.next_start(&realm.id).is_none());
-        let mut not_ready: Vec<String> = unscheduled.map(|realm| format!("{}: the schedule `{}` never comes", realm.id, realm.schedule)).collect();
+        let unscheduled = engine
+            .config
+            .realms
+            .iter()
+            .filter(|realm| self.agenda.next_start(&realm.id).is_none());
+        let mut not_ready: Vec<String> = unscheduled
+            .map(|realm| {
+                format!(
+                    "{}: the schedule `{}` never comes",
+                    realm.id, realm.schedule
+                )
+            })
+            .collect();
         if self.unsettled {
             not_ready.push("a new configuration is being put in force".into());
         }
-        Desk { metrics: self.metrics.clone(), stats: Arc::clone(&self.stats), wake: Arc::clone(&self.wake), engine, live, daemon, not_ready }
+        Desk {
+            metrics: self.metrics.clone(),
+            stats: Arc::clone(&self.stats),
+            wake: Arc::clone(&self.wake),
+            engine,
+            live,
+            daemon,
+            not_ready,
+        }
     }
 
     /// One line for `systemctl status`.
     fn describe(&self) -> String {
         let realms = self.config.borrow().realms.len();
         let mut said = format!("{realms} {}", if realms == 1 { "realm" } else { "realms" });
-        if let Some(why) = self.reload_error.as_deref().and_then(|why| why.lines().next()) {
+        if let Some(why) = self
+            .reload_error
+            .as_deref()
+            .and_then(|why| why.lines().next())
+        {
             said = format!("the last reload was refused ({why}); {said}");
         }
-        let mut running: Vec<&str> = self.running.values().map(|running| running.realm.as_str()).collect();
+        let mut running: Vec<&str> = self
+            .running
+            .values()
+            .map(|running| running.realm.as_str())
+            .collect();
         running.sort_unstable();
         if !running.is_empty() {
             said += &format!("; running: {}", running.join(", "));
@@ -602,11 +792,22 @@ impl Daemon {
     /// Nothing new starts; what runs commits or rolls back; who waits is told; all within five seconds.
     async fn farewell(&mut self) {
         let deadline = Instant::now() + RUNS_FAREWELL;
-        notify::stopping(&format!("stopping; {} runs under way commit or roll back", self.running.len()));
-        tracing::info!(running = self.running.len(), "stopping: {} runs under way commit or roll back", self.running.len());
+        notify::stopping(&format!(
+            "stopping; {} runs under way commit or roll back",
+            self.running.len()
+        ));
+        tracing::info!(
+            running = self.running.len(),
+            "stopping: {} runs under way commit or roll back",
+            self.running.len()
+        );
         self.orders.close();
         self.stop.cancel();
-        let failure = Failure::new("stopping", 1, "the daemon is stopping; try again when it is back");
+        let failure = Failure::new(
+            "stopping",
+            1,
+            "the daemon is stopping; try again when it is back",
+        );
         for work in self.agenda.drain_waiting() {
             work.refuse(&failure);
         }
@@ -629,6 +830,9 @@ impl Daemon {
         // The watchdog never ends; all others do.
         while self.parts.len() > 1 && timeout_at(rest, self.parts.join_next()).await.is_ok() {}
         self.parts.shutdown().await;
+        // The log of the store is folded into its file, so that a copy of the file alone is whole.
+        let store = self.engine.borrow().store.clone();
+        let _closed = timeout(STORE_FAREWELL, store.close()).await;
         let store = match &self.start.config.store.url {
             StoreUrl::Sqlite(path) => path.display().to_string(),
             StoreUrl::Postgres { display, .. } => display.clone(),

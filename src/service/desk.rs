@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::ledger;
 use super::metrics::Metrics;
 use super::status::{self, Live};
 use super::work::{Task, Work};
-use crate::api::types::{DaemonStatus, Failure, Line, OutboxAct, OutboxAnswer, OutboxRequest, StatusAnswer};
+use crate::api::types::{
+    DaemonStatus, Failure, Line, OutboxAct, OutboxAnswer, OutboxRequest, StatusAnswer,
+};
 use crate::api::{Order, What};
 use crate::config::Config;
 use crate::model::{JobId, JobState, RealmId};
@@ -55,7 +56,7 @@ impl Desk {
         let Order { what, by, lines } = order;
         let mut after = After::Nothing;
         let done = match what {
-            What::Decide(decision, run) => match ledger::run(&self.engine.store, &run).await {
+            What::Decide(decision, run) => match self.engine.store.run(&run).await {
                 // The full id from here on: a prefix may be ambiguous by the time it is its turn.
                 Ok(found) => {
                     let work = Work::new(Task::Decide(decision, found.run.to_string()), by);
@@ -72,103 +73,202 @@ impl Desk {
                 done
             }
             What::Outbox(act, which) => self.outbox(act, which, by).await,
-            What::Backup(ask) => ledger::backup(&self.engine.store, &ask.to, self.engine.clock.now()).await.map_err(|e| (&e).into()).map(|()| {
-                tracing::info!(by, to = %ask.to.display(), "a copy of the store was written");
-                Value::Null
-            }),
+            What::Backup(ask) => self
+                .engine
+                .store
+                .backup(&ask.to, self.engine.clock.now())
+                .await
+                .map_err(|e| (&e).into())
+                .map(|()| {
+                    tracing::info!(by, to = %ask.to.display(), "a copy of the store was written");
+                    Value::Null
+                }),
             What::Status => {
-                let realms = status::gather(&self.engine.store, &self.engine.config, &self.live, self.engine.clock.now()).await;
-                realms.map_err(|e| Failure::from(&e)).map(|realms| json!(StatusAnswer { daemon: self.daemon, realms }))
+                let realms = status::gather(
+                    &self.engine.store,
+                    &self.engine.config,
+                    &self.live,
+                    self.engine.clock.now(),
+                )
+                .await;
+                realms.map_err(|e| Failure::from(&e)).map(|realms| {
+                    json!(StatusAnswer {
+                        daemon: self.daemon,
+                        realms
+                    })
+                })
             }
             What::Metrics => Ok(self.metrics_text().await.into()),
             What::Ready => Ok(json!(self.why_not_ready().await)),
             // The loop keeps these for itself.
             What::Sync(..) | What::Plan(..) => Err(Failure::new("invalid", 1, "not a short order")),
         };
-        let _gone = lines.send(done.map_or_else(Line::Error, Line::Result)).await;
+        let _gone = lines
+            .send(done.map_or_else(Line::Error, Line::Result))
+            .await;
         after
     }
 
     /// Refuses a realm that the store does not know.
     async fn known(&self, realm: &RealmId) -> Result<(), Failure> {
-        match ledger::realm(&self.engine.store, realm).await {
+        match self.engine.store.realm(realm).await {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(no_such_realm(realm, &self.engine.config)),
             Err(error) => Err((&error).into()),
         }
     }
 
-    async fn pause(&self, realm: &RealmId, for_ms: Option<i64>, by: Option<String>) -> Result<Value, Failure> {
+    async fn pause(
+        &self,
+        realm: &RealmId,
+        for_ms: Option<i64>,
+        by: Option<String>,
+    ) -> Result<Value, Failure> {
         self.known(realm).await?;
         let until = for_ms.map(|ms| self.engine.clock.now().plus_ms(ms));
-        ledger::pause(&self.engine.store, realm, until, self.engine.clock.now()).await.map_err(|e| Failure::from(&e))?;
+        self.engine
+            .store
+            .pause(realm, until, self.engine.clock.now())
+            .await
+            .map_err(|e| Failure::from(&e))?;
         tracing::info!(%realm, by, "{realm}: paused{}", until.map(|at| format!(" until {at}")).unwrap_or_default());
         Ok(Value::Null)
     }
 
     async fn resume(&self, realm: &RealmId, by: Option<String>) -> Result<Value, Failure> {
         self.known(realm).await?;
-        ledger::resume(&self.engine.store, realm, self.engine.clock.now()).await.map_err(|e| Failure::from(&e))?;
+        self.engine
+            .store
+            .resume(realm, self.engine.clock.now())
+            .await
+            .map_err(|e| Failure::from(&e))?;
         tracing::info!(%realm, by, "{realm}: resumed");
         // Its messages may go again.
         self.wake.notify_one();
         Ok(Value::Null)
     }
 
-    async fn outbox(&self, act: OutboxAct, which: OutboxRequest, by: Option<String>) -> Result<Value, Failure> {
-        let Engine { store, clock, config, .. } = &self.engine;
+    async fn outbox(
+        &self,
+        act: OutboxAct,
+        which: OutboxRequest,
+        by: Option<String>,
+    ) -> Result<Value, Failure> {
+        let Engine {
+            store,
+            clock,
+            config,
+            ..
+        } = &self.engine;
         let states = match act {
             OutboxAct::Retry => vec![JobState::Waiting, JobState::Dead],
             OutboxAct::Drop => vec![JobState::Waiting, JobState::Held, JobState::Dead],
             OutboxAct::Hold => vec![JobState::Waiting],
             OutboxAct::Release => vec![JobState::Held],
         };
-        let mut selection = JobSelection { realm: which.realm, types: which.types, states, ..JobSelection::default() };
+        let mut selection = JobSelection {
+            realm: which.realm,
+            types: which.types,
+            states,
+            ..JobSelection::default()
+        };
         if !which.jobs.is_empty() {
-            let open = store.jobs(&selection, JOBS_LOOKED_THROUGH).await.map_err(|e| Failure::from(&e))?;
-            selection.ids = which.jobs.iter().map(|prefix| one_job(prefix, &open.iter().map(|job| job.id).collect::<Vec<_>>())).collect::<Result<_, _>>()?;
+            let open = store
+                .jobs(&selection, JOBS_LOOKED_THROUGH)
+                .await
+                .map_err(|e| Failure::from(&e))?;
+            selection.ids = which
+                .jobs
+                .iter()
+                .map(|prefix| one_job(prefix, &open.iter().map(|job| job.id).collect::<Vec<_>>()))
+                .collect::<Result<_, _>>()?;
         }
         let act = match act {
             OutboxAct::Retry => {
-                let of = config.realms.iter().find(|realm| selection.realm.as_ref() == Some(&realm.id)).and_then(|realm| realm.delivery.as_ref());
-                let delivery = of.or(config.delivery.as_ref()).or_else(|| config.realms.iter().find_map(|realm| realm.delivery.as_ref()));
+                let of = config
+                    .realms
+                    .iter()
+                    .find(|realm| selection.realm.as_ref() == Some(&realm.id))
+                    .and_then(|realm| realm.delivery.as_ref());
+                let delivery = of.or(config.delivery.as_ref()).or_else(|| {
+                    config
+                        .realms
+                        .iter()
+                        .find_map(|realm| realm.delivery.as_ref())
+                });
                 let Some(delivery) = delivery else {
-                    return Err(Failure::new("refused", 1, "no [delivery] is configured: there is nowhere to send to"));
+                    return Err(Failure::new(
+                        "refused",
+                        1,
+                        "no [delivery] is configured: there is nowhere to send to",
+                    ));
                 };
-                Act::Retry { retry_for_ms: delivery.retry_for_ms }
+                Act::Retry {
+                    retry_for_ms: delivery.retry_for_ms,
+                }
             }
             OutboxAct::Drop => Act::Drop,
             OutboxAct::Hold => Act::Hold,
             OutboxAct::Release => Act::Release,
         };
-        let touched = store.outbox_act(act, &selection, clock.now()).await.map_err(|e| Failure::from(&e))?;
-        tracing::info!(by, jobs = touched.len(), "outbox: {act:?} touched {} messages", touched.len());
+        let touched = store
+            .outbox_act(act, &selection, clock.now())
+            .await
+            .map_err(|e| Failure::from(&e))?;
+        tracing::info!(
+            by,
+            jobs = touched.len(),
+            "outbox: {act:?} touched {} messages",
+            touched.len()
+        );
         self.wake.notify_one();
-        Ok(json!(OutboxAnswer { jobs: touched.len() as u64 }))
+        Ok(json!(OutboxAnswer {
+            jobs: touched.len() as u64
+        }))
     }
 
     async fn metrics_text(&self) -> String {
         let now = self.engine.clock.now();
-        let standing = timeout(PATIENCE, status::gather(&self.engine.store, &self.engine.config, &self.live, now)).await;
+        let standing = timeout(
+            PATIENCE,
+            status::gather(&self.engine.store, &self.engine.config, &self.live, now),
+        )
+        .await;
         match standing {
             Ok(Ok(realms)) => self.metrics.stands(&realms, now),
-            Ok(Err(error)) => tracing::warn!(%error, "the metrics lack what stands in the store: {error}"),
-            Err(_) => tracing::warn!("the metrics lack what stands in the store: it does not answer"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the metrics lack what stands in the store: {error}")
+            }
+            Err(_) => {
+                tracing::warn!("the metrics lack what stands in the store: it does not answer")
+            }
         }
         let sent = self.stats.snapshot();
-        let open = sent.targets.iter().filter(|target| !matches!(target.circuit, CircuitState::Closed)).count();
-        let outcomes =
-            [("delivered", sent.delivered), ("refused", sent.refused), ("again", sent.again), ("dead", sent.dead), ("dropped", sent.dropped)];
+        let open = sent
+            .targets
+            .iter()
+            .filter(|target| !matches!(target.circuit, CircuitState::Closed))
+            .count();
+        let outcomes = [
+            ("delivered", sent.delivered),
+            ("refused", sent.refused),
+            ("again", sent.again),
+            ("dead", sent.dead),
+            ("dropped", sent.dropped),
+        ];
         self.metrics.deliveries(&outcomes, open as u64);
         self.metrics.text()
     }
 
     async fn why_not_ready(&self) -> Vec<String> {
         let mut reasons = self.not_ready.clone();
-        match timeout(PATIENCE, ledger::realms(&self.engine.store)).await {
+        match timeout(PATIENCE, self.engine.store.ping()).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => reasons.push(error.to_string()),
-            Err(_) => reasons.push(format!("the store has not answered for {} seconds", PATIENCE.as_secs())),
+            Err(_) => reasons.push(format!(
+                "the store has not answered for {} seconds",
+                PATIENCE.as_secs()
+            )),
         }
         reasons
     }
@@ -180,15 +280,33 @@ fn one_job(prefix: &str, open: &[JobId]) -> Result<JobId, Failure> {
     let mut fit = open.iter().filter(|id| id.to_string().starts_with(&prefix));
     match (fit.next(), fit.next()) {
         (Some(id), None) => Ok(*id),
-        (Some(_), Some(_)) => Err(Failure::new("refused", 1, format!("several messages begin with `{prefix}`: give more of the id"))),
-        (None, _) => Err(Failure::new("not-found", 1, format!("no message `{prefix}` for which that can be done; `realmsync outbox list` shows them"))),
+        (Some(_), Some(_)) => Err(Failure::new(
+            "refused",
+            1,
+            format!("several messages begin with `{prefix}`: give more of the id"),
+        )),
+        (None, _) => Err(Failure::new(
+            "not-found",
+            1,
+            format!(
+                "no message `{prefix}` for which that can be done; `realmsync outbox list` shows them"
+            ),
+        )),
     }
 }
 
 /// Says which realms there are.
 pub(super) fn no_such_realm(realm: &RealmId, config: &Config) -> Failure {
-    let there: Vec<&str> = config.realms.iter().map(|realm| realm.id.as_str()).collect();
-    Failure::new("not-found", 1, format!("no realm `{realm}`; there are: {}", there.join(", ")))
+    let there: Vec<&str> = config
+        .realms
+        .iter()
+        .map(|realm| realm.id.as_str())
+        .collect();
+    Failure::new(
+        "not-found",
+        1,
+        format!("no realm `{realm}`; there are: {}", there.join(", ")),
+    )
 }
 
 #[cfg(test)]
@@ -197,9 +315,17 @@ mod tests {
 
     #[test]
     fn a_job_is_named_by_any_unique_prefix() {
-        let ids: Vec<JobId> =
-            ["019a0000-0000-7000-8000-000000000001", "019a0000-0000-7000-8000-000000000002"].iter().map(|id| id.parse().expect("id")).collect();
-        assert_eq!(one_job("019A0000-0000-7000-8000-000000000002", &ids).expect("one"), ids[1]);
+        let ids: Vec<JobId> = [
+            "019a0000-0000-7000-8000-000000000001",
+            "019a0000-0000-7000-8000-000000000002",
+        ]
+        .iter()
+        .map(|id| id.parse().expect("id"))
+        .collect();
+        assert_eq!(
+            one_job("019A0000-0000-7000-8000-000000000002", &ids).expect("one"),
+            ids[1]
+        );
         assert_eq!(one_job("019a", &ids).expect_err("two").code, "refused");
         assert_eq!(one_job("ff", &ids).expect_err("none").code, "not-found");
     }

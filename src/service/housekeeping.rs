@@ -21,7 +21,12 @@ const PRUNE: Duration = Duration::from_secs(24 * 3600);
 const FIRST_PRUNE: Duration = Duration::from_secs(600);
 
 /// Runs until cancelled. `wake` tells the outbox that there may be new messages.
-pub(super) async fn run(engine: watch::Receiver<Engine>, wake: Arc<Notify>, pulse: Pulse, cancel: CancellationToken) {
+pub(super) async fn run(
+    engine: watch::Receiver<Engine>,
+    wake: Arc<Notify>,
+    pulse: Pulse,
+    cancel: CancellationToken,
+) {
     let start = Instant::now();
     let (mut expiry, mut prune) = (start, start + FIRST_PRUNE);
     loop {
@@ -35,7 +40,9 @@ pub(super) async fn run(engine: watch::Receiver<Engine>, wake: Arc<Notify>, puls
                     tracing::info!(ended, "{ended} waiting numbers took effect");
                     wake.notify_one();
                 }
-                Err(error) => tracing::error!(%error, "waiting numbers cannot take effect: {error}"),
+                Err(error) => {
+                    tracing::error!(%error, "waiting numbers cannot take effect: {error}")
+                }
             }
             if now >= expiry {
                 match ledger::expire_held(&engine.store, engine.clock.now()).await {
@@ -48,8 +55,12 @@ pub(super) async fn run(engine: watch::Receiver<Engine>, wake: Arc<Notify>, puls
                 }
             }
             if now >= prune {
-                match ledger::prune(&engine.store, engine.clock.now(), engine.config.store.keep_runs_ms).await {
-                    Ok(()) => tracing::debug!("old runs were pruned"),
+                match engine
+                    .store
+                    .prune(engine.clock.now(), engine.config.store.keep_runs_ms)
+                    .await
+                {
+                    Ok(pruned) => tracing::debug!(pruned, "{pruned} old runs went"),
                     Err(error) => tracing::error!(%error, "old runs cannot be pruned: {error}"),
                 }
             }

@@ -36,15 +36,29 @@ impl Life {
         let mut parts = self.lock();
         let key = parts.next;
         parts.next += 1;
-        parts.parts.insert(key, Part { name: name.into(), last: Instant::now(), allowed });
+        parts.parts.insert(
+            key,
+            Part {
+                name: name.into(),
+                last: Instant::now(),
+                allowed,
+            },
+        );
         drop(parts);
-        Pulse { life: self.clone(), key }
+        Pulse {
+            life: self.clone(),
+            key,
+        }
     }
 
     /// The part that has been silent too long, and how long; `None`: all move.
     pub fn silent(&self) -> Option<(String, Duration)> {
         let parts = self.lock();
-        parts.parts.values().find(|part| part.last.elapsed() > part.allowed).map(|part| (part.name.clone(), part.last.elapsed()))
+        parts
+            .parts
+            .values()
+            .find(|part| part.last.elapsed() > part.allowed)
+            .map(|part| (part.name.clone(), part.last.elapsed()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Parts> {

@@ -44,7 +44,8 @@ impl Wishes {
             flag::register_conditional_shutdown(signal, 1, Arc::clone(&stopping))?;
             flag::register(signal, Arc::clone(&stopping))?;
         }
-        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map(|signals| Self(Source::Signals(signals)))
+        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
+            .map(|signals| Self(Source::Signals(signals)))
     }
 
     /// The next wish; never `None` while the process lives.

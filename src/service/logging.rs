@@ -40,9 +40,17 @@ impl Logging {
 }
 
 /// Installs the log for the whole process; once.
-pub fn install(config: &LogConfig, around: &Surroundings, stages: Option<StageTimer>) -> Result<Logging, TryInitError> {
+pub fn install(
+    config: &LogConfig,
+    around: &Surroundings,
+    stages: Option<StageTimer>,
+) -> Result<Logging, TryInitError> {
     let (levels, handle) = reload::Layer::new(targets(config.level));
-    let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![lines(chosen(config.format, around), around).with_filter(levels).boxed()];
+    let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![
+        lines(chosen(config.format, around), around)
+            .with_filter(levels)
+            .boxed(),
+    ];
     if let Some(stages) = stages {
         layers.push(stages.boxed());
     }
@@ -52,13 +60,17 @@ pub fn install(config: &LogConfig, around: &Surroundings, stages: Option<StageTi
 
 fn targets(level: Level) -> Targets {
     let others = LevelFilter::WARN.min(LevelFilter::from_level(level));
-    Targets::new().with_default(others).with_target("realmsync", level)
+    Targets::new()
+        .with_default(others)
+        .with_target("realmsync", level)
 }
 
 /// `auto` decided.
 fn chosen(format: LogFormat, around: &Surroundings) -> LogFormat {
     match format {
-        LogFormat::Auto if around.journal_stream.as_deref().is_some_and(is_stderr) => LogFormat::Journald,
+        LogFormat::Auto if around.journal_stream.as_deref().is_some_and(is_stderr) => {
+            LogFormat::Journald
+        }
         LogFormat::Auto => LogFormat::Text,
         other => other,
     }
@@ -67,8 +79,12 @@ fn chosen(format: LogFormat, around: &Surroundings) -> LogFormat {
 /// Whether `JOURNAL_STREAM` speaks of this process's stderr, as systemd.exec(5) says to check: a child whose output was
 /// sent elsewhere inherits the variable too.
 fn is_stderr(stream: &str) -> bool {
-    let Ok(stat) = rustix::fs::fstat(io::stderr()) else { return false };
-    stream.split_once(':').is_some_and(|(device, inode)| device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino))
+    let Ok(stat) = rustix::fs::fstat(io::stderr()) else {
+        return false;
+    };
+    stream.split_once(':').is_some_and(|(device, inode)| {
+        device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino)
+    })
 }
 
 fn lines(format: LogFormat, around: &Surroundings) -> Box<dyn Layer<Registry> + Send + Sync> {
@@ -76,7 +92,11 @@ fn lines(format: LogFormat, around: &Surroundings) -> Box<dyn Layer<Registry> + 
         LogFormat::Journald => match tracing_journald::layer() {
             Ok(journal) => {
                 // Fields become REALMSYNC_REALM and so on, where they cannot pass for the journal's own.
-                let priorities = PriorityMappings { info: Priority::Informational, debug: Priority::Debug, ..PriorityMappings::new() };
+                let priorities = PriorityMappings {
+                    info: Priority::Informational,
+                    debug: Priority::Debug,
+                    ..PriorityMappings::new()
+                };
                 return journal
                     .with_syslog_identifier("realmsync".into())
                     .with_field_prefix(Some("REALMSYNC".into()))
@@ -85,10 +105,18 @@ fn lines(format: LogFormat, around: &Surroundings) -> Box<dyn Layer<Registry> + 
             }
             Err(_) => lines(LogFormat::Text, around),
         },
-        LogFormat::Json => tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(io::stderr).boxed(),
+        LogFormat::Json => tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(io::stderr)
+            .boxed(),
         LogFormat::Auto | LogFormat::Text => {
             let colour = io::stderr().is_terminal() && !around.no_color;
-            tracing_subscriber::fmt::layer().with_target(false).with_ansi(colour).with_writer(io::stderr).boxed()
+            tracing_subscriber::fmt::layer()
+                .with_target(false)
+                .with_ansi(colour)
+                .with_writer(io::stderr)
+                .boxed()
         }
     }
 }
@@ -111,11 +139,26 @@ mod tests {
 
     #[test]
     fn the_journal_is_used_only_for_its_own_stream() {
-        let of = |stream: &str| Surroundings { journal_stream: Some(stream.into()), no_color: false };
+        let of = |stream: &str| Surroundings {
+            journal_stream: Some(stream.into()),
+            no_color: false,
+        };
         assert_eq!(chosen(LogFormat::Auto, &of("1:2")), LogFormat::Text);
         assert_eq!(chosen(LogFormat::Auto, &of("nonsense")), LogFormat::Text);
         let stat = rustix::fs::fstat(io::stderr()).expect("stderr");
-        assert_eq!(chosen(LogFormat::Auto, &of(&format!("{}:{}", stat.st_dev, stat.st_ino))), LogFormat::Journald);
-        assert_eq!(chosen(LogFormat::Json, &of(&format!("{}:{}", stat.st_dev, stat.st_ino))), LogFormat::Json);
+        assert_eq!(
+            chosen(
+                LogFormat::Auto,
+                &of(&format!("{}:{}", stat.st_dev, stat.st_ino))
+            ),
+            LogFormat::Journald
+        );
+        assert_eq!(
+            chosen(
+                LogFormat::Json,
+                &of(&format!("{}:{}", stat.st_dev, stat.st_ino))
+            ),
+            LogFormat::Json
+        );
     }
 }

@@ -22,7 +22,10 @@ use crate::clock::Timestamp;
 use crate::model::{Outcome, Run};
 
 /// From 10 ms (a delta) to an hour (a run's deadline), about three buckets a decade.
-const SECONDS: [f64; 16] = [0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0];
+const SECONDS: [f64; 16] = [
+    0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0,
+    3600.0,
+];
 
 /// The span that times a stage: `info_span!("stage", stage = "read")`.
 const STAGE: &str = "stage";
@@ -119,25 +122,65 @@ impl Default for Metrics {
             reloads: Family::default(),
         };
         let build = Family::<BuildLabels, Gauge>::default();
-        build.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION").into() }).set(1);
+        build
+            .get_or_create(&BuildLabels {
+                version: env!("CARGO_PKG_VERSION").into(),
+            })
+            .set(1);
         let f = &mut families;
         let r = &mut f.registry;
         r.register("build", "The running version", build);
         r.register("runs", "Runs that ended, by outcome", f.runs.clone());
         r.register("run_seconds", "How long runs took", f.run_seconds.clone());
-        r.register("changes", "Changes of users that were applied, by kind", f.changes.clone());
-        r.register("refused", "Entries and phones that the last run could not use", f.refused.clone());
-        r.register("held", "1 while a plan waits for a decision", f.held.clone());
+        r.register(
+            "changes",
+            "Changes of users that were applied, by kind",
+            f.changes.clone(),
+        );
+        r.register(
+            "refused",
+            "Entries and phones that the last run could not use",
+            f.refused.clone(),
+        );
+        r.register(
+            "held",
+            "1 while a plan waits for a decision",
+            f.held.clone(),
+        );
         r.register("paused", "1 while no passes are made", f.paused.clone());
         r.register("running", "1 while a run is under way", f.running.clone());
-        r.register("last_success_timestamp_seconds", "When the last run was applied or found nothing to do; absent before", f.last_success.clone());
-        r.register("last_success_age_seconds", "How long ago that was", f.last_success_age.clone());
+        r.register(
+            "last_success_timestamp_seconds",
+            "When the last run was applied or found nothing to do; absent before",
+            f.last_success.clone(),
+        );
+        r.register(
+            "last_success_age_seconds",
+            "How long ago that was",
+            f.last_success_age.clone(),
+        );
         r.register("users", "Users by state", f.users.clone());
         r.register("outbox_jobs", "Messages by state", f.outbox.clone());
-        r.register("stage_seconds", "How long the stages of runs took", f.stages.clone());
-        r.register("deliveries", "Attempts to deliver since the start, by outcome", f.deliveries.clone());
-        r.register("delivery_circuits_open", "Receivers that are only probed after twenty failures in a row", f.circuits_open.clone());
-        r.register("reloads", "Reloads of the configuration, by outcome", f.reloads.clone());
+        r.register(
+            "stage_seconds",
+            "How long the stages of runs took",
+            f.stages.clone(),
+        );
+        r.register(
+            "deliveries",
+            "Attempts to deliver since the start, by outcome",
+            f.deliveries.clone(),
+        );
+        r.register(
+            "delivery_circuits_open",
+            "Receivers that are only probed after twenty failures in a row",
+            f.circuits_open.clone(),
+        );
+        r.register(
+            "reloads",
+            "Reloads of the configuration, by outcome",
+            f.reloads.clone(),
+        );
         Self(Arc::new(families))
     }
 }
@@ -146,14 +189,33 @@ impl Metrics {
     /// Counts a run that ended (or a plan that was decided).
     pub fn run_ended(&self, run: &Run) {
         let realm = run.realm.to_string();
-        let labels =
-            RunLabels { realm: realm.clone(), mode: run.mode.to_string(), trigger: run.trigger.to_string(), outcome: run.outcome.to_string() };
+        let labels = RunLabels {
+            realm: realm.clone(),
+            mode: run.mode.to_string(),
+            trigger: run.trigger.to_string(),
+            outcome: run.outcome.to_string(),
+        };
         self.0.runs.get_or_create(&labels).inc();
         #[expect(clippy::cast_precision_loss, reason = "seconds of a run")]
-        self.0.run_seconds.get_or_create(&ByRealm { realm: realm.clone() }).observe(run.elapsed_ms.max(0) as f64 / 1000.0);
+        self.0
+            .run_seconds
+            .get_or_create(&ByRealm {
+                realm: realm.clone(),
+            })
+            .observe(run.elapsed_ms.max(0) as f64 / 1000.0);
         if matches!(run.outcome, Outcome::Applied | Outcome::Unchanged) {
-            for (kind, count) in [("entries", run.refused_entries), ("phones", run.refused_phones)] {
-                set(&self.0.refused, &KindLabels { realm: realm.clone(), kind: kind.into() }, count);
+            for (kind, count) in [
+                ("entries", run.refused_entries),
+                ("phones", run.refused_phones),
+            ] {
+                set(
+                    &self.0.refused,
+                    &KindLabels {
+                        realm: realm.clone(),
+                        kind: kind.into(),
+                    },
+                    count,
+                );
             }
         }
         if run.outcome == Outcome::Applied {
@@ -168,8 +230,14 @@ impl Metrics {
                 ("removed", run.removed),
                 ("moved", run.moved),
             ] {
-                let labels = KindLabels { realm: realm.clone(), kind: kind.into() };
-                self.0.changes.get_or_create(&labels).inc_by(u64::try_from(count).unwrap_or(0));
+                let labels = KindLabels {
+                    realm: realm.clone(),
+                    kind: kind.into(),
+                };
+                self.0
+                    .changes
+                    .get_or_create(&labels)
+                    .inc_by(u64::try_from(count).unwrap_or(0));
             }
         }
     }
@@ -177,28 +245,49 @@ impl Metrics {
     /// Counts a reload.
     pub fn reloaded(&self, accepted: bool) {
         let outcome = if accepted { "accepted" } else { "refused" };
-        self.0.reloads.get_or_create(&OutcomeLabels { outcome: outcome.into() }).inc();
+        self.0
+            .reloads
+            .get_or_create(&OutcomeLabels {
+                outcome: outcome.into(),
+            })
+            .inc();
     }
 
     /// Takes over the outbox worker's own counters.
     pub fn deliveries(&self, by_outcome: &[(&str, u64)], circuits_open: u64) {
         for (outcome, count) in by_outcome {
             // The worker counts; this only shows its count.
-            self.0.deliveries.get_or_create(&OutcomeLabels { outcome: (*outcome).into() }).inner().store(*count, Ordering::Relaxed);
+            self.0
+                .deliveries
+                .get_or_create(&OutcomeLabels {
+                    outcome: (*outcome).into(),
+                })
+                .inner()
+                .store(*count, Ordering::Relaxed);
         }
-        self.0.circuits_open.set(i64::try_from(circuits_open).unwrap_or(i64::MAX));
+        self.0
+            .circuits_open
+            .set(i64::try_from(circuits_open).unwrap_or(i64::MAX));
     }
 
     /// Takes over what stands. Realms that are gone lose their numbers.
     pub fn stands(&self, realms: &[RealmStatus], now: Timestamp) {
         let f = &self.0;
-        for family in [&f.held, &f.paused, &f.running, &f.last_success, &f.last_success_age] {
+        for family in [
+            &f.held,
+            &f.paused,
+            &f.running,
+            &f.last_success,
+            &f.last_success_age,
+        ] {
             family.clear();
         }
         f.users.clear();
         f.outbox.clear();
         for realm in realms {
-            let labels = ByRealm { realm: realm.realm.to_string() };
+            let labels = ByRealm {
+                realm: realm.realm.to_string(),
+            };
             set(&f.held, &labels, i64::from(realm.held.is_some()));
             set(&f.paused, &labels, i64::from(realm.paused));
             set(&f.running, &labels, i64::from(realm.running.is_some()));
@@ -208,7 +297,14 @@ impl Metrics {
             }
             for (family, counts) in [(&f.users, &realm.users), (&f.outbox, &realm.outbox)] {
                 for (state, count) in counts {
-                    set(family, &StateLabels { realm: labels.realm.clone(), state: state.clone() }, *count);
+                    set(
+                        family,
+                        &StateLabels {
+                            realm: labels.realm.clone(),
+                            state: state.clone(),
+                        },
+                        *count,
+                    );
                 }
             }
         }
@@ -230,7 +326,10 @@ impl Metrics {
 }
 
 fn set<L: Clone + Eq + std::hash::Hash>(family: &Numbers<L>, labels: &L, value: i64) {
-    #[expect(clippy::cast_precision_loss, reason = "counts and seconds, far below 2^53")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts and seconds, far below 2^53"
+    )]
     family.get_or_create(labels).set(value as f64);
 }
 
@@ -257,22 +356,36 @@ impl Visit for StageName {
 }
 
 impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for StageTimer {
-    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
+    fn on_new_span(
+        &self,
+        attributes: &span::Attributes<'_>,
+        id: &span::Id,
+        context: Context<'_, S>,
+    ) {
         if attributes.metadata().name() != STAGE {
             return;
         }
         let mut name = StageName::default();
         attributes.record(&mut name);
         if let (Some(stage), Some(span)) = (name.0, context.span(id)) {
-            span.extensions_mut().insert(Begun { stage, at: Instant::now() });
+            span.extensions_mut().insert(Begun {
+                stage,
+                at: Instant::now(),
+            });
         }
     }
 
     fn on_close(&self, id: span::Id, context: Context<'_, S>) {
-        let Some(span) = context.span(&id) else { return };
+        let Some(span) = context.span(&id) else {
+            return;
+        };
         let extensions = span.extensions();
         if let Some(begun) = extensions.get::<Begun>() {
-            self.0.get_or_create(&StageLabels { stage: begun.stage.clone() }).observe(begun.at.elapsed().as_secs_f64());
+            self.0
+                .get_or_create(&StageLabels {
+                    stage: begun.stage.clone(),
+                })
+                .observe(begun.at.elapsed().as_secs_f64());
         }
     }
 }
@@ -293,7 +406,10 @@ mod tests {
             let _other = tracing::info_span!("other", stage = "no").entered();
         });
         let text = metrics.text();
-        assert!(text.contains(r#"realmsync_stage_seconds_count{stage="read"} 1"#), "{text}");
+        assert!(
+            text.contains(r#"realmsync_stage_seconds_count{stage="read"} 1"#),
+            "{text}"
+        );
         assert!(!text.contains(r#"stage="no""#), "{text}");
         assert!(text.ends_with("# EOF\n"), "{text}");
     }

@@ -56,6 +56,8 @@ pub type Reload = Arc<dyn Fn() -> Read + Send + Sync>;
 
 impl std::fmt::Debug for Start {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Start").field("config", &self.config.path).finish_non_exhaustive()
+        f.debug_struct("Start")
+            .field("config", &self.config.path)
+            .finish_non_exhaustive()
     }
 }

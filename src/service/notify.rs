@@ -23,7 +23,11 @@ pub fn ready(status: &str) {
 /// `RELOADING=1` with the time, which systemd 253 and newer want for `notify-reload`.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now, NotifyState::Status("reading the configuration again")]),
+        Ok(now) => tell(&[
+            NotifyState::Reloading,
+            now,
+            NotifyState::Status("reading the configuration again"),
+        ]),
         Err(_) => tell(&[NotifyState::Reloading]),
     }
 }
@@ -43,7 +47,9 @@ pub fn status(text: &str) {
 pub async fn watchdog(life: Life) {
     let fed = sd_notify::watchdog_enabled();
     // Half of the limit is sd_watchdog_enabled(3)'s advice; a third leaves room for a busy machine.
-    let every = fed.map_or(LOOK, |limit| limit / 3).max(Duration::from_millis(50));
+    let every = fed
+        .map_or(LOOK, |limit| limit / 3)
+        .max(Duration::from_millis(50));
     let mut told = false;
     loop {
         match life.silent() {
@@ -57,9 +63,17 @@ pub async fn watchdog(life: Life) {
                 told = true;
                 let seconds = silence.as_secs();
                 if fed.is_some() {
-                    tracing::error!(part, silent_seconds = seconds, "{part} has not moved for {seconds} s: the watchdog is not fed any more");
+                    tracing::error!(
+                        part,
+                        silent_seconds = seconds,
+                        "{part} has not moved for {seconds} s: the watchdog is not fed any more"
+                    );
                 } else {
-                    tracing::error!(part, silent_seconds = seconds, "{part} has not moved for {seconds} s: restart the service if it stays so");
+                    tracing::error!(
+                        part,
+                        silent_seconds = seconds,
+                        "{part} has not moved for {seconds} s: restart the service if it stays so"
+                    );
                 }
             }
             Some(_) => {}

@@ -22,32 +22,55 @@ pub(super) struct Prepared {
 }
 
 /// Reads and checks the configuration again; `bound` is the TCP address that is listened on.
-pub(super) async fn prepare(read: Reload, old: Arc<Config>, bound: Option<SocketAddr>) -> Result<Prepared, String> {
-    let (config, warnings) = spawn_blocking(move || -> Read { read() }).await.map_err(|e| format!("reading the configuration broke off: {e}"))??;
+pub(super) async fn prepare(
+    read: Reload,
+    old: Arc<Config>,
+    bound: Option<SocketAddr>,
+) -> Result<Prepared, String> {
+    let (config, warnings) = spawn_blocking(move || -> Read { read() })
+        .await
+        .map_err(|e| format!("reading the configuration broke off: {e}"))??;
     needs_restart(&old, &config)?;
     let schedules = schedules(&config)?;
     let web = Ready::prepare(config.http.as_ref(), bound).await?;
-    Ok(Prepared { config: Arc::new(config), warnings, schedules, web })
+    Ok(Prepared {
+        config: Arc::new(config),
+        warnings,
+        schedules,
+        web,
+    })
 }
 
 /// Every realm's schedule.
 pub(super) fn schedules(config: &Config) -> Result<Vec<(RealmId, Schedule)>, String> {
-    let of = |realm: &crate::config::RealmConfig| Schedule::new(&realm.schedule, realm.time_zone).map(|schedule| (realm.id.clone(), schedule));
-    config.realms.iter().map(|realm| of(realm).map_err(|why| format!("{}: schedule: {why}", realm.id))).collect()
+    let of = |realm: &crate::config::RealmConfig| {
+        Schedule::new(&realm.schedule, realm.time_zone).map(|schedule| (realm.id.clone(), schedule))
+    };
+    config
+        .realms
+        .iter()
+        .map(|realm| of(realm).map_err(|why| format!("{}: schedule: {why}", realm.id)))
+        .collect()
 }
 
 /// What a process cannot change under itself.
 fn needs_restart(old: &Config, new: &Config) -> Result<(), String> {
     let same_store = match (&old.store.url, &new.store.url) {
         (StoreUrl::Sqlite(old), StoreUrl::Sqlite(new)) => old == new,
-        (StoreUrl::Postgres { url: old, .. }, StoreUrl::Postgres { url: new, .. }) => old.expose_secret() == new.expose_secret(),
+        (StoreUrl::Postgres { url: old, .. }, StoreUrl::Postgres { url: new, .. }) => {
+            old.expose_secret() == new.expose_secret()
+        }
         _ => false,
     };
     if !same_store {
-        return Err("store.url has changed: restart the service, a reload cannot move the store".into());
+        return Err(
+            "store.url has changed: restart the service, a reload cannot move the store".into(),
+        );
     }
     if old.control_socket != new.control_socket {
-        return Err("control.socket has changed: restart the service, a reload cannot move it".into());
+        return Err(
+            "control.socket has changed: restart the service, a reload cannot move it".into(),
+        );
     }
     Ok(())
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::ledger;
 use crate::api::types::{RealmStatus, RunningStatus};
 use crate::clock::Timestamp;
 use crate::config::{ChangesWay, Config};
@@ -19,15 +18,36 @@ pub struct Live {
 }
 
 /// Every realm of the store, the configuration's first and in its order. Without a daemon `live` is empty.
-pub async fn gather(store: &Store, config: &Config, live: &BTreeMap<RealmId, Live>, now: Timestamp) -> Result<Vec<RealmStatus>, StoreError> {
-    let mut rows = ledger::realms(store).await?;
-    let place = |id: &RealmId| config.realms.iter().position(|realm| realm.id == *id).unwrap_or(usize::MAX);
+pub async fn gather(
+    store: &Store,
+    config: &Config,
+    live: &BTreeMap<RealmId, Live>,
+    now: Timestamp,
+) -> Result<Vec<RealmStatus>, StoreError> {
+    let mut rows = store.realms().await?;
+    let place = |id: &RealmId| {
+        config
+            .realms
+            .iter()
+            .position(|realm| realm.id == *id)
+            .unwrap_or(usize::MAX)
+    };
     rows.sort_by_key(|row| (place(&row.id), row.id.clone()));
     let mut realms = Vec::with_capacity(rows.len());
     for row in rows {
-        let last = ledger::last_runs(store, &row.id).await?;
-        let mut users: BTreeMap<String, i64> = State::ALL.iter().map(|state| (state.to_string(), 0)).collect();
-        users.extend(ledger::users(store, &row.id).await?);
+        let last = store.last_run(&row.id).await?;
+        let last_success_at = store.last_success(&row.id).await?;
+        let mut users: BTreeMap<String, i64> = State::ALL
+            .iter()
+            .map(|state| (state.to_string(), 0))
+            .collect();
+        users.extend(
+            store
+                .count_by_state(&row.id)
+                .await?
+                .into_iter()
+                .map(|(state, count)| (state.to_string(), count)),
+        );
         let outbox = store.outbox_counts(Some(&row.id)).await?;
         let configured = config.realms.iter().find(|realm| realm.id == row.id);
         let paused = row.paused && row.paused_until.is_none_or(|until| until > now);
@@ -38,15 +58,30 @@ pub async fn gather(store: &Store, config: &Config, live: &BTreeMap<RealmId, Liv
             paused_until: row.paused_until.filter(|_| paused),
             orphaned: row.orphaned,
             due: row.due,
-            last_success_at: last.success_at,
-            last_outcome: last.last.as_ref().map(|run| run.outcome),
-            last_error: last.last.and_then(|run| run.error),
+            last_success_at,
+            last_outcome: last.as_ref().map(|run| run.outcome),
+            last_error: last.and_then(|run| run.error),
             next_run_at: live.next_run_at.filter(|_| !paused && !row.orphaned),
             users,
             held: row.held,
-            servers: configured.map(|realm| realm.directory.servers.iter().map(ToString::to_string).collect()).unwrap_or_default(),
-            changes: configured.map(|realm| word(realm.directory.changes)).unwrap_or_default().to_owned(),
-            outbox: outbox.into_iter().map(|(state, count)| (state.to_string(), count)).collect(),
+            servers: configured
+                .map(|realm| {
+                    realm
+                        .directory
+                        .servers
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect()
+                })
+                .unwrap_or_default(),
+            changes: configured
+                .map(|realm| word(realm.directory.changes))
+                .unwrap_or_default()
+                .to_owned(),
+            outbox: outbox
+                .into_iter()
+                .map(|(state, count)| (state.to_string(), count))
+                .collect(),
             running: live.running,
             realm: row.id,
         });

@@ -31,14 +31,27 @@ pub(super) struct Ready {
 
 impl Ready {
     /// Makes everything that can fail: reads the certificate, and binds the address unless it is `bound` already.
-    pub(super) async fn prepare(config: Option<&HttpConfig>, bound: Option<SocketAddr>) -> Result<Option<Self>, String> {
-        let Some(config) = config else { return Ok(None) };
+    pub(super) async fn prepare(
+        config: Option<&HttpConfig>,
+        bound: Option<SocketAddr>,
+    ) -> Result<Option<Self>, String> {
+        let Some(config) = config else {
+            return Ok(None);
+        };
         let tls = match &config.tls {
             Some((cert, key)) => Some(serve::read_tls(cert, key)?),
             None => None,
         };
-        let listener = if bound == Some(config.listen) { None } else { Some(serve::bind_tcp(config.listen).await?) };
-        Ok(Some(Self { address: config.listen, listener, tls }))
+        let listener = if bound == Some(config.listen) {
+            None
+        } else {
+            Some(serve::bind_tcp(config.listen).await?)
+        };
+        Ok(Some(Self {
+            address: config.listen,
+            listener,
+            tls,
+        }))
     }
 }
 
@@ -50,10 +63,22 @@ impl Web {
 
     /// Puts a prepared listener in force: the running one with another certificate, or a new one to be served.
     pub(super) fn replace(
-        current: &mut Option<Self>, ready: Option<Ready>,
-    ) -> Option<(TcpListener, watch::Receiver<Option<Arc<ServerConfig>>>, CancellationToken)> {
+        current: &mut Option<Self>,
+        ready: Option<Ready>,
+    ) -> Option<(
+        TcpListener,
+        watch::Receiver<Option<Arc<ServerConfig>>>,
+        CancellationToken,
+    )> {
         match (ready, current.as_ref()) {
-            (Some(Ready { listener: None, tls, .. }), Some(web)) => {
+            (
+                Some(Ready {
+                    listener: None,
+                    tls,
+                    ..
+                }),
+                Some(web),
+            ) => {
                 web.tls.send_replace(tls);
                 None
             }
@@ -61,10 +86,21 @@ impl Web {
                 if let Some(old) = current.take() {
                     old.cancel.cancel();
                 }
-                let Ready { address, listener: Some(listener), tls } = ready? else { return None };
+                let Ready {
+                    address,
+                    listener: Some(listener),
+                    tls,
+                } = ready?
+                else {
+                    return None;
+                };
                 let (tls, changes) = watch::channel(tls);
                 let cancel = CancellationToken::new();
-                *current = Some(Self { address, tls, cancel: cancel.clone() });
+                *current = Some(Self {
+                    address,
+                    tls,
+                    cancel: cancel.clone(),
+                });
                 Some((listener, changes, cancel))
             }
         }

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::ledger;
 use super::life::Pulse;
-use crate::api::types::{Decision, Failure, Line, PlanAnswer, PlanRequest, ProgressLine, SyncRequest};
+use crate::api::types::{
+    Decision, Failure, Line, PlanAnswer, PlanRequest, ProgressLine, SyncRequest,
+};
 use crate::clock::Timestamp;
 use crate::model::{Outcome, RealmId, Run, Trigger};
 use crate::sync::{Ask, Decided, Engine, EngineError, Progress};
@@ -51,18 +51,29 @@ pub struct Track {
 
 impl Default for Track {
     fn default() -> Self {
-        Self { progress: watch::Sender::new(Progress::default()), begun: watch::Sender::new(false) }
+        Self {
+            progress: watch::Sender::new(Progress::default()),
+            begun: watch::Sender::new(false),
+        }
     }
 }
 
 impl Work {
     /// A work that nobody listens to yet.
     pub fn new(task: Task, by: Option<String>) -> Self {
-        Self { task, by, track: Track::default(), tickets: Vec::new() }
+        Self {
+            task,
+            by,
+            track: Track::default(),
+            tickets: Vec::new(),
+        }
     }
 
     /// Someone listens: the returned future passes progress and the end on.
-    pub fn listen(&mut self, lines: mpsc::Sender<Line>) -> impl Future<Output = ()> + Send + 'static {
+    pub fn listen(
+        &mut self,
+        lines: mpsc::Sender<Line>,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let (ticket, end) = oneshot::channel();
         self.tickets.push(ticket);
         relay(lines, self.track.clone(), end)
@@ -70,7 +81,8 @@ impl Work {
 
     /// Whether one pass answers both: it has not begun, and asks for the same in the same name.
     pub fn joins(&self, task: &Task, by: Option<&str>) -> bool {
-        matches!((&self.task, task), (Task::Pass(_, ours), Task::Pass(_, theirs)) if ours == theirs) && (self.by.as_deref() == by || self.tickets.is_empty())
+        matches!((&self.task, task), (Task::Pass(_, ours), Task::Pass(_, theirs)) if ours == theirs)
+            && (self.by.as_deref() == by || self.tickets.is_empty())
     }
 
     /// Ends it without doing it.
@@ -120,29 +132,57 @@ pub enum Ended {
 }
 
 /// Does what was asked for.
-pub async fn carry_out(engine: Engine, realm: RealmId, work: Work, cancel: CancellationToken, pulse: Pulse) -> Ended {
+pub async fn carry_out(
+    engine: Engine,
+    realm: RealmId,
+    work: Work,
+    cancel: CancellationToken,
+    pulse: Pulse,
+) -> Ended {
     work.track.begun.send_replace(true);
-    let Work { task, by, track, tickets } = work;
+    let Work {
+        task,
+        by,
+        track,
+        tickets,
+    } = work;
     let span = tracing::info_span!("realm", realm = %realm);
     let (line, run) = async {
-        let ask = |trigger| Ask { cancel: cancel.clone(), progress: track.progress.clone(), ..Ask::new(trigger, by.clone()) };
+        let ask = |trigger| Ask {
+            cancel: cancel.clone(),
+            progress: track.progress.clone(),
+            ..Ask::new(trigger, by.clone())
+        };
         match task {
             Task::Pass(trigger, asked) => {
-                let ask = Ask { full: asked.full, user: asked.user, accept_older: asked.accept_older, ..ask(trigger) };
+                let ask = Ask {
+                    full: asked.full,
+                    user: asked.user,
+                    accept_older: asked.accept_older,
+                    ..ask(trigger)
+                };
                 let done = moving(engine.sync(&realm, ask), &track, &pulse).await;
                 tell(done.as_ref().ok());
                 (answer(&realm, &done), done.ok())
             }
             Task::Plan(asked) => {
-                let ask = Ask { full: asked.full, ..ask(Trigger::Command) };
+                let ask = Ask {
+                    full: asked.full,
+                    ..ask(Trigger::Command)
+                };
                 let done = moving(engine.plan(&realm, ask, asked.hold), &track, &pulse).await;
                 let done = done.map(|(run, changes)| PlanAnswer { run, changes });
-                let held = done.as_ref().ok().filter(|_| asked.hold).map(|plan| plan.run.clone());
+                let held = done
+                    .as_ref()
+                    .ok()
+                    .filter(|_| asked.hold)
+                    .map(|plan| plan.run.clone());
                 tell(held.as_ref());
                 (answer(&realm, &done), held)
             }
             Task::Decide(decision, run) => {
-                let done = moving(decide(&engine, decision, &run, by.clone()), &track, &pulse).await;
+                let done =
+                    moving(decide(&engine, decision, &run, by.clone()), &track, &pulse).await;
                 tell(done.as_ref().ok().map(|decided| &decided.run));
                 (answer(&realm, &done), done.ok().map(|decided| decided.run))
             }
@@ -156,7 +196,12 @@ pub async fn carry_out(engine: Engine, realm: RealmId, work: Work, cancel: Cance
     Ended::Done(run.map(Box::new))
 }
 
-async fn decide(engine: &Engine, decision: Decision, run: &str, by: Option<String>) -> Result<Decided, EngineError> {
+async fn decide(
+    engine: &Engine,
+    decision: Decision,
+    run: &str,
+    by: Option<String>,
+) -> Result<Decided, EngineError> {
     match decision {
         Decision::Approve => engine.approve(run, by).await,
         Decision::Reject => engine.reject(run, by).await,
@@ -167,7 +212,13 @@ async fn decide(engine: &Engine, decision: Decision, run: &str, by: Option<Strin
 
 /// The schedule's pass: not while the realm is paused or orphaned.
 pub async fn scheduled(
-    engine: Engine, realm: RealmId, tick: Timestamp, before: Timestamp, track: Track, cancel: CancellationToken, pulse: Pulse,
+    engine: Engine,
+    realm: RealmId,
+    tick: Timestamp,
+    before: Timestamp,
+    track: Track,
+    cancel: CancellationToken,
+    pulse: Pulse,
 ) -> Ended {
     let span = tracing::info_span!("realm", realm = %realm);
     async {
@@ -180,7 +231,7 @@ pub async fn scheduled(
             }
         }
         // Before it begins: a server whose answer kills the process must not do so again at once, at every start.
-        if let Err(error) = ledger::set_tick(&engine.store, &realm, tick).await {
+        if let Err(error) = engine.store.set_tick(&realm, tick).await {
             tracing::error!(%error, "{realm}: the scheduled pass cannot begin: {error}");
             return Ended::NotNow { before };
         }
@@ -188,7 +239,7 @@ pub async fn scheduled(
         let done = moving(engine.sync(&realm, ask), &track, &pulse).await;
         if cancel.is_cancelled() && done.as_ref().is_ok_and(|run| run.outcome == Outcome::Cancelled) {
             // A stop in mid-run: the tick counts as missed, and the next daemon makes up for it.
-            if let Err(error) = ledger::set_tick(&engine.store, &realm, before).await {
+            if let Err(error) = engine.store.set_tick(&realm, before).await {
                 tracing::warn!(%error, "{realm}: the pass that was stopped will not be made up for: {error}");
             }
         }
@@ -204,15 +255,20 @@ pub async fn scheduled(
 
 /// Whether the schedule may run the realm; ends a pause that is over.
 async fn may_run(engine: &Engine, realm: &RealmId) -> Result<bool, crate::store::StoreError> {
-    let Some(row) = ledger::realm(&engine.store, realm).await? else { return Ok(true) };
+    let Some(row) = engine.store.realm(realm).await? else {
+        return Ok(true);
+    };
     if row.orphaned {
         return Ok(false);
     }
     if row.paused {
-        if row.paused_until.is_none_or(|until| until > engine.clock.now()) {
+        if row
+            .paused_until
+            .is_none_or(|until| until > engine.clock.now())
+        {
             return Ok(false);
         }
-        ledger::resume(&engine.store, realm, engine.clock.now()).await?;
+        engine.store.resume(realm, engine.clock.now()).await?;
         tracing::info!("{realm}: the pause is over");
     }
     Ok(true)
@@ -233,7 +289,13 @@ async fn moving<T>(doing: impl Future<Output = T>, track: &Track, pulse: &Pulse)
 fn answer<T: Serialize>(realm: &RealmId, done: &Result<T, EngineError>) -> Line {
     match done {
         Ok(value) => serde_json::to_value(value).map_or_else(
-            |error| Line::Error(Failure::new("store", 1, format!("{realm}: done, but the answer cannot be written: {error}"))),
+            |error| {
+                Line::Error(Failure::new(
+                    "store",
+                    1,
+                    format!("{realm}: done, but the answer cannot be written: {error}"),
+                ))
+            },
             Line::Result,
         ),
         Err(error) => Line::Error(error.into()),
@@ -243,19 +305,41 @@ fn answer<T: Serialize>(realm: &RealmId, done: &Result<T, EngineError>) -> Line 
 /// One line for the log that reads alone. Realm and run are fields too: the realm's of the span round it.
 fn tell(run: Option<&Run>) {
     let Some(run) = run else { return };
-    let Run { realm, run: id, outcome, seen, jobs, elapsed_ms, .. } = run;
+    let Run {
+        realm,
+        run: id,
+        outcome,
+        seen,
+        jobs,
+        elapsed_ms,
+        ..
+    } = run;
     let did = summary(run);
     match outcome {
         Outcome::Failed => {
-            let (code, why) = (run.error_code.map_or("", |code| code.as_str()), run.error.as_deref().unwrap_or("no reason given"));
+            let (code, why) = (
+                run.error_code.map_or("", |code| code.as_str()),
+                run.error.as_deref().unwrap_or("no reason given"),
+            );
             tracing::error!(run = %id, code, elapsed_ms, "{realm}: run failed, nothing was applied: {why}");
         }
         Outcome::Held => {
-            let limits: Vec<String> = run.held_by.iter().map(|by| format!("{} {} of {}, {} allowed", by.limit, by.count, by.of, by.allowed)).collect();
+            let limits: Vec<String> = run
+                .held_by
+                .iter()
+                .map(|by| {
+                    format!(
+                        "{} {} of {}, {} allowed",
+                        by.limit, by.count, by.of, by.allowed
+                    )
+                })
+                .collect();
             let limits = limits.join("; ");
             tracing::warn!(run = %id, seen, elapsed_ms, "{realm}: plan held ({limits}): {did}; look with `realmsync runs show {id}`, then approve or reject it");
         }
-        Outcome::Unchanged => tracing::info!(run = %id, seen, elapsed_ms, "{realm}: nothing to do, {seen} entries in {elapsed_ms} ms"),
+        Outcome::Unchanged => {
+            tracing::info!(run = %id, seen, elapsed_ms, "{realm}: nothing to do, {seen} entries in {elapsed_ms} ms")
+        }
         Outcome::Applied => {
             tracing::info!(run = %id, seen, jobs, elapsed_ms, "{realm}: applied {did}; {jobs} messages, {seen} entries in {elapsed_ms} ms");
         }
@@ -276,19 +360,40 @@ fn summary(run: &Run) -> String {
         (run.removed, "removed"),
         (run.moved, "moved"),
     ];
-    let said: Vec<String> = counts.iter().filter(|(count, _)| *count != 0).map(|(count, what)| format!("{count} {what}")).collect();
-    if said.is_empty() { "no changes".into() } else { said.join(", ") }
+    let said: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count != 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    if said.is_empty() {
+        "no changes".into()
+    } else {
+        said.join(", ")
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
     fn passes_that_ask_for_the_same_are_one() {
-        let pass = |full| Task::Pass(Trigger::Command, SyncRequest { full, ..SyncRequest::default() });
+        let pass = |full| {
+            Task::Pass(
+                Trigger::Command,
+                SyncRequest {
+                    full,
+                    ..SyncRequest::default()
+                },
+            )
+        };
         let mut work = Work::new(pass(false), None);
-        assert!(work.joins(&pass(false), Some("jan")), "nobody's name is lost");
+        assert!(
+            work.joins(&pass(false), Some("jan")),
+            "nobody's name is lost"
+        );
         work.by = Some("jan".into());
         work.tickets.push(oneshot::channel().0);
         assert!(work.joins(&pass(false), Some("jan")));
@@ -306,16 +411,29 @@ mod tests {
         let engine = async {
             tokio::time::sleep(Duration::from_secs(3)).await;
             track.begun.send_replace(true);
-            track.progress.send_replace(Progress { seen: 5, expected: 10 });
+            track.progress.send_replace(Progress {
+                seen: 5,
+                expected: 10,
+            });
             tokio::time::sleep(Duration::from_secs(1)).await;
             for ticket in tickets {
                 ticket.send(Line::Result(Value::Null)).expect("a listener");
             }
         };
         tokio::join!(relay, engine);
-        let waiting = ProgressLine { waiting: true, ..ProgressLine::default() };
+        let waiting = ProgressLine {
+            waiting: true,
+            ..ProgressLine::default()
+        };
         assert_eq!(heard.recv().await, Some(Line::Progress(waiting)));
-        assert_eq!(heard.recv().await, Some(Line::Progress(ProgressLine { seen: 5, expected: 10, waiting: false })));
+        assert_eq!(
+            heard.recv().await,
+            Some(Line::Progress(ProgressLine {
+                seen: 5,
+                expected: 10,
+                waiting: false
+            }))
+        );
         assert_eq!(heard.recv().await, Some(Line::Result(Value::Null)));
         assert_eq!(heard.recv().await, None);
     }
@@ -327,6 +445,8 @@ mod tests {
         let relay = work.listen(lines);
         drop(work);
         relay.await;
-        assert!(matches!(heard.recv().await, Some(Line::Error(failure)) if failure.code == "stopping"));
+        assert!(
+            matches!(heard.recv().await, Some(Line::Error(failure)) if failure.code == "stopping")
+        );
     }
 }

@@ -22,6 +22,8 @@ pub use lock::{RealmLock, StoreLock, lock};
 #[cfg(test)]
 pub(crate) use outbox::tests as outbox_tests;
 pub use outbox::{Act, Ending, EnrolmentContext, EnrolmentKey, Fate, JobSelection, MessageContext, Settlement};
+#[cfg(test)]
+pub(crate) use outbox::tests as outbox_tests;
 pub use realms::RealmDecl;
 pub use refused::{RefusedDiff, RefusedRow};
 pub use runs::RunFacts;
