@@ -129,7 +129,7 @@ impl Engine {
             first_applied_at: full.then_some(run.started_at),
             clock_ms: full.then_some(pass.clock_ms),
             last_complete_at: full.then_some(run.started_at),
-            window_from: (full && pass.first_pass).then(|| windows_anew(row, run.started_at, false)),
+            window_from: (full && pass.first_pass).then(|| windows_anew(row, run.decided_at.unwrap_or(run.started_at), false)),
             seen_state: if full { facts.facts.clone() } else { None },
             due: Some(false),
         };
