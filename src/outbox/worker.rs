@@ -279,6 +279,9 @@ impl Worker {
                 .store
                 .claim(&self.owner, &realms, now, LEASE_MS, room)
                 .await?;
+            if !jobs.is_empty() {
+                crate::failpoint::hit("outbox.claimed");
+            }
             if jobs.len() < room {
                 wait = wait.min(BLOCKED);
             }
@@ -402,7 +405,9 @@ impl Worker {
         if self.ended.is_empty() {
             return Ok(());
         }
+        crate::failpoint::hit("outbox.sent");
         let fates = self.runner.store.settle(&self.ended).await?;
+        crate::failpoint::hit("outbox.settled");
         let ended = std::mem::take(&mut self.ended);
         for (settlement, fate) in ended.into_iter().zip(fates) {
             let job = &settlement.job;

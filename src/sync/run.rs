@@ -89,6 +89,7 @@ impl Engine {
         run.seen = pass.seen;
         (run.refused_entries, run.refused_phones) = pass.refused();
         looked?;
+        crate::failpoint::hit("plan.complete");
         run.complete = ask.user.is_none();
         let held_by = self.weigh(&pass, ending).await?;
         let refused = pass.refused_diff().await?;
@@ -188,7 +189,9 @@ impl Engine {
             .filter(|l| run.held_by.iter().any(|h| h.limit == l.as_str()))
             .flat_map(|l| messages_of(*l).iter().copied())
             .collect();
+        crate::failpoint::hit("hold.before");
         self.store.hold(run, facts, refused, row.held, &types).await?;
+        crate::failpoint::hit("hold.after");
         Ok(())
     }
 
