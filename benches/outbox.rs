@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use realmsync::clock::Clock;
 use realmsync::config::{Config, DeliveryConfig, EnrolmentConfig, Environment, LogConfig, LogFormat, Secret, StoreConfig, StoreUrl};
 use realmsync::outbox::{OutboxRunner, Stats, run};
-use realmsync::store::Store;
+use realmsync::store::{Access, Store};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -39,7 +39,7 @@ async fn measure(messages: usize) -> anyhow::Result<()> {
     tasks.spawn(receive(listener, received.clone()));
 
     let config = configuration(path, &url)?;
-    let store = Store::open(&config.store).await?;
+    let store = Store::open(&config.store, &Environment::default(), Access::Write, Clock::system().now()).await?;
     let key = store.enrolment_key(None).await?;
     let (_sender, receiver) = watch::channel(Arc::new(config));
     let stats = Arc::new(Stats::default());

@@ -35,6 +35,7 @@
 //! `tests/layers.rs` holds this table against the source.
 
 pub mod api;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;

@@ -1,5 +1,7 @@
 //! The five fields of crontab(5), read with crontab's meaning: 1 is Monday, 0 and 7 are Sunday. When it is time is `service::schedule`'s question.
 
+use super::words::quote;
+
 /// A schedule. Bit *n* of a set stands for the value *n*.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Crontab {
@@ -89,20 +91,15 @@ pub fn parse(text: &str) -> Result<Crontab, CrontabError> {
     let trimmed = text.trim();
     let lead = text.len() - text.trim_start().len();
     if trimmed.starts_with('@') {
-        return match WORDS
+        let known = WORDS
             .iter()
-            .find(|(word, _)| word.eq_ignore_ascii_case(trimmed))
-        {
-            Some((_, fields)) => parse(fields),
-            None => {
-                let words: Vec<&str> = WORDS.iter().map(|(word, _)| *word).collect();
-                Err(fault(
-                    lead,
-                    trimmed.len(),
-                    format!("`{trimmed}` is none of {}", words.join(", ")),
-                ))
-            }
-        };
+            .find(|(word, _)| word.eq_ignore_ascii_case(trimmed));
+        if let Some((_, fields)) = known {
+            return parse(fields);
+        }
+        let words: Vec<&str> = WORDS.iter().map(|(word, _)| *word).collect();
+        let message = format!("`{}` is none of {}", quote(trimmed), words.join(", "));
+        return Err(fault(lead, trimmed.len(), message));
     }
     let fields = split(text);
     if fields.len() != 5 {
@@ -248,7 +245,8 @@ impl Field {
                 at,
                 item.len(),
                 format!(
-                    "`{text}` is no number, `*`, range, list or step of the {} field",
+                    "`{}` is no number, `*`, range, list or step of the {} field",
+                    quote(text),
                     self.name
                 ),
             )),
@@ -256,8 +254,10 @@ impl Field {
                 at,
                 item.len(),
                 format!(
-                    "`{text}` is no number, name (`{}`), `*`, range, list or step of the {} field",
-                    self.names[0], self.name
+                    "`{}` is no number, name (`{}`), `*`, range, list or step of the {} field",
+                    quote(text),
+                    self.names[0],
+                    self.name
                 ),
             )),
         }

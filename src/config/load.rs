@@ -8,10 +8,11 @@ use toml::de::DeTable;
 
 use super::Config;
 use super::check::Check;
-use super::file::{Finding, Findings, Section, walk};
+use super::file::{Finding, Findings, Section};
 use super::mask::{self, Masked};
 use super::report::{Fault, Faults, Severity, Source};
 use super::secret::{Environment, reason};
+use super::walk::walk;
 
 /// A thousand realms fit; what is larger is no configuration.
 const MAX_BYTES: u64 = 4 << 20;
@@ -93,7 +94,8 @@ fn text(path: &Path, environment: &Environment) -> Result<(String, bool), (Strin
             "check that this is the right file",
         ));
     }
-    let private = metadata.permissions().mode() & 0o077 == 0;
+    let others = metadata.permissions().mode() & 0o077;
+    let private = others == 0;
     match String::from_utf8(bytes) {
         Ok(text) => Ok((text, private)),
         Err(e) => {
@@ -119,7 +121,8 @@ pub(super) fn check(
     let mut hidden = mask::guess(text, !errors.is_empty());
     let mut config = None;
     if errors.is_empty() {
-        hidden.extend(walk(document.get_ref(), text, &findings));
+        let (secrets, meant) = walk(document.get_ref(), text, &findings);
+        hidden.extend(secrets);
         let check = Check {
             source: text,
             findings: &findings,
@@ -127,7 +130,7 @@ pub(super) fn check(
             path,
             private,
         };
-        config = check.config(&Section::document(document.get_ref()));
+        config = check.config(&Section::document(document.get_ref(), &meant));
     }
     for (i, error) in errors.iter().enumerate() {
         // Whatever follows the first is mostly its echo, but for keys that are there twice.

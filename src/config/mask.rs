@@ -106,7 +106,8 @@ fn after_keys(source: &str) -> Vec<Range<usize>> {
             .chars()
             .all(|c| !c.is_alphanumeric());
         let rest = source[end..].trim_start_matches([' ', '\t', '"', '\'']);
-        // A value follows, or the line begins with the key and lacks the `=`.
+        // A value follows, or the line begins with the key and lacks the `=`: then the secret may be a part of the word.
+        let apart = rest.starts_with(['=', ':']) || source[end..].starts_with([' ', '\t']);
         if !rest.starts_with(['=', ':']) && !first {
             continue;
         }
@@ -121,7 +122,11 @@ fn after_keys(source: &str) -> Vec<Range<usize>> {
             _ if value.starts_with(['[', '{']) => source.len(),
             _ => line_end(source, end),
         };
-        let from = if value_at < to { value_at } else { end };
+        let from = match (apart, value_at < to) {
+            (false, _) => start,
+            (true, true) => value_at,
+            (true, false) => end,
+        };
         spans.push(from..to);
         at = to.max(end);
     }
@@ -216,6 +221,7 @@ mod tests {
         for source in [
             "bind-password = \"hunter2\nbase = 1",
             "bind-password hunter2",
+            "bind-passwordhunter2\"",
             "bind-password: hunter2 # hunter2",
             "x = { secret = 'hunter2', y }",
             "secret = \"\"\"\nhunter2\nhunter2",
@@ -245,7 +251,7 @@ mod tests {
     #[test]
     fn offsets_follow_the_text() {
         let source = "a = 'hunter2' b";
-        let masked = Masked::new(source, vec![5..12]);
+        let masked = Masked::new(source, std::iter::once(5..12).collect());
         assert_eq!(masked.text, "a = '•••' b");
         assert_eq!(
             &masked.text[masked.place(4, false)..masked.place(13, true)],

@@ -8,15 +8,20 @@ use crate::model::{IdForm, Limit, Policy, RealmId, TwoFactor};
 mod attributes;
 mod check;
 pub mod crontab;
+mod directory;
 mod file;
+mod keys;
 mod load;
 mod mask;
+mod named;
 mod realm;
 mod report;
 pub mod secret;
 #[cfg(test)]
 mod tests;
 mod values;
+mod walk;
+mod words;
 
 pub use attributes::default_filter;
 pub use load::{Loaded, default_path, load, load_without_files};

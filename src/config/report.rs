@@ -19,28 +19,27 @@ pub(super) struct Source {
     pub(super) path: String,
     /// Its text, with what is secret hidden.
     pub(super) masked: Masked,
+    /// Where the lines of the masked text begin.
+    lines: Vec<usize>,
 }
 
 impl Source {
     pub(super) fn new(path: &Path, masked: Masked) -> Arc<Self> {
+        let ends = masked.text.match_indices('\n').map(|(i, _)| i + 1);
+        let lines = std::iter::once(0).chain(ends).collect();
         Arc::new(Self {
             path: path.display().to_string(),
             masked,
+            lines,
         })
     }
 
     /// Line and column of an offset, both from 1; the column in characters.
     fn position(&self, at: usize) -> (usize, usize) {
-        let before = self
-            .masked
-            .text
-            .get(..self.masked.place(at, false))
-            .unwrap_or(&self.masked.text);
-        let line = before.rfind('\n').map_or(0, |i| i + 1);
-        (
-            before.matches('\n').count() + 1,
-            before[line..].chars().count() + 1,
-        )
+        let text = self.masked.text.as_str();
+        let place = floor(text, self.masked.place(at, false));
+        let line = self.lines.partition_point(|start| *start <= place).max(1);
+        (line, text[self.lines[line - 1]..place].chars().count() + 1)
     }
 }
 

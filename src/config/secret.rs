@@ -274,7 +274,7 @@ mod tests {
             (b"\n", 0o600, "is empty"),
             (b"one\ntwo\n", 0o600, "more than one line"),
             (b"\xff", 0o600, "not UTF-8"),
-            (&[b'x'; 70_000], 0o600, "larger"),
+            (&vec![b'x'; 70_000], 0o600, "larger"),
             (b"hunter2", 0o644, "mode 0644"),
             (b"hunter2", 0o640, "can be read by others"),
         ] {

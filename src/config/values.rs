@@ -7,7 +7,8 @@ use toml::Spanned;
 use url::Url;
 
 use super::check::Check;
-use super::file::{Section, nearest, quote};
+use super::file::Section;
+use super::words::{nearest, quote};
 
 /// Milliseconds in a second, minute, hour and day.
 pub(super) const SECOND: i64 = 1000;
@@ -125,7 +126,7 @@ impl Check<'_> {
         if !section.has(key) {
             self.findings.fault(
                 section.span(),
-                format!("`{key}` is missing in {}", section.label()),
+                format!("`{key}` is missing {}", section.label()),
                 Some(format!("add `{key} = {example}`")),
             );
         }
@@ -255,9 +256,9 @@ impl Check<'_> {
     }
 
     /// An absolute path.
-    pub(super) fn path<'a>(
+    pub(super) fn path(
         &self,
-        section: &Section<'a>,
+        section: &Section<'_>,
         key: &'static str,
     ) -> Option<Spanned<PathBuf>> {
         let text = self.text(section, key)?;
@@ -282,6 +283,12 @@ impl Check<'_> {
             self.findings.fault(text.span(), message, help);
             None
         };
+        if !text.get_ref().contains("://") {
+            return refuse(
+                format!("this is no URL: it does not begin with `{}://`", schemes[0]),
+                help,
+            );
+        }
         // The text itself is only in the excerpt, where its password is hidden.
         let url = match Url::parse(text.get_ref()) {
             Ok(url) => url,

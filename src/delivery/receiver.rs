@@ -146,7 +146,7 @@ async fn behave(stream: &mut TcpStream, behaviour: Behaviour) -> bool {
             stream.write_all(format!("HTTP/1.1 {status} Said\r\n{length}{headers}\r\n").as_bytes()).await.is_ok()
         }
         Behaviour::Hang => {
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
             false
         }
         Behaviour::Close => false,
@@ -157,7 +157,7 @@ async fn behave(stream: &mut TcpStream, behaviour: Behaviour) -> bool {
         }
         Behaviour::Stalls => {
             let _sent = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc").await;
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
             false
         }
         Behaviour::Cut => {

@@ -66,7 +66,7 @@ impl Webhook {
         let previous = config.previous_secret.as_ref().map(resolve).transpose()?;
         let keys = SigningKeys::new(
             secret.expose_secret(),
-            previous.as_ref().map(|s| s.expose_secret()),
+            previous.as_ref().map(ExposeSecret::expose_secret),
         )
         .map_err(DeliveryError::Secret)?;
         let timeout = Duration::from_millis(u64::try_from(config.timeout_ms).unwrap_or(0).max(1));

@@ -6,10 +6,11 @@ use ldap3::Scope as Depth;
 use ldap3::exop::WhoAmI;
 use tokio::time::Instant;
 
-use super::connect::{Session, explain, within};
 use super::error::DirectoryError;
+use super::link::{explain, within};
 use super::root_dse::{ATTRIBUTES, RootDse, WHO_AM_I, fold_dn};
 use super::search::{Ask, Sink, Trouble};
+use super::session::Session;
 use super::state::ServerState;
 use crate::config::DirectoryKind;
 use crate::model::RawEntry;
@@ -52,7 +53,7 @@ impl Session {
         self.deadline = run;
         match found {
             Ok(found) => Ok(found),
-            Err(Trouble::Result(..)) => Ok(None),
+            Err(Trouble::Result { .. }) => Ok(None),
             Err(Trouble::Error(DirectoryError::Incomplete(failure))) => {
                 Err(DirectoryError::Unreachable(failure))
             }
@@ -157,8 +158,11 @@ impl Session {
         let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
         match self.one(&what, dn, &names).await {
             Ok(found) => Ok(found),
-            Err(Trouble::Result(result, _)) if result.rc == NO_SUCH_OBJECT => Ok(None),
-            Err(Trouble::Result(result, what)) => Err(self.refused(&what, &result)),
+            Err(Trouble::Result {
+                code: NO_SUCH_OBJECT,
+                ..
+            }) => Ok(None),
+            Err(Trouble::Result { code, text, what }) => Err(self.refused(&what, code, &text)),
             Err(Trouble::Error(e)) => Err(e),
         }
     }

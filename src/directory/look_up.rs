@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use ldap3::Scope as Depth;
 
-use super::connect::Session;
 use super::entry::directory_id;
 use super::error::DirectoryError;
 use super::read::Scope;
 use super::search::{Ask, Sink};
+use super::session::Session;
 use crate::model::{DirectoryId, IdForm, RawEntry};
 
 /// Ids in one filter. Few enough for every server's limit on filters and for an account that gets 500 entries unpaged,
@@ -105,11 +105,11 @@ impl Session {
         name: &str,
     ) -> Result<Vec<RawEntry>, DirectoryError> {
         let value = escaped(name.as_bytes());
-        let any: String = username_attributes
+        let any: Vec<String> = username_attributes
             .iter()
             .map(|a| format!("({a}={value})"))
             .collect();
-        let filter = format!("(&{}(|{any}))", scope.enclosed_filter());
+        let filter = format!("(&{}(|{}))", scope.enclosed_filter(), any.concat());
         let mut found = Vec::new();
         for base in &scope.bases {
             found.extend(

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use ldap3::Scope as Depth;
 use tokio::sync::mpsc;
 
-use super::connect::Session;
 use super::error::{DirectoryError, came, search_advice};
 use super::search::{Ask, Sink, Trouble};
+use super::session::Session;
 use crate::model::{IdForm, RawEntry};
 
 /// What a realm takes from its directory.
@@ -87,14 +87,16 @@ impl Session {
             let count = match self.try_search(&what, &ask, Sink::Channel(&pages)).await {
                 Ok(count) => count,
                 // A base that is gone is as empty as one without people.
-                Err(Trouble::Result(result, _)) if result.rc == 32 => {
+                Err(Trouble::Result { code: 32, text, .. }) => {
                     return Err(DirectoryError::Empty(self.failure(
                         &what,
-                        came(result.rc, &result.text),
-                        search_advice(result.rc),
+                        came(32, &text),
+                        search_advice(32),
                     )));
                 }
-                Err(Trouble::Result(result, what)) => return Err(self.refused(&what, &result)),
+                Err(Trouble::Result { code, text, what }) => {
+                    return Err(self.refused(&what, code, &text));
+                }
                 Err(Trouble::Error(e)) => return Err(e),
             };
             if count == 0 {

@@ -1,7 +1,7 @@
 //! What a server says about itself (RFC 4512 § 5.1): its kind, its naming contexts, what it can do.
 
 use crate::config::DirectoryKind;
-use crate::model::RawEntry;
+use crate::model::{RawEntry, dn};
 
 /// Paged results (RFC 2696).
 pub(super) const PAGED_RESULTS: &str = "1.2.840.113556.1.4.319";
@@ -117,47 +117,17 @@ impl RootDse {
 
     /// The naming context that holds a DN: the longest one above it. `None`: the server names none.
     pub fn naming_context(&self, dn: &str) -> Option<&str> {
-        let dn = fold_dn(dn);
         self.naming_contexts
             .iter()
-            .map(|c| (fold_dn(c), c))
-            .filter(|(folded, _)| !folded.is_empty() && at_or_below(&dn, folded))
-            .max_by_key(|(folded, _)| folded.len())
-            .map(|(_, c)| c.as_str())
+            .filter(|context| !context.is_empty() && dn::is_within(dn, context))
+            .max_by_key(|context| fold_dn(context).len())
+            .map(String::as_str)
     }
 }
 
-/// A DN for comparison: lower case, no blanks round `,`, `=` and `+`. Enough for names that a server and an administrator
-/// write differently; escapes are left as they are.
-pub(super) fn fold_dn(dn: &str) -> String {
-    let mut folded = String::with_capacity(dn.len());
-    let mut chars = dn.trim().chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => {
-                folded.push(c);
-                folded.extend(chars.next().map(|next| next.to_ascii_lowercase()));
-            }
-            ',' | ';' | '=' | '+' => {
-                while folded.ends_with(' ') && !folded.ends_with("\\ ") {
-                    folded.pop();
-                }
-                folded.push(if c == ';' { ',' } else { c });
-                while chars.next_if_eq(&' ').is_some() {}
-            }
-            _ => folded.extend(c.to_lowercase()),
-        }
-    }
-    folded
-}
-
-/// Whether a folded DN is this one or beneath it.
-pub(super) fn at_or_below(dn: &str, above: &str) -> bool {
-    match dn.strip_suffix(above) {
-        Some("") => true,
-        Some(head) => head.ends_with(',') && !head.ends_with("\\,"),
-        None => false,
-    }
+/// A DN for comparison; a text that is no DN only equals itself.
+pub(super) fn fold_dn(text: &str) -> String {
+    dn::parse(text).map_or_else(|_| text.trim().to_lowercase(), |dn| dn.folded())
 }
 
 #[cfg(test)]
@@ -238,15 +208,5 @@ mod tests {
         );
         assert_eq!(root.naming_context("dc=counterexample,dc=test"), None);
         assert_eq!(root.naming_context("ou=a\\,dc=example,dc=test"), None);
-    }
-
-    #[test]
-    fn folding_forgets_case_and_blanks_but_no_escape() {
-        assert_eq!(
-            fold_dn(" OU = People , DC=Example;dc=org "),
-            "ou=people,dc=example,dc=org"
-        );
-        assert_eq!(fold_dn("cn=a\\, B\\ ,dc=x"), "cn=a\\, b\\ ,dc=x");
-        assert_eq!(fold_dn("cn=x\\"), "cn=x\\");
     }
 }

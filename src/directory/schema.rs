@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use ldap3::Scope as Depth;
 
-use super::connect::Session;
 use super::error::DirectoryError;
 use super::search::{Ask, Sink};
+use super::session::Session;
 
 /// Names and OIDs, in lower case.
 #[derive(Clone, Default, Debug)]

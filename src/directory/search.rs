@@ -12,21 +12,20 @@ use ldap3::{LdapError, LdapResult, ResultEntry, Scope as Depth};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::connect::{Broken, Ended, Session, explain, within};
 use super::entry::{self, Rest};
 use super::error::{DirectoryError, came, one_line, search_advice};
-use super::root_dse::{DOMAIN_SCOPE, PAGED_RESULTS, at_or_below, fold_dn};
+use super::link::{Broken, Ended, explain, within};
+use super::paging;
+use super::root_dse::{DOMAIN_SCOPE, PAGED_RESULTS, fold_dn};
+use super::session::Session;
 use crate::config::DirectoryKind;
-use crate::model::RawEntry;
+use crate::model::{RawEntry, dn};
 
 /// How long one page may take. A first page with a filter that is not indexed costs a scan, a minute or so at a million entries.
-const PAGE_TIME: Duration = Duration::from_secs(300);
+const PAGE_TIME: Duration = Duration::from_mins(5);
 
 /// Bytes that one page may hold, and with it what waits in the channel.
 const MAX_PAGE: usize = 256 << 20;
-
-/// Parts of one attribute that are put together: Active Directory gives 1500 values a part.
-const MAX_PARTS: usize = 10_000;
 
 /// Entries of a search whose answer is kept as a whole.
 const MAX_COLLECTED: usize = 100_000;
@@ -53,18 +52,36 @@ pub(super) enum Sink<'a> {
 
 /// How a search went, when it did not simply succeed.
 pub(super) enum Trouble {
-    /// A result code other than success, and what was being done when it came.
-    Result(LdapResult, String),
+    /// A result code other than success.
+    Result {
+        /// The code.
+        code: u32,
+        /// The server's text.
+        text: String,
+        /// What was being done.
+        what: String,
+    },
     /// Everything else.
     Error(DirectoryError),
 }
 
+impl Trouble {
+    pub(super) fn result(result: LdapResult, what: String) -> Self {
+        Self::Result {
+            code: result.rc,
+            text: result.text,
+            what,
+        }
+    }
+}
+
 /// The answer to one search.
-struct Answer {
-    entries: Vec<RawEntry>,
-    rests: Vec<(usize, Rest)>,
-    references: Vec<String>,
-    result: LdapResult,
+pub(super) struct Answer {
+    pub entries: Vec<RawEntry>,
+    /// Which entries have attributes that must be read further.
+    pub rests: Vec<(usize, Rest)>,
+    pub references: Vec<String>,
+    pub result: LdapResult,
 }
 
 type Stream = ldap3::SearchStream<'static, String, Arc<[String]>>;
@@ -81,17 +98,13 @@ impl Session {
             .await
             .map_err(|trouble| match trouble {
                 Trouble::Error(e) => e,
-                Trouble::Result(result, what) => self.refused(&what, &result),
+                Trouble::Result { code, text, what } => self.refused(&what, code, &text),
             })
     }
 
     /// The error of a result code.
-    pub(super) fn refused(&self, what: &str, result: &LdapResult) -> DirectoryError {
-        DirectoryError::Incomplete(self.failure(
-            what,
-            came(result.rc, &result.text),
-            search_advice(result.rc),
-        ))
+    pub(super) fn refused(&self, what: &str, code: u32, text: &str) -> DirectoryError {
+        DirectoryError::Incomplete(self.failure(what, came(code, text), search_advice(code)))
     }
 
     /// As [`Session::search`], for callers to whom a result code says something.
@@ -103,53 +116,55 @@ impl Session {
     ) -> Result<u64, Trouble> {
         let paged = ask.depth != Depth::Base
             && (self.root.controls.is_empty() || self.root.has_control(PAGED_RESULTS));
+        let page = |number: u64| {
+            if paged {
+                format!("{what}, page {number}")
+            } else {
+                what.to_owned()
+            }
+        };
         let mut count = 0;
         let mut number = 1_u64;
+        let mut deed = page(number);
         let mut until = self.page_end();
-        let mut stream = self.start(what, ask, paged.then(Vec::new), until).await?;
+        let mut stream = self.start(&deed, ask, paged.then(Vec::new), until).await?;
         loop {
-            let page = format!("{what}, page {number}");
-            let what = if paged { page.as_str() } else { what };
+            let along = (!paged).then_some(&mut sink);
             let answer = self
-                .collect(
-                    what,
-                    ask,
-                    stream,
-                    until,
-                    (!paged).then_some(&mut sink),
-                    &mut count,
-                )
+                .collect(&deed, ask, stream, until, along, &mut count)
                 .await?;
-            self.nothing_hidden(what, ask, &answer.references)?;
+            self.nothing_hidden(&deed, ask, &answer.references)?;
             if answer.result.rc != 0 {
-                return Err(Trouble::Result(answer.result, what.to_owned()));
+                return Err(Trouble::result(answer.result, deed));
             }
+            let first = number == 1 && answer.entries.is_empty();
             let cookie = if paged {
-                self.cookie(what, &answer.result)?
+                self.cookie(&deed, &answer.result, first)?
             } else {
                 None
             };
             let mut entries = answer.entries;
-            self.put_together(what, &mut entries, answer.rests, ask.elsewhere_is_fine)
+            self.put_together(&deed, &mut entries, answer.rests, ask.elsewhere_is_fine)
                 .await?;
             count += entries.len() as u64;
             let Some(cookie) = cookie else {
-                self.deliver(what, &mut sink, entries).await?;
+                self.deliver(&deed, &mut sink, entries).await?;
                 return Ok(count);
             };
             // The server works on the next page while this one is handed on.
-            until = self.page_end();
-            stream = self.start(what, ask, Some(cookie), until).await?;
-            self.deliver(what, &mut sink, entries).await?;
             number += 1;
+            deed = page(number);
+            until = self.page_end();
+            stream = self.start(&deed, ask, Some(cookie), until).await?;
+            self.deliver(&deed, &mut sink, entries).await?;
         }
     }
 
-    fn page_end(&self) -> Instant {
+    pub(super) fn page_end(&self) -> Instant {
         self.deadline.min(Instant::now() + PAGE_TIME)
     }
 
-    async fn start(
+    pub(super) async fn start(
         &mut self,
         what: &str,
         ask: &Ask<'_>,
@@ -161,7 +176,7 @@ impl Session {
             controls.push(RawControl {
                 ctype: PAGED_RESULTS.into(),
                 crit: true,
-                val: Some(paged_request(ask.page_size, &cookie)),
+                val: Some(paging::request(ask.page_size, &cookie)),
             });
         }
         if self.kind == DirectoryKind::ActiveDirectory
@@ -190,7 +205,7 @@ impl Session {
     }
 
     /// Reads one search to its end. Without paging the entries go on in portions meanwhile (`sink`).
-    async fn collect(
+    pub(super) async fn collect(
         &mut self,
         what: &str,
         ask: &Ask<'_>,
@@ -293,7 +308,7 @@ impl Session {
         })
     }
 
-    fn incomplete(&self, what: &str, came: impl Into<String>, next: &str) -> Trouble {
+    pub(super) fn incomplete(&self, what: &str, came: impl Into<String>, next: &str) -> Trouble {
         Trouble::Error(DirectoryError::Incomplete(self.failure(what, came, next)))
     }
 
@@ -342,9 +357,9 @@ impl Session {
         if ask.elsewhere_is_fine {
             return Ok(());
         }
-        let base = fold_dn(ask.base);
+        let base = ask.base;
         let hiding = references.iter().find(|url| {
-            !(self.kind == DirectoryKind::ActiveDirectory && names_another_context(url, &base))
+            !(self.kind == DirectoryKind::ActiveDirectory && names_another_context(url, base))
         });
         match hiding {
             None => Ok(()),
@@ -357,96 +372,31 @@ impl Session {
     }
 
     /// The next page's cookie; `None`: that was the last page. A page without the control is one of a server that does not page.
-    fn cookie(&self, what: &str, result: &LdapResult) -> Result<Option<Vec<u8>>, Trouble> {
+    fn cookie(
+        &self,
+        what: &str,
+        result: &LdapResult,
+        nothing: bool,
+    ) -> Result<Option<Vec<u8>>, Trouble> {
         let control = result.ctrls.iter().find(|c| c.1.ctype == PAGED_RESULTS);
         match control
             .and_then(|c| c.1.val.as_deref())
-            .and_then(paged_cookie)
+            .and_then(paging::cookie)
         {
             Some([]) => Ok(None),
             Some(cookie) => Ok(Some(cookie.to_vec())),
+            // 389-ds says noSuchObject only to those who do not page.
+            None if nothing => Err(Trouble::Error(DirectoryError::Empty(self.failure(
+                what,
+                "success, with neither an entry nor a paging control",
+                "389-ds answers like this where the base does not exist: check `base`",
+            )))),
             None => Err(self.incomplete(
                 what,
                 "success, but no paging control in the answer",
                 "whether this was all cannot be known: the server does not page",
             )),
         }
-    }
-
-    /// Reads what is still missing of attributes that came in part.
-    async fn put_together(
-        &mut self,
-        what: &str,
-        entries: &mut [RawEntry],
-        rests: Vec<(usize, Rest)>,
-        elsewhere_is_fine: bool,
-    ) -> Result<(), Trouble> {
-        for (at, rest) in rests {
-            let Some(found) = entries.get_mut(at) else {
-                continue;
-            };
-            let Ok(dn) = String::from_utf8(found.dn.clone()) else {
-                return Err(self.incomplete(
-                    what,
-                    "an attribute came in part, and the entry's DN is not UTF-8",
-                    "mend that entry's name",
-                ));
-            };
-            let mut rest = Some(rest);
-            for part in 0.. {
-                let Some(wanted) = rest.take() else { break };
-                if part >= MAX_PARTS {
-                    return Err(self.incomplete(
-                        what,
-                        format!("an attribute of `{dn}` came in more than {MAX_PARTS} parts"),
-                        "ask for fewer attributes",
-                    ));
-                }
-                let ask = Ask {
-                    base: &dn,
-                    depth: Depth::Base,
-                    filter: "(objectClass=*)",
-                    attributes: [wanted.ask.clone()].into(),
-                    page_size: 1,
-                    elsewhere_is_fine,
-                };
-                let deed = format!("{what}, reading `{}` of `{dn}`", wanted.ask);
-                let until = self.page_end();
-                let stream = self.start(&deed, &ask, None, until).await?;
-                let answer =
-                    Box::pin(self.collect(&deed, &ask, stream, until, None, &mut 0)).await?;
-                if answer.result.rc != 0 {
-                    return Err(Trouble::Result(answer.result, deed));
-                }
-                let mut parts = answer.entries.into_iter();
-                let (Some(entry), None) = (parts.next(), parts.next()) else {
-                    return Err(self.incomplete(
-                        &deed,
-                        "the entry is gone",
-                        "the next pass reads it anew",
-                    ));
-                };
-                let more = answer.rests.into_iter().map(|(_, r)| r).collect();
-                match entry::append(found, &wanted, entry, more) {
-                    Ok(next) if next.as_ref().is_some_and(|n| n.ask == wanted.ask) => {
-                        return Err(self.incomplete(
-                            &deed,
-                            "the same part again",
-                            "look at the server",
-                        ));
-                    }
-                    Ok(next) => rest = next,
-                    Err(_) => {
-                        return Err(self.incomplete(
-                            &deed,
-                            "not there any more",
-                            "the next pass reads it anew",
-                        ));
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     /// After the last page: the connection must not have broken. A server that says goodbye after all was said is no loss.
@@ -504,110 +454,12 @@ fn names_another_context(url: &str, base: &str) -> bool {
     else {
         return false;
     };
-    let dn = fold_dn(&dn);
-    dn != base && at_or_below(&dn, base)
-}
-
-/// `realSearchControlValue ::= SEQUENCE { size INTEGER, cookie OCTET STRING }` (RFC 2696).
-fn paged_request(size: i32, cookie: &[u8]) -> Vec<u8> {
-    let mut body = vec![0x02, 4];
-    body.extend(size.to_be_bytes());
-    body.push(0x04);
-    push_length(&mut body, cookie.len());
-    body.extend(cookie);
-    let mut value = vec![0x30];
-    push_length(&mut value, body.len());
-    value.extend(body);
-    value
-}
-
-fn push_length(out: &mut Vec<u8>, length: usize) {
-    match u8::try_from(length) {
-        Ok(short @ 0..0x80) => out.push(short),
-        _ => {
-            let bytes = length.to_be_bytes();
-            let bytes = &bytes[bytes.iter().take_while(|b| **b == 0).count()..];
-            // At most eight bytes.
-            out.push(0x80 | u8::try_from(bytes.len()).unwrap_or(8));
-            out.extend(bytes);
-        }
-    }
-}
-
-/// The cookie of an answer's control, read by hand: ldap3's reader panics, and lber's recurses as deep as the server likes.
-fn paged_cookie(value: &[u8]) -> Option<&[u8]> {
-    let (0x30, sequence, []) = element(value)? else {
-        return None;
-    };
-    let (0x02, _, rest) = element(sequence)? else {
-        return None;
-    };
-    match element(rest)? {
-        (0x04, cookie, []) => Some(cookie),
-        _ => None,
-    }
-}
-
-/// Tag, content and what follows.
-fn element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (tag, rest) = input.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        short @ 0..0x80 => (usize::from(*short), rest),
-        long => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(long & 0x7f))?;
-            let significant = &bytes[bytes.iter().take_while(|b| **b == 0).count()..];
-            if significant.is_empty() && bytes.is_empty() || significant.len() > size_of::<usize>()
-            {
-                return None;
-            }
-            (
-                significant.iter().fold(0, |n, b| n << 8 | usize::from(*b)),
-                rest,
-            )
-        }
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    Some((*tag, content, rest))
+    fold_dn(&dn) != fold_dn(base) && dn::is_within(&dn, base)
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    proptest! {
-        #[test]
-        fn a_cookie_of_any_length_comes_back(size in 1..i32::MAX, cookie in prop::collection::vec(any::<u8>(), 0..70_000)) {
-            let request = paged_request(size, &cookie);
-            prop_assert_eq!(paged_cookie(&request), Some(&cookie[..]));
-        }
-
-        #[test]
-        fn trap_36_no_control_value_panics(value in prop::collection::vec(any::<u8>(), 0..40)) {
-            let _unused = paged_cookie(&value);
-        }
-    }
-
-    #[test]
-    fn trap_36_a_control_value_cut_short_or_with_a_huge_length_is_none() {
-        let good = paged_request(5, b"cookie");
-        for cut in 0..good.len() {
-            assert_eq!(paged_cookie(&good[..cut]), None);
-        }
-        assert_eq!(
-            paged_cookie(&[0x30, 0x88, 255, 255, 255, 255, 255, 255, 255, 255, 0]),
-            None
-        );
-        assert_eq!(paged_cookie(&[0x30, 0xff]), None);
-        assert_eq!(paged_cookie(&[0x30, 0x80]), None);
-        // Lengths need not be in the shortest form (RFC 4511 § 5.1 leaves that to DER).
-        assert_eq!(
-            paged_cookie(&[0x30, 0x84, 0, 0, 0, 6, 2, 1, 0, 4, 1, b'x']),
-            Some(&b"x"[..])
-        );
-    }
 
     #[test]
     fn trap_51_other_naming_contexts_are_beneath_the_base() {

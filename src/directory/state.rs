@@ -79,7 +79,6 @@ impl ServerState {
     /// Why this server is known to be older than what was `seen`; `None`: it is not known to be.
     pub fn behind(&self, seen: &Self) -> Option<String> {
         match (self, seen) {
-            (_, Self::Unknown) => None,
             (Self::OpenLdap { csn }, Self::OpenLdap { csn: seen }) => seen.iter().find_map(|(sid, then)| match csn.get(sid) {
                 Some(now) if now >= then => None,
                 Some(now) => Some(format!("its contextCSN of server id {sid} is {now}, and {then} was seen already")),
@@ -97,7 +96,8 @@ impl ServerState {
             (Self::Unknown, Self::OpenLdap { .. }) => {
                 Some("it shows no contextCSN (an empty replica, or one without syncprov), and one was seen already".into())
             }
-            (Self::Unknown | Self::OpenLdap { .. }, Self::ActiveDirectory { .. }) | (Self::ActiveDirectory { .. }, Self::OpenLdap { .. }) => None,
+            // Nothing was seen yet, or the measures cannot be compared.
+            _ => None,
         }
     }
 

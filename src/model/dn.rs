@@ -285,7 +285,7 @@ impl Reader<'_> {
             self.at += 1;
         }
         let attribute = String::from_utf8_lossy(&self.text[start..self.at]).into_owned();
-        self.check_type(&attribute, start)?;
+        check_type(&attribute, start)?;
         self.spaces();
         if !self.take(b'=') {
             return Err(self.fault(format!("expected `=` after `{attribute}`")));
@@ -298,24 +298,6 @@ impl Reader<'_> {
         };
         self.spaces();
         Ok(Part { attribute, value })
-    }
-
-    fn check_type(&self, attribute: &str, start: usize) -> Result<(), DnError> {
-        let fault = |message: String| Err(DnError { at: start, message });
-        let Some(first) = attribute.bytes().next() else {
-            return fault("expected an attribute type, as in `ou=people`".into());
-        };
-        if first.is_ascii_digit() {
-            let numbers = attribute
-                .split('.')
-                .all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
-            if !numbers || !attribute.contains('.') {
-                return fault(format!("`{attribute}` is no object identifier"));
-            }
-        } else if !first.is_ascii_alphabetic() || attribute.contains('.') {
-            return fault(format!("`{attribute}` is no attribute type"));
-        }
-        Ok(())
     }
 
     fn ber(&mut self) -> Result<Value, DnError> {
@@ -392,6 +374,24 @@ impl Reader<'_> {
         bytes.truncate(keep);
         Ok(Value::Text(bytes))
     }
+}
+
+fn check_type(attribute: &str, start: usize) -> Result<(), DnError> {
+    let fault = |message: String| Err(DnError { at: start, message });
+    let Some(first) = attribute.bytes().next() else {
+        return fault("expected an attribute type, as in `ou=people`".into());
+    };
+    if first.is_ascii_digit() {
+        let numbers = attribute
+            .split('.')
+            .all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+        if !numbers || !attribute.contains('.') {
+            return fault(format!("`{attribute}` is no object identifier"));
+        }
+    } else if !first.is_ascii_alphabetic() || attribute.contains('.') {
+        return fault(format!("`{attribute}` is no attribute type"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -291,7 +291,7 @@ impl Reader<'_> {
         let start = self.at;
         match self.peek() {
             Some(b) if b.is_ascii_alphabetic() => {
-                self.skip(|b| b.is_ascii_alphanumeric() || b == b'-')
+                self.skip(|b| b.is_ascii_alphanumeric() || b == b'-');
             }
             Some(b) if b.is_ascii_digit() => loop {
                 let number = self.at;

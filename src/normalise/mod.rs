@@ -18,8 +18,12 @@ mod junk;
 mod mapping;
 mod person;
 mod phone;
+#[cfg(test)]
+mod properties;
 mod region;
 mod strip;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use mapping::{Normaliser, mapping_hash};

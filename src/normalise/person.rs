@@ -82,11 +82,11 @@ impl Normaliser {
             entry,
             list: Vec::new(),
         };
-        let entry_uuid = self
-            .entry_uuid
-            .as_ref()
-            .and_then(|w| w.values(entry).next())
-            .and_then(|v| id(v, IdForm::Uuid));
+        let entry_uuid = self.entry_uuid.as_ref().and_then(|wanted| {
+            let mut values = wanted.values(entry);
+            let only = values.next().filter(|_| values.next().is_none())?;
+            id(only, IdForm::Uuid)
+        });
         let username = self.username(entry, &mut refused);
         let display_name = first_usable(&self.display_name, entry, text::name, &mut refused);
         let email = first_usable(&self.email, entry, text::email, &mut refused);

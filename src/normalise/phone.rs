@@ -51,7 +51,9 @@ pub(super) enum PhoneFault {
         "a national number, and {0} has no numbering plan of its own: write the number with + and the country code"
     )]
     NoPlan(Region),
-    #[error("one number if read as a national one and another if a + is missing before it: write it with + and the country code")]
+    #[error(
+        "one number if read as a national one and another if a + is missing before it: write it with + and the country code"
+    )]
     Ambiguous,
     #[error("no country has the code that it begins with: check the digits after the +")]
     NoSuchCountryCode,
@@ -116,7 +118,7 @@ pub(super) fn read(
     {
         return Err(PhoneFault::Several);
     }
-    if region.is_some() && plus_may_be_missing(&number, &stripped.dialled) {
+    if region.is_some() && another_if_international(&number, &stripped.dialled) {
         return Err(PhoneFault::Ambiguous);
     }
     Ok((number, region))
@@ -176,11 +178,24 @@ fn two_numbers(stripped: &Stripped, region: Option<Region>) -> bool {
         .any(|(left, right)| judge(left, region).is_ok() && judge(right, region).is_ok())
 }
 
+/// Whether the digits are another valid number if they were meant with a + or with 00 for it.
+///
 /// Where numbers have no fixed length, a mobile with its country code but without the + can be a number of that country once more:
-/// `4915123459054` in Germany is a mobile to whoever typed it, and to libphonenumber a fixed line in East Frisia.
-fn plus_may_be_missing(number: &Number, dialled: &str) -> bool {
-    let unlike = !dialled.starts_with('0') && number.phone.as_str().strip_prefix('+') != Some(dialled);
-    unlike && dialled.starts_with(&number.country_code.to_string()) && judge(&format!("+{dialled}"), None).is_ok()
+/// `4915123459054` in Germany is a mobile to whoever typed it, and to libphonenumber a fixed line in East Frisia. And in Brazil
+/// `0055 41 …` is a call by way of carrier 55 to Switzerland.
+fn another_if_international(number: &Number, dialled: &str) -> bool {
+    let dialled = dialled.trim_start_matches('+');
+    let abroad = match dialled.strip_prefix("00") {
+        Some(abroad) => abroad,
+        None if dialled.starts_with('0')
+            || !dialled.starts_with(&number.country_code.to_string()) =>
+        {
+            return false;
+        }
+        None => dialled,
+    };
+    let same = number.phone.as_str().strip_prefix('+') == Some(abroad);
+    !same && judge(&format!("+{abroad}"), None).is_ok_and(|other| other.phone != number.phone)
 }
 
 impl Number {

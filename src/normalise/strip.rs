@@ -12,59 +12,16 @@ const EXTENSION: usize = 8;
 /// So many digits on both sides of something are two numbers rather than one with a slip of the finger.
 const NUMBER: usize = 5;
 
-/// Labels before a number, lower case.
-const LABELS: [&str; 34] = [
-    "tel",
-    "telefon",
-    "telefón",
-    "téléphone",
-    "telefono",
-    "teléfono",
-    "telephone",
-    "phone",
-    "t",
-    "p",
-    "m",
-    "mob",
-    "mobil",
-    "mobile",
-    "mobilní",
-    "mobilný",
-    "móvil",
-    "cell",
-    "cellphone",
-    "c",
-    "gsm",
-    "handy",
-    "portable",
-    "číslo",
-    "č",
-    "n",
-    "no",
-    "nr",
-    "тел",
-    "телефон",
-    "моб",
-    "callto",
-    "sms",
-    "whatsapp",
+/// Labels before a number, lower case. `no` is not among them: `no 0905…` may mean what it says.
+#[rustfmt::skip]
+const LABELS: [&str; 32] = [
+    "t", "tel", "telefon", "telefón", "téléphone", "telefono", "teléfono", "telephone", "phone", "p", "m", "mob", "mobil", "mobile", "mobilní",
+    "mobilný", "móvil", "c", "cell", "cellphone", "gsm", "handy", "portable", "č", "číslo", "nr", "тел", "телефон", "моб", "callto", "sms", "whatsapp",
 ];
 /// Labels before an extension, lower case: those that libphonenumber knows.
+#[rustfmt::skip]
 const EXTENSIONS: [&str; 14] = [
-    "ext",
-    "extn",
-    "extension",
-    "extensión",
-    "extensio\u{301}n",
-    "xt",
-    "xtn",
-    "x",
-    "#",
-    "~",
-    "int",
-    "доб",
-    "anexo",
-    "ｘ",
+    "ext", "extn", "extension", "extensión", "extensio\u{301}n", "xt", "xtn", "x", "#", "~", "int", "доб", "anexo", "ｘ",
 ];
 
 /// What is left of a value.
@@ -156,9 +113,7 @@ fn uri_parameters(body: &str, parameters: &str, stripped: &mut Stripped) -> Resu
                     return Err(PhoneFault::Unreadable(';'));
                 }
                 stripped.dialled.push('+');
-                stripped
-                    .dialled
-                    .extend(context.chars().filter_map(digit));
+                stripped.dialled.extend(context.chars().filter_map(digit));
             }
         } else if let Some(extension) = lower.strip_prefix("ext=") {
             tail(extension)?;
@@ -200,6 +155,9 @@ fn body(number: &str, stripped: &mut Stripped) -> Result<(), PhoneFault> {
             } else {
                 return Err(PhoneFault::Several);
             }
+        } else if let Some(within) = rest.strip_prefix(",,") {
+            // Two pauses, then what to dial within the house.
+            return tail(within).map(drop);
         } else if matches!(
             c,
             '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' | ',' | '|' | '&'
@@ -254,7 +212,9 @@ fn tail(text: &str) -> Result<usize, PhoneFault> {
     if text.contains(char::is_alphabetic) {
         return Err(PhoneFault::Letters);
     }
-    text.chars().find(|c| !is_digit(*c)).map_or(Ok(digits), |odd| Err(PhoneFault::Unreadable(odd)))
+    text.chars()
+        .find(|c| !is_digit(*c))
+        .map_or(Ok(digits), |odd| Err(PhoneFault::Unreadable(odd)))
 }
 
 /// Which fault letters are: an O for a zero, a word between two numbers, or a comment.
@@ -279,8 +239,9 @@ fn digits_ahead(text: &str) -> usize {
 
 /// The zeros of the scripts in which people write numbers (Unicode category Nd, ten digits from each).
 const ZEROS: [char; 22] = [
-    '0', '\u{660}', '\u{6f0}', '\u{7c0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{b66}', '\u{be6}', '\u{c66}', '\u{ce6}',
-    '\u{d66}', '\u{de6}', '\u{e50}', '\u{ed0}', '\u{f20}', '\u{1040}', '\u{1090}', '\u{17e0}', '\u{1810}', '\u{ff10}',
+    '0', '\u{660}', '\u{6f0}', '\u{7c0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{b66}',
+    '\u{be6}', '\u{c66}', '\u{ce6}', '\u{d66}', '\u{de6}', '\u{e50}', '\u{ed0}', '\u{f20}',
+    '\u{1040}', '\u{1090}', '\u{17e0}', '\u{1810}', '\u{ff10}',
 ];
 
 /// The ASCII digit that a decimal digit of any script stands for. Other numerals (`²`, `½`) are none.

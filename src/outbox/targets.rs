@@ -61,18 +61,17 @@ impl Targets {
                 .iter()
                 .position(|t| same(&t.config, delivery))
                 .map(|i| old.swap_remove(i));
-            self.all.push(match kept {
-                Some(target) => Target { webhook, ..target },
-                None => {
-                    self.next_id += 1;
-                    Target {
-                        id: self.next_id,
-                        config: delivery.clone(),
-                        webhook,
-                        circuit: Circuit::default(),
-                        under_way: 0,
-                        turns: Arc::new(Semaphore::new(delivery.concurrency.max(1))),
-                    }
+            self.all.push(if let Some(target) = kept {
+                Target { webhook, ..target }
+            } else {
+                self.next_id += 1;
+                Target {
+                    id: self.next_id,
+                    config: delivery.clone(),
+                    webhook,
+                    circuit: Circuit::default(),
+                    under_way: 0,
+                    turns: Arc::new(Semaphore::new(delivery.concurrency.max(1))),
                 }
             });
         }

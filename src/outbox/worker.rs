@@ -98,7 +98,8 @@ pub async fn run(runner: OutboxRunner, cancel: CancellationToken, wake: Arc<Noti
     worker.stop().await;
 }
 
-/// Sends what is due now, once (`sync --deliver`): until nothing is due, or what is due cannot go.
+/// Sends what is due now, once (`sync --deliver`): until nothing is due, or what is due cannot go. For a process that holds
+/// the store's lock, and so takes over what a killed one left; not beside [`run`], which is woken instead.
 ///
 /// # Errors
 /// When the store fails; what was under way is then settled by whoever comes next.
@@ -113,11 +114,12 @@ pub async fn deliver_waiting(
     worker
         .targets
         .reconfigure(config, &worker.runner.environment);
+    let mut first = true;
     let result = loop {
-        match worker.turn(false).await {
+        match worker.turn(first).await {
             Err(error) => break Err(error),
             Ok(turn) if turn.idle => break Ok(()),
-            Ok(_) => {}
+            Ok(_) => first = false,
         }
         tokio::select! {
             biased;
@@ -277,6 +279,9 @@ impl Worker {
                 .store
                 .claim(&self.owner, &realms, now, LEASE_MS, room)
                 .await?;
+            if !jobs.is_empty() {
+                crate::failpoint::hit("outbox.claimed");
+            }
             if jobs.len() < room {
                 wait = wait.min(BLOCKED);
             }
@@ -400,7 +405,9 @@ impl Worker {
         if self.ended.is_empty() {
             return Ok(());
         }
+        crate::failpoint::hit("outbox.sent");
         let fates = self.runner.store.settle(&self.ended).await?;
+        crate::failpoint::hit("outbox.settled");
         let ended = std::mem::take(&mut self.ended);
         for (settlement, fate) in ended.into_iter().zip(fates) {
             let job = &settlement.job;
@@ -455,7 +462,7 @@ impl Worker {
         match timeout(LAST_SETTLE, self.settle()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::error!(%error, "the last attempts could not be written down; they are repeated with the same keys: {error}")
+                tracing::error!(%error, "the last attempts could not be written down; they are repeated with the same keys: {error}");
             }
             Err(_) => tracing::error!(
                 "the last attempts could not be written down in time; they are repeated with the same keys"

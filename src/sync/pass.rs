@@ -571,27 +571,22 @@ impl<'a> Pass<'a> {
     }
 
     fn refuse(&mut self, refusal: Refusal) {
-        if refusal.entry {
-            self.refused_entries += 1;
-        } else {
-            self.refused_phones += 1;
+        let (entry, phone) = (refusal.entry, self.is_phone(&refusal));
+        if self.refusals.insert(refusal_key(&refusal), refusal).is_none() {
+            self.refused_entries += i64::from(entry);
+            self.refused_phones += i64::from(phone);
         }
-        self.refusals.insert(refusal_key(&refusal), refusal);
+    }
+
+    fn is_phone(&self, refusal: &Refusal) -> bool {
+        let attribute = refusal.attribute.as_deref().unwrap_or_default();
+        !refusal.entry && self.prepared.attributes.phone.iter().any(|a| a.eq_ignore_ascii_case(attribute))
     }
 
     fn forget_refusals(&mut self, id: DirectoryId) {
-        let (mut entries, mut phones) = (0, 0);
-        self.refusals.retain(|_, r| {
-            let gone = r.directory_id == Some(id);
-            if gone && r.entry {
-                entries += 1;
-            } else if gone {
-                phones += 1;
-            }
-            !gone
-        });
-        self.refused_entries -= entries;
-        self.refused_phones -= phones;
+        let gone: Vec<Refusal> = self.refusals.extract_if(.., |_, r| r.directory_id == Some(id)).map(|(_, r)| r).collect();
+        self.refused_entries -= gone.iter().map(|r| i64::from(r.entry)).sum::<i64>();
+        self.refused_phones -= gone.iter().map(|r| i64::from(self.is_phone(r))).sum::<i64>();
     }
 
     /// What was refused in this pass and not before, and what was refused before and is not any more.

@@ -103,7 +103,9 @@ impl Plan {
         match &mut self.sink {
             Sink::Store(store) => {
                 if !self.users.is_empty() {
+                    crate::failpoint::hit("stage.before");
                     store.stage(self.run, &self.users, &self.changes, self.first_pass).await?;
+                    crate::failpoint::hit("stage.after");
                     self.users.clear();
                     self.changes.clear();
                 }

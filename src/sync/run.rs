@@ -89,6 +89,7 @@ impl Engine {
         run.seen = pass.seen;
         (run.refused_entries, run.refused_phones) = pass.refused();
         looked?;
+        crate::failpoint::hit("plan.complete");
         run.complete = ask.user.is_none();
         let held_by = self.weigh(&pass, ending).await?;
         let refused = pass.refused_diff().await?;
@@ -129,7 +130,7 @@ impl Engine {
             first_applied_at: full.then_some(run.started_at),
             clock_ms: full.then_some(pass.clock_ms),
             last_complete_at: full.then_some(run.started_at),
-            window_from: (full && pass.first_pass).then(|| windows_anew(row, run.started_at, false)),
+            window_from: (full && pass.first_pass).then(|| windows_anew(row, run.decided_at.unwrap_or(run.started_at), false)),
             seen_state: if full { facts.facts.clone() } else { None },
             due: Some(false),
         };
@@ -188,7 +189,9 @@ impl Engine {
             .filter(|l| run.held_by.iter().any(|h| h.limit == l.as_str()))
             .flat_map(|l| messages_of(*l).iter().copied())
             .collect();
+        crate::failpoint::hit("hold.before");
         self.store.hold(run, facts, refused, row.held, &types).await?;
+        crate::failpoint::hit("hold.after");
         Ok(())
     }
 

@@ -45,7 +45,10 @@ pub struct BerServer {
 
 impl BerServer {
     /// Asks the script about every request; where it says `None`, binds succeed, the root DSE says `vendor`, and a search is empty.
-    pub async fn start(vendor: &'static str, script: impl Fn(&Request) -> Option<Vec<Reply>> + Send + Sync + 'static) -> Self {
+    pub async fn start(
+        vendor: &'static str,
+        script: impl Fn(&Request) -> Option<Vec<Reply>> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let script: std::sync::Arc<Script> = std::sync::Arc::new(script);
@@ -59,7 +62,10 @@ impl BerServer {
                 });
             }
         });
-        Self { address, _tasks: tasks }
+        Self {
+            address,
+            _tasks: tasks,
+        }
     }
 
     pub fn uri(&self) -> String {
@@ -95,7 +101,12 @@ fn default_replies(request: &Request, root: bool, vendor: &str) -> Vec<Reply> {
             let dse = entry(
                 request.id,
                 b"",
-                &[(b"vendorName", &[vendor.as_bytes()]), (b"supportedControl", controls), (b"supportedExtension", extensions), (b"namingContexts", &[b"dc=example,dc=org"])],
+                &[
+                    (b"vendorName", &[vendor.as_bytes()]),
+                    (b"supportedControl", controls),
+                    (b"supportedExtension", extensions),
+                    (b"namingContexts", &[b"dc=example,dc=org"]),
+                ],
             );
             vec![Reply::Send(dse), Reply::Send(done(request.id, 0, None))]
         }
@@ -121,8 +132,17 @@ async fn read_request(stream: &mut TcpStream) -> std::io::Result<Request> {
     stream.read_exact(&mut message).await?;
     // Messages of these tests have ids of one byte: 02 01 id, then the operation.
     let (id, operation) = (message[2], &message[3..]);
-    let skip = if operation[1] < 0x80 { 2 } else { 2 + usize::from(operation[1] & 0x7f) };
-    Ok(Request { id, tag: operation[0], body: operation[skip..].to_vec(), nth: 0 })
+    let skip = if operation[1] < 0x80 {
+        2
+    } else {
+        2 + usize::from(operation[1] & 0x7f)
+    };
+    Ok(Request {
+        id,
+        tag: operation[0],
+        body: operation[skip..].to_vec(),
+        nth: 0,
+    })
 }
 
 /// Tag, length, content.
@@ -158,24 +178,51 @@ pub fn entry(id: u8, dn: &[u8], attributes: &[(&[u8], &[&[u8]])]) -> Vec<u8> {
             tlv(0x30, &[tlv(0x04, name), tlv(0x31, &set)].concat())
         })
         .collect();
-    message(id, &tlv(0x64, &[tlv(0x04, dn), tlv(0x30, &list)].concat()), None)
+    message(
+        id,
+        &tlv(0x64, &[tlv(0x04, dn), tlv(0x30, &list)].concat()),
+        None,
+    )
 }
 
 /// A result of any operation.
 pub fn result(id: u8, tag: u8, code: u8, text: &[u8], controls: Option<&[u8]>) -> Vec<u8> {
-    message(id, &tlv(tag, &[tlv(0x0a, &[code]), tlv(0x04, b""), tlv(0x04, text)].concat()), controls)
+    message(
+        id,
+        &tlv(
+            tag,
+            &[tlv(0x0a, &[code]), tlv(0x04, b""), tlv(0x04, text)].concat(),
+        ),
+        controls,
+    )
 }
 
 /// The end of a search, with a page's cookie or without the control.
 pub fn done(id: u8, code: u8, cookie: Option<&[u8]>) -> Vec<u8> {
     let control = cookie.map(|cookie| {
         let value = tlv(0x30, &[tlv(0x02, &[0]), tlv(0x04, cookie)].concat());
-        tlv(0x30, &[tlv(0x04, b"1.2.840.113556.1.4.319"), tlv(0x04, &value)].concat())
+        tlv(
+            0x30,
+            &[tlv(0x04, b"1.2.840.113556.1.4.319"), tlv(0x04, &value)].concat(),
+        )
     });
     result(id, 0x65, code, b"", control.as_deref())
 }
 
 /// The answer to *Who am I?*.
 pub fn who_am_i(id: u8, who: &[u8]) -> Vec<u8> {
-    message(id, &tlv(0x78, &[tlv(0x0a, &[0]), tlv(0x04, b""), tlv(0x04, b""), tlv(0x8b, who)].concat()), None)
+    message(
+        id,
+        &tlv(
+            0x78,
+            &[
+                tlv(0x0a, &[0]),
+                tlv(0x04, b""),
+                tlv(0x04, b""),
+                tlv(0x8b, who),
+            ]
+            .concat(),
+        ),
+        None,
+    )
 }

@@ -78,7 +78,7 @@ pub fn scope(server: &Server) -> Scope {
 }
 
 pub fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(60)
+    Instant::now() + Duration::from_mins(1)
 }
 
 /// A session as the synchronising account, over TLS.

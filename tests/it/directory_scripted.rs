@@ -33,20 +33,37 @@ fn scope() -> Scope {
 
 fn person(id: u8, name: &str) -> Reply {
     let dn = format!("uid={name},{BASE}");
-    Reply::Send(entry(id, dn.as_bytes(), &[(b"uid", &[name.as_bytes()]), (b"mobile", &[b"+421905000001"])]))
+    Reply::Send(entry(
+        id,
+        dn.as_bytes(),
+        &[
+            (b"uid", &[name.as_bytes()]),
+            (b"mobile", &[b"+421905000001"]),
+        ],
+    ))
 }
 
 /// A pass over a server whose searches for people the script answers, by their number; everything else is well.
-async fn pass(vendor: &'static str, script: impl Fn(&Request) -> Vec<Reply> + Send + Sync + 'static) -> Result<Vec<RawEntry>, DirectoryError> {
+async fn pass(
+    vendor: &'static str,
+    script: impl Fn(&Request) -> Vec<Reply> + Send + Sync + 'static,
+) -> Result<Vec<RawEntry>, DirectoryError> {
     // The first search with a DN is the one for contextCSN, except on 389-ds.
-    let server = BerServer::start(vendor, move |r| (r.tag == 0x63 && !r.body.starts_with(&[4, 0])).then(|| script(r))).await;
+    let server = BerServer::start(vendor, move |r| {
+        (r.tag == 0x63 && !r.body.starts_with(&[4, 0])).then(|| script(r))
+    })
+    .await;
     let deadline = Instant::now() + Duration::from_secs(3);
     let mut session = directory::connect(&config(&server), &Clock::system(), deadline).await?;
-    read(&mut session, &scope()).await.map(|(_, entries)| entries)
+    read(&mut session, &scope())
+        .await
+        .map(|(_, entries)| entries)
 }
 
 /// The same on a server that has no other searches.
-async fn pages(script: impl Fn(&Request) -> Vec<Reply> + Send + Sync + 'static) -> Result<Vec<RawEntry>, DirectoryError> {
+async fn pages(
+    script: impl Fn(&Request) -> Vec<Reply> + Send + Sync + 'static,
+) -> Result<Vec<RawEntry>, DirectoryError> {
     pass("389 Project", script).await
 }
 
@@ -60,7 +77,11 @@ fn incomplete(result: Result<Vec<RawEntry>, DirectoryError>, words: &str) {
 #[tokio::test]
 async fn the_scripted_server_can_tell_the_truth() {
     let all = pages(|r| match r.nth {
-        0 => vec![person(r.id, "a"), person(r.id, "b"), Reply::Send(done(r.id, 0, Some(b"next")))],
+        0 => vec![
+            person(r.id, "a"),
+            person(r.id, "b"),
+            Reply::Send(done(r.id, 0, Some(b"next"))),
+        ],
         1 => vec![Reply::Send(done(r.id, 0, Some(b"an empty page is no end")))],
         _ => vec![person(r.id, "c"), Reply::Send(done(r.id, 0, Some(b"")))],
     });
@@ -71,7 +92,11 @@ async fn the_scripted_server_can_tell_the_truth() {
 async fn trap_05_an_error_on_a_middle_page_with_the_cookie_still_there() {
     for code in [1, 3, 4, 10, 11, 51, 53, 80] {
         let read = pages(move |r| match r.nth {
-            0 => vec![person(r.id, "a"), person(r.id, "b"), Reply::Send(done(r.id, 0, Some(b"1")))],
+            0 => vec![
+                person(r.id, "a"),
+                person(r.id, "b"),
+                Reply::Send(done(r.id, 0, Some(b"1"))),
+            ],
             1 => vec![person(r.id, "c"), Reply::Send(done(r.id, code, Some(b"2")))],
             _ => vec![person(r.id, "d"), Reply::Send(done(r.id, 0, Some(b"")))],
         });
@@ -81,68 +106,189 @@ async fn trap_05_an_error_on_a_middle_page_with_the_cookie_still_there() {
 
 #[tokio::test]
 async fn trap_05_success_without_the_paging_control() {
-    incomplete(pages(|r| vec![person(r.id, "a"), Reply::Send(done(r.id, 0, None))]).await, "no paging control");
+    incomplete(
+        pages(|r| vec![person(r.id, "a"), Reply::Send(done(r.id, 0, None))]).await,
+        "no paging control",
+    );
     // A control that says nothing that can be read is none.
     let odd = |value: &'static [u8]| {
         pages(move |r| {
-            let control = tlv(0x30, &[tlv(0x04, b"1.2.840.113556.1.4.319"), tlv(0x04, value)].concat());
-            vec![person(r.id, "a"), Reply::Send(result(r.id, 0x65, 0, b"", Some(&control)))]
+            let control = tlv(
+                0x30,
+                &[tlv(0x04, b"1.2.840.113556.1.4.319"), tlv(0x04, value)].concat(),
+            );
+            vec![
+                person(r.id, "a"),
+                Reply::Send(result(r.id, 0x65, 0, b"", Some(&control))),
+            ]
         })
     };
-    for value in [&b""[..], b"\x30", b"\x30\x03\x02\x01\x00", b"\x30\x84\xff\xff\xff\xff", &[0x30; 60]] {
+    for value in [
+        &b""[..],
+        b"\x30",
+        b"\x30\x03\x02\x01\x00",
+        b"\x30\x84\xff\xff\xff\xff",
+        &[0x30; 60],
+    ] {
         incomplete(odd(value).await, "no paging control");
     }
 }
 
 #[tokio::test]
 async fn trap_05_a_server_that_ignores_the_page_size() {
-    let everybody = |r: &Request| (0..40).map(|i| person(r.id, &i.to_string())).chain([Reply::Send(done(r.id, 0, Some(b"")))]).collect();
+    let everybody = |r: &Request| {
+        (0..40)
+            .map(|i| person(r.id, &i.to_string()))
+            .chain([Reply::Send(done(r.id, 0, Some(b"")))])
+            .collect()
+    };
     incomplete(pages(everybody).await, "more than the 2 entries");
 }
 
 #[tokio::test]
 async fn trap_06_the_connection_ends_at_any_point() {
-    incomplete(pages(|r| vec![person(r.id, "a"), Reply::Close]).await, "closed the connection");
+    incomplete(
+        pages(|r| vec![person(r.id, "a"), Reply::Close]).await,
+        "closed the connection",
+    );
     incomplete(pages(|_| vec![Reply::Close]).await, "closed the connection");
-    incomplete(pages(|r| vec![person(r.id, "a"), Reply::Send(done(r.id, 0, Some(b"1"))), Reply::Close]).await, "page 2");
+    incomplete(
+        pages(|r| {
+            vec![
+                person(r.id, "a"),
+                Reply::Send(done(r.id, 0, Some(b"1"))),
+                Reply::Close,
+            ]
+        })
+        .await,
+        "page 2",
+    );
     // Half a message, and then silence.
-    incomplete(pages(|r| vec![person(r.id, "a"), Reply::Send(done(r.id, 0, Some(b""))[..5].to_vec())]).await, "run-timeout");
+    incomplete(
+        pages(|r| {
+            vec![
+                person(r.id, "a"),
+                Reply::Send(done(r.id, 0, Some(b""))[..5].to_vec()),
+            ]
+        })
+        .await,
+        "run-timeout",
+    );
     // After the end there is nothing left to lose.
-    let good = pages(|r| vec![person(r.id, "a"), Reply::Send(done(r.id, 0, Some(b""))), Reply::Close]).await;
+    let good = pages(|r| {
+        vec![
+            person(r.id, "a"),
+            Reply::Send(done(r.id, 0, Some(b""))),
+            Reply::Close,
+        ]
+    })
+    .await;
     assert_eq!(good.unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn trap_09_references_and_referrals() {
-    let reference = |r: &Request| Reply::Send(message(r.id, &tlv(0x73, &tlv(0x04, b"ldap://other/ou=x,ou=people,dc=example,dc=org")), None));
-    incomplete(pages(move |r| vec![person(r.id, "a"), reference(r), Reply::Send(done(r.id, 0, Some(b"")))]).await, "another server");
-    let garbled = |r: &Request| Reply::Send(message(r.id, &tlv(0x73, &tlv(0x24, &tlv(0x04, b"\xff"))), None));
-    incomplete(pages(move |r| vec![person(r.id, "a"), garbled(r), Reply::Send(done(r.id, 0, Some(b"")))]).await, "another server");
+    let reference = |r: &Request| {
+        Reply::Send(message(
+            r.id,
+            &tlv(
+                0x73,
+                &tlv(0x04, b"ldap://other/ou=x,ou=people,dc=example,dc=org"),
+            ),
+            None,
+        ))
+    };
+    incomplete(
+        pages(move |r| {
+            vec![
+                person(r.id, "a"),
+                reference(r),
+                Reply::Send(done(r.id, 0, Some(b""))),
+            ]
+        })
+        .await,
+        "another server",
+    );
+    let garbled = |r: &Request| {
+        Reply::Send(message(
+            r.id,
+            &tlv(0x73, &tlv(0x24, &tlv(0x04, b"\xff"))),
+            None,
+        ))
+    };
+    incomplete(
+        pages(move |r| {
+            vec![
+                person(r.id, "a"),
+                garbled(r),
+                Reply::Send(done(r.id, 0, Some(b""))),
+            ]
+        })
+        .await,
+        "another server",
+    );
 }
 
 #[tokio::test]
 async fn trap_16_bytes_that_are_no_text() {
     let all = pages(|r| {
-        let odd = entry(r.id, b"uid=\xff\xfe,ou=people", &[(b"uid", &[b"odd"]), (b"mobile", &[b"\xc3\x28", b"+421905123456", b""]), (b"caf\xe9", &[b"1"])]);
-        vec![Reply::Send(odd), person(r.id, "b"), Reply::Send(done(r.id, 0, Some(b"")))]
+        let odd = entry(
+            r.id,
+            b"uid=\xff\xfe,ou=people",
+            &[
+                (b"uid", &[b"odd"]),
+                (b"mobile", &[b"\xc3\x28", b"+421905123456", b""]),
+                (b"caf\xe9", &[b"1"]),
+            ],
+        );
+        vec![
+            Reply::Send(odd),
+            person(r.id, "b"),
+            Reply::Send(done(r.id, 0, Some(b""))),
+        ]
     });
     let all = all.await.unwrap();
     assert_eq!(all[0].dn, b"uid=\xff\xfe,ou=people");
-    assert_eq!(all[0].values("mobile").collect::<Vec<_>>(), [&b"\xc3\x28"[..], b"+421905123456", b""]);
+    assert_eq!(
+        all[0].values("mobile").collect::<Vec<_>>(),
+        [&b"\xc3\x28"[..], b"+421905123456", b""]
+    );
     assert_eq!(all.len(), 2);
 }
 
 #[tokio::test]
 async fn trap_15_a_range_that_does_not_end_well() {
-    let part = |r: &Request, name: &'static [u8], values: &[&[u8]]| Reply::Send(entry(r.id, b"cn=g", &[(name, values)]));
+    let part = |r: &Request, name: &'static [u8], values: &[&[u8]]| {
+        Reply::Send(entry(r.id, b"cn=g", &[(name, values)]))
+    };
     let end = |r: &Request| Reply::Send(done(r.id, 0, Some(b"")));
     // The same part for ever, a part that is missing, a group that is gone.
-    incomplete(pages(move |r| vec![part(r, b"member;range=0-0", &[b"a"]), end(r)]).await, "the same part again");
     incomplete(
-        pages(move |r| if r.nth == 0 { vec![part(r, b"member;range=0-0", &[b"a"]), end(r)] } else { vec![part(r, b"cn", &[b"g"]), end(r)] }).await,
+        pages(move |r| vec![part(r, b"member;range=0-0", &[b"a"]), end(r)]).await,
+        "the same part again",
+    );
+    incomplete(
+        pages(move |r| {
+            if r.nth == 0 {
+                vec![part(r, b"member;range=0-0", &[b"a"]), end(r)]
+            } else {
+                vec![part(r, b"cn", &[b"g"]), end(r)]
+            }
+        })
+        .await,
         "not there any more",
     );
-    incomplete(pages(move |r| if r.nth == 0 { vec![part(r, b"member;range=0-0", &[b"a"]), end(r)] } else { vec![end(r)] }).await, "is gone");
+    incomplete(
+        pages(move |r| {
+            if r.nth == 0 {
+                vec![part(r, b"member;range=0-0", &[b"a"]), end(r)]
+            } else {
+                vec![end(r)]
+            }
+        })
+        .await,
+        "is gone",
+    );
     let good = pages(move |r| match r.nth {
         0 => vec![part(r, b"member;range=0-0", &[b"a"]), end(r)],
         1 => vec![part(r, b"member;range=1-1", &[b"b"]), end(r)],
@@ -153,7 +299,10 @@ async fn trap_15_a_range_that_does_not_end_well() {
 
 #[tokio::test]
 async fn trap_34_a_bind_that_makes_nobody_of_us() {
-    let server = BerServer::start("389 Project", |r| (r.tag == 0x77).then(|| vec![Reply::Send(who_am_i(r.id, b""))])).await;
+    let server = BerServer::start("389 Project", |r| {
+        (r.tag == 0x77).then(|| vec![Reply::Send(who_am_i(r.id, b""))])
+    })
+    .await;
     let e = connect(&config(&server)).await.unwrap_err();
     assert_eq!(e.code(), ErrorCode::Auth);
     assert!(e.to_string().contains("anonymous"), "{e}");
@@ -162,7 +311,10 @@ async fn trap_34_a_bind_that_makes_nobody_of_us() {
 #[tokio::test]
 async fn trap_34_each_refusal_of_a_bind_is_told_apart() {
     let refusing = |code: u8, text: &'static [u8]| async move {
-        let server = BerServer::start("x", move |r| (r.tag == 0x60).then(|| vec![Reply::Send(result(r.id, 0x61, code, text, None))])).await;
+        let server = BerServer::start("x", move |r| {
+            (r.tag == 0x60).then(|| vec![Reply::Send(result(r.id, 0x61, code, text, None))])
+        })
+        .await;
         connect(&config(&server)).await.unwrap_err()
     };
     let locked = refusing(49, b"80090308: LdapErr: DSID-0C09044E, comment: AcceptSecurityContext error, data 775, v2580\0").await;
@@ -178,8 +330,17 @@ async fn trap_34_each_refusal_of_a_bind_is_told_apart() {
 
 #[tokio::test]
 async fn trap_35_start_tls_refused_or_garbled() {
-    for (reply, words) in [(result(1, 0x78, 53, b"not here", None), "unwillingToPerform (53)"), (b"\x15\x03\x01\x00\x02\x02\x0a".to_vec(), "StartTLS")] {
-        let server = BerServer::start("x", move |r| (r.tag == 0x77).then(|| vec![Reply::Send(reply.clone()), Reply::Close])).await;
+    for (reply, words) in [
+        (
+            result(1, 0x78, 53, b"not here", None),
+            "unwillingToPerform (53)",
+        ),
+        (b"\x15\x03\x01\x00\x02\x02\x0a".to_vec(), "StartTLS"),
+    ] {
+        let server = BerServer::start("x", move |r| {
+            (r.tag == 0x77).then(|| vec![Reply::Send(reply.clone()), Reply::Close])
+        })
+        .await;
         let mut config = config(&server);
         config.start_tls = true;
         let e = connect(&config).await.unwrap_err();
@@ -194,19 +355,79 @@ async fn trap_36_hostile_answers_are_errors() {
         ("no sequence", b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
         ("an empty message", tlv(0x30, b"")),
         ("no message id", tlv(0x30, &tlv(0x64, b""))),
-        ("an entry that is a string", message(0, &tlv(0x44, b"x"), None)),
-        ("an entry without attributes", message(0, &tlv(0x64, &tlv(0x04, b"cn=x")), None)),
+        (
+            "an entry that is a string",
+            message(0, &tlv(0x44, b"x"), None),
+        ),
+        (
+            "an entry without attributes",
+            message(0, &tlv(0x64, &tlv(0x04, b"cn=x")), None),
+        ),
         ("an empty entry", message(0, &tlv(0x64, b""), None)),
-        ("an attribute that is a string", message(0, &tlv(0x64, &[tlv(0x04, b"cn=x"), tlv(0x30, &tlv(0x04, b"uid"))].concat()), None)),
-        ("a value that is a list", message(0, &tlv(0x64, &[tlv(0x04, b"cn=x"), tlv(0x30, &tlv(0x30, &[tlv(0x04, b"uid"), tlv(0x31, &tlv(0x30, b""))].concat()))].concat()), None)),
+        (
+            "an attribute that is a string",
+            message(
+                0,
+                &tlv(
+                    0x64,
+                    &[tlv(0x04, b"cn=x"), tlv(0x30, &tlv(0x04, b"uid"))].concat(),
+                ),
+                None,
+            ),
+        ),
+        (
+            "a value that is a list",
+            message(
+                0,
+                &tlv(
+                    0x64,
+                    &[
+                        tlv(0x04, b"cn=x"),
+                        tlv(
+                            0x30,
+                            &tlv(
+                                0x30,
+                                &[tlv(0x04, b"uid"), tlv(0x31, &tlv(0x30, b""))].concat(),
+                            ),
+                        ),
+                    ]
+                    .concat(),
+                ),
+                None,
+            ),
+        ),
         ("an unknown operation", message(0, &tlv(0x7e, b""), None)),
         ("a result without a code", message(0, &tlv(0x65, b""), None)),
-        ("a result whose text is no text", result(0, 0x65, 0, b"\xff", None)),
-        ("controls that are none", result(0, 0x65, 0, b"", Some(&tlv(0x04, b"x")))),
-        ("a control whose criticality is empty", result(0, 0x65, 0, b"", Some(&tlv(0x30, &[tlv(0x04, b"1.2"), tlv(0x01, b"")].concat())))),
-        ("a length of four gigabytes", vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 2, 1]),
-        ("a length of 2^64", vec![0x30, 0x88, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
-        ("lists within lists", (0..200).fold(vec![], |inner, _| tlv(0x30, &inner))),
+        (
+            "a result whose text is no text",
+            result(0, 0x65, 0, b"\xff", None),
+        ),
+        (
+            "controls that are none",
+            result(0, 0x65, 0, b"", Some(&tlv(0x04, b"x"))),
+        ),
+        (
+            "a control whose criticality is empty",
+            result(
+                0,
+                0x65,
+                0,
+                b"",
+                Some(&tlv(0x30, &[tlv(0x04, b"1.2"), tlv(0x01, b"")].concat())),
+            ),
+        ),
+        (
+            "a length of four gigabytes",
+            vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 2, 1],
+        ),
+        (
+            "a length of 2^64",
+            vec![0x30, 0x88, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        ),
+        (
+            "lists within lists",
+            (0..200).fold(vec![], |inner, _| tlv(0x30, &inner)),
+        ),
     ];
     for (what, bytes) in hostile {
         let begun = Instant::now();
@@ -228,19 +449,44 @@ async fn trap_36_hostile_answers_are_errors() {
 #[tokio::test]
 async fn trap_36_an_endless_stream_ends_at_the_deadline() {
     // Pages without end, each with a cookie.
-    incomplete(pages(|r| vec![person(r.id, "a"), Reply::Send(done(r.id, 0, Some(b"again")))]).await, "");
+    incomplete(
+        pages(|r| {
+            vec![
+                person(r.id, "a"),
+                Reply::Send(done(r.id, 0, Some(b"again"))),
+            ]
+        })
+        .await,
+        "",
+    );
 }
 
 #[tokio::test]
 async fn a_server_that_does_not_page_is_read_in_one_search() {
     let server = BerServer::start("", |r| match (r.tag, r.body.starts_with(&[4, 0])) {
         (0x63, true) => Some(vec![
-            Reply::Send(entry(r.id, b"", &[(b"supportedControl", &[b"1.2.3"]), (b"namingContexts", &[b"dc=example,dc=org"])])),
+            Reply::Send(entry(
+                r.id,
+                b"",
+                &[
+                    (b"supportedControl", &[b"1.2.3"]),
+                    (b"namingContexts", &[b"dc=example,dc=org"]),
+                ],
+            )),
             Reply::Send(done(r.id, 0, None)),
         ]),
         // contextCSN: not to be had.
         (0x63, false) if r.nth == 0 => Some(vec![Reply::Send(done(r.id, 50, None))]),
-        (0x63, false) => Some((0..41).map(|i| person(r.id, &i.to_string())).chain([Reply::Send(done(r.id, if r.nth == 1 { 0 } else { 4 }, None))]).collect()),
+        (0x63, false) => Some(
+            (0..41)
+                .map(|i| person(r.id, &i.to_string()))
+                .chain([Reply::Send(done(
+                    r.id,
+                    if r.nth == 1 { 0 } else { 4 },
+                    None,
+                ))])
+                .collect(),
+        ),
         _ => None,
     })
     .await;

@@ -7,6 +7,8 @@
 )]
 
 mod ber_server;
+mod crash;
+mod daemon;
 mod directory;
 mod directory_389ds;
 mod directory_openldap;

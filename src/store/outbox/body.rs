@@ -15,6 +15,7 @@ struct Message<'a> {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::option_option, reason = "a field that is null differs from one that is not there")]
 struct Data<'a> {
     reason: JobReason,
     realm: &'a str,

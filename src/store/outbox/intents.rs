@@ -58,13 +58,13 @@ async fn say_application(
     kind: JobType,
     reason: JobReason,
 ) -> Result<i64, StoreError> {
+    const OVERTAKEN: &str = "UPDATE jobs SET body = NULL WHERE user_id = $1 AND state = 'dead' AND type IN ('user.provision', 'user.reprovision') AND body IS NOT NULL";
     if !ctx.delivers {
         return Ok(0);
     }
     // An attempt that is under way stays: the new one follows it, since one user's messages go out in order.
     drop_applications(tx, ctx, user.id, "superseded", Unsent::AndUncertain).await?;
     // What is dead cannot be retried any more, now that a newer one is there.
-    const OVERTAKEN: &str = "UPDATE jobs SET body = NULL WHERE user_id = $1 AND state = 'dead' AND type IN ('user.provision', 'user.reprovision') AND body IS NOT NULL";
     on!(tx, c => sqlx::query(OVERTAKEN).bind(key(user.id)).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("erase overtaken messages"))?;
     // Read again: a delivery may have been accepted after the decision was made.

@@ -54,16 +54,14 @@ impl JobSelection {
             "($1 IS NULL OR id = $1) AND ($2 IS NULL OR realm = $2) AND ($3 IS NULL OR user_id = $3)",
         );
         if !self.types.is_empty() {
-            sql += &format!(
-                " AND type IN ({})",
-                list(self.types.iter().map(|t| t.as_str()).collect())
-            );
+            sql += " AND type IN (";
+            sql += &list(self.types.iter().map(|t| t.as_str()).collect());
+            sql += ")";
         }
         if !self.states.is_empty() {
-            sql += &format!(
-                " AND state IN ({})",
-                list(self.states.iter().map(|s| s.as_str()).collect())
-            );
+            sql += " AND state IN (";
+            sql += &list(self.states.iter().map(|s| s.as_str()).collect());
+            sql += ")";
         }
         sql
     }

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::*;
+use crate::config::{Environment, StoreConfig, StoreUrl};
 use crate::model::{Intent, JobReason, JobState, JobType, State, StateReason, User};
-use crate::store::Store;
 use crate::store::db::{Db, on};
+use crate::store::{Access, Store};
 
 pub(crate) const DAY_MS: i64 = 86_400_000;
 pub(crate) const START: Timestamp = Timestamp(1_795_489_200_000); // 2026-11-24T03:00:00Z
@@ -40,10 +41,8 @@ fn lab() -> Command {
 
 pub(crate) async fn sqlite() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
-    let db = Db::sqlite(&dir.path().join("realmsync.db"), true).await.unwrap();
-    let Db::Sqlite { write, .. } = &db else { unreachable!() };
-    sqlx::migrate!("migrations/sqlite").run(write).await.unwrap();
-    Fixture::new(db, dir, None).await
+    let url = StoreUrl::Sqlite(dir.path().join("realmsync.db"));
+    Fixture::open(url, dir, None).await
 }
 
 pub(crate) async fn postgres() -> Fixture {
@@ -52,15 +51,14 @@ pub(crate) async fn postgres() -> Fixture {
     let out = lab().args(["start", "--port", "0", "--dir"]).arg(&server.0).output().expect("tests/lab/postgres");
     let facts = String::from_utf8(out.stdout).unwrap();
     let url = facts.lines().find_map(|l| l.strip_prefix("DATABASE_URL=")).unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&out.stderr)));
-    let db = Db::postgres(url, None, url).await.unwrap();
-    let Db::Postgres(pool) = &db else { unreachable!() };
-    sqlx::migrate!("migrations/postgres").run(pool).await.unwrap();
-    Fixture::new(db, dir, Some(server)).await
+    Fixture::open(StoreUrl::Postgres { url: url.into(), display: "the lab".into() }, dir, Some(server)).await
 }
 
 impl Fixture {
-    async fn new(db: Db, dir: tempfile::TempDir, server: Option<Server>) -> Self {
-        let fixture = Self { store: Store { db, locks: Default::default() }, now: START, key: EnrolmentKey::new([7; 32]), dir, _server: server };
+    async fn open(url: StoreUrl, dir: tempfile::TempDir, server: Option<Server>) -> Self {
+        let config = StoreConfig { url, password: None, keep_runs_ms: DAY_MS };
+        let store = Store::open(&config, &Environment::default(), Access::Write, START).await.unwrap();
+        let fixture = Self { store, now: START, key: EnrolmentKey::new([7; 32]), dir, _server: server };
         fixture.sql("INSERT INTO realms (id, kind, name) VALUES ('example.org', 'directory', 'Example')").await;
         fixture
     }

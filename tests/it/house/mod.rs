@@ -122,6 +122,10 @@ impl House {
     /// Users of the realm by name.
     pub fn users(&self) -> std::collections::BTreeMap<String, Value> {
         let said = self.run(&["--json", "users", "list", "--realm", "r"]);
+        // Before anything was applied there may be no store yet.
+        if said.err.contains("there is no store") {
+            return std::collections::BTreeMap::new();
+        }
         assert_eq!(said.code, 0, "{}", said.err);
         said.lines().into_iter().map(|u| (u["username"].as_str().expect("a name").to_owned(), u)).collect()
     }

@@ -145,3 +145,54 @@ async fn a_run_that_holds_the_user_on_postgresql_defers_the_settlement() {
     assert_eq!(f.settle(&job, Ending::Accepted).await, Fate::Delivered);
     assert_eq!(f.provisioned(&jan).await.as_deref(), Some(B));
 }
+
+/// Every statement of the outbox runs on both engines: the rest of it, once, on PostgreSQL.
+#[tokio::test]
+async fn the_life_of_a_message_on_postgresql() {
+    let mut f = postgres().await;
+    let realm = RealmId::from("example.org");
+    let all = JobSelection::default();
+    assert_eq!(f.store.enrolment_key(None).await.unwrap(), f.store.enrolment_key(None).await.unwrap());
+    let jan = user("jan", A);
+    f.change(&jan, &[]).await;
+    let b = with_phone(&jan, B);
+    f.change(&b, &[reprovision(), say(JobType::PhoneNotice, JobReason::PhoneChanged)]).await;
+    assert_eq!(f.store.next_due(std::slice::from_ref(&realm)).await.unwrap(), Some(f.now));
+    assert_eq!(f.attempt(timed_out(f.now)).await.1, Fate::Again);
+    f.claim(1).await;
+    f.now = f.now.plus_ms(20_000);
+    f.store.renew("one", f.now.plus_ms(1)).await.unwrap();
+    assert_eq!(f.store.reclaim("two", f.now, false).await.unwrap(), 0);
+    f.now = f.now.plus_ms(2);
+    assert_eq!(f.store.reclaim("two", f.now, false).await.unwrap(), 1);
+    assert_eq!(f.attempt(Ending::NotTried).await.1, Fate::Again);
+
+    assert_eq!(f.store.outbox_act(Act::Hold, &all, f.now).await.unwrap().len(), 2);
+    let only = JobSelection { realm: Some(realm.clone()), user: Some(jan.id), types: vec![JobType::Reprovision], states: vec![JobState::Held], ids: Vec::new() };
+    assert_eq!(f.store.outbox_act(Act::Release, &only, f.now).await.unwrap().len(), 1);
+    let mut tx = f.store.db.begin().await.unwrap();
+    assert_eq!(set_waiting_on_hold(&mut tx, &realm, &[JobType::Reprovision], f.now).await.unwrap(), 1);
+    assert_eq!(release_brake(&mut tx, &realm, f.now).await.unwrap(), 1);
+    assert_eq!(hold_copy(&mut tx, f.now).await.unwrap(), 2);
+    tx.commit().await.unwrap();
+    f.store.outbox_act(Act::Release, &all, f.now).await.unwrap();
+    f.sql("UPDATE realms SET paused = TRUE").await;
+    assert!(f.store.sending_realms(f.now).await.unwrap().is_empty());
+    f.now = f.now.plus_ms(DAY_MS);
+    f.sql("UPDATE realms SET paused = FALSE").await;
+    assert_eq!(f.store.sending_realms(f.now).await.unwrap(), std::slice::from_ref(&realm));
+    assert_eq!(f.jobs().await[0].give_up_at, START.plus_ms(4 * DAY_MS));
+
+    f.now = f.now.plus_ms(3 * DAY_MS);
+    assert_eq!(f.store.give_up(std::slice::from_ref(&realm), false, f.now).await.unwrap(), 1, "only what was tried");
+    let dead = JobSelection { states: vec![JobState::Dead], ..all.clone() };
+    assert_eq!(f.store.outbox_act(Act::Retry { retry_for_ms: DAY_MS }, &dead, f.now).await.unwrap().len(), 1);
+    assert_eq!(f.change(&with_phone(&b, A), &[Intent::Unsay]).await, 1, "after an unknown end the newest number is told");
+    assert_eq!(f.attempt(Ending::Final("410".into())).await.0.r#type, JobType::PhoneNotice);
+    assert_eq!(f.attempt(Ending::Accepted).await.0.phone, phone(A));
+    let gone = User { state: State::Removed, username: String::new(), username_key: String::new(), phone: None, version: 5, ..jan.clone() };
+    assert_eq!(f.change(&gone, &[Intent::Withdraw { reason: JobReason::Removed }, say(JobType::Deprovision, JobReason::Removed)]).await, 1);
+    f.attempt(Ending::Accepted).await;
+    assert_eq!(f.store.outbox_counts(None).await.unwrap(), [(JobState::Delivered, 2), (JobState::Final, 1), (JobState::Dropped, 1)]);
+    assert_eq!(f.text("SELECT MAX(body) FROM jobs").await, None);
+}

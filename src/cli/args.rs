@@ -1,0 +1,248 @@
+//! The command line as clap reads it; the words are those of the design, § 5.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::model::{JobType, State, TwoFactor};
+
+/// Keeps the users of a multi-factor authentication system in step with LDAP and Active Directory.
+#[derive(Parser, Debug)]
+#[command(name = "realmsync", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(super) struct Cli {
+    /// The configuration [default: $REALMSYNC_CONFIG, or /etc/realmsync/realmsync.toml].
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON: one object, or one object a line.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 fine, 1 failed, 2 `plan` found changes, 3 held by the brake, 64 usage, 69 directory or store \
+unreachable, 75 another process holds the realm or store, 78 configuration.";
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Command {
+    /// Run the daemon
+    Run,
+    /// Check the configuration, and with --connect every server of every realm
+    Check {
+        /// Bind to every server, check filter and attributes against its schema, show some people and what they would become
+        #[arg(long)]
+        connect: bool,
+    },
+    /// Show what a run would do, and change nothing
+    Plan {
+        /// The realm; all without one
+        realm: Option<String>,
+        /// Read everything, whatever the cursor says
+        #[arg(long)]
+        full: bool,
+        /// Keep the plan as a held one, to be approved or rejected
+        #[arg(long)]
+        hold: bool,
+        /// Show phone numbers in full
+        #[arg(long)]
+        show_phones: bool,
+    },
+    /// Run once, now
+    Sync {
+        /// The realm; all without one
+        realm: Option<String>,
+        /// Read everything, whatever the cursor says
+        #[arg(long)]
+        full: bool,
+        /// One person only, by user name
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+        /// Take a server that is behind what was already seen, this once
+        #[arg(long)]
+        accept_older: bool,
+        /// Send the messages that are due before coming back (the daemon sends them anyhow)
+        #[arg(long)]
+        deliver: bool,
+    },
+    /// Apply a held plan, exactly as shown
+    Approve(RunArg),
+    /// Say no to a held plan
+    Reject(RunArg),
+    /// Read a held plan as a rebuilt directory: the same name, and the same phone or e-mail, keeps the user
+    Adopt(RunArg),
+    /// Put back what a run changed; the realm is paused
+    Undo(RunArg),
+    /// Let no pass of a realm run
+    Pause {
+        /// The realm
+        realm: String,
+        /// For how long: 15m, 2h, 1d [default: until resumed]
+        #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+        how_long: Option<i64>,
+    },
+    /// Let a paused realm run again
+    Resume {
+        /// The realm
+        realm: String,
+    },
+    /// Show runs, or one with its changes
+    Runs {
+        #[command(subcommand)]
+        what: Option<RunsCommand>,
+        /// The realm; all without one
+        realm: Option<String>,
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: i64,
+    },
+    /// Tell where each value of a user came from, or why someone is missing
+    Explain {
+        /// A user name, an id or its beginning
+        user: String,
+        /// The realm, where the name is in several
+        #[arg(long)]
+        realm: Option<String>,
+        /// Show phone numbers in full
+        #[arg(long)]
+        show_phones: bool,
+    },
+    /// Show how every realm stands
+    Status,
+    /// Show entries and values that could not be used, for the directory team
+    Refused {
+        /// The realm; all without one
+        realm: Option<String>,
+        /// Print CSV
+        #[arg(long)]
+        csv: bool,
+    },
+    /// Show users
+    Users {
+        #[command(subcommand)]
+        what: UsersCommand,
+    },
+    /// Look after messages on their way out
+    Outbox {
+        #[command(subcommand)]
+        what: OutboxCommand,
+    },
+    /// Write a consistent copy of the embedded store, while it is in use
+    Backup {
+        /// A file that is not there yet
+        file: PathBuf,
+    },
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RunArg {
+    /// The run's id, or the beginning of it
+    pub run: String,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum RunsCommand {
+    /// Show one run with every change
+    Show {
+        /// The run's id, or the beginning of it
+        run: String,
+        /// Show phone numbers in full
+        #[arg(long)]
+        show_phones: bool,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum UsersCommand {
+    /// List users, all but removed
+    List {
+        /// Of this realm
+        #[arg(long)]
+        realm: Option<String>,
+        /// In this state: active, suspended, removed
+        #[arg(long, value_parser = word::<State>)]
+        state: Option<State>,
+        /// With this method: sms-otp, app-otp, app-push, hard-token, fido
+        #[arg(long, value_name = "METHOD", value_parser = word::<TwoFactor>)]
+        two_factor: Option<TwoFactor>,
+        /// With this text in name, display name, e-mail or phone
+        #[arg(long, value_name = "TEXT")]
+        search: Option<String>,
+        /// Show phone numbers in full
+        #[arg(long)]
+        show_phones: bool,
+    },
+    /// Show one user
+    Show {
+        /// A user name, an id or its beginning
+        user: String,
+        /// The realm, where the name is in several
+        #[arg(long)]
+        realm: Option<String>,
+        /// Show phone numbers in full
+        #[arg(long)]
+        show_phones: bool,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum OutboxCommand {
+    /// List waiting, held and dead messages
+    List {
+        /// Of this realm
+        #[arg(long)]
+        realm: Option<String>,
+        /// Also those that are done
+        #[arg(long)]
+        all: bool,
+    },
+    /// Try waiting and dead messages now
+    Retry(Which),
+    /// Drop waiting, held and dead messages
+    Drop(Which),
+    /// Put waiting messages on hold
+    Hold(Which),
+    /// Let held messages go
+    Release(Which),
+}
+
+/// Which messages: all that fit every condition.
+#[derive(Args, Debug)]
+pub(super) struct Which {
+    /// Ids of messages, or beginnings of them
+    pub jobs: Vec<String>,
+    /// Of this realm
+    #[arg(long)]
+    pub realm: Option<String>,
+    /// Of this type, as user.reprovision; may be repeated
+    #[arg(long = "type", value_name = "TYPE", value_parser = word::<JobType>)]
+    pub types: Vec<JobType>,
+    /// Every message
+    #[arg(long)]
+    pub all: bool,
+}
+
+fn word<T: std::str::FromStr<Err = String>>(text: &str) -> Result<T, String> {
+    text.parse()
+}
+
+/// Milliseconds of `15s`, `10m`, `2h`, `1d`, `1w`.
+fn duration(text: &str) -> Result<i64, String> {
+    let unit = text.chars().last().unwrap_or(' ');
+    let factor = match unit {
+        's' => 1000,
+        'm' => 60_000,
+        'h' => 3_600_000,
+        'd' => 86_400_000,
+        'w' => 604_800_000,
+        _ => return Err("expected a number with s, m, h, d or w, as 2h".into()),
+    };
+    let n: i64 = text[..text.len() - 1].parse().map_err(|_| "expected a number with s, m, h, d or w, as 2h".to_owned())?;
+    n.checked_mul(factor).filter(|ms| *ms > 0).ok_or_else(|| "expected more than nothing, and less than for ever".into())
+}

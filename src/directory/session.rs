@@ -1,0 +1,214 @@
+//! A session: one server, who we are to it, and what it says about itself.
+
+use ldap3::{Ldap, LdapResult};
+use secrecy::ExposeSecret;
+use tokio::time::Instant;
+
+use super::entry::Names;
+use super::error::{DirectoryError, Failure, bind_advice, came};
+use super::link::{Broken, Link, explain, within};
+use super::root_dse::{RootDse, fold_dn};
+use super::state::ServerState;
+use crate::config::{DirectoryConfig, DirectoryKind, Environment};
+
+/// A bound connection to one server. Dropping it closes the connection; after an error it is of no further use.
+pub struct Session {
+    pub(super) server: String,
+    pub(super) ldap: Ldap,
+    pub(super) link: Link,
+    pub(super) root: RootDse,
+    pub(super) kind: DirectoryKind,
+    pub(super) state: ServerState,
+    pub(super) names: Names,
+    /// The whole run's end.
+    pub(super) deadline: Instant,
+    /// The naming contexts that hold the bases, in the order of the bases, each once.
+    pub(super) contexts: Vec<String>,
+    /// What failed on the servers before this one.
+    pub(super) failed: Vec<DirectoryError>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("server", &self.server)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An error, and whether it is in vain to ask further servers.
+pub(super) type Refused = (DirectoryError, bool);
+
+/// Whether an authorization id (RFC 4513 § 5.2.1.8) is that of an anonymous client: empty, or a DN that is.
+fn nobody(who: &str) -> bool {
+    who.strip_prefix("dn:").unwrap_or(who).trim().is_empty()
+}
+
+impl Session {
+    /// The server's URL: `ldaps://ldap1.example.org`.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The kind as configured, or by the root DSE.
+    pub fn kind(&self) -> DirectoryKind {
+        self.kind
+    }
+
+    /// What the server says about itself.
+    pub fn root_dse(&self) -> &RootDse {
+        &self.root
+    }
+
+    /// How far the server was when the session began.
+    pub fn state(&self) -> &ServerState {
+        &self.state
+    }
+
+    /// What failed on the servers that were tried before this one.
+    pub fn failed(&self) -> &[DirectoryError] {
+        &self.failed
+    }
+
+    /// The identity of the directory: the naming context of the first base, folded. Two realms with the same one share a directory.
+    pub fn directory_key(&self) -> String {
+        self.contexts
+            .first()
+            .map(|c| fold_dn(c))
+            .unwrap_or_default()
+    }
+
+    /// Fails as *stale* when the server is known to be behind what was seen.
+    pub fn not_behind(&self, seen: Option<&ServerState>) -> Result<(), DirectoryError> {
+        match seen.and_then(|seen| self.state.behind(seen)) {
+            Some(why) => Err(DirectoryError::stale(&self.server, &why)),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn failure(&self, what: &str, came: impl Into<String>, next: &str) -> Failure {
+        Failure {
+            server: self.server.clone(),
+            what: what.into(),
+            came: came.into(),
+            next: next.into(),
+        }
+    }
+
+    pub(super) async fn bind(
+        &mut self,
+        config: &DirectoryConfig,
+        until: Instant,
+    ) -> Result<(), Refused> {
+        let mut ldap = self.ldap.clone();
+        let (what, result) = match (&config.bind_dn, &config.bind_password) {
+            (Some(dn), Some(secret)) => {
+                let what = format!("binding as `{dn}`");
+                let fault = |came: String, next: &str| {
+                    DirectoryError::Config(self.failure(&what, came, next))
+                };
+                let password = secret
+                    .resolve(&Environment::from_process())
+                    .map_err(|e| (fault(e.message, &e.help), true))?;
+                // A simple bind without a password is an anonymous one that succeeds (RFC 4513 § 5.1.2).
+                if password.expose_secret().is_empty() || dn.trim().is_empty() {
+                    return Err((
+                        fault(
+                            "the name or the password is empty, which would be an anonymous bind"
+                                .into(),
+                            "mend `bind-dn` and `bind-password`",
+                        ),
+                        true,
+                    ));
+                }
+                let result = within(until, ldap.simple_bind(dn, password.expose_secret())).await;
+                (what, result)
+            }
+            (Some(dn), None) => {
+                let failure = self.failure(
+                    &format!("binding as `{dn}`"),
+                    "no password is configured",
+                    "give `bind-password-file` or `bind-password-credential`",
+                );
+                return Err((DirectoryError::Config(failure), true));
+            }
+            (None, _) if config.client_cert.is_some() => (
+                "binding by the client certificate (SASL EXTERNAL)".to_owned(),
+                within(until, ldap.sasl_external_bind()).await,
+            ),
+            (None, _) => return Ok(()),
+        };
+        match result {
+            Ok(LdapResult { rc: 0, .. }) => Ok(()),
+            Ok(result) => {
+                let failure = self.failure(
+                    &what,
+                    came(result.rc, &result.text),
+                    bind_advice(result.rc, &result.text),
+                );
+                match result.rc {
+                    51 | 52 => Err((DirectoryError::Unreachable(failure), false)),
+                    code => Err((DirectoryError::Auth(failure), code == 49)),
+                }
+            }
+            Err(broken) => {
+                let late = matches!(broken, Broken::Late(_));
+                let (came, next, tls) = explain(broken, Some(&mut self.link)).await;
+                // OpenLDAP misses a client certificate only now, and says so by hanging up.
+                let unsure = !late
+                    && !tls
+                    && config.client_cert.is_none()
+                    && self.server.starts_with("ldaps");
+                let next = if unsure {
+                    "does the server want a client certificate (`client-cert`)?"
+                } else {
+                    next
+                };
+                let failure = self.failure(&what, came, next);
+                Err((
+                    if tls {
+                        DirectoryError::Tls(failure)
+                    } else {
+                        DirectoryError::Unreachable(failure)
+                    },
+                    false,
+                ))
+            }
+        }
+    }
+
+    /// Asks the server who it is, who the account is to it, and how far it is.
+    pub(super) async fn introduce(
+        &mut self,
+        config: &DirectoryConfig,
+        until: Instant,
+    ) -> Result<(), DirectoryError> {
+        self.read_root_dse(until).await?;
+        self.kind = config
+            .kind
+            .or(self.root.kind)
+            .unwrap_or(DirectoryKind::Generic);
+        for base in &config.base {
+            // A server that names no context is asked under the base itself.
+            let context = self.root.naming_context(base).unwrap_or(base).to_owned();
+            if !self
+                .contexts
+                .iter()
+                .any(|c| fold_dn(c) == fold_dn(&context))
+            {
+                self.contexts.push(context);
+            }
+        }
+        let bound = config.bind_dn.is_some() || config.client_cert.is_some();
+        if bound && self.who(until).await?.is_some_and(|who| nobody(&who)) {
+            let failure = self.failure(
+                "asking who the account is",
+                "nobody: the bind succeeded, but is anonymous",
+                "check `bind-dn` and its password",
+            );
+            return Err(DirectoryError::Auth(failure));
+        }
+        self.read_state(until).await
+    }
+}
