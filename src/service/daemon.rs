@@ -351,7 +351,12 @@ impl Daemon {
     }
 
     fn serve_web(&mut self, ready: Option<Ready>) {
-        if let Some(ToServe { listener, tls, cancel }) = Web::replace(&mut self.web, ready) {
+        if let Some(ToServe {
+            listener,
+            tls,
+            cancel,
+        }) = Web::replace(&mut self.web, ready)
+        {
             self.part(
                 "TCP listener",
                 &cancel,

@@ -70,10 +70,7 @@ impl Web {
     }
 
     /// Puts a prepared listener in force: the running one with another certificate, or a new one to be served.
-    pub(super) fn replace(
-        current: &mut Option<Self>,
-        ready: Option<Ready>,
-    ) -> Option<ToServe> {
+    pub(super) fn replace(current: &mut Option<Self>, ready: Option<Ready>) -> Option<ToServe> {
         match (ready, current.as_ref()) {
             (
                 Some(Ready {
@@ -105,7 +102,11 @@ impl Web {
                     tls,
                     cancel: cancel.clone(),
                 });
-                Some(ToServe { listener, tls: changes, cancel })
+                Some(ToServe {
+                    listener,
+                    tls: changes,
+                    cancel,
+                })
             }
         }
     }

@@ -172,7 +172,8 @@ pub async fn carry_out(
                     full: asked.full,
                     ..ask(Trigger::Command)
                 };
-                let done = moving(engine.plan(&realm, ask, asked.hold).boxed(), &track, &pulse).await;
+                let done =
+                    moving(engine.plan(&realm, ask, asked.hold).boxed(), &track, &pulse).await;
                 let done = done.map(|(run, changes)| PlanAnswer { run, changes });
                 let held = done
                     .as_ref()
@@ -183,8 +184,12 @@ pub async fn carry_out(
                 (answer(&realm, &done), held)
             }
             Task::Decide(decision, run) => {
-                let done =
-                    moving(decide(&engine, decision, &run, by.clone()).boxed(), &track, &pulse).await;
+                let done = moving(
+                    decide(&engine, decision, &run, by.clone()).boxed(),
+                    &track,
+                    &pulse,
+                )
+                .await;
                 tell(done.as_ref().ok().map(|decided| &decided.run));
                 (answer(&realm, &done), done.ok().map(|decided| decided.run))
             }
