@@ -1,5 +1,10 @@
 //! The daemon's loop: starts everything, hears signals, orders and ends, and stops everything.
 
+mod farewell;
+mod reloading;
+mod runs;
+mod telling;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
@@ -7,27 +12,26 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::agenda::{Agenda, Next};
-use super::desk::{After, Desk, no_such_realm};
+use super::agenda::Agenda;
+use super::desk::After;
 use super::ledger::{self, Ledger};
 use super::life::{Life, Pulse};
 use super::lifecycle::{Wish, Wishes};
 use super::logging::{self, Logging, Surroundings};
 use super::metrics::Metrics;
 use super::reload::{self, Prepared};
-use super::status::Live;
-use super::web::{Ready, Web};
-use super::work::{self, Ended, Task, Track, Work};
+use super::web::{Ready, ToServe, Web};
+use super::work::{Ended, Track, Work};
 use super::{Start, housekeeping, notify};
 use crate::api::socket::ControlSocket;
-use crate::api::types::{DaemonStatus, Failure, Line, RunningStatus, SyncRequest};
-use crate::api::{Alive, Api, Order, What, serve};
+use crate::api::types::Failure;
+use crate::api::{Alive, Api, Order, serve};
 use crate::clock::Timestamp;
-use crate::config::{Config, StoreUrl};
-use crate::model::{Outcome, RealmId, Trigger};
+use crate::config::Config;
+use crate::model::{ErrorCode, RealmId};
 use crate::outbox::{OutboxRunner, Stats};
 use crate::sync::{Engine, EngineError};
 
@@ -36,19 +40,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// The loop does nothing that takes longer than an instant; after this much silence it hangs.
 const LOOP_SILENCE: Duration = Duration::from_secs(20);
 /// The outbox worker looks round every second; a store that is slow to write may hold it up.
-const OUTBOX_SILENCE: Duration = Duration::from_secs(120);
+const OUTBOX_SILENCE: Duration = Duration::from_mins(2);
 /// Housekeeping waits for the store's writer like everybody, and a first load of a million takes its time.
-const HOUSEKEEPING_SILENCE: Duration = Duration::from_secs(3600);
-/// A run ends itself at its deadline; what then still stands still (an apply of a million is minutes) hangs.
-const RUN_GRACE: Duration = Duration::from_secs(900);
-/// A store that fails a reload is asked again after this.
-const SETTLE_AGAIN: Duration = Duration::from_secs(5);
-/// Of the five seconds that a stop may take: for runs and deliveries to commit or roll back,
-const RUNS_FAREWELL: Duration = Duration::from_millis(3_700);
-/// for the store to close,
-const STORE_FAREWELL: Duration = Duration::from_millis(300);
-/// and for the last answers to be written.
-const ANSWERS_FAREWELL: Duration = Duration::from_millis(600);
+const HOUSEKEEPING_SILENCE: Duration = Duration::from_hours(1);
 
 /// Runs the daemon until it is told to stop; gives the exit code.
 pub async fn run(start: Start) -> u8 {
@@ -155,6 +149,10 @@ enum Side {
     Nothing,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a question of its own: a reload is read, wanted again, undeclared, being declared"
+)]
 struct Daemon {
     start: Start,
     engine: watch::Sender<Engine>,
@@ -202,8 +200,8 @@ impl Daemon {
         logging: Option<Logging>,
     ) -> Result<Self, Failure> {
         let config = Arc::clone(&start.config);
-        let schedules = reload::schedules(&config)
-            .map_err(|why| Failure::coded(crate::model::ErrorCode::Config, why))?;
+        let schedules =
+            reload::schedules(&config).map_err(|why| Failure::coded(ErrorCode::Config, why))?;
         let ledger = ledger::open(&config.store, &start.environment, start.clock.now())
             .await
             .map_err(|e| Failure::from(&e))?;
@@ -296,7 +294,7 @@ impl Daemon {
                 .await
                 .map_err(|why| match why {
                     crate::api::socket::SocketError::Taken(_) => {
-                        Failure::coded(crate::model::ErrorCode::Busy, why.to_string())
+                        Failure::coded(ErrorCode::Busy, why.to_string())
                     }
                     _ => Failure::new("config", 1, why.to_string()),
                 })?;
@@ -353,7 +351,7 @@ impl Daemon {
     }
 
     fn serve_web(&mut self, ready: Option<Ready>) {
-        if let Some((listener, tls, cancel)) = Web::replace(&mut self.web, ready) {
+        if let Some(ToServe { listener, tls, cancel }) = Web::replace(&mut self.web, ready) {
             self.part(
                 "TCP listener",
                 &cancel,
@@ -405,86 +403,14 @@ impl Daemon {
         }
     }
 
-    /// Starts what the agenda says.
-    fn start_due(&mut self) {
-        if self.unsettled {
-            return;
-        }
-        let now = self.start.clock.now();
-        for (realm, next) in self.agenda.take(now, &mut chance) {
-            let engine = self.engine.borrow().clone();
-            let cancel = self.stop.child_token();
-            let deadline = engine
-                .config
-                .realms
-                .iter()
-                .find(|r| r.id == realm)
-                .map_or(3_600_000, |r| r.directory.run_timeout_ms);
-            let allowed = Duration::from_millis(u64::try_from(deadline).unwrap_or(0)) + RUN_GRACE;
-            let pulse = self.life.part(format!("the run in {realm}"), allowed);
-            let track = match &next {
-                Next::Asked(work) => work.track.clone(),
-                Next::Scheduled { .. } => Track::default(),
-            };
-            let running = Running {
-                realm: realm.clone(),
-                cancel: cancel.clone(),
-                track: track.clone(),
-                since: now,
-            };
-            let handle = match next {
-                Next::Asked(work) => self
-                    .runs
-                    .spawn(work::carry_out(engine, realm, work, cancel, pulse)),
-                Next::Scheduled { tick, before } => self.runs.spawn(work::scheduled(
-                    engine, realm, tick, before, track, cancel, pulse,
-                )),
-            };
-            self.running.insert(handle.id(), running);
-        }
-    }
-
-    fn run_ended(&mut self, ended: Result<(Id, Ended), JoinError>) {
-        let (id, ended) = match ended {
-            Ok((id, ended)) => (id, Ok(ended)),
-            Err(error) => (error.id(), Err(error)),
-        };
-        let Some(Running { realm, .. }) = self.running.remove(&id) else {
-            return;
-        };
-        // Whatever it did, there may be messages.
-        self.wake.notify_one();
-        match ended {
-            Ok(Ended::NotNow { before }) => {
-                self.agenda.put_back(&realm, before, self.start.clock.now())
-            }
-            Ok(Ended::Done(run)) => {
-                self.agenda.ended(&realm);
-                if let Some(run) = run {
-                    self.metrics.run_ended(&run);
-                    match run.outcome {
-                        Outcome::Held => self.held.insert(realm),
-                        Outcome::Failed | Outcome::Cancelled | Outcome::Running => false,
-                        _ => self.held.remove(&realm),
-                    };
-                }
-            }
-            Err(error) => {
-                // One realm's fault must not stop the others; what it left is swept like after a crash.
-                tracing::error!(%realm, %error, "{realm}: the run broke off: {error}; nothing of it was applied. This is a fault of realmsync: please report it with the log");
-                self.agenda.ended(&realm);
-            }
-        }
-    }
-
     fn side_ended(&mut self, side: Result<Side, JoinError>) {
         match side {
             Ok(Side::After(After::Nothing) | Side::Nothing) => {}
             Ok(Side::After(After::Look(realm))) => {
-                self.agenda.look_now(&realm, self.start.clock.now())
+                self.agenda.look_now(&realm, self.start.clock.now());
             }
             Ok(Side::After(After::Enqueue(realm, work, lines))) => {
-                self.enqueue(&realm, *work, lines)
+                self.enqueue(&realm, *work, lines);
             }
             Ok(Side::Reload(prepared)) => self.take_over(*prepared),
             Ok(Side::Settled(settled)) => self.settled(settled),
@@ -497,347 +423,6 @@ impl Daemon {
                 }
             }
         }
-    }
-
-    fn order(&mut self, order: Order) {
-        let Order { what, by, lines } = order;
-        match what {
-            What::Sync(realm, ask) => {
-                self.in_realm(&realm, Task::Pass(Trigger::Command, ask), by, lines)
-            }
-            What::Plan(realm, ask) => self.in_realm(&realm, Task::Plan(ask), by, lines),
-            what => {
-                let desk = self.desk();
-                self.side.spawn(async move {
-                    Side::After(desk.answer(Order { what, by, lines }).await)
-                });
-            }
-        }
-    }
-
-    /// A work for a realm of the configuration.
-    fn in_realm(
-        &mut self,
-        realm: &RealmId,
-        task: Task,
-        by: Option<String>,
-        lines: mpsc::Sender<Line>,
-    ) {
-        let config = self.config.borrow().clone();
-        if config.realms.iter().any(|known| known.id == *realm) {
-            self.enqueue(realm, Work::new(task, by), lines);
-        } else {
-            let failure = Line::Error(no_such_realm(realm, &config));
-            self.side.spawn(async move {
-                let _gone = lines.send(failure).await;
-                Side::Nothing
-            });
-        }
-    }
-
-    fn enqueue(&mut self, realm: &RealmId, mut work: Work, lines: mpsc::Sender<Line>) {
-        let relay = match self
-            .agenda
-            .newest_waiting(realm)
-            .filter(|waiting| waiting.joins(&work.task, work.by.as_deref()))
-        {
-            Some(waiting) => {
-                waiting.by = work.by;
-                waiting.listen(lines)
-            }
-            None => {
-                let relay = work.listen(lines);
-                self.agenda.push(realm, self.start.clock.now(), work);
-                relay
-            }
-        };
-        self.side.spawn(async move {
-            relay.await;
-            Side::Nothing
-        });
-    }
-
-    /// SIGUSR1: one pass in each realm, after what is under way.
-    fn run_all(&mut self) {
-        let now = self.start.clock.now();
-        let realms: Vec<RealmId> = self
-            .config
-            .borrow()
-            .realms
-            .iter()
-            .map(|realm| realm.id.clone())
-            .collect();
-        tracing::info!("asked by signal: a pass in each of {} realms", realms.len());
-        for realm in realms {
-            let work = Work::new(Task::Pass(Trigger::Signal, SyncRequest::default()), None);
-            if self
-                .agenda
-                .newest_waiting(&realm)
-                .is_none_or(|waiting| !waiting.joins(&work.task, None))
-            {
-                self.agenda.push(&realm, now, work);
-            }
-        }
-    }
-
-    fn begin_reload(&mut self) {
-        if self.reloading || self.unsettled {
-            self.reload_again = true;
-            return;
-        }
-        self.reloading = true;
-        notify::reloading();
-        tracing::info!("reading the configuration again");
-        let (read, old, bound) = (
-            Arc::clone(&self.start.reload),
-            self.config.borrow().clone(),
-            self.web.as_ref().map(Web::address),
-        );
-        self.side
-            .spawn(async move { Side::Reload(Box::new(reload::prepare(read, old, bound).await)) });
-    }
-
-    /// Puts a new configuration in force, or says why not.
-    fn take_over(&mut self, prepared: Result<Prepared, String>) {
-        self.reloading = false;
-        let Prepared {
-            config,
-            warnings,
-            schedules,
-            web,
-        } = match prepared {
-            Ok(prepared) => prepared,
-            Err(why) => {
-                tracing::error!(
-                    "the new configuration is refused, the old one stays in force: {why}"
-                );
-                self.metrics.reloaded(false);
-                self.reload_error = Some(why);
-                self.reload_over();
-                return;
-            }
-        };
-        warn(&config, &warnings);
-        let now = self.start.clock.now();
-        if let Some(logging) = &self.logging {
-            logging.set_level(config.log.level);
-        }
-        self.serve_web(web);
-        for running in self.running.values() {
-            if !config.realms.iter().any(|realm| realm.id == running.realm) {
-                tracing::warn!(realm = %running.realm, "{}: left the configuration, its run is stopped", running.realm);
-                running.cancel.cancel();
-            }
-        }
-        // Realms that come back and new ones alike begin now; ticks of a former life are past.
-        self.agenda
-            .set_realms(schedules, |_| None, now, &mut chance);
-        self.engine.send_modify(|engine| {
-            *engine = Engine::new(
-                Arc::clone(&config),
-                engine.store.clone(),
-                engine.clock.clone(),
-                Arc::clone(&engine.env),
-            )
-        });
-        self.config.send_replace(config);
-        self.config_read_at = now;
-        self.reload_error = None;
-        self.unsettled = true;
-    }
-
-    /// Declares a new configuration to the store once no run of a realm that left is under way.
-    fn settle(&mut self) {
-        if !self.unsettled || self.settling || Instant::now() < self.settle_at {
-            return;
-        }
-        let config = self.config.borrow().clone();
-        let leaving = self
-            .running
-            .values()
-            .any(|running| !config.realms.iter().any(|realm| realm.id == running.realm));
-        if leaving {
-            return;
-        }
-        self.settling = true;
-        self.settle_at = Instant::now() + SETTLE_AGAIN;
-        let (engine, now) = (self.engine.borrow().clone(), self.start.clock.now());
-        self.side.spawn(async move {
-            let settled = async {
-                engine.settle_in().await?;
-                for row in engine.store.realms().await? {
-                    if row.last_tick_at.is_none() && !row.orphaned {
-                        engine.store.set_tick(&row.id, now).await?;
-                    }
-                }
-                Ok(())
-            };
-            Side::Settled(settled.await)
-        });
-    }
-
-    fn settled(&mut self, settled: Result<(), EngineError>) {
-        self.settling = false;
-        match settled {
-            Ok(()) => {
-                self.unsettled = false;
-                self.metrics.reloaded(true);
-                tracing::info!("the new configuration is in force: {}", self.describe());
-                self.reload_over();
-            }
-            // Tried again soon; until then nothing starts.
-            Err(error) => {
-                tracing::error!(%error, "the new configuration cannot be declared to the store: {error}")
-            }
-        }
-    }
-
-    fn reload_over(&mut self) {
-        notify::ready(&self.describe());
-        if std::mem::take(&mut self.reload_again) {
-            self.begin_reload();
-        }
-    }
-
-    fn desk(&self) -> Desk {
-        let engine = self.engine.borrow().clone();
-        let mut live: BTreeMap<RealmId, Live> = BTreeMap::new();
-        for realm in &engine.config.realms {
-            live.entry(realm.id.clone()).or_default().next_run_at =
-                self.agenda.next_start(&realm.id);
-        }
-        for running in self.running.values() {
-            let progress = *running.track.progress.borrow();
-            let status = RunningStatus {
-                since: running.since,
-                seen: progress.seen,
-                expected: progress.expected,
-            };
-            live.entry(running.realm.clone()).or_default().running = Some(status);
-        }
-        let daemon = DaemonStatus {
-            version: env!("CARGO_PKG_VERSION").into(),
-            pid: std::process::id(),
-            started_at: self.started_at,
-            config: self.start.config.path.clone(),
-            config_read_at: self.config_read_at,
-            reload_error: self.reload_error.clone(),
-            receivers: serde_json::to_value(self.stats.snapshot().targets).unwrap_or_default(),
-        };
-        let unscheduled = engine
-            .config
-            .realms
-            .iter()
-            .filter(|realm| self.agenda.next_start(&realm.id).is_none());
-        let mut not_ready: Vec<String> = unscheduled
-            .map(|realm| {
-                format!(
-                    "{}: the schedule `{}` never comes",
-                    realm.id, realm.schedule
-                )
-            })
-            .collect();
-        if self.unsettled {
-            not_ready.push("a new configuration is being put in force".into());
-        }
-        Desk {
-            metrics: self.metrics.clone(),
-            stats: Arc::clone(&self.stats),
-            wake: Arc::clone(&self.wake),
-            engine,
-            live,
-            daemon,
-            not_ready,
-        }
-    }
-
-    /// One line for `systemctl status`.
-    fn describe(&self) -> String {
-        let realms = self.config.borrow().realms.len();
-        let mut said = format!("{realms} {}", if realms == 1 { "realm" } else { "realms" });
-        if let Some(why) = self
-            .reload_error
-            .as_deref()
-            .and_then(|why| why.lines().next())
-        {
-            said = format!("the last reload was refused ({why}); {said}");
-        }
-        let mut running: Vec<&str> = self
-            .running
-            .values()
-            .map(|running| running.realm.as_str())
-            .collect();
-        running.sort_unstable();
-        if !running.is_empty() {
-            said += &format!("; running: {}", running.join(", "));
-        }
-        if !self.held.is_empty() {
-            let held: Vec<&str> = self.held.iter().map(RealmId::as_str).collect();
-            said += &format!("; a plan waits for a decision in {}", held.join(", "));
-        }
-        if let Some((realm, at)) = self.agenda.first() {
-            said += &format!("; next: {realm} at {at}");
-        }
-        said
-    }
-
-    fn show_status(&mut self) {
-        let now = self.describe();
-        if now != self.status && !self.reloading && !self.unsettled {
-            notify::status(&now);
-            self.status = now;
-        }
-    }
-
-    /// Nothing new starts; what runs commits or rolls back; who waits is told; all within five seconds.
-    async fn farewell(&mut self) {
-        let deadline = Instant::now() + RUNS_FAREWELL;
-        notify::stopping(&format!(
-            "stopping; {} runs under way commit or roll back",
-            self.running.len()
-        ));
-        tracing::info!(
-            running = self.running.len(),
-            "stopping: {} runs under way commit or roll back",
-            self.running.len()
-        );
-        self.orders.close();
-        self.stop.cancel();
-        let failure = Failure::new(
-            "stopping",
-            1,
-            "the daemon is stopping; try again when it is back",
-        );
-        for work in self.agenda.drain_waiting() {
-            work.refuse(&failure);
-        }
-        while let Ok(Some(ended)) = timeout_at(deadline, self.runs.join_next_with_id()).await {
-            self.run_ended(ended);
-        }
-        for running in self.running.values() {
-            tracing::warn!(realm = %running.realm, "{}: the run did not end in time; its transaction is rolled back", running.realm);
-        }
-        self.runs.shutdown().await;
-        self.running.clear();
-        // Answers are passed on by tasks beside the loop; those that ask the store have had their time.
-        let answers = async { while self.side.join_next().await.is_some() {} };
-        let _told = timeout(Duration::from_millis(300), answers).await;
-        self.stop_answers.cancel();
-        if let Some(web) = &self.web {
-            web.cancel.cancel();
-        }
-        let rest = deadline.max(Instant::now()) + ANSWERS_FAREWELL;
-        // The watchdog never ends; all others do.
-        while self.parts.len() > 1 && timeout_at(rest, self.parts.join_next()).await.is_ok() {}
-        self.parts.shutdown().await;
-        // The log of the store is folded into its file, so that a copy of the file alone is whole.
-        let store = self.engine.borrow().store.clone();
-        let _closed = timeout(STORE_FAREWELL, store.close()).await;
-        let store = match &self.start.config.store.url {
-            StoreUrl::Sqlite(path) => path.display().to_string(),
-            StoreUrl::Postgres { display, .. } => display.clone(),
-        };
-        tracing::info!(store, "stopped");
     }
 }
 

@@ -237,10 +237,10 @@ impl Desk {
         match standing {
             Ok(Ok(realms)) => self.metrics.stands(&realms, now),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the metrics lack what stands in the store: {error}")
+                tracing::warn!(%error, "the metrics lack what stands in the store: {error}");
             }
             Err(_) => {
-                tracing::warn!("the metrics lack what stands in the store: it does not answer")
+                tracing::warn!("the metrics lack what stands in the store: it does not answer");
             }
         }
         let sent = self.stats.snapshot();
@@ -263,7 +263,7 @@ impl Desk {
     async fn why_not_ready(&self) -> Vec<String> {
         let mut reasons = self.not_ready.clone();
         match timeout(PATIENCE, self.engine.store.ping()).await {
-            Ok(Ok(_)) => {}
+            Ok(Ok(())) => {}
             Ok(Err(error)) => reasons.push(error.to_string()),
             Err(_) => reasons.push(format!(
                 "the store has not answered for {} seconds",

@@ -14,11 +14,11 @@ use crate::sync::Engine;
 /// People notice a number that takes effect later than this.
 const HOLDS: Duration = Duration::from_secs(5);
 /// A plan waits for days; a minute more is nothing.
-const EXPIRY: Duration = Duration::from_secs(60);
+const EXPIRY: Duration = Duration::from_mins(1);
 /// Old rows go once a day, the first time when the start's own work is done.
-const PRUNE: Duration = Duration::from_secs(24 * 3600);
+const PRUNE: Duration = Duration::from_hours(24);
 /// See [`PRUNE`].
-const FIRST_PRUNE: Duration = Duration::from_secs(600);
+const FIRST_PRUNE: Duration = Duration::from_mins(10);
 
 /// Runs until cancelled. `wake` tells the outbox that there may be new messages.
 pub(super) async fn run(
@@ -41,7 +41,7 @@ pub(super) async fn run(
                     wake.notify_one();
                 }
                 Err(error) => {
-                    tracing::error!(%error, "waiting numbers cannot take effect: {error}")
+                    tracing::error!(%error, "waiting numbers cannot take effect: {error}");
                 }
             }
             if now >= expiry {

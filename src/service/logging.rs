@@ -97,11 +97,11 @@ fn lines(format: LogFormat, around: &Surroundings) -> Box<dyn Layer<Registry> + 
                     debug: Priority::Debug,
                     ..PriorityMappings::new()
                 };
-                return journal
+                journal
                     .with_syslog_identifier("realmsync".into())
                     .with_field_prefix(Some("REALMSYNC".into()))
                     .with_priority_mappings(priorities)
-                    .boxed();
+                    .boxed()
             }
             Err(_) => lines(LogFormat::Text, around),
         },

@@ -29,6 +29,14 @@ pub(super) struct Ready {
     tls: Option<Arc<ServerConfig>>,
 }
 
+/// A new listener, to be given to [`serve::tcp`].
+#[derive(Debug)]
+pub(super) struct ToServe {
+    pub(super) listener: TcpListener,
+    pub(super) tls: watch::Receiver<Option<Arc<ServerConfig>>>,
+    pub(super) cancel: CancellationToken,
+}
+
 impl Ready {
     /// Makes everything that can fail: reads the certificate, and binds the address unless it is `bound` already.
     pub(super) async fn prepare(
@@ -65,11 +73,7 @@ impl Web {
     pub(super) fn replace(
         current: &mut Option<Self>,
         ready: Option<Ready>,
-    ) -> Option<(
-        TcpListener,
-        watch::Receiver<Option<Arc<ServerConfig>>>,
-        CancellationToken,
-    )> {
+    ) -> Option<ToServe> {
         match (ready, current.as_ref()) {
             (
                 Some(Ready {
@@ -101,7 +105,7 @@ impl Web {
                     tls,
                     cancel: cancel.clone(),
                 });
-                Some((listener, changes, cancel))
+                Some(ToServe { listener, tls: changes, cancel })
             }
         }
     }

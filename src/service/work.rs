@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, interval};
@@ -161,7 +163,7 @@ pub async fn carry_out(
                     accept_older: asked.accept_older,
                     ..ask(trigger)
                 };
-                let done = moving(engine.sync(&realm, ask), &track, &pulse).await;
+                let done = moving(engine.sync(&realm, ask).boxed(), &track, &pulse).await;
                 tell(done.as_ref().ok());
                 (answer(&realm, &done), done.ok())
             }
@@ -170,7 +172,7 @@ pub async fn carry_out(
                     full: asked.full,
                     ..ask(Trigger::Command)
                 };
-                let done = moving(engine.plan(&realm, ask, asked.hold), &track, &pulse).await;
+                let done = moving(engine.plan(&realm, ask, asked.hold).boxed(), &track, &pulse).await;
                 let done = done.map(|(run, changes)| PlanAnswer { run, changes });
                 let held = done
                     .as_ref()
@@ -182,7 +184,7 @@ pub async fn carry_out(
             }
             Task::Decide(decision, run) => {
                 let done =
-                    moving(decide(&engine, decision, &run, by.clone()), &track, &pulse).await;
+                    moving(decide(&engine, decision, &run, by.clone()).boxed(), &track, &pulse).await;
                 tell(done.as_ref().ok().map(|decided| &decided.run));
                 (answer(&realm, &done), done.ok().map(|decided| decided.run))
             }
@@ -203,10 +205,10 @@ async fn decide(
     by: Option<String>,
 ) -> Result<Decided, EngineError> {
     match decision {
-        Decision::Approve => engine.approve(run, by).await,
-        Decision::Reject => engine.reject(run, by).await,
-        Decision::Adopt => engine.adopt(run, by).await,
-        Decision::Undo => engine.undo(run, by).await,
+        Decision::Approve => Box::pin(engine.approve(run, by)).await,
+        Decision::Reject => Box::pin(engine.reject(run, by)).await,
+        Decision::Adopt => Box::pin(engine.adopt(run, by)).await,
+        Decision::Undo => Box::pin(engine.undo(run, by)).await,
     }
 }
 
@@ -236,7 +238,7 @@ pub async fn scheduled(
             return Ended::NotNow { before };
         }
         let ask = Ask { cancel: cancel.clone(), progress: track.progress.clone(), ..Ask::new(Trigger::Schedule, None) };
-        let done = moving(engine.sync(&realm, ask), &track, &pulse).await;
+        let done = moving(engine.sync(&realm, ask).boxed(), &track, &pulse).await;
         if cancel.is_cancelled() && done.as_ref().is_ok_and(|run| run.outcome == Outcome::Cancelled) {
             // A stop in mid-run: the tick counts as missed, and the next daemon makes up for it.
             if let Err(error) = engine.store.set_tick(&realm, before).await {
@@ -275,9 +277,8 @@ async fn may_run(engine: &Engine, realm: &RealmId) -> Result<bool, crate::store:
 }
 
 /// Awaits something, and passes its progress on as signs of life.
-async fn moving<T>(doing: impl Future<Output = T>, track: &Track, pulse: &Pulse) -> T {
+async fn moving<T>(mut doing: BoxFuture<'_, T>, track: &Track, pulse: &Pulse) -> T {
     let mut progress = track.progress.subscribe();
-    let mut doing = std::pin::pin!(doing);
     loop {
         tokio::select! {
             done = &mut doing => return done,
@@ -338,7 +339,7 @@ fn tell(run: Option<&Run>) {
             tracing::warn!(run = %id, seen, elapsed_ms, "{realm}: plan held ({limits}): {did}; look with `realmsync runs show {id}`, then approve or reject it");
         }
         Outcome::Unchanged => {
-            tracing::info!(run = %id, seen, elapsed_ms, "{realm}: nothing to do, {seen} entries in {elapsed_ms} ms")
+            tracing::info!(run = %id, seen, elapsed_ms, "{realm}: nothing to do, {seen} entries in {elapsed_ms} ms");
         }
         Outcome::Applied => {
             tracing::info!(run = %id, seen, jobs, elapsed_ms, "{realm}: applied {did}; {jobs} messages, {seen} entries in {elapsed_ms} ms");

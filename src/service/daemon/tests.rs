@@ -5,15 +5,17 @@ use std::sync::Mutex;
 
 use tempfile::TempDir;
 
+use tokio::time::timeout;
+
 use super::*;
 use crate::api::Client;
-use crate::api::types::{Decision, OutboxAct, OutboxRequest, PlanRequest};
+use crate::api::types::{Decision, OutboxAct, OutboxRequest, PlanRequest, SyncRequest};
 use crate::clock::Clock;
 use crate::config::{
     AttributeOverrides, BrakeConfig, ChangesWay, DirectoryConfig, EnrolmentConfig, Environment,
-    HttpConfig, LogConfig, LogFormat, PhoneConfig, RealmConfig, StoreConfig,
+    HttpConfig, LogConfig, LogFormat, PhoneConfig, RealmConfig, StoreConfig, StoreUrl,
 };
-use crate::model::Policy;
+use crate::model::{Outcome, Policy, Trigger};
 use crate::service::Read;
 
 fn config(dir: &Path, realms: &[&str]) -> Config {

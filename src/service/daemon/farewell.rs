@@ -1,0 +1,70 @@
+//! The soft stop.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::Daemon;
+use crate::api::types::Failure;
+use crate::config::StoreUrl;
+use crate::service::notify;
+
+/// Of the five seconds that a stop may take: for runs and deliveries to commit or roll back,
+const RUNS_FAREWELL: Duration = Duration::from_millis(3_700);
+/// for the store to close,
+const STORE_FAREWELL: Duration = Duration::from_millis(300);
+/// and for the last answers to be written.
+const ANSWERS_FAREWELL: Duration = Duration::from_millis(600);
+
+impl Daemon {
+    /// Nothing new starts; what runs commits or rolls back; who waits is told; all within five seconds.
+    pub(super) async fn farewell(&mut self) {
+        let deadline = Instant::now() + RUNS_FAREWELL;
+        notify::stopping(&format!(
+            "stopping; {} runs under way commit or roll back",
+            self.running.len()
+        ));
+        tracing::info!(
+            running = self.running.len(),
+            "stopping: {} runs under way commit or roll back",
+            self.running.len()
+        );
+        self.orders.close();
+        self.stop.cancel();
+        let failure = Failure::new(
+            "stopping",
+            1,
+            "the daemon is stopping; try again when it is back",
+        );
+        for work in self.agenda.drain_waiting() {
+            work.refuse(&failure);
+        }
+        while let Ok(Some(ended)) = timeout_at(deadline, self.runs.join_next_with_id()).await {
+            self.run_ended(ended);
+        }
+        for running in self.running.values() {
+            tracing::warn!(realm = %running.realm, "{}: the run did not end in time; its transaction is rolled back", running.realm);
+        }
+        self.runs.shutdown().await;
+        self.running.clear();
+        // Answers are passed on by tasks beside the loop; those that ask the store have had their time.
+        let answers = async { while self.side.join_next().await.is_some() {} };
+        let _told = timeout(Duration::from_millis(300), answers).await;
+        self.stop_answers.cancel();
+        if let Some(web) = &self.web {
+            web.cancel.cancel();
+        }
+        let rest = deadline.max(Instant::now()) + ANSWERS_FAREWELL;
+        // The watchdog never ends; all others do.
+        while self.parts.len() > 1 && timeout_at(rest, self.parts.join_next()).await.is_ok() {}
+        self.parts.shutdown().await;
+        // The log of the store is folded into its file, so that a copy of the file alone is whole.
+        let store = self.engine.borrow().store.clone();
+        let _closed = timeout(STORE_FAREWELL, store.close()).await;
+        let store = match &self.start.config.store.url {
+            StoreUrl::Sqlite(path) => path.display().to_string(),
+            StoreUrl::Postgres { display, .. } => display.clone(),
+        };
+        tracing::info!(store, "stopped");
+    }
+}

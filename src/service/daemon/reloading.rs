@@ -1,0 +1,136 @@
+//! A reload: begun by SIGHUP, put in force between runs, declared to the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Daemon, Side, chance, warn};
+use crate::service::notify;
+use crate::service::reload::{self, Prepared};
+use crate::service::web::Web;
+use crate::sync::{Engine, EngineError};
+
+/// A store that fails a reload is asked again after this.
+const SETTLE_AGAIN: Duration = Duration::from_secs(5);
+
+impl Daemon {
+    pub(super) fn begin_reload(&mut self) {
+        if self.reloading || self.unsettled {
+            self.reload_again = true;
+            return;
+        }
+        self.reloading = true;
+        notify::reloading();
+        tracing::info!("reading the configuration again");
+        let (read, old, bound) = (
+            Arc::clone(&self.start.reload),
+            self.config.borrow().clone(),
+            self.web.as_ref().map(Web::address),
+        );
+        self.side
+            .spawn(async move { Side::Reload(Box::new(reload::prepare(read, old, bound).await)) });
+    }
+
+    /// Puts a new configuration in force, or says why not.
+    pub(super) fn take_over(&mut self, prepared: Result<Prepared, String>) {
+        self.reloading = false;
+        let Prepared {
+            config,
+            warnings,
+            schedules,
+            web,
+        } = match prepared {
+            Ok(prepared) => prepared,
+            Err(why) => {
+                tracing::error!(
+                    "the new configuration is refused, the old one stays in force: {why}"
+                );
+                self.metrics.reloaded(false);
+                self.reload_error = Some(why);
+                self.reload_over();
+                return;
+            }
+        };
+        warn(&config, &warnings);
+        let now = self.start.clock.now();
+        if let Some(logging) = &self.logging {
+            logging.set_level(config.log.level);
+        }
+        self.serve_web(web);
+        for running in self.running.values() {
+            if !config.realms.iter().any(|realm| realm.id == running.realm) {
+                tracing::warn!(realm = %running.realm, "{}: left the configuration, its run is stopped", running.realm);
+                running.cancel.cancel();
+            }
+        }
+        // Realms that come back and new ones alike begin now; ticks of a former life are past.
+        self.agenda
+            .set_realms(schedules, |_| None, now, &mut chance);
+        self.engine.send_modify(|engine| {
+            *engine = Engine::new(
+                Arc::clone(&config),
+                engine.store.clone(),
+                engine.clock.clone(),
+                Arc::clone(&engine.env),
+            );
+        });
+        self.config.send_replace(config);
+        self.config_read_at = now;
+        self.reload_error = None;
+        self.unsettled = true;
+    }
+
+    /// Declares a new configuration to the store once no run of a realm that left is under way.
+    pub(super) fn settle(&mut self) {
+        if !self.unsettled || self.settling || Instant::now() < self.settle_at {
+            return;
+        }
+        let config = self.config.borrow().clone();
+        let leaving = self
+            .running
+            .values()
+            .any(|running| !config.realms.iter().any(|realm| realm.id == running.realm));
+        if leaving {
+            return;
+        }
+        self.settling = true;
+        self.settle_at = Instant::now() + SETTLE_AGAIN;
+        let (engine, now) = (self.engine.borrow().clone(), self.start.clock.now());
+        self.side.spawn(async move {
+            let settled = async {
+                engine.settle_in().await?;
+                for row in engine.store.realms().await? {
+                    if row.last_tick_at.is_none() && !row.orphaned {
+                        engine.store.set_tick(&row.id, now).await?;
+                    }
+                }
+                Ok(())
+            };
+            Side::Settled(settled.await)
+        });
+    }
+
+    pub(super) fn settled(&mut self, settled: Result<(), EngineError>) {
+        self.settling = false;
+        match settled {
+            Ok(()) => {
+                self.unsettled = false;
+                self.metrics.reloaded(true);
+                tracing::info!("the new configuration is in force: {}", self.describe());
+                self.reload_over();
+            }
+            // Tried again soon; until then nothing starts.
+            Err(error) => {
+                tracing::error!(%error, "the new configuration cannot be declared to the store: {error}");
+            }
+        }
+    }
+
+    pub(super) fn reload_over(&mut self) {
+        notify::ready(&self.describe());
+        if std::mem::take(&mut self.reload_again) {
+            self.begin_reload();
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What the daemon does in realms: starts it, hears its end, and takes orders for more.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError};
+
+use super::{Daemon, Running, Side, chance};
+use crate::api::types::{Line, SyncRequest};
+use crate::api::{Order, What};
+use crate::model::{Outcome, RealmId, Trigger};
+use crate::service::agenda::Next;
+use crate::service::desk::no_such_realm;
+use crate::service::work::{self, Ended, Task, Track, Work};
+
+/// A run ends itself at its deadline; what then still stands still (an apply of a million is minutes) hangs.
+const RUN_GRACE: Duration = Duration::from_mins(15);
+
+impl Daemon {
+    /// Starts what the agenda says.
+    pub(super) fn start_due(&mut self) {
+        if self.unsettled {
+            return;
+        }
+        let now = self.start.clock.now();
+        for (realm, next) in self.agenda.take(now, &mut chance) {
+            let engine = self.engine.borrow().clone();
+            let cancel = self.stop.child_token();
+            let deadline = engine
+                .config
+                .realms
+                .iter()
+                .find(|r| r.id == realm)
+                .map_or(3_600_000, |r| r.directory.run_timeout_ms);
+            let allowed = Duration::from_millis(u64::try_from(deadline).unwrap_or(0)) + RUN_GRACE;
+            let pulse = self.life.part(format!("the run in {realm}"), allowed);
+            let track = match &next {
+                Next::Asked(work) => work.track.clone(),
+                Next::Scheduled { .. } => Track::default(),
+            };
+            let running = Running {
+                realm: realm.clone(),
+                cancel: cancel.clone(),
+                track: track.clone(),
+                since: now,
+            };
+            let handle = match next {
+                Next::Asked(work) => self
+                    .runs
+                    .spawn(work::carry_out(engine, realm, work, cancel, pulse)),
+                Next::Scheduled { tick, before } => self.runs.spawn(work::scheduled(
+                    engine, realm, tick, before, track, cancel, pulse,
+                )),
+            };
+            self.running.insert(handle.id(), running);
+        }
+    }
+
+    pub(super) fn run_ended(&mut self, ended: Result<(Id, Ended), JoinError>) {
+        let (id, ended) = match ended {
+            Ok((id, ended)) => (id, Ok(ended)),
+            Err(error) => (error.id(), Err(error)),
+        };
+        let Some(Running { realm, .. }) = self.running.remove(&id) else {
+            return;
+        };
+        // Whatever it did, there may be messages.
+        self.wake.notify_one();
+        match ended {
+            Ok(Ended::NotNow { before }) => {
+                self.agenda.put_back(&realm, before, self.start.clock.now());
+            }
+            Ok(Ended::Done(run)) => {
+                self.agenda.ended(&realm);
+                if let Some(run) = run {
+                    self.metrics.run_ended(&run);
+                    match run.outcome {
+                        Outcome::Held => self.held.insert(realm),
+                        Outcome::Failed | Outcome::Cancelled | Outcome::Running => false,
+                        _ => self.held.remove(&realm),
+                    };
+                }
+            }
+            Err(error) => {
+                // One realm's fault must not stop the others; what it left is swept like after a crash.
+                tracing::error!(%realm, %error, "{realm}: the run broke off: {error}; nothing of it was applied. This is a fault of realmsync: please report it with the log");
+                self.agenda.ended(&realm);
+            }
+        }
+    }
+
+    pub(super) fn order(&mut self, order: Order) {
+        let Order { what, by, lines } = order;
+        match what {
+            What::Sync(realm, ask) => {
+                self.in_realm(&realm, Task::Pass(Trigger::Command, ask), by, lines);
+            }
+            What::Plan(realm, ask) => self.in_realm(&realm, Task::Plan(ask), by, lines),
+            what => {
+                let desk = self.desk();
+                self.side.spawn(async move {
+                    Side::After(desk.answer(Order { what, by, lines }).await)
+                });
+            }
+        }
+    }
+
+    /// A work for a realm of the configuration.
+    pub(super) fn in_realm(
+        &mut self,
+        realm: &RealmId,
+        task: Task,
+        by: Option<String>,
+        lines: mpsc::Sender<Line>,
+    ) {
+        let config = self.config.borrow().clone();
+        if config.realms.iter().any(|known| known.id == *realm) {
+            self.enqueue(realm, Work::new(task, by), lines);
+        } else {
+            let failure = Line::Error(no_such_realm(realm, &config));
+            self.side.spawn(async move {
+                let _gone = lines.send(failure).await;
+                Side::Nothing
+            });
+        }
+    }
+
+    pub(super) fn enqueue(&mut self, realm: &RealmId, mut work: Work, lines: mpsc::Sender<Line>) {
+        let relay = if let Some(waiting) = self
+            .agenda
+            .newest_waiting(realm)
+            .filter(|waiting| waiting.joins(&work.task, work.by.as_deref()))
+        {
+            waiting.by = work.by;
+            waiting.listen(lines)
+        } else {
+            let relay = work.listen(lines);
+            self.agenda.push(realm, self.start.clock.now(), work);
+            relay
+        };
+        self.side.spawn(async move {
+            relay.await;
+            Side::Nothing
+        });
+    }
+
+    /// SIGUSR1: one pass in each realm, after what is under way.
+    pub(super) fn run_all(&mut self) {
+        let now = self.start.clock.now();
+        let realms: Vec<RealmId> = self
+            .config
+            .borrow()
+            .realms
+            .iter()
+            .map(|realm| realm.id.clone())
+            .collect();
+        tracing::info!("asked by signal: a pass in each of {} realms", realms.len());
+        for realm in realms {
+            let work = Work::new(Task::Pass(Trigger::Signal, SyncRequest::default()), None);
+            if self
+                .agenda
+                .newest_waiting(&realm)
+                .is_none_or(|waiting| !waiting.joins(&work.task, None))
+            {
+                self.agenda.push(&realm, now, work);
+            }
+        }
+    }
+}
