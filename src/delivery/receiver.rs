@@ -120,7 +120,7 @@ pub(crate) fn config(url: &str) -> DeliveryConfig {
         previous_secret: None,
         ca_file: None,
         proxy: None,
-        timeout_ms: 400,
+        timeout_ms: 10_000,
         concurrency: 4,
         retry_for_ms: 3 * 86_400_000,
     }

@@ -40,9 +40,9 @@ impl Session {
         ids: &[DirectoryId],
     ) -> Result<HashMap<DirectoryId, Sighting>, DirectoryError> {
         let wanted: HashSet<DirectoryId> = ids.iter().copied().collect();
-        let wanted: Vec<DirectoryId> = wanted.into_iter().collect();
+        let each_once: Vec<DirectoryId> = wanted.iter().copied().collect();
         let mut found = HashMap::with_capacity(wanted.len());
-        for batch in wanted.chunks(BATCH) {
+        for batch in each_once.chunks(BATCH) {
             let any = any_of(&scope.id_attribute, scope.id_form, batch.iter());
             let filter = format!("(&{}{any})", scope.enclosed_filter());
             for base in &scope.bases {
@@ -93,7 +93,7 @@ impl Session {
         }
         self.still_sound("looking ids up")?;
         // A server may answer more than it was asked.
-        found.retain(|id, _| ids.contains(id));
+        found.retain(|id, _| wanted.contains(id));
         Ok(found)
     }
 

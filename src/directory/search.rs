@@ -157,6 +157,8 @@ impl Session {
             until = self.page_end();
             stream = self.start(&deed, ask, Some(cookie), until).await?;
             self.deliver(&deed, &mut sink, entries).await?;
+            // Waiting for whoever reads along is not the server's time.
+            until = self.page_end();
         }
     }
 

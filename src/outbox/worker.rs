@@ -31,7 +31,7 @@ const IDLE: Duration = Duration::from_secs(1);
 /// Shortest sleep while messages are due that cannot go yet, since older ones of the same user are under way.
 const BLOCKED: Duration = Duration::from_millis(250);
 /// Of the five seconds that a stop may take, those for attempts under way.
-const LAST_ATTEMPTS: Duration = Duration::from_millis(3_500);
+const LAST_ATTEMPTS: Duration = Duration::from_secs(3);
 /// And those for writing down how they ended.
 const LAST_SETTLE: Duration = Duration::from_secs(1);
 

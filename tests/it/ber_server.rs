@@ -1,6 +1,7 @@
 //! A scripted LDAP server: answers that no real server gives, byte for byte.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -31,6 +32,8 @@ impl Request {
 pub enum Reply {
     /// These bytes.
     Send(Vec<u8>),
+    /// Nothing, for this long.
+    Pause(Duration),
     /// Closes the connection.
     Close,
 }
@@ -86,6 +89,7 @@ async fn serve(mut stream: TcpStream, vendor: &str, script: &Script) -> std::io:
         for reply in replies {
             match reply {
                 Reply::Send(bytes) => stream.write_all(&bytes).await?,
+                Reply::Pause(time) => tokio::time::sleep(time).await,
                 Reply::Close => return stream.shutdown().await,
             }
         }

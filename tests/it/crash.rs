@@ -57,7 +57,7 @@ fn essence(house: &House) -> BTreeMap<String, Value> {
 
 fn survives_every_kill(postgres: Option<&Server>) {
     let houses = RUN.iter().chain(&DELIVERY);
-    let server = Server::start("openldap", &["--users", "120"]);
+    let server = Server::start("openldap", &["--users", "600"]);
     let mut house = House::with(server, "");
     if let Some(postgres) = postgres {
         house.database = postgres["DATABASE_URL"].to_owned();
@@ -90,7 +90,14 @@ fn survives_every_kill(postgres: Option<&Server>) {
         assert_ne!(again["outcome"], "failed", "{point}: {again}");
         let runs = house.run(&["--json", "runs", "r"]).lines();
         assert!(runs.iter().all(|r| r["outcome"] != "running"), "{point}: {runs:?}");
-        house.sync_and_deliver(0);
+        // On PostgreSQL another daemon may be at it, so what a dead one was sending is taken up when its lease is over.
+        for _ in 0..60 {
+            house.sync_and_deliver(0);
+            if told(&house) == expected || postgres.is_none() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_secs(1));
+        }
         assert_eq!(told(&house), expected, "{point}");
     }
     let ids: BTreeSet<String> = house.users().values().map(|u| u["id"].to_string()).collect();
@@ -102,7 +109,7 @@ fn survives_every_kill(postgres: Option<&Server>) {
         users.into_iter().filter(|(_, u)| u["state_reason"] != "deleted").collect()
     };
     let survivors = present(all);
-    let fresh = House::with(Server::start("openldap", &["--users", "120"]), "");
+    let fresh = House::with(Server::start("openldap", &["--users", "600"]), "");
     for _ in RUN.iter().chain(&DELIVERY) {
         fresh.churn(&[("phone", 2), ("delete", 1), ("add", 1)]);
     }
@@ -127,8 +134,8 @@ fn trap_29_kill_9_between_any_two_steps_on_postgresql() {
 fn a_kill_while_a_plan_is_held_leaves_one_plan() {
     let house = House::new(60);
     house.sync(0);
-    house.churn(&[("delete", 30)]);
     for point in ["hold.before", "hold.after"] {
+        house.churn(&[("delete", 15)]);
         killed_at(&house, point);
         let run = house.sync(3);
         let held: Vec<Value> = house.run(&["--json", "runs", "r"]).lines().into_iter().filter(|r| r["outcome"] == "held").collect();

@@ -187,6 +187,28 @@ async fn trap_06_the_connection_ends_at_any_point() {
 }
 
 #[tokio::test]
+async fn trap_06_one_entry_a_second_ends_at_the_deadline() {
+    let begun = Instant::now();
+    let dripping = |r: &Request| {
+        (0..60)
+            .flat_map(|i| {
+                [
+                    person(r.id, &i.to_string()),
+                    Reply::Pause(Duration::from_secs(1)),
+                ]
+            })
+            .take(8)
+            .chain([Reply::Send(done(r.id, 0, Some(b"")))])
+            .collect()
+    };
+    incomplete(pages(dripping).await, "run-timeout");
+    assert!(
+        begun.elapsed() < Duration::from_millis(3900),
+        "the deadline is 3 s"
+    );
+}
+
+#[tokio::test]
 async fn trap_09_references_and_referrals() {
     let reference = |r: &Request| {
         Reply::Send(message(

@@ -19,4 +19,5 @@ mod house;
 mod lab;
 mod main_job;
 mod normalise;
+mod servers;
 mod traps;

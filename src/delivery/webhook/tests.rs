@@ -67,13 +67,13 @@ async fn retry_after_is_read() {
 #[tokio::test]
 async fn what_goes_wrong_after_the_request_began_has_an_unknown_end() {
     let receiver = Receiver::start().await;
-    let webhook = webhook(&receiver.config());
+    let webhook = webhook(&DeliveryConfig { timeout_ms: 800, ..receiver.config() });
     for behaviour in [Behaviour::Hang, Behaviour::Close, Behaviour::Stalls, Behaviour::Cut, Behaviour::Garbage, Behaviour::ManyHeaders] {
         receiver.next(behaviour.clone());
         let begun = Instant::now();
         let (_, sent) = attempt(&webhook).await;
         assert_eq!(unknown_end(&sent), Some(true), "{behaviour:?}: {sent:?}");
-        assert!(begun.elapsed() < Duration::from_secs(2), "the time-out is over the whole answer");
+        assert!(begun.elapsed() < Duration::from_secs(4), "the time-out is over the whole answer");
         assert!(!format!("{sent:?}").contains("canary"), "{sent:?}");
     }
 }
@@ -137,7 +137,7 @@ async fn a_private_ca_is_trusted_alone_and_tls_fails_closed() {
     let with_ca = |port: u16, pem: &str| {
         let path = dir.path().join(format!("{port}.pem"));
         std::fs::write(&path, pem).unwrap();
-        DeliveryConfig { ca_file: Some(path), timeout_ms: 4_000, ..config(&format!("https://127.0.0.1:{port}/")) }
+        DeliveryConfig { ca_file: Some(path), ..config(&format!("https://127.0.0.1:{port}/")) }
     };
     let (port, pem) = tls_receiver("127.0.0.1");
     let (_, sent) = attempt(&webhook(&with_ca(port, &pem))).await;

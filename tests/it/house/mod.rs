@@ -92,7 +92,7 @@ impl House {
             &self.server["PEOPLE_DN"],
             extra.lines().filter(|l| !l.starts_with("realm: ")).collect::<Vec<_>>().join("\n"),
         );
-        std::fs::write(self.path("realmsync.toml"), text).expect("the configuration");
+        self.secret("realmsync.toml", &text);
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
