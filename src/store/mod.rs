@@ -19,8 +19,6 @@ use sqlx::migrate::{MigrateError, Migrator};
 pub use apply::{Application, RealmUpdate};
 use db::Db;
 pub use lock::{RealmLock, StoreLock, lock};
-#[cfg(test)]
-pub(crate) use outbox::tests as outbox_tests;
 pub use outbox::{Act, Ending, EnrolmentContext, EnrolmentKey, Fate, JobSelection, MessageContext, Settlement};
 #[cfg(test)]
 pub(crate) use outbox::tests as outbox_tests;
