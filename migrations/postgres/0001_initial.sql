@@ -22,6 +22,7 @@ CREATE TABLE realms (
     last_complete_at BIGINT,
     window_from      TEXT NOT NULL DEFAULT '{}',
     seen_state       TEXT,
+    id_form          TEXT,                -- how the directory prints its ids: uuid, guid, ns-unique-id
     cursor           TEXT,
     held             BYTEA CHECK (octet_length(held) = 16),
     last_tick_at     BIGINT,

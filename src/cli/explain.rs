@@ -47,7 +47,7 @@ pub(super) async fn explain(context: &Context, who: &str, realm: Option<String>,
         }));
         return Ok(0);
     }
-    story(context, &user, server.as_deref(), show_phones);
+    story(&Forms::read(&store).await.map_err(|e| store_failure(&e))?, &user, server.as_deref(), show_phones);
     for row in &refused {
         let r = &row.refusal;
         let raw = r.raw.as_deref().map(|v| if show_phones { v.to_owned() } else { phone::mask(v) }).unwrap_or_default();
@@ -67,7 +67,7 @@ pub(super) async fn explain(context: &Context, who: &str, realm: Option<String>,
     Ok(0)
 }
 
-fn story(context: &Context, user: &User, server: Option<&str>, show_phones: bool) {
+fn story(forms: &Forms, user: &User, server: Option<&str>, show_phones: bool) {
     let show = |p: &str| if show_phones { p.to_owned() } else { phone::mask(p) };
     render::line(&format!("{} in realm {} ({})", render::paint("1", &user.username), user.realm, user.id));
     let why = match (user.state, user.state_reason) {
@@ -82,7 +82,7 @@ fn story(context: &Context, user: &User, server: Option<&str>, show_phones: bool
     };
     render::line(&format!("state         {why}{}", user.suspended_at.map(|t| format!(" (since {})", text::when(t))).unwrap_or_default()));
     if let Some(dn) = &user.dn {
-        let form = Forms::new(context).of(&user.realm);
+        let form = forms.of(&user.realm);
         render::line(&format!("entry         {dn}{}", user.directory_id.map(|id| format!(" (id {})", id.display(form))).unwrap_or_default()));
     }
     if let Some(server) = server {

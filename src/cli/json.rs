@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::config::DirectoryKind;
 use crate::model::{IdForm, Job, RealmId, User};
 use crate::store::{RefusedRow, Store, StoreError};
 
@@ -13,13 +12,10 @@ use crate::store::{RefusedRow, Store, StoreError};
 pub(super) struct Forms(HashMap<RealmId, IdForm>);
 
 impl Forms {
-    pub(super) fn new(context: &Context) -> Self {
-        let form = |kind: Option<DirectoryKind>| match kind {
-            Some(DirectoryKind::ActiveDirectory) => IdForm::Guid,
-            Some(DirectoryKind::Ds389) => IdForm::NsUniqueId,
-            _ => IdForm::Uuid,
-        };
-        Self(context.config.realms.iter().map(|r| (r.id.clone(), form(r.directory.kind))).collect())
+    /// As each realm's last pass found them.
+    pub(super) async fn read(store: &Store) -> Result<Self, StoreError> {
+        let realms = store.realms().await?;
+        Ok(Self(realms.into_iter().filter_map(|r| r.id_form.map(|form| (r.id, form))).collect()))
     }
 
     pub(super) fn of(&self, realm: &RealmId) -> IdForm {
@@ -60,7 +56,7 @@ pub(super) fn user(user: &User, enrolment: &str, form: IdForm) -> Value {
 pub(super) async fn users(context: &Context, store: &Store, users: &[User]) -> Result<Vec<Value>, StoreError> {
     let ids: Vec<_> = users.iter().map(|u| u.id).collect();
     let states = store.enrolment_state(&ids, context.clock.now()).await?;
-    let forms = Forms::new(context);
+    let forms = Forms::read(store).await?;
     Ok(users.iter().zip(states).map(|(u, state)| user(u, state, forms.of(&u.realm))).collect())
 }
 

@@ -124,14 +124,14 @@ impl fmt::Debug for DirectoryId {
     }
 }
 
-/// How a directory prints its ids.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum IdForm {
-    /// `entryUUID`: RFC 4530, text in the entry.
-    Uuid,
-    /// `objectGUID`: binary in the entry, first three fields little-endian in display (MS-DTYP 2.3.4.3).
-    Guid,
-    /// 389-ds `nsUniqueId`: text of four groups of eight hexadecimal digits.
-    NsUniqueId,
+super::user::words! {
+    /// How a directory prints its ids.
+    IdForm {
+        /// `entryUUID`: RFC 4530, text in the entry.
+        Uuid = "uuid",
+        /// `objectGUID`: binary in the entry, first three fields little-endian in display (MS-DTYP 2.3.4.3).
+        Guid = "guid",
+        /// 389-ds `nsUniqueId`: text of four groups of eight hexadecimal digits.
+        NsUniqueId = "ns-unique-id",
+    }
 }

@@ -1,7 +1,7 @@
 //! A set of users with one origin, as the store holds it.
 
 use super::user::words;
-use super::{RealmId, RunId};
+use super::{IdForm, RealmId, RunId};
 use crate::clock::Timestamp;
 
 words! {
@@ -47,6 +47,8 @@ pub struct RealmRow {
     pub window_from: String,
     /// JSON object: what the servers were last seen at (`contextCSN` by server id, up-to-dateness vector).
     pub seen_state: Option<String>,
+    /// How the directory prints its ids; `None`: no pass was applied yet.
+    pub id_form: Option<IdForm>,
     /// The plan that waits for a decision.
     pub held: Option<RunId>,
     /// When the daemon last looked at the schedule (missed ticks are coalesced from here).

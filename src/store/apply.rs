@@ -8,7 +8,7 @@ use super::runs::{RunFacts, replace_held, write_run};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::failpoint;
-use crate::model::{Change, Intent, Run, RunId, State, User};
+use crate::model::{Change, IdForm, Intent, Run, RunId, State, User};
 
 /// What the realm remembers afterwards; `None` leaves a column as it is.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -27,6 +27,8 @@ pub struct RealmUpdate {
     pub window_from: Option<String>,
     /// What the servers were seen at.
     pub seen_state: Option<String>,
+    /// How the directory prints its ids.
+    pub id_form: Option<IdForm>,
     /// Whether something waits for another pass.
     pub due: Option<bool>,
 }
@@ -96,7 +98,7 @@ const REALM: &str = "
     UPDATE realms SET mapping_hash = COALESCE($2, mapping_hash), directory = COALESCE($3, directory),
         first_applied_at = COALESCE(first_applied_at, $4), clock_ms = COALESCE($5, clock_ms),
         last_complete_at = COALESCE($6, last_complete_at), window_from = COALESCE($7, window_from),
-        seen_state = COALESCE($8, seen_state), due = COALESCE($9, due),
+        seen_state = COALESCE($8, seen_state), due = COALESCE($9, due), id_form = COALESCE($12, id_form),
         held = CASE WHEN held = $10 OR held = $11 THEN NULL ELSE held END
     WHERE id = $1";
 
@@ -135,7 +137,7 @@ impl Store {
         let r = a.realm;
         let rows = on!(tx, c => sqlx::query(REALM).bind(run.realm.as_str()).bind(r.mapping_hash).bind(r.directory).bind(r.first_applied_at.map(|t| t.0))
             .bind(r.clock_ms).bind(r.last_complete_at.map(|t| t.0)).bind(r.window_from).bind(r.seen_state).bind(r.due).bind(id.clone())
-            .bind(a.replaces.map(|o| o.0.as_bytes().to_vec())).execute(&mut *c).await.map(|r| r.rows_affected()))
+            .bind(a.replaces.map(|o| o.0.as_bytes().to_vec())).bind(r.id_form.map(IdForm::as_str)).execute(&mut *c).await.map(|r| r.rows_affected()))
         .map_err(StoreError::from_sqlx("write a realm"))?;
         if rows != 1 {
             return Err(StoreError::Nonsense(format!("realm `{}` is not in the store any more", run.realm)));

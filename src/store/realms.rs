@@ -34,13 +34,14 @@ struct Row {
     last_complete_at: Option<i64>,
     window_from: String,
     seen_state: Option<String>,
+    id_form: Option<String>,
     held: Option<Vec<u8>>,
     last_tick_at: Option<i64>,
 }
 
 macro_rules! realm_columns {
     () => {
-        "id, kind, name, paused, paused_until, orphaned, due, mapping_hash, directory, first_applied_at, clock_ms, last_complete_at, window_from, seen_state, held, last_tick_at"
+        "id, kind, name, paused, paused_until, orphaned, due, mapping_hash, directory, first_applied_at, clock_ms, last_complete_at, window_from, seen_state, id_form, held, last_tick_at"
     };
 }
 
@@ -63,6 +64,7 @@ impl TryFrom<Row> for RealmRow {
             last_complete_at: row.last_complete_at.map(Timestamp),
             window_from: row.window_from,
             seen_state: row.seen_state,
+            id_form: row.id_form.as_deref().map(word).transpose()?,
             held: row.held.as_deref().map(run_id).transpose()?,
             last_tick_at: row.last_tick_at.map(Timestamp),
         })

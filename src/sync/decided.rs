@@ -55,6 +55,7 @@ impl Engine {
             last_complete_at: Some(now),
             window_from: Some(windows_anew(&row, now, run.moved > 0)),
             seen_state,
+            id_form: Some(prepared.scope.id_form),
             due: Some(false),
         };
         let application = Application { run: &approved, facts, realm: update, refused: None, messages: &messages, replaces: None };

@@ -132,6 +132,7 @@ impl Engine {
             last_complete_at: full.then_some(run.started_at),
             window_from: (full && pass.first_pass).then(|| windows_anew(row, run.decided_at.unwrap_or(run.started_at), false)),
             seen_state: if full { facts.facts.clone() } else { None },
+            id_form: Some(pass.prepared.scope.id_form),
             due: Some(false),
         };
         let application = Application { run, facts, realm: update, refused, messages: &messages, replaces: if full { row.held } else { None } };
