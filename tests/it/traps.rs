@@ -310,3 +310,157 @@ fn undo_puts_back_what_a_run_changed() {
     assert_eq!(refused.code, 1, "a realm is paused by an undo: {}", refused.err);
     assert_eq!(house.receiver.all().len(), 0);
 }
+
+#[test]
+fn trap_24_a_restored_copy_replays_nothing_by_itself() {
+    let house = House::new(40);
+    house.sync(0);
+    house.receiver.answer(500);
+    house.churn(&[("phone", 3)]);
+    let run = house.sync_and_deliver(0);
+    let jobs = usize::try_from(run["jobs"].as_u64().unwrap()).unwrap();
+    let copy = house.path("copy.db");
+    let said = house.run(&["backup", copy.to_str().unwrap()]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let again = house.run(&["backup", copy.to_str().unwrap()]);
+    assert_eq!(again.code, 69, "a copy overwrites nothing: {}", again.err);
+    // The original goes on and delivers; then its disk dies and the copy takes its place.
+    house.receiver.answer(204);
+    for file in ["realmsync.db", "realmsync.db-wal", "realmsync.db-shm"] {
+        let _maybe_not_there = std::fs::remove_file(house.path(file));
+    }
+    std::fs::rename(&copy, house.path("realmsync.db")).unwrap();
+    let run = house.sync_and_deliver(0);
+    assert_eq!(run["outcome"], "unchanged", "cursor and data are of one moment: {run}");
+    let outbox = house.run(&["--json", "outbox", "list"]).lines();
+    assert_eq!(outbox.iter().filter(|j| j["state"] == "held").count(), jobs, "{outbox:?}");
+    assert_eq!(house.receiver.accepted().len(), 0);
+    assert_eq!(house.run(&["outbox", "release", "--all"]).code, 0);
+    house.sync_and_deliver(0);
+    assert_eq!(house.receiver.accepted().len(), jobs);
+}
+
+#[test]
+fn trap_26_a_first_pass_of_ten_thousand_sends_nothing() {
+    let house = House::new(10_000);
+    let run = house.sync_and_deliver(0);
+    assert_eq!((run["created"].as_i64(), run["jobs"].as_i64()), (Some(10_000), Some(0)), "{run}");
+    assert_eq!(house.receiver.all().len(), 0);
+}
+
+#[test]
+fn a_first_pass_that_would_send_to_many_is_held_and_sends_when_approved() {
+    let house = House::new(30);
+    house.configure("realm: new-users = \"send\"\n");
+    let run = house.sync_and_deliver(3);
+    assert_eq!(run["held_by"][0]["limit"], "messages", "{run}");
+    let shown = house.run(&["--json", "runs", "show", run["run"].as_str().unwrap()]).lines();
+    assert!(shown.iter().skip(1).all(|c| c["kind"] == "created" && c["after"]["username"].is_string()), "a staged row shows what it makes");
+    let approved = house.run(&["--json", "approve", run["run"].as_str().unwrap()]);
+    assert_eq!(approved.code, 0, "{}{}", approved.out, approved.err);
+    let active = house.users().values().filter(|u| u["state"] == "active").count();
+    house.sync_and_deliver(0);
+    let accepted = house.receiver.wait_for(active);
+    assert!(accepted.iter().all(|m| m.json()["type"] == "user.provision" && m.json()["data"]["reason"] == "created"));
+    assert_eq!(accepted.len(), active);
+}
+
+#[test]
+fn trap_46_a_mass_rename_is_held() {
+    let house = House::new(60);
+    house.sync(0);
+    house.configure("[realm.attributes]\nusername = \"mail\"\n");
+    let run = house.sync(3);
+    let limits: Vec<&str> = run["held_by"].as_array().unwrap().iter().map(|h| h["limit"].as_str().unwrap()).collect();
+    assert!(limits.contains(&"renamed") && limits.contains(&"mapping"), "{run}");
+    assert_eq!(run["renamed"], 60);
+    // An attribute that the file names and the schema does not have is a fault, not a loss.
+    house.configure("[realm.attributes]\nphone = \"mobil\"\n");
+    fails(&house, "config");
+}
+
+#[test]
+fn trap_55_a_rebuilt_directory_is_adopted() {
+    let house = House::new(40);
+    house.sync(0);
+    let before = everybody(&house);
+    // The same people with new ids: everybody is deleted and made again.
+    let base = house.server["PEOPLE_DN"].to_owned();
+    let mut ldif = String::new();
+    for (name, user) in &before {
+        let dn = user["dn"].as_str().unwrap();
+        let mail = user["email"].as_str().unwrap();
+        let mobile = user["phone"].as_str().map(|p| format!("mobile: {p}\n")).unwrap_or_default();
+        ldif.push_str(&format!("dn: {dn}\nchangetype: delete\n\ndn: uid={name},{base}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: {name}\ncn: x\nsn: x\nmail: {mail}\n{mobile}\n"));
+    }
+    house.server.modify(&ldif);
+    let run = house.sync(3);
+    assert_eq!(run["suspended"].as_i64().unwrap() > 30, true, "{run}");
+    let adopted = house.run(&["--json", "adopt", run["run"].as_str().unwrap()]);
+    assert_eq!(adopted.code, 0, "{}{}", adopted.out, adopted.err);
+    assert_eq!((&adopted.json()["mode"], &adopted.json()["suspended"]), (&Value::from("adopt"), &Value::from(0)), "{}", adopted.out);
+    let after = everybody(&house);
+    assert_eq!(after.len(), before.len());
+    for (name, was) in &before {
+        let is = &after[name];
+        assert_eq!((&is["id"], &is["phone"]), (&was["id"], &was["phone"]), "{name}");
+        assert_ne!(is["directory_id"], was["directory_id"]);
+    }
+    assert_eq!(house.sync(0)["outcome"], "unchanged");
+}
+
+#[test]
+fn trap_59_a_normaliser_that_reads_otherwise_is_held() {
+    let house = House::new(30);
+    house.sync(0);
+    // As if another version had read one number differently.
+    let script = "import sqlite3, sys\n\
+        db = sqlite3.connect(sys.argv[1])\n\
+        db.execute(\"update realms set mapping_hash = 'of another version'\")\n\
+        db.execute(\"update users set fingerprint = null\")\n\
+        db.execute(\"update users set phone = '+421905000111' where id = (select id from users where phone is not null and state = 'active' limit 1)\")\n\
+        db.commit()\n";
+    let path = house.path("realmsync.db");
+    let status = std::process::Command::new("/usr/bin/python3").arg("-c").arg(script).arg(path).status().unwrap();
+    assert!(status.success());
+    let run = house.sync(3);
+    assert_eq!((run["held_by"][0]["limit"].as_str(), run["phone_changed"].as_i64()), (Some("mapping"), Some(1)), "{run}");
+}
+
+#[test]
+fn trap_10_renames_and_moves_keep_the_user() {
+    let house = House::new(40);
+    house.sync(0);
+    let before = everybody(&house);
+    let base = house.server["PEOPLE_DN"].to_owned();
+    let (name, user) = before.iter().find(|(_, u)| u["state"] == "active").unwrap();
+    let dn = user["dn"].as_str().unwrap();
+    house.server.modify(&format!(
+        "dn: ou=branch,{base}\nchangetype: add\nobjectClass: organizationalUnit\nou: branch\n\ndn: {dn}\nchangetype: modrdn\nnewrdn: uid={name}\ndeleteoldrdn: 1\nnewsuperior: ou=branch,{base}\n"
+    ));
+    let run = house.sync(0);
+    assert_eq!((run["updated"].as_i64(), run["suspended"].as_i64(), run["created"].as_i64()), (Some(1), Some(0), Some(0)), "{run}");
+    // The whole unit gets another name: everybody in it follows.
+    house.server.modify(&format!("dn: ou=branch,{base}\nchangetype: modrdn\nnewrdn: ou=office\ndeleteoldrdn: 1\n"));
+    let run = house.sync(0);
+    assert_eq!(run["updated"], 1, "{run}");
+    let after = everybody(&house);
+    assert_eq!(after[name]["id"], user["id"]);
+    assert!(after[name]["dn"].as_str().unwrap().contains("ou=office"));
+}
+
+#[test]
+fn trap_08_an_empty_replica_changes_nobody() {
+    use crate::lab::Server;
+    let house = House::new(30);
+    house.sync(0);
+    let before = everybody(&house);
+    let empty = Server::start("openldap", &["--users", "0"]);
+    let text = std::fs::read_to_string(house.path("realmsync.toml")).unwrap();
+    let text = text.replace(&house.server["LDAPS_URI"], &empty["LDAPS_URI"]).replace(&house.server["CA_FILE"], &empty["CA_FILE"]);
+    std::fs::write(house.path("realmsync.toml"), text).unwrap();
+    let run = house.run(&["--json", "sync", "r"]);
+    let code = run.json()["error_code"].as_str().unwrap().to_owned();
+    assert!(["empty", "stale"].contains(&code.as_str()), "{}", run.out);
+    assert_eq!(everybody(&house), before);
+}
