@@ -440,13 +440,21 @@ fn trap_10_renames_and_moves_keep_the_user() {
     ));
     let run = house.sync(0);
     assert_eq!((run["updated"].as_i64(), run["suspended"].as_i64(), run["created"].as_i64()), (Some(1), Some(0), Some(0)), "{run}");
-    // The whole unit gets another name: everybody in it follows.
-    house.server.modify(&format!("dn: ou=branch,{base}\nchangetype: modrdn\nnewrdn: ou=office\ndeleteoldrdn: 1\n"));
-    let run = house.sync(0);
-    assert_eq!(run["updated"], 1, "{run}");
     let after = everybody(&house);
     assert_eq!(after[name]["id"], user["id"]);
-    assert!(after[name]["dn"].as_str().unwrap().contains("ou=office"));
+    // A whole unit gets another name: everybody in it follows.
+    house.server.modify(&format!(
+        "dn: ou=unit,{base}\nchangetype: add\nobjectClass: organizationalUnit\nou: unit\n\n\
+         dn: uid=inside,ou=unit,{base}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: inside\ncn: x\nsn: x\n"
+    ));
+    house.sync(0);
+    let inside = everybody(&house)["inside"]["id"].clone();
+    house.server.modify(&format!("dn: ou=unit,{base}\nchangetype: modrdn\nnewrdn: ou=office\ndeleteoldrdn: 1\n"));
+    let run = house.sync(0);
+    assert_eq!((run["updated"].as_i64(), run["suspended"].as_i64()), (Some(1), Some(0)), "{run}");
+    let after = everybody(&house);
+    assert_eq!(after["inside"]["id"], inside);
+    assert!(after["inside"]["dn"].as_str().unwrap().contains("ou=office"));
 }
 
 #[test]
