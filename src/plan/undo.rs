@@ -156,7 +156,7 @@ fn set(user: &mut User, field: &str, was: &Value, now: Timestamp, realm_clock: i
         "phone_source" => {
             user.phone_source = text
                 .and_then(|t| t.parse().ok())
-                .filter(|_| user.phone.is_some())
+                .filter(|_| user.phone.is_some());
         }
         "phone_pending" => {
             user.phone_pending = text.as_deref().and_then(Phone::from_e164);
@@ -183,7 +183,7 @@ fn set(user: &mut User, field: &str, was: &Value, now: Timestamp, realm_clock: i
         "state_reason" => {
             user.state_reason = text
                 .and_then(|t| t.parse().ok())
-                .filter(|_| user.state == State::Suspended)
+                .filter(|_| user.state == State::Suspended);
         }
         _ => {}
     }

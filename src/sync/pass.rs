@@ -342,7 +342,7 @@ impl<'a> Pass<'a> {
                 Err(_) => {
                     contest = user.as_ref().is_some_and(|u| {
                         !u.present() || self.claims.contains_key(&hash_name(&u.username_key))
-                    })
+                    });
                 }
             }
             if contest || self.contested.contains(&id) {

@@ -228,7 +228,7 @@ impl Engine {
                 count,
                 of,
                 allowed,
-            })
+            });
         };
         for (_, gone) in &pass.gone_containers {
             also("container", *gone, 2);
