@@ -30,7 +30,10 @@ impl Timestamp {
 
     /// RFC 3339 in UTC with milliseconds, as the JSON of every command shows it.
     pub fn rfc3339(self) -> String {
-        self.to_utc().map_or_else(|| self.0.to_string(), |t| t.to_rfc3339_opts(SecondsFormat::Millis, true))
+        self.to_utc().map_or_else(
+            || self.0.to_string(),
+            |t| t.to_rfc3339_opts(SecondsFormat::Millis, true),
+        )
     }
 }
 
@@ -61,7 +64,9 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        DateTime::parse_from_rfc3339(&text).map(|t| Self(t.timestamp_millis())).map_err(serde::de::Error::custom)
+        DateTime::parse_from_rfc3339(&text)
+            .map(|t| Self(t.timestamp_millis()))
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -81,7 +86,10 @@ impl Clock {
     }
 
     /// What time it is.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the machine's clock"
+    )]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Some(fixed) => Timestamp(fixed.load(Ordering::SeqCst)),

@@ -7,7 +7,10 @@ pub fn hit(name: &str) {
     use std::sync::atomic::{AtomicU32, Ordering};
     static WANTED: OnceLock<Option<(String, u32)>> = OnceLock::new();
     static HITS: AtomicU32 = AtomicU32::new(0);
-    #[expect(clippy::disallowed_methods, reason = "a test's own switch, never part of a release")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test's own switch, never part of a release"
+    )]
     let wanted = WANTED.get_or_init(|| {
         let text = std::env::var("REALMSYNC_FAILPOINT").ok()?;
         let (name, nth) = text.split_once(':').unwrap_or((&text, "1"));
@@ -17,7 +20,8 @@ pub fn hit(name: &str) {
         && wanted == name
         && HITS.fetch_add(1, Ordering::SeqCst) + 1 == *nth
     {
-        let _sent = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        let _sent =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         loop {
             std::thread::park();
         }

@@ -26,7 +26,10 @@ pub struct RawEntry {
 impl RawEntry {
     /// The values of an attribute (name in lower case), whatever its options.
     pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.attributes.iter().filter(move |a| &*a.name == name).flat_map(|a| a.values.iter().map(Vec::as_slice))
+        self.attributes
+            .iter()
+            .filter(move |a| &*a.name == name)
+            .flat_map(|a| a.values.iter().map(Vec::as_slice))
     }
 
     /// The DN for people: lossy where it is not UTF-8.
@@ -38,6 +41,9 @@ impl RawEntry {
 impl fmt::Debug for RawEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.attributes.iter().map(|a| &*a.name).collect();
-        f.debug_struct("RawEntry").field("dn_bytes", &self.dn.len()).field("attributes", &names).finish()
+        f.debug_struct("RawEntry")
+            .field("dn_bytes", &self.dn.len())
+            .field("attributes", &names)
+            .finish()
     }
 }

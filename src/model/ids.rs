@@ -100,7 +100,13 @@ impl DirectoryId {
             IdForm::Guid => Uuid::from_bytes_le(self.0).to_string(),
             IdForm::NsUniqueId => {
                 let hex = Uuid::from_bytes(self.0).simple().to_string();
-                format!("{}-{}-{}-{}", &hex[..8], &hex[8..16], &hex[16..24], &hex[24..])
+                format!(
+                    "{}-{}-{}-{}",
+                    &hex[..8],
+                    &hex[8..16],
+                    &hex[16..24],
+                    &hex[24..]
+                )
             }
         }
     }
@@ -108,11 +114,17 @@ impl DirectoryId {
     /// Reads the text that [`DirectoryId::display`] prints.
     pub fn parse(text: &str, form: IdForm) -> Option<Self> {
         match form {
-            IdForm::Uuid => Uuid::parse_str(text.trim()).ok().map(|u| Self(u.into_bytes())),
-            IdForm::Guid => Uuid::parse_str(text.trim()).ok().map(|u| Self(u.to_bytes_le())),
+            IdForm::Uuid => Uuid::parse_str(text.trim())
+                .ok()
+                .map(|u| Self(u.into_bytes())),
+            IdForm::Guid => Uuid::parse_str(text.trim())
+                .ok()
+                .map(|u| Self(u.to_bytes_le())),
             IdForm::NsUniqueId => {
                 let hex: String = text.trim().chars().filter(|c| *c != '-').collect();
-                (hex.len() == 32).then(|| Uuid::parse_str(&hex).ok().map(|u| Self(u.into_bytes()))).flatten()
+                (hex.len() == 32)
+                    .then(|| Uuid::parse_str(&hex).ok().map(|u| Self(u.into_bytes())))
+                    .flatten()
             }
         }
     }

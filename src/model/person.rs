@@ -87,7 +87,11 @@ pub struct Refusal {
 impl fmt::Debug for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let raw = self.raw.as_deref().map(phone::mask);
-        f.debug_struct("Refusal").field("attribute", &self.attribute).field("raw", &raw).field("reason", &self.reason).finish_non_exhaustive()
+        f.debug_struct("Refusal")
+            .field("attribute", &self.attribute)
+            .field("raw", &raw)
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
     }
 }
 

@@ -13,7 +13,9 @@ impl Phone {
     /// Takes a text that already is E.164; `None` for anything else.
     pub fn from_e164(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('+')?;
-        let fits = (2..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
+        let fits = (2..=15).contains(&digits.len())
+            && digits.bytes().all(|b| b.is_ascii_digit())
+            && !digits.starts_with('0');
         fits.then(|| Self(text.into()))
     }
 
@@ -71,7 +73,15 @@ mod tests {
 
     #[test]
     fn only_e164_is_taken() {
-        for bad in ["", "+", "421905123456", "+0421905123456", "+42190512345612345", "+42190a123456", "+421 905 123 456"] {
+        for bad in [
+            "",
+            "+",
+            "421905123456",
+            "+0421905123456",
+            "+42190512345612345",
+            "+42190a123456",
+            "+421 905 123 456",
+        ] {
             assert_eq!(Phone::from_e164(bad), None, "{bad}");
         }
     }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-
 use super::{DirectoryId, Phone, RealmId, UserId};
 use crate::clock::Timestamp;
 

@@ -1,6 +1,7 @@
 //! The limits that a whole plan must pass before anything of it is applied (the design, § 3.3).
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -60,12 +61,21 @@ pub fn weigh(w: &Weighing<'_>) -> Vec<HeldBy> {
         if now <= 0 {
             continue;
         }
-        let count = now + w.window.iter().find(|(l, _)| *l == limit).map_or(0, |(_, n)| *n);
+        let count = now
+            + w.window
+                .iter()
+                .find(|(l, _)| *l == limit)
+                .map_or(0, |(_, n)| *n);
         let allowed = allowed(w.config, limit, w.of);
         let half = limit != Limit::Created && count >= 3 && count.saturating_mul(2) >= w.of;
         let over = count >= w.config.floor && count > share(w.config.percent_of(limit), w.of);
         if half || over {
-            held.push(HeldBy { limit: limit.as_str().into(), count, of: w.of, allowed });
+            held.push(HeldBy {
+                limit: limit.as_str().into(),
+                count,
+                of: w.of,
+                allowed,
+            });
         }
     }
     held
@@ -73,7 +83,9 @@ pub fn weigh(w: &Weighing<'_>) -> Vec<HeldBy> {
 
 /// How many changes would have passed: below the floor or within the percentage, and below half of the realm.
 fn allowed(config: &BrakeConfig, limit: Limit, of: i64) -> i64 {
-    let by_share = share(config.percent_of(limit), of).max(config.floor - 1).max(0);
+    let by_share = share(config.percent_of(limit), of)
+        .max(config.floor - 1)
+        .max(0);
     if limit == Limit::Created {
         return by_share;
     }
@@ -84,7 +96,10 @@ fn allowed(config: &BrakeConfig, limit: Limit, of: i64) -> i64 {
 /// `percent` of `of`, rounded down.
 fn share(percent: f64, of: i64) -> i64 {
     // In millionths of a percent, so that 5 % of 20 is exactly 1.
-    #[expect(clippy::cast_possible_truncation, reason = "a percentage is at most 100")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a percentage is at most 100"
+    )]
     let millionths = (percent * 1_000_000.0).round() as i128;
     let share = i128::from(of) * millionths / 100_000_000;
     i64::try_from(share).unwrap_or(i64::MAX)
@@ -109,18 +124,40 @@ pub struct PlanHash([u64; 4]);
 
 impl PlanHash {
     /// Adds one change of the person with this directory id (or, without one, of this user).
-    pub fn add(&mut self, who: Result<DirectoryId, UserId>, kind: ChangeKind, before: &Map<String, Value>, after: &Map<String, Value>) {
+    pub fn add(
+        &mut self,
+        who: Result<DirectoryId, UserId>,
+        kind: ChangeKind,
+        before: &Map<String, Value>,
+        after: &Map<String, Value>,
+    ) {
         self.mix(&Self::line(who, kind, before, after), u64::wrapping_add);
     }
 
     /// Takes a change back that was added before.
-    pub fn take_back(&mut self, who: Result<DirectoryId, UserId>, kind: ChangeKind, before: &Map<String, Value>, after: &Map<String, Value>) {
+    pub fn take_back(
+        &mut self,
+        who: Result<DirectoryId, UserId>,
+        kind: ChangeKind,
+        before: &Map<String, Value>,
+        after: &Map<String, Value>,
+    ) {
         self.mix(&Self::line(who, kind, before, after), u64::wrapping_sub);
     }
 
-    fn line(who: Result<DirectoryId, UserId>, kind: ChangeKind, before: &Map<String, Value>, after: &Map<String, Value>) -> [u8; 32] {
+    fn line(
+        who: Result<DirectoryId, UserId>,
+        kind: ChangeKind,
+        before: &Map<String, Value>,
+        after: &Map<String, Value>,
+    ) -> [u8; 32] {
         // The directory id is hashed as `who`; how it is shown is another matter.
-        const NOT_THE_PLAN: [&str; 4] = ["suspended_at", "phone_pending_until", "state_reason", "directory_id"];
+        const NOT_THE_PLAN: [&str; 4] = [
+            "suspended_at",
+            "phone_pending_until",
+            "state_reason",
+            "directory_id",
+        ];
         let mut hash = Sha256::new();
         match who {
             Ok(id) => hash.update(id.0),
@@ -149,7 +186,10 @@ impl PlanHash {
 
     /// The hash as hexadecimal text.
     pub fn hex(&self) -> String {
-        self.0.iter().map(|w| format!("{w:016x}")).collect()
+        self.0.iter().fold(String::new(), |mut text, word| {
+            let _infallible = write!(text, "{word:016x}");
+            text
+        })
     }
 }
 
@@ -158,15 +198,28 @@ mod tests {
     use super::*;
 
     fn config() -> BrakeConfig {
-        BrakeConfig { percent: [5.0, 5.0, 5.0, 2.0, 5.0, 50.0, 5.0], floor: 10 }
+        BrakeConfig {
+            percent: [5.0, 5.0, 5.0, 2.0, 5.0, 50.0, 5.0],
+            floor: 10,
+        }
     }
 
     fn tripped(kind: ChangeKind, n: i64, window: i64, of: i64) -> bool {
         let mut counts = Counts::default();
         (0..n).for_each(|_| counts.add(kind));
-        let limit = Limit::ALL.iter().copied().find(|l| l.kind() == kind).unwrap();
+        let limit = Limit::ALL
+            .iter()
+            .copied()
+            .find(|l| l.kind() == kind)
+            .unwrap();
         let window = [(limit, window)];
-        let w = Weighing { config: &config(), counts: &counts, window: &window, of, first_pass: false };
+        let w = Weighing {
+            config: &config(),
+            counts: &counts,
+            window: &window,
+            of,
+            first_pass: false,
+        };
         let held = weigh(&w);
         for h in &held {
             assert!(h.count > h.allowed, "{h:?}");
@@ -205,7 +258,13 @@ mod tests {
     fn a_first_pass_is_not_measured_by_created() {
         let mut counts = Counts::default();
         (0..10_000).for_each(|_| counts.add(ChangeKind::Created));
-        let w = Weighing { config: &config(), counts: &counts, window: &[], of: 0, first_pass: true };
+        let w = Weighing {
+            config: &config(),
+            counts: &counts,
+            window: &[],
+            of: 0,
+            first_pass: true,
+        };
         assert_eq!(weigh(&w), []);
     }
 

@@ -14,7 +14,8 @@ use super::phone::{Choice, Outcome, choose};
 use super::say::{dues, plain};
 use crate::clock::Timestamp;
 use crate::model::{
-    ChangeKind, IdForm, Intent, JobReason, JobType, Known, Person, PhoneSource, Policy, RealmId, State, StateReason, User, UserId, UserName,
+    ChangeKind, IdForm, Intent, JobReason, JobType, Known, Person, PhoneSource, Policy, RealmId,
+    State, StateReason, User, UserId, UserName,
 };
 
 /// What a run found of a person.
@@ -96,7 +97,9 @@ pub fn decide(held: Option<&User>, seen: &Seen<'_>, context: &Context<'_>) -> Op
 }
 
 fn create(person: &Person, name: &Name, context: &Context<'_>) -> Option<Decision> {
-    let Name::Granted(name) = name else { return None };
+    let Name::Granted(name) = name else {
+        return None;
+    };
     // An entry whose disabled attribute cannot be understood starts closed.
     let enabled = person.enabled == Known::Known(true);
     let mut after = User {
@@ -121,7 +124,11 @@ fn create(person: &Person, name: &Name, context: &Context<'_>) -> Option<Decisio
         phone_told: None,
         told: false,
         provisioned: false,
-        state: if enabled { State::Active } else { State::Suspended },
+        state: if enabled {
+            State::Active
+        } else {
+            State::Suspended
+        },
         state_reason: (!enabled).then_some(StateReason::Disabled),
         suspended_at: (!enabled).then_some(context.now),
         suspended_clock: (!enabled).then_some(context.realm_clock),
@@ -138,12 +145,23 @@ fn create(person: &Person, name: &Name, context: &Context<'_>) -> Option<Decisio
     }
     after.fingerprint = rest(&after, person);
     let intents = dues(None, &mut after, context.policy, None);
-    let draft = Draft { kind: ChangeKind::Created, before: Map::new(), after: crate::model::change::created_fields(&after, context.id_form) };
-    Some(Decision { base_version: 0, after, changes: vec![draft], intents })
+    let draft = Draft {
+        kind: ChangeKind::Created,
+        before: Map::new(),
+        after: crate::model::change::created_fields(&after, context.id_form),
+    };
+    Some(Decision {
+        base_version: 0,
+        after,
+        changes: vec![draft],
+        intents,
+    })
 }
 
 fn follow(held: &User, person: &Person, name: &Name, context: &Context<'_>) -> Option<Decision> {
-    if held.state == State::Removed || (held.state_reason == Some(StateReason::Undone) && !context.adopts) {
+    if held.state == State::Removed
+        || (held.state_reason == Some(StateReason::Undone) && !context.adopts)
+    {
         return None;
     }
     let mut after = held.clone();
@@ -171,11 +189,23 @@ fn follow(held: &User, person: &Person, name: &Name, context: &Context<'_>) -> O
     let mut rows = Rows::new(held, context.id_form);
     let mut intents = vec![];
     if moved {
-        rows.push(ChangeKind::Moved, &after, &["realm", "state", "state_reason", "suspended_at"]);
+        rows.push(
+            ChangeKind::Moved,
+            &after,
+            &["realm", "state", "state_reason", "suspended_at"],
+        );
     } else {
         match (held.state, after.state) {
-            (State::Active, State::Suspended) => rows.push(ChangeKind::Suspended, &after, &["state", "state_reason", "suspended_at"]),
-            (State::Suspended, State::Active) => rows.push(ChangeKind::Restored, &after, &["state", "state_reason", "suspended_at"]),
+            (State::Active, State::Suspended) => rows.push(
+                ChangeKind::Suspended,
+                &after,
+                &["state", "state_reason", "suspended_at"],
+            ),
+            (State::Suspended, State::Active) => rows.push(
+                ChangeKind::Restored,
+                &after,
+                &["state", "state_reason", "suspended_at"],
+            ),
             _ => {}
         }
     }
@@ -197,11 +227,16 @@ fn follow(held: &User, person: &Person, name: &Name, context: &Context<'_>) -> O
         None
     };
     if held.usable() && !after.usable() {
-        intents.push(Intent::Withdraw { reason: JobReason::Disabled });
+        intents.push(Intent::Withdraw {
+            reason: JobReason::Disabled,
+        });
         intents.push(plain(JobType::Suspend, JobReason::Disabled));
     }
     if !held.usable() && after.usable() {
-        intents.push(plain(JobType::Restore, cause.unwrap_or(JobReason::Restored)));
+        intents.push(plain(
+            JobType::Restore,
+            cause.unwrap_or(JobReason::Restored),
+        ));
     }
     if held.username_key != after.username_key {
         intents.push(Intent::Say {
@@ -211,7 +246,11 @@ fn follow(held: &User, person: &Person, name: &Name, context: &Context<'_>) -> O
             previous_username: Some(held.username.clone()),
         });
     }
-    if phone_row == Some(ChangeKind::PhoneChanged) && context.policy.notify_previous && held.phone.is_some() && after.usable() {
+    if phone_row == Some(ChangeKind::PhoneChanged)
+        && context.policy.notify_previous
+        && held.phone.is_some()
+        && after.usable()
+    {
         intents.push(Intent::Say {
             r#type: JobType::PhoneNotice,
             reason: JobReason::PhoneChanged,
@@ -224,7 +263,12 @@ fn follow(held: &User, person: &Person, name: &Name, context: &Context<'_>) -> O
 }
 
 /// Sets the number; tells which row of the plan it is, if any.
-fn follow_phone(held: &User, after: &mut User, person: &Person, context: &Context<'_>) -> Option<ChangeKind> {
+fn follow_phone(
+    held: &User,
+    after: &mut User,
+    person: &Person,
+    context: &Context<'_>,
+) -> Option<ChangeKind> {
     match choose(Some(held), &person.phone, context.policy) {
         Outcome::Keep => None,
         Outcome::Same(choice) => {
@@ -280,7 +324,9 @@ fn follow_state(held: &User, after: &mut User, enabled: &Known<bool>, context: &
 }
 
 fn gone(held: &User, reason: Option<StateReason>, context: &Context<'_>) -> Option<Decision> {
-    if held.state == State::Removed || (held.state == State::Suspended && held.state_reason == reason) {
+    if held.state == State::Removed
+        || (held.state == State::Suspended && held.state_reason == reason)
+    {
         return None;
     }
     // Who is away already and was not looked up stays what they are.
@@ -291,19 +337,30 @@ fn gone(held: &User, reason: Option<StateReason>, context: &Context<'_>) -> Opti
     after.state = State::Suspended;
     after.state_reason = reason;
     after.suspended_at = held.suspended_at.or(Some(context.now));
-    let aged_before = matches!(held.state_reason, Some(StateReason::Deleted | StateReason::OutOfScope));
+    let aged_before = matches!(
+        held.state_reason,
+        Some(StateReason::Deleted | StateReason::OutOfScope)
+    );
     if !aged_before {
         after.suspended_clock = Some(context.realm_clock);
     }
     after.fingerprint = None;
     let mut rows = Rows::new(held, context.id_form);
     if held.state == State::Active {
-        rows.push(ChangeKind::Suspended, &after, &["state", "state_reason", "suspended_at"]);
+        rows.push(
+            ChangeKind::Suspended,
+            &after,
+            &["state", "state_reason", "suspended_at"],
+        );
     }
     rows.push_rest(&after);
     let mut intents = vec![];
     if held.usable() {
-        let why = if reason == Some(StateReason::OutOfScope) { JobReason::OutOfScope } else { JobReason::Deleted };
+        let why = if reason == Some(StateReason::OutOfScope) {
+            JobReason::OutOfScope
+        } else {
+            JobReason::Deleted
+        };
         intents.push(Intent::Withdraw { reason: why });
         intents.push(plain(JobType::Suspend, why));
     }
@@ -339,7 +396,12 @@ pub fn remove(held: &User, reason: JobReason, context: &Context<'_>) -> Option<D
     rows.push(ChangeKind::Removed, &after, &["state"]);
     let mut intents = vec![Intent::Withdraw { reason }];
     // The post-image has no name any more; the message, and its order among those of that name, need it once more.
-    intents.push(Intent::Say { r#type: JobType::Deprovision, reason, previous_phone: None, previous_username: Some(held.username.clone()) });
+    intents.push(Intent::Say {
+        r#type: JobType::Deprovision,
+        reason,
+        previous_phone: None,
+        previous_username: Some(held.username.clone()),
+    });
     finish(held, after, rows.0, intents, context.now)
 }
 
@@ -361,12 +423,23 @@ pub fn end_hold(held: &User, context: &Context<'_>) -> Option<Decision> {
     finish(held, after, rows.0, intents, context.now)
 }
 
-fn finish(held: &User, mut after: User, changes: Vec<Draft>, intents: Vec<Intent>, now: Timestamp) -> Option<Decision> {
+fn finish(
+    held: &User,
+    mut after: User,
+    changes: Vec<Draft>,
+    intents: Vec<Intent>,
+    now: Timestamp,
+) -> Option<Decision> {
     if !changes.is_empty() {
         after.version = held.version + 1;
         after.updated_at = now;
     }
-    (after != *held || !intents.is_empty()).then_some(Decision { base_version: held.version, after, changes, intents })
+    (after != *held || !intents.is_empty()).then_some(Decision {
+        base_version: held.version,
+        after,
+        changes,
+        intents,
+    })
 }
 
 fn known(value: &Known<Option<String>>, held: Option<&String>) -> Option<String> {
@@ -396,7 +469,13 @@ fn rest(after: &User, person: &Person) -> Option<u64> {
     at_rest.then_some(person.fingerprint)
 }
 
-const PHONE_FIELDS: [&str; 5] = ["phone", "phone_raw", "phone_source", "phone_pending", "phone_pending_until"];
+const PHONE_FIELDS: [&str; 5] = [
+    "phone",
+    "phone_raw",
+    "phone_source",
+    "phone_pending",
+    "phone_pending_until",
+];
 
 /// Collects the rows of one user; what one row has shown, the next does not repeat.
 struct Rows<'a>(Vec<Draft>, &'a User, IdForm, Vec<&'static str>);
@@ -409,27 +488,49 @@ impl<'a> Rows<'a> {
     fn push(&mut self, kind: ChangeKind, after: &User, fields: &[&'static str]) {
         let (mut was, mut is) = (Map::new(), Map::new());
         for field in fields {
-            let (a, b) = (field_of(self.1, field, self.2), field_of(after, field, self.2));
+            let (a, b) = (
+                field_of(self.1, field, self.2),
+                field_of(after, field, self.2),
+            );
             // A row about the number always says which one is in use, also while the new one waits.
-            let always = *field == "phone" && matches!(kind, ChangeKind::PhoneChanged | ChangeKind::PhoneLost);
+            let always = *field == "phone"
+                && matches!(kind, ChangeKind::PhoneChanged | ChangeKind::PhoneLost);
             if a != b || always {
                 was.insert((*field).to_owned(), a);
                 is.insert((*field).to_owned(), b);
             }
             self.3.push(field);
         }
-        self.0.push(Draft { kind, before: was, after: is });
+        self.0.push(Draft {
+            kind,
+            before: was,
+            after: is,
+        });
     }
 
     /// Everything else that changed is one row `updated`.
     fn push_rest(&mut self, after: &User) {
         const REST: [&str; 12] = [
-            "username", "display_name", "email", "dn", "directory_id", "state", "state_reason", "phone", "phone_source", "phone_pending",
-            "phone_pending_until", "blocked",
+            "username",
+            "display_name",
+            "email",
+            "dn",
+            "directory_id",
+            "state",
+            "state_reason",
+            "phone",
+            "phone_source",
+            "phone_pending",
+            "phone_pending_until",
+            "blocked",
         ];
         let shown = self.3.clone();
         let differs = |f: &&'static str| field_of(self.1, f, self.2) != field_of(after, f, self.2);
-        let fields: Vec<&'static str> = REST.into_iter().filter(|f| !shown.contains(f)).filter(|f| differs(f)).collect();
+        let fields: Vec<&'static str> = REST
+            .into_iter()
+            .filter(|f| !shown.contains(f))
+            .filter(|f| differs(f))
+            .collect();
         if !fields.is_empty() {
             self.push(ChangeKind::Updated, after, &fields);
         }

@@ -40,7 +40,14 @@ pub fn resolve(claimants: &[Claimant]) -> Vec<Verdict> {
             wanted.entry(key).or_default().push(i);
         }
     }
-    let mut granted: Vec<bool> = claimants.iter().map(|c| c.wants.as_ref().is_some_and(|k| wanted.get(k.as_str()).is_none_or(|w| w.len() == 1))).collect();
+    let mut granted: Vec<bool> = claimants
+        .iter()
+        .map(|c| {
+            c.wants
+                .as_ref()
+                .is_some_and(|k| wanted.get(k.as_str()).is_none_or(|w| w.len() == 1))
+        })
+        .collect();
     // Who is refused keeps the held name, which may refuse the next: repeat until nothing moves. Each round refuses at least
     // one more, so there are at most as many rounds as claimants; chains are short in practice.
     loop {
@@ -52,7 +59,10 @@ pub fn resolve(claimants: &[Claimant]) -> Vec<Verdict> {
         }
         let mut moved = false;
         for (i, c) in claimants.iter().enumerate() {
-            let taken = c.wants.as_ref().is_some_and(|k| kept.get(k.as_str()).is_some_and(|h| *h != i));
+            let taken = c
+                .wants
+                .as_ref()
+                .is_some_and(|k| kept.get(k.as_str()).is_some_and(|h| *h != i));
             if granted[i] && taken {
                 granted[i] = false;
                 moved = true;
@@ -62,7 +72,12 @@ pub fn resolve(claimants: &[Claimant]) -> Vec<Verdict> {
             break;
         }
     }
-    let holders: HashMap<&str, usize> = claimants.iter().enumerate().filter(|(i, _)| !granted[*i]).filter_map(|(i, c)| c.holds.as_deref().map(|k| (k, i))).collect();
+    let holders: HashMap<&str, usize> = claimants
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| !granted[*i])
+        .filter_map(|(i, c)| c.holds.as_deref().map(|k| (k, i)))
+        .collect();
     claimants
         .iter()
         .enumerate()
@@ -72,7 +87,12 @@ pub fn resolve(claimants: &[Claimant]) -> Vec<Verdict> {
             }
             let mut others: Vec<String> = vec![];
             if let Some(key) = c.wants.as_deref() {
-                let rivals = wanted.get(key).into_iter().flatten().copied().chain(holders.get(key).copied());
+                let rivals = wanted
+                    .get(key)
+                    .into_iter()
+                    .flatten()
+                    .copied()
+                    .chain(holders.get(key).copied());
                 others.extend(rivals.filter(|j| *j != i).map(|j| claimants[j].dn.clone()));
                 others.sort();
                 others.dedup();
@@ -88,41 +108,85 @@ mod tests {
 
     fn claimant(id: u8, holds: &str, wants: &str) -> Claimant {
         let some = |s: &str| (!s.is_empty()).then(|| s.to_owned());
-        Claimant { id: Some(DirectoryId([id; 16])), wants: some(wants), holds: some(holds), dn: format!("uid={id}") }
+        Claimant {
+            id: Some(DirectoryId([id; 16])),
+            wants: some(wants),
+            holds: some(holds),
+            dn: format!("uid={id}"),
+        }
     }
 
     fn granted(claimants: &[Claimant]) -> Vec<bool> {
-        resolve(claimants).iter().map(|v| *v == Verdict::Granted).collect()
+        resolve(claimants)
+            .iter()
+            .map(|v| *v == Verdict::Granted)
+            .collect()
     }
 
     #[test]
     fn two_new_entries_with_one_name_are_both_refused() {
         let verdicts = resolve(&[claimant(1, "", "jan"), claimant(2, "", "jan")]);
-        assert_eq!(verdicts, [Verdict::Refused { others: vec!["uid=2".into()] }, Verdict::Refused { others: vec!["uid=1".into()] }]);
+        assert_eq!(
+            verdicts,
+            [
+                Verdict::Refused {
+                    others: vec!["uid=2".into()]
+                },
+                Verdict::Refused {
+                    others: vec!["uid=1".into()]
+                }
+            ]
+        );
     }
 
     #[test]
     fn the_holder_keeps_a_name_that_another_wants_too() {
-        assert_eq!(granted(&[claimant(1, "jan", "jan"), claimant(2, "", "jan")]), [false, false]);
+        assert_eq!(
+            granted(&[claimant(1, "jan", "jan"), claimant(2, "", "jan")]),
+            [false, false]
+        );
     }
 
     #[test]
     fn trap_12_two_users_swap_names() {
-        assert_eq!(granted(&[claimant(1, "a", "b"), claimant(2, "b", "a")]), [true, true]);
-        assert_eq!(granted(&[claimant(1, "a", "b"), claimant(2, "b", "c"), claimant(3, "c", "a")]), [true, true, true]);
+        assert_eq!(
+            granted(&[claimant(1, "a", "b"), claimant(2, "b", "a")]),
+            [true, true]
+        );
+        assert_eq!(
+            granted(&[
+                claimant(1, "a", "b"),
+                claimant(2, "b", "c"),
+                claimant(3, "c", "a")
+            ]),
+            [true, true, true]
+        );
     }
 
     #[test]
     fn a_refused_rename_blocks_who_waits_for_the_name() {
         // 2 and 3 both want c, so 2 stays b, so 1 stays a, so 4 does not get a.
-        let claimants = [claimant(1, "a", "b"), claimant(2, "b", "c"), claimant(3, "", "c"), claimant(4, "", "a")];
+        let claimants = [
+            claimant(1, "a", "b"),
+            claimant(2, "b", "c"),
+            claimant(3, "", "c"),
+            claimant(4, "", "a"),
+        ];
         assert_eq!(granted(&claimants), [false, false, false, false]);
     }
 
     #[test]
     fn a_refused_name_keeps_the_held_one_from_others() {
         let verdicts = resolve(&[claimant(1, "a", ""), claimant(2, "", "a")]);
-        assert_eq!(verdicts, [Verdict::Refused { others: vec![] }, Verdict::Refused { others: vec!["uid=1".into()] }]);
+        assert_eq!(
+            verdicts,
+            [
+                Verdict::Refused { others: vec![] },
+                Verdict::Refused {
+                    others: vec!["uid=1".into()]
+                }
+            ]
+        );
     }
 
     proptest::proptest! {

@@ -33,11 +33,16 @@ pub struct Choice {
 /// * A number that was set by hand or in self-enrolment stays under `phone-authority = "local"`, and under `directory`
 ///   for as long as the directory gives none.
 pub fn choose(held: Option<&User>, reading: &PhoneReading, policy: &Policy) -> Outcome {
-    let PhoneReading::Read(attributes) = reading else { return Outcome::Keep };
+    let PhoneReading::Read(attributes) = reading else {
+        return Outcome::Keep;
+    };
     let deciding = attributes.iter().position(|a| !a.usable.is_empty());
     let Some((held, in_use)) = held.and_then(|u| u.phone.as_ref().map(|p| (u, p))) else {
         return match deciding {
-            Some(i) => Outcome::Other(pick(&attributes[i], held.and_then(|u| u.phone_pending.as_ref()))),
+            Some(i) => Outcome::Other(pick(
+                &attributes[i],
+                held.and_then(|u| u.phone_pending.as_ref()),
+            )),
             None => Outcome::Keep,
         };
     };
@@ -47,14 +52,22 @@ pub fn choose(held: Option<&User>, reading: &PhoneReading, policy: &Policy) -> O
     }
     let first_usable = deciding.unwrap_or(attributes.len());
     let own_rank = own_rank(held, attributes);
-    let only_refused_before =
-        attributes.iter().take(first_usable).take(own_rank + 1).any(|a| a.usable.is_empty() && a.refused > 0);
+    let only_refused_before = attributes
+        .iter()
+        .take(first_usable)
+        .take(own_rank + 1)
+        .any(|a| a.usable.is_empty() && a.refused > 0);
     if only_refused_before && !by_hand {
         return Outcome::Keep;
     }
-    let Some(reading) = deciding.map(|i| &attributes[i]) else { return Outcome::Lost };
+    let Some(reading) = deciding.map(|i| &attributes[i]) else {
+        return Outcome::Lost;
+    };
     match reading.usable.iter().find(|v| v.phone == *in_use) {
-        Some(value) => Outcome::Same(Choice { attribute: reading.attribute.clone(), value: value.clone() }),
+        Some(value) => Outcome::Same(Choice {
+            attribute: reading.attribute.clone(),
+            value: value.clone(),
+        }),
         None => Outcome::Other(pick(reading, held.phone_pending.as_ref())),
     }
 }
@@ -62,14 +75,25 @@ pub fn choose(held: Option<&User>, reading: &PhoneReading, policy: &Policy) -> O
 /// The place of the attribute that the number in use came from; the last one when that is not known any more, so that a refused value in any of them keeps the number.
 fn own_rank(held: &User, attributes: &[AttributeReading]) -> usize {
     let last = attributes.len().saturating_sub(1);
-    let Some(own) = held.phone_attribute.as_deref() else { return last };
-    attributes.iter().position(|a| a.attribute.eq_ignore_ascii_case(own)).unwrap_or(last)
+    let Some(own) = held.phone_attribute.as_deref() else {
+        return last;
+    };
+    attributes
+        .iter()
+        .position(|a| a.attribute.eq_ignore_ascii_case(own))
+        .unwrap_or(last)
 }
 
 /// The waiting number if it is among the values, else the smallest.
 fn pick(reading: &AttributeReading, waiting: Option<&Phone>) -> Choice {
     let wanted = reading.usable.iter().find(|v| Some(&v.phone) == waiting);
     let smallest = reading.usable.iter().min_by(|a, b| a.phone.cmp(&b.phone));
-    let value = wanted.or(smallest).cloned().unwrap_or_else(|| unreachable!("an attribute decides only with a usable value"));
-    Choice { attribute: reading.attribute.clone(), value }
+    let value = wanted
+        .or(smallest)
+        .cloned()
+        .unwrap_or_else(|| unreachable!("an attribute decides only with a usable value"));
+    Choice {
+        attribute: reading.attribute.clone(),
+        value,
+    }
 }

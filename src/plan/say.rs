@@ -5,8 +5,14 @@ use crate::model::{Intent, JobReason, JobType, Policy, User};
 
 /// What is due, given the user before (`None`: new) and after a decision; `cause` overrides the reason where the decision
 /// is more than a change of the number. Sets the provisioned phone silently where the first number is not sent.
-pub(super) fn dues(before: Option<&User>, after: &mut User, policy: &Policy, cause: Option<JobReason>) -> Vec<Intent> {
-    if !policy.send_to_new && after.phone_provisioned.is_none() && !after.told && !after.provisioned {
+pub(super) fn dues(
+    before: Option<&User>,
+    after: &mut User,
+    policy: &Policy,
+    cause: Option<JobReason>,
+) -> Vec<Intent> {
+    if !policy.send_to_new && after.phone_provisioned.is_none() && !after.told && !after.provisioned
+    {
         after.phone_provisioned.clone_from(&after.phone);
     }
     let phone_moved = before.is_none_or(|b| b.phone != after.phone);
@@ -25,27 +31,48 @@ pub(super) fn dues(before: Option<&User>, after: &mut User, policy: &Policy, cau
     }
     let Some(phone) = after.phone.clone() else {
         // The number is gone: what tells a number that is no longer theirs must not go out any more.
-        let open = phone_moved && after.phone_told.is_some() && after.phone_told != after.phone_provisioned;
+        let open = phone_moved
+            && after.phone_told.is_some()
+            && after.phone_told != after.phone_provisioned;
         return if open { vec![Intent::Unsay] } else { vec![] };
     };
     if after.phone_provisioned.as_ref() == Some(&phone) {
         let other_told = after.phone_told.as_ref().is_some_and(|told| *told != phone);
-        return if other_told && (phone_moved || newly_usable) { vec![Intent::Unsay] } else { vec![] };
+        return if other_told && (phone_moved || newly_usable) {
+            vec![Intent::Unsay]
+        } else {
+            vec![]
+        };
     }
-    if after.phone_told.as_ref() == Some(&phone) || (policy.only_provisioned && !after.provisioned) {
+    if after.phone_told.as_ref() == Some(&phone) || (policy.only_provisioned && !after.provisioned)
+    {
         return vec![];
     }
-    let kind = if never_provisioned { JobType::Provision } else { JobType::Reprovision };
+    let kind = if never_provisioned {
+        JobType::Provision
+    } else {
+        JobType::Reprovision
+    };
     vec![tell(after, kind, reason)]
 }
 
 fn tell(after: &mut User, kind: JobType, reason: JobReason) -> Intent {
     after.phone_told.clone_from(&after.phone);
     after.told = true;
-    Intent::Say { r#type: kind, reason, previous_phone: after.phone_provisioned.clone(), previous_username: None }
+    Intent::Say {
+        r#type: kind,
+        reason,
+        previous_phone: after.phone_provisioned.clone(),
+        previous_username: None,
+    }
 }
 
 /// A message that carries nothing but its reason.
 pub(super) fn plain(kind: JobType, reason: JobReason) -> Intent {
-    Intent::Say { r#type: kind, reason, previous_phone: None, previous_username: None }
+    Intent::Say {
+        r#type: kind,
+        reason,
+        previous_phone: None,
+        previous_username: None,
+    }
 }

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::decide::{Context, Decision, Name, Seen, decide, end_hold, remove};
 use crate::clock::Timestamp;
 use crate::model::{
-    AttributeReading, ChangeKind, DirectoryId, IdForm, Intent, JobReason, JobType, Known, Person, Phone, PhoneReading, PhoneValue, Policy, RealmId,
-    State, StateReason, User, UserId, UserName,
+    AttributeReading, ChangeKind, DirectoryId, IdForm, Intent, JobReason, JobType, Known, Person,
+    Phone, PhoneReading, PhoneValue, Policy, RealmId, State, StateReason, User, UserId, UserName,
 };
 
 fn policy() -> Policy {
@@ -27,7 +27,11 @@ fn number(n: u8) -> Phone {
 }
 
 fn value(n: u8) -> PhoneValue {
-    PhoneValue { phone: number(n), raw: format!("0905 1234{n:02}"), rule: "national, region SK of the realm".into() }
+    PhoneValue {
+        phone: number(n),
+        raw: format!("0905 1234{n:02}"),
+        rule: "national, region SK of the realm".into(),
+    }
 }
 
 /// `mobile`, then `telephoneNumber`: usable numbers and how many refused values.
@@ -35,7 +39,11 @@ fn person(mobile: &[u8], mobile_refused: usize, other: &[u8], other_refused: usi
     let reading = |attribute: &str, usable: &[u8], refused| {
         let mut usable: Vec<PhoneValue> = usable.iter().map(|n| value(*n)).collect();
         usable.sort_by(|a, b| a.phone.cmp(&b.phone));
-        AttributeReading { attribute: attribute.into(), usable, refused }
+        AttributeReading {
+            attribute: attribute.into(),
+            usable,
+            refused,
+        }
     };
     Person {
         directory_id: DirectoryId([7; 16]),
@@ -45,14 +53,20 @@ fn person(mobile: &[u8], mobile_refused: usize, other: &[u8], other_refused: usi
         display_name: Known::Known(Some("Ján".into())),
         email: Known::Known(None),
         enabled: Known::Known(true),
-        phone: PhoneReading::Read(vec![reading("mobile", mobile, mobile_refused), reading("telephoneNumber", other, other_refused)]),
+        phone: PhoneReading::Read(vec![
+            reading("mobile", mobile, mobile_refused),
+            reading("telephoneNumber", other, other_refused),
+        ]),
         refused: vec![],
         fingerprint: 5,
     }
 }
 
 fn name(text: &str) -> UserName {
-    UserName { shown: text.into(), key: text.into() }
+    UserName {
+        shown: text.into(),
+        key: text.into(),
+    }
 }
 
 fn at<'a>(realm: &'a RealmId, policy: &'a Policy, now: i64) -> Context<'a> {
@@ -70,15 +84,34 @@ fn at<'a>(realm: &'a RealmId, policy: &'a Policy, now: i64) -> Context<'a> {
 fn see(held: Option<&User>, person: &Person, policy: &Policy) -> Option<Decision> {
     let realm = RealmId::from("r");
     let granted = person.username.clone().map_or(Name::Keep, Name::Granted);
-    decide(held, &Seen::Here { person, name: granted }, &at(&realm, policy, 10))
+    decide(
+        held,
+        &Seen::Here {
+            person,
+            name: granted,
+        },
+        &at(&realm, policy, 10),
+    )
 }
 
 fn kinds(decision: Option<&Decision>) -> Vec<ChangeKind> {
-    decision.map(|d| d.changes.iter().map(|c| c.kind).collect()).unwrap_or_default()
+    decision
+        .map(|d| d.changes.iter().map(|c| c.kind).collect())
+        .unwrap_or_default()
 }
 
 fn says(decision: &Decision) -> Vec<JobType> {
-    decision.intents.iter().filter_map(|i| if let Intent::Say { r#type, .. } = i { Some(*r#type) } else { None }).collect()
+    decision
+        .intents
+        .iter()
+        .filter_map(|i| {
+            if let Intent::Say { r#type, .. } = i {
+                Some(*r#type)
+            } else {
+                None
+            }
+        })
+        .collect()
 }
 
 fn held(person: &Person, policy: &Policy) -> User {
@@ -98,21 +131,37 @@ fn a_new_number_is_told_once_with_the_previous_one() {
     let user = held(&person(&[1], 0, &[], 0), &policy());
     let decision = see(Some(&user), &person(&[2], 0, &[], 0), &policy()).unwrap();
     assert_eq!(kinds(Some(&decision)), [ChangeKind::PhoneChanged]);
-    let [Intent::Say { r#type: JobType::Reprovision, reason: JobReason::PhoneChanged, previous_phone, .. }] = decision.intents.as_slice() else {
+    let [
+        Intent::Say {
+            r#type: JobType::Reprovision,
+            reason: JobReason::PhoneChanged,
+            previous_phone,
+            ..
+        },
+    ] = decision.intents.as_slice()
+    else {
         panic!("{:?}", decision.intents)
     };
     assert_eq!(previous_phone.as_ref(), Some(&number(1)));
     // Not by each pass again, accepted or not.
-    assert_eq!(see(Some(&decision.after), &person(&[2], 0, &[], 0), &policy()), None);
+    assert_eq!(
+        see(Some(&decision.after), &person(&[2], 0, &[], 0), &policy()),
+        None
+    );
 }
 
 #[test]
 fn trap_14_order_and_format_are_no_change() {
     let user = held(&person(&[2, 1], 0, &[], 0), &policy());
     assert_eq!(user.phone, Some(number(1)));
-    assert_eq!(see(Some(&user), &person(&[1, 2], 0, &[], 0), &policy()), None);
+    assert_eq!(
+        see(Some(&user), &person(&[1, 2], 0, &[], 0), &policy()),
+        None
+    );
     let mut international = person(&[1], 0, &[], 0);
-    let PhoneReading::Read(attributes) = &mut international.phone else { unreachable!() };
+    let PhoneReading::Read(attributes) = &mut international.phone else {
+        unreachable!()
+    };
     attributes[0].usable[0].raw = "+421 905 123 401".into();
     let decision = see(Some(&user), &international, &policy()).unwrap();
     assert_eq!((decision.changes.len(), decision.intents.len()), (0, 0));
@@ -122,14 +171,28 @@ fn trap_14_order_and_format_are_no_change() {
 #[test]
 fn an_invalid_new_value_never_erases_a_valid_old_one() {
     let user = held(&person(&[1], 0, &[], 0), &policy());
-    for junk in [person(&[], 1, &[], 0), person(&[], 1, &[3], 0), person(&[], 2, &[], 1)] {
-        assert_eq!(kinds(see(Some(&user), &junk, &policy()).as_ref()), [], "{junk:?}");
+    for junk in [
+        person(&[], 1, &[], 0),
+        person(&[], 1, &[3], 0),
+        person(&[], 2, &[], 1),
+    ] {
+        assert_eq!(
+            kinds(see(Some(&user), &junk, &policy()).as_ref()),
+            [],
+            "{junk:?}"
+        );
     }
     // Gone for good, and the other attribute holds only junk: nothing new that is invalid replaced it.
-    assert_eq!(kinds(see(Some(&user), &person(&[], 0, &[], 1), &policy()).as_ref()), [ChangeKind::PhoneLost]);
+    assert_eq!(
+        kinds(see(Some(&user), &person(&[], 0, &[], 1), &policy()).as_ref()),
+        [ChangeKind::PhoneLost]
+    );
     // A number from the second attribute stays while the first holds junk.
     let second = held(&person(&[], 0, &[4], 0), &policy());
-    assert_eq!(kinds(see(Some(&second), &person(&[], 1, &[], 0), &policy()).as_ref()), []);
+    assert_eq!(
+        kinds(see(Some(&second), &person(&[], 1, &[], 0), &policy()).as_ref()),
+        []
+    );
 }
 
 #[test]
@@ -145,40 +208,78 @@ fn trap_42_lost_and_given_again() {
     let policy = policy();
     let user = held(&person(&[1], 0, &[], 0), &policy);
     let lost = see(Some(&user), &person(&[], 0, &[], 0), &policy).unwrap();
-    assert_eq!((kinds(Some(&lost)), lost.intents.len()), (vec![ChangeKind::PhoneLost], 0));
+    assert_eq!(
+        (kinds(Some(&lost)), lost.intents.len()),
+        (vec![ChangeKind::PhoneLost], 0)
+    );
     let same = see(Some(&lost.after), &person(&[1], 0, &[], 0), &policy).unwrap();
-    assert_eq!((kinds(Some(&same)), same.intents.len()), (vec![ChangeKind::PhoneChanged], 0));
+    assert_eq!(
+        (kinds(Some(&same)), same.intents.len()),
+        (vec![ChangeKind::PhoneChanged], 0)
+    );
     let other = see(Some(&lost.after), &person(&[2], 0, &[], 0), &policy).unwrap();
     assert_eq!(says(&other), [JobType::Reprovision]);
-    let Intent::Say { reason, previous_phone, .. } = &other.intents[0] else { panic!() };
-    assert_eq!((*reason, previous_phone.as_ref()), (JobReason::PhoneGiven, Some(&number(1))));
+    let Intent::Say {
+        reason,
+        previous_phone,
+        ..
+    } = &other.intents[0]
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (*reason, previous_phone.as_ref()),
+        (JobReason::PhoneGiven, Some(&number(1)))
+    );
 }
 
 #[test]
 fn trap_57_back_to_the_old_number_unsays() {
     let policy = policy();
     let user = held(&person(&[1], 0, &[], 0), &policy);
-    let told = see(Some(&user), &person(&[2], 0, &[], 0), &policy).unwrap().after;
+    let told = see(Some(&user), &person(&[2], 0, &[], 0), &policy)
+        .unwrap()
+        .after;
     let back = see(Some(&told), &person(&[1], 0, &[], 0), &policy).unwrap();
     assert_eq!(back.intents, [Intent::Unsay]);
 }
 
 #[test]
 fn trap_37_a_new_number_waits_and_the_old_one_is_noticed() {
-    let policy = Policy { hold_ms: 100, notify_previous: true, ..policy() };
+    let policy = Policy {
+        hold_ms: 100,
+        notify_previous: true,
+        ..policy()
+    };
     let realm = RealmId::from("r");
     let user = held(&person(&[1], 0, &[], 0), &policy);
     let waits = see(Some(&user), &person(&[2], 0, &[], 0), &policy).unwrap();
     assert_eq!(kinds(Some(&waits)), [ChangeKind::PhoneChanged]);
     assert_eq!(says(&waits), [JobType::PhoneNotice]);
-    assert_eq!((&waits.after.phone, &waits.after.phone_pending), (&Some(number(1)), &Some(number(2))));
-    assert_eq!(see(Some(&waits.after), &person(&[2], 0, &[], 0), &policy), None);
+    assert_eq!(
+        (&waits.after.phone, &waits.after.phone_pending),
+        (&Some(number(1)), &Some(number(2)))
+    );
+    assert_eq!(
+        see(Some(&waits.after), &person(&[2], 0, &[], 0), &policy),
+        None
+    );
     assert_eq!(end_hold(&waits.after, &at(&realm, &policy, 109)), None);
     let over = end_hold(&waits.after, &at(&realm, &policy, 110)).unwrap();
-    assert_eq!((kinds(Some(&over)), says(&over)), (vec![ChangeKind::Updated], vec![JobType::Reprovision]));
+    assert_eq!(
+        (kinds(Some(&over)), says(&over)),
+        (vec![ChangeKind::Updated], vec![JobType::Reprovision])
+    );
     assert_eq!(over.after.phone, Some(number(2)));
     let back = see(Some(&waits.after), &person(&[1], 0, &[], 0), &policy).unwrap();
-    assert_eq!((kinds(Some(&back)), back.intents.len(), &back.after.phone_pending), (vec![ChangeKind::Updated], 0, &None));
+    assert_eq!(
+        (
+            kinds(Some(&back)),
+            back.intents.len(),
+            &back.after.phone_pending
+        ),
+        (vec![ChangeKind::Updated], 0, &None)
+    );
 }
 
 #[test]
@@ -189,7 +290,10 @@ fn trap_38_a_block_is_not_lifted_by_the_directory() {
     let mut off = person(&[1], 0, &[], 0);
     off.enabled = Known::Known(false);
     let suspended = see(Some(&user), &off, &policy).unwrap();
-    assert_eq!((kinds(Some(&suspended)), says(&suspended).len()), (vec![ChangeKind::Suspended], 0));
+    assert_eq!(
+        (kinds(Some(&suspended)), says(&suspended).len()),
+        (vec![ChangeKind::Suspended], 0)
+    );
     let on = see(Some(&suspended.after), &person(&[2], 0, &[], 0), &policy).unwrap();
     assert!(on.after.blocked);
     assert_eq!(says(&on), [], "a blocked user is told nothing");
@@ -202,11 +306,23 @@ fn trap_40_a_number_by_hand_stays() {
     user.phone = Some(number(9));
     user.phone_source = Some(PhoneSource::Manual);
     user.phone_provisioned = Some(number(9));
-    assert_eq!(kinds(see(Some(&user), &person(&[], 0, &[], 0), &policy()).as_ref()), []);
-    let local = Policy { local_phones: true, ..policy() };
-    assert_eq!(kinds(see(Some(&user), &person(&[1], 0, &[], 0), &local).as_ref()), []);
+    assert_eq!(
+        kinds(see(Some(&user), &person(&[], 0, &[], 0), &policy()).as_ref()),
+        []
+    );
+    let local = Policy {
+        local_phones: true,
+        ..policy()
+    };
+    assert_eq!(
+        kinds(see(Some(&user), &person(&[1], 0, &[], 0), &local).as_ref()),
+        []
+    );
     let replaced = see(Some(&user), &person(&[1], 0, &[], 0), &policy()).unwrap();
-    assert_eq!((kinds(Some(&replaced)), says(&replaced)), (vec![ChangeKind::PhoneChanged], vec![JobType::Reprovision]));
+    assert_eq!(
+        (kinds(Some(&replaced)), says(&replaced)),
+        (vec![ChangeKind::PhoneChanged], vec![JobType::Reprovision])
+    );
 }
 
 #[test]
@@ -214,16 +330,35 @@ fn who_comes_back_keeps_id_and_factors() {
     let policy = policy();
     let realm = RealmId::from("r");
     let user = held(&person(&[1], 0, &[], 0), &policy);
-    let gone = decide(Some(&user), &Seen::Gone(Some(StateReason::Deleted)), &at(&realm, &policy, 20)).unwrap();
+    let gone = decide(
+        Some(&user),
+        &Seen::Gone(Some(StateReason::Deleted)),
+        &at(&realm, &policy, 20),
+    )
+    .unwrap();
     assert_eq!(says(&gone), [JobType::Suspend]);
-    assert_eq!(gone.intents[0], Intent::Withdraw { reason: JobReason::Deleted });
+    assert_eq!(
+        gone.intents[0],
+        Intent::Withdraw {
+            reason: JobReason::Deleted
+        }
+    );
     let back = see(Some(&gone.after), &person(&[2], 0, &[], 0), &policy).unwrap();
     assert_eq!(back.after.id, user.id);
-    assert_eq!(kinds(Some(&back)), [ChangeKind::Restored, ChangeKind::PhoneChanged]);
+    assert_eq!(
+        kinds(Some(&back)),
+        [ChangeKind::Restored, ChangeKind::PhoneChanged]
+    );
     assert_eq!(says(&back), [JobType::Restore, JobType::Reprovision]);
     // While the name is another's, they stay away.
-    let seen = Seen::Here { person: &person(&[2], 0, &[], 0), name: Name::Nothing };
-    assert_eq!(decide(Some(&gone.after), &seen, &at(&realm, &policy, 30)), None);
+    let seen = Seen::Here {
+        person: &person(&[2], 0, &[], 0),
+        name: Name::Nothing,
+    };
+    assert_eq!(
+        decide(Some(&gone.after), &seen, &at(&realm, &policy, 30)),
+        None
+    );
 }
 
 #[test]
@@ -231,24 +366,52 @@ fn removal_erases_everything_personal() {
     let policy = policy();
     let realm = RealmId::from("r");
     let user = held(&person(&[1], 0, &[], 0), &policy);
-    let gone = decide(Some(&user), &Seen::Gone(Some(StateReason::Deleted)), &at(&realm, &policy, 20)).unwrap().after;
+    let gone = decide(
+        Some(&user),
+        &Seen::Gone(Some(StateReason::Deleted)),
+        &at(&realm, &policy, 20),
+    )
+    .unwrap()
+    .after;
     let removed = remove(&gone, JobReason::GraceOver, &at(&realm, &policy, 30)).unwrap();
     let u = &removed.after;
-    assert_eq!((u.state, &u.phone, &u.email, &u.dn, u.directory_id, u.username.as_str()), (State::Removed, &None, &None, &None, None, ""));
+    assert_eq!(
+        (
+            u.state,
+            &u.phone,
+            &u.email,
+            &u.dn,
+            u.directory_id,
+            u.username.as_str()
+        ),
+        (State::Removed, &None, &None, &None, None, "")
+    );
     assert_eq!(says(&removed), [JobType::Deprovision]);
 }
 
 #[test]
 fn new_users_are_sent_the_application_where_the_realm_says_so() {
-    let policy = Policy { send_to_new: true, ..policy() };
+    let policy = Policy {
+        send_to_new: true,
+        ..policy()
+    };
     let decision = see(None, &person(&[1], 0, &[], 0), &policy).unwrap();
-    assert_eq!((says(&decision), &decision.after.phone_provisioned), (vec![JobType::Provision], &None));
-    assert_eq!(see(Some(&decision.after), &person(&[1], 0, &[], 0), &policy), None);
+    assert_eq!(
+        (says(&decision), &decision.after.phone_provisioned),
+        (vec![JobType::Provision], &None)
+    );
+    assert_eq!(
+        see(Some(&decision.after), &person(&[1], 0, &[], 0), &policy),
+        None
+    );
     // First seen disabled: due when enabled.
     let mut off = person(&[1], 0, &[], 0);
     off.enabled = Known::Known(false);
     let created = see(None, &off, &policy).unwrap();
-    assert_eq!((kinds(Some(&created)), created.intents.len()), (vec![ChangeKind::Created], 0));
+    assert_eq!(
+        (kinds(Some(&created)), created.intents.len()),
+        (vec![ChangeKind::Created], 0)
+    );
     let on = see(Some(&created.after), &person(&[1], 0, &[], 0), &policy).unwrap();
     assert_eq!(says(&on), [JobType::Restore, JobType::Provision]);
 }
@@ -256,7 +419,13 @@ fn new_users_are_sent_the_application_where_the_realm_says_so() {
 /// What a directory may show of one person at one time.
 #[derive(Clone, Debug)]
 enum Event {
-    Seen { mobile: Vec<u8>, refused: usize, other: Vec<u8>, enabled: bool, renamed: bool },
+    Seen {
+        mobile: Vec<u8>,
+        refused: usize,
+        other: Vec<u8>,
+        enabled: bool,
+        renamed: bool,
+    },
     Gone(StateReason),
     /// The outside world accepts the newest message.
     Accepted,
@@ -265,8 +434,20 @@ enum Event {
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
-    let seen = (prop::collection::vec(0u8..4, 0..3), 0usize..2, prop::collection::vec(0u8..4, 0..2), any::<bool>(), any::<bool>())
-        .prop_map(|(mobile, refused, other, enabled, renamed)| Event::Seen { mobile, refused, other, enabled, renamed });
+    let seen = (
+        prop::collection::vec(0u8..4, 0..3),
+        0usize..2,
+        prop::collection::vec(0u8..4, 0..2),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(|(mobile, refused, other, enabled, renamed)| Event::Seen {
+            mobile,
+            refused,
+            other,
+            enabled,
+            renamed,
+        });
     let event = prop_oneof![
         6 => seen,
         1 => prop_oneof![Just(StateReason::Deleted), Just(StateReason::OutOfScope)].prop_map(Event::Gone),

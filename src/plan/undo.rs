@@ -5,13 +5,26 @@ use serde_json::{Map, Value, json};
 use super::decide::{Decision, Draft};
 use super::say::{dues, plain};
 use crate::clock::Timestamp;
-use crate::model::{Change, ChangeKind, Intent, JobReason, JobType, Phone, PhoneSource, Policy, State, StateReason, User};
+use crate::model::{
+    Change, ChangeKind, Intent, JobReason, JobType, Phone, PhoneSource, Policy, State, StateReason,
+    User,
+};
 
 /// The decision that takes the run's changes of this user back; `None`: removed since, or changed since by another run or hand.
 ///
 /// `created` becomes suspended as `undone`; everything else gets its former value.
-pub fn put_back(user: &User, changes: &[&Change], policy: &Policy, now: Timestamp, realm_clock: i64) -> Option<Decision> {
-    if user.state == State::Removed || changes.iter().any(|c| matches!(c.kind, ChangeKind::Removed | ChangeKind::Moved)) {
+pub fn put_back(
+    user: &User,
+    changes: &[&Change],
+    policy: &Policy,
+    now: Timestamp,
+    realm_clock: i64,
+) -> Option<Decision> {
+    if user.state == State::Removed
+        || changes
+            .iter()
+            .any(|c| matches!(c.kind, ChangeKind::Removed | ChangeKind::Moved))
+    {
         return None;
     }
     let mut after = user.clone();
@@ -25,7 +38,11 @@ pub fn put_back(user: &User, changes: &[&Change], policy: &Policy, now: Timestam
             after.state_reason = Some(StateReason::Undone);
             after.suspended_at = user.suspended_at.or(Some(now));
             after.suspended_clock = Some(realm_clock);
-            let kind = if user.state == State::Active { ChangeKind::Suspended } else { ChangeKind::Updated };
+            let kind = if user.state == State::Active {
+                ChangeKind::Suspended
+            } else {
+                ChangeKind::Updated
+            };
             drafts.push(Draft {
                 kind,
                 before: object(json!({ "state": user.state, "state_reason": user.state_reason })),
@@ -42,7 +59,11 @@ pub fn put_back(user: &User, changes: &[&Change], policy: &Policy, now: Timestam
         for (field, was) in &change.before {
             set(&mut after, field, was, now, realm_clock);
         }
-        drafts.push(Draft { kind: opposite(change), before: change.after.clone(), after: change.before.clone() });
+        drafts.push(Draft {
+            kind: opposite(change),
+            before: change.after.clone(),
+            after: change.before.clone(),
+        });
     }
     after.fingerprint = None;
     after.version = user.version + 1;
@@ -70,7 +91,12 @@ pub fn put_back(user: &User, changes: &[&Change], policy: &Policy, now: Timestam
         });
     }
     intents.extend(dues(Some(user), &mut after, policy, None));
-    Some(Decision { base_version: user.version, after, changes: drafts, intents })
+    Some(Decision {
+        base_version: user.version,
+        after,
+        changes: drafts,
+        intents,
+    })
 }
 
 fn opposite(change: &Change) -> ChangeKind {
@@ -78,7 +104,9 @@ fn opposite(change: &Change) -> ChangeKind {
         ChangeKind::Suspended => ChangeKind::Restored,
         ChangeKind::Restored => ChangeKind::Suspended,
         ChangeKind::PhoneLost => ChangeKind::PhoneChanged,
-        ChangeKind::PhoneChanged if change.before.get("phone").is_none_or(Value::is_null) => ChangeKind::PhoneLost,
+        ChangeKind::PhoneChanged if change.before.get("phone").is_none_or(Value::is_null) => {
+            ChangeKind::PhoneLost
+        }
         kind => kind,
     }
 }
@@ -125,7 +153,11 @@ fn set(user: &mut User, field: &str, was: &Value, now: Timestamp, realm_clock: i
             }
         }
         "phone_raw" => user.phone_raw = text,
-        "phone_source" => user.phone_source = text.and_then(|t| t.parse().ok()).filter(|_| user.phone.is_some()),
+        "phone_source" => {
+            user.phone_source = text
+                .and_then(|t| t.parse().ok())
+                .filter(|_| user.phone.is_some())
+        }
         "phone_pending" => {
             user.phone_pending = text.as_deref().and_then(Phone::from_e164);
             if user.phone_pending.is_none() {
@@ -148,7 +180,11 @@ fn set(user: &mut User, field: &str, was: &Value, now: Timestamp, realm_clock: i
                 }
             }
         }
-        "state_reason" => user.state_reason = text.and_then(|t| t.parse().ok()).filter(|_| user.state == State::Suspended),
+        "state_reason" => {
+            user.state_reason = text
+                .and_then(|t| t.parse().ok())
+                .filter(|_| user.state == State::Suspended)
+        }
         _ => {}
     }
 }

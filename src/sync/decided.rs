@@ -10,7 +10,9 @@ use super::{Ask, Decided, Engine, EngineError};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::directory::Sighting;
-use crate::model::{ChangeKind, DirectoryId, ErrorCode, Mode, Outcome, RealmRow, Run, StateReason, Trigger, User};
+use crate::model::{
+    ChangeKind, DirectoryId, ErrorCode, Mode, Outcome, RealmRow, Run, StateReason, Trigger, User,
+};
 use crate::plan::decide::{Context, Name, Seen, decide};
 use crate::store::{Application, RealmUpdate, RunFacts, StagedUser, StoreError};
 
@@ -19,7 +21,11 @@ const BATCH: i64 = 1000;
 
 impl Engine {
     /// See [`Engine::approve`].
-    pub(super) async fn approve_held(&self, run: &str, by: Option<String>) -> Result<Decided, EngineError> {
+    pub(super) async fn approve_held(
+        &self,
+        run: &str,
+        by: Option<String>,
+    ) -> Result<Decided, EngineError> {
         let (run, facts) = self.held_run(run).await?;
         if facts.undoes.is_some() {
             return self.approve_undo(run, facts, by).await;
@@ -58,9 +64,19 @@ impl Engine {
             id_form: Some(prepared.scope.id_form),
             due: Some(false),
         };
-        let application = Application { run: &approved, facts, realm: update, refused: None, messages: &messages, replaces: None };
+        let application = Application {
+            run: &approved,
+            facts,
+            realm: update,
+            refused: None,
+            messages: &messages,
+            replaces: None,
+        };
         match self.store.apply(application).await {
-            Ok(applied) => Ok(Decided { run: applied, replaced: None }),
+            Ok(applied) => Ok(Decided {
+                run: applied,
+                replaced: None,
+            }),
             Err(StoreError::Conflict(_)) => {
                 drop(lock);
                 self.another_plan(&run, config, by).await
@@ -70,30 +86,64 @@ impl Engine {
     }
 
     /// Directory or store no longer agree with the plan: a new one is made, and held.
-    async fn another_plan(&self, old: &Run, config: &RealmConfig, by: Option<String>) -> Result<Decided, EngineError> {
-        let (run, _) = self.run_whatever(&config.id, &Ask::new(Trigger::Command, by), Ending::Hold).await?;
+    async fn another_plan(
+        &self,
+        old: &Run,
+        config: &RealmConfig,
+        by: Option<String>,
+    ) -> Result<Decided, EngineError> {
+        let (run, _) = self
+            .run_whatever(&config.id, &Ask::new(Trigger::Command, by), Ending::Hold)
+            .await?;
         let replaced = (run.run != old.run).then_some(old.run);
         Ok(Decided { run, replaced })
     }
 
     /// Reads again everyone whom the plan suspends or whose number it changes; fills in reasons that were left open.
-    async fn look_again(&self, run: &Run, row: &RealmRow, prepared: &mut Prepared, now: Timestamp) -> Result<bool, EngineError> {
-        let kinds = [ChangeKind::Suspended, ChangeKind::PhoneChanged, ChangeKind::PhoneLost, ChangeKind::Updated];
+    async fn look_again(
+        &self,
+        run: &Run,
+        row: &RealmRow,
+        prepared: &mut Prepared,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        let kinds = [
+            ChangeKind::Suspended,
+            ChangeKind::PhoneChanged,
+            ChangeKind::PhoneLost,
+            ChangeKind::Updated,
+        ];
         let mut after = 0;
         loop {
-            let staged = self.store.staged_by_kind(run.run, &kinds, after, BATCH).await?;
-            let Some(last) = staged.last() else { return Ok(true) };
+            let staged = self
+                .store
+                .staged_by_kind(run.run, &kinds, after, BATCH)
+                .await?;
+            let Some(last) = staged.last() else {
+                return Ok(true);
+            };
             after = last.seq;
             let ids: Vec<DirectoryId> = staged.iter().filter_map(|s| s.user.directory_id).collect();
             let users: Vec<_> = staged.iter().map(|s| s.user.id).collect();
-            let held: HashMap<_, _> = self.store.users_by_id(&users).await?.into_iter().map(|u| (u.id, u)).collect();
+            let held: HashMap<_, _> = self
+                .store
+                .users_by_id(&users)
+                .await?
+                .into_iter()
+                .map(|u| (u.id, u))
+                .collect();
             let sightings = prepared.look_up(&ids).await.map_err(failed)?;
             let mut patches = vec![];
             for staged in staged {
                 if staged.base_version == 0 {
                     continue;
                 }
-                let Some(before) = held.get(&staged.user.id).filter(|u| u.version == staged.base_version) else { return Ok(false) };
+                let Some(before) = held
+                    .get(&staged.user.id)
+                    .filter(|u| u.version == staged.base_version)
+                else {
+                    return Ok(false);
+                };
                 let sighting = staged.user.directory_id.and_then(|id| sightings.get(&id));
                 match again(&staged, before, sighting, row, prepared, now) {
                     Again::Same => {}
@@ -108,27 +158,49 @@ impl Engine {
     }
 
     /// See [`Engine::reject`].
-    pub(super) async fn reject_held(&self, run: &str, by: Option<String>) -> Result<Decided, EngineError> {
+    pub(super) async fn reject_held(
+        &self,
+        run: &str,
+        by: Option<String>,
+    ) -> Result<Decided, EngineError> {
         let (run, facts) = self.held_run(run).await?;
         let _lock = self.store.lock_realm(&run.realm).await?;
-        let decided = self.store.decide_held(run.run, Outcome::Rejected, by, None, self.clock.now()).await?;
+        let decided = self
+            .store
+            .decide_held(run.run, Outcome::Rejected, by, None, self.clock.now())
+            .await?;
         if facts.undoes.is_some() {
             self.store.resume(&run.realm, self.clock.now()).await?;
         }
-        Ok(Decided { run: decided, replaced: None })
+        Ok(Decided {
+            run: decided,
+            replaced: None,
+        })
     }
 
     /// See [`Engine::adopt`].
-    pub(super) async fn adopt_held(&self, run: &str, by: Option<String>) -> Result<Decided, EngineError> {
+    pub(super) async fn adopt_held(
+        &self,
+        run: &str,
+        by: Option<String>,
+    ) -> Result<Decided, EngineError> {
         let (held, facts) = self.held_run(run).await?;
         if facts.undoes.is_some() {
-            return Err(EngineError::Refused(format!("plan {} undoes another run: `approve` or `reject` it", held.run)));
+            return Err(EngineError::Refused(format!(
+                "plan {} undoes another run: `approve` or `reject` it",
+                held.run
+            )));
         }
         let mut ask = Ask::new(Trigger::Command, by);
         ask.adopt = true;
-        let (run, _) = self.run_whatever(&held.realm, &ask, Ending::ByTheBrake).await?;
+        let (run, _) = self
+            .run_whatever(&held.realm, &ask, Ending::ByTheBrake)
+            .await?;
         debug_assert_eq!(run.mode, Mode::Adopt);
-        Ok(Decided { run, replaced: Some(held.run) })
+        Ok(Decided {
+            run,
+            replaced: Some(held.run),
+        })
     }
 
     /// A plan that can still be decided.
@@ -139,15 +211,23 @@ impl Engine {
             return Ok((run, facts));
         }
         let instead = match facts.replaced_by {
-            Some(successor) => format!("it was replaced by {successor}: look at `runs show {successor}`"),
+            Some(successor) => {
+                format!("it was replaced by {successor}: look at `runs show {successor}`")
+            }
             None => format!("it is {}", run.outcome),
         };
-        Err(EngineError::Refused(format!("plan {} of realm `{}` is not held: {instead}", run.run, run.realm)))
+        Err(EngineError::Refused(format!(
+            "plan {} of realm `{}` is not held: {instead}",
+            run.run, run.realm
+        )))
     }
 }
 
 pub(super) fn failed(error: PassError) -> EngineError {
-    EngineError::Failed { code: error.code.unwrap_or(ErrorCode::Incomplete), message: error.message }
+    EngineError::Failed {
+        code: error.code.unwrap_or(ErrorCode::Incomplete),
+        message: error.message,
+    }
 }
 
 enum Again {
@@ -157,7 +237,14 @@ enum Again {
 }
 
 /// Whether the directory still says what the plan was made from.
-fn again(staged: &StagedUser, before: &User, sighting: Option<&Sighting>, row: &RealmRow, prepared: &Prepared, now: Timestamp) -> Again {
+fn again(
+    staged: &StagedUser,
+    before: &User,
+    sighting: Option<&Sighting>,
+    row: &RealmRow,
+    prepared: &Prepared,
+    now: Timestamp,
+) -> Again {
     let context = Context {
         realm: &row.id,
         policy: &prepared.policy,
@@ -169,14 +256,36 @@ fn again(staged: &StagedUser, before: &User, sighting: Option<&Sighting>, row: &
     };
     let decision = match sighting {
         Some(Sighting::InScope(entry)) => {
-            let Ok(person) = prepared.normaliser.person(entry) else { return Again::Other };
-            let name = person.username.as_ref().map_or(Name::Keep, |n| Name::Granted(n.clone()));
-            decide(Some(before), &Seen::Here { person: &person, name }, &context)
+            let Ok(person) = prepared.normaliser.person(entry) else {
+                return Again::Other;
+            };
+            let name = person
+                .username
+                .as_ref()
+                .map_or(Name::Keep, |n| Name::Granted(n.clone()));
+            decide(
+                Some(before),
+                &Seen::Here {
+                    person: &person,
+                    name,
+                },
+                &context,
+            )
         }
-        Some(Sighting::OutOfScope { .. }) => decide(Some(before), &Seen::Gone(Some(StateReason::OutOfScope)), &context),
-        None => decide(Some(before), &Seen::Gone(Some(StateReason::Deleted)), &context),
+        Some(Sighting::OutOfScope { .. }) => decide(
+            Some(before),
+            &Seen::Gone(Some(StateReason::OutOfScope)),
+            &context,
+        ),
+        None => decide(
+            Some(before),
+            &Seen::Gone(Some(StateReason::Deleted)),
+            &context,
+        ),
     };
-    let Some(decision) = decision else { return Again::Other };
+    let Some(decision) = decision else {
+        return Again::Other;
+    };
     let open = !staged.user.present() && staged.user.state_reason.is_none();
     let (was, is) = (&staged.user, &decision.after);
     let number = |u: &User| (u.phone.clone(), u.phone_pending.clone());
@@ -185,7 +294,11 @@ fn again(staged: &StagedUser, before: &User, sighting: Option<&Sighting>, row: &
         return Again::Other;
     }
     if open {
-        return Again::Filled(Box::new(StagedUser { user: decision.after, intents: decision.intents, ..staged.clone() }));
+        return Again::Filled(Box::new(StagedUser {
+            user: decision.after,
+            intents: decision.intents,
+            ..staged.clone()
+        }));
     }
     Again::Same
 }
@@ -194,20 +307,50 @@ impl Pass<'_> {
     /// Pairs new entries with users whose entry is gone: the same name, and the same phone or e-mail, is the same person in a
     /// rebuilt directory. They keep everything and take the new id.
     pub(super) async fn adopt(&mut self) -> Result<(), PassError> {
-        for ids in self.contested_ids().chunks(usize::try_from(BATCH).unwrap_or(1000)) {
+        for ids in self
+            .contested_ids()
+            .chunks(usize::try_from(BATCH).unwrap_or(1000))
+        {
             let sightings = self.prepared.look_up(ids).await?;
             for (id, sighting) in sightings {
-                let Sighting::InScope(entry) = sighting else { continue };
-                let Ok(person) = self.prepared.normaliser.person(&entry) else { continue };
-                let Ok(name) = person.username.clone() else { continue };
-                let holders = self.engine.store.name_holders(&self.row.id, std::slice::from_ref(&name.key)).await?;
-                let Some(holder) = holders.into_iter().find(|h| h.directory_id.is_some_and(|old| !self.index.seen(old))) else { continue };
-                let Some(user) = self.engine.store.users_by_id(&[holder.user]).await?.pop() else { continue };
+                let Sighting::InScope(entry) = sighting else {
+                    continue;
+                };
+                let Ok(person) = self.prepared.normaliser.person(&entry) else {
+                    continue;
+                };
+                let Ok(name) = person.username.clone() else {
+                    continue;
+                };
+                let holders = self
+                    .engine
+                    .store
+                    .name_holders(&self.row.id, std::slice::from_ref(&name.key))
+                    .await?;
+                let Some(holder) = holders
+                    .into_iter()
+                    .find(|h| h.directory_id.is_some_and(|old| !self.index.seen(old)))
+                else {
+                    continue;
+                };
+                let Some(user) = self.engine.store.users_by_id(&[holder.user]).await?.pop() else {
+                    continue;
+                };
                 if !same_person(&user, &person) {
                     continue;
                 }
-                let context = Context { adopts: true, ..self.context() };
-                let decision = decide(Some(&user), &Seen::Here { person: &person, name: Name::Granted(name) }, &context);
+                let context = Context {
+                    adopts: true,
+                    ..self.context()
+                };
+                let decision = decide(
+                    Some(&user),
+                    &Seen::Here {
+                        person: &person,
+                        name: Name::Granted(name),
+                    },
+                    &context,
+                );
                 if let Some(decision) = decision {
                     self.plan.add(decision).await?;
                 }
@@ -224,11 +367,17 @@ impl Pass<'_> {
 fn same_person(user: &User, person: &crate::model::Person) -> bool {
     use crate::model::{Known, PhoneReading};
     let phone = match &person.phone {
-        PhoneReading::Read(attributes) => attributes.iter().flat_map(|a| &a.usable).any(|v| Some(&v.phone) == user.phone.as_ref()),
+        PhoneReading::Read(attributes) => attributes
+            .iter()
+            .flat_map(|a| &a.usable)
+            .any(|v| Some(&v.phone) == user.phone.as_ref()),
         PhoneReading::Unknown => false,
     };
     let email = match &person.email {
-        Known::Known(Some(email)) => user.email.as_ref().is_some_and(|held| held.to_lowercase() == email.to_lowercase()),
+        Known::Known(Some(email)) => user
+            .email
+            .as_ref()
+            .is_some_and(|held| held.to_lowercase() == email.to_lowercase()),
         _ => false,
     };
     phone || email
@@ -236,5 +385,12 @@ fn same_person(user: &User, person: &crate::model::Person) -> bool {
 
 /// A plan for [`Engine::undo`] needs no directory; it is built like any other.
 pub(super) fn undo_plan(engine: &Engine, run: &Run, by: Option<String>, now: Timestamp) -> Plan {
-    Plan::new(run.run, run.realm.clone(), by, now, false, Some(engine.store.clone()))
+    Plan::new(
+        run.run,
+        run.realm.clone(),
+        by,
+        now,
+        false,
+        Some(engine.store.clone()),
+    )
 }

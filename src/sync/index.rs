@@ -74,7 +74,11 @@ impl Index {
             Some(value) => {
                 *value |= SEEN;
                 let kept = *value & FINGERPRINT;
-                if kept != 0 && kept == fingerprint & FINGERPRINT { Met::Unchanged } else { Met::Held }
+                if kept != 0 && kept == fingerprint & FINGERPRINT {
+                    Met::Unchanged
+                } else {
+                    Met::Held
+                }
             }
         }
     }

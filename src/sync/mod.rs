@@ -115,7 +115,12 @@ pub struct Engine {
 impl Engine {
     /// An engine over an open store.
     pub fn new(config: Arc<Config>, store: Store, clock: Clock, env: Arc<Environment>) -> Self {
-        Self { config, store, clock, env }
+        Self {
+            config,
+            store,
+            clock,
+            env,
+        }
     }
 
     /// One run now. A failed run is `Ok` with outcome `failed`; one that confirms a held plan answers with the held run.
@@ -123,23 +128,37 @@ impl Engine {
         if ask.user.is_some() {
             let row = self.row(realm).await?;
             if row.first_applied_at.is_none() {
-                return Err(EngineError::Refused(format!("realm `{realm}` had no full pass yet: run `sync {realm}` first")));
+                return Err(EngineError::Refused(format!(
+                    "realm `{realm}` had no full pass yet: run `sync {realm}` first"
+                )));
             }
             if let Some(held) = row.held {
-                return Err(EngineError::Refused(format!("plan {held} of realm `{realm}` waits for a decision: `approve` or `reject` it first")));
+                return Err(EngineError::Refused(format!(
+                    "plan {held} of realm `{realm}` waits for a decision: `approve` or `reject` it first"
+                )));
             }
         }
-        self.run(realm, &ask, Ending::ByTheBrake).await.map(|(run, _)| run)
+        self.run(realm, &ask, Ending::ByTheBrake)
+            .await
+            .map(|(run, _)| run)
     }
 
     /// A dry run through the same code; stores nothing, unless `hold`: then the plan is kept as a held one.
-    pub async fn plan(&self, realm: &RealmId, ask: Ask, hold: bool) -> Result<(Run, Vec<Change>), EngineError> {
+    pub async fn plan(
+        &self,
+        realm: &RealmId,
+        ask: Ask,
+        hold: bool,
+    ) -> Result<(Run, Vec<Change>), EngineError> {
         if !hold {
             return self.run(realm, &ask, Ending::Dry).await;
         }
         let (run, _) = self.run(realm, &ask, Ending::Hold).await?;
         let mut changes = vec![];
-        while run.outcome == crate::model::Outcome::Held {
+        if run.outcome != crate::model::Outcome::Held {
+            return Ok((run, changes));
+        }
+        loop {
             let after = changes.last().map_or(0, |c: &Change| c.seq);
             let more = self.store.changes(run.run, after, 1000).await?;
             if more.is_empty() {
@@ -185,6 +204,10 @@ impl Engine {
 /// A UUIDv7 of the given time with the machine's randomness.
 pub(crate) fn uuid_v7(now: crate::clock::Timestamp) -> uuid::Uuid {
     let ms = u64::try_from(now.0).unwrap_or(0);
-    let timestamp = uuid::Timestamp::from_unix(uuid::NoContext, ms / 1000, u32::try_from(ms % 1000).unwrap_or(0) * 1_000_000);
+    let timestamp = uuid::Timestamp::from_unix(
+        uuid::NoContext,
+        ms / 1000,
+        u32::try_from(ms % 1000).unwrap_or(0) * 1_000_000,
+    );
     uuid::Uuid::new_v7(timestamp)
 }

@@ -24,7 +24,8 @@ use crate::config::RealmConfig;
 use crate::directory::Sighting;
 use crate::model::dn;
 use crate::model::{
-    ChangeKind, DirectoryId, ErrorCode, JobReason, Person, RawEntry, RealmId, RealmRow, Refusal, State, StateReason, User, UserId, UserName,
+    ChangeKind, DirectoryId, ErrorCode, JobReason, Person, RawEntry, RealmId, RealmRow, Refusal,
+    State, StateReason, User, UserId, UserName,
 };
 use crate::plan::brake::{Weighing, weigh};
 use crate::plan::decide::{Context, Name, Seen, decide, remove};
@@ -68,9 +69,22 @@ pub(super) struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     /// A pass that has read nothing yet.
-    pub async fn new(engine: &'a Engine, realm: &'a RealmConfig, row: &'a RealmRow, prepared: Prepared, plan: Plan, now: Timestamp) -> Result<Self, PassError> {
+    pub async fn new(
+        engine: &'a Engine,
+        realm: &'a RealmConfig,
+        row: &'a RealmRow,
+        prepared: Prepared,
+        plan: Plan,
+        now: Timestamp,
+    ) -> Result<Self, PassError> {
         let key = prepared.directory_key();
-        let neighbours = engine.store.realms().await?.into_iter().filter(|r| r.id != row.id && r.directory.as_deref() == Some(&key)).collect();
+        let neighbours = engine
+            .store
+            .realms()
+            .await?
+            .into_iter()
+            .filter(|r| r.id != row.id && r.directory.as_deref() == Some(&key))
+            .collect();
         let clock_ms = realm_clock(row, realm.policy.grace_ms, now);
         Ok(Self {
             engine,
@@ -101,7 +115,11 @@ impl<'a> Pass<'a> {
         self.load_index().await?;
         self.read(ask).await?;
         if self.seen - self.refused_entries <= 0 || !self.empty_bases.is_empty() {
-            let bases = if self.empty_bases.is_empty() { self.prepared.scope.bases.join("; ") } else { self.empty_bases.join("; ") };
+            let bases = if self.empty_bases.is_empty() {
+                self.prepared.scope.bases.join("; ")
+            } else {
+                self.empty_bases.join("; ")
+            };
             let text = format!(
                 "no usable entries under {bases} with {}; nothing was applied. Look at the filter, the access rules of the sync account, and `refused {}`",
                 self.prepared.scope.filter, self.row.id
@@ -120,7 +138,11 @@ impl<'a> Pass<'a> {
 
     /// Looks at one person's entries only; never makes anyone absent.
     pub async fn one(&mut self, name: &str, ask: &Ask) -> Result<(), PassError> {
-        let held = self.engine.store.find_users(name, Some(&self.row.id)).await?;
+        let held = self
+            .engine
+            .store
+            .find_users(name, Some(&self.row.id))
+            .await?;
         let ids: Vec<DirectoryId> = held.iter().filter_map(|u| u.directory_id).collect();
         for user in &held {
             if let Some(id) = user.directory_id {
@@ -134,14 +156,25 @@ impl<'a> Pass<'a> {
             }
         }
         // Who is not held under this name may be held under another one.
-        let found: Vec<DirectoryId> = entries.iter().filter_map(|e| self.prepared.normaliser.directory_id(e).ok()).collect();
-        for user in self.engine.store.users_by_directory_id(&self.row.id, &found).await? {
+        let found: Vec<DirectoryId> = entries
+            .iter()
+            .filter_map(|e| self.prepared.normaliser.directory_id(e).ok())
+            .collect();
+        for user in self
+            .engine
+            .store
+            .users_by_directory_id(&self.row.id, &found)
+            .await?
+        {
             if let Some(id) = user.directory_id.filter(|id| !ids.contains(id)) {
                 self.index.hold(id, None, user.present());
             }
         }
         if entries.is_empty() {
-            let text = format!("the directory has no `{name}` in the scope of realm `{}`; only a full pass can find somebody absent", self.row.id);
+            let text = format!(
+                "the directory has no `{name}` in the scope of realm `{}`; only a full pass can find somebody absent",
+                self.row.id
+            );
             return Err(PassError::new(ErrorCode::Empty, text));
         }
         self.page(entries).await?;
@@ -152,9 +185,15 @@ impl<'a> Pass<'a> {
 
     async fn load_index(&mut self) -> Result<(), PassError> {
         self.users_before = self.engine.store.not_removed(&self.row.id).await?;
-        self.index.reserve(usize::try_from(self.users_before).unwrap_or(0));
+        self.index
+            .reserve(usize::try_from(self.users_before).unwrap_or(0));
         let index = &mut self.index;
-        self.engine.store.index(&self.row.id, |id, fingerprint, present| index.hold(id, fingerprint, present)).await?;
+        self.engine
+            .store
+            .index(&self.row.id, |id, fingerprint, present| {
+                index.hold(id, fingerprint, present);
+            })
+            .await?;
         Ok(())
     }
 
@@ -177,12 +216,18 @@ impl<'a> Pass<'a> {
             };
             let Some(page) = page else { break };
             self.page(page).await?;
-            ask.progress.send_replace(Progress { seen: u64::try_from(self.seen).unwrap_or(0), expected });
+            ask.progress.send_replace(Progress {
+                seen: u64::try_from(self.seen).unwrap_or(0),
+                expected,
+            });
         }
         drop(arriving);
         let joined = reading.join_next().await;
         let Some(Ok((session, outcome))) = joined else {
-            return Err(PassError::new(ErrorCode::Incomplete, "the reading task ended unasked; nothing was applied"));
+            return Err(PassError::new(
+                ErrorCode::Incomplete,
+                "the reading task ended unasked; nothing was applied",
+            ));
         };
         self.prepared.session = Some(session);
         // Only this makes anyone absent: the type has no other maker than the directory stage.
@@ -202,7 +247,9 @@ impl<'a> Pass<'a> {
                     continue;
                 }
             };
-            let met = self.index.meet(id, self.prepared.normaliser.fingerprint(&entry));
+            let met = self
+                .index
+                .meet(id, self.prepared.normaliser.fingerprint(&entry));
             if met == Met::Twice {
                 self.seen -= 1;
                 continue;
@@ -245,15 +292,28 @@ impl<'a> Pass<'a> {
             return Ok(());
         }
         let store = &self.engine.store;
-        let held_ids: Vec<DirectoryId> = persons.iter().filter(|(_, held)| *held).map(|(p, _)| p.directory_id).collect();
+        let held_ids: Vec<DirectoryId> = persons
+            .iter()
+            .filter(|(_, held)| *held)
+            .map(|(p, _)| p.directory_id)
+            .collect();
         let mut held = self.held(&held_ids).await?;
         let taken_over = self.elsewhere(&persons).await?;
-        let keys: Vec<String> = persons.iter().filter_map(|(p, _)| p.username.as_ref().ok().map(|n| n.key.clone())).collect();
-        let holders: HashMap<String, Option<DirectoryId>> = if self.users_before == 0 && self.first_pass && self.neighbours.is_empty() {
-            HashMap::new()
-        } else {
-            store.name_holders(&self.row.id, &keys).await?.into_iter().map(|h| (h.key, h.directory_id)).collect()
-        };
+        let keys: Vec<String> = persons
+            .iter()
+            .filter_map(|(p, _)| p.username.as_ref().ok().map(|n| n.key.clone()))
+            .collect();
+        let holders: HashMap<String, Option<DirectoryId>> =
+            if self.users_before == 0 && self.first_pass && self.neighbours.is_empty() {
+                HashMap::new()
+            } else {
+                store
+                    .name_holders(&self.row.id, &keys)
+                    .await?
+                    .into_iter()
+                    .map(|h| (h.key, h.directory_id))
+                    .collect()
+            };
         let mut earlier: HashSet<DirectoryId> = HashSet::new();
         let mut free: Vec<(Person, Option<User>)> = vec![];
         for (person, _) in persons {
@@ -274,10 +334,16 @@ impl<'a> Pass<'a> {
                         contest = true;
                         earlier.insert(rival);
                     }
-                    contest |= holders.get(&name.key).is_some_and(|holder| *holder != Some(id));
+                    contest |= holders
+                        .get(&name.key)
+                        .is_some_and(|holder| *holder != Some(id));
                 }
                 // Keeping a held name is a claim too: another may have taken it in this pass.
-                Err(_) => contest = user.as_ref().is_some_and(|u| !u.present() || self.claims.contains_key(&hash_name(&u.username_key))),
+                Err(_) => {
+                    contest = user.as_ref().is_some_and(|u| {
+                        !u.present() || self.claims.contains_key(&hash_name(&u.username_key))
+                    })
+                }
             }
             if contest || self.contested.contains(&id) {
                 self.contested.insert(id);
@@ -306,9 +372,21 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    async fn decide(&mut self, held: Option<&User>, person: Person, name: Name) -> Result<(), PassError> {
+    async fn decide(
+        &mut self,
+        held: Option<&User>,
+        person: Person,
+        name: Name,
+    ) -> Result<(), PassError> {
         let context = self.context();
-        let decision = decide(held, &Seen::Here { person: &person, name }, &context);
+        let decision = decide(
+            held,
+            &Seen::Here {
+                person: &person,
+                name,
+            },
+            &context,
+        );
         for refusal in person.refused {
             self.refuse(refusal);
         }
@@ -339,22 +417,50 @@ impl<'a> Pass<'a> {
     }
 
     async fn held(&self, ids: &[DirectoryId]) -> Result<HashMap<DirectoryId, User>, PassError> {
-        let users = self.engine.store.users_by_directory_id(&self.row.id, ids).await?;
-        Ok(users.into_iter().filter_map(|u| u.directory_id.map(|id| (id, u))).collect())
+        let users = self
+            .engine
+            .store
+            .users_by_directory_id(&self.row.id, ids)
+            .await?;
+        Ok(users
+            .into_iter()
+            .filter_map(|u| u.directory_id.map(|id| (id, u)))
+            .collect())
     }
 
     /// Users of neighbouring realms that have these ids: taken over, or a reason to refuse the entry.
-    async fn elsewhere(&self, persons: &[(Person, bool)]) -> Result<HashMap<DirectoryId, Takeover>, PassError> {
-        let new: Vec<DirectoryId> = persons.iter().filter(|(_, held)| !held).map(|(p, _)| p.directory_id).collect();
+    async fn elsewhere(
+        &self,
+        persons: &[(Person, bool)],
+    ) -> Result<HashMap<DirectoryId, Takeover>, PassError> {
+        let new: Vec<DirectoryId> = persons
+            .iter()
+            .filter(|(_, held)| !held)
+            .map(|(p, _)| p.directory_id)
+            .collect();
         if self.neighbours.is_empty() || new.is_empty() {
             return Ok(HashMap::new());
         }
         let mut found = HashMap::new();
-        for user in self.engine.store.same_id_elsewhere(&self.row.id, &new).await? {
-            let Some(id) = user.directory_id else { continue };
-            let Some(from) = self.neighbours.iter().find(|r| r.id == user.realm) else { continue };
-            let left = user.state == State::Suspended && user.state_reason == Some(StateReason::OutOfScope);
-            let takeover = if left || from.orphaned { Takeover::Take(Box::new(user)) } else { Takeover::StillThere(from.id.clone()) };
+        for user in self
+            .engine
+            .store
+            .same_id_elsewhere(&self.row.id, &new)
+            .await?
+        {
+            let Some(id) = user.directory_id else {
+                continue;
+            };
+            let Some(from) = self.neighbours.iter().find(|r| r.id == user.realm) else {
+                continue;
+            };
+            let left = user.state == State::Suspended
+                && user.state_reason == Some(StateReason::OutOfScope);
+            let takeover = if left || from.orphaned {
+                Takeover::Take(Box::new(user))
+            } else {
+                Takeover::StillThere(from.id.clone())
+            };
             found.insert(id, takeover);
         }
         Ok(found)
@@ -376,9 +482,19 @@ impl<'a> Pass<'a> {
                 }
             }
         }
-        let window = self.engine.store.window(&self.row.id, &super::prepare::windows(self.row, self.now)).await?;
+        let window = self
+            .engine
+            .store
+            .window(&self.row.id, &super::prepare::windows(self.row, self.now))
+            .await?;
         let of = self.users_before;
-        let weighing = Weighing { config: &self.realm.brake, counts: &counts, window: &window, of, first_pass: self.first_pass };
+        let weighing = Weighing {
+            config: &self.realm.brake,
+            counts: &counts,
+            window: &window,
+            of,
+            first_pass: self.first_pass,
+        };
         self.not_looked_up = weigh(&weighing).iter().any(|h| h.limit == "suspended");
         let mut nowhere: HashMap<String, i64> = HashMap::new();
         for ids in present.chunks(LOOK_UP) {
@@ -386,10 +502,16 @@ impl<'a> Pass<'a> {
                 return Err(PassError::cancelled());
             }
             let mut held = self.held(ids).await?;
-            let mut sightings = if self.not_looked_up { HashMap::new() } else { self.look_up(ids).await? };
+            let mut sightings = if self.not_looked_up {
+                HashMap::new()
+            } else {
+                self.look_up(ids).await?
+            };
             let mut back = vec![];
             for id in ids {
-                let Some(user) = held.remove(id) else { continue };
+                let Some(user) = held.remove(id) else {
+                    continue;
+                };
                 let reason = match sightings.remove(id) {
                     _ if self.not_looked_up => None,
                     Some(Sighting::InScope(entry)) => {
@@ -411,7 +533,13 @@ impl<'a> Pass<'a> {
             self.page(back).await?;
         }
         for (container, gone) in nowhere.into_iter().filter(|(_, n)| *n >= 3) {
-            if self.engine.store.present_in_container(&self.row.id, &container).await? <= gone {
+            if self
+                .engine
+                .store
+                .present_in_container(&self.row.id, &container)
+                .await?
+                <= gone
+            {
                 self.gone_containers.push((container, gone));
             }
         }
@@ -426,13 +554,23 @@ impl<'a> Pass<'a> {
                 return Err(PassError::cancelled());
             }
             let held = self.held(ids).await?;
-            let undone: Vec<DirectoryId> = held.values().filter(|u| u.state_reason == Some(StateReason::Undone)).filter_map(|u| u.directory_id).collect();
+            let undone: Vec<DirectoryId> = held
+                .values()
+                .filter(|u| u.state_reason == Some(StateReason::Undone))
+                .filter_map(|u| u.directory_id)
+                .collect();
             if undone.is_empty() {
                 continue;
             }
             let sightings = self.look_up(&undone).await?;
             for id in undone.iter().filter(|id| !sightings.contains_key(*id)) {
-                if let Some(decision) = held.get(id).and_then(|user| decide(Some(user), &Seen::Gone(Some(StateReason::Deleted)), &self.context())) {
+                if let Some(decision) = held.get(id).and_then(|user| {
+                    decide(
+                        Some(user),
+                        &Seen::Gone(Some(StateReason::Deleted)),
+                        &self.context(),
+                    )
+                }) {
                     self.plan.add(decision).await?;
                 }
             }
@@ -478,7 +616,10 @@ impl<'a> Pass<'a> {
             .map(|(person, user)| Claimant {
                 id: Some(person.directory_id),
                 wants: person.username.as_ref().ok().map(|n| n.key.clone()),
-                holds: user.as_ref().filter(|u| u.present() && u.realm == self.row.id).map(|u| u.username_key.clone()),
+                holds: user
+                    .as_ref()
+                    .filter(|u| u.present() && u.realm == self.row.id)
+                    .map(|u| u.username_key.clone()),
                 dn: person.dn.clone(),
             })
             .collect();
@@ -494,12 +635,27 @@ impl<'a> Pass<'a> {
         }
         for ((_, (mut person, user)), verdict) in people.into_iter().zip(verdicts) {
             let name = match verdict {
-                Verdict::Granted => person.username.as_ref().map_or(Name::Nothing, |n: &UserName| Name::Granted(n.clone())),
+                Verdict::Granted => person
+                    .username
+                    .as_ref()
+                    .map_or(Name::Nothing, |n: &UserName| Name::Granted(n.clone())),
                 Verdict::Refused { others } => {
                     if let Ok(wanted) = &person.username {
-                        person.refused.push(name_refusal(Some(person.directory_id), &person.dn, &wanted.shown, &others));
+                        person.refused.push(name_refusal(
+                            Some(person.directory_id),
+                            &person.dn,
+                            &wanted.shown,
+                            &others,
+                        ));
                     }
-                    if user.as_ref().is_some_and(|u| u.present() && u.realm == self.row.id) { Name::Keep } else { Name::Nothing }
+                    if user
+                        .as_ref()
+                        .is_some_and(|u| u.present() && u.realm == self.row.id)
+                    {
+                        Name::Keep
+                    } else {
+                        Name::Nothing
+                    }
                 }
             };
             self.decide(user.as_ref(), person, name).await?;
@@ -508,16 +664,26 @@ impl<'a> Pass<'a> {
     }
 
     /// Those who hold a wanted name and are not contested themselves: unchanged, renamed away in this plan, or made by hand.
-    async fn add_holders(&mut self, people: &BTreeMap<DirectoryId, (Person, Option<User>)>, claimants: &mut Vec<Claimant>) -> Result<(), PassError> {
+    async fn add_holders(
+        &mut self,
+        people: &BTreeMap<DirectoryId, (Person, Option<User>)>,
+        claimants: &mut Vec<Claimant>,
+    ) -> Result<(), PassError> {
         let keys: BTreeSet<String> = claimants.iter().filter_map(|c| c.wants.clone()).collect();
         let keys: Vec<String> = keys.into_iter().collect();
         for keys in keys.chunks(LOOK_UP) {
             let holders = self.engine.store.name_holders(&self.row.id, keys).await?;
-            let others: Vec<_> = holders.into_iter().filter(|h| h.directory_id.is_none_or(|id| !people.contains_key(&id))).collect();
+            let others: Vec<_> = holders
+                .into_iter()
+                .filter(|h| h.directory_id.is_none_or(|id| !people.contains_key(&id)))
+                .collect();
             let ids: Vec<DirectoryId> = others.iter().filter_map(|h| h.directory_id).collect();
             let staged = self.plan.staged(&ids).await?;
             for holder in others {
-                let after = staged.iter().map(|s| &s.user).find(|u| u.directory_id.is_some() && u.directory_id == holder.directory_id);
+                let after = staged
+                    .iter()
+                    .map(|s| &s.user)
+                    .find(|u| u.directory_id.is_some() && u.directory_id == holder.directory_id);
                 // Suspended in this plan for another reason than `disabled`: the name is free.
                 if after.is_some_and(|u| !u.present()) {
                     continue;
@@ -527,7 +693,14 @@ impl<'a> Pass<'a> {
                     (None, Some(id)) if self.index.seen(id) => Some(holder.key.clone()),
                     (None, _) => None,
                 };
-                claimants.push(Claimant { id: holder.directory_id, wants, holds: Some(holder.key.clone()), dn: holder.dn.unwrap_or_else(|| "a user made by hand".to_owned()) });
+                claimants.push(Claimant {
+                    id: holder.directory_id,
+                    wants,
+                    holds: Some(holder.key.clone()),
+                    dn: holder
+                        .dn
+                        .unwrap_or_else(|| "a user made by hand".to_owned()),
+                });
             }
         }
         Ok(())
@@ -541,12 +714,31 @@ impl<'a> Pass<'a> {
                 return Err(PassError::cancelled());
             }
             let limit = i64::try_from(LOOK_UP).unwrap_or(1000);
-            let users = self.engine.store.grace_over(&self.row.id, self.clock_ms, self.realm.policy.grace_ms, after, limit).await?;
-            let Some(last) = users.last() else { return Ok(()) };
+            let users = self
+                .engine
+                .store
+                .grace_over(
+                    &self.row.id,
+                    self.clock_ms,
+                    self.realm.policy.grace_ms,
+                    after,
+                    limit,
+                )
+                .await?;
+            let Some(last) = users.last() else {
+                return Ok(());
+            };
             after = Some(last.id);
-            let ids: Vec<DirectoryId> = users.iter().filter_map(|u| u.directory_id).filter(|id| !self.index.seen(*id)).collect();
+            let ids: Vec<DirectoryId> = users
+                .iter()
+                .filter_map(|u| u.directory_id)
+                .filter(|id| !self.index.seen(*id))
+                .collect();
             let sightings = self.look_up(&ids).await?;
-            for user in users.iter().filter(|u| u.directory_id.is_some_and(|id| ids.contains(&id))) {
+            for user in users
+                .iter()
+                .filter(|u| u.directory_id.is_some_and(|id| ids.contains(&id)))
+            {
                 let found = user.directory_id.and_then(|id| sightings.get(&id));
                 let reason = match found {
                     // It came back behind the page: the next pass restores it.
@@ -566,13 +758,20 @@ impl<'a> Pass<'a> {
         }
     }
 
-    async fn look_up(&mut self, ids: &[DirectoryId]) -> Result<HashMap<DirectoryId, Sighting>, PassError> {
+    async fn look_up(
+        &mut self,
+        ids: &[DirectoryId],
+    ) -> Result<HashMap<DirectoryId, Sighting>, PassError> {
         self.prepared.look_up(ids).await
     }
 
     fn refuse(&mut self, refusal: Refusal) {
         let (entry, phone) = (refusal.entry, self.is_phone(&refusal));
-        if self.refusals.insert(refusal_key(&refusal), refusal).is_none() {
+        if self
+            .refusals
+            .insert(refusal_key(&refusal), refusal)
+            .is_none()
+        {
             self.refused_entries += i64::from(entry);
             self.refused_phones += i64::from(phone);
         }
@@ -580,13 +779,26 @@ impl<'a> Pass<'a> {
 
     fn is_phone(&self, refusal: &Refusal) -> bool {
         let attribute = refusal.attribute.as_deref().unwrap_or_default();
-        !refusal.entry && self.prepared.attributes.phone.iter().any(|a| a.eq_ignore_ascii_case(attribute))
+        !refusal.entry
+            && self
+                .prepared
+                .attributes
+                .phone
+                .iter()
+                .any(|a| a.eq_ignore_ascii_case(attribute))
     }
 
     fn forget_refusals(&mut self, id: DirectoryId) {
-        let gone: Vec<Refusal> = self.refusals.extract_if(.., |_, r| r.directory_id == Some(id)).map(|(_, r)| r).collect();
+        let gone: Vec<Refusal> = self
+            .refusals
+            .extract_if(.., |_, r| r.directory_id == Some(id))
+            .map(|(_, r)| r)
+            .collect();
         self.refused_entries -= gone.iter().map(|r| i64::from(r.entry)).sum::<i64>();
-        self.refused_phones -= gone.iter().map(|r| i64::from(self.is_phone(r))).sum::<i64>();
+        self.refused_phones -= gone
+            .iter()
+            .map(|r| i64::from(self.is_phone(r)))
+            .sum::<i64>();
     }
 
     /// What was refused in this pass and not before, and what was refused before and is not any more.
@@ -601,7 +813,10 @@ impl<'a> Pass<'a> {
                 }
             })
             .await?;
-        Ok(crate::store::RefusedDiff { add: now.into_iter().collect(), gone })
+        Ok(crate::store::RefusedDiff {
+            add: now.into_iter().collect(),
+            gone,
+        })
     }
 
     /// How many were refused, entries and values.
@@ -611,7 +826,10 @@ impl<'a> Pass<'a> {
 }
 
 fn no_session() -> PassError {
-    PassError::new(ErrorCode::Incomplete, "the connection ended; nothing was applied")
+    PassError::new(
+        ErrorCode::Incomplete,
+        "the connection ended; nothing was applied",
+    )
 }
 
 /// What a neighbouring realm's user with the same id means.
@@ -623,7 +841,10 @@ enum Takeover {
 /// The realm's own clock: between two complete passes at most a quarter of the grace counts, so that neither an outage nor
 /// a clock that jumps removes anyone.
 fn realm_clock(row: &RealmRow, grace_ms: i64, now: Timestamp) -> i64 {
-    let passed = row.last_complete_at.map_or(0, |last| now.since_ms(last)).clamp(0, grace_ms / 4);
+    let passed = row
+        .last_complete_at
+        .map_or(0, |last| now.since_ms(last))
+        .clamp(0, grace_ms / 4);
     row.clock_ms.saturating_add(passed)
 }
 
@@ -638,7 +859,11 @@ fn hash_name(key: &str) -> u64 {
 
 fn refusal_key(refusal: &Refusal) -> i64 {
     let mut text = refusal.dn.clone();
-    for part in [refusal.attribute.as_deref(), refusal.raw.as_deref(), Some(refusal.reason.as_str())] {
+    for part in [
+        refusal.attribute.as_deref(),
+        refusal.raw.as_deref(),
+        Some(refusal.reason.as_str()),
+    ] {
         text.push('\0');
         text.push_str(part.unwrap_or_default());
     }
@@ -652,7 +877,9 @@ fn still_in(person: &Person, realm: &RealmId) -> Refusal {
         username: person.username.as_ref().ok().map(|n| n.shown.clone()),
         attribute: None,
         raw: None,
-        reason: format!("still in realm {realm}: it is taken over once that realm has found it out of its scope"),
+        reason: format!(
+            "still in realm {realm}: it is taken over once that realm has found it out of its scope"
+        ),
         entry: true,
     }
 }
@@ -664,8 +891,10 @@ fn name_refusal(id: Option<DirectoryId>, dn: &str, name: &str, others: &[String]
         username: Some(name.to_owned()),
         attribute: Some("username".to_owned()),
         raw: Some(name.to_owned()),
-        reason: format!("the user name is also that of {}: give one of them another name", others.join("; ")),
+        reason: format!(
+            "the user name is also that of {}: give one of them another name",
+            others.join("; ")
+        ),
         entry: true,
     }
 }
-

@@ -15,7 +15,10 @@ enum Sink {
     /// The store, under the run's id.
     Store(Store),
     /// Nowhere: a dry run keeps them.
-    Memory { users: Vec<StagedUser>, changes: Vec<Change> },
+    Memory {
+        users: Vec<StagedUser>,
+        changes: Vec<Change>,
+    },
 }
 
 /// A plan that grows.
@@ -44,8 +47,21 @@ pub(super) struct Plan {
 
 impl Plan {
     /// An empty plan; `store` is `None` for a dry run.
-    pub fn new(run: RunId, realm: RealmId, by: Option<String>, now: Timestamp, first_pass: bool, store: Option<Store>) -> Self {
-        let sink = store.map_or_else(|| Sink::Memory { users: vec![], changes: vec![] }, Sink::Store);
+    pub fn new(
+        run: RunId,
+        realm: RealmId,
+        by: Option<String>,
+        now: Timestamp,
+        first_pass: bool,
+        store: Option<Store>,
+    ) -> Self {
+        let sink = store.map_or_else(
+            || Sink::Memory {
+                users: vec![],
+                changes: vec![],
+            },
+            Sink::Store,
+        );
         Self {
             run,
             realm,
@@ -66,15 +82,26 @@ impl Plan {
 
     /// Adds a decision; stages what has gathered when it is a batch.
     pub async fn add(&mut self, decision: Decision) -> Result<(), StoreError> {
-        let Decision { base_version, after, changes, intents } = decision;
+        let Decision {
+            base_version,
+            after,
+            changes,
+            intents,
+        } = decision;
         if changes.is_empty() {
             self.silent += 1;
         }
         self.messages += said(&intents);
-        for Draft { kind, before, after: is } in changes {
+        for Draft {
+            kind,
+            before,
+            after: is,
+        } in changes
+        {
             self.change_seq += 1;
             self.counts.add(kind);
-            self.hash.add(after.directory_id.ok_or(after.id), kind, &before, &is);
+            self.hash
+                .add(after.directory_id.ok_or(after.id), kind, &before, &is);
             let username = (!after.username.is_empty()).then(|| after.username.clone());
             self.changes.push(Change {
                 run: Some(self.run),
@@ -91,7 +118,13 @@ impl Plan {
         }
         self.user_seq += 1;
         let container = after.dn.as_deref().and_then(crate::model::dn::container);
-        self.users.push(StagedUser { seq: self.user_seq, base_version, user: after, container, intents });
+        self.users.push(StagedUser {
+            seq: self.user_seq,
+            base_version,
+            user: after,
+            container,
+            intents,
+        });
         if self.users.len() >= BATCH {
             self.flush().await?;
         }
@@ -104,7 +137,9 @@ impl Plan {
             Sink::Store(store) => {
                 if !self.users.is_empty() {
                     crate::failpoint::hit("stage.before");
-                    store.stage(self.run, &self.users, &self.changes, self.first_pass).await?;
+                    store
+                        .stage(self.run, &self.users, &self.changes, self.first_pass)
+                        .await?;
                     crate::failpoint::hit("stage.after");
                     self.users.clear();
                     self.changes.clear();
@@ -126,7 +161,9 @@ impl Plan {
             Sink::Memory { users, changes } => {
                 let is_it = |u: &User| u.directory_id.is_some_and(|id| ids.contains(&id));
                 let gone: Vec<StagedUser> = users.extract_if(.., |u| is_it(&u.user)).collect();
-                let gone_changes = changes.extract_if(.., |c| gone.iter().any(|u| u.user.id == c.user)).collect();
+                let gone_changes = changes
+                    .extract_if(.., |c| gone.iter().any(|u| u.user.id == c.user))
+                    .collect();
                 (gone, gone_changes)
             }
         };
@@ -137,10 +174,14 @@ impl Plan {
             }
         }
         for change in &changes {
-            let who = users.iter().find(|u| u.user.id == change.user).map(|u| u.user.directory_id.ok_or(u.user.id));
+            let who = users
+                .iter()
+                .find(|u| u.user.id == change.user)
+                .map(|u| u.user.directory_id.ok_or(u.user.id));
             if let Some(who) = who {
                 self.counts.take_back(change.kind);
-                self.hash.take_back(who, change.kind, &change.before, &change.after);
+                self.hash
+                    .take_back(who, change.kind, &change.before, &change.after);
             }
         }
         Ok(())
@@ -151,9 +192,11 @@ impl Plan {
         self.flush().await?;
         match &self.sink {
             Sink::Store(store) => store.staged_by_directory_id(self.run, ids).await,
-            Sink::Memory { users, .. } => {
-                Ok(users.iter().filter(|u| u.user.directory_id.is_some_and(|id| ids.contains(&id))).cloned().collect())
-            }
+            Sink::Memory { users, .. } => Ok(users
+                .iter()
+                .filter(|u| u.user.directory_id.is_some_and(|id| ids.contains(&id)))
+                .cloned()
+                .collect()),
         }
     }
 
@@ -165,17 +208,18 @@ impl Plan {
         }
     }
 
-    /// Whether there is nothing to write about anybody.
-    pub fn is_empty(&self) -> bool {
-        self.counts.is_empty() && self.silent == 0
-    }
-
     /// Whether the plan changes anyone's name, state or phone, or makes anyone: what a changed mapping must not do unseen.
     pub fn touches_people(&self) -> bool {
-        ChangeKind::ALL.iter().filter(|k| **k != ChangeKind::Updated).any(|k| self.counts.of(*k) > 0)
+        ChangeKind::ALL
+            .iter()
+            .filter(|k| **k != ChangeKind::Updated)
+            .any(|k| self.counts.of(*k) > 0)
     }
 }
 
 fn said(intents: &[Intent]) -> i64 {
-    intents.iter().map(|i| i64::from(matches!(i, Intent::Say { .. }))).sum()
+    intents
+        .iter()
+        .map(|i| i64::from(matches!(i, Intent::Say { .. })))
+        .sum()
 }

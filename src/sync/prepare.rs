@@ -28,11 +28,17 @@ pub(super) struct PassError {
 
 impl PassError {
     pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code: Some(code), message: message.into() }
+        Self {
+            code: Some(code),
+            message: message.into(),
+        }
     }
 
     pub(super) fn cancelled() -> Self {
-        Self { code: None, message: "stopped before the end; nothing was applied".into() }
+        Self {
+            code: None,
+            message: "stopped before the end; nothing was applied".into(),
+        }
     }
 }
 
@@ -63,11 +69,19 @@ pub(super) struct Prepared {
 
 impl Prepared {
     fn session(&mut self) -> Result<&mut Session, PassError> {
-        self.session.as_mut().ok_or_else(|| PassError::new(ErrorCode::Incomplete, "the connection ended; nothing was applied"))
+        self.session.as_mut().ok_or_else(|| {
+            PassError::new(
+                ErrorCode::Incomplete,
+                "the connection ended; nothing was applied",
+            )
+        })
     }
 
     /// Where these ids are now; a missing one was found nowhere.
-    pub(super) async fn look_up(&mut self, ids: &[DirectoryId]) -> Result<HashMap<DirectoryId, Sighting>, PassError> {
+    pub(super) async fn look_up(
+        &mut self,
+        ids: &[DirectoryId],
+    ) -> Result<HashMap<DirectoryId, Sighting>, PassError> {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
@@ -78,12 +92,18 @@ impl Prepared {
     /// Entries in scope with this user name.
     pub(super) async fn find_by_name(&mut self, name: &str) -> Result<Vec<RawEntry>, PassError> {
         let (scope, attributes) = (self.scope.clone(), self.attributes.username.clone());
-        Ok(self.session()?.find_by_name(&scope, &attributes, name).await?)
+        Ok(self
+            .session()?
+            .find_by_name(&scope, &attributes, name)
+            .await?)
     }
 
     /// Which directory it is; see [`RealmRow::directory`].
     pub(super) fn directory_key(&self) -> String {
-        self.session.as_ref().map(Session::directory_key).unwrap_or_default()
+        self.session
+            .as_ref()
+            .map(Session::directory_key)
+            .unwrap_or_default()
     }
 
     /// The server that answers.
@@ -93,20 +113,41 @@ impl Prepared {
 
     /// What the servers were seen at, this one included, as the store keeps it.
     pub(super) fn seen_state(&self, row: &RealmRow) -> Option<String> {
-        let seen = row.seen_state.as_deref().and_then(|s| serde_json::from_str(s).ok());
+        let seen = row
+            .seen_state
+            .as_deref()
+            .and_then(|s| serde_json::from_str(s).ok());
         let merged = self.session.as_ref()?.state().merged(seen.as_ref());
         serde_json::to_string(&merged).ok()
     }
 }
 
 /// Connects, decides the kind, and derives the mapping from it.
-pub(super) async fn prepare(engine: &Engine, realm: &RealmConfig, row: &RealmRow, accept_older: bool) -> Result<Prepared, PassError> {
-    let run_timeout = Duration::from_millis(u64::try_from(realm.directory.run_timeout_ms).unwrap_or(3_600_000));
+pub(super) async fn prepare(
+    engine: &Engine,
+    realm: &RealmConfig,
+    row: &RealmRow,
+    accept_older: bool,
+) -> Result<Prepared, PassError> {
+    let run_timeout =
+        Duration::from_millis(u64::try_from(realm.directory.run_timeout_ms).unwrap_or(3_600_000));
     let deadline = Instant::now() + run_timeout;
-    let servers = realm.directory.with_secrets(&engine.env).map_err(|e| PassError::new(ErrorCode::Config, format!("bind-password of realm `{}`: {}; {}", realm.id, e.message, e.help)))?;
+    let servers = realm.directory.with_secrets(&engine.env).map_err(|e| {
+        PassError::new(
+            ErrorCode::Config,
+            format!(
+                "bind-password of realm `{}`: {}; {}",
+                realm.id, e.message, e.help
+            ),
+        )
+    })?;
     let mut session = directory::connect(&servers, &engine.clock, deadline).await?;
     let attributes = Attributes::for_kind(session.kind(), &realm.attributes);
-    let filter = realm.directory.filter.clone().unwrap_or_else(|| crate::config::default_filter(session.kind()).to_owned());
+    let filter = realm
+        .directory
+        .filter
+        .clone()
+        .unwrap_or_else(|| crate::config::default_filter(session.kind()).to_owned());
     let mapping_hash = mapping_hash(&realm.directory.base, &filter, &attributes, &realm.phone);
     let key = u64::from_str_radix(mapping_hash.get(..16).unwrap_or_default(), 16).unwrap_or(0);
     let normaliser = Normaliser::new(&attributes, &realm.phone, key);
@@ -119,68 +160,139 @@ pub(super) async fn prepare(engine: &Engine, realm: &RealmConfig, row: &RealmRow
         page_size: realm.directory.page_size,
     };
     if let (Some(seen), false) = (&row.seen_state, accept_older) {
-        let seen = serde_json::from_str(seen).map_err(|e| PassError::new(ErrorCode::Store, format!("the realm's remembered server state is unreadable: {e}")))?;
+        let seen = serde_json::from_str(seen).map_err(|e| {
+            PassError::new(
+                ErrorCode::Store,
+                format!("the realm's remembered server state is unreadable: {e}"),
+            )
+        })?;
         if let Some(why) = session.state().behind(&seen) {
-            let text = format!("{} is behind what was already seen: {why}; nothing was applied. Once it has caught up the next run goes on; `sync --accept-older` takes it as it is, once", session.server());
+            let text = format!(
+                "{} is behind what was already seen: {why}; nothing was applied. Once it has caught up the next run goes on; `sync --accept-older` takes it as it is, once",
+                session.server()
+            );
             return Err(PassError::new(ErrorCode::Stale, text));
         }
     }
     if row.mapping_hash.as_deref() != Some(&mapping_hash) && !attributes.explicit.is_empty() {
         let schema = session.schema().await?;
-        let unknown: Vec<&str> = attributes.explicit.iter().map(String::as_str).filter(|a| !schema.has_attribute(a)).collect();
+        let unknown: Vec<&str> = attributes
+            .explicit
+            .iter()
+            .map(String::as_str)
+            .filter(|a| !schema.has_attribute(a))
+            .collect();
         if !unknown.is_empty() {
-            let text = format!("the schema of {} has no attribute {}: mend [realm.attributes] of realm `{}`", session.server(), unknown.join(", "), realm.id);
+            let text = format!(
+                "the schema of {} has no attribute {}: mend [realm.attributes] of realm `{}`",
+                session.server(),
+                unknown.join(", "),
+                realm.id
+            );
             return Err(PassError::new(ErrorCode::Config, text));
         }
     }
     if let Some(sentinel) = &realm.directory.sentinel {
         check_sentinel(&mut session, sentinel, &scope, &normaliser).await?;
     }
-    let policy = Policy { phone_attributes: attributes.phone.clone(), ..realm.policy.clone() };
-    Ok(Prepared { session: Some(session), scope, normaliser, attributes, mapping_hash, policy, deadline })
+    let policy = Policy {
+        phone_attributes: attributes.phone.clone(),
+        ..realm.policy.clone()
+    };
+    Ok(Prepared {
+        session: Some(session),
+        scope,
+        normaliser,
+        attributes,
+        mapping_hash,
+        policy,
+        deadline,
+    })
 }
 
 /// The sentinel must be visible and have a readable phone: whatever hides it may hide others.
-async fn check_sentinel(session: &mut Session, dn: &str, scope: &Scope, normaliser: &Normaliser) -> Result<(), PassError> {
+async fn check_sentinel(
+    session: &mut Session,
+    dn: &str,
+    scope: &Scope,
+    normaliser: &Normaliser,
+) -> Result<(), PassError> {
     use crate::model::PhoneReading;
     let fail = |what: &str| {
-        PassError::new(ErrorCode::Sentinel, format!("the sentinel {dn} {what}; nothing was applied. Look at the access rules of the sync account, or mend `sentinel`"))
+        PassError::new(
+            ErrorCode::Sentinel,
+            format!(
+                "the sentinel {dn} {what}; nothing was applied. Look at the access rules of the sync account, or mend `sentinel`"
+            ),
+        )
     };
-    let Some(entry) = session.entry(dn, &scope.attributes).await? else { return Err(fail("is not visible")) };
-    let person = normaliser.person(&entry).map_err(|refusal| fail(&format!("cannot be read: {}", refusal.reason)))?;
+    let Some(entry) = session.entry(dn, &scope.attributes).await? else {
+        return Err(fail("is not visible"));
+    };
+    let person = normaliser
+        .person(&entry)
+        .map_err(|refusal| fail(&format!("cannot be read: {}", refusal.reason)))?;
     let readable = match &person.phone {
         PhoneReading::Unknown => false,
         PhoneReading::Read(attributes) => attributes.iter().any(|a| !a.usable.is_empty()),
     };
-    if readable { Ok(()) } else { Err(fail("has no readable phone")) }
+    if readable {
+        Ok(())
+    } else {
+        Err(fail("has no readable phone"))
+    }
 }
 
 impl Engine {
     /// The configuration of a directory realm.
     pub(super) fn realm_config(&self, id: &RealmId) -> Result<&RealmConfig, EngineError> {
-        self.config.realms.iter().find(|r| r.id == *id).ok_or_else(|| {
-            let known: Vec<&str> = self.config.realms.iter().map(|r| r.id.as_str()).collect();
-            EngineError::NotFound(format!("there is no realm `{id}` in {}; it has {}", self.config.path.display(), known.join(", ")))
-        })
+        self.config
+            .realms
+            .iter()
+            .find(|r| r.id == *id)
+            .ok_or_else(|| {
+                let known: Vec<&str> = self.config.realms.iter().map(|r| r.id.as_str()).collect();
+                EngineError::NotFound(format!(
+                    "there is no realm `{id}` in {}; it has {}",
+                    self.config.path.display(),
+                    known.join(", ")
+                ))
+            })
     }
 
     /// The key of the enrolments' tokens: the configured one (32 bytes in base64), or the store's own.
     pub async fn enrolment_key(&self) -> Result<EnrolmentKey, EngineError> {
-        let wrong = |why: String| EngineError::Failed { code: ErrorCode::Config, message: format!("enrolment.key: {why}") };
+        let wrong = |why: String| EngineError::Failed {
+            code: ErrorCode::Config,
+            message: format!("enrolment.key: {why}"),
+        };
         let configured = match &self.config.enrolment.key {
             None => None,
             Some(secret) => {
-                let text = secret.resolve(&self.env).map_err(|e| wrong(format!("{}; {}", e.message, e.help)))?;
+                let text = secret
+                    .resolve(&self.env)
+                    .map_err(|e| wrong(format!("{}; {}", e.message, e.help)))?;
                 let text = text.expose_secret().trim();
-                let bytes = STANDARD.decode(text).or_else(|_| URL_SAFE_NO_PAD.decode(text)).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-                Some(bytes.ok_or_else(|| wrong("must be 32 bytes in base64 (`openssl rand -base64 32` makes one)".into()))?)
+                let bytes = STANDARD
+                    .decode(text)
+                    .or_else(|_| URL_SAFE_NO_PAD.decode(text))
+                    .ok()
+                    .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+                Some(bytes.ok_or_else(|| {
+                    wrong("must be 32 bytes in base64 (`openssl rand -base64 32` makes one)".into())
+                })?)
             }
         };
         Ok(self.store.enrolment_key(configured).await?)
     }
 
     /// What the messages of a realm are made with.
-    pub(super) async fn messages(&self, realm: &RealmConfig, run: Option<RunId>, now: Timestamp) -> Result<MessageContext, EngineError> {
+    pub(super) async fn messages(
+        &self,
+        realm: &RealmConfig,
+        run: Option<RunId>,
+        now: Timestamp,
+    ) -> Result<MessageContext, EngineError> {
         let enrolment = match &self.config.http {
             Some(http) => Some(EnrolmentContext {
                 public_url: http.public_url.clone(),
@@ -190,7 +302,13 @@ impl Engine {
             None => None,
         };
         let retry_for_ms = realm.delivery.as_ref().map_or(0, |d| d.retry_for_ms);
-        Ok(MessageContext { run, now, retry_for_ms, delivers: realm.delivery.is_some(), enrolment })
+        Ok(MessageContext {
+            run,
+            now,
+            retry_for_ms,
+            delivers: realm.delivery.is_some(),
+            enrolment,
+        })
     }
 }
 
@@ -199,12 +317,16 @@ pub(super) fn windows(row: &RealmRow, now: Timestamp) -> Vec<(Limit, Timestamp)>
     const DAY_MS: i64 = 86_400_000;
     let from: BTreeMap<String, i64> = serde_json::from_str(&row.window_from).unwrap_or_default();
     let began = |limit: Limit| from.get(limit.as_str()).copied().unwrap_or(0);
-    Limit::ALL.iter().map(|limit| (*limit, now.plus_ms(-DAY_MS).max(Timestamp(began(*limit))))).collect()
+    Limit::ALL
+        .iter()
+        .map(|limit| (*limit, now.plus_ms(-DAY_MS).max(Timestamp(began(*limit)))))
+        .collect()
 }
 
 /// All windows begin anew, `moved` (the first takeover was approved) included when `moved` is set or was before.
 pub(super) fn windows_anew(row: &RealmRow, now: Timestamp, moved: bool) -> String {
-    let mut from: BTreeMap<String, i64> = serde_json::from_str(&row.window_from).unwrap_or_default();
+    let mut from: BTreeMap<String, i64> =
+        serde_json::from_str(&row.window_from).unwrap_or_default();
     for limit in Limit::ALL {
         from.insert(limit.as_str().to_owned(), now.0);
     }
@@ -216,5 +338,6 @@ pub(super) fn windows_anew(row: &RealmRow, now: Timestamp, moved: bool) -> Strin
 
 /// Whether a takeover was approved before.
 pub(super) fn took_over_before(row: &RealmRow) -> bool {
-    serde_json::from_str::<BTreeMap<String, i64>>(&row.window_from).is_ok_and(|from| from.contains_key("moved"))
+    serde_json::from_str::<BTreeMap<String, i64>>(&row.window_from)
+        .is_ok_and(|from| from.contains_key("moved"))
 }

@@ -6,7 +6,10 @@ use super::prepare::{PassError, prepare, took_over_before, windows, windows_anew
 use super::{Ask, Engine, EngineError, uuid_v7};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
-use crate::model::{Change, ChangeKind, ErrorCode, HeldBy, JobType, Limit, Mode, Outcome, RealmId, RealmRow, Run, RunId};
+use crate::model::{
+    Change, ChangeKind, ErrorCode, HeldBy, JobType, Limit, Mode, Outcome, RealmId, RealmRow, Run,
+    RunId,
+};
 use crate::plan::brake::{Weighing, messages_of, weigh};
 use crate::store::{Application, RealmUpdate, RunFacts};
 
@@ -23,31 +26,58 @@ pub(super) enum Ending {
 
 impl Engine {
     /// A run of a realm that nobody else is running.
-    pub(super) async fn run(&self, realm: &RealmId, ask: &Ask, ending: Ending) -> Result<(Run, Vec<Change>), EngineError> {
+    pub(super) async fn run(
+        &self,
+        realm: &RealmId,
+        ask: &Ask,
+        ending: Ending,
+    ) -> Result<(Run, Vec<Change>), EngineError> {
         let row = self.row(realm).await?;
-        if ending != Ending::Dry && row.paused && row.paused_until.is_none_or(|until| until > self.clock.now()) {
-            return Err(EngineError::Refused(format!("realm `{realm}` is paused: `resume {realm}` lets it run again")));
+        if ending != Ending::Dry
+            && row.paused
+            && row
+                .paused_until
+                .is_none_or(|until| until > self.clock.now())
+        {
+            return Err(EngineError::Refused(format!(
+                "realm `{realm}` is paused: `resume {realm}` lets it run again"
+            )));
         }
-        self.run_whatever(realm, ask, ending).await
+        Box::pin(self.run_whatever(realm, ask, ending)).await
     }
 
     /// The same, also on a paused realm: what an administrator decides about a held plan goes on there.
-    pub(super) async fn run_whatever(&self, realm: &RealmId, ask: &Ask, ending: Ending) -> Result<(Run, Vec<Change>), EngineError> {
+    pub(super) async fn run_whatever(
+        &self,
+        realm: &RealmId,
+        ask: &Ask,
+        ending: Ending,
+    ) -> Result<(Run, Vec<Change>), EngineError> {
         let config = self.realm_config(realm)?;
         let now = self.clock.now();
-        let _lock = if ending == Ending::Dry { None } else { Some(self.store.lock_realm(realm).await?) };
+        let _lock = if ending == Ending::Dry {
+            None
+        } else {
+            Some(self.store.lock_realm(realm).await?)
+        };
         // Read under the lock: another run may just have ended.
         let row = self.row(realm).await?;
-        let mut run = self.new_run(realm, ask, now);
+        let mut run = Self::new_run(realm, ask, now);
         if ending != Ending::Dry {
-            self.store.begin_run(&run, row.first_applied_at.is_none()).await?;
+            self.store
+                .begin_run(&run, row.first_applied_at.is_none())
+                .await?;
         }
         let started = tokio::time::Instant::now();
-        let outcome = self.pass(&mut run, config, &row, ask, ending, started).await;
+        let outcome = Box::pin(self.pass(&mut run, config, &row, ask, ending, started)).await;
         match outcome {
             Ok(changes) => Ok((run, changes)),
             Err(error) => {
-                run.outcome = if error.code.is_some() { Outcome::Failed } else { Outcome::Cancelled };
+                run.outcome = if error.code.is_some() {
+                    Outcome::Failed
+                } else {
+                    Outcome::Cancelled
+                };
                 run.error_code = error.code;
                 run.error = Some(error.message);
                 run.elapsed_ms = elapsed(started);
@@ -76,7 +106,14 @@ impl Engine {
         run.server = prepared.server();
         let deadline = prepared.deadline;
         let store = (ending != Ending::Dry).then(|| self.store.clone());
-        let plan = Plan::new(run.run, row.id.clone(), ask.by.clone(), run.started_at, row.first_applied_at.is_none(), store);
+        let plan = Plan::new(
+            run.run,
+            row.id.clone(),
+            ask.by.clone(),
+            run.started_at,
+            row.first_applied_at.is_none(),
+            store,
+        );
         let mut pass = Pass::new(self, config, row, prepared, plan, run.started_at).await?;
         let looked = async {
             match &ask.user {
@@ -84,8 +121,15 @@ impl Engine {
                 None => pass.full(ask).await,
             }
         };
-        let late = || PassError::new(ErrorCode::Incomplete, "run-timeout is over; nothing was applied. Raise `run-timeout`, or look at what slows the directory down");
-        let looked = tokio::time::timeout_at(deadline, looked).await.unwrap_or_else(|_| Err(late()));
+        let late = || {
+            PassError::new(
+                ErrorCode::Incomplete,
+                "run-timeout is over; nothing was applied. Raise `run-timeout`, or look at what slows the directory down",
+            )
+        };
+        let looked = tokio::time::timeout_at(deadline, looked)
+            .await
+            .unwrap_or_else(|_| Err(late()));
         run.seen = pass.seen;
         (run.refused_entries, run.refused_phones) = pass.refused();
         looked?;
@@ -116,13 +160,24 @@ impl Engine {
             return Ok(pass.plan.into_changes());
         }
         // One person's look measures no absence: what was refused elsewhere in the realm is not gone.
-        let refused = if ask.user.is_some() { None } else { Some(refused) };
+        let refused = if ask.user.is_some() {
+            None
+        } else {
+            Some(refused)
+        };
         if !run.held_by.is_empty() {
             run.outcome = Outcome::Held;
             return self.hold(run, row, facts, refused).await.map(|()| vec![]);
         }
-        let messages = self.messages(config, Some(run.run), run.started_at).await.map_err(|e| PassError::new(ErrorCode::Store, e.to_string()))?;
-        run.outcome = if empty { Outcome::Unchanged } else { Outcome::Applied };
+        let messages = self
+            .messages(config, Some(run.run), run.started_at)
+            .await
+            .map_err(|e| PassError::new(ErrorCode::Store, e.to_string()))?;
+        run.outcome = if empty {
+            Outcome::Unchanged
+        } else {
+            Outcome::Applied
+        };
         let full = ask.user.is_none();
         let update = RealmUpdate {
             mapping_hash: full.then(|| pass.prepared.mapping_hash.clone()),
@@ -130,12 +185,20 @@ impl Engine {
             first_applied_at: full.then_some(run.started_at),
             clock_ms: full.then_some(pass.clock_ms),
             last_complete_at: full.then_some(run.started_at),
-            window_from: (full && pass.first_pass).then(|| windows_anew(row, run.decided_at.unwrap_or(run.started_at), false)),
+            window_from: (full && pass.first_pass)
+                .then(|| windows_anew(row, run.decided_at.unwrap_or(run.started_at), false)),
             seen_state: if full { facts.facts.clone() } else { None },
             id_form: Some(pass.prepared.scope.id_form),
             due: Some(false),
         };
-        let application = Application { run, facts, realm: update, refused, messages: &messages, replaces: if full { row.held } else { None } };
+        let application = Application {
+            run,
+            facts,
+            realm: update,
+            refused,
+            messages: &messages,
+            replaces: if full { row.held } else { None },
+        };
         *run = self.store.apply(application).await?;
         Ok(vec![])
     }
@@ -143,39 +206,81 @@ impl Engine {
     /// Everything that may hold the plan, in words that the run shows.
     async fn weigh(&self, pass: &Pass<'_>, ending: Ending) -> Result<Vec<HeldBy>, PassError> {
         let (row, plan) = (pass.row, &pass.plan);
-        let of = if pass.users_before > 0 { pass.users_before } else { self.store.not_removed(&row.id).await? };
+        let of = if pass.users_before > 0 {
+            pass.users_before
+        } else {
+            self.store.not_removed(&row.id).await?
+        };
         if plan.counts.is_empty() {
             return Ok(vec![]);
         }
         let window = self.store.window(&row.id, &windows(row, pass.now)).await?;
-        let mut held = weigh(&Weighing { config: &pass.realm.brake, counts: &plan.counts, window: &window, of, first_pass: pass.first_pass });
-        let mut also = |limit: &str, count: i64, allowed: i64| held.push(HeldBy { limit: limit.into(), count, of, allowed });
+        let mut held = weigh(&Weighing {
+            config: &pass.realm.brake,
+            counts: &plan.counts,
+            window: &window,
+            of,
+            first_pass: pass.first_pass,
+        });
+        let mut also = |limit: &str, count: i64, allowed: i64| {
+            held.push(HeldBy {
+                limit: limit.into(),
+                count,
+                of,
+                allowed,
+            })
+        };
         for (_, gone) in &pass.gone_containers {
             also("container", *gone, 2);
         }
-        let other_mapping = row.mapping_hash.as_ref().is_some_and(|hash| *hash != pass.prepared.mapping_hash);
+        let other_mapping = row
+            .mapping_hash
+            .as_ref()
+            .is_some_and(|hash| *hash != pass.prepared.mapping_hash);
         if other_mapping && plan.touches_people() {
-            let people = ChangeKind::ALL.iter().filter(|k| **k != ChangeKind::Updated).map(|k| plan.counts.of(*k)).sum();
+            let people = ChangeKind::ALL
+                .iter()
+                .filter(|k| **k != ChangeKind::Updated)
+                .map(|k| plan.counts.of(*k))
+                .sum();
             also("mapping", people, 0);
         }
         let moved = plan.counts.of(ChangeKind::Moved);
         if moved > 0 && !took_over_before(row) {
             also("moved", moved, 0);
         }
-        if pass.first_pass && plan.messages > pass.realm.brake.floor && pass.realm.delivery.is_some() {
+        if pass.first_pass
+            && plan.messages > pass.realm.brake.floor
+            && pass.realm.delivery.is_some()
+        {
             also("messages", plan.messages, pass.realm.brake.floor);
         }
         if pass.realm.approve {
-            also("approve", ChangeKind::ALL.iter().map(|k| plan.counts.of(*k)).sum(), 0);
+            also(
+                "approve",
+                ChangeKind::ALL.iter().map(|k| plan.counts.of(*k)).sum(),
+                0,
+            );
         }
         if ending == Ending::Hold && held.is_empty() {
-            held.push(HeldBy { limit: "asked".into(), count: ChangeKind::ALL.iter().map(|k| plan.counts.of(*k)).sum(), of, allowed: 0 });
+            held.push(HeldBy {
+                limit: "asked".into(),
+                count: ChangeKind::ALL.iter().map(|k| plan.counts.of(*k)).sum(),
+                of,
+                allowed: 0,
+            });
         }
         Ok(held)
     }
 
     /// Keeps the plan for an administrator; the same plan as the one that waits already only confirms that one.
-    async fn hold(&self, run: &mut Run, row: &RealmRow, facts: RunFacts, refused: Option<crate::store::RefusedDiff>) -> Result<(), PassError> {
+    async fn hold(
+        &self,
+        run: &mut Run,
+        row: &RealmRow,
+        facts: RunFacts,
+        refused: Option<crate::store::RefusedDiff>,
+    ) -> Result<(), PassError> {
         if let Some(waiting) = row.held {
             let its = self.store.run_facts(waiting).await?;
             if its.plan_hash == facts.plan_hash && its.mapping_hash == facts.mapping_hash {
@@ -191,16 +296,24 @@ impl Engine {
             .flat_map(|l| messages_of(*l).iter().copied())
             .collect();
         crate::failpoint::hit("hold.before");
-        self.store.hold(run, facts, refused, row.held, &types).await?;
+        self.store
+            .hold(run, facts, refused, row.held, &types)
+            .await?;
         crate::failpoint::hit("hold.after");
         Ok(())
     }
 
-    pub(super) fn new_run(&self, realm: &RealmId, ask: &Ask, now: Timestamp) -> Run {
+    pub(super) fn new_run(realm: &RealmId, ask: &Ask, now: Timestamp) -> Run {
         Run {
             run: RunId(uuid_v7(now)),
             realm: realm.clone(),
-            mode: if ask.adopt { Mode::Adopt } else if ask.user.is_some() { Mode::User } else { Mode::Full },
+            mode: if ask.adopt {
+                Mode::Adopt
+            } else if ask.user.is_some() {
+                Mode::User
+            } else {
+                Mode::Full
+            },
             trigger: ask.trigger,
             by: ask.by.clone(),
             outcome: Outcome::Running,
@@ -229,7 +342,11 @@ impl Engine {
     }
 
     pub(super) async fn row(&self, realm: &RealmId) -> Result<RealmRow, EngineError> {
-        let missing = || EngineError::NotFound(format!("the store has no realm `{realm}` yet: run `sync` once without naming a realm, or start the daemon"));
+        let missing = || {
+            EngineError::NotFound(format!(
+                "the store has no realm `{realm}` yet: run `sync` once without naming a realm, or start the daemon"
+            ))
+        };
         self.store.realm(realm).await?.ok_or_else(missing)
     }
 }

@@ -11,7 +11,15 @@ const BATCH: i64 = 500;
 impl Engine {
     pub(super) async fn declare(&self) -> Result<(), EngineError> {
         let now = self.clock.now();
-        let realms: Vec<RealmDecl> = self.config.realms.iter().map(|r| RealmDecl { id: r.id.clone(), name: r.name.clone() }).collect();
+        let realms: Vec<RealmDecl> = self
+            .config
+            .realms
+            .iter()
+            .map(|r| RealmDecl {
+                id: r.id.clone(),
+                name: r.name.clone(),
+            })
+            .collect();
         self.store.declare_realms(&realms, now).await?;
         self.store.sweep_abandoned(now).await?;
         Ok(())
@@ -21,13 +29,17 @@ impl Engine {
         let now = self.clock.now();
         let mut ended = 0;
         for user in self.store.holds_over(now, BATCH).await? {
-            let Ok(realm) = self.realm_config(&user.realm) else { continue };
+            let Ok(realm) = self.realm_config(&user.realm) else {
+                continue;
+            };
             let row = self.row(&user.realm).await?;
             // A number that waits behind a held plan, or in a realm that stands still, waits on.
             if row.paused || row.orphaned {
                 continue;
             }
-            let Ok(_lock) = self.store.lock_realm(&user.realm).await else { continue };
+            let Ok(_lock) = self.store.lock_realm(&user.realm).await else {
+                continue;
+            };
             let context = Context {
                 realm: &user.realm,
                 policy: &realm.policy,
@@ -37,7 +49,9 @@ impl Engine {
                 new_id: user.id,
                 adopts: false,
             };
-            let Some(decision) = end_hold(&user, &context) else { continue };
+            let Some(decision) = end_hold(&user, &context) else {
+                continue;
+            };
             let messages = self.messages(realm, None, now).await?;
             let changes: Vec<Change> = decision
                 .changes
@@ -56,7 +70,17 @@ impl Engine {
                 })
                 .collect();
             debug_assert!(changes.iter().all(|c| c.kind == ChangeKind::Updated));
-            match self.store.act(&changes, &decision.after, decision.base_version, &decision.intents, &messages).await {
+            match self
+                .store
+                .act(
+                    &changes,
+                    &decision.after,
+                    decision.base_version,
+                    &decision.intents,
+                    &messages,
+                )
+                .await
+            {
                 Ok(()) => ended += 1,
                 // A run changed the user meanwhile: the next tick looks again.
                 Err(StoreError::Conflict(_)) => {}

@@ -1,6 +1,5 @@
 //! A new plan that puts back what a run changed.
 
-
 use super::decided::undo_plan;
 use super::prepare::{windows, windows_anew};
 use super::run::{count, elapsed};
@@ -16,22 +15,34 @@ const BATCH: i64 = 1000;
 
 impl Engine {
     /// See [`Engine::undo`].
-    pub(super) async fn undo_run(&self, prefix: &str, by: Option<String>) -> Result<Decided, EngineError> {
+    pub(super) async fn undo_run(
+        &self,
+        prefix: &str,
+        by: Option<String>,
+    ) -> Result<Decided, EngineError> {
         let target = self.store.run(prefix).await?;
         if target.outcome != Outcome::Applied {
-            return Err(EngineError::Refused(format!("run {} is {}: only an applied run can be undone", target.run, target.outcome)));
+            return Err(EngineError::Refused(format!(
+                "run {} is {}: only an applied run can be undone",
+                target.run, target.outcome
+            )));
         }
         let config = self.realm_config(&target.realm)?;
         let _lock = self.store.lock_realm(&target.realm).await?;
         let row = self.row(&target.realm).await?;
         if let Some(held) = row.held {
-            return Err(EngineError::Refused(format!("plan {held} of realm `{}` waits for a decision: `approve` or `reject` it first", row.id)));
+            return Err(EngineError::Refused(format!(
+                "plan {held} of realm `{}` waits for a decision: `approve` or `reject` it first",
+                row.id
+            )));
         }
         let started = tokio::time::Instant::now();
         let now = self.clock.now();
         // Before anything else: what RUN wanted said and was not said yet must not go out any more.
-        self.store.drop_jobs_of_run(target.run, "undone", now).await?;
-        let mut run = self.new_run(&target.realm, &Ask::new(Trigger::Command, by.clone()), now);
+        self.store
+            .drop_jobs_of_run(target.run, "undone", now)
+            .await?;
+        let mut run = Self::new_run(&target.realm, &Ask::new(Trigger::Command, by.clone()), now);
         run.mode = Mode::Undo;
         self.store.begin_run(&run, false).await?;
         let mut plan = undo_plan(self, &run, by, now);
@@ -39,9 +50,13 @@ impl Engine {
         let mut skipped = 0;
         loop {
             let mut changes = self.store.changes(target.run, after, BATCH).await?;
-            let Some(last) = changes.last().map(|c| c.user) else { break };
+            let Some(last) = changes.last().map(|c| c.user) else {
+                break;
+            };
             // The rows of one user stand together; those that the next batch may go on with wait for it.
-            if i64::try_from(changes.len()).unwrap_or(0) == BATCH && changes.iter().any(|c| c.user != last) {
+            if i64::try_from(changes.len()).unwrap_or(0) == BATCH
+                && changes.iter().any(|c| c.user != last)
+            {
                 changes.retain(|c| c.user != last);
             }
             after = changes.last().map_or(after, |c| c.seq);
@@ -61,33 +76,71 @@ impl Engine {
         run.decided_at = Some(self.clock.now());
         run.elapsed_ms = elapsed(started);
         if skipped > 0 {
-            run.error = Some(format!("{skipped} users changed since, or were removed, and stay as they are"));
+            run.error = Some(format!(
+                "{skipped} users changed since, or were removed, and stay as they are"
+            ));
         }
-        let facts = RunFacts { plan_hash: Some(plan.hash.hex()), mapping_hash: row.mapping_hash.clone(), undoes: Some(target.run), ..RunFacts::default() };
+        let facts = RunFacts {
+            plan_hash: Some(plan.hash.hex()),
+            mapping_hash: row.mapping_hash.clone(),
+            undoes: Some(target.run),
+            ..RunFacts::default()
+        };
         if plan.counts.is_empty() {
             run.outcome = Outcome::Unchanged;
             let messages = self.messages(config, Some(run.run), now).await?;
-            let application = Application { run: &run, facts, realm: RealmUpdate::default(), refused: None, messages: &messages, replaces: None };
-            return Ok(Decided { run: self.store.apply(application).await?, replaced: None });
+            let application = Application {
+                run: &run,
+                facts,
+                realm: RealmUpdate::default(),
+                refused: None,
+                messages: &messages,
+                replaces: None,
+            };
+            return Ok(Decided {
+                run: self.store.apply(application).await?,
+                replaced: None,
+            });
         }
         // The directory still says the opposite: no pass may run before the administrator has looked.
         self.store.pause(&target.realm, None, now).await?;
         let of = self.store.not_removed(&row.id).await?;
         let window = self.store.window(&row.id, &windows(&row, now)).await?;
-        run.held_by = weigh(&Weighing { config: &config.brake, counts: &plan.counts, window: &window, of, first_pass: false });
+        run.held_by = weigh(&Weighing {
+            config: &config.brake,
+            counts: &plan.counts,
+            window: &window,
+            of,
+            first_pass: false,
+        });
         if run.held_by.is_empty() {
             run.outcome = Outcome::Applied;
             let run = self.apply_undo(&run, facts, now).await?;
-            return Ok(Decided { run, replaced: None });
+            return Ok(Decided {
+                run,
+                replaced: None,
+            });
         }
         run.outcome = Outcome::Held;
-        let types: Vec<_> = Limit::ALL.iter().filter(|l| run.held_by.iter().any(|h: &HeldBy| h.limit == l.as_str())).flat_map(|l| messages_of(*l).iter().copied()).collect();
+        let types: Vec<_> = Limit::ALL
+            .iter()
+            .filter(|l| run.held_by.iter().any(|h: &HeldBy| h.limit == l.as_str()))
+            .flat_map(|l| messages_of(*l).iter().copied())
+            .collect();
         self.store.hold(&run, facts, None, None, &types).await?;
-        Ok(Decided { run, replaced: None })
+        Ok(Decided {
+            run,
+            replaced: None,
+        })
     }
 
     /// Approves a held undo plan: it contradicts the directory on purpose, so only the store is asked.
-    pub(super) async fn approve_undo(&self, run: Run, facts: RunFacts, by: Option<String>) -> Result<Decided, EngineError> {
+    pub(super) async fn approve_undo(
+        &self,
+        run: Run,
+        facts: RunFacts,
+        by: Option<String>,
+    ) -> Result<Decided, EngineError> {
         let _lock = self.store.lock_realm(&run.realm).await?;
         let now = self.clock.now();
         let mut approved = run;
@@ -95,15 +148,33 @@ impl Engine {
         approved.by = by;
         approved.decided_at = Some(now);
         let run = self.apply_undo(&approved, facts, now).await?;
-        Ok(Decided { run, replaced: None })
+        Ok(Decided {
+            run,
+            replaced: None,
+        })
     }
 
-    async fn apply_undo(&self, run: &Run, facts: RunFacts, now: Timestamp) -> Result<Run, EngineError> {
+    async fn apply_undo(
+        &self,
+        run: &Run,
+        facts: RunFacts,
+        now: Timestamp,
+    ) -> Result<Run, EngineError> {
         let config = self.realm_config(&run.realm)?;
         let row = self.row(&run.realm).await?;
         let messages = self.messages(config, Some(run.run), now).await?;
-        let update = RealmUpdate { window_from: Some(windows_anew(&row, now, false)), ..RealmUpdate::default() };
-        let application = Application { run, facts, realm: update, refused: None, messages: &messages, replaces: None };
+        let update = RealmUpdate {
+            window_from: Some(windows_anew(&row, now, false)),
+            ..RealmUpdate::default()
+        };
+        let application = Application {
+            run,
+            facts,
+            realm: update,
+            refused: None,
+            messages: &messages,
+            replaces: None,
+        };
         Ok(self.store.apply(application).await?)
     }
 }

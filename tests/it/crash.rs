@@ -24,8 +24,17 @@ const RUN: [&str; 9] = [
 const DELIVERY: [&str; 2] = ["outbox.sent", "outbox.settled"];
 
 fn killed_at(house: &House, point: &str) {
-    let status = house.command(&["sync", "r", "--deliver"]).env("REALMSYNC_FAILPOINT", point).output().expect("the binary").status;
-    assert_eq!(status.signal(), Some(9), "{point}: the process was to be killed there");
+    let status = house
+        .command(&["sync", "r", "--deliver"])
+        .env("REALMSYNC_FAILPOINT", point)
+        .output()
+        .expect("the binary")
+        .status;
+    assert_eq!(
+        status.signal(),
+        Some(9),
+        "{point}: the process was to be killed there"
+    );
 }
 
 /// What the receiver knows of each user: the messages by type, each key once; and that no key ever changed its body.
@@ -38,7 +47,9 @@ fn told(house: &House) -> BTreeMap<String, usize> {
     }
     let mut by_type = BTreeMap::new();
     for message in house.receiver.accepted() {
-        *by_type.entry(message.json()["type"].as_str().unwrap().to_owned()).or_default() += 1;
+        *by_type
+            .entry(message.json()["type"].as_str().unwrap().to_owned())
+            .or_default() += 1;
     }
     by_type
 }
@@ -48,7 +59,14 @@ fn essence(house: &House) -> BTreeMap<String, Value> {
     let mut users = house.users();
     for user in users.values_mut() {
         let map = user.as_object_mut().unwrap();
-        for volatile in ["id", "created_at", "updated_at", "suspended_at", "enrolment", "version"] {
+        for volatile in [
+            "id",
+            "created_at",
+            "updated_at",
+            "suspended_at",
+            "enrolment",
+            "version",
+        ] {
             map.remove(volatile);
         }
     }
@@ -70,7 +88,10 @@ fn survives_every_kill(postgres: Option<&Server>) {
         let churn = house.churn(&[("phone", 2), ("delete", 1), ("add", 1)]);
         for person in churn["did"]["phone"].as_array().unwrap() {
             let was = &before[person["uid"].as_str().unwrap()];
-            if was["phone"].is_string() && was["state"] == "active" && was["phone"] != person["e164"] {
+            if was["phone"].is_string()
+                && was["state"] == "active"
+                && was["phone"] != person["e164"]
+            {
                 *expected.entry("user.reprovision".into()).or_default() += 1;
             }
         }
@@ -83,13 +104,24 @@ fn survives_every_kill(postgres: Option<&Server>) {
         // All or nothing: either the users are as before, or everything of the churn is there.
         let after = house.users();
         let created = after.len() - before.len();
-        let changed = churn["did"]["phone"].as_array().unwrap().iter().filter(|p| after[p["uid"].as_str().unwrap()]["phone"] == p["e164"]).count();
-        assert!(matches!((created, changed), (0, 0) | (1, 2)), "{point}: {created} created, {changed} with a new number");
+        let changed = churn["did"]["phone"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|p| after[p["uid"].as_str().unwrap()]["phone"] == p["e164"])
+            .count();
+        assert!(
+            matches!((created, changed), (0, 0) | (1, 2)),
+            "{point}: {created} created, {changed} with a new number"
+        );
         // What was under way when it was killed is due again at once: its end is unknown.
         let again = house.sync_and_deliver(0);
         assert_ne!(again["outcome"], "failed", "{point}: {again}");
         let runs = house.run(&["--json", "runs", "r"]).lines();
-        assert!(runs.iter().all(|r| r["outcome"] != "running"), "{point}: {runs:?}");
+        assert!(
+            runs.iter().all(|r| r["outcome"] != "running"),
+            "{point}: {runs:?}"
+        );
         // On PostgreSQL another daemon may be at it, so what a dead one was sending is taken up when its lease is over.
         for _ in 0..60 {
             house.sync_and_deliver(0);
@@ -100,13 +132,20 @@ fn survives_every_kill(postgres: Option<&Server>) {
         }
         assert_eq!(told(&house), expected, "{point}");
     }
-    let ids: BTreeSet<String> = house.users().values().map(|u| u["id"].to_string()).collect();
+    let ids: BTreeSet<String> = house
+        .users()
+        .values()
+        .map(|u| u["id"].to_string())
+        .collect();
     assert_eq!(ids.len(), house.users().len());
     // The same as one full load.
     let all = essence(&house);
     std::fs::remove_file(house.path("realmsync.db")).unwrap_or_default();
     let present = |users: BTreeMap<String, Value>| -> BTreeMap<String, Value> {
-        users.into_iter().filter(|(_, u)| u["state_reason"] != "deleted").collect()
+        users
+            .into_iter()
+            .filter(|(_, u)| u["state_reason"] != "deleted")
+            .collect()
     };
     let survivors = present(all);
     let fresh = House::with(Server::start("openldap", &["--users", "600"]), "");
@@ -115,7 +154,12 @@ fn survives_every_kill(postgres: Option<&Server>) {
     }
     fresh.sync(0);
     let loaded = present(essence(&fresh));
-    let phones = |users: &BTreeMap<String, Value>| users.iter().map(|(n, u)| (n.clone(), u["phone"].clone(), u["state"].clone())).collect::<Vec<_>>();
+    let phones = |users: &BTreeMap<String, Value>| {
+        users
+            .iter()
+            .map(|(n, u)| (n.clone(), u["phone"].clone(), u["state"].clone()))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(phones(&survivors), phones(&loaded));
 }
 
@@ -138,7 +182,12 @@ fn a_kill_while_a_plan_is_held_leaves_one_plan() {
         house.churn(&[("delete", 15)]);
         killed_at(&house, point);
         let run = house.sync(3);
-        let held: Vec<Value> = house.run(&["--json", "runs", "r"]).lines().into_iter().filter(|r| r["outcome"] == "held").collect();
+        let held: Vec<Value> = house
+            .run(&["--json", "runs", "r"])
+            .lines()
+            .into_iter()
+            .filter(|r| r["outcome"] == "held")
+            .collect();
         assert_eq!(held.len(), 1, "{point}");
         assert_eq!(held[0]["run"], run["run"], "{point}");
     }

@@ -19,14 +19,24 @@ fn commands_go_through_the_daemon_and_its_outbox_delivers() {
     let house = House::new(50);
     let daemon = house.daemon();
     let run = house.sync(0);
-    assert_eq!((run["created"].as_i64(), &run["trigger"]), (Some(50), &Value::from("command")), "{run}\n{}", house.log());
+    assert_eq!(
+        (run["created"].as_i64(), &run["trigger"]),
+        (Some(50), &Value::from("command")),
+        "{run}\n{}",
+        house.log()
+    );
     let churn = house.churn(&[("phone", 3)]);
     let run = house.sync(0);
     let jobs = usize::try_from(run["jobs"].as_u64().unwrap()).unwrap();
     house.receiver.wait_for(jobs);
     assert!(jobs <= churn["did"]["phone"].as_array().unwrap().len());
     let status = house.run(&["--json", "status"]).json();
-    assert_eq!(status["users"]["active"].as_i64().unwrap() + status["users"]["suspended"].as_i64().unwrap(), 50, "{status}");
+    assert_eq!(
+        status["users"]["active"].as_i64().unwrap()
+            + status["users"]["suspended"].as_i64().unwrap(),
+        50,
+        "{status}"
+    );
     assert!(status["next_run_at"].is_string(), "{status}");
     drop(daemon);
 }
@@ -46,18 +56,34 @@ fn trap_33_sigterm_ends_it_within_five_seconds_and_a_bad_reload_keeps_the_old() 
     let mut daemon = house.daemon();
     house.sync(0);
     let good = std::fs::read_to_string(house.path("realmsync.toml")).unwrap();
-    std::fs::write(house.path("realmsync.toml"), good.replace("schedule = \"0 3 * * *\"", "schedule = \"nonsense\"")).unwrap();
+    std::fs::write(
+        house.path("realmsync.toml"),
+        good.replace("schedule = \"0 3 * * *\"", "schedule = \"nonsense\""),
+    )
+    .unwrap();
     daemon.signal("HUP");
-    eventually("a refused reload is said", || house.log().contains("nonsense") || house.log().to_lowercase().contains("refused"));
+    eventually("a refused reload is said", || {
+        house.log().contains("nonsense") || house.log().to_lowercase().contains("refused")
+    });
     std::fs::write(house.path("realmsync.toml"), &good).unwrap();
     assert_eq!(house.run(&["--json", "status"]).code, 0);
     daemon.signal("USR1");
-    eventually("SIGUSR1 runs every realm", || house.run(&["--json", "runs", "r"]).lines().iter().any(|r| r["trigger"] == "signal"));
+    eventually("SIGUSR1 runs every realm", || {
+        house
+            .run(&["--json", "runs", "r"])
+            .lines()
+            .iter()
+            .any(|r| r["trigger"] == "signal")
+    });
     let asked = Instant::now();
     daemon.signal("TERM");
     let status = daemon.0.wait().unwrap();
     assert!(status.success(), "{status}: {}", house.log());
-    assert!(asked.elapsed() < Duration::from_secs(6), "{:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < Duration::from_secs(6),
+        "{:?}",
+        asked.elapsed()
+    );
 }
 
 #[test]
@@ -80,7 +106,9 @@ fn trap_54_the_receiver_is_down_for_a_while_and_everything_arrives_afterwards() 
 #[test]
 fn secrets_and_numbers_are_in_no_log() {
     let house = House::new(40);
-    let text = std::fs::read_to_string(house.path("realmsync.toml")).unwrap().replace("format = \"text\"", "format = \"json\"\nlevel = \"trace\"");
+    let text = std::fs::read_to_string(house.path("realmsync.toml"))
+        .unwrap()
+        .replace("format = \"text\"", "format = \"json\"\nlevel = \"trace\"");
     std::fs::write(house.path("realmsync.toml"), text).unwrap();
     let daemon = house.daemon();
     house.sync(0);
@@ -93,9 +121,22 @@ fn secrets_and_numbers_are_in_no_log() {
     let cmdline = std::fs::read_to_string(format!("/proc/{}/cmdline", daemon.0.id())).unwrap();
     drop(daemon);
     assert!(log.len() > 1000, "the log says something: {log}");
-    let mut canaries = vec![house.server["BIND_PASSWORD"].to_owned(), crate::house::SECRET.to_owned(), crate::house::SECRET[6..].to_owned()];
-    canaries.extend(house.users().values().filter_map(|u| u["phone"].as_str().map(str::to_owned)));
-    canaries.extend(bodies.iter().filter_map(|b| b.json()["data"]["enrolment_url"].as_str().and_then(|u| u.rsplit('/').next().map(str::to_owned))));
+    let mut canaries = vec![
+        house.server["BIND_PASSWORD"].to_owned(),
+        crate::house::SECRET.to_owned(),
+        crate::house::SECRET[6..].to_owned(),
+    ];
+    canaries.extend(
+        house
+            .users()
+            .values()
+            .filter_map(|u| u["phone"].as_str().map(str::to_owned)),
+    );
+    canaries.extend(bodies.iter().filter_map(|b| {
+        b.json()["data"]["enrolment_url"]
+            .as_str()
+            .and_then(|u| u.rsplit('/').next().map(str::to_owned))
+    }));
     for canary in canaries {
         assert!(!log.contains(&canary), "`{canary}` is in the log");
         assert!(!cmdline.contains(&canary));

@@ -8,22 +8,60 @@ use crate::lab::Server;
 fn follows(server: Server, shown_id: impl Fn(&str) -> bool) {
     let house = House::with(server, "");
     let run = house.sync_and_deliver(0);
-    assert_eq!((&run["outcome"], run["created"].as_i64(), run["jobs"].as_i64()), (&Value::from("applied"), Some(200), Some(0)), "{run}");
+    assert_eq!(
+        (
+            &run["outcome"],
+            run["created"].as_i64(),
+            run["jobs"].as_i64()
+        ),
+        (&Value::from("applied"), Some(200), Some(0)),
+        "{run}"
+    );
     let again = house.sync(0);
     assert_eq!(again["outcome"], "unchanged", "{again}");
     let before = house.users();
-    assert!(before.values().filter(|u| u["phone"].is_string()).count() > 150, "most have a number");
-    assert!(before.values().any(|u| u["state_reason"] == "disabled"), "some are disabled");
-    assert!(before.values().all(|u| shown_id(u["directory_id"].as_str().unwrap())), "ids as the directory's own tools print them");
-    let churn = house.churn(&[("phone", 4), ("nophone", 2), ("rename", 3), ("move", 2), ("disable", 2), ("delete", 2), ("add", 3)]);
+    assert!(
+        before.values().filter(|u| u["phone"].is_string()).count() > 150,
+        "most have a number"
+    );
+    assert!(
+        before.values().any(|u| u["state_reason"] == "disabled"),
+        "some are disabled"
+    );
+    assert!(
+        before
+            .values()
+            .all(|u| shown_id(u["directory_id"].as_str().unwrap())),
+        "ids as the directory's own tools print them"
+    );
+    let churn = house.churn(&[
+        ("phone", 4),
+        ("nophone", 2),
+        ("rename", 3),
+        ("move", 2),
+        ("disable", 2),
+        ("delete", 2),
+        ("add", 3),
+    ]);
     let run = house.sync_and_deliver(0);
-    let name = |p: &Value| p["uid"].as_str().unwrap().chars().take(20).collect::<String>();
+    let name = |p: &Value| {
+        p["uid"]
+            .as_str()
+            .unwrap()
+            .chars()
+            .take(20)
+            .collect::<String>()
+    };
     let did = |kind: &str| churn["did"][kind].as_array().unwrap().clone();
     let users = house.users();
     for person in did("phone") {
         assert_eq!(users[&name(&person)]["phone"], person["e164"], "{person}");
     }
-    for (kind, reason) in [("move", "out_of_scope"), ("delete", "deleted"), ("disable", "disabled")] {
+    for (kind, reason) in [
+        ("move", "out_of_scope"),
+        ("delete", "deleted"),
+        ("disable", "disabled"),
+    ] {
         for person in did(kind) {
             assert_eq!(users[&name(&person)]["state_reason"], reason, "{person}");
         }
@@ -39,7 +77,11 @@ fn follows(server: Server, shown_id: impl Fn(&str) -> bool) {
         .collect();
     let mut expected: Vec<String> = did("phone")
         .iter()
-        .filter(|p| before[&name(p)]["phone"].is_string() && before[&name(p)]["state"] == "active" && before[&name(p)]["phone"] != p["e164"])
+        .filter(|p| {
+            before[&name(p)]["phone"].is_string()
+                && before[&name(p)]["state"] == "active"
+                && before[&name(p)]["phone"] != p["e164"]
+        })
         .map(name)
         .collect();
     expected.sort();
@@ -49,18 +91,45 @@ fn follows(server: Server, shown_id: impl Fn(&str) -> bool) {
     // A rename in Active Directory changes the DN alone, in the others the user name.
     for person in did("rename") {
         let old = &before[&name(&person)];
-        assert!(users.values().any(|u| u["id"] == old["id"] && u["dn"] != old["dn"]), "{person}");
+        assert!(
+            users
+                .values()
+                .any(|u| u["id"] == old["id"] && u["dn"] != old["dn"]),
+            "{person}"
+        );
     }
     // Back in scope: the same users.
     house.churn(&[("back", 2)]);
     let run = house.sync_and_deliver(0);
-    assert_eq!(run["restored"].as_u64(), Some(did("move").iter().filter(|p| before[&name(p)]["state"] == "active").count() as u64), "{run}");
+    assert_eq!(
+        run["restored"].as_u64(),
+        Some(
+            did("move")
+                .iter()
+                .filter(|p| before[&name(p)]["state"] == "active")
+                .count() as u64
+        ),
+        "{run}"
+    );
     assert_eq!(house.sync(0)["outcome"], "unchanged");
     let blind = format!("CN=blind,OU=Services,{}", &house.server["SUFFIX"]);
-    std::fs::write(house.path("bind"), if house.server["SERVER"] == *"samba" { "Blind-Secret-1" } else { "blind-secret" }).unwrap();
+    std::fs::write(
+        house.path("bind"),
+        if house.server["SERVER"] == *"samba" {
+            "Blind-Secret-1"
+        } else {
+            "blind-secret"
+        },
+    )
+    .unwrap();
     house.configure_as(&blind, "", "");
     let run = house.run(&["--json", "sync", "r"]);
-    assert_eq!(run.json()["error_code"], "empty", "a blind account changes nobody: {}", run.out);
+    assert_eq!(
+        run.json()["error_code"],
+        "empty",
+        "a blind account changes nobody: {}",
+        run.out
+    );
 }
 
 #[test]
@@ -71,5 +140,7 @@ fn the_main_job_on_389_ds() {
 
 #[test]
 fn the_main_job_on_active_directory() {
-    follows(Server::start("samba", &["--users", "200"]), |id| id.len() == 36);
+    follows(Server::start("samba", &["--users", "200"]), |id| {
+        id.len() == 36
+    });
 }

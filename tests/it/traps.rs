@@ -14,7 +14,11 @@ fn fails(house: &House, code: &str) -> Value {
     let run = house.run(&["--json", "sync", "r"]);
     assert_ne!(run.code, 0, "{}", run.out);
     let json = run.json();
-    assert_eq!((&json["outcome"], &json["error_code"]), (&Value::from("failed"), &Value::from(code)), "{json}");
+    assert_eq!(
+        (&json["outcome"], &json["error_code"]),
+        (&Value::from("failed"), &Value::from(code)),
+        "{json}"
+    );
     assert_eq!(everybody(house), before, "nobody was changed");
     json
 }
@@ -22,12 +26,20 @@ fn fails(house: &House, code: &str) -> Value {
 #[test]
 fn trap_01_a_typo_in_the_filter_is_a_failure() {
     let house = House::new(30);
-    house.configure_as(&house.server["BIND_DN"].to_owned(), "filter = \"(objectClas=inetOrgPerson)\"", "");
+    house.configure_as(
+        &house.server["BIND_DN"].to_owned(),
+        "filter = \"(objectClas=inetOrgPerson)\"",
+        "",
+    );
     // Also on the very first pass.
     fails(&house, "empty");
     house.configure("");
     house.sync(0);
-    house.configure_as(&house.server["BIND_DN"].to_owned(), "filter = \"(objectClas=inetOrgPerson)\"", "");
+    house.configure_as(
+        &house.server["BIND_DN"].to_owned(),
+        "filter = \"(objectClas=inetOrgPerson)\"",
+        "",
+    );
     fails(&house, "empty");
 }
 
@@ -51,8 +63,16 @@ fn trap_03_nobody_loses_a_phone_to_an_acl() {
     assert_eq!(run["held_by"][0]["limit"], "phone-lost", "{run}");
     assert_eq!(everybody(&house), before);
     // With a sentinel the run fails before anything is read.
-    let name = before.iter().find(|(_, u)| u["phone"].is_string()).map(|(_, u)| u["dn"].as_str().unwrap().to_owned()).unwrap();
-    house.configure_as(&house.server["NOPHONE_DN"].to_owned(), &format!("sentinel = \"{name}\""), "");
+    let name = before
+        .iter()
+        .find(|(_, u)| u["phone"].is_string())
+        .map(|(_, u)| u["dn"].as_str().unwrap().to_owned())
+        .unwrap();
+    house.configure_as(
+        &house.server["NOPHONE_DN"].to_owned(),
+        &format!("sentinel = \"{name}\""),
+        "",
+    );
     fails(&house, "sentinel");
 }
 
@@ -82,14 +102,24 @@ fn trap_11_the_same_name_with_a_new_id_is_another_person() {
     let house = House::new(30);
     house.sync(0);
     let before = everybody(&house);
-    let (name, user) = before.iter().find(|(_, u)| u["state"] == "active" && u["phone"].is_string()).unwrap();
+    let (name, user) = before
+        .iter()
+        .find(|(_, u)| u["state"] == "active" && u["phone"].is_string())
+        .unwrap();
     let dn = user["dn"].as_str().unwrap();
     house.server.modify(&format!("dn: {dn}\nchangetype: delete\n\ndn: {dn}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: {name}\ncn: New\nsn: New\nmobile: +421905999888\n"));
     let run = house.sync(0);
-    assert_eq!((run["created"].as_i64(), run["suspended"].as_i64()), (Some(1), Some(1)), "{run}");
+    assert_eq!(
+        (run["created"].as_i64(), run["suspended"].as_i64()),
+        (Some(1), Some(1)),
+        "{run}"
+    );
     let said = house.run(&["--json", "users", "list", "--realm", "r", "--search", name]);
     let both = said.lines();
-    let new = both.iter().find(|u| u["state"] == "active").expect("the new one works at once");
+    let new = both
+        .iter()
+        .find(|u| u["state"] == "active")
+        .expect("the new one works at once");
     assert_ne!(new["id"], user["id"], "no factor is inherited");
     assert_eq!(new["phone"], "+421905999888");
 }
@@ -106,13 +136,17 @@ fn trap_12_two_users_swap_their_names_in_one_run() {
     let ldif = format!(
         "dn: {}\nchangetype: modrdn\nnewrdn: uid=tmp\ndeleteoldrdn: 1\n\ndn: {}\nchangetype: modrdn\nnewrdn: uid={a}\ndeleteoldrdn: 1\n\n\
          dn: uid=tmp,{base}\nchangetype: modrdn\nnewrdn: uid={b}\ndeleteoldrdn: 1\n",
-        dn(&a), dn(&b)
+        dn(&a),
+        dn(&b)
     );
     house.server.modify(&ldif);
     let run = house.sync(0);
     assert_eq!(run["renamed"], 2, "{run}");
     let after = everybody(&house);
-    assert_eq!((&after[&a]["id"], &after[&b]["id"]), (&before[&b]["id"], &before[&a]["id"]));
+    assert_eq!(
+        (&after[&a]["id"], &after[&b]["id"]),
+        (&before[&b]["id"], &before[&a]["id"])
+    );
 }
 
 #[test]
@@ -124,18 +158,43 @@ fn trap_13_two_entries_with_one_name_are_both_refused_with_both_dns() {
          dn: cn=two,{base}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: Twin\ncn: two\nsn: Two\n"
     ));
     let run = house.sync(0);
-    assert_eq!((run["created"].as_i64(), run["refused_entries"].as_i64()), (Some(20), Some(2)), "{run}");
+    assert_eq!(
+        (run["created"].as_i64(), run["refused_entries"].as_i64()),
+        (Some(20), Some(2)),
+        "{run}"
+    );
     let refused = house.run(&["--json", "refused", "r"]).lines();
-    let of = |dn: &str| refused.iter().find(|r| r["dn"].as_str().is_some_and(|d| d.starts_with(dn))).unwrap()["reason"].as_str().unwrap().to_owned();
-    assert!(of("cn=one").contains("cn=two") && of("cn=two").contains("cn=one"), "{refused:?}");
+    let of = |dn: &str| {
+        refused
+            .iter()
+            .find(|r| r["dn"].as_str().is_some_and(|d| d.starts_with(dn)))
+            .unwrap()["reason"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert!(
+        of("cn=one").contains("cn=two") && of("cn=two").contains("cn=one"),
+        "{refused:?}"
+    );
     // One goes: the other gets the name.
-    house.server.modify(&format!("dn: cn=one,{base}\nchangetype: delete\n"));
+    house
+        .server
+        .modify(&format!("dn: cn=one,{base}\nchangetype: delete\n"));
     let run = house.sync(0);
-    assert_eq!((run["created"].as_i64(), run["refused_entries"].as_i64()), (Some(1), Some(0)), "{run}");
+    assert_eq!(
+        (run["created"].as_i64(), run["refused_entries"].as_i64()),
+        (Some(1), Some(0)),
+        "{run}"
+    );
     // A rival of somebody who has the name already takes nothing away.
     house.server.modify(&format!("dn: cn=three,{base}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: TWIN\ncn: three\nsn: Three\n"));
     let run = house.sync(0);
-    assert_eq!((&run["outcome"], run["refused_entries"].as_i64()), (&Value::from("unchanged"), Some(2)), "{run}");
+    assert_eq!(
+        (&run["outcome"], run["refused_entries"].as_i64()),
+        (&Value::from("unchanged"), Some(2)),
+        "{run}"
+    );
     assert_eq!(everybody(&house)["Twin"]["state"], "active");
 }
 
@@ -144,12 +203,25 @@ fn trap_14_reformatting_and_order_are_no_change() {
     let house = House::new(30);
     house.sync(0);
     let before = everybody(&house);
-    let user = before.values().find(|u| u["phone"].as_str().is_some_and(|p| p.starts_with("+421"))).unwrap();
-    let national = format!("0{} / {}", &user["phone"].as_str().unwrap()[4..7], &user["phone"].as_str().unwrap()[7..]);
+    let user = before
+        .values()
+        .find(|u| u["phone"].as_str().is_some_and(|p| p.starts_with("+421")))
+        .unwrap();
+    let national = format!(
+        "0{} / {}",
+        &user["phone"].as_str().unwrap()[4..7],
+        &user["phone"].as_str().unwrap()[7..]
+    );
     let dn = user["dn"].as_str().unwrap();
-    house.server.modify(&format!("dn: {dn}\nchangetype: modify\nreplace: mobile\nmobile: {national}\n"));
+    house.server.modify(&format!(
+        "dn: {dn}\nchangetype: modify\nreplace: mobile\nmobile: {national}\n"
+    ));
     let run = house.sync_and_deliver(0);
-    assert_eq!((&run["outcome"], run["phone_changed"].as_i64()), (&Value::from("unchanged"), Some(0)), "{run}");
+    assert_eq!(
+        (&run["outcome"], run["phone_changed"].as_i64()),
+        (&Value::from("unchanged"), Some(0)),
+        "{run}"
+    );
     assert_eq!(house.receiver.all().len(), 0);
 }
 
@@ -157,9 +229,20 @@ fn trap_14_reformatting_and_order_are_no_change() {
 fn trap_25_a_changed_filter_is_held() {
     let house = House::new(40);
     house.sync(0);
-    house.configure_as(&house.server["BIND_DN"].to_owned(), "filter = \"(&(objectClass=inetOrgPerson)(!(employeeNumber=7)))\"", "");
+    house.configure_as(
+        &house.server["BIND_DN"].to_owned(),
+        "filter = \"(&(objectClass=inetOrgPerson)(!(employeeNumber=7)))\"",
+        "",
+    );
     let run = house.sync(3);
-    assert!(run["held_by"].as_array().unwrap().iter().any(|h| h["limit"] == "mapping"), "{run}");
+    assert!(
+        run["held_by"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|h| h["limit"] == "mapping"),
+        "{run}"
+    );
     assert_eq!(run["suspended"], 1);
     // Put back: the plan is replaced by nothing.
     house.configure("");
@@ -183,7 +266,10 @@ fn trap_27_a_mass_edit_of_phones_is_held_and_can_be_approved() {
     let id = run["run"].as_str().unwrap();
     let approved = house.run(&["--json", "approve", id]);
     assert_eq!(approved.code, 0, "{}{}", approved.out, approved.err);
-    assert_eq!((&approved.json()["run"], &approved.json()["outcome"]), (&run["run"], &Value::from("applied")));
+    assert_eq!(
+        (&approved.json()["run"], &approved.json()["outcome"]),
+        (&run["run"], &Value::from("applied"))
+    );
     // Once.
     let twice = house.run(&["approve", id]);
     assert_eq!(twice.code, 1, "{}{}", twice.out, twice.err);
@@ -200,17 +286,34 @@ fn trap_43_an_approval_looks_again() {
     let churn = house.churn(&[("delete", 20)]);
     let run = house.sync(3);
     assert_eq!(run["held_by"][0]["limit"], "suspended", "{run}");
-    let changes = house.run(&["--json", "runs", "show", run["run"].as_str().unwrap()]).lines();
-    assert!(changes.iter().skip(1).all(|c| c["after"]["state_reason"].is_null()), "a plan held by its counts looks nobody up");
+    let changes = house
+        .run(&["--json", "runs", "show", run["run"].as_str().unwrap()])
+        .lines();
+    assert!(
+        changes
+            .iter()
+            .skip(1)
+            .all(|c| c["after"]["state_reason"].is_null()),
+        "a plan held by its counts looks nobody up"
+    );
     // Meanwhile the directory makes one of them again: with another id, so the plan still holds. Then somebody else goes.
     let before = everybody(&house);
-    let gone: Vec<&str> = churn["did"]["delete"].as_array().unwrap().iter().map(|p| p["uid"].as_str().unwrap()).collect();
+    let gone: Vec<&str> = churn["did"]["delete"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["uid"].as_str().unwrap())
+        .collect();
     let approved = house.run(&["--json", "approve", run["run"].as_str().unwrap()]);
     assert_eq!(approved.code, 0, "{}{}", approved.out, approved.err);
     let after = everybody(&house);
     for name in gone {
         let (is, was) = (&after[name], &before[name]);
-        assert_eq!((&is["state"], &is["state_reason"]), (&Value::from("suspended"), &Value::from("deleted")), "{was}");
+        assert_eq!(
+            (&is["state"], &is["state_reason"]),
+            (&Value::from("suspended"), &Value::from("deleted")),
+            "{was}"
+        );
     }
 }
 
@@ -225,7 +328,11 @@ fn trap_43_an_approval_refuses_what_is_no_longer_so() {
     let approved = house.run(&["--json", "approve", run["run"].as_str().unwrap()]);
     let new = approved.json();
     assert_ne!(new["run"], run["run"], "{new}");
-    assert!(everybody(&house).values().all(|u| u["state_reason"] != "out_of_scope"));
+    assert!(
+        everybody(&house)
+            .values()
+            .all(|u| u["state_reason"] != "out_of_scope")
+    );
 }
 
 #[test]
@@ -234,14 +341,23 @@ fn trap_45_half_of_a_small_firm_always_trips() {
     house.sync(0);
     house.churn(&[("delete", 9)]);
     let run = house.sync(3);
-    assert!(run["held_by"].as_array().unwrap().iter().any(|h| h["limit"] == "suspended"), "{run}");
+    assert!(
+        run["held_by"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|h| h["limit"] == "suspended"),
+        "{run}"
+    );
 }
 
 #[test]
 fn trap_47_a_container_that_vanishes_at_once_is_held() {
     let house = House::new(200);
     let base = house.server["PEOPLE_DN"].to_owned();
-    let mut ldif = format!("dn: ou=branch,{base}\nchangetype: add\nobjectClass: organizationalUnit\nou: branch\n\n");
+    let mut ldif = format!(
+        "dn: ou=branch,{base}\nchangetype: add\nobjectClass: organizationalUnit\nou: branch\n\n"
+    );
     for i in 0..4 {
         ldif.push_str(&format!("dn: uid=b{i},ou=branch,{base}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: b{i}\ncn: b\nsn: b\n\n"));
     }
@@ -252,7 +368,14 @@ fn trap_47_a_container_that_vanishes_at_once_is_held() {
         &house.server["BIND_DN"]
     ));
     let run = house.sync(3);
-    assert!(run["held_by"].as_array().unwrap().iter().any(|h| h["limit"] == "container"), "{run}");
+    assert!(
+        run["held_by"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|h| h["limit"] == "container"),
+        "{run}"
+    );
 }
 
 #[test]
@@ -260,7 +383,9 @@ fn trap_49_and_55_moved_between_realms_and_orphaned() {
     let house = House::new(20);
     house.sync(0);
     // The realm's id changes: a new realm takes everybody over, once an administrator agrees.
-    let text = std::fs::read_to_string(house.path("realmsync.toml")).unwrap().replace("id = \"r\"", "id = \"s\"");
+    let text = std::fs::read_to_string(house.path("realmsync.toml"))
+        .unwrap()
+        .replace("id = \"r\"", "id = \"s\"");
     std::fs::write(house.path("realmsync.toml"), text).unwrap();
     let before = house.run(&["--json", "users", "list"]).lines();
     let run = house.run(&["--json", "sync", "s"]);
@@ -270,7 +395,11 @@ fn trap_49_and_55_moved_between_realms_and_orphaned() {
     let approved = house.run(&["--json", "approve", run["run"].as_str().unwrap()]);
     assert_eq!(approved.code, 0, "{}{}", approved.out, approved.err);
     let after = house.run(&["--json", "users", "list"]).lines();
-    let ids = |list: &[Value]| list.iter().map(|u| u["id"].to_string()).collect::<std::collections::BTreeSet<_>>();
+    let ids = |list: &[Value]| {
+        list.iter()
+            .map(|u| u["id"].to_string())
+            .collect::<std::collections::BTreeSet<_>>()
+    };
     assert_eq!(ids(&before), ids(&after), "everybody keeps everything");
     assert!(after.iter().all(|u| u["realm"] == "s"));
 }
@@ -279,7 +408,10 @@ fn trap_49_and_55_moved_between_realms_and_orphaned() {
 fn trap_58_an_acl_that_hides_who_is_disabled_restores_nobody() {
     let house = House::new(600);
     house.sync(0);
-    let disabled = everybody(&house).values().filter(|u| u["state_reason"] == "disabled").count();
+    let disabled = everybody(&house)
+        .values()
+        .filter(|u| u["state_reason"] == "disabled")
+        .count();
     assert!(disabled >= 10, "the lab has {disabled} disabled people");
     house.configure("[realm.brake]\nrestored = \"1%\"\n");
     house.server.configure(&format!(
@@ -302,11 +434,267 @@ fn undo_puts_back_what_a_run_changed() {
     let after = everybody(&house);
     for (name, was) in &before {
         let is = &after[name];
-        assert_eq!((&is["phone"], &is["state"]), (&was["phone"], &was["state"]), "{name}");
+        assert_eq!(
+            (&is["phone"], &is["state"]),
+            (&was["phone"], &was["state"]),
+            "{name}"
+        );
     }
-    assert_eq!(after.values().filter(|u| u["state_reason"] == "undone").count(), 2);
+    assert_eq!(
+        after
+            .values()
+            .filter(|u| u["state_reason"] == "undone")
+            .count(),
+        2
+    );
     // What was to be said is not said, and no pass does it all again.
     let refused = house.run(&["sync", "r"]);
-    assert_eq!(refused.code, 1, "a realm is paused by an undo: {}", refused.err);
+    assert_eq!(
+        refused.code, 1,
+        "a realm is paused by an undo: {}",
+        refused.err
+    );
     assert_eq!(house.receiver.all().len(), 0);
+}
+
+#[test]
+fn trap_24_a_restored_copy_replays_nothing_by_itself() {
+    let house = House::new(40);
+    house.sync(0);
+    house.receiver.answer(500);
+    house.churn(&[("phone", 3)]);
+    let run = house.sync_and_deliver(0);
+    let jobs = usize::try_from(run["jobs"].as_u64().unwrap()).unwrap();
+    let copy = house.path("copy.db");
+    let said = house.run(&["backup", copy.to_str().unwrap()]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let again = house.run(&["backup", copy.to_str().unwrap()]);
+    assert_eq!(again.code, 69, "a copy overwrites nothing: {}", again.err);
+    // The original goes on and delivers; then its disk dies and the copy takes its place.
+    house.receiver.answer(204);
+    for file in ["realmsync.db", "realmsync.db-wal", "realmsync.db-shm"] {
+        let _maybe_not_there = std::fs::remove_file(house.path(file));
+    }
+    std::fs::rename(&copy, house.path("realmsync.db")).unwrap();
+    let run = house.sync_and_deliver(0);
+    assert_eq!(
+        run["outcome"], "unchanged",
+        "cursor and data are of one moment: {run}"
+    );
+    let outbox = house.run(&["--json", "outbox", "list"]).lines();
+    assert_eq!(
+        outbox.iter().filter(|j| j["state"] == "held").count(),
+        jobs,
+        "{outbox:?}"
+    );
+    assert_eq!(house.receiver.accepted().len(), 0);
+    assert_eq!(house.run(&["outbox", "release", "--all"]).code, 0);
+    house.sync_and_deliver(0);
+    assert_eq!(house.receiver.accepted().len(), jobs);
+}
+
+#[test]
+fn trap_26_a_first_pass_of_ten_thousand_sends_nothing() {
+    let house = House::new(10_000);
+    let run = house.sync_and_deliver(0);
+    assert_eq!(
+        (run["created"].as_i64(), run["jobs"].as_i64()),
+        (Some(10_000), Some(0)),
+        "{run}"
+    );
+    assert_eq!(house.receiver.all().len(), 0);
+}
+
+#[test]
+fn a_first_pass_that_would_send_to_many_is_held_and_sends_when_approved() {
+    let house = House::new(30);
+    house.configure("realm: new-users = \"send\"\n");
+    let run = house.sync_and_deliver(3);
+    assert_eq!(run["held_by"][0]["limit"], "messages", "{run}");
+    let shown = house
+        .run(&["--json", "runs", "show", run["run"].as_str().unwrap()])
+        .lines();
+    assert!(
+        shown
+            .iter()
+            .skip(1)
+            .all(|c| c["kind"] == "created" && c["after"]["username"].is_string()),
+        "a staged row shows what it makes"
+    );
+    let approved = house.run(&["--json", "approve", run["run"].as_str().unwrap()]);
+    assert_eq!(approved.code, 0, "{}{}", approved.out, approved.err);
+    let active = house
+        .users()
+        .values()
+        .filter(|u| u["state"] == "active")
+        .count();
+    house.sync_and_deliver(0);
+    let accepted = house.receiver.wait_for(active);
+    assert!(
+        accepted.iter().all(
+            |m| m.json()["type"] == "user.provision" && m.json()["data"]["reason"] == "created"
+        )
+    );
+    assert_eq!(accepted.len(), active);
+}
+
+#[test]
+fn trap_46_a_mass_rename_is_held() {
+    let house = House::new(60);
+    house.sync(0);
+    house.configure("[realm.attributes]\nusername = \"mail\"\n");
+    let run = house.sync(3);
+    let limits: Vec<&str> = run["held_by"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|h| h["limit"].as_str().unwrap())
+        .collect();
+    assert!(
+        limits.contains(&"renamed") && limits.contains(&"mapping"),
+        "{run}"
+    );
+    assert_eq!(run["renamed"], 60);
+    // An attribute that the file names and the schema does not have is a fault, not a loss.
+    house.configure("[realm.attributes]\nphone = \"mobil\"\n");
+    fails(&house, "config");
+}
+
+#[test]
+fn trap_55_a_rebuilt_directory_is_adopted() {
+    let house = House::new(40);
+    house.sync(0);
+    let before = everybody(&house);
+    // The same people with new ids: everybody is deleted and made again.
+    let base = house.server["PEOPLE_DN"].to_owned();
+    let mut ldif = String::new();
+    for (name, user) in &before {
+        let dn = user["dn"].as_str().unwrap();
+        let mail = user["email"].as_str().unwrap();
+        let mobile = user["phone"]
+            .as_str()
+            .map(|p| format!("mobile: {p}\n"))
+            .unwrap_or_default();
+        ldif.push_str(&format!("dn: {dn}\nchangetype: delete\n\ndn: uid={name},{base}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: {name}\ncn: x\nsn: x\nmail: {mail}\n{mobile}\n"));
+    }
+    house.server.modify(&ldif);
+    let run = house.sync(3);
+    assert_eq!(run["suspended"].as_i64().unwrap() > 30, true, "{run}");
+    let adopted = house.run(&["--json", "adopt", run["run"].as_str().unwrap()]);
+    assert_eq!(adopted.code, 0, "{}{}", adopted.out, adopted.err);
+    assert_eq!(
+        (&adopted.json()["mode"], &adopted.json()["suspended"]),
+        (&Value::from("adopt"), &Value::from(0)),
+        "{}",
+        adopted.out
+    );
+    let after = everybody(&house);
+    assert_eq!(after.len(), before.len());
+    for (name, was) in &before {
+        let is = &after[name];
+        assert_eq!(
+            (&is["id"], &is["phone"]),
+            (&was["id"], &was["phone"]),
+            "{name}"
+        );
+        assert_ne!(is["directory_id"], was["directory_id"]);
+    }
+    assert_eq!(house.sync(0)["outcome"], "unchanged");
+}
+
+#[test]
+fn trap_59_a_normaliser_that_reads_otherwise_is_held() {
+    let house = House::new(30);
+    house.sync(0);
+    // As if another version had read one number differently.
+    let script = "import sqlite3, sys\n\
+        db = sqlite3.connect(sys.argv[1])\n\
+        db.execute(\"update realms set mapping_hash = 'of another version'\")\n\
+        db.execute(\"update users set fingerprint = null\")\n\
+        db.execute(\"update users set phone = '+421905000111' where id = (select id from users where phone is not null and state = 'active' limit 1)\")\n\
+        db.commit()\n";
+    let path = house.path("realmsync.db");
+    let status = std::process::Command::new("/usr/bin/python3")
+        .arg("-c")
+        .arg(script)
+        .arg(path)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let run = house.sync(3);
+    assert_eq!(
+        (
+            run["held_by"][0]["limit"].as_str(),
+            run["phone_changed"].as_i64()
+        ),
+        (Some("mapping"), Some(1)),
+        "{run}"
+    );
+}
+
+#[test]
+fn trap_10_renames_and_moves_keep_the_user() {
+    let house = House::new(40);
+    house.sync(0);
+    let before = everybody(&house);
+    let base = house.server["PEOPLE_DN"].to_owned();
+    let (name, user) = before.iter().find(|(_, u)| u["state"] == "active").unwrap();
+    let dn = user["dn"].as_str().unwrap();
+    house.server.modify(&format!(
+        "dn: ou=branch,{base}\nchangetype: add\nobjectClass: organizationalUnit\nou: branch\n\ndn: {dn}\nchangetype: modrdn\nnewrdn: uid={name}\ndeleteoldrdn: 1\nnewsuperior: ou=branch,{base}\n"
+    ));
+    let run = house.sync(0);
+    assert_eq!(
+        (
+            run["updated"].as_i64(),
+            run["suspended"].as_i64(),
+            run["created"].as_i64()
+        ),
+        (Some(1), Some(0), Some(0)),
+        "{run}"
+    );
+    let after = everybody(&house);
+    assert_eq!(after[name]["id"], user["id"]);
+    // A whole unit gets another name: everybody in it follows.
+    house.server.modify(&format!(
+        "dn: ou=unit,{base}\nchangetype: add\nobjectClass: organizationalUnit\nou: unit\n\n\
+         dn: uid=inside,ou=unit,{base}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: inside\ncn: x\nsn: x\n"
+    ));
+    house.sync(0);
+    let inside = everybody(&house)["inside"]["id"].clone();
+    house.server.modify(&format!(
+        "dn: ou=unit,{base}\nchangetype: modrdn\nnewrdn: ou=office\ndeleteoldrdn: 1\n"
+    ));
+    let run = house.sync(0);
+    assert_eq!(
+        (run["updated"].as_i64(), run["suspended"].as_i64()),
+        (Some(1), Some(0)),
+        "{run}"
+    );
+    let after = everybody(&house);
+    assert_eq!(after["inside"]["id"], inside);
+    assert!(
+        after["inside"]["dn"]
+            .as_str()
+            .unwrap()
+            .contains("ou=office")
+    );
+}
+
+#[test]
+fn trap_08_an_empty_replica_changes_nobody() {
+    use crate::lab::Server;
+    let house = House::new(30);
+    house.sync(0);
+    let before = everybody(&house);
+    let empty = Server::start("openldap", &["--users", "0"]);
+    let text = std::fs::read_to_string(house.path("realmsync.toml")).unwrap();
+    let text = text
+        .replace(&house.server["LDAPS_URI"], &empty["LDAPS_URI"])
+        .replace(&house.server["CA_FILE"], &empty["CA_FILE"]);
+    std::fs::write(house.path("realmsync.toml"), text).unwrap();
+    let run = house.run(&["--json", "sync", "r"]);
+    let code = run.json()["error_code"].as_str().unwrap().to_owned();
+    assert!(["empty", "stale"].contains(&code.as_str()), "{}", run.out);
+    assert_eq!(everybody(&house), before);
 }

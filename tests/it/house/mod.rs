@@ -31,25 +31,39 @@ pub struct Said {
 impl Said {
     /// Each line of the output as JSON.
     pub fn lines(&self) -> Vec<Value> {
-        self.out.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}\n{}", self.err))).collect()
+        self.out
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}\n{}", self.err)))
+            .collect()
     }
 
     /// The first line as JSON.
     pub fn json(&self) -> Value {
-        self.lines().into_iter().next().unwrap_or_else(|| panic!("nothing was printed, exit {}: {}", self.code, self.err))
+        self.lines()
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| panic!("nothing was printed, exit {}: {}", self.code, self.err))
     }
 }
 
 impl House {
     /// slapd with `users` people and an SQLite store.
     pub fn new(users: u32) -> Self {
-        Self::with(Server::start("openldap", &["--users", &users.to_string()]), "")
+        Self::with(
+            Server::start("openldap", &["--users", &users.to_string()]),
+            "",
+        )
     }
 
     pub fn with(server: Server, extra: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let database = format!("sqlite:{}", folder.path().join("realmsync.db").display());
-        let house = Self { server, receiver: Receiver::start(), folder, database };
+        let house = Self {
+            server,
+            receiver: Receiver::start(),
+            folder,
+            database,
+        };
         house.secret("bind", &house.server["BIND_PASSWORD"]);
         house.secret("webhook", SECRET);
         house.configure(extra);
@@ -74,7 +88,11 @@ impl House {
 
     /// The same with another account, and lines inside `[realm.directory]`.
     pub fn configure_as(&self, bind_dn: &str, directory: &str, extra: &str) {
-        let filter = if directory.contains("filter") || self.server["SERVER"] == *"samba" { "" } else { "filter = \"(objectClass=inetOrgPerson)\"\n" };
+        let filter = if directory.contains("filter") || self.server["SERVER"] == *"samba" {
+            ""
+        } else {
+            "filter = \"(objectClass=inetOrgPerson)\"\n"
+        };
         let text = format!(
             "version = 1\n[store]\nurl = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\npublic-url = \"https://mfa.example.org\"\n\
              [control]\nsocket = \"{}\"\n[delivery]\nkind = \"webhook\"\nurl = \"{}\"\nsecret-file = \"{}\"\ntimeout = \"2s\"\n\
@@ -85,19 +103,33 @@ impl House {
             self.path("control.sock").display(),
             self.receiver.url,
             self.path("webhook").display(),
-            extra.lines().filter(|l| l.starts_with("realm: ")).map(|l| &l[7..]).collect::<Vec<_>>().join("\n"),
+            extra
+                .lines()
+                .filter(|l| l.starts_with("realm: "))
+                .map(|l| &l[7..])
+                .collect::<Vec<_>>()
+                .join("\n"),
             &self.server["LDAPS_URI"],
             &self.server["CA_FILE"],
             self.path("bind").display(),
             &self.server["PEOPLE_DN"],
-            extra.lines().filter(|l| !l.starts_with("realm: ")).collect::<Vec<_>>().join("\n"),
+            extra
+                .lines()
+                .filter(|l| !l.starts_with("realm: "))
+                .collect::<Vec<_>>()
+                .join("\n"),
         );
         self.secret("realmsync.toml", &text);
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_realmsync"));
-        command.arg("-c").arg(self.path("realmsync.toml")).args(arguments).stdin(Stdio::null()).env("NO_COLOR", "1");
+        command
+            .arg("-c")
+            .arg(self.path("realmsync.toml"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .env("NO_COLOR", "1");
         command
     }
 
@@ -127,18 +159,26 @@ impl House {
             return std::collections::BTreeMap::new();
         }
         assert_eq!(said.code, 0, "{}", said.err);
-        said.lines().into_iter().map(|u| (u["username"].as_str().expect("a name").to_owned(), u)).collect()
+        said.lines()
+            .into_iter()
+            .map(|u| (u["username"].as_str().expect("a name").to_owned(), u))
+            .collect()
     }
 
     /// The lab's churn: what it did, as JSON.
     pub fn churn(&self, what: &[(&str, u32)]) -> Value {
-        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/churn"));
+        let mut command =
+            Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/churn"));
         command.arg("--dir").arg(self.server.folder());
         for (kind, n) in what {
             command.arg(format!("--{kind}")).arg(n.to_string());
         }
         let output = command.output().expect("churn");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         serde_json::from_slice(&output.stdout).expect("JSON of churn")
     }
 
@@ -146,7 +186,9 @@ impl House {
     pub fn daemon(&self) -> Daemon {
         let log = std::fs::File::create(self.path("daemon.log")).expect("a log");
         let mut command = self.command(&["run"]);
-        command.stdout(log.try_clone().expect("the log")).stderr(log);
+        command
+            .stdout(log.try_clone().expect("the log"))
+            .stderr(log);
         let mut daemon = Daemon(command.spawn().expect("the daemon"));
         for _ in 0..1000 {
             if self.path("control.sock").exists() && self.run(&["--json", "status"]).code == 0 {
@@ -169,7 +211,11 @@ pub struct Daemon(pub Child);
 
 impl Daemon {
     pub fn signal(&self, signal: &str) {
-        let status = Command::new("kill").arg(format!("-{signal}")).arg(self.0.id().to_string()).status().expect("kill");
+        let status = Command::new("kill")
+            .arg(format!("-{signal}"))
+            .arg(self.0.id().to_string())
+            .status()
+            .expect("kill");
         assert!(status.success());
     }
 }

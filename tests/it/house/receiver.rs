@@ -52,12 +52,18 @@ impl Receiver {
             hang: Arc::default(),
             stop: Arc::default(),
         };
-        let (received, status, hang, stop) = (receiver.received.clone(), receiver.status.clone(), receiver.hang.clone(), receiver.stop.clone());
+        let (received, status, hang, stop) = (
+            receiver.received.clone(),
+            receiver.status.clone(),
+            receiver.hang.clone(),
+            receiver.stop.clone(),
+        );
         std::thread::spawn(move || {
             while !stop.load(Ordering::SeqCst) {
                 match listener.accept() {
                     Ok((stream, _)) => {
-                        let (received, status, hang, stop) = (received.clone(), status.clone(), hang.clone(), stop.clone());
+                        let (received, status, hang, stop) =
+                            (received.clone(), status.clone(), hang.clone(), stop.clone());
                         std::thread::spawn(move || serve(stream, &received, &status, &hang, &stop));
                     }
                     Err(_) => std::thread::sleep(Duration::from_millis(5)),
@@ -85,7 +91,11 @@ impl Receiver {
     /// What was accepted, each key once: what a receiver that knows its keys counts.
     pub fn accepted(&self) -> Vec<Received> {
         let mut seen = std::collections::HashSet::new();
-        self.all().into_iter().filter(|r| (200..300).contains(&r.answered)).filter(|r| seen.insert(r.id.clone())).collect()
+        self.all()
+            .into_iter()
+            .filter(|r| (200..300).contains(&r.answered))
+            .filter(|r| seen.insert(r.id.clone()))
+            .collect()
     }
 
     /// Waits until `n` messages were accepted, at most ten seconds.
@@ -97,7 +107,11 @@ impl Receiver {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("{} of {n} messages arrived: {:?}", self.accepted().len(), self.all());
+        panic!(
+            "{} of {n} messages arrived: {:?}",
+            self.accepted().len(),
+            self.all()
+        );
     }
 }
 
@@ -107,7 +121,13 @@ impl Drop for Receiver {
     }
 }
 
-fn serve(stream: TcpStream, received: &Mutex<Vec<Received>>, status: &AtomicU16, hang: &AtomicBool, stop: &AtomicBool) {
+fn serve(
+    stream: TcpStream,
+    received: &Mutex<Vec<Received>>,
+    status: &AtomicU16,
+    hang: &AtomicBool,
+    stop: &AtomicBool,
+) {
     stream.set_nonblocking(false).expect("blocking");
     let mut reader = BufReader::new(stream);
     while !stop.load(Ordering::SeqCst) {
@@ -124,7 +144,9 @@ fn serve(stream: TcpStream, received: &Mutex<Vec<Received>>, status: &AtomicU16,
                 break;
             }
             first = false;
-            let Some((name, value)) = line.split_once(": ") else { continue };
+            let Some((name, value)) = line.split_once(": ") else {
+                continue;
+            };
             match name.to_ascii_lowercase().as_str() {
                 "content-length" => length = value.parse().unwrap_or(0),
                 "webhook-id" => id = value.to_owned(),
@@ -138,9 +160,19 @@ fn serve(stream: TcpStream, received: &Mutex<Vec<Received>>, status: &AtomicU16,
             return;
         }
         let hangs = hang.load(Ordering::SeqCst);
-        let answered = if hangs { 0 } else { status.load(Ordering::SeqCst) };
+        let answered = if hangs {
+            0
+        } else {
+            status.load(Ordering::SeqCst)
+        };
         let body = String::from_utf8_lossy(&body).into_owned();
-        received.lock().expect("the list").push(Received { id, signature, timestamp, body, answered });
+        received.lock().expect("the list").push(Received {
+            id,
+            signature,
+            timestamp,
+            body,
+            answered,
+        });
         if hangs {
             while hang.load(Ordering::SeqCst) && !stop.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(20));
