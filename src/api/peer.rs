@@ -25,10 +25,12 @@ impl Peer {
         })
     }
 
-    /// The name for the audit trail. Root, who could write anything, may say for whom it acts (`sudo` knows).
+    /// The name for the audit trail. Root and the daemon's own user, as whom a command of root's acts, could write anything:
+    /// so they may say for whom they act (`sudo` knows).
     pub fn acting_for(&self, claimed: Option<&str>) -> String {
-        match claimed.filter(|name| self.uid == 0 && *name != self.name && plain(name)) {
-            Some(name) => format!("{name} as {}", self.name),
+        match claimed.filter(|name| *name != self.name && plain(name)) {
+            Some(name) if self.uid == 0 => format!("{name} as {}", self.name),
+            Some(name) => name.to_owned(),
             None => self.name.clone(),
         }
     }
@@ -72,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn only_root_speaks_for_others_and_only_in_plain_names() {
+    fn who_may_speak_for_others_does_so_in_plain_names() {
         let root = Peer {
             uid: 0,
             name: "root".into(),
@@ -84,6 +86,7 @@ mod tests {
             uid: 999,
             name: "realmsync".into(),
         };
-        assert_eq!(own.acting_for(Some("jan")), "realmsync");
+        assert_eq!(own.acting_for(Some("jan")), "jan");
+        assert_eq!(own.acting_for(Some("")), "realmsync");
     }
 }

@@ -67,7 +67,7 @@ pub fn main() -> u8 {
         Ok(loaded) => loaded,
         Err(faults) => return refuse(&faults, cli.json),
     };
-    if let Some(code) = owner::become_owner(&loaded.config, &cli.command, &env) {
+    if let Some(code) = owner::become_owner(&loaded.config, &cli.command) {
         return code;
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -71,7 +71,12 @@ impl Store {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         options.open(to).map_err(|e| open(super::lock::advice(to, &e)))?;
         let Some(text) = to.to_str() else { return Err(open("its name is not UTF-8".into())) };
-        let copied = sqlx::query("VACUUM INTO $1").bind(text).execute(read).await;
+        // A reader of its own that goes afterwards: VACUUM INTO counts as writing, which the pool's readers may not.
+        let mut reader = read.acquire().await.map_err(StoreError::from_sqlx("connect"))?.detach();
+        let copied = match sqlx::query("PRAGMA query_only = OFF").execute(&mut reader).await {
+            Ok(_) => sqlx::query("VACUUM INTO $1").bind(text).execute(&mut reader).await,
+            Err(error) => Err(error),
+        };
         if let Err(error) = copied {
             let _gone = std::fs::remove_file(to);
             return Err(StoreError::from_sqlx("make a copy")(error));
@@ -94,5 +99,29 @@ impl Store {
         }
         tx.commit().await?;
         Ok(marks > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::store::outbox_tests::sqlite;
+
+    #[tokio::test]
+    async fn a_copy_is_whole_private_and_knows_that_it_is_one() {
+        let house = sqlite().await;
+        let dir = tempfile::tempdir().unwrap();
+        let to = dir.path().join("copy.db");
+        house.store.backup(&to, house.now).await.unwrap();
+        assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing lies beside it");
+        let copy = Store { db: Db::sqlite(&to, false).await.unwrap(), locks: Default::default() };
+        assert_eq!(copy.realms().await.unwrap(), house.store.realms().await.unwrap());
+        assert!(copy.settle_copy(house.now).await.unwrap(), "the first opening finds the mark");
+        assert!(!copy.settle_copy(house.now).await.unwrap());
+        assert!(matches!(house.store.backup(&to, house.now).await, Err(StoreError::Open { .. })), "never over another file");
+        house.store.realms().await.expect("the original goes on");
     }
 }

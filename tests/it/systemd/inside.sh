@@ -145,6 +145,18 @@ echo "stopped in $took ms"
 [ "$(prop Result)" = success ] && [ "$(prop ExecMainStatus)" = 0 ] || fail "ended with $(prop Result) $(prop ExecMainStatus)"
 [ ! -e "$socket" ] || fail "the socket is still there"
 
+step "commands of root while it is down leave nothing of root's behind"
+realmsync status >/tmp/status || fail "status: $(cat /tmp/status)"
+realmsync runs >/tmp/runs || fail "runs: $(cat /tmp/runs)"
+grep -q failed /tmp/runs || fail "the failed runs are not there"
+realmsync pause second.test || fail "pause"
+strangers=$(find /var/lib/private/realmsync ! -uid "$owner")
+[ -z "$strangers" ] || fail "files of another owner: $strangers"
+systemctl start "$unit" || fail "it does not start after them"
+eventually 5 ready || fail "not ready after them"
+realmsync --json status | grep '"second.test"' | grep -q '"paused":true' || fail "the pause is lost"
+systemctl stop "$unit"
+
 step "a configuration that is wrong from the start is not tried again and again"
 echo 'nonsense = true' >>/etc/realmsync/realmsync.toml
 systemctl start "$unit" 2>/dev/null && fail "it started with nonsense"
