@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use super::index::{Index, Met};
 use super::plan::Plan;
 use super::prepare::{PassError, Prepared};
+use super::run::stage;
 use super::{Ask, Engine, Progress};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
@@ -47,7 +48,8 @@ pub(super) struct Pass<'a> {
     pub prepared: Prepared,
     pub plan: Plan,
     pub index: Index,
-    pub first_pass: bool,
+    /// Nothing was applied to the realm yet.
+    pub first: bool,
     /// Realms of the same directory whose users this one may meet.
     neighbours: Vec<RealmRow>,
     /// Folded name (hashed) → who of this pass was looked at with it.
@@ -94,7 +96,7 @@ impl<'a> Pass<'a> {
             clock_ms,
             plan,
             index: Index::default(),
-            first_pass: row.first_applied_at.is_none(),
+            first: row.first_applied_at.is_none(),
             neighbours,
             claims: HashMap::new(),
             contested: BTreeSet::new(),
@@ -113,7 +115,7 @@ impl<'a> Pass<'a> {
     /// Reads and decides everything. What is left to do is to weigh the plan.
     pub async fn full(&mut self, ask: &Ask) -> Result<(), PassError> {
         self.load_index().await?;
-        self.read(ask).await?;
+        stage("read", self.read(ask)).await?;
         if self.seen - self.refused_entries <= 0 || !self.empty_bases.is_empty() {
             let bases = if self.empty_bases.is_empty() {
                 self.prepared.scope.bases.join("; ")
@@ -129,9 +131,9 @@ impl<'a> Pass<'a> {
         if ask.adopt {
             self.adopt().await?;
         }
-        self.absent(ask).await?;
-        self.settle_names(ask).await?;
-        self.grace_over(ask).await?;
+        stage("absent", self.absent(ask)).await?;
+        stage("names", self.settle_names(ask)).await?;
+        stage("grace", self.grace_over(ask)).await?;
         self.plan.flush().await?;
         Ok(())
     }
@@ -304,7 +306,7 @@ impl<'a> Pass<'a> {
             .filter_map(|(p, _)| p.username.as_ref().ok().map(|n| n.key.clone()))
             .collect();
         let holders: HashMap<String, Option<DirectoryId>> =
-            if self.users_before == 0 && self.first_pass && self.neighbours.is_empty() {
+            if self.users_before == 0 && self.first && self.neighbours.is_empty() {
                 HashMap::new()
             } else {
                 store
@@ -493,7 +495,7 @@ impl<'a> Pass<'a> {
             counts: &counts,
             window: &window,
             of,
-            first_pass: self.first_pass,
+            first_pass: self.first,
         };
         self.not_looked_up = weigh(&weighing).iter().any(|h| h.limit == "suspended");
         let mut nowhere: HashMap<String, i64> = HashMap::new();

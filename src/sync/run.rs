@@ -1,5 +1,7 @@
 //! One run from its first row to its last: begin, pass, weigh, then apply, hold or fail.
 
+use tracing::Instrument as _;
+
 use super::pass::Pass;
 use super::plan::Plan;
 use super::prepare::{PassError, prepare, took_over_before, windows, windows_anew};
@@ -69,7 +71,10 @@ impl Engine {
                 .await?;
         }
         let started = tokio::time::Instant::now();
-        let outcome = Box::pin(self.pass(&mut run, config, &row, ask, ending, started)).await;
+        let span = tracing::info_span!("run", run = %run.run, %realm);
+        let outcome = Box::pin(self.pass(&mut run, config, &row, ask, ending, started))
+            .instrument(span)
+            .await;
         match outcome {
             Ok(changes) => Ok((run, changes)),
             Err(error) => {
@@ -101,7 +106,7 @@ impl Engine {
     ) -> Result<Vec<Change>, PassError> {
         let prepared = tokio::select! {
             () = ask.cancel.cancelled() => return Err(PassError::cancelled()),
-            prepared = prepare(self, config, row, ask.accept_older) => prepared?,
+            prepared = stage("connect", prepare(self, config, row, ask.accept_older)) => prepared?,
         };
         run.server = prepared.server();
         let deadline = prepared.deadline;
@@ -140,7 +145,7 @@ impl Engine {
         let facts = RunFacts {
             plan_hash: Some(pass.plan.hash.hex()),
             mapping_hash: Some(pass.prepared.mapping_hash.clone()),
-            first_pass: pass.first_pass,
+            first_pass: pass.first,
             facts: pass.prepared.seen_state(row),
             ..RunFacts::default()
         };
@@ -185,7 +190,7 @@ impl Engine {
             first_applied_at: full.then_some(run.started_at),
             clock_ms: full.then_some(pass.clock_ms),
             last_complete_at: full.then_some(run.started_at),
-            window_from: (full && pass.first_pass)
+            window_from: (full && pass.first)
                 .then(|| windows_anew(row, run.decided_at.unwrap_or(run.started_at), false)),
             seen_state: if full { facts.facts.clone() } else { None },
             id_form: Some(pass.prepared.scope.id_form),
@@ -199,7 +204,7 @@ impl Engine {
             messages: &messages,
             replaces: if full { row.held } else { None },
         };
-        *run = self.store.apply(application).await?;
+        *run = stage("apply", self.store.apply(application)).await?;
         Ok(vec![])
     }
 
@@ -220,7 +225,7 @@ impl Engine {
             counts: &plan.counts,
             window: &window,
             of,
-            first_pass: pass.first_pass,
+            first_pass: pass.first,
         });
         let mut also = |limit: &str, count: i64, allowed: i64| {
             held.push(HeldBy {
@@ -249,10 +254,7 @@ impl Engine {
         if moved > 0 && !took_over_before(row) {
             also("moved", moved, 0);
         }
-        if pass.first_pass
-            && plan.messages > pass.realm.brake.floor
-            && pass.realm.delivery.is_some()
-        {
+        if pass.first && plan.messages > pass.realm.brake.floor && pass.realm.delivery.is_some() {
             also("messages", plan.messages, pass.realm.brake.floor);
         }
         if pass.realm.approve {
@@ -349,6 +351,14 @@ impl Engine {
         };
         self.store.realm(realm).await?.ok_or_else(missing)
     }
+}
+
+/// Names a stage of the data path to whoever measures and logs it.
+pub(super) fn stage<F: Future>(
+    name: &'static str,
+    doing: F,
+) -> tracing::instrument::Instrumented<F> {
+    doing.instrument(tracing::info_span!("stage", stage = name))
 }
 
 /// The counters of a run are those of its plan.
