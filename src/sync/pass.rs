@@ -55,6 +55,8 @@ pub(super) struct Pass<'a> {
     /// Folded name (hashed) → who of this pass was looked at with it.
     claims: HashMap<u64, DirectoryId>,
     contested: BTreeSet<DirectoryId>,
+    /// Who was read and differs, until there are enough to ask the store about; and whether they are held.
+    waiting: Vec<(Person, bool)>,
     refusals: BTreeMap<i64, Refusal>,
     pub seen: i64,
     pub refused_entries: i64,
@@ -100,6 +102,7 @@ impl<'a> Pass<'a> {
             neighbours,
             claims: HashMap::new(),
             contested: BTreeSet::new(),
+            waiting: vec![],
             refusals: BTreeMap::new(),
             seen: 0,
             refused_entries: 0,
@@ -180,6 +183,7 @@ impl<'a> Pass<'a> {
             return Err(PassError::new(ErrorCode::Empty, text));
         }
         self.page(entries).await?;
+        self.look_at_waiting().await?;
         self.settle_names(ask).await?;
         self.plan.flush().await?;
         Ok(())
@@ -224,6 +228,7 @@ impl<'a> Pass<'a> {
             });
         }
         drop(arriving);
+        self.look_at_waiting().await?;
         let joined = reading.join_next().await;
         let Some(Ok((session, outcome))) = joined else {
             return Err(PassError::new(
@@ -239,7 +244,6 @@ impl<'a> Pass<'a> {
 
     /// Looks at a page of entries.
     async fn page(&mut self, entries: Vec<RawEntry>) -> Result<(), PassError> {
-        let mut persons: Vec<(Person, bool)> = vec![];
         for entry in entries {
             self.seen += 1;
             let id = match self.prepared.normaliser.directory_id(&entry) {
@@ -263,7 +267,7 @@ impl<'a> Pass<'a> {
                             person.refused.into_iter().for_each(|r| self.refuse(r));
                             continue;
                         }
-                        persons.push((person, met == Met::Held));
+                        self.waiting.push((person, met == Met::Held));
                     }
                     Err(refusal) => {
                         self.refuse(refusal);
@@ -273,6 +277,15 @@ impl<'a> Pass<'a> {
             }
             self.usable(&entry);
         }
+        // Who differs is mostly few, so they gather over pages: the store is asked by batches.
+        if self.waiting.len() >= LOOK_UP {
+            self.look_at_waiting().await?;
+        }
+        Ok(())
+    }
+
+    async fn look_at_waiting(&mut self) -> Result<(), PassError> {
+        let persons = std::mem::take(&mut self.waiting);
         self.look(persons).await
     }
 
@@ -533,6 +546,7 @@ impl<'a> Pass<'a> {
                 }
             }
             self.page(back).await?;
+            self.look_at_waiting().await?;
         }
         for (container, gone) in nowhere.into_iter().filter(|(_, n)| *n >= 3) {
             if self
