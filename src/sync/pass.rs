@@ -19,7 +19,7 @@ use super::index::{Index, Met};
 use super::plan::Plan;
 use super::prepare::{PassError, Prepared};
 use super::run::stage;
-use super::{Ask, Engine, Progress};
+use super::{Ascending, Ask, Engine, Progress};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::directory::Sighting;
@@ -55,6 +55,8 @@ pub(super) struct Pass<'a> {
     /// Folded name (hashed) → who of this pass was looked at with it.
     claims: HashMap<u64, DirectoryId>,
     contested: BTreeSet<DirectoryId>,
+    /// Of users that are made.
+    ids: Ascending,
     /// Who was read and differs, until there are enough to ask the store about; and whether they are held.
     waiting: Vec<(Person, bool)>,
     refusals: BTreeMap<i64, Refusal>,
@@ -102,6 +104,7 @@ impl<'a> Pass<'a> {
             neighbours,
             claims: HashMap::new(),
             contested: BTreeSet::new(),
+            ids: Ascending::new(now),
             waiting: vec![],
             refusals: BTreeMap::new(),
             seen: 0,
@@ -418,7 +421,7 @@ impl<'a> Pass<'a> {
             now: self.now,
             realm_clock: self.clock_ms,
             id_form: self.prepared.scope.id_form,
-            new_id: new_user_id(self.now),
+            new_id: UserId(self.ids.next()),
             adopts: false,
         }
     }
@@ -862,11 +865,6 @@ fn realm_clock(row: &RealmRow, grace_ms: i64, now: Timestamp) -> i64 {
         .map_or(0, |last| now.since_ms(last))
         .clamp(0, grace_ms / 4);
     row.clock_ms.saturating_add(passed)
-}
-
-/// A new user's id: UUIDv7 of the run's time.
-pub(super) fn new_user_id(now: Timestamp) -> UserId {
-    UserId(super::uuid_v7(now))
 }
 
 fn hash_name(key: &str) -> u64 {

@@ -1,5 +1,7 @@
 //! The plan under construction: counts and hash as it grows, rows staged in small batches or, for a dry run, in memory.
 
+use tokio::task::JoinSet;
+
 use crate::clock::Timestamp;
 use crate::model::{Change, ChangeKind, DirectoryId, Intent, RealmId, RunId, User};
 use crate::plan::brake::{Counts, PlanHash};
@@ -30,6 +32,8 @@ pub(super) struct Plan {
     now: Timestamp,
     first_pass: bool,
     sink: Sink,
+    /// At most one batch on its way into the store.
+    staging: JoinSet<Result<(), StoreError>>,
     users: Vec<StagedUser>,
     changes: Vec<Change>,
     /// The last place given, 1 for the first.
@@ -69,6 +73,7 @@ impl Plan {
             now,
             first_pass,
             sink,
+            staging: JoinSet::new(),
             users: vec![],
             changes: vec![],
             user_seq: 0,
@@ -126,31 +131,47 @@ impl Plan {
             intents,
         });
         if self.users.len() >= BATCH {
-            self.flush().await?;
+            self.hand_over().await?;
         }
         Ok(())
     }
 
-    /// Stages what has gathered.
-    pub async fn flush(&mut self) -> Result<(), StoreError> {
+    /// Hands over what has gathered: it is staged on a task of its own, one batch at a time, while the next gathers.
+    async fn hand_over(&mut self) -> Result<(), StoreError> {
+        let (users, changes) = (std::mem::take(&mut self.users), std::mem::take(&mut self.changes));
         match &mut self.sink {
-            Sink::Store(store) => {
-                if !self.users.is_empty() {
+            Sink::Memory { users: all, changes: every } => {
+                all.extend(users);
+                every.extend(changes);
+            }
+            Sink::Store(store) if !users.is_empty() => {
+                let (store, run, first_pass) = (store.clone(), self.run, self.first_pass);
+                self.settle().await?;
+                self.staging.spawn(async move {
                     crate::failpoint::hit("stage.before");
-                    store
-                        .stage(self.run, &self.users, &self.changes, self.first_pass)
-                        .await?;
+                    store.stage(run, &users, &changes, first_pass).await?;
                     crate::failpoint::hit("stage.after");
-                    self.users.clear();
-                    self.changes.clear();
-                }
+                    Ok(())
+                });
             }
-            Sink::Memory { users, changes } => {
-                users.append(&mut self.users);
-                changes.append(&mut self.changes);
-            }
+            Sink::Store(_) => {}
         }
         Ok(())
+    }
+
+    /// Waits for the batch that is being staged.
+    async fn settle(&mut self) -> Result<(), StoreError> {
+        match self.staging.join_next().await {
+            None => Ok(()),
+            Some(Ok(staged)) => staged,
+            Some(Err(error)) => Err(StoreError::Nonsense(format!("staging ended unasked: {error}"))),
+        }
+    }
+
+    /// Stages what has gathered, and waits for it.
+    pub async fn flush(&mut self) -> Result<(), StoreError> {
+        self.hand_over().await?;
+        self.settle().await
     }
 
     /// Takes back what was decided about these people, because their name turned out to be contested.
