@@ -1,10 +1,14 @@
 //! The order of the stages: directory ─▶ normalise ─▶ plan ─▶ brake ─▶ apply. One engine for daemon and command line.
 
+mod absent;
+mod contest;
 mod decided;
 mod index;
+mod look;
 mod pass;
 mod plan;
 mod prepare;
+mod refusals;
 mod run;
 mod settle;
 mod undo;
@@ -205,7 +209,11 @@ impl Engine {
 pub(crate) fn uuid_v7(now: crate::clock::Timestamp) -> uuid::Uuid {
     let ms = u64::try_from(now.0).unwrap_or(0);
     let nanos = u32::try_from(ms % 1000).unwrap_or(0) * 1_000_000;
-    uuid::Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, ms / 1000, nanos))
+    uuid::Uuid::new_v7(uuid::Timestamp::from_unix(
+        uuid::NoContext,
+        ms / 1000,
+        nanos,
+    ))
 }
 
 /// UUIDv7s of one instant that ascend (RFC 9562 § 6.2, method 1): a counter of 42 bits that begins anywhere in the lower half,
@@ -220,16 +228,28 @@ impl Ascending {
     /// From this instant on.
     pub(crate) fn new(now: crate::clock::Timestamp) -> Self {
         let seed = uuid_v7(now).as_u128() & ((1 << 41) - 1);
-        Self { ms: u64::try_from(now.0).unwrap_or(0), counter: std::sync::atomic::AtomicU64::new(u64::try_from(seed).unwrap_or(0)) }
+        Self {
+            ms: u64::try_from(now.0).unwrap_or(0),
+            counter: std::sync::atomic::AtomicU64::new(u64::try_from(seed).unwrap_or(0)),
+        }
     }
 
     /// The next one.
     pub(crate) fn next(&self) -> uuid::Uuid {
-        let n = self.counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let n = self
+            .counter
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let byte = |shift: u32, mask: u64| u8::try_from(n >> shift & mask).unwrap_or(0);
         let mut bytes = [0; 10];
         // The upper bits of the first and third byte are the version's and the variant's.
-        bytes[..6].copy_from_slice(&[byte(38, 0x0f), byte(30, 0xff), byte(24, 0x3f), byte(16, 0xff), byte(8, 0xff), byte(0, 0xff)]);
+        bytes[..6].copy_from_slice(&[
+            byte(38, 0x0f),
+            byte(30, 0xff),
+            byte(24, 0x3f),
+            byte(16, 0xff),
+            byte(8, 0xff),
+            byte(0, 0xff),
+        ]);
         bytes[6..].copy_from_slice(&uuid_v7(crate::clock::Timestamp(0)).as_bytes()[12..]);
         uuid::Builder::from_unix_timestamp_millis(self.ms, &bytes).into_uuid()
     }

@@ -10,7 +10,7 @@
 //!   complete ─▶ absent: look up by id ─▶ contested: settle all at once ─▶ grace over: look up once more
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -24,16 +24,11 @@ use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::directory::Sighting;
 use crate::model::dn;
-use crate::model::{
-    ChangeKind, DirectoryId, ErrorCode, JobReason, Person, RawEntry, RealmId, RealmRow, Refusal,
-    State, StateReason, User, UserId, UserName,
-};
-use crate::plan::brake::{Weighing, weigh};
-use crate::plan::decide::{Context, Name, Seen, decide, remove};
-use crate::plan::names::{Claimant, Verdict, resolve};
+use crate::model::{DirectoryId, ErrorCode, Person, RawEntry, RealmRow, Refusal, User, UserId};
+use crate::plan::decide::Context;
 
 /// Ids looked up at once. The directory part cuts them into filters of its own size; this bounds what is in memory.
-const LOOK_UP: usize = 1000;
+pub(super) const LOOK_UP: usize = 1000;
 
 /// Pages that wait between reading and looking: enough that neither side idles, few enough to stay small.
 const PAGES_WAITING: usize = 4;
@@ -51,15 +46,15 @@ pub(super) struct Pass<'a> {
     /// Nothing was applied to the realm yet.
     pub first: bool,
     /// Realms of the same directory whose users this one may meet.
-    neighbours: Vec<RealmRow>,
+    pub neighbours: Vec<RealmRow>,
     /// Folded name (hashed) → who of this pass was looked at with it.
-    claims: HashMap<u64, DirectoryId>,
-    contested: BTreeSet<DirectoryId>,
+    pub claims: HashMap<u64, DirectoryId>,
+    pub contested: BTreeSet<DirectoryId>,
     /// Of users that are made.
-    ids: Ascending,
+    pub ids: Ascending,
     /// Who was read and differs, until there are enough to ask the store about; and whether they are held.
-    waiting: Vec<(Person, bool)>,
-    refusals: BTreeMap<i64, Refusal>,
+    pub waiting: Vec<(Person, bool)>,
+    pub refusals: BTreeMap<i64, Refusal>,
     pub seen: i64,
     pub refused_entries: i64,
     pub refused_phones: i64,
@@ -70,7 +65,7 @@ pub(super) struct Pass<'a> {
     /// Users of the realm that were not removed, before the pass.
     pub users_before: i64,
     /// Bases without a usable entry so far.
-    empty_bases: Vec<String>,
+    pub empty_bases: Vec<String>,
 }
 
 impl<'a> Pass<'a> {
@@ -246,7 +241,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Looks at a page of entries.
-    async fn page(&mut self, entries: Vec<RawEntry>) -> Result<(), PassError> {
+    pub(super) async fn page(&mut self, entries: Vec<RawEntry>) -> Result<(), PassError> {
         for entry in entries {
             self.seen += 1;
             let id = match self.prepared.normaliser.directory_id(&entry) {
@@ -287,7 +282,7 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    async fn look_at_waiting(&mut self) -> Result<(), PassError> {
+    pub(super) async fn look_at_waiting(&mut self) -> Result<(), PassError> {
         let persons = std::mem::take(&mut self.waiting);
         self.look(persons).await
     }
@@ -304,116 +299,6 @@ impl<'a> Pass<'a> {
         self.empty_bases.retain(|base| !dn::is_within(&dn, base));
     }
 
-    /// Decides about people, unless their name is contested.
-    async fn look(&mut self, persons: Vec<(Person, bool)>) -> Result<(), PassError> {
-        if persons.is_empty() {
-            return Ok(());
-        }
-        let store = &self.engine.store;
-        let held_ids: Vec<DirectoryId> = persons
-            .iter()
-            .filter(|(_, held)| *held)
-            .map(|(p, _)| p.directory_id)
-            .collect();
-        let mut held = self.held(&held_ids).await?;
-        let taken_over = self.elsewhere(&persons).await?;
-        let keys: Vec<String> = persons
-            .iter()
-            .filter_map(|(p, _)| p.username.as_ref().ok().map(|n| n.key.clone()))
-            .collect();
-        let holders: HashMap<String, Option<DirectoryId>> =
-            if self.users_before == 0 && self.first && self.neighbours.is_empty() {
-                HashMap::new()
-            } else {
-                store
-                    .name_holders(&self.row.id, &keys)
-                    .await?
-                    .into_iter()
-                    .map(|h| (h.key, h.directory_id))
-                    .collect()
-            };
-        let mut earlier: HashSet<DirectoryId> = HashSet::new();
-        let mut free: Vec<(Person, Option<User>)> = vec![];
-        for (person, _) in persons {
-            let id = person.directory_id;
-            let mut user = held.remove(&id);
-            match taken_over.get(&id) {
-                Some(Takeover::Take(from)) => user = Some((**from).clone()),
-                Some(Takeover::StillThere(realm)) => {
-                    self.refuse(still_in(&person, realm));
-                    continue;
-                }
-                None => {}
-            }
-            let mut contest = false;
-            match &person.username {
-                Ok(name) => {
-                    if let Some(rival) = self.claims.insert(hash_name(&name.key), id) {
-                        contest = true;
-                        earlier.insert(rival);
-                    }
-                    contest |= holders
-                        .get(&name.key)
-                        .is_some_and(|holder| *holder != Some(id));
-                }
-                // Keeping a held name is a claim too: another may have taken it in this pass.
-                Err(_) => {
-                    contest = user.as_ref().is_some_and(|u| {
-                        !u.present() || self.claims.contains_key(&hash_name(&u.username_key))
-                    });
-                }
-            }
-            if contest || self.contested.contains(&id) {
-                self.contested.insert(id);
-            } else {
-                free.push((person, user));
-            }
-        }
-        self.contested.extend(earlier.iter().copied());
-        for (person, user) in free {
-            if self.contested.contains(&person.directory_id) {
-                continue;
-            }
-            let name = match &person.username {
-                Ok(name) => Name::Granted(name.clone()),
-                Err(_) => Name::Keep,
-            };
-            self.decide(user.as_ref(), person, name).await?;
-        }
-        let staged_before: Vec<DirectoryId> = earlier.into_iter().collect();
-        if !staged_before.is_empty() {
-            self.plan.take_back(&staged_before).await?;
-            for id in &staged_before {
-                self.forget_refusals(*id);
-            }
-        }
-        Ok(())
-    }
-
-    async fn decide(
-        &mut self,
-        held: Option<&User>,
-        person: Person,
-        name: Name,
-    ) -> Result<(), PassError> {
-        let context = self.context();
-        let decision = decide(
-            held,
-            &Seen::Here {
-                person: &person,
-                name,
-            },
-            &context,
-        );
-        for refusal in person.refused {
-            self.refuse(refusal);
-        }
-        if let Some(decision) = decision {
-            self.plan.add(decision).await?;
-        }
-        Ok(())
-    }
-
     pub(super) fn context(&self) -> Context<'_> {
         Context {
             realm: &self.row.id,
@@ -426,15 +311,10 @@ impl<'a> Pass<'a> {
         }
     }
 
-    pub(super) fn contested_ids(&self) -> Vec<DirectoryId> {
-        self.contested.iter().copied().collect()
-    }
-
-    pub(super) fn uncontest(&mut self, id: DirectoryId) {
-        self.contested.remove(&id);
-    }
-
-    async fn held(&self, ids: &[DirectoryId]) -> Result<HashMap<DirectoryId, User>, PassError> {
+    pub(super) async fn held(
+        &self,
+        ids: &[DirectoryId],
+    ) -> Result<HashMap<DirectoryId, User>, PassError> {
         let users = self
             .engine
             .store
@@ -446,401 +326,11 @@ impl<'a> Pass<'a> {
             .collect())
     }
 
-    /// Users of neighbouring realms that have these ids: taken over, or a reason to refuse the entry.
-    async fn elsewhere(
-        &self,
-        persons: &[(Person, bool)],
-    ) -> Result<HashMap<DirectoryId, Takeover>, PassError> {
-        let new: Vec<DirectoryId> = persons
-            .iter()
-            .filter(|(_, held)| !held)
-            .map(|(p, _)| p.directory_id)
-            .collect();
-        if self.neighbours.is_empty() || new.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let mut found = HashMap::new();
-        for user in self
-            .engine
-            .store
-            .same_id_elsewhere(&self.row.id, &new)
-            .await?
-        {
-            let Some(id) = user.directory_id else {
-                continue;
-            };
-            let Some(from) = self.neighbours.iter().find(|r| r.id == user.realm) else {
-                continue;
-            };
-            let left = user.state == State::Suspended
-                && user.state_reason == Some(StateReason::OutOfScope);
-            let takeover = if left || from.orphaned {
-                Takeover::Take(Box::new(user))
-            } else {
-                Takeover::StillThere(from.id.clone())
-            };
-            found.insert(id, takeover);
-        }
-        Ok(found)
-    }
-
-    /// Everybody whom the store holds and the pass did not meet.
-    async fn absent(&mut self, ask: &Ask) -> Result<(), PassError> {
-        let (present, away) = self.index.unseen();
-        self.undone_and_gone(&away, ask).await?;
-        if present.is_empty() {
-            return Ok(());
-        }
-        // Counts are judged first: a plan that they hold looks nobody up.
-        let mut counts = self.plan.counts.clone();
-        for ids in present.chunks(LOOK_UP) {
-            for user in self.held(ids).await?.values() {
-                if user.state == State::Active {
-                    counts.add(ChangeKind::Suspended);
-                }
-            }
-        }
-        let window = self
-            .engine
-            .store
-            .window(&self.row.id, &super::prepare::windows(self.row, self.now))
-            .await?;
-        let of = self.users_before;
-        let weighing = Weighing {
-            config: &self.realm.brake,
-            counts: &counts,
-            window: &window,
-            of,
-            first_pass: self.first,
-        };
-        self.not_looked_up = weigh(&weighing).iter().any(|h| h.limit == "suspended");
-        let mut nowhere: HashMap<String, i64> = HashMap::new();
-        for ids in present.chunks(LOOK_UP) {
-            if ask.cancel.is_cancelled() {
-                return Err(PassError::cancelled());
-            }
-            let mut held = self.held(ids).await?;
-            let mut sightings = if self.not_looked_up {
-                HashMap::new()
-            } else {
-                self.look_up(ids).await?
-            };
-            let mut back = vec![];
-            for id in ids {
-                let Some(user) = held.remove(id) else {
-                    continue;
-                };
-                let reason = match sightings.remove(id) {
-                    _ if self.not_looked_up => None,
-                    Some(Sighting::InScope(entry)) => {
-                        back.push(entry);
-                        continue;
-                    }
-                    Some(Sighting::OutOfScope { .. }) => Some(StateReason::OutOfScope),
-                    None => {
-                        if let Some(container) = user.dn.as_deref().and_then(dn::container) {
-                            *nowhere.entry(container).or_default() += 1;
-                        }
-                        Some(StateReason::Deleted)
-                    }
-                };
-                if let Some(decision) = decide(Some(&user), &Seen::Gone(reason), &self.context()) {
-                    self.plan.add(decision).await?;
-                }
-            }
-            self.page(back).await?;
-            self.look_at_waiting().await?;
-        }
-        for (container, gone) in nowhere.into_iter().filter(|(_, n)| *n >= 3) {
-            if self
-                .engine
-                .store
-                .present_in_container(&self.row.id, &container)
-                .await?
-                <= gone
-            {
-                self.gone_containers.push((container, gone));
-            }
-        }
-        self.gone_containers.sort();
-        Ok(())
-    }
-
-    /// Who was undone stays so while the entry is there; once it is gone, they age like anybody deleted.
-    async fn undone_and_gone(&mut self, away: &[DirectoryId], ask: &Ask) -> Result<(), PassError> {
-        for ids in away.chunks(LOOK_UP) {
-            if ask.cancel.is_cancelled() {
-                return Err(PassError::cancelled());
-            }
-            let held = self.held(ids).await?;
-            let undone: Vec<DirectoryId> = held
-                .values()
-                .filter(|u| u.state_reason == Some(StateReason::Undone))
-                .filter_map(|u| u.directory_id)
-                .collect();
-            if undone.is_empty() {
-                continue;
-            }
-            let sightings = self.look_up(&undone).await?;
-            for id in undone.iter().filter(|id| !sightings.contains_key(*id)) {
-                if let Some(decision) = held.get(id).and_then(|user| {
-                    decide(
-                        Some(user),
-                        &Seen::Gone(Some(StateReason::Deleted)),
-                        &self.context(),
-                    )
-                }) {
-                    self.plan.add(decision).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Looks everybody with a contested name up once more, and settles all names at once.
-    async fn settle_names(&mut self, ask: &Ask) -> Result<(), PassError> {
-        let contested: Vec<DirectoryId> = std::mem::take(&mut self.contested).into_iter().collect();
-        if contested.is_empty() {
-            return Ok(());
-        }
-        let mut people: BTreeMap<DirectoryId, (Person, Option<User>)> = BTreeMap::new();
-        for ids in contested.chunks(LOOK_UP) {
-            if ask.cancel.is_cancelled() {
-                return Err(PassError::cancelled());
-            }
-            let mut held = self.held(ids).await?;
-            let mut new = vec![];
-            for (id, sighting) in self.look_up(ids).await? {
-                if let Sighting::InScope(entry) = sighting {
-                    match self.prepared.normaliser.person(&entry) {
-                        Ok(person) => new.push((person, held.contains_key(&id))),
-                        Err(refusal) => self.refuse(refusal),
-                    }
-                }
-            }
-            // Who vanished between the page and this look is left to the next pass.
-            let taken_over = self.elsewhere(&new).await?;
-            for (person, _) in new {
-                let id = person.directory_id;
-                let user = match taken_over.get(&id) {
-                    Some(Takeover::Take(from)) => Some((**from).clone()),
-                    Some(Takeover::StillThere(_)) => continue,
-                    None => held.remove(&id),
-                };
-                people.insert(id, (person, user));
-            }
-        }
-        let mut claimants: Vec<Claimant> = people
-            .values()
-            .map(|(person, user)| Claimant {
-                id: Some(person.directory_id),
-                wants: person.username.as_ref().ok().map(|n| n.key.clone()),
-                holds: user
-                    .as_ref()
-                    .filter(|u| u.present() && u.realm == self.row.id)
-                    .map(|u| u.username_key.clone()),
-                dn: person.dn.clone(),
-            })
-            .collect();
-        let decided = claimants.len();
-        self.add_holders(&people, &mut claimants).await?;
-        let verdicts = resolve(&claimants);
-        for (claimant, verdict) in claimants.iter().zip(&verdicts).skip(decided) {
-            if let (Some(id), Verdict::Refused { others }) = (claimant.id, verdict)
-                && let Some(key) = claimant.wants.as_ref().filter(|_| !others.is_empty())
-            {
-                self.refuse(name_refusal(Some(id), &claimant.dn, key, others));
-            }
-        }
-        for ((_, (mut person, user)), verdict) in people.into_iter().zip(verdicts) {
-            let name = match verdict {
-                Verdict::Granted => person
-                    .username
-                    .as_ref()
-                    .map_or(Name::Nothing, |n: &UserName| Name::Granted(n.clone())),
-                Verdict::Refused { others } => {
-                    if let Ok(wanted) = &person.username {
-                        person.refused.push(name_refusal(
-                            Some(person.directory_id),
-                            &person.dn,
-                            &wanted.shown,
-                            &others,
-                        ));
-                    }
-                    if user
-                        .as_ref()
-                        .is_some_and(|u| u.present() && u.realm == self.row.id)
-                    {
-                        Name::Keep
-                    } else {
-                        Name::Nothing
-                    }
-                }
-            };
-            self.decide(user.as_ref(), person, name).await?;
-        }
-        Ok(())
-    }
-
-    /// Those who hold a wanted name and are not contested themselves: unchanged, renamed away in this plan, or made by hand.
-    async fn add_holders(
-        &mut self,
-        people: &BTreeMap<DirectoryId, (Person, Option<User>)>,
-        claimants: &mut Vec<Claimant>,
-    ) -> Result<(), PassError> {
-        let keys: BTreeSet<String> = claimants.iter().filter_map(|c| c.wants.clone()).collect();
-        let keys: Vec<String> = keys.into_iter().collect();
-        for keys in keys.chunks(LOOK_UP) {
-            let holders = self.engine.store.name_holders(&self.row.id, keys).await?;
-            let others: Vec<_> = holders
-                .into_iter()
-                .filter(|h| h.directory_id.is_none_or(|id| !people.contains_key(&id)))
-                .collect();
-            let ids: Vec<DirectoryId> = others.iter().filter_map(|h| h.directory_id).collect();
-            let staged = self.plan.staged(&ids).await?;
-            for holder in others {
-                let after = staged
-                    .iter()
-                    .map(|s| &s.user)
-                    .find(|u| u.directory_id.is_some() && u.directory_id == holder.directory_id);
-                // Suspended in this plan for another reason than `disabled`: the name is free.
-                if after.is_some_and(|u| !u.present()) {
-                    continue;
-                }
-                let wants = match (&after, holder.directory_id) {
-                    (Some(after), _) => Some(after.username_key.clone()),
-                    (None, Some(id)) if self.index.seen(id) => Some(holder.key.clone()),
-                    (None, _) => None,
-                };
-                claimants.push(Claimant {
-                    id: holder.directory_id,
-                    wants,
-                    holds: Some(holder.key.clone()),
-                    dn: holder
-                        .dn
-                        .unwrap_or_else(|| "a user made by hand".to_owned()),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// Who has been away for the whole grace period, by the realm's own clock, and is still away.
-    async fn grace_over(&mut self, ask: &Ask) -> Result<(), PassError> {
-        let mut after: Option<UserId> = None;
-        loop {
-            if ask.cancel.is_cancelled() {
-                return Err(PassError::cancelled());
-            }
-            let limit = i64::try_from(LOOK_UP).unwrap_or(1000);
-            let users = self
-                .engine
-                .store
-                .grace_over(
-                    &self.row.id,
-                    self.clock_ms,
-                    self.realm.policy.grace_ms,
-                    after,
-                    limit,
-                )
-                .await?;
-            let Some(last) = users.last() else {
-                return Ok(());
-            };
-            after = Some(last.id);
-            let ids: Vec<DirectoryId> = users
-                .iter()
-                .filter_map(|u| u.directory_id)
-                .filter(|id| !self.index.seen(*id))
-                .collect();
-            let sightings = self.look_up(&ids).await?;
-            for user in users
-                .iter()
-                .filter(|u| u.directory_id.is_some_and(|id| ids.contains(&id)))
-            {
-                let found = user.directory_id.and_then(|id| sightings.get(&id));
-                let reason = match found {
-                    // It came back behind the page: the next pass restores it.
-                    Some(Sighting::InScope(_)) => continue,
-                    Some(Sighting::OutOfScope { .. }) => StateReason::OutOfScope,
-                    None => StateReason::Deleted,
-                };
-                let decision = if user.state_reason == Some(reason) {
-                    remove(user, JobReason::GraceOver, &self.context())
-                } else {
-                    decide(Some(user), &Seen::Gone(Some(reason)), &self.context())
-                };
-                if let Some(decision) = decision {
-                    self.plan.add(decision).await?;
-                }
-            }
-        }
-    }
-
-    async fn look_up(
+    pub(super) async fn look_up(
         &mut self,
         ids: &[DirectoryId],
     ) -> Result<HashMap<DirectoryId, Sighting>, PassError> {
         self.prepared.look_up(ids).await
-    }
-
-    fn refuse(&mut self, refusal: Refusal) {
-        let (entry, phone) = (refusal.entry, self.is_phone(&refusal));
-        if self
-            .refusals
-            .insert(refusal_key(&refusal), refusal)
-            .is_none()
-        {
-            self.refused_entries += i64::from(entry);
-            self.refused_phones += i64::from(phone);
-        }
-    }
-
-    fn is_phone(&self, refusal: &Refusal) -> bool {
-        let attribute = refusal.attribute.as_deref().unwrap_or_default();
-        !refusal.entry
-            && self
-                .prepared
-                .attributes
-                .phone
-                .iter()
-                .any(|a| a.eq_ignore_ascii_case(attribute))
-    }
-
-    fn forget_refusals(&mut self, id: DirectoryId) {
-        let gone: Vec<Refusal> = self
-            .refusals
-            .extract_if(.., |_, r| r.directory_id == Some(id))
-            .map(|(_, r)| r)
-            .collect();
-        self.refused_entries -= gone.iter().map(|r| i64::from(r.entry)).sum::<i64>();
-        self.refused_phones -= gone
-            .iter()
-            .map(|r| i64::from(self.is_phone(r)))
-            .sum::<i64>();
-    }
-
-    /// What was refused in this pass and not before, and what was refused before and is not any more.
-    pub async fn refused_diff(&mut self) -> Result<crate::store::RefusedDiff, PassError> {
-        let mut now = std::mem::take(&mut self.refusals);
-        let mut gone = vec![];
-        self.engine
-            .store
-            .refused_keys(&self.row.id, |key| {
-                if now.remove(&key).is_none() {
-                    gone.push(key);
-                }
-            })
-            .await?;
-        Ok(crate::store::RefusedDiff {
-            add: now.into_iter().collect(),
-            gone,
-        })
-    }
-
-    /// How many were refused, entries and values.
-    pub fn refused(&self) -> (i64, i64) {
-        (self.refused_entries, self.refused_phones)
     }
 }
 
@@ -851,12 +341,6 @@ fn no_session() -> PassError {
     )
 }
 
-/// What a neighbouring realm's user with the same id means.
-enum Takeover {
-    Take(Box<User>),
-    StillThere(RealmId),
-}
-
 /// The realm's own clock: between two complete passes at most a quarter of the grace counts, so that neither an outage nor
 /// a clock that jumps removes anyone.
 fn realm_clock(row: &RealmRow, grace_ms: i64, now: Timestamp) -> i64 {
@@ -865,50 +349,4 @@ fn realm_clock(row: &RealmRow, grace_ms: i64, now: Timestamp) -> i64 {
         .map_or(0, |last| now.since_ms(last))
         .clamp(0, grace_ms / 4);
     row.clock_ms.saturating_add(passed)
-}
-
-fn hash_name(key: &str) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(key.as_bytes())
-}
-
-fn refusal_key(refusal: &Refusal) -> i64 {
-    let mut text = refusal.dn.clone();
-    for part in [
-        refusal.attribute.as_deref(),
-        refusal.raw.as_deref(),
-        Some(refusal.reason.as_str()),
-    ] {
-        text.push('\0');
-        text.push_str(part.unwrap_or_default());
-    }
-    xxhash_rust::xxh3::xxh3_64(text.as_bytes()).cast_signed()
-}
-
-fn still_in(person: &Person, realm: &RealmId) -> Refusal {
-    Refusal {
-        dn: person.dn.clone(),
-        directory_id: Some(person.directory_id),
-        username: person.username.as_ref().ok().map(|n| n.shown.clone()),
-        attribute: None,
-        raw: None,
-        reason: format!(
-            "still in realm {realm}: it is taken over once that realm has found it out of its scope"
-        ),
-        entry: true,
-    }
-}
-
-fn name_refusal(id: Option<DirectoryId>, dn: &str, name: &str, others: &[String]) -> Refusal {
-    Refusal {
-        dn: dn.to_owned(),
-        directory_id: id,
-        username: Some(name.to_owned()),
-        attribute: Some("username".to_owned()),
-        raw: Some(name.to_owned()),
-        reason: format!(
-            "the user name is also that of {}: give one of them another name",
-            others.join("; ")
-        ),
-        entry: true,
-    }
 }

@@ -138,9 +138,15 @@ impl Plan {
 
     /// Hands over what has gathered: it is staged on a task of its own, one batch at a time, while the next gathers.
     async fn hand_over(&mut self) -> Result<(), StoreError> {
-        let (users, changes) = (std::mem::take(&mut self.users), std::mem::take(&mut self.changes));
+        let (users, changes) = (
+            std::mem::take(&mut self.users),
+            std::mem::take(&mut self.changes),
+        );
         match &mut self.sink {
-            Sink::Memory { users: all, changes: every } => {
+            Sink::Memory {
+                users: all,
+                changes: every,
+            } => {
                 all.extend(users);
                 every.extend(changes);
             }
@@ -164,7 +170,9 @@ impl Plan {
         match self.staging.join_next().await {
             None => Ok(()),
             Some(Ok(staged)) => staged,
-            Some(Err(error)) => Err(StoreError::Nonsense(format!("staging ended unasked: {error}"))),
+            Some(Err(error)) => Err(StoreError::Nonsense(format!(
+                "staging ended unasked: {error}"
+            ))),
         }
     }
 

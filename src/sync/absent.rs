@@ -1,0 +1,183 @@
+//! Evidence for who is absent, and the end of the grace period.
+
+use std::collections::HashMap;
+
+use super::Ask;
+use super::pass::{LOOK_UP, Pass};
+use super::prepare::{PassError, windows};
+use crate::directory::Sighting;
+use crate::model::dn;
+use crate::model::{ChangeKind, DirectoryId, JobReason, State, StateReason, UserId};
+use crate::plan::brake::{Weighing, weigh};
+use crate::plan::decide::{Seen, decide, remove};
+
+impl Pass<'_> {
+    /// Everybody whom the store holds and the pass did not meet.
+    pub(super) async fn absent(&mut self, ask: &Ask) -> Result<(), PassError> {
+        let (present, away) = self.index.unseen();
+        self.undone_and_gone(&away, ask).await?;
+        if present.is_empty() {
+            return Ok(());
+        }
+        // Counts are judged first: a plan that they hold looks nobody up.
+        let mut counts = self.plan.counts.clone();
+        for ids in present.chunks(LOOK_UP) {
+            for user in self.held(ids).await?.values() {
+                if user.state == State::Active {
+                    counts.add(ChangeKind::Suspended);
+                }
+            }
+        }
+        let window = self
+            .engine
+            .store
+            .window(&self.row.id, &windows(self.row, self.now))
+            .await?;
+        let of = self.users_before;
+        let weighing = Weighing {
+            config: &self.realm.brake,
+            counts: &counts,
+            window: &window,
+            of,
+            first_pass: self.first,
+        };
+        self.not_looked_up = weigh(&weighing).iter().any(|h| h.limit == "suspended");
+        let mut nowhere: HashMap<String, i64> = HashMap::new();
+        for ids in present.chunks(LOOK_UP) {
+            if ask.cancel.is_cancelled() {
+                return Err(PassError::cancelled());
+            }
+            let mut held = self.held(ids).await?;
+            let mut sightings = if self.not_looked_up {
+                HashMap::new()
+            } else {
+                self.look_up(ids).await?
+            };
+            let mut back = vec![];
+            for id in ids {
+                let Some(user) = held.remove(id) else {
+                    continue;
+                };
+                let reason = match sightings.remove(id) {
+                    _ if self.not_looked_up => None,
+                    Some(Sighting::InScope(entry)) => {
+                        back.push(entry);
+                        continue;
+                    }
+                    Some(Sighting::OutOfScope { .. }) => Some(StateReason::OutOfScope),
+                    None => {
+                        if let Some(container) = user.dn.as_deref().and_then(dn::container) {
+                            *nowhere.entry(container).or_default() += 1;
+                        }
+                        Some(StateReason::Deleted)
+                    }
+                };
+                if let Some(decision) = decide(Some(&user), &Seen::Gone(reason), &self.context()) {
+                    self.plan.add(decision).await?;
+                }
+            }
+            self.page(back).await?;
+            self.look_at_waiting().await?;
+        }
+        for (container, gone) in nowhere.into_iter().filter(|(_, n)| *n >= 3) {
+            if self
+                .engine
+                .store
+                .present_in_container(&self.row.id, &container)
+                .await?
+                <= gone
+            {
+                self.gone_containers.push((container, gone));
+            }
+        }
+        self.gone_containers.sort();
+        Ok(())
+    }
+
+    /// Who was undone stays so while the entry is there; once it is gone, they age like anybody deleted.
+    pub(super) async fn undone_and_gone(
+        &mut self,
+        away: &[DirectoryId],
+        ask: &Ask,
+    ) -> Result<(), PassError> {
+        for ids in away.chunks(LOOK_UP) {
+            if ask.cancel.is_cancelled() {
+                return Err(PassError::cancelled());
+            }
+            let held = self.held(ids).await?;
+            let undone: Vec<DirectoryId> = held
+                .values()
+                .filter(|u| u.state_reason == Some(StateReason::Undone))
+                .filter_map(|u| u.directory_id)
+                .collect();
+            if undone.is_empty() {
+                continue;
+            }
+            let sightings = self.look_up(&undone).await?;
+            for id in undone.iter().filter(|id| !sightings.contains_key(*id)) {
+                if let Some(decision) = held.get(id).and_then(|user| {
+                    decide(
+                        Some(user),
+                        &Seen::Gone(Some(StateReason::Deleted)),
+                        &self.context(),
+                    )
+                }) {
+                    self.plan.add(decision).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Who has been away for the whole grace period, by the realm's own clock, and is still away.
+    pub(super) async fn grace_over(&mut self, ask: &Ask) -> Result<(), PassError> {
+        let mut after: Option<UserId> = None;
+        loop {
+            if ask.cancel.is_cancelled() {
+                return Err(PassError::cancelled());
+            }
+            let limit = i64::try_from(LOOK_UP).unwrap_or(1000);
+            let users = self
+                .engine
+                .store
+                .grace_over(
+                    &self.row.id,
+                    self.clock_ms,
+                    self.realm.policy.grace_ms,
+                    after,
+                    limit,
+                )
+                .await?;
+            let Some(last) = users.last() else {
+                return Ok(());
+            };
+            after = Some(last.id);
+            let ids: Vec<DirectoryId> = users
+                .iter()
+                .filter_map(|u| u.directory_id)
+                .filter(|id| !self.index.seen(*id))
+                .collect();
+            let sightings = self.look_up(&ids).await?;
+            for user in users
+                .iter()
+                .filter(|u| u.directory_id.is_some_and(|id| ids.contains(&id)))
+            {
+                let found = user.directory_id.and_then(|id| sightings.get(&id));
+                let reason = match found {
+                    // It came back behind the page: the next pass restores it.
+                    Some(Sighting::InScope(_)) => continue,
+                    Some(Sighting::OutOfScope { .. }) => StateReason::OutOfScope,
+                    None => StateReason::Deleted,
+                };
+                let decision = if user.state_reason == Some(reason) {
+                    remove(user, JobReason::GraceOver, &self.context())
+                } else {
+                    decide(Some(user), &Seen::Gone(Some(reason)), &self.context())
+                };
+                if let Some(decision) = decision {
+                    self.plan.add(decision).await?;
+                }
+            }
+        }
+    }
+}

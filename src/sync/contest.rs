@@ -1,0 +1,165 @@
+//! Everybody with a contested name is looked up once more, and all names are settled at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Ask;
+use super::look::Takeover;
+use super::pass::{LOOK_UP, Pass};
+use super::prepare::PassError;
+use crate::directory::Sighting;
+use crate::model::{DirectoryId, Person, Refusal, User, UserName};
+use crate::plan::decide::Name;
+use crate::plan::names::{Claimant, Verdict, resolve};
+
+impl Pass<'_> {
+    pub(super) fn contested_ids(&self) -> Vec<DirectoryId> {
+        self.contested.iter().copied().collect()
+    }
+
+    pub(super) fn uncontest(&mut self, id: DirectoryId) {
+        self.contested.remove(&id);
+    }
+
+    /// Looks everybody with a contested name up once more, and settles all names at once.
+    pub(super) async fn settle_names(&mut self, ask: &Ask) -> Result<(), PassError> {
+        let contested: Vec<DirectoryId> = std::mem::take(&mut self.contested).into_iter().collect();
+        if contested.is_empty() {
+            return Ok(());
+        }
+        let mut people: BTreeMap<DirectoryId, (Person, Option<User>)> = BTreeMap::new();
+        for ids in contested.chunks(LOOK_UP) {
+            if ask.cancel.is_cancelled() {
+                return Err(PassError::cancelled());
+            }
+            let mut held = self.held(ids).await?;
+            let mut new = vec![];
+            for (id, sighting) in self.look_up(ids).await? {
+                if let Sighting::InScope(entry) = sighting {
+                    match self.prepared.normaliser.person(&entry) {
+                        Ok(person) => new.push((person, held.contains_key(&id))),
+                        Err(refusal) => self.refuse(refusal),
+                    }
+                }
+            }
+            // Who vanished between the page and this look is left to the next pass.
+            let taken_over = self.elsewhere(&new).await?;
+            for (person, _) in new {
+                let id = person.directory_id;
+                let user = match taken_over.get(&id) {
+                    Some(Takeover::Take(from)) => Some((**from).clone()),
+                    Some(Takeover::StillThere(_)) => continue,
+                    None => held.remove(&id),
+                };
+                people.insert(id, (person, user));
+            }
+        }
+        let mut claimants: Vec<Claimant> = people
+            .values()
+            .map(|(person, user)| Claimant {
+                id: Some(person.directory_id),
+                wants: person.username.as_ref().ok().map(|n| n.key.clone()),
+                holds: user
+                    .as_ref()
+                    .filter(|u| u.present() && u.realm == self.row.id)
+                    .map(|u| u.username_key.clone()),
+                dn: person.dn.clone(),
+            })
+            .collect();
+        let decided = claimants.len();
+        self.add_holders(&people, &mut claimants).await?;
+        let verdicts = resolve(&claimants);
+        for (claimant, verdict) in claimants.iter().zip(&verdicts).skip(decided) {
+            if let (Some(id), Verdict::Refused { others }) = (claimant.id, verdict)
+                && let Some(key) = claimant.wants.as_ref().filter(|_| !others.is_empty())
+            {
+                self.refuse(name_refusal(Some(id), &claimant.dn, key, others));
+            }
+        }
+        for ((_, (mut person, user)), verdict) in people.into_iter().zip(verdicts) {
+            let name = match verdict {
+                Verdict::Granted => person
+                    .username
+                    .as_ref()
+                    .map_or(Name::Nothing, |n: &UserName| Name::Granted(n.clone())),
+                Verdict::Refused { others } => {
+                    if let Ok(wanted) = &person.username {
+                        person.refused.push(name_refusal(
+                            Some(person.directory_id),
+                            &person.dn,
+                            &wanted.shown,
+                            &others,
+                        ));
+                    }
+                    if user
+                        .as_ref()
+                        .is_some_and(|u| u.present() && u.realm == self.row.id)
+                    {
+                        Name::Keep
+                    } else {
+                        Name::Nothing
+                    }
+                }
+            };
+            self.decide(user.as_ref(), person, name).await?;
+        }
+        Ok(())
+    }
+
+    /// Those who hold a wanted name and are not contested themselves: unchanged, renamed away in this plan, or made by hand.
+    pub(super) async fn add_holders(
+        &mut self,
+        people: &BTreeMap<DirectoryId, (Person, Option<User>)>,
+        claimants: &mut Vec<Claimant>,
+    ) -> Result<(), PassError> {
+        let keys: BTreeSet<String> = claimants.iter().filter_map(|c| c.wants.clone()).collect();
+        let keys: Vec<String> = keys.into_iter().collect();
+        for keys in keys.chunks(LOOK_UP) {
+            let holders = self.engine.store.name_holders(&self.row.id, keys).await?;
+            let others: Vec<_> = holders
+                .into_iter()
+                .filter(|h| h.directory_id.is_none_or(|id| !people.contains_key(&id)))
+                .collect();
+            let ids: Vec<DirectoryId> = others.iter().filter_map(|h| h.directory_id).collect();
+            let staged = self.plan.staged(&ids).await?;
+            for holder in others {
+                let after = staged
+                    .iter()
+                    .map(|s| &s.user)
+                    .find(|u| u.directory_id.is_some() && u.directory_id == holder.directory_id);
+                // Suspended in this plan for another reason than `disabled`: the name is free.
+                if after.is_some_and(|u| !u.present()) {
+                    continue;
+                }
+                let wants = match (&after, holder.directory_id) {
+                    (Some(after), _) => Some(after.username_key.clone()),
+                    (None, Some(id)) if self.index.seen(id) => Some(holder.key.clone()),
+                    (None, _) => None,
+                };
+                claimants.push(Claimant {
+                    id: holder.directory_id,
+                    wants,
+                    holds: Some(holder.key.clone()),
+                    dn: holder
+                        .dn
+                        .unwrap_or_else(|| "a user made by hand".to_owned()),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn name_refusal(id: Option<DirectoryId>, dn: &str, name: &str, others: &[String]) -> Refusal {
+    Refusal {
+        dn: dn.to_owned(),
+        directory_id: id,
+        username: Some(name.to_owned()),
+        attribute: Some("username".to_owned()),
+        raw: Some(name.to_owned()),
+        reason: format!(
+            "the user name is also that of {}: give one of them another name",
+            others.join("; ")
+        ),
+        entry: true,
+    }
+}

@@ -1,0 +1,182 @@
+//! Looks at people who differ: decided at once, unless their name is contested or another realm holds them.
+
+use std::collections::{HashMap, HashSet};
+
+use super::pass::Pass;
+use super::prepare::PassError;
+use crate::model::{DirectoryId, Person, RealmId, Refusal, State, StateReason, User};
+use crate::plan::decide::{Name, Seen, decide};
+
+impl Pass<'_> {
+    /// Decides about people, unless their name is contested.
+    pub(super) async fn look(&mut self, persons: Vec<(Person, bool)>) -> Result<(), PassError> {
+        if persons.is_empty() {
+            return Ok(());
+        }
+        let store = &self.engine.store;
+        let held_ids: Vec<DirectoryId> = persons
+            .iter()
+            .filter(|(_, held)| *held)
+            .map(|(p, _)| p.directory_id)
+            .collect();
+        let mut held = self.held(&held_ids).await?;
+        let taken_over = self.elsewhere(&persons).await?;
+        let keys: Vec<String> = persons
+            .iter()
+            .filter_map(|(p, _)| p.username.as_ref().ok().map(|n| n.key.clone()))
+            .collect();
+        let holders: HashMap<String, Option<DirectoryId>> =
+            if self.users_before == 0 && self.first && self.neighbours.is_empty() {
+                HashMap::new()
+            } else {
+                store
+                    .name_holders(&self.row.id, &keys)
+                    .await?
+                    .into_iter()
+                    .map(|h| (h.key, h.directory_id))
+                    .collect()
+            };
+        let mut earlier: HashSet<DirectoryId> = HashSet::new();
+        let mut free: Vec<(Person, Option<User>)> = vec![];
+        for (person, _) in persons {
+            let id = person.directory_id;
+            let mut user = held.remove(&id);
+            match taken_over.get(&id) {
+                Some(Takeover::Take(from)) => user = Some((**from).clone()),
+                Some(Takeover::StillThere(realm)) => {
+                    self.refuse(still_in(&person, realm));
+                    continue;
+                }
+                None => {}
+            }
+            let mut contest = false;
+            match &person.username {
+                Ok(name) => {
+                    if let Some(rival) = self.claims.insert(hash_name(&name.key), id) {
+                        contest = true;
+                        earlier.insert(rival);
+                    }
+                    contest |= holders
+                        .get(&name.key)
+                        .is_some_and(|holder| *holder != Some(id));
+                }
+                // Keeping a held name is a claim too: another may have taken it in this pass.
+                Err(_) => {
+                    contest = user.as_ref().is_some_and(|u| {
+                        !u.present() || self.claims.contains_key(&hash_name(&u.username_key))
+                    });
+                }
+            }
+            if contest || self.contested.contains(&id) {
+                self.contested.insert(id);
+            } else {
+                free.push((person, user));
+            }
+        }
+        self.contested.extend(earlier.iter().copied());
+        for (person, user) in free {
+            if self.contested.contains(&person.directory_id) {
+                continue;
+            }
+            let name = match &person.username {
+                Ok(name) => Name::Granted(name.clone()),
+                Err(_) => Name::Keep,
+            };
+            self.decide(user.as_ref(), person, name).await?;
+        }
+        let staged_before: Vec<DirectoryId> = earlier.into_iter().collect();
+        if !staged_before.is_empty() {
+            self.plan.take_back(&staged_before).await?;
+            for id in &staged_before {
+                self.forget_refusals(*id);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn decide(
+        &mut self,
+        held: Option<&User>,
+        person: Person,
+        name: Name,
+    ) -> Result<(), PassError> {
+        let context = self.context();
+        let decision = decide(
+            held,
+            &Seen::Here {
+                person: &person,
+                name,
+            },
+            &context,
+        );
+        for refusal in person.refused {
+            self.refuse(refusal);
+        }
+        if let Some(decision) = decision {
+            self.plan.add(decision).await?;
+        }
+        Ok(())
+    }
+
+    /// Users of neighbouring realms that have these ids: taken over, or a reason to refuse the entry.
+    pub(super) async fn elsewhere(
+        &self,
+        persons: &[(Person, bool)],
+    ) -> Result<HashMap<DirectoryId, Takeover>, PassError> {
+        let new: Vec<DirectoryId> = persons
+            .iter()
+            .filter(|(_, held)| !held)
+            .map(|(p, _)| p.directory_id)
+            .collect();
+        if self.neighbours.is_empty() || new.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut found = HashMap::new();
+        for user in self
+            .engine
+            .store
+            .same_id_elsewhere(&self.row.id, &new)
+            .await?
+        {
+            let Some(id) = user.directory_id else {
+                continue;
+            };
+            let Some(from) = self.neighbours.iter().find(|r| r.id == user.realm) else {
+                continue;
+            };
+            let left = user.state == State::Suspended
+                && user.state_reason == Some(StateReason::OutOfScope);
+            let takeover = if left || from.orphaned {
+                Takeover::Take(Box::new(user))
+            } else {
+                Takeover::StillThere(from.id.clone())
+            };
+            found.insert(id, takeover);
+        }
+        Ok(found)
+    }
+}
+
+/// What a neighbouring realm's user with the same id means.
+pub(super) enum Takeover {
+    Take(Box<User>),
+    StillThere(RealmId),
+}
+
+fn hash_name(key: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(key.as_bytes())
+}
+
+fn still_in(person: &Person, realm: &RealmId) -> Refusal {
+    Refusal {
+        dn: person.dn.clone(),
+        directory_id: Some(person.directory_id),
+        username: person.username.as_ref().ok().map(|n| n.shown.clone()),
+        attribute: None,
+        raw: None,
+        reason: format!(
+            "still in realm {realm}: it is taken over once that realm has found it out of its scope"
+        ),
+        entry: true,
+    }
+}
