@@ -50,6 +50,9 @@ pub struct Application<'a> {
     pub replaces: Option<RunId>,
 }
 
+/// So many new users change what PostgreSQL's planner should expect of the table.
+const MANY: u64 = 500;
+
 /// Whether the staged rows still fit the users they were decided upon.
 const CONFLICTS: &str = "
     SELECT COUNT(*) FROM staged_users s LEFT JOIN users u ON u.id = s.id
@@ -144,6 +147,10 @@ impl Store {
         }
         write_run(&mut tx, &run, &a.facts).await?;
         super::stage::forget_staged(&mut tx, run.run).await?;
+        if let (Tx::Postgres(_), true) = (&tx, created >= MANY) {
+            // Without statistics the planner reads the whole table for every page of the next pass.
+            on!(tx, c => sqlx::query("ANALYZE users").execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("analyze users"))?;
+        }
         failpoint::hit("apply.before-commit");
         tx.commit().await?;
         failpoint::hit("apply.after-commit");
