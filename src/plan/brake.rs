@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::config::BrakeConfig;
-use crate::model::{ChangeKind, DirectoryId, HeldBy, JobType, Limit, UserId};
+use crate::model::{
+    ChangeKind, DirectoryId, HeldBy, JobType, Limit, Phone, StateReason, User, UserId,
+};
 
 /// How many changes of each kind a plan holds.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -132,6 +134,37 @@ impl PlanHash {
         after: &Map<String, Value>,
     ) {
         self.mix(&Self::line(who, kind, before, after), u64::wrapping_add);
+    }
+
+    /// Adds the making of a user; what their row shows is what is hashed.
+    pub fn add_created(&mut self, user: &User) {
+        self.mix(&Self::created(user), u64::wrapping_add);
+    }
+
+    /// Takes the making of a user back.
+    pub fn take_back_created(&mut self, user: &User) {
+        self.mix(&Self::created(user), u64::wrapping_sub);
+    }
+
+    fn created(user: &User) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(user.directory_id.map_or(*user.id.0.as_bytes(), |id| id.0));
+        hash.update(ChangeKind::Created.as_str());
+        let texts = [
+            Some(user.username.as_str()),
+            user.display_name.as_deref(),
+            user.email.as_deref(),
+            user.dn.as_deref(),
+            user.phone.as_ref().map(Phone::as_str),
+            Some(user.state.as_str()),
+            user.state_reason.map(StateReason::as_str),
+        ];
+        for text in texts {
+            // The length parts one text from the next, and none from an empty one.
+            hash.update(text.map_or(u64::MAX, |t| t.len() as u64).to_le_bytes());
+            hash.update(text.unwrap_or_default());
+        }
+        hash.finalize().into()
     }
 
     /// Takes a change back that was added before.

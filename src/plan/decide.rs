@@ -58,6 +58,8 @@ pub struct Context<'a> {
     pub id_form: IdForm,
     /// The id of the user if one is made.
     pub new_id: UserId,
+    /// What is made is shown by the user's row: the `created` line stays bare (a first pass of a million).
+    pub bare: bool,
     /// The held user takes this entry's id in place of the old one (`adopt`).
     pub adopts: bool,
 }
@@ -148,7 +150,11 @@ fn create(person: &Person, name: &Name, context: &Context<'_>) -> Option<Decisio
     let draft = Draft {
         kind: ChangeKind::Created,
         before: Map::new(),
-        after: crate::model::change::created_fields(&after, context.id_form),
+        after: if context.bare {
+            Map::new()
+        } else {
+            crate::model::change::created_fields(&after, context.id_form)
+        },
     };
     Some(Decision {
         base_version: 0,

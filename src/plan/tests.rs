@@ -77,6 +77,7 @@ fn at<'a>(realm: &'a RealmId, policy: &'a Policy, now: i64) -> Context<'a> {
         realm_clock: now,
         id_form: IdForm::Uuid,
         new_id: UserId(uuid::Uuid::from_u128(1)),
+        bare: false,
         adopts: false,
     }
 }

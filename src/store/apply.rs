@@ -88,6 +88,11 @@ const INSERT: &str = concat!(
     " FROM staged_users WHERE run = $1 AND base_version = 0 ORDER BY seq"
 );
 
+/// The lines of what a first pass makes: bare, since the user's row is what was made.
+const MADE: &str = "
+    INSERT INTO changes (run, seq, realm, user_id, username, by_whom, kind, at)
+    SELECT run, seq, realm, id, username, $2, 'created', $3 FROM staged_users WHERE run = $1 AND base_version = 0 ORDER BY seq";
+
 /// Personal data of those who are removed goes from the audit trail and the refusals too.
 const ERASE: [&str; 3] = [
     "UPDATE changes SET before = NULL, after = NULL, username = NULL WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
@@ -124,6 +129,9 @@ impl Store {
         let created = on!(tx, c => sqlx::query(INSERT).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("add users"))?;
         if created != run.created.unsigned_abs() {
             return Err(StoreError::Nonsense(format!("{created} users were staged to be created, and {} counted", run.created)));
+        }
+        if a.facts.first_pass {
+            on!(tx, c => sqlx::query(MADE).bind(id.clone()).bind(run.by.clone()).bind(run.started_at.0).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("write changes"))?;
         }
         failpoint::hit("apply.after-users");
         run.jobs = self.say(&mut tx, a.run.run, a.messages).await?;

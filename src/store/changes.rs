@@ -4,10 +4,11 @@ use serde_json::{Map, Value};
 use sqlx::FromRow;
 
 use super::db::{Tx, on};
-use super::rows::{UserRow, run_id, user_columns, uuid, word};
+use super::rows::{run_id, uuid, word};
+use super::stage::StagedUser;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{Change, ChangeKind, IdForm, RealmId, RunId, User, UserId};
+use crate::model::{Change, ChangeKind, IdForm, Outcome, RealmId, Run, RunId, UserId};
 
 #[derive(FromRow)]
 struct Row {
@@ -72,27 +73,39 @@ impl Store {
     /// The changes of a run, by their place after `after`.
     pub async fn changes(&self, run: RunId, after: i64, limit: i64) -> Result<Vec<Change>, StoreError> {
         const SQL: &str = "SELECT run, seq, realm, user_id, username, by_whom, kind, before, after, at FROM changes WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3";
-        const STAGED: &str = concat!(
-            "SELECT ",
-            user_columns!(),
-            " FROM staged_users WHERE run = $1 AND base_version = 0 AND id IN (SELECT user_id FROM changes WHERE run = $1 AND seq > $2 AND seq <= $3 AND kind = 'created')"
-        );
         let mut link = self.db.read().await?;
         let id = run.0.as_bytes().to_vec();
         let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(id.clone()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read changes"))?;
         let mut changes = rows.into_iter().map(Change::try_from).collect::<Result<Vec<_>, _>>()?;
-        // A first pass stages what it creates once, as the users' rows.
-        if changes.iter().any(|c| c.kind == ChangeKind::Created && c.after.is_empty()) {
-            let to = changes.last().map_or(after, |c| c.seq);
-            let rows = on!(link, c => sqlx::query_as::<_, UserRow>(STAGED).bind(id).bind(after).bind(to).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read a plan"))?;
-            let users: std::collections::HashMap<UserId, User> = super::rows::users(rows)?.into_iter().map(|u| (u.id, u)).collect();
-            for change in changes.iter_mut().filter(|c| c.kind == ChangeKind::Created && c.after.is_empty()) {
-                if let Some(user) = users.get(&change.user) {
-                    change.after = crate::model::change::created_fields(user, IdForm::Uuid);
-                }
+        drop(link);
+        let facts = self.run_facts(run).await?;
+        if facts.first_pass {
+            let row = self.run(&run.to_string()).await?;
+            if matches!(row.outcome, Outcome::Held | Outcome::Running) {
+                changes.extend(self.to_be_made(&row, after, limit).await?);
+                changes.sort_by_key(|c| c.seq);
+                changes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
             }
         }
         Ok(changes)
+    }
+
+    /// The lines of what an open first pass would make: its staged users are them.
+    async fn to_be_made(&self, run: &Run, after: i64, limit: i64) -> Result<Vec<Change>, StoreError> {
+        let form = self.realm(&run.realm).await?.and_then(|r| r.id_form).unwrap_or(IdForm::Uuid);
+        let line = |staged: StagedUser| Change {
+            run: Some(run.run),
+            seq: staged.seq,
+            realm: run.realm.clone(),
+            user: staged.user.id,
+            username: Some(staged.user.username.clone()),
+            by: run.by.clone(),
+            kind: ChangeKind::Created,
+            before: Map::new(),
+            after: crate::model::change::created_fields(&staged.user, form),
+            at: run.started_at,
+        };
+        Ok(self.staged_new(run.run, after, limit).await?.into_iter().map(line).collect())
     }
 
     /// The newest changes of a user first; plans that were not applied are left out.

@@ -90,8 +90,8 @@ impl Store {
         }
     }
 
-    /// Adds to a plan, in one transaction. `created` rows of a first pass carry no `after`: the staged user is it.
-    pub async fn stage(&self, run: RunId, users: &[StagedUser], changes: &[Change], first_pass: bool) -> Result<(), StoreError> {
+    /// Adds to a plan, in one transaction. What a first pass makes has no lines here: the staged users are them.
+    pub async fn stage(&self, run: RunId, users: &[StagedUser], changes: &[Change]) -> Result<(), StoreError> {
         const USER: usize = USER_COLUMNS + 4;
         let id = run.0.as_bytes().to_vec();
         let mut tx = self.db.begin().await?;
@@ -113,9 +113,8 @@ impl Store {
             on!(tx, c => {
                 let mut query = sqlx::query(AssertSqlSafe(sql));
                 for change in changes {
-                    let after = if first_pass && change.kind == ChangeKind::Created { None } else { side(&change.after) };
                     query = query.bind(id.clone()).bind(change.seq).bind(change.realm.as_str().to_owned()).bind(change.user.0.as_bytes().to_vec())
-                        .bind(change.username.clone()).bind(change.by.clone()).bind(change.kind.as_str()).bind(side(&change.before)).bind(after).bind(change.at.0);
+                        .bind(change.username.clone()).bind(change.by.clone()).bind(change.kind.as_str()).bind(side(&change.before)).bind(side(&change.after)).bind(change.at.0);
                 }
                 query.execute(&mut *c).await.map(|_| ())
             })
@@ -137,12 +136,6 @@ impl Store {
             }
         }
         tx.commit().await?;
-        // What a first pass would create is shown by the staged user.
-        for change in changes.iter_mut().filter(|c| c.kind == ChangeKind::Created && c.after.is_empty()) {
-            if let Some(staged) = users.iter().find(|u| u.user.id == change.user) {
-                change.after = crate::model::change::created_fields(&staged.user, crate::model::IdForm::Uuid);
-            }
-        }
         Ok((users, changes))
     }
 
@@ -185,6 +178,14 @@ impl Store {
             found.extend(rows.into_iter().map(StagedUser::try_from).collect::<Result<Vec<_>, _>>()?);
         }
         Ok(found)
+    }
+
+    /// Staged users that are new, by their place after `after`.
+    pub(super) async fn staged_new(&self, run: RunId, after: i64, limit: i64) -> Result<Vec<StagedUser>, StoreError> {
+        const SQL: &str = concat!("SELECT seq, base_version, intents, ", user_columns!(), " FROM staged_users WHERE run = $1 AND seq > $2 AND base_version = 0 ORDER BY seq LIMIT $3");
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read a plan"))?;
+        rows.into_iter().map(StagedUser::try_from).collect()
     }
 
     /// Staged users with a change of one of these kinds, by their place after `after`.

@@ -252,6 +252,7 @@ fn again(
         realm_clock: row.clock_ms,
         id_form: prepared.scope.id_form,
         new_id: before.id,
+        bare: false,
         adopts: false,
     };
     let decision = match sighting {

@@ -307,6 +307,7 @@ impl<'a> Pass<'a> {
             realm_clock: self.clock_ms,
             id_form: self.prepared.scope.id_form,
             new_id: UserId(self.ids.next()),
+            bare: self.plan.bare(),
             adopts: false,
         }
     }

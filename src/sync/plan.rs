@@ -37,8 +37,8 @@ pub(super) struct Plan {
     users: Vec<StagedUser>,
     changes: Vec<Change>,
     /// The last place given, 1 for the first.
-    user_seq: i64,
-    change_seq: i64,
+    seq: i64,
+    last_container: Option<(String, Option<String>)>,
     /// Changes of each kind.
     pub counts: Counts,
     /// Over all changes.
@@ -76,13 +76,18 @@ impl Plan {
             staging: JoinSet::new(),
             users: vec![],
             changes: vec![],
-            user_seq: 0,
-            change_seq: 0,
+            seq: 0,
+            last_container: None,
             counts: Counts::default(),
             hash: PlanHash::default(),
             messages: 0,
             silent: 0,
         }
+    }
+
+    /// Whether the making of users needs no line of its own: a first pass stages the users, and their lines are made of them.
+    pub fn bare(&self) -> bool {
+        self.first_pass && matches!(self.sink, Sink::Store(_))
     }
 
     /// Adds a decision; stages what has gathered when it is a batch.
@@ -97,20 +102,30 @@ impl Plan {
             self.silent += 1;
         }
         self.messages += said(&intents);
+        // The first line of a user has the user's own place.
+        self.seq += 1;
+        let seq = self.seq;
+        let mut place = seq;
         for Draft {
             kind,
             before,
             after: is,
         } in changes
         {
-            self.change_seq += 1;
             self.counts.add(kind);
-            self.hash
-                .add(after.directory_id.ok_or(after.id), kind, &before, &is);
+            if kind == ChangeKind::Created {
+                self.hash.add_created(&after);
+                if self.bare() {
+                    continue;
+                }
+            } else {
+                self.hash
+                    .add(after.directory_id.ok_or(after.id), kind, &before, &is);
+            }
             let username = (!after.username.is_empty()).then(|| after.username.clone());
             self.changes.push(Change {
                 run: Some(self.run),
-                seq: self.change_seq,
+                seq: place,
                 realm: self.realm.clone(),
                 user: after.id,
                 username,
@@ -120,11 +135,12 @@ impl Plan {
                 after: is,
                 at: self.now,
             });
+            self.seq = place;
+            place += 1;
         }
-        self.user_seq += 1;
-        let container = after.dn.as_deref().and_then(crate::model::dn::container);
+        let container = after.dn.as_deref().and_then(|dn| self.container(dn));
         self.users.push(StagedUser {
-            seq: self.user_seq,
+            seq,
             base_version,
             user: after,
             container,
@@ -134,6 +150,21 @@ impl Plan {
             self.hand_over().await?;
         }
         Ok(())
+    }
+
+    /// The folded parent of a DN. Neighbours mostly have the same one, so the last is kept.
+    fn container(&mut self, dn: &str) -> Option<String> {
+        let parent = dn.split_once(',').map(|(_, parent)| parent);
+        // An escape or a quotation may hide where the first name ends; then it is read properly.
+        let plain = parent.filter(|_| !dn.contains(['\\', '"']));
+        if let (Some(parent), Some((last, folded))) = (plain, &self.last_container)
+            && parent == last
+        {
+            return folded.clone();
+        }
+        let folded = crate::model::dn::container(dn);
+        self.last_container = plain.map(|parent| (parent.to_owned(), folded.clone()));
+        folded
     }
 
     /// Hands over what has gathered: it is staged on a task of its own, one batch at a time, while the next gathers.
@@ -151,11 +182,11 @@ impl Plan {
                 every.extend(changes);
             }
             Sink::Store(store) if !users.is_empty() => {
-                let (store, run, first_pass) = (store.clone(), self.run, self.first_pass);
+                let (store, run) = (store.clone(), self.run);
                 self.settle().await?;
                 self.staging.spawn(async move {
                     crate::failpoint::hit("stage.before");
-                    store.stage(run, &users, &changes, first_pass).await?;
+                    store.stage(run, &users, &changes).await?;
                     crate::failpoint::hit("stage.after");
                     Ok(())
                 });
@@ -198,11 +229,14 @@ impl Plan {
         };
         for staged in &users {
             self.messages -= said(&staged.intents);
-            if !changes.iter().any(|c| c.user == staged.user.id) {
+            if staged.base_version == 0 {
+                self.counts.take_back(ChangeKind::Created);
+                self.hash.take_back_created(&staged.user);
+            } else if !changes.iter().any(|c| c.user == staged.user.id) {
                 self.silent -= 1;
             }
         }
-        for change in &changes {
+        for change in changes.iter().filter(|c| c.kind != ChangeKind::Created) {
             let who = users
                 .iter()
                 .find(|u| u.user.id == change.user)

@@ -47,6 +47,7 @@ impl Engine {
                 realm_clock: row.clock_ms,
                 id_form: IdForm::Uuid,
                 new_id: user.id,
+                bare: false,
                 adopts: false,
             };
             let Some(decision) = end_hold(&user, &context) else {
