@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use realmsync::clock::Clock;
-use realmsync::config::{Config, DeliveryConfig, EnrolmentConfig, Environment, LogConfig, LogFormat, Secret, StoreConfig, StoreUrl};
+use realmsync::config::{
+    Config, DeliveryConfig, EnrolmentConfig, Environment, LogConfig, LogFormat, Secret,
+    StoreConfig, StoreUrl,
+};
 use realmsync::outbox::{OutboxRunner, Stats, run};
 use realmsync::store::{Access, Store};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
@@ -22,11 +25,17 @@ use tokio_util::sync::CancellationToken;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> anyhow::Result<()> {
-    let messages = std::env::args().filter_map(|a| a.parse().ok()).next().unwrap_or(40_000);
+    let messages = std::env::args()
+        .filter_map(|a| a.parse().ok())
+        .next()
+        .unwrap_or(40_000);
     tokio::runtime::Runtime::new()?.block_on(measure(messages))
 }
 
-#[expect(clippy::print_stdout, reason = "a program that prints what it measured")]
+#[expect(
+    clippy::print_stdout,
+    reason = "a program that prints what it measured"
+)]
 async fn measure(messages: usize) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("realmsync.db");
@@ -39,11 +48,24 @@ async fn measure(messages: usize) -> anyhow::Result<()> {
     tasks.spawn(receive(listener, received.clone()));
 
     let config = configuration(path, &url)?;
-    let store = Store::open(&config.store, &Environment::default(), Access::Write, Clock::system().now()).await?;
+    let store = Store::open(
+        &config.store,
+        &Environment::default(),
+        Access::Write,
+        Clock::system().now(),
+    )
+    .await?;
     let key = store.enrolment_key(None).await?;
     let (_sender, receiver) = watch::channel(Arc::new(config));
     let stats = Arc::new(Stats::default());
-    let runner = OutboxRunner { store, config: receiver, environment: Environment::default(), clock: Clock::system(), key, stats: stats.clone() };
+    let runner = OutboxRunner {
+        store,
+        config: receiver,
+        environment: Environment::default(),
+        clock: Clock::system(),
+        key,
+        stats: stats.clone(),
+    };
     let cancel = CancellationToken::new();
 
     let begun = Instant::now();
@@ -54,16 +76,28 @@ async fn measure(messages: usize) -> anyhow::Result<()> {
     let elapsed = begun.elapsed().as_secs_f64();
     cancel.cancel();
     let received = received.load(Ordering::SeqCst);
-    println!("{messages} webhooks delivered and settled in {elapsed:.2} s ({received} requests): {:.0} webhooks/s", messages as f64 / elapsed);
+    println!(
+        "{messages} webhooks delivered and settled in {elapsed:.2} s ({received} requests): {:.0} webhooks/s",
+        messages as f64 / elapsed
+    );
     Ok(())
 }
 
 /// A store with as many users, each with a message that waits.
 async fn fill(path: &std::path::Path, messages: usize) -> anyhow::Result<()> {
-    let pool = SqlitePool::connect_with(SqliteConnectOptions::new().filename(path).create_if_missing(true)).await?;
+    let pool = SqlitePool::connect_with(
+        SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true),
+    )
+    .await?;
     sqlx::migrate!("migrations/sqlite").run(&pool).await?;
     let mut tx = pool.begin().await?;
-    sqlx::query("INSERT INTO realms (id, kind, name) VALUES ('example.org', 'directory', 'Example')").execute(&mut *tx).await?;
+    sqlx::query(
+        "INSERT INTO realms (id, kind, name) VALUES ('example.org', 'directory', 'Example')",
+    )
+    .execute(&mut *tx)
+    .await?;
     for i in 0..messages {
         let (user, job) = (uuid::Uuid::now_v7(), uuid::Uuid::now_v7());
         let phone = format!("+4219{i:08}");
@@ -105,12 +139,23 @@ fn configuration(path: PathBuf, url: &str) -> anyhow::Result<Config> {
     };
     Ok(Config {
         path: PathBuf::new(),
-        store: StoreConfig { url: StoreUrl::Sqlite(path), password: None, keep_runs_ms: 0 },
+        store: StoreConfig {
+            url: StoreUrl::Sqlite(path),
+            password: None,
+            keep_runs_ms: 0,
+        },
         http: None,
         control_socket: PathBuf::new(),
-        enrolment: EnrolmentConfig { valid_ms: 0, self_enrolment: false, key: None },
+        enrolment: EnrolmentConfig {
+            valid_ms: 0,
+            self_enrolment: false,
+            key: None,
+        },
         delivery: Some(delivery),
-        log: LogConfig { format: LogFormat::Text, level: tracing::Level::INFO },
+        log: LogConfig {
+            format: LogFormat::Text,
+            level: tracing::Level::INFO,
+        },
         realms: Vec::new(),
     })
 }
@@ -134,7 +179,11 @@ async fn serve(mut stream: TcpStream, received: Arc<AtomicUsize>) {
         while let Some(length) = request_length(&buffer) {
             buffer.drain(..length);
             received.fetch_add(1, Ordering::SeqCst);
-            if stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.is_err() {
+            if stream
+                .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+                .await
+                .is_err()
+            {
                 return;
             }
         }
@@ -145,7 +194,11 @@ async fn serve(mut stream: TcpStream, received: Arc<AtomicUsize>) {
 fn request_length(buffer: &[u8]) -> Option<usize> {
     let head = buffer.windows(4).position(|w| w == b"\r\n\r\n")?;
     let text = std::str::from_utf8(&buffer[..head]).ok()?;
-    let body: usize = text.lines().find_map(|l| l.strip_prefix("content-length: ")).and_then(|v| v.parse().ok()).unwrap_or(0);
+    let body: usize = text
+        .lines()
+        .find_map(|l| l.strip_prefix("content-length: "))
+        .and_then(|v| v.parse().ok())
+        .unwrap_or(0);
     let whole = head + 4 + body;
     (buffer.len() >= whole).then_some(whole)
 }

@@ -243,6 +243,10 @@ fn duration(text: &str) -> Result<i64, String> {
         'w' => 604_800_000,
         _ => return Err("expected a number with s, m, h, d or w, as 2h".into()),
     };
-    let n: i64 = text[..text.len() - 1].parse().map_err(|_| "expected a number with s, m, h, d or w, as 2h".to_owned())?;
-    n.checked_mul(factor).filter(|ms| *ms > 0).ok_or_else(|| "expected more than nothing, and less than for ever".into())
+    let n: i64 = text[..text.len() - 1]
+        .parse()
+        .map_err(|_| "expected a number with s, m, h, d or w, as 2h".to_owned())?;
+    n.checked_mul(factor)
+        .filter(|ms| *ms > 0)
+        .ok_or_else(|| "expected more than nothing, and less than for ever".into())
 }

@@ -15,7 +15,12 @@ impl Forms {
     /// As each realm's last pass found them.
     pub(super) async fn read(store: &Store) -> Result<Self, StoreError> {
         let realms = store.realms().await?;
-        Ok(Self(realms.into_iter().filter_map(|r| r.id_form.map(|form| (r.id, form))).collect()))
+        Ok(Self(
+            realms
+                .into_iter()
+                .filter_map(|r| r.id_form.map(|form| (r.id, form)))
+                .collect(),
+        ))
     }
 
     pub(super) fn of(&self, realm: &RealmId) -> IdForm {
@@ -53,11 +58,19 @@ pub(super) fn user(user: &User, enrolment: &str, form: IdForm) -> Value {
 }
 
 /// Users with how their enrolments stand.
-pub(super) async fn users(context: &Context, store: &Store, users: &[User]) -> Result<Vec<Value>, StoreError> {
+pub(super) async fn users(
+    context: &Context,
+    store: &Store,
+    users: &[User],
+) -> Result<Vec<Value>, StoreError> {
     let ids: Vec<_> = users.iter().map(|u| u.id).collect();
     let states = store.enrolment_state(&ids, context.clock.now()).await?;
     let forms = Forms::read(store).await?;
-    Ok(users.iter().zip(states).map(|(u, state)| user(u, state, forms.of(&u.realm))).collect())
+    Ok(users
+        .iter()
+        .zip(states)
+        .map(|(u, state)| user(u, state, forms.of(&u.realm)))
+        .collect())
 }
 
 /// Something refused.

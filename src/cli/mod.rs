@@ -59,10 +59,17 @@ pub fn main() -> u8 {
         Command::Man => return man(),
         _ => {}
     }
-    let path = cli.config.clone().unwrap_or_else(|| config::default_path(&env));
+    let path = cli
+        .config
+        .clone()
+        .unwrap_or_else(|| config::default_path(&env));
     let all_files = matches!(cli.command, Command::Run | Command::Check { .. });
     // Whoever only talks to the daemon needs none of the secrets, and may not be able to read them.
-    let loaded = if all_files { config::load(&path, &env) } else { config::load_without_files(&path, &env) };
+    let loaded = if all_files {
+        config::load(&path, &env)
+    } else {
+        config::load_without_files(&path, &env)
+    };
     let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(faults) => return refuse(&faults, cli.json),
@@ -70,7 +77,10 @@ pub fn main() -> u8 {
     if let Some(code) = owner::become_owner(&loaded.config, &cli.command) {
         return code;
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return render::failure(&format!("cannot start: {error}"), 1),
     };
@@ -81,7 +91,10 @@ pub fn main() -> u8 {
         json: cli.json,
         by: None,
     };
-    let context = Context { by: owner::who(&context.env), ..context };
+    let context = Context {
+        by: owner::who(&context.env),
+        ..context
+    };
     if let Command::Run = cli.command {
         let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
         let start = service::Start {
@@ -104,8 +117,19 @@ pub fn main() -> u8 {
 
 async fn dispatch(context: &Context, command: Command) -> Result<u8, Failure> {
     match command {
-        Command::Plan { realm, full, hold, show_phones } => plan::plan(context, realm, full, hold, show_phones).await,
-        Command::Sync { realm, full, user, accept_older, deliver } => sync::sync(context, realm, full, user, accept_older, deliver).await,
+        Command::Plan {
+            realm,
+            full,
+            hold,
+            show_phones,
+        } => plan::plan(context, realm, full, hold, show_phones).await,
+        Command::Sync {
+            realm,
+            full,
+            user,
+            accept_older,
+            deliver,
+        } => sync::sync(context, realm, full, user, accept_older, deliver).await,
         Command::Approve(run) => decide::decide(context, Decision::Approve, &run.run).await,
         Command::Reject(run) => decide::decide(context, Decision::Reject, &run.run).await,
         Command::Adopt(run) => decide::decide(context, Decision::Adopt, &run.run).await,
@@ -113,7 +137,11 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::Pause { realm, how_long } => decide::pause(context, &realm, how_long).await,
         Command::Resume { realm } => decide::resume(context, &realm).await,
         Command::Runs { what, realm, limit } => runs::runs(context, what, realm, limit).await,
-        Command::Explain { user, realm, show_phones } => explain::explain(context, &user, realm, show_phones).await,
+        Command::Explain {
+            user,
+            realm,
+            show_phones,
+        } => explain::explain(context, &user, realm, show_phones).await,
         Command::Status => status::status(context).await,
         Command::Refused { realm, csv } => refused::refused(context, realm, csv).await,
         Command::Users { what } => users::users(context, what).await,
@@ -137,7 +165,10 @@ fn refuse(faults: &Faults, json: bool) -> u8 {
 
 fn reload(path: std::path::PathBuf, env: Environment) -> service::Reload {
     Arc::new(move || match config::load(&path, &env) {
-        Ok(loaded) => Ok((loaded.config, loaded.warnings.iter().map(ToString::to_string).collect())),
+        Ok(loaded) => Ok((
+            loaded.config,
+            loaded.warnings.iter().map(ToString::to_string).collect(),
+        )),
         Err(faults) => Err(faults.render(false)),
     })
 }
@@ -147,7 +178,10 @@ fn man() -> u8 {
     let mut page = Vec::new();
     let command = Cli::command();
     let mut written = clap_mangen::Man::new(command.clone()).render(&mut page);
-    let mut queue: Vec<(String, clap::Command)> = command.get_subcommands().map(|c| (c.get_name().to_owned(), c.clone())).collect();
+    let mut queue: Vec<(String, clap::Command)> = command
+        .get_subcommands()
+        .map(|c| (c.get_name().to_owned(), c.clone()))
+        .collect();
     queue.reverse();
     while let Some((name, sub)) = queue.pop() {
         if written.is_err() || sub.get_name() == "help" {
@@ -155,7 +189,10 @@ fn man() -> u8 {
         }
         page.extend_from_slice(format!(".SH COMMAND {}\n", name.to_uppercase()).as_bytes());
         let man = clap_mangen::Man::new(sub.clone());
-        written = man.render_description_section(&mut page).and_then(|()| man.render_synopsis_section(&mut page)).and_then(|()| man.render_options_section(&mut page));
+        written = man
+            .render_description_section(&mut page)
+            .and_then(|()| man.render_synopsis_section(&mut page))
+            .and_then(|()| man.render_options_section(&mut page));
         for deeper in sub.get_subcommands() {
             queue.push((format!("{name} {}", deeper.get_name()), deeper.clone()));
         }
@@ -170,5 +207,8 @@ fn man() -> u8 {
 fn worst(codes: impl IntoIterator<Item = u8>) -> u8 {
     const ORDER: [u8; 7] = [78, 69, 75, 1, 3, 2, 0];
     let place = |code: u8| ORDER.iter().position(|c| *c == code).unwrap_or(3);
-    codes.into_iter().min_by_key(|code| place(*code)).unwrap_or(0)
+    codes
+        .into_iter()
+        .min_by_key(|code| place(*code))
+        .unwrap_or(0)
 }

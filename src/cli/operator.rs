@@ -31,7 +31,14 @@ pub(super) fn store_failure(error: &StoreError) -> Failure {
 impl Context {
     /// The store for reading; takes no lock.
     pub(super) async fn store(&self) -> Result<Store, Failure> {
-        Store::open(&self.config.store, &self.env, Access::Read, self.clock.now()).await.map_err(|e| store_failure(&e))
+        Store::open(
+            &self.config.store,
+            &self.env,
+            Access::Read,
+            self.clock.now(),
+        )
+        .await
+        .map_err(|e| store_failure(&e))
     }
 
     /// Whoever may change the store.
@@ -40,8 +47,20 @@ impl Context {
             return Ok(Operator::Daemon(client));
         }
         let lock = lock(&self.config.store, WAIT).map_err(|e| store_failure(&e))?;
-        let store = Store::open(&self.config.store, &self.env, Access::Write, self.clock.now()).await.map_err(|e| store_failure(&e))?;
-        let engine = Engine::new(self.config.clone(), store, self.clock.clone(), self.env.clone());
+        let store = Store::open(
+            &self.config.store,
+            &self.env,
+            Access::Write,
+            self.clock.now(),
+        )
+        .await
+        .map_err(|e| store_failure(&e))?;
+        let engine = Engine::new(
+            self.config.clone(),
+            store,
+            self.clock.clone(),
+            self.env.clone(),
+        );
         engine.settle_in().await.map_err(|e| Failure::from(&e))?;
         Ok(Operator::Alone(Box::new(engine), lock))
     }
@@ -61,38 +80,74 @@ impl Context {
             return Ok(vec![id]);
         }
         let list: Vec<&str> = known.iter().map(RealmId::as_str).collect();
-        let text = format!("there is no realm `{id}` in {}: it has {}", self.config.path.display(), list.join(", "));
+        let text = format!(
+            "there is no realm `{id}` in {}: it has {}",
+            self.config.path.display(),
+            list.join(", ")
+        );
         Err(Failure::new("not-found", 1, text))
     }
 }
 
 impl Operator {
     /// One run now.
-    pub(super) async fn sync(&self, context: &Context, realm: &RealmId, request: &SyncRequest) -> Result<Run, Failure> {
+    pub(super) async fn sync(
+        &self,
+        context: &Context,
+        realm: &RealmId,
+        request: &SyncRequest,
+    ) -> Result<Run, Failure> {
         let bar = Bar::new(&format!("reading {realm}"));
         match self {
-            Self::Daemon(client) => client.sync(realm, request, |p| bar.at(p.seen, p.expected)).await,
+            Self::Daemon(client) => {
+                client
+                    .sync(realm, request, |p| bar.at(p.seen, p.expected))
+                    .await
+            }
             Self::Alone(engine, _) => {
                 let ask = ask(context, request);
-                watched(&ask, &bar, engine.sync(realm, ask.clone())).await.map_err(|e| Failure::from(&e))
+                watched(&ask, &bar, engine.sync(realm, ask.clone()))
+                    .await
+                    .map_err(|e| Failure::from(&e))
             }
         }
     }
 
     /// A dry run, or one whose plan is kept.
-    pub(super) async fn plan(&self, context: &Context, realm: &RealmId, request: &PlanRequest) -> Result<(Run, Vec<Change>), Failure> {
+    pub(super) async fn plan(
+        &self,
+        context: &Context,
+        realm: &RealmId,
+        request: &PlanRequest,
+    ) -> Result<(Run, Vec<Change>), Failure> {
         let bar = Bar::new(&format!("reading {realm}"));
         match self {
-            Self::Daemon(client) => client.plan(realm, request, |p| bar.at(p.seen, p.expected)).await.map(|a| (a.run, a.changes)),
+            Self::Daemon(client) => client
+                .plan(realm, request, |p| bar.at(p.seen, p.expected))
+                .await
+                .map(|a| (a.run, a.changes)),
             Self::Alone(engine, _) => {
-                let ask = ask(context, &SyncRequest { full: request.full, ..SyncRequest::default() });
-                watched(&ask, &bar, engine.plan(realm, ask.clone(), request.hold)).await.map_err(|e| Failure::from(&e))
+                let ask = ask(
+                    context,
+                    &SyncRequest {
+                        full: request.full,
+                        ..SyncRequest::default()
+                    },
+                );
+                watched(&ask, &bar, engine.plan(realm, ask.clone(), request.hold))
+                    .await
+                    .map_err(|e| Failure::from(&e))
             }
         }
     }
 
     /// Approve, reject, adopt or undo.
-    pub(super) async fn decide(&self, context: &Context, decision: Decision, run: &str) -> Result<Decided, Failure> {
+    pub(super) async fn decide(
+        &self,
+        context: &Context,
+        decision: Decision,
+        run: &str,
+    ) -> Result<Decided, Failure> {
         match self {
             Self::Daemon(client) => client.decide(decision, run, |_| ()).await,
             Self::Alone(engine, _) => {
@@ -113,7 +168,11 @@ impl Operator {
             Self::Daemon(client) => client.pause(realm, for_ms).await,
             Self::Alone(engine, _) => {
                 let now = engine.clock.now();
-                engine.store.pause(realm, for_ms.map(|ms| now.plus_ms(ms)), now).await.map_err(|e| store_failure(&e))
+                engine
+                    .store
+                    .pause(realm, for_ms.map(|ms| now.plus_ms(ms)), now)
+                    .await
+                    .map_err(|e| store_failure(&e))
             }
         }
     }
@@ -121,11 +180,20 @@ impl Operator {
     pub(super) async fn resume(&self, realm: &RealmId) -> Result<(), Failure> {
         match self {
             Self::Daemon(client) => client.resume(realm).await,
-            Self::Alone(engine, _) => engine.store.resume(realm, engine.clock.now()).await.map_err(|e| store_failure(&e)),
+            Self::Alone(engine, _) => engine
+                .store
+                .resume(realm, engine.clock.now())
+                .await
+                .map_err(|e| store_failure(&e)),
         }
     }
 
-    pub(super) async fn outbox(&self, context: &Context, act: OutboxAct, which: &OutboxRequest) -> Result<u64, Failure> {
+    pub(super) async fn outbox(
+        &self,
+        context: &Context,
+        act: OutboxAct,
+        which: &OutboxRequest,
+    ) -> Result<u64, Failure> {
         let engine = match self {
             Self::Daemon(client) => return client.outbox(act, which).await,
             Self::Alone(engine, _) => engine,
@@ -136,32 +204,68 @@ impl Operator {
             OutboxAct::Hold => vec![JobState::Waiting],
             OutboxAct::Release => vec![JobState::Held],
         };
-        let mut selection = JobSelection { realm: which.realm.clone(), types: which.types.clone(), states, ..JobSelection::default() };
+        let mut selection = JobSelection {
+            realm: which.realm.clone(),
+            types: which.types.clone(),
+            states,
+            ..JobSelection::default()
+        };
         let store = &engine.store;
         for prefix in &which.jobs {
-            let known = store.jobs(&selection, i64::MAX).await.map_err(|e| store_failure(&e))?;
-            let mut fitting = known.iter().filter(|j| j.id.to_string().starts_with(prefix.as_str()));
+            let known = store
+                .jobs(&selection, i64::MAX)
+                .await
+                .map_err(|e| store_failure(&e))?;
+            let mut fitting = known
+                .iter()
+                .filter(|j| j.id.to_string().starts_with(prefix.as_str()));
             match (fitting.next(), fitting.next()) {
                 (Some(job), None) => selection.ids.push(job.id),
-                (None, _) => return Err(Failure::new("not-found", 1, format!("no message that fits begins with `{prefix}`: `outbox list` lists them"))),
-                _ => return Err(Failure::new("not-found", 1, format!("several messages begin with `{prefix}`: give more of the id"))),
+                (None, _) => {
+                    return Err(Failure::new(
+                        "not-found",
+                        1,
+                        format!(
+                            "no message that fits begins with `{prefix}`: `outbox list` lists them"
+                        ),
+                    ));
+                }
+                _ => {
+                    return Err(Failure::new(
+                        "not-found",
+                        1,
+                        format!("several messages begin with `{prefix}`: give more of the id"),
+                    ));
+                }
             }
         }
-        let retry_for_ms = context.config.realms.iter().find_map(|r| r.delivery.as_ref()).map_or(0, |d| d.retry_for_ms);
+        let retry_for_ms = context
+            .config
+            .realms
+            .iter()
+            .find_map(|r| r.delivery.as_ref())
+            .map_or(0, |d| d.retry_for_ms);
         let act = match act {
             OutboxAct::Retry => Act::Retry { retry_for_ms },
             OutboxAct::Drop => Act::Drop,
             OutboxAct::Hold => Act::Hold,
             OutboxAct::Release => Act::Release,
         };
-        let touched: Vec<JobId> = store.outbox_act(act, &selection, engine.clock.now()).await.map_err(|e| store_failure(&e))?;
+        let touched: Vec<JobId> = store
+            .outbox_act(act, &selection, engine.clock.now())
+            .await
+            .map_err(|e| store_failure(&e))?;
         Ok(touched.len() as u64)
     }
 
     pub(super) async fn backup(&self, to: &Path) -> Result<(), Failure> {
         match self {
             Self::Daemon(client) => client.backup(to, |_| ()).await,
-            Self::Alone(engine, _) => engine.store.backup(to, engine.clock.now()).await.map_err(|e| store_failure(&e)),
+            Self::Alone(engine, _) => engine
+                .store
+                .backup(to, engine.clock.now())
+                .await
+                .map_err(|e| store_failure(&e)),
         }
     }
 

@@ -5,7 +5,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 
 use rustix::process::{Gid, Uid};
-use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_keep_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, set_capabilities, set_keep_capabilities, set_thread_groups,
+    set_thread_res_gid, set_thread_res_uid,
+};
 
 use super::args::Command;
 use super::render;
@@ -17,16 +20,27 @@ use crate::config::{Config, Environment, StoreUrl};
 /// everything. Without it neither the folder below `/var/lib/private`, where systemd keeps a dynamic user's, could be reached, nor a
 /// secret of root's be read; and what is written belongs to the owner all the same.
 pub(super) fn become_owner(config: &Config, command: &Command) -> Option<u8> {
-    if matches!(command, Command::Run | Command::Check { .. }) || !rustix::process::geteuid().is_root() {
+    if matches!(command, Command::Run | Command::Check { .. })
+        || !rustix::process::geteuid().is_root()
+    {
         return None;
     }
-    let StoreUrl::Sqlite(path) = &config.store.url else { return None };
+    let StoreUrl::Sqlite(path) = &config.store.url else {
+        return None;
+    };
     let folder = std::fs::metadata(path.parent()?).ok()?;
     if folder.uid() == 0 {
         return None;
     }
     let error = become_user(folder.uid(), folder.gid()).err()?;
-    Some(render::failure(&format!("cannot become the owner of {} (user {}): {error}", path.display(), folder.uid()), 1))
+    Some(render::failure(
+        &format!(
+            "cannot become the owner of {} (user {}): {error}",
+            path.display(),
+            folder.uid()
+        ),
+        1,
+    ))
 }
 
 fn become_user(uid: u32, gid: u32) -> io::Result<()> {
@@ -36,11 +50,23 @@ fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)?;
     let read = CapabilitySet::DAC_READ_SEARCH;
-    set_capabilities(None, CapabilitySets { effective: read, permitted: read, inheritable: CapabilitySet::empty() })?;
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: read,
+            permitted: read,
+            inheritable: CapabilitySet::empty(),
+        },
+    )?;
     Ok(())
 }
 
 /// The name for the audit trail.
 pub(super) fn who(env: &Environment) -> Option<String> {
-    ["SUDO_USER", "LOGNAME", "USER"].iter().find_map(|name| env.var(name)).and_then(|name| name.to_str()).filter(|n| !n.is_empty()).map(str::to_owned)
+    ["SUDO_USER", "LOGNAME", "USER"]
+        .iter()
+        .find_map(|name| env.var(name))
+        .and_then(|name| name.to_str())
+        .filter(|n| !n.is_empty())
+        .map(str::to_owned)
 }

@@ -3,16 +3,30 @@
 use super::{Context, render, text, worst};
 use crate::api::types::{Failure, PlanRequest};
 use crate::clock::Clock;
-use crate::model::{Outcome, RealmId, Run, Change, Trigger};
+use crate::model::{Change, Outcome, RealmId, Run, Trigger};
 use crate::store::{Access, Store};
 use crate::sync::{Ask, Engine};
 
-pub(super) async fn plan(context: &Context, realm: Option<String>, full: bool, hold: bool, show_phones: bool) -> Result<u8, Failure> {
+pub(super) async fn plan(
+    context: &Context,
+    realm: Option<String>,
+    full: bool,
+    hold: bool,
+    show_phones: bool,
+) -> Result<u8, Failure> {
     let mut codes = vec![];
-    let operator = if hold { Some(context.operator().await?) } else { None };
+    let operator = if hold {
+        Some(context.operator().await?)
+    } else {
+        None
+    };
     for realm in context.realms(realm)? {
         let outcome = match &operator {
-            Some(operator) => operator.plan(context, &realm, &PlanRequest { full, hold }).await,
+            Some(operator) => {
+                operator
+                    .plan(context, &realm, &PlanRequest { full, hold })
+                    .await
+            }
             None => dry(context, &realm, full).await,
         };
         match outcome {
@@ -25,7 +39,10 @@ pub(super) async fn plan(context: &Context, realm: Option<String>, full: bool, h
                     _ => super::operator::exit_of(&run),
                 });
             }
-            Err(failure) => codes.push(render::failure(&format!("{realm}: {}", failure.message), failure.exit)),
+            Err(failure) => codes.push(render::failure(
+                &format!("{realm}: {}", failure.message),
+                failure.exit,
+            )),
         }
     }
     if let Some(operator) = operator {
@@ -35,31 +52,61 @@ pub(super) async fn plan(context: &Context, realm: Option<String>, full: bool, h
 }
 
 /// A dry run needs no lock: through the daemon, which sees the credentials, else here over a store opened for reading.
-async fn dry(context: &Context, realm: &RealmId, full: bool) -> Result<(Run, Vec<Change>), Failure> {
+async fn dry(
+    context: &Context,
+    realm: &RealmId,
+    full: bool,
+) -> Result<(Run, Vec<Change>), Failure> {
     if let Some(client) = context.daemon().await {
         let bar = render::Bar::new(&format!("reading {realm}"));
-        let answer = client.plan(realm, &PlanRequest { full, hold: false }, |p| bar.at(p.seen, p.expected)).await?;
+        let answer = client
+            .plan(realm, &PlanRequest { full, hold: false }, |p| {
+                bar.at(p.seen, p.expected)
+            })
+            .await?;
         return Ok((answer.run, answer.changes));
     }
     let clock: Clock = context.clock.clone();
-    let store = match Store::open(&context.config.store, &context.env, Access::Read, clock.now()).await {
+    let store = match Store::open(
+        &context.config.store,
+        &context.env,
+        Access::Read,
+        clock.now(),
+    )
+    .await
+    {
         Ok(store) => store,
         // Before the first pass there is nothing to compare with, and nothing may be made: plan over an empty store in memory's stead.
         Err(_) => return context.operator_plan(realm, full).await,
     };
     let engine = Engine::new(context.config.clone(), store, clock, context.env.clone());
-    if engine.store.realm(realm).await.map_err(|e| Failure::from(&e))?.is_none() {
+    if engine
+        .store
+        .realm(realm)
+        .await
+        .map_err(|e| Failure::from(&e))?
+        .is_none()
+    {
         return context.operator_plan(realm, full).await;
     }
     let mut ask = Ask::new(Trigger::Command, context.by.clone());
     ask.full = full;
-    engine.plan(realm, ask, false).await.map_err(|e| Failure::from(&e))
+    engine
+        .plan(realm, ask, false)
+        .await
+        .map_err(|e| Failure::from(&e))
 }
 
 impl Context {
-    async fn operator_plan(&self, realm: &RealmId, full: bool) -> Result<(Run, Vec<Change>), Failure> {
+    async fn operator_plan(
+        &self,
+        realm: &RealmId,
+        full: bool,
+    ) -> Result<(Run, Vec<Change>), Failure> {
         let operator = self.operator().await?;
-        let outcome = operator.plan(self, realm, &PlanRequest { full, hold: false }).await;
+        let outcome = operator
+            .plan(self, realm, &PlanRequest { full, hold: false })
+            .await;
         operator.close().await;
         outcome
     }

@@ -13,7 +13,9 @@ static COLOUR: AtomicBool = AtomicBool::new(false);
 
 /// Colour on a terminal, unless NO_COLOR says otherwise.
 pub(super) fn set_colour(env: &Environment) {
-    let wanted = env.var("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+    let wanted = env.var("NO_COLOR").is_none_or(|v| v.is_empty())
+        && std::io::stdout().is_terminal()
+        && std::io::stderr().is_terminal();
     COLOUR.store(wanted, Ordering::Relaxed);
 }
 
@@ -24,7 +26,11 @@ pub(super) fn colour() -> bool {
 
 /// Paints a text: `32` green, `31` red, `33` yellow, `36` cyan, `2` dim, `1` bold.
 pub(super) fn paint(code: &str, text: &str) -> String {
-    if colour() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    if colour() {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// A line of data. A reader that went away is no fault.
@@ -68,7 +74,8 @@ fn width() -> usize {
     if !std::io::stdout().is_terminal() {
         return usize::MAX;
     }
-    rustix::termios::tcgetwinsize(std::io::stdout()).map_or(100, |size| usize::from(size.ws_col).max(40))
+    rustix::termios::tcgetwinsize(std::io::stdout())
+        .map_or(100, |size| usize::from(size.ws_col).max(40))
 }
 
 /// A table with a heading; the widest column gives way when the terminal is too narrow.
@@ -82,21 +89,43 @@ pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) {
         }
     }
     let room = width();
-    while widths.iter().sum::<usize>().saturating_add(2 * (columns - 1)) > room {
-        let Some(widest) = (0..columns).max_by_key(|i| widths[*i]).filter(|i| widths[*i] > 8) else { break };
+    while widths
+        .iter()
+        .sum::<usize>()
+        .saturating_add(2 * (columns - 1))
+        > room
+    {
+        let Some(widest) = (0..columns)
+            .max_by_key(|i| widths[*i])
+            .filter(|i| widths[*i] > 8)
+        else {
+            break;
+        };
         widths[widest] -= 1;
     }
     let fit = |cell: &str, i: usize| {
         let (n, w) = (length(cell), widths[i]);
         if n <= w {
-            return format!("{cell}{}", " ".repeat(if i + 1 == columns { 0 } else { w - n }));
+            return format!(
+                "{cell}{}",
+                " ".repeat(if i + 1 == columns { 0 } else { w - n })
+            );
         }
         cell.chars().take(w.saturating_sub(1)).collect::<String>() + "…"
     };
     let join = |cells: Vec<String>| cells.join("  ").trim_end().to_owned();
-    line(&paint("1", &join(heading.iter().enumerate().map(|(i, h)| fit(h, i)).collect())));
+    line(&paint(
+        "1",
+        &join(heading.iter().enumerate().map(|(i, h)| fit(h, i)).collect()),
+    ));
     for row in rows {
-        line(&join(row.iter().enumerate().take(columns).map(|(i, cell)| fit(cell, i)).collect()));
+        line(&join(
+            row.iter()
+                .enumerate()
+                .take(columns)
+                .map(|(i, cell)| fit(cell, i))
+                .collect(),
+        ));
     }
 }
 
@@ -110,7 +139,10 @@ impl Bar {
             return Self(None);
         }
         let bar = ProgressBar::no_length().with_message(what.to_owned());
-        bar.set_style(ProgressStyle::with_template("{msg} {spinner} {human_pos} read, {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_style(
+            ProgressStyle::with_template("{msg} {spinner} {human_pos} read, {elapsed}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
         bar.enable_steady_tick(Duration::from_millis(120));
         Self(Some(bar))
     }
@@ -120,7 +152,9 @@ impl Bar {
         let Some(bar) = &self.0 else { return };
         if expected > 0 && bar.length().is_none() {
             bar.set_length(expected);
-            if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {human_pos} of about {human_len}, {eta}") {
+            if let Ok(style) = ProgressStyle::with_template(
+                "{msg} {wide_bar} {human_pos} of about {human_len}, {eta}",
+            ) {
                 bar.set_style(style);
             }
         }

@@ -15,7 +15,17 @@ pub(super) async fn status(context: &Context) -> Result<u8, Failure> {
         }
         None => {
             let store = context.store().await?;
-            (gather(&store, &context.config, &BTreeMap::new(), context.clock.now()).await.map_err(|e| store_failure(&e))?, None)
+            (
+                gather(
+                    &store,
+                    &context.config,
+                    &BTreeMap::new(),
+                    context.clock.now(),
+                )
+                .await
+                .map_err(|e| store_failure(&e))?,
+                None,
+            )
         }
     };
     if context.json {
@@ -24,9 +34,17 @@ pub(super) async fn status(context: &Context) -> Result<u8, Failure> {
     }
     match &daemon {
         Some(d) => {
-            render::line(&format!("daemon {} (process {}) since {}, by {}", d.version, d.pid, text::when(d.started_at), d.config.display()));
+            render::line(&format!(
+                "daemon {} (process {}) since {}, by {}",
+                d.version,
+                d.pid,
+                text::when(d.started_at),
+                d.config.display()
+            ));
             if let Some(error) = &d.reload_error {
-                render::line(&format!("  the last reload was refused, the old configuration is in force: {error}"));
+                render::line(&format!(
+                    "  the last reload was refused, the old configuration is in force: {error}"
+                ));
             }
         }
         None => render::line("no daemon answers; this is what the store says"),
@@ -41,7 +59,10 @@ fn show(context: &Context, r: &RealmStatus) {
     let now = context.clock.now();
     let mut marks = vec![];
     if r.paused {
-        marks.push(r.paused_until.map_or_else(|| "paused".to_owned(), |t| format!("paused until {}", text::when(t))));
+        marks.push(r.paused_until.map_or_else(
+            || "paused".to_owned(),
+            |t| format!("paused until {}", text::when(t)),
+        ));
     }
     if r.orphaned {
         marks.push("orphaned: not in the configuration any more".to_owned());
@@ -50,10 +71,32 @@ fn show(context: &Context, r: &RealmStatus) {
         marks.push("due".to_owned());
     }
     render::line("");
-    render::line(&format!("{}{}", render::paint("1", r.realm.as_str()), if marks.is_empty() { String::new() } else { format!(" ({})", marks.join(", ")) }));
-    let counts = |map: &BTreeMap<String, i64>| map.iter().filter(|(_, n)| **n > 0).map(|(k, n)| format!("{n} {k}")).collect::<Vec<_>>().join(", ");
-    let success = r.last_success_at.map_or_else(|| "never".to_owned(), |t| format!("{} ago", text::span(now.since_ms(t))));
-    render::line(&format!("  last success  {success}{}", r.last_outcome.map(|o| format!("; last outcome {o}")).unwrap_or_default()));
+    render::line(&format!(
+        "{}{}",
+        render::paint("1", r.realm.as_str()),
+        if marks.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", marks.join(", "))
+        }
+    ));
+    let counts = |map: &BTreeMap<String, i64>| {
+        map.iter()
+            .filter(|(_, n)| **n > 0)
+            .map(|(k, n)| format!("{n} {k}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let success = r.last_success_at.map_or_else(
+        || "never".to_owned(),
+        |t| format!("{} ago", text::span(now.since_ms(t))),
+    );
+    render::line(&format!(
+        "  last success  {success}{}",
+        r.last_outcome
+            .map(|o| format!("; last outcome {o}"))
+            .unwrap_or_default()
+    ));
     if let Some(error) = &r.last_error {
         render::line(&format!("  last error    {error}"));
     }
@@ -61,13 +104,23 @@ fn show(context: &Context, r: &RealmStatus) {
         render::line(&format!("  next run      {}", text::when(next)));
     }
     if let Some(run) = &r.running {
-        render::line(&format!("  running       {} read in {}", run.seen, text::span(now.since_ms(run.since))));
+        render::line(&format!(
+            "  running       {} read in {}",
+            run.seen,
+            text::span(now.since_ms(run.since))
+        ));
     }
     render::line(&format!("  users         {}", counts(&r.users)));
     if let Some(held) = r.held {
-        render::line(&format!("  {}          {held}: `realmsync runs show {held}`", render::paint("33", "held")));
+        render::line(&format!(
+            "  {}          {held}: `realmsync runs show {held}`",
+            render::paint("33", "held")
+        ));
     }
     render::line(&format!("  servers       {}", r.servers.join(", ")));
     let outbox = counts(&r.outbox);
-    render::line(&format!("  outbox        {}", if outbox.is_empty() { "empty" } else { &outbox }));
+    render::line(&format!(
+        "  outbox        {}",
+        if outbox.is_empty() { "empty" } else { &outbox }
+    ));
 }

@@ -9,10 +9,21 @@ use super::{Context, render, text, worst};
 use crate::api::types::{Failure, SyncRequest};
 use crate::outbox::{OutboxRunner, Stats, deliver_waiting};
 
-pub(super) async fn sync(context: &Context, realm: Option<String>, full: bool, user: Option<String>, accept_older: bool, deliver: bool) -> Result<u8, Failure> {
+pub(super) async fn sync(
+    context: &Context,
+    realm: Option<String>,
+    full: bool,
+    user: Option<String>,
+    accept_older: bool,
+    deliver: bool,
+) -> Result<u8, Failure> {
     let realms = context.realms(realm)?;
     let operator = context.operator().await?;
-    let request = SyncRequest { full, user, accept_older };
+    let request = SyncRequest {
+        full,
+        user,
+        accept_older,
+    };
     let mut codes = vec![];
     for realm in realms {
         match operator.sync(context, &realm, &request).await {
@@ -24,7 +35,10 @@ pub(super) async fn sync(context: &Context, realm: Option<String>, full: bool, u
                     render::line(&text::run(&run, false));
                 }
             }
-            Err(failure) => codes.push(render::failure(&format!("{realm}: {}", failure.message), failure.exit)),
+            Err(failure) => codes.push(render::failure(
+                &format!("{realm}: {}", failure.message),
+                failure.exit,
+            )),
         }
     }
     if deliver && let Operator::Alone(engine, _) = &operator {
@@ -33,12 +47,20 @@ pub(super) async fn sync(context: &Context, realm: Option<String>, full: bool, u
             config: tokio::sync::watch::Sender::new(Arc::clone(&context.config)).subscribe(),
             environment: (*context.env).clone(),
             clock: context.clock.clone(),
-            key: engine.enrolment_key().await.map_err(|e| Failure::from(&e))?,
+            key: engine
+                .enrolment_key()
+                .await
+                .map_err(|e| Failure::from(&e))?,
             stats: Arc::new(Stats::default()),
         };
-        let done = deliver_waiting(runner, CancellationToken::new()).await.map_err(|e| store_failure(&e))?;
+        let done = deliver_waiting(runner, CancellationToken::new())
+            .await
+            .map_err(|e| store_failure(&e))?;
         if !context.json {
-            render::talk(&format!("messages: {} accepted, {} refused for good, {} to be tried again, {} given up", done.delivered, done.refused, done.again, done.dead));
+            render::talk(&format!(
+                "messages: {} accepted, {} refused for good, {} to be tried again, {} given up",
+                done.delivered, done.refused, done.again, done.dead
+            ));
         }
         if done.again + done.refused + done.dead > 0 {
             render::talk("`realmsync outbox list` shows what each met");

@@ -13,39 +13,87 @@ const BATCH: i64 = 1000;
 pub(super) async fn users(context: &Context, what: UsersCommand) -> Result<u8, Failure> {
     let store = context.store().await?;
     match what {
-        UsersCommand::List { realm, state, two_factor, search, show_phones } => {
-            let filter = UserFilter { realm: realm.map(RealmId::from), state, two_factor, search };
+        UsersCommand::List {
+            realm,
+            state,
+            two_factor,
+            search,
+            show_phones,
+        } => {
+            let filter = UserFilter {
+                realm: realm.map(RealmId::from),
+                state,
+                two_factor,
+                search,
+            };
             list(context, &store, &filter, show_phones).await
         }
-        UsersCommand::Show { user, realm, show_phones } => {
+        UsersCommand::Show {
+            user,
+            realm,
+            show_phones,
+        } => {
             let user = one(&store, &user, realm).await?;
-            let object = json::users(context, &store, std::slice::from_ref(&user)).await.map_err(|e| store_failure(&e))?.remove(0);
+            let object = json::users(context, &store, std::slice::from_ref(&user))
+                .await
+                .map_err(|e| store_failure(&e))?
+                .remove(0);
             if context.json {
                 render::json(&object);
                 return Ok(0);
             }
-            let Some(map) = object.as_object() else { return Ok(1) };
+            let Some(map) = object.as_object() else {
+                return Ok(1);
+            };
             for (key, value) in map.iter().filter(|(_, v)| !v.is_null()) {
-                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                let hide = key.starts_with("phone") && !show_phones && text.len() > 8 && !key.ends_with("source") && !key.ends_with("until");
-                render::line(&format!("{:<20} {}", key.replace('_', " "), if hide { crate::model::phone::mask(&text) } else { text }));
+                let text = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned);
+                let hide = key.starts_with("phone")
+                    && !show_phones
+                    && text.len() > 8
+                    && !key.ends_with("source")
+                    && !key.ends_with("until");
+                render::line(&format!(
+                    "{:<20} {}",
+                    key.replace('_', " "),
+                    if hide {
+                        crate::model::phone::mask(&text)
+                    } else {
+                        text
+                    }
+                ));
             }
             Ok(0)
         }
     }
 }
 
-async fn list(context: &Context, store: &Store, filter: &UserFilter, show_phones: bool) -> Result<u8, Failure> {
+async fn list(
+    context: &Context,
+    store: &Store,
+    filter: &UserFilter,
+    show_phones: bool,
+) -> Result<u8, Failure> {
     let mut last: Option<User> = None;
     let mut rows = vec![];
     loop {
-        let after = last.as_ref().map(|u| (&u.realm, u.username_key.as_str(), u.id));
-        let users = store.list_users(filter, after, BATCH).await.map_err(|e| store_failure(&e))?;
+        let after = last
+            .as_ref()
+            .map(|u| (&u.realm, u.username_key.as_str(), u.id));
+        let users = store
+            .list_users(filter, after, BATCH)
+            .await
+            .map_err(|e| store_failure(&e))?;
         if users.is_empty() {
             break;
         }
         if context.json {
-            json::users(context, store, &users).await.map_err(|e| store_failure(&e))?.iter().for_each(|u| render::json(u));
+            json::users(context, store, &users)
+                .await
+                .map_err(|e| store_failure(&e))?
+                .iter()
+                .for_each(|u| render::json(u));
         } else {
             rows.extend(users.iter().map(|u| row(u, show_phones)));
         }
@@ -55,21 +103,37 @@ async fn list(context: &Context, store: &Store, filter: &UserFilter, show_phones
         if rows.is_empty() {
             render::talk("no users fit");
         } else {
-            render::table(&["user", "realm", "name", "phone", "state", "e-mail"], &rows);
+            render::table(
+                &["user", "realm", "name", "phone", "state", "e-mail"],
+                &rows,
+            );
         }
     }
     Ok(0)
 }
 
 fn row(u: &User, show_phones: bool) -> Vec<String> {
-    let phone = |p: &Phone| if show_phones { p.as_str().to_owned() } else { p.masked() };
-    let reason = u.state_reason.map(|r| format!(" ({r})")).unwrap_or_default();
+    let phone = |p: &Phone| {
+        if show_phones {
+            p.as_str().to_owned()
+        } else {
+            p.masked()
+        }
+    };
+    let reason = u
+        .state_reason
+        .map(|r| format!(" ({r})"))
+        .unwrap_or_default();
     vec![
         u.username.clone(),
         u.realm.to_string(),
         u.display_name.clone().unwrap_or_default(),
         u.phone.as_ref().map(phone).unwrap_or_default(),
-        format!("{}{reason}{}", u.state, if u.blocked { ", blocked" } else { "" }),
+        format!(
+            "{}{reason}{}",
+            u.state,
+            if u.blocked { ", blocked" } else { "" }
+        ),
         u.email.clone().unwrap_or_default(),
     ]
 }
@@ -77,15 +141,35 @@ fn row(u: &User, show_phones: bool) -> Vec<String> {
 /// The one user that a text names.
 pub(super) async fn one(store: &Store, text: &str, realm: Option<String>) -> Result<User, Failure> {
     let realm = realm.map(RealmId::from);
-    let found = store.find_users(text, realm.as_ref()).await.map_err(|e| store_failure(&e))?;
+    let found = store
+        .find_users(text, realm.as_ref())
+        .await
+        .map_err(|e| store_failure(&e))?;
     let present: Vec<&User> = found.iter().filter(|u| u.present()).collect();
     match (present.as_slice(), found.as_slice()) {
         ([user], _) => Ok((*user).clone()),
         (_, [user]) => Ok(user.clone()),
-        (_, []) => Err(Failure::new("not-found", 1, format!("there is no user `{text}`: `realmsync explain {text}` looks for why, `users list --search` for others"))),
+        (_, []) => Err(Failure::new(
+            "not-found",
+            1,
+            format!(
+                "there is no user `{text}`: `realmsync explain {text}` looks for why, `users list --search` for others"
+            ),
+        )),
         (_, several) => {
-            let list: Vec<String> = several.iter().take(5).map(|u| format!("{} in {} ({}, {})", u.username, u.realm, u.state, u.id)).collect();
-            Err(Failure::new("not-found", 1, format!("`{text}` is ambiguous: {}; give --realm or the id", list.join("; "))))
+            let list: Vec<String> = several
+                .iter()
+                .take(5)
+                .map(|u| format!("{} in {} ({}, {})", u.username, u.realm, u.state, u.id))
+                .collect();
+            Err(Failure::new(
+                "not-found",
+                1,
+                format!(
+                    "`{text}` is ambiguous: {}; give --realm or the id",
+                    list.join("; ")
+                ),
+            ))
         }
     }
 }

@@ -44,7 +44,10 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v)
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map_or("", |(_, v)| v)
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -84,9 +87,15 @@ impl Receiver {
         let (state, token, tasks) = (shared.clone(), stop.clone(), tracker.clone());
         tracker.spawn(token.clone().run_until_cancelled_owned(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                state.connections.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                state
+                    .connections
+                    .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                 let state = state.clone();
-                tasks.spawn(token.clone().run_until_cancelled_owned(async move { serve(stream, &state).await }));
+                tasks.spawn(
+                    token
+                        .clone()
+                        .run_until_cancelled_owned(async move { serve(stream, &state).await }),
+                );
             }
         }));
         Self { shared, port, stop }
@@ -105,7 +114,9 @@ impl Receiver {
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.shared.connections.load(std::sync::atomic::Ordering::SeqCst)
+        self.shared
+            .connections
+            .load(std::sync::atomic::Ordering::SeqCst)
     }
 
     pub(crate) fn config(&self) -> DeliveryConfig {
@@ -131,7 +142,9 @@ async fn serve(mut stream: TcpStream, shared: &Shared) {
     while let Some(request) = read_request(&mut stream, &mut buffer).await {
         shared.requests.lock().unwrap().push(request);
         let planned = shared.next.lock().unwrap().pop_front();
-        let behaviour = planned.or_else(|| shared.rule.lock().unwrap().clone()).unwrap_or(Behaviour::Answer(204, ""));
+        let behaviour = planned
+            .or_else(|| shared.rule.lock().unwrap().clone())
+            .unwrap_or(Behaviour::Answer(204, ""));
         if !behave(&mut stream, behaviour).await {
             return;
         }
@@ -142,8 +155,15 @@ async fn serve(mut stream: TcpStream, shared: &Shared) {
 async fn behave(stream: &mut TcpStream, behaviour: Behaviour) -> bool {
     match behaviour {
         Behaviour::Answer(status, headers) => {
-            let length = if status == 204 { "" } else { "content-length: 0\r\n" };
-            stream.write_all(format!("HTTP/1.1 {status} Said\r\n{length}{headers}\r\n").as_bytes()).await.is_ok()
+            let length = if status == 204 {
+                ""
+            } else {
+                "content-length: 0\r\n"
+            };
+            stream
+                .write_all(format!("HTTP/1.1 {status} Said\r\n{length}{headers}\r\n").as_bytes())
+                .await
+                .is_ok()
         }
         Behaviour::Hang => {
             tokio::time::sleep(Duration::from_mins(1)).await;
@@ -151,17 +171,23 @@ async fn behave(stream: &mut TcpStream, behaviour: Behaviour) -> bool {
         }
         Behaviour::Close => false,
         Behaviour::Endless => {
-            let _sent = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n").await;
+            let _sent = stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n")
+                .await;
             while stream.write_all(&[b'x'; 16_384]).await.is_ok() {}
             false
         }
         Behaviour::Stalls => {
-            let _sent = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc").await;
+            let _sent = stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc")
+                .await;
             tokio::time::sleep(Duration::from_mins(1)).await;
             false
         }
         Behaviour::Cut => {
-            let _sent = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc").await;
+            let _sent = stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc")
+                .await;
             false
         }
         Behaviour::Garbage => {
@@ -169,7 +195,11 @@ async fn behave(stream: &mut TcpStream, behaviour: Behaviour) -> bool {
             false
         }
         Behaviour::ManyHeaders => {
-            let _sent = stream.write_all(format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(10_000)).as_bytes()).await;
+            let _sent = stream
+                .write_all(
+                    format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(10_000)).as_bytes(),
+                )
+                .await;
             false
         }
     }
@@ -182,12 +212,23 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Re
             let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
             let mut lines = head.split("\r\n");
             let line = lines.next()?.to_owned();
-            let headers: Vec<(String, String)> = lines.filter_map(|l| l.split_once(": ")).map(|(n, v)| (n.to_lowercase(), v.to_owned())).collect();
-            let length: usize = headers.iter().find(|(n, _)| n == "content-length").and_then(|(_, v)| v.parse().ok()).unwrap_or(0);
+            let headers: Vec<(String, String)> = lines
+                .filter_map(|l| l.split_once(": "))
+                .map(|(n, v)| (n.to_lowercase(), v.to_owned()))
+                .collect();
+            let length: usize = headers
+                .iter()
+                .find(|(n, _)| n == "content-length")
+                .and_then(|(_, v)| v.parse().ok())
+                .unwrap_or(0);
             if buffer.len() >= end + 4 + length {
                 let body = String::from_utf8_lossy(&buffer[end + 4..end + 4 + length]).into_owned();
                 buffer.drain(..end + 4 + length);
-                return Some(Request { line, headers, body });
+                return Some(Request {
+                    line,
+                    headers,
+                    body,
+                });
             }
         }
         let mut chunk = [0; 8192];

@@ -4,7 +4,10 @@ use super::TwoFactor;
 
 /// Everything of the configuration that `plan::decide` needs.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the file")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the file"
+)]
 pub struct Policy {
     /// `new-users = "send"`.
     pub send_to_new: bool,

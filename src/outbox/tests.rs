@@ -11,13 +11,16 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::clock::Clock;
 use crate::config::{
-    AttributeOverrides, BrakeConfig, ChangesWay, Config, DeliveryConfig, DirectoryConfig, EnrolmentConfig, Environment, LogConfig, LogFormat, PhoneConfig,
-    RealmConfig, Secret, StoreConfig, StoreUrl,
+    AttributeOverrides, BrakeConfig, ChangesWay, Config, DeliveryConfig, DirectoryConfig,
+    EnrolmentConfig, Environment, LogConfig, LogFormat, PhoneConfig, RealmConfig, Secret,
+    StoreConfig, StoreUrl,
 };
 use crate::delivery::receiver::{Behaviour, Receiver, Request, SECRET, config};
 use crate::delivery::signature;
 use crate::model::{JobReason, JobState, JobType, Policy};
-use crate::store::outbox_tests::{DAY_MS, Fixture, START, reprovision, say, sqlite, user, with_phone};
+use crate::store::outbox_tests::{
+    DAY_MS, Fixture, START, reprovision, say, sqlite, user, with_phone,
+};
 
 const A: &str = "+421905000001";
 const B: &str = "+421905000002";
@@ -35,12 +38,23 @@ struct Running {
 fn configuration(delivery: DeliveryConfig) -> Arc<Config> {
     Arc::new(Config {
         path: PathBuf::new(),
-        store: StoreConfig { url: StoreUrl::Sqlite(PathBuf::new()), password: None, keep_runs_ms: 0 },
+        store: StoreConfig {
+            url: StoreUrl::Sqlite(PathBuf::new()),
+            password: None,
+            keep_runs_ms: 0,
+        },
         http: None,
         control_socket: PathBuf::new(),
-        enrolment: EnrolmentConfig { valid_ms: 0, self_enrolment: false, key: None },
+        enrolment: EnrolmentConfig {
+            valid_ms: 0,
+            self_enrolment: false,
+            key: None,
+        },
         delivery: Some(delivery),
-        log: LogConfig { format: LogFormat::Text, level: tracing::Level::INFO },
+        log: LogConfig {
+            format: LogFormat::Text,
+            level: tracing::Level::INFO,
+        },
         realms: Vec::new(),
     })
 }
@@ -48,7 +62,17 @@ fn configuration(delivery: DeliveryConfig) -> Arc<Config> {
 fn runner(f: &Fixture, delivery: DeliveryConfig) -> (OutboxRunner, watch::Sender<Arc<Config>>) {
     let (sender, config) = watch::channel(configuration(delivery));
     let clock = Clock::fixed(f.now);
-    (OutboxRunner { store: f.store.clone(), config, environment: Environment::default(), clock, key: f.key.clone(), stats: Arc::new(Stats::default()) }, sender)
+    (
+        OutboxRunner {
+            store: f.store.clone(),
+            config,
+            environment: Environment::default(),
+            clock,
+            key: f.key.clone(),
+            stats: Arc::new(Stats::default()),
+        },
+        sender,
+    )
 }
 
 impl Running {
@@ -58,7 +82,14 @@ impl Running {
         let (clock, stats) = (runner.clock.clone(), runner.stats.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(run(runner, cancel.clone(), wake.clone()));
-        Self { tasks, cancel, wake, clock, stats, config }
+        Self {
+            tasks,
+            cancel,
+            wake,
+            clock,
+            stats,
+            config,
+        }
     }
 
     /// Moves the clock and lets the worker see it.
@@ -111,8 +142,16 @@ async fn a_changed_number_is_told_once_signed_and_with_a_link() {
     until("delivered", async || all_are(&f, JobState::Delivered).await).await;
     let request = receiver.requests().remove(0);
     let at: i64 = request.header("webhook-timestamp").parse().unwrap();
-    assert_eq!(request.header("webhook-signature"), signature(SECRET, request.id(), at, &request.body).unwrap());
-    assert!(request.body.contains("https://mfa.example.org/enrol/") && !request.body.contains("{{token}}"), "{}", request.body);
+    assert_eq!(
+        request.header("webhook-signature"),
+        signature(SECRET, request.id(), at, &request.body).unwrap()
+    );
+    assert!(
+        request.body.contains("https://mfa.example.org/enrol/")
+            && !request.body.contains("{{token}}"),
+        "{}",
+        request.body
+    );
     assert_eq!(receiver.requests().len(), 1);
     until("counted", async || running.stats.snapshot().delivered == 1).await;
     assert!(running.stop().await < Duration::from_secs(1));
@@ -122,7 +161,12 @@ async fn a_changed_number_is_told_once_signed_and_with_a_link() {
 async fn a_receiver_that_is_down_for_a_night_loses_nothing_and_is_not_flooded() {
     let (f, receiver) = (sqlite().await, Receiver::start().await);
     changed_numbers(&f, 60).await;
-    let down = [Behaviour::Answer(503, ""), Behaviour::Answer(404, ""), Behaviour::Answer(401, ""), Behaviour::Close];
+    let down = [
+        Behaviour::Answer(503, ""),
+        Behaviour::Answer(404, ""),
+        Behaviour::Answer(401, ""),
+        Behaviour::Close,
+    ];
     receiver.always(down[0].clone());
     let running = Running::start(&f, receiver.config());
     for minute in 0..480 {
@@ -130,24 +174,45 @@ async fn a_receiver_that_is_down_for_a_night_loses_nothing_and_is_not_flooded() 
         running.advance(60_000).await;
     }
     let night = receiver.requests();
-    assert!(night.len() < 20 + 16 + 480 + 10, "one probe at a time, a minute apart: {}", night.len());
-    assert!(all_are(&f, JobState::Waiting).await, "{:?}", f.states().await);
+    assert!(
+        night.len() < 20 + 16 + 480 + 10,
+        "one probe at a time, a minute apart: {}",
+        night.len()
+    );
+    assert!(
+        all_are(&f, JobState::Waiting).await,
+        "{:?}",
+        f.states().await
+    );
     let view = running.stats.snapshot().targets.remove(0);
-    assert!(matches!(view.circuit, CircuitState::Open { .. }), "{view:?}");
+    assert!(
+        matches!(view.circuit, CircuitState::Open { .. }),
+        "{view:?}"
+    );
     assert!(!view.receiver.contains("canary"), "{view:?}");
 
     receiver.always(Behaviour::Answer(204, ""));
     for _ in 0..40 {
         running.advance(60_000).await;
     }
-    until("all delivered", async || all_are(&f, JobState::Delivered).await).await;
+    until("all delivered", async || {
+        all_are(&f, JobState::Delivered).await
+    })
+    .await;
     let requests = receiver.requests();
     assert_eq!(ids(&requests).len(), 60);
     for id in ids(&requests) {
-        let bodies: std::collections::HashSet<&str> = requests.iter().filter(|r| r.id() == id).map(|r| r.body.as_str()).collect();
+        let bodies: std::collections::HashSet<&str> = requests
+            .iter()
+            .filter(|r| r.id() == id)
+            .map(|r| r.body.as_str())
+            .collect();
         assert_eq!(bodies.len(), 1, "byte for byte over all attempts");
     }
-    assert_eq!(running.stats.snapshot().targets[0].circuit, CircuitState::Closed);
+    assert_eq!(
+        running.stats.snapshot().targets[0].circuit,
+        CircuitState::Closed
+    );
     running.stop().await;
 }
 
@@ -160,7 +225,11 @@ async fn a_receiver_that_never_comes_back_leaves_them_dead_and_visible() {
     for _ in 0..71 {
         running.advance(3_600_000).await;
     }
-    assert!(all_are(&f, JobState::Waiting).await, "nothing dies before retry-for is over: {:?}", f.states().await);
+    assert!(
+        all_are(&f, JobState::Waiting).await,
+        "nothing dies before retry-for is over: {:?}",
+        f.states().await
+    );
     running.advance(3_600_000).await;
     running.advance(3_600_000).await;
     // The sweep comes by every two seconds.
@@ -179,16 +248,34 @@ async fn one_message_that_is_refused_for_good_stops_nobody_and_retry_after_is_ke
     changed_numbers(&f, 3).await;
     receiver.next(Behaviour::Answer(410, ""));
     receiver.next(Behaviour::Answer(429, "retry-after: 1800\r\n"));
-    let running = Running::start(&f, DeliveryConfig { concurrency: 1, ..receiver.config() });
-    until("three attempts", async || running.stats.snapshot().attempts == 3 && running.stats.snapshot().delivered == 1).await;
-    until("settled", async || f.jobs().await[1].state == JobState::Waiting).await;
+    let running = Running::start(
+        &f,
+        DeliveryConfig {
+            concurrency: 1,
+            ..receiver.config()
+        },
+    );
+    until("three attempts", async || {
+        running.stats.snapshot().attempts == 3 && running.stats.snapshot().delivered == 1
+    })
+    .await;
+    until("settled", async || {
+        f.jobs().await[1].state == JobState::Waiting
+    })
+    .await;
     let jobs = f.jobs().await;
-    assert_eq!(jobs.iter().map(|j| j.state).collect::<Vec<_>>(), [JobState::Final, JobState::Waiting, JobState::Delivered]);
+    assert_eq!(
+        jobs.iter().map(|j| j.state).collect::<Vec<_>>(),
+        [JobState::Final, JobState::Waiting, JobState::Delivered]
+    );
     assert_eq!(jobs[1].next_attempt_at, START.plus_ms(1_800_000));
     running.advance(1_799_999).await;
     assert_eq!(receiver.requests().len(), 3);
     running.advance(1).await;
-    until("delivered", async || f.jobs().await[1].state == JobState::Delivered).await;
+    until("delivered", async || {
+        f.jobs().await[1].state == JobState::Delivered
+    })
+    .await;
     running.stop().await;
 }
 
@@ -197,17 +284,28 @@ async fn a_process_that_dies_with_an_attempt_under_way_repeats_it_with_the_same_
     let (f, receiver) = (sqlite().await, Receiver::start().await);
     changed_numbers(&f, 1).await;
     receiver.next(Behaviour::Hang);
-    let patient = DeliveryConfig { timeout_ms: 60_000, ..receiver.config() };
+    let patient = DeliveryConfig {
+        timeout_ms: 60_000,
+        ..receiver.config()
+    };
     let mut killed = Running::start(&f, patient.clone());
     until("it arrived", async || receiver.requests().len() == 1).await;
     killed.tasks.abort_all();
     while killed.tasks.join_next().await.is_some() {}
-    assert_eq!(f.jobs().await[0].state, JobState::Sending, "nobody wrote down how it ended");
+    assert_eq!(
+        f.jobs().await[0].state,
+        JobState::Sending,
+        "nobody wrote down how it ended"
+    );
 
     let running = Running::start(&f, patient);
     until("delivered", async || all_are(&f, JobState::Delivered).await).await;
     let requests = receiver.requests();
-    assert_eq!((requests.len(), ids(&requests).len()), (2, 1), "twice, with one key, so that the receiver counts it once");
+    assert_eq!(
+        (requests.len(), ids(&requests).len()),
+        (2, 1),
+        "twice, with one key, so that the receiver counts it once"
+    );
     assert_eq!(requests[0].body, requests[1].body);
     running.stop().await;
 }
@@ -217,23 +315,51 @@ async fn a_stop_ends_within_five_seconds_and_notes_an_unknown_end() {
     let (f, receiver) = (sqlite().await, Receiver::start().await);
     changed_numbers(&f, 12).await;
     receiver.always(Behaviour::Hang);
-    let running = Running::start(&f, DeliveryConfig { timeout_ms: 60_000, ..receiver.config() });
+    let running = Running::start(
+        &f,
+        DeliveryConfig {
+            timeout_ms: 60_000,
+            ..receiver.config()
+        },
+    );
     until("four under way", async || receiver.requests().len() == 4).await;
     assert!(running.stop().await < Duration::from_secs(5));
     let jobs = f.jobs().await;
     assert!(jobs.iter().all(|j| j.state == JobState::Waiting));
-    assert_eq!(jobs.iter().filter(|j| j.uncertain).count(), 4, "only what was begun");
+    assert_eq!(
+        jobs.iter().filter(|j| j.uncertain).count(),
+        4,
+        "only what was begun"
+    );
     assert_eq!(jobs.iter().filter(|j| j.attempts == 0).count(), 8);
 }
 
 #[tokio::test]
 async fn a_reload_moves_the_receiver_and_a_broken_one_is_said() {
-    let (f, old, new) = (sqlite().await, Receiver::start().await, Receiver::start().await);
+    let (f, old, new) = (
+        sqlite().await,
+        Receiver::start().await,
+        Receiver::start().await,
+    );
     let secret = f.dir.path().join("secret");
-    let running = Running::start(&f, DeliveryConfig { secret: Secret::File(secret.clone()), ..old.config() });
+    let running = Running::start(
+        &f,
+        DeliveryConfig {
+            secret: Secret::File(secret.clone()),
+            ..old.config()
+        },
+    );
     changed_numbers(&f, 2).await;
     running.wake.notify_one();
-    until("said", async || running.stats.snapshot().targets.first().is_some_and(|t| t.broken.is_some())).await;
+    until("said", async || {
+        running
+            .stats
+            .snapshot()
+            .targets
+            .first()
+            .is_some_and(|t| t.broken.is_some())
+    })
+    .await;
     assert!(all_are(&f, JobState::Waiting).await);
     // The secret comes, and nobody has to restart anything.
     std::fs::write(&secret, SECRET).unwrap();
@@ -242,7 +368,11 @@ async fn a_reload_moves_the_receiver_and_a_broken_one_is_said() {
     assert_eq!((old.requests().len(), new.requests().len()), (2, 0));
 
     running.config.send(configuration(new.config())).unwrap();
-    f.change(&user("late", A), &[say(JobType::Restore, JobReason::Restored)]).await;
+    f.change(
+        &user("late", A),
+        &[say(JobType::Restore, JobReason::Restored)],
+    )
+    .await;
     running.wake.notify_one();
     until("delivered", async || all_are(&f, JobState::Delivered).await).await;
     assert_eq!((old.requests().len(), new.requests().len()), (2, 1));
@@ -253,19 +383,52 @@ async fn a_reload_moves_the_receiver_and_a_broken_one_is_said() {
 async fn delivering_once_sends_what_is_due_in_order_and_ends() {
     let (f, receiver) = (sqlite().await, Receiver::start().await);
     let jan = user("jan", A);
-    f.change(&jan, &[say(JobType::Suspend, JobReason::Disabled), say(JobType::Restore, JobReason::Restored)]).await;
+    f.change(
+        &jan,
+        &[
+            say(JobType::Suspend, JobReason::Disabled),
+            say(JobType::Restore, JobReason::Restored),
+        ],
+    )
+    .await;
     changed_numbers(&f, 30).await;
     let (once, _config) = runner(&f, receiver.config());
-    let sent = deliver_waiting(once, CancellationToken::new()).await.unwrap();
-    assert_eq!(sent, Delivered { delivered: 32, ..Delivered::default() });
-    let jans: Vec<bool> = receiver.requests().iter().filter(|r| r.body.contains("\"jan\"")).map(|r| r.body.contains("user.suspend")).collect();
+    let sent = deliver_waiting(once, CancellationToken::new())
+        .await
+        .unwrap();
+    assert_eq!(
+        sent,
+        Delivered {
+            delivered: 32,
+            ..Delivered::default()
+        }
+    );
+    let jans: Vec<bool> = receiver
+        .requests()
+        .iter()
+        .filter(|r| r.body.contains("\"jan\""))
+        .map(|r| r.body.contains("user.suspend"))
+        .collect();
     assert_eq!(jans, [true, false]);
 
-    f.change(&user("late", A), &[say(JobType::Restore, JobReason::Restored)]).await;
+    f.change(
+        &user("late", A),
+        &[say(JobType::Restore, JobReason::Restored)],
+    )
+    .await;
     receiver.always(Behaviour::Answer(503, ""));
     let (once, _config) = runner(&f, receiver.config());
-    let sent = deliver_waiting(once, CancellationToken::new()).await.unwrap();
-    assert_eq!(sent, Delivered { again: 1, ..Delivered::default() }, "it does not wait for the next attempt");
+    let sent = deliver_waiting(once, CancellationToken::new())
+        .await
+        .unwrap();
+    assert_eq!(
+        sent,
+        Delivered {
+            again: 1,
+            ..Delivered::default()
+        },
+        "it does not wait for the next attempt"
+    );
 }
 
 #[tokio::test]
@@ -285,12 +448,21 @@ async fn a_paused_realm_sends_nothing_until_resumed() {
 
 #[tokio::test]
 async fn two_realms_with_one_receiver_share_it_and_others_are_not_held_up() {
-    let (f, bad, good) = (sqlite().await, Receiver::start().await, Receiver::start().await);
+    let (f, bad, good) = (
+        sqlite().await,
+        Receiver::start().await,
+        Receiver::start().await,
+    );
     bad.always(Behaviour::Hang);
-    f.sql("INSERT INTO realms (id, kind, name) VALUES ('other', 'custom', 'Other')").await;
+    f.sql("INSERT INTO realms (id, kind, name) VALUES ('other', 'custom', 'Other')")
+        .await;
     changed_numbers(&f, 50).await;
-    let other = crate::model::User { realm: "other".into(), ..user("eva", A) };
-    f.change(&other, &[say(JobType::Restore, JobReason::Restored)]).await;
+    let other = crate::model::User {
+        realm: "other".into(),
+        ..user("eva", A)
+    };
+    f.change(&other, &[say(JobType::Restore, JobReason::Restored)])
+        .await;
     let mut config = (*configuration(good.config())).clone();
     config.realms.push(realm("example.org", config_of(&bad)));
     let (mut one, _sender) = runner(&f, good.config());
@@ -305,7 +477,10 @@ async fn two_realms_with_one_receiver_share_it_and_others_are_not_held_up() {
 }
 
 fn config_of(receiver: &Receiver) -> DeliveryConfig {
-    DeliveryConfig { timeout_ms: 60_000, ..config(&format!("http://127.0.0.1:{}/", receiver.port)) }
+    DeliveryConfig {
+        timeout_ms: 60_000,
+        ..config(&format!("http://127.0.0.1:{}/", receiver.port))
+    }
 }
 
 /// A directory realm with a delivery of its own.
@@ -347,8 +522,15 @@ fn realm(id: &str, delivery: DeliveryConfig) -> RealmConfig {
             sentinel: None,
         },
         attributes: AttributeOverrides::default(),
-        phone: PhoneConfig { region: None, mobile_only: true, allow_premium: false },
-        brake: BrakeConfig { percent: [0.0; 7], floor: 10 },
+        phone: PhoneConfig {
+            region: None,
+            mobile_only: true,
+            allow_premium: false,
+        },
+        brake: BrakeConfig {
+            percent: [0.0; 7],
+            floor: 10,
+        },
         delivery: Some(delivery),
     }
 }

@@ -123,12 +123,20 @@ impl Store {
             return Err(StoreError::Conflict(conflicts.unsigned_abs()));
         }
         let removed = run.removed > 0;
-        for sql in ERASE.into_iter().filter(|_| removed).chain([LET_GO, UPDATE]) {
-            on!(tx, c => sqlx::query(sql).bind(id.clone()).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("change users"))?;
+        for sql in ERASE
+            .into_iter()
+            .filter(|_| removed)
+            .chain([LET_GO, UPDATE])
+        {
+            on!(tx, c => sqlx::query(sql).bind(id.clone()).execute(&mut *c).await.map(|_| ()))
+                .map_err(StoreError::from_sqlx("change users"))?;
         }
         let created = on!(tx, c => sqlx::query(INSERT).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("add users"))?;
         if created != run.created.unsigned_abs() {
-            return Err(StoreError::Nonsense(format!("{created} users were staged to be created, and {} counted", run.created)));
+            return Err(StoreError::Nonsense(format!(
+                "{created} users were staged to be created, and {} counted",
+                run.created
+            )));
         }
         if a.facts.first_pass {
             on!(tx, c => sqlx::query(MADE).bind(id.clone()).bind(run.by.clone()).bind(run.started_at.0).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("write changes"))?;
@@ -151,13 +159,17 @@ impl Store {
             .bind(a.replaces.map(|o| o.0.as_bytes().to_vec())).bind(r.id_form.map(IdForm::as_str)).execute(&mut *c).await.map(|r| r.rows_affected()))
         .map_err(StoreError::from_sqlx("write a realm"))?;
         if rows != 1 {
-            return Err(StoreError::Nonsense(format!("realm `{}` is not in the store any more", run.realm)));
+            return Err(StoreError::Nonsense(format!(
+                "realm `{}` is not in the store any more",
+                run.realm
+            )));
         }
         write_run(&mut tx, &run, &a.facts).await?;
         super::stage::forget_staged(&mut tx, run.run).await?;
         if let (Tx::Postgres(_), true) = (&tx, created >= MANY) {
             // Without statistics the planner reads the whole table for every page of the next pass.
-            on!(tx, c => sqlx::query("ANALYZE users").execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("analyze users"))?;
+            on!(tx, c => sqlx::query("ANALYZE users").execute(&mut *c).await.map(|_| ()))
+                .map_err(StoreError::from_sqlx("analyze users"))?;
         }
         failpoint::hit("apply.before-commit");
         tx.commit().await?;
@@ -166,12 +178,19 @@ impl Store {
     }
 
     /// Makes the plan's messages, in the order of the plan.
-    async fn say(&self, tx: &mut Tx, run: RunId, messages: &MessageContext) -> Result<i64, StoreError> {
+    async fn say(
+        &self,
+        tx: &mut Tx,
+        run: RunId,
+        messages: &MessageContext,
+    ) -> Result<i64, StoreError> {
         const BATCH: i64 = 500;
         let (mut made, mut after) = (0, 0);
         loop {
             let staged = Self::staged_with_intents(tx, run, after, BATCH).await?;
-            let Some(last) = staged.last() else { return Ok(made) };
+            let Some(last) = staged.last() else {
+                return Ok(made);
+            };
             after = last.seq;
             for one in staged {
                 made += carry_out(tx, messages, &one.user, &one.intents).await?;
@@ -180,8 +199,19 @@ impl Store {
     }
 
     /// Changes one user outside of a run (a hold that is over, an administrator's act), by the same rules.
-    pub async fn act(&self, changes: &[Change], user: &User, base_version: i64, intents: &[Intent], messages: &MessageContext) -> Result<(), StoreError> {
-        const CURRENT: &str = concat!("SELECT ", user_columns!(), " FROM users WHERE id = $1 AND version = $2");
+    pub async fn act(
+        &self,
+        changes: &[Change],
+        user: &User,
+        base_version: i64,
+        intents: &[Intent],
+        messages: &MessageContext,
+    ) -> Result<(), StoreError> {
+        const CURRENT: &str = concat!(
+            "SELECT ",
+            user_columns!(),
+            " FROM users WHERE id = $1 AND version = $2"
+        );
         const DELETE: &str = "DELETE FROM staged_users WHERE run = $1";
         const STAGE: &str = concat!(
             "INSERT INTO staged_users (run, seq, base_version, intents, ",
@@ -204,7 +234,8 @@ impl Store {
         })
         .map_err(StoreError::from_sqlx("stage a user"))?;
         for sql in [LET_GO, UPDATE, DELETE] {
-            on!(tx, c => sqlx::query(sql).bind(stage.clone()).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("change a user"))?;
+            on!(tx, c => sqlx::query(sql).bind(stage.clone()).execute(&mut *c).await.map(|_| ()))
+                .map_err(StoreError::from_sqlx("change a user"))?;
         }
         super::changes::add_own(&mut tx, changes).await?;
         carry_out(&mut tx, messages, user, intents).await?;

@@ -32,7 +32,11 @@ impl TryFrom<Row> for Change {
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
         Ok(Self {
-            run: if row.run == NO_RUN { None } else { Some(run_id(&row.run)?) },
+            run: if row.run == NO_RUN {
+                None
+            } else {
+                Some(run_id(&row.run)?)
+            },
             seq: row.seq,
             realm: RealmId::from(row.realm),
             user: UserId(uuid(&row.user_id)?),
@@ -47,7 +51,9 @@ impl TryFrom<Row> for Change {
 }
 
 fn map(text: Option<&str>) -> Result<Map<String, Value>, StoreError> {
-    text.map_or(Ok(Map::new()), |t| serde_json::from_str(t).map_err(|e| StoreError::Nonsense(format!("a change: {e}"))))
+    text.map_or(Ok(Map::new()), |t| {
+        serde_json::from_str(t).map_err(|e| StoreError::Nonsense(format!("a change: {e}")))
+    })
 }
 
 /// The JSON of one side; nothing for an empty one.
@@ -71,12 +77,20 @@ pub(super) async fn add_own(tx: &mut Tx, changes: &[Change]) -> Result<(), Store
 
 impl Store {
     /// The changes of a run, by their place after `after`.
-    pub async fn changes(&self, run: RunId, after: i64, limit: i64) -> Result<Vec<Change>, StoreError> {
+    pub async fn changes(
+        &self,
+        run: RunId,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<Change>, StoreError> {
         const SQL: &str = "SELECT run, seq, realm, user_id, username, by_whom, kind, before, after, at FROM changes WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3";
         let mut link = self.db.read().await?;
         let id = run.0.as_bytes().to_vec();
         let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(id.clone()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read changes"))?;
-        let mut changes = rows.into_iter().map(Change::try_from).collect::<Result<Vec<_>, _>>()?;
+        let mut changes = rows
+            .into_iter()
+            .map(Change::try_from)
+            .collect::<Result<Vec<_>, _>>()?;
         drop(link);
         let facts = self.run_facts(run).await?;
         if facts.first_pass {
@@ -91,8 +105,17 @@ impl Store {
     }
 
     /// The lines of what an open first pass would make: its staged users are them.
-    async fn to_be_made(&self, run: &Run, after: i64, limit: i64) -> Result<Vec<Change>, StoreError> {
-        let form = self.realm(&run.realm).await?.and_then(|r| r.id_form).unwrap_or(IdForm::Uuid);
+    async fn to_be_made(
+        &self,
+        run: &Run,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<Change>, StoreError> {
+        let form = self
+            .realm(&run.realm)
+            .await?
+            .and_then(|r| r.id_form)
+            .unwrap_or(IdForm::Uuid);
         let line = |staged: StagedUser| Change {
             run: Some(run.run),
             seq: staged.seq,
@@ -105,11 +128,20 @@ impl Store {
             after: crate::model::change::created_fields(&staged.user, form),
             at: run.started_at,
         };
-        Ok(self.staged_new(run.run, after, limit).await?.into_iter().map(line).collect())
+        Ok(self
+            .staged_new(run.run, after, limit)
+            .await?
+            .into_iter()
+            .map(line)
+            .collect())
     }
 
     /// The newest changes of a user first; plans that were not applied are left out.
-    pub async fn changes_of_user(&self, user: UserId, limit: i64) -> Result<Vec<Change>, StoreError> {
+    pub async fn changes_of_user(
+        &self,
+        user: UserId,
+        limit: i64,
+    ) -> Result<Vec<Change>, StoreError> {
         const SQL: &str = "
             SELECT c.run, c.seq, c.realm, c.user_id, c.username, c.by_whom, c.kind, c.before, c.after, c.at
             FROM changes c LEFT JOIN runs r ON r.id = c.run

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 
 use super::StoreError;
@@ -101,10 +103,15 @@ impl Db {
     pub(super) async fn sqlite(path: &Path, create: bool) -> Result<Self, StoreError> {
         if create && !path.exists() {
             use std::os::unix::fs::OpenOptionsExt;
-            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|e| StoreError::Open {
-                what: path.display().to_string(),
-                why: super::lock::advice(path, &e),
-            })?;
+            std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(path)
+                .map_err(|e| StoreError::Open {
+                    what: path.display().to_string(),
+                    why: super::lock::advice(path, &e),
+                })?;
         }
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -116,21 +123,52 @@ impl Db {
             .pragma("cache_size", "-16000")
             .pragma("journal_size_limit", "67108864")
             .optimize_on_close(true, None);
-        let open = |e: sqlx::Error| StoreError::Open { what: path.display().to_string(), why: e.to_string() };
-        let write = SqlitePoolOptions::new().max_connections(1).min_connections(1).idle_timeout(None).max_lifetime(None)
-            .connect_with(options.clone()).await.map_err(open)?;
-        let read = SqlitePoolOptions::new().max_connections(4).connect_with(options.pragma("query_only", "ON")).await.map_err(open)?;
-        Ok(Self::Sqlite { write, read, path: path.to_owned() })
+        let open = |e: sqlx::Error| StoreError::Open {
+            what: path.display().to_string(),
+            why: e.to_string(),
+        };
+        let write = SqlitePoolOptions::new()
+            .max_connections(1)
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options.clone())
+            .await
+            .map_err(open)?;
+        let read = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options.pragma("query_only", "ON"))
+            .await
+            .map_err(open)?;
+        Ok(Self::Sqlite {
+            write,
+            read,
+            path: path.to_owned(),
+        })
     }
 
     /// Connects to PostgreSQL.
-    pub(super) async fn postgres(url: &str, password: Option<&str>, shown: &str) -> Result<Self, StoreError> {
-        let bad = |e: sqlx::Error| StoreError::Open { what: shown.to_owned(), why: e.to_string() };
-        let mut options = PgConnectOptions::from_str(url).map_err(bad)?.application_name("realmsync");
+    pub(super) async fn postgres(
+        url: &str,
+        password: Option<&str>,
+        shown: &str,
+    ) -> Result<Self, StoreError> {
+        let bad = |e: sqlx::Error| StoreError::Open {
+            what: shown.to_owned(),
+            why: e.to_string(),
+        };
+        let mut options = PgConnectOptions::from_str(url)
+            .map_err(bad)?
+            .application_name("realmsync");
         if let Some(password) = password {
             options = options.password(password);
         }
-        let pool = PgPoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(15)).connect_with(options).await.map_err(bad)?;
+        let pool = PgPoolOptions::new()
+            .max_connections(8)
+            .acquire_timeout(Duration::from_secs(15))
+            .connect_with(options)
+            .await
+            .map_err(bad)?;
         Ok(Self::Postgres(pool))
     }
 

@@ -31,7 +31,11 @@ impl Store {
                 SELECT c.run, c.seq FROM changes c WHERE c.at < $1 AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = c.run) LIMIT $2)";
         const JOBS: &str = "DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE state NOT IN ('waiting', 'sending', 'held') AND settled_at < $1 LIMIT $2)";
         let old = now.plus_ms(-keep_runs_ms);
-        let runs = if matches!(self.db, Db::Sqlite { .. }) { RUNS } else { RUNS_PG };
+        let runs = if matches!(self.db, Db::Sqlite { .. }) {
+            RUNS
+        } else {
+            RUNS_PG
+        };
         let mut gone = 0;
         loop {
             let mut tx = self.db.begin().await?;
@@ -61,7 +65,10 @@ impl Store {
         let Db::Sqlite { read, .. } = &self.db else {
             return Err(StoreError::Refused("the store is a PostgreSQL database: use `pg_dump`, which copies it while it is in use".into()));
         };
-        let open = |why: String| StoreError::Open { what: to.display().to_string(), why };
+        let open = |why: String| StoreError::Open {
+            what: to.display().to_string(),
+            why,
+        };
         if to.exists() {
             return Err(open("it is there already: name a file that is not".into()));
         }
@@ -69,12 +76,28 @@ impl Store {
         let mut options = std::fs::OpenOptions::new();
         options.write(true).create_new(true);
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(to).map_err(|e| open(super::lock::advice(to, &e)))?;
-        let Some(text) = to.to_str() else { return Err(open("its name is not UTF-8".into())) };
+        options
+            .open(to)
+            .map_err(|e| open(super::lock::advice(to, &e)))?;
+        let Some(text) = to.to_str() else {
+            return Err(open("its name is not UTF-8".into()));
+        };
         // A reader of its own that goes afterwards: VACUUM INTO counts as writing, which the pool's readers may not.
-        let mut reader = read.acquire().await.map_err(StoreError::from_sqlx("connect"))?.detach();
-        let copied = match sqlx::query("PRAGMA query_only = OFF").execute(&mut reader).await {
-            Ok(_) => sqlx::query("VACUUM INTO $1").bind(text).execute(&mut reader).await,
+        let mut reader = read
+            .acquire()
+            .await
+            .map_err(StoreError::from_sqlx("connect"))?
+            .detach();
+        let copied = match sqlx::query("PRAGMA query_only = OFF")
+            .execute(&mut reader)
+            .await
+        {
+            Ok(_) => {
+                sqlx::query("VACUUM INTO $1")
+                    .bind(text)
+                    .execute(&mut reader)
+                    .await
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = copied {
@@ -115,13 +138,35 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let to = dir.path().join("copy.db");
         house.store.backup(&to, house.now).await.unwrap();
-        assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing lies beside it");
-        let copy = Store { db: Db::sqlite(&to, false).await.unwrap(), locks: Default::default() };
-        assert_eq!(copy.realms().await.unwrap(), house.store.realms().await.unwrap());
-        assert!(copy.settle_copy(house.now).await.unwrap(), "the first opening finds the mark");
+        assert_eq!(
+            std::fs::metadata(&to).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "nothing lies beside it"
+        );
+        let copy = Store {
+            db: Db::sqlite(&to, false).await.unwrap(),
+            locks: Default::default(),
+        };
+        assert_eq!(
+            copy.realms().await.unwrap(),
+            house.store.realms().await.unwrap()
+        );
+        assert!(
+            copy.settle_copy(house.now).await.unwrap(),
+            "the first opening finds the mark"
+        );
         assert!(!copy.settle_copy(house.now).await.unwrap());
-        assert!(matches!(house.store.backup(&to, house.now).await, Err(StoreError::Open { .. })), "never over another file");
+        assert!(
+            matches!(
+                house.store.backup(&to, house.now).await,
+                Err(StoreError::Open { .. })
+            ),
+            "never over another file"
+        );
         house.store.realms().await.expect("the original goes on");
     }
 }

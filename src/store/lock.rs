@@ -25,11 +25,16 @@ pub struct StoreLock {
 
 /// Takes the store for writing, and waits for it that long at most.
 pub fn lock(config: &StoreConfig, wait: Duration) -> Result<StoreLock, StoreError> {
-    let StoreUrl::Sqlite(path) = &config.url else { return Ok(StoreLock { _file: None }) };
+    let StoreUrl::Sqlite(path) = &config.url else {
+        return Ok(StoreLock { _file: None });
+    };
     let mut name = path.clone().into_os_string();
     name.push(".lock");
     let name = PathBuf::from(name);
-    let open = |e: std::io::Error| StoreError::Open { what: name.display().to_string(), why: advice(path, &e) };
+    let open = |e: std::io::Error| StoreError::Open {
+        what: name.display().to_string(),
+        why: advice(path, &e),
+    };
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
@@ -38,18 +43,38 @@ pub fn lock(config: &StoreConfig, wait: Duration) -> Result<StoreLock, StoreErro
     loop {
         match file.try_lock() {
             Ok(()) => break,
-            Err(TryLockError::WouldBlock) if Instant::now() < end => std::thread::sleep(Duration::from_millis(100)),
+            Err(TryLockError::WouldBlock) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(100))
+            }
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 let _unread = file.read_to_string(&mut holder);
-                let holder = if holder.trim().is_empty() { "unknown".to_owned() } else { holder.trim().to_owned() };
-                return Err(StoreError::Busy { what: path.display().to_string(), holder });
+                let holder = if holder.trim().is_empty() {
+                    "unknown".to_owned()
+                } else {
+                    holder.trim().to_owned()
+                };
+                return Err(StoreError::Busy {
+                    what: path.display().to_string(),
+                    holder,
+                });
             }
             Err(TryLockError::Error(e)) => return Err(open(e)),
         }
     }
-    let me = format!("process {} ({})", std::process::id(), std::env::args().skip(1).take(6).collect::<Vec<_>>().join(" "));
-    let _told = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(me.as_bytes()));
+    let me = format!(
+        "process {} ({})",
+        std::process::id(),
+        std::env::args()
+            .skip(1)
+            .take(6)
+            .collect::<Vec<_>>()
+            .join(" ")
+    );
+    let _told = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| file.write_all(me.as_bytes()));
     Ok(StoreLock { _file: Some(file) })
 }
 
@@ -57,8 +82,12 @@ pub fn lock(config: &StoreConfig, wait: Duration) -> Result<StoreLock, StoreErro
 pub(super) fn advice(path: &Path, error: &std::io::Error) -> String {
     let folder = path.parent().unwrap_or(path).display();
     match error.kind() {
-        std::io::ErrorKind::NotFound => format!("{error}; make the folder {folder} (`install -d -m 0700 {folder}`)"),
-        std::io::ErrorKind::PermissionDenied => format!("{error}; it belongs to another user: run this as the user of the service, or as root"),
+        std::io::ErrorKind::NotFound => {
+            format!("{error}; make the folder {folder} (`install -d -m 0700 {folder}`)")
+        }
+        std::io::ErrorKind::PermissionDenied => format!(
+            "{error}; it belongs to another user: run this as the user of the service, or as root"
+        ),
         std::io::ErrorKind::StorageFull => format!("{error}; make room on the disk of {folder}"),
         _ => error.to_string(),
     }
@@ -89,9 +118,16 @@ impl Drop for Advisory {
 impl Store {
     /// Takes a realm for a run; `Busy` when one is under way.
     pub async fn lock_realm(&self, realm: &RealmId) -> Result<RealmLock, StoreError> {
-        let busy = || StoreError::Busy { what: format!("realm `{realm}`"), holder: "a run of it is under way".into() };
+        let busy = || StoreError::Busy {
+            what: format!("realm `{realm}`"),
+            holder: "a run of it is under way".into(),
+        };
         let mutex = {
-            let mut locks = self.locks.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut locks = self
+                .locks
+                .0
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             locks.entry(realm.clone()).or_default().clone()
         };
         let here = mutex.try_lock_owned().map_err(|_| busy())?;
@@ -101,8 +137,13 @@ impl Store {
                 let failed = StoreError::from_sqlx("lock a realm");
                 let connection: PoolConnection<Postgres> = pool.acquire().await.map_err(&failed)?;
                 let mut connection = connection.detach();
-                let key = xxhash_rust::xxh3::xxh3_64(format!("realmsync realm {realm}").as_bytes()).cast_signed();
-                let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(key).fetch_one(&mut connection).await.map_err(&failed)?;
+                let key = xxhash_rust::xxh3::xxh3_64(format!("realmsync realm {realm}").as_bytes())
+                    .cast_signed();
+                let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+                    .bind(key)
+                    .fetch_one(&mut connection)
+                    .await
+                    .map_err(&failed)?;
                 if !taken {
                     let _closed = connection.close().await;
                     return Err(busy());
@@ -110,6 +151,9 @@ impl Store {
                 Some(Advisory(Some(connection)))
             }
         };
-        Ok(RealmLock { _here: here, _there: there })
+        Ok(RealmLock {
+            _here: here,
+            _there: there,
+        })
     }
 }

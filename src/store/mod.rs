@@ -19,9 +19,11 @@ use sqlx::migrate::{MigrateError, Migrator};
 pub use apply::{Application, RealmUpdate};
 use db::Db;
 pub use lock::{RealmLock, StoreLock, lock};
-pub use outbox::{Act, Ending, EnrolmentContext, EnrolmentKey, Fate, JobSelection, MessageContext, Settlement};
 #[cfg(test)]
 pub(crate) use outbox::tests as outbox_tests;
+pub use outbox::{
+    Act, Ending, EnrolmentContext, EnrolmentKey, Fate, JobSelection, MessageContext, Settlement,
+};
 pub use realms::RealmDecl;
 pub use refused::{RefusedDiff, RefusedRow};
 pub use runs::RunFacts;
@@ -47,7 +49,9 @@ pub enum StoreError {
         why: String,
     },
     /// The schema is newer than this program.
-    #[error("{what} was written by a newer realmsync (schema {version}): install that version, or restore a backup from before the upgrade")]
+    #[error(
+        "{what} was written by a newer realmsync (schema {version}): install that version, or restore a backup from before the upgrade"
+    )]
     TooNew {
         /// The file or database.
         what: String,
@@ -63,13 +67,17 @@ pub enum StoreError {
         holder: String,
     },
     /// Somebody changed a user while a plan was made: nothing was applied.
-    #[error("{0} users changed while the plan was made; nothing was applied, the next run decides anew")]
+    #[error(
+        "{0} users changed while the plan was made; nothing was applied, the next run decides anew"
+    )]
     Conflict(u64),
     /// It cannot be done as things stand.
     #[error("{0}")]
     Refused(String),
     /// The disk is full, or the file cannot be written.
-    #[error("the store cannot be written: {0}. Nothing was half done; once that is mended the next run goes on")]
+    #[error(
+        "the store cannot be written: {0}. Nothing was half done; once that is mended the next run goes on"
+    )]
     Unwritable(String),
     /// The database does not answer.
     #[error("the store does not answer: {0}. Nothing was half done; the next run tries again")]
@@ -95,12 +103,23 @@ impl StoreError {
     pub(crate) fn from_sqlx(what: &'static str) -> impl Fn(sqlx::Error) -> Self {
         // SQLite's result codes: 8 READONLY, 10 IOERR, 13 FULL, and 1032 … 2570 their extended ones (https://www.sqlite.org/rescode.html).
         move |source| match &source {
-            sqlx::Error::Database(error) => match error.code().and_then(|c| c.parse::<i64>().ok()).map(|c| c & 0xff) {
-                Some(13) if error.code().is_some_and(|c| c.len() < 5) => Self::Unwritable(format!("the disk is full ({error})")),
-                Some(8 | 10) if error.code().is_some_and(|c| c.len() < 5) => Self::Unwritable(error.to_string()),
+            sqlx::Error::Database(error) => match error
+                .code()
+                .and_then(|c| c.parse::<i64>().ok())
+                .map(|c| c & 0xff)
+            {
+                Some(13) if error.code().is_some_and(|c| c.len() < 5) => {
+                    Self::Unwritable(format!("the disk is full ({error})"))
+                }
+                Some(8 | 10) if error.code().is_some_and(|c| c.len() < 5) => {
+                    Self::Unwritable(error.to_string())
+                }
                 _ => Self::Database { what, source },
             },
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::Tls(_) => Self::Lost(source.to_string()),
+            sqlx::Error::Io(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Tls(_) => Self::Lost(source.to_string()),
             _ => Self::Database { what, source },
         }
     }
@@ -132,23 +151,52 @@ pub struct Store {
 
 impl Store {
     /// Opens the store; for writing, brings its schema up to date and puts the messages of a restored copy on hold.
-    pub async fn open(config: &StoreConfig, env: &Environment, access: Access, now: Timestamp) -> Result<Self, StoreError> {
+    pub async fn open(
+        config: &StoreConfig,
+        env: &Environment,
+        access: Access,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
         let (db, what) = match &config.url {
             StoreUrl::Sqlite(path) => {
                 if access == Access::Read && !path.exists() {
-                    let text = format!("there is no store {} yet: start the service, or run `sync`", path.display());
+                    let text = format!(
+                        "there is no store {} yet: start the service, or run `sync`",
+                        path.display()
+                    );
                     return Err(StoreError::NotFound(text));
                 }
-                (Db::sqlite(path, access == Access::Write).await?, path.display().to_string())
+                (
+                    Db::sqlite(path, access == Access::Write).await?,
+                    path.display().to_string(),
+                )
             }
             StoreUrl::Postgres { url, display } => {
                 let secret = config.password.as_ref().map(|s| s.resolve(env)).transpose();
-                let secret = secret.map_err(|e| StoreError::Open { what: display.clone(), why: format!("{}; {}", e.message, e.help) })?;
-                (Db::postgres(url.expose_secret(), secret.as_ref().map(|s| s.expose_secret()), display).await?, display.clone())
+                let secret = secret.map_err(|e| StoreError::Open {
+                    what: display.clone(),
+                    why: format!("{}; {}", e.message, e.help),
+                })?;
+                (
+                    Db::postgres(
+                        url.expose_secret(),
+                        secret.as_ref().map(|s| s.expose_secret()),
+                        display,
+                    )
+                    .await?,
+                    display.clone(),
+                )
             }
         };
-        let migrator = if matches!(db, Db::Sqlite { .. }) { &SQLITE } else { &POSTGRES };
-        let store = Self { db, locks: lock::RealmLocks::default() };
+        let migrator = if matches!(db, Db::Sqlite { .. }) {
+            &SQLITE
+        } else {
+            &POSTGRES
+        };
+        let store = Self {
+            db,
+            locks: lock::RealmLocks::default(),
+        };
         match access {
             Access::Write => {
                 let ran = match &store.db {
@@ -169,17 +217,25 @@ impl Store {
         let there = db::on!(link, c => sqlx::query_scalar::<_, Option<i64>>("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(&mut *c).await);
         let newest = migrator.iter().map(|m| m.version).max().unwrap_or(0);
         match there {
-            Ok(Some(version)) if version > newest => Err(StoreError::TooNew { what: what.to_owned(), version }),
+            Ok(Some(version)) if version > newest => Err(StoreError::TooNew {
+                what: what.to_owned(),
+                version,
+            }),
             Ok(Some(version)) if version == newest => Ok(()),
-            Ok(_) => Err(StoreError::NotFound(format!("{what} was written by an older realmsync: start the service once, it brings the store up to date"))),
-            Err(_) => Err(StoreError::NotFound(format!("{what} is no store of realmsync: look at `store.url`"))),
+            Ok(_) => Err(StoreError::NotFound(format!(
+                "{what} was written by an older realmsync: start the service once, it brings the store up to date"
+            ))),
+            Err(_) => Err(StoreError::NotFound(format!(
+                "{what} is no store of realmsync: look at `store.url`"
+            ))),
         }
     }
 
     /// Reaches the engine once, for `/readyz`.
     pub async fn ping(&self) -> Result<(), StoreError> {
         let mut link = self.db.read().await?;
-        db::on!(link, c => sqlx::query("SELECT 1").execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("reach the store"))
+        db::on!(link, c => sqlx::query("SELECT 1").execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("reach the store"))
     }
 
     /// Closes the pools: writes what is to be written, and waits for who still reads.
@@ -190,8 +246,18 @@ impl Store {
 
 fn migration_error(error: MigrateError, what: &str) -> StoreError {
     match error {
-        MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => StoreError::TooNew { what: what.to_owned(), version },
-        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => StoreError::from_sqlx("bring the schema up to date")(source),
-        other => StoreError::Open { what: what.to_owned(), why: other.to_string() },
+        MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
+            StoreError::TooNew {
+                what: what.to_owned(),
+                version,
+            }
+        }
+        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => {
+            StoreError::from_sqlx("bring the schema up to date")(source)
+        }
+        other => StoreError::Open {
+            what: what.to_owned(),
+            why: other.to_string(),
+        },
     }
 }

@@ -73,13 +73,18 @@ impl TryFrom<Row> for RealmRow {
 
 impl Store {
     /// Makes the configuration's directory realms known. Those of the store that are not listed are orphaned, listed ones resume.
-    pub async fn declare_realms(&self, realms: &[RealmDecl], now: Timestamp) -> Result<(), StoreError> {
+    pub async fn declare_realms(
+        &self,
+        realms: &[RealmDecl],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         const ORPHAN: &str = "UPDATE realms SET orphaned = $1 WHERE kind = 'directory'";
         const DECLARE: &str = "
             INSERT INTO realms (id, kind, name, orphaned) VALUES ($1, 'directory', $2, $3)
             ON CONFLICT (id) DO UPDATE SET name = excluded.name, orphaned = excluded.orphaned WHERE realms.kind = 'directory'";
         let mut tx = self.db.begin().await?;
-        on!(tx, c => sqlx::query(ORPHAN).bind(true).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("declare realms"))?;
+        on!(tx, c => sqlx::query(ORPHAN).bind(true).execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("declare realms"))?;
         for realm in realms {
             let rows = on!(tx, c => sqlx::query(DECLARE).bind(realm.id.as_str()).bind(&realm.name).bind(false).execute(&mut *c).await.map(|r| r.rows_affected()))
                 .map_err(StoreError::from_sqlx("declare a realm"))?;
@@ -106,12 +111,18 @@ impl Store {
     pub async fn realms(&self) -> Result<Vec<RealmRow>, StoreError> {
         const SQL: &str = concat!("SELECT ", realm_columns!(), " FROM realms ORDER BY id");
         let mut link = self.db.read().await?;
-        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read realms"))?;
+        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read realms"))?;
         rows.into_iter().map(RealmRow::try_from).collect()
     }
 
     /// No passes until `until`, or until resumed.
-    pub async fn pause(&self, realm: &RealmId, until: Option<Timestamp>, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn pause(
+        &self,
+        realm: &RealmId,
+        until: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.set_paused(realm, true, until, now).await
     }
 
@@ -120,13 +131,21 @@ impl Store {
         self.set_paused(realm, false, None, now).await
     }
 
-    async fn set_paused(&self, realm: &RealmId, paused: bool, until: Option<Timestamp>, now: Timestamp) -> Result<(), StoreError> {
+    async fn set_paused(
+        &self,
+        realm: &RealmId,
+        paused: bool,
+        until: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE realms SET paused = $2, paused_until = $3 WHERE id = $1";
         let mut tx = self.db.begin().await?;
         let rows = on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(paused).bind(until.map(|t| t.0)).execute(&mut *c).await.map(|r| r.rows_affected()))
             .map_err(StoreError::from_sqlx("pause a realm"))?;
         if rows == 0 {
-            return Err(StoreError::NotFound(format!("there is no realm `{realm}`: `status` lists them")));
+            return Err(StoreError::NotFound(format!(
+                "there is no realm `{realm}`: `status` lists them"
+            )));
         }
         reckon_standing(&mut tx, now).await?;
         tx.commit().await

@@ -26,7 +26,12 @@ pub struct RefusedRow {
 }
 
 /// Writes the difference.
-pub(super) async fn write(tx: &mut Tx, realm: &RealmId, diff: RefusedDiff, now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn write(
+    tx: &mut Tx,
+    realm: &RealmId,
+    diff: RefusedDiff,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     const DELETE: &str = "DELETE FROM refused WHERE realm = $1 AND key = $2";
     const INSERT: &str = "
         INSERT INTO refused (realm, key, dn, directory_id, username, attribute, raw, reason, entry, since) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
@@ -44,7 +49,11 @@ pub(super) async fn write(tx: &mut Tx, realm: &RealmId, diff: RefusedDiff, now: 
 
 impl Store {
     /// Calls `each` with the key of everything that is refused in the realm.
-    pub async fn refused_keys(&self, realm: &RealmId, mut each: impl FnMut(i64)) -> Result<(), StoreError> {
+    pub async fn refused_keys(
+        &self,
+        realm: &RealmId,
+        mut each: impl FnMut(i64),
+    ) -> Result<(), StoreError> {
         let mut link = self.db.read().await?;
         let keys = on!(link, c => sqlx::query_scalar::<_, i64>("SELECT key FROM refused WHERE realm = $1").bind(realm.as_str()).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read refusals"))?;
@@ -55,14 +64,38 @@ impl Store {
     /// Everything that is refused, by realm and DN; of one realm, or of one entry of it.
     pub async fn refused(&self, realm: Option<&RealmId>) -> Result<Vec<RefusedRow>, StoreError> {
         const SQL: &str = "SELECT realm, dn, directory_id, username, attribute, raw, reason, entry, since FROM refused WHERE ($1 IS NULL OR realm = $1) ORDER BY realm, dn, attribute, key";
-        type Row = (String, String, Option<Vec<u8>>, Option<String>, Option<String>, Option<String>, String, bool, i64);
+        type Row = (
+            String,
+            String,
+            Option<Vec<u8>>,
+            Option<String>,
+            Option<String>,
+            Option<String>,
+            String,
+            bool,
+            i64,
+        );
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(realm.map(|r| r.as_str().to_owned())).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read refusals"))?;
         rows.into_iter()
-            .map(|(realm, dn, id, username, attribute, raw, reason, entry, since)| {
-                let directory_id = id.as_deref().map(super::rows::directory_id).transpose()?;
-                Ok(RefusedRow { realm: RealmId::from(realm), refusal: Refusal { dn, directory_id, username, attribute, raw, reason, entry }, since: Timestamp(since) })
-            })
+            .map(
+                |(realm, dn, id, username, attribute, raw, reason, entry, since)| {
+                    let directory_id = id.as_deref().map(super::rows::directory_id).transpose()?;
+                    Ok(RefusedRow {
+                        realm: RealmId::from(realm),
+                        refusal: Refusal {
+                            dn,
+                            directory_id,
+                            username,
+                            attribute,
+                            raw,
+                            reason,
+                            entry,
+                        },
+                        since: Timestamp(since),
+                    })
+                },
+            )
             .collect()
     }
 }

@@ -44,7 +44,11 @@ macro_rules! bind_user {
             .bind(user.phone_pending.as_ref().map(|p| p.as_str().to_owned()))
             .bind(user.phone_pending_raw.clone())
             .bind(user.phone_pending_until.map(|t| t.0))
-            .bind(user.phone_provisioned.as_ref().map(|p| p.as_str().to_owned()))
+            .bind(
+                user.phone_provisioned
+                    .as_ref()
+                    .map(|p| p.as_str().to_owned()),
+            )
             .bind(user.phone_told.as_ref().map(|p| p.as_str().to_owned()))
             .bind(user.told)
             .bind(user.provisioned)
@@ -146,15 +150,24 @@ pub(super) fn users(rows: Vec<UserRow>) -> Result<Vec<User>, StoreError> {
 }
 
 pub(super) fn methods(two_factor: &[TwoFactor]) -> String {
-    two_factor.iter().map(|m| m.as_str()).collect::<Vec<_>>().join(",")
+    two_factor
+        .iter()
+        .map(|m| m.as_str())
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 fn two_factor(text: &str) -> Result<Vec<TwoFactor>, StoreError> {
-    text.split(',').filter(|w| !w.is_empty()).map(word).collect()
+    text.split(',')
+        .filter(|w| !w.is_empty())
+        .map(word)
+        .collect()
 }
 
 fn phone(text: Option<String>) -> Result<Option<Phone>, StoreError> {
-    text.map(Phone::try_from).transpose().map_err(|why| StoreError::Nonsense(format!("a user's phone: {why}")))
+    text.map(Phone::try_from)
+        .transpose()
+        .map_err(|why| StoreError::Nonsense(format!("a user's phone: {why}")))
 }
 
 /// Sixteen bytes of a row.
@@ -163,7 +176,10 @@ pub(super) fn uuid(bytes: &[u8]) -> Result<Uuid, StoreError> {
 }
 
 pub(super) fn directory_id(bytes: &[u8]) -> Result<DirectoryId, StoreError> {
-    bytes.try_into().map(DirectoryId).map_err(|_| StoreError::Nonsense(format!("a directory id of {} bytes", bytes.len())))
+    bytes
+        .try_into()
+        .map(DirectoryId)
+        .map_err(|_| StoreError::Nonsense(format!("a directory id of {} bytes", bytes.len())))
 }
 
 pub(super) fn run_id(bytes: &[u8]) -> Result<RunId, StoreError> {
@@ -177,5 +193,8 @@ pub(super) fn word<T: std::str::FromStr<Err = String>>(text: &str) -> Result<T, 
 
 /// `$first, $first+1, …`, `n` of them.
 pub(super) fn places(first: usize, n: usize) -> String {
-    (first..first + n).map(|i| format!("${i}")).collect::<Vec<_>>().join(", ")
+    (first..first + n)
+        .map(|i| format!("${i}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

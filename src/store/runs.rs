@@ -98,7 +98,8 @@ impl TryFrom<Row> for Run {
             refused_entries: row.refused_entries,
             refused_phones: row.refused_phones,
             jobs: row.jobs,
-            held_by: serde_json::from_str(&row.held_by).map_err(|e| StoreError::Nonsense(format!("held_by of a run: {e}")))?,
+            held_by: serde_json::from_str(&row.held_by)
+                .map_err(|e| StoreError::Nonsense(format!("held_by of a run: {e}")))?,
             server: row.server,
             started_at: Timestamp(row.started_at),
             decided_at: row.decided_at.map(Timestamp),
@@ -121,7 +122,8 @@ pub(super) async fn write_run(tx: &mut Tx, run: &Run, facts: &RunFacts) -> Resul
             refused_phones = $17, jobs = $18, held_by = $19, server = $20, decided_at = $21, elapsed_ms = $22, error_code = $23, error = $24,
             plan_hash = $25, mapping_hash = $26, expires_at = $27, undoes = $28, facts = $29
         WHERE id = $1";
-    let held_by = serde_json::to_string(&run.held_by).map_err(|e| StoreError::Nonsense(e.to_string()))?;
+    let held_by =
+        serde_json::to_string(&run.held_by).map_err(|e| StoreError::Nonsense(e.to_string()))?;
     let rows = on!(tx, c => sqlx::query(SQL)
         .bind(bytes(run.run)).bind(run.mode.as_str()).bind(run.by.clone()).bind(run.outcome.as_str()).bind(run.complete).bind(run.seen)
         .bind(run.created).bind(run.updated).bind(run.renamed).bind(run.phone_changed).bind(run.phone_lost).bind(run.suspended)
@@ -131,12 +133,27 @@ pub(super) async fn write_run(tx: &mut Tx, run: &Run, facts: &RunFacts) -> Resul
         .bind(facts.expires_at.map(|t| t.0)).bind(facts.undoes.map(bytes)).bind(facts.facts.clone())
         .execute(&mut *c).await.map(|r| r.rows_affected()))
     .map_err(StoreError::from_sqlx("write a run"))?;
-    if rows == 1 { Ok(()) } else { Err(StoreError::Nonsense(format!("run {} is not in the store any more", run.run))) }
+    if rows == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::Nonsense(format!(
+            "run {} is not in the store any more",
+            run.run
+        )))
+    }
 }
 
 /// Ends a held plan: its rows are swept by the caller; `replaced` plans that pass let the waiting messages go on.
-pub(super) async fn replace_held(tx: &mut Tx, old: RunId, by: RunId, realm: &RealmId, passes: bool, now: Timestamp) -> Result<(), StoreError> {
-    const SQL: &str = "UPDATE runs SET outcome = 'replaced', replaced_by = $2 WHERE id = $1 AND outcome = 'held'";
+pub(super) async fn replace_held(
+    tx: &mut Tx,
+    old: RunId,
+    by: RunId,
+    realm: &RealmId,
+    passes: bool,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const SQL: &str =
+        "UPDATE runs SET outcome = 'replaced', replaced_by = $2 WHERE id = $1 AND outcome = 'held'";
     on!(tx, c => sqlx::query(SQL).bind(bytes(old)).bind(bytes(by)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("replace a plan"))?;
     if passes {
         release_brake(tx, realm, now).await?;
@@ -173,14 +190,23 @@ impl Store {
 
     /// Counts a pass that came to the same held plan.
     pub async fn confirm_held(&self, run: RunId) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE runs SET confirmed = confirmed + 1 WHERE id = $1 AND outcome = 'held'";
+        const SQL: &str =
+            "UPDATE runs SET confirmed = confirmed + 1 WHERE id = $1 AND outcome = 'held'";
         let mut tx = self.db.begin().await?;
-        on!(tx, c => sqlx::query(SQL).bind(bytes(run)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("confirm a plan"))?;
+        on!(tx, c => sqlx::query(SQL).bind(bytes(run)).execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("confirm a plan"))?;
         tx.commit().await
     }
 
     /// Keeps a plan for an administrator. Waiting messages of these types are put on hold.
-    pub async fn hold(&self, run: &Run, mut facts: RunFacts, refused: Option<RefusedDiff>, replaces: Option<RunId>, types: &[JobType]) -> Result<(), StoreError> {
+    pub async fn hold(
+        &self,
+        run: &Run,
+        mut facts: RunFacts,
+        refused: Option<RefusedDiff>,
+        replaces: Option<RunId>,
+        types: &[JobType],
+    ) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE realms SET held = $2 WHERE id = $1";
         let now = run.decided_at.unwrap_or(run.started_at);
         facts.expires_at = Some(now.plus_ms(HELD_FOR_MS));
@@ -198,13 +224,22 @@ impl Store {
     }
 
     /// Ends a held plan without applying it. Messages that the brake holds stay for `outbox release` or `drop`.
-    pub async fn decide_held(&self, run: RunId, outcome: Outcome, by: Option<String>, replaced_by: Option<RunId>, now: Timestamp) -> Result<Run, StoreError> {
+    pub async fn decide_held(
+        &self,
+        run: RunId,
+        outcome: Outcome,
+        by: Option<String>,
+        replaced_by: Option<RunId>,
+        now: Timestamp,
+    ) -> Result<Run, StoreError> {
         const SQL: &str = "UPDATE runs SET outcome = $2, by_whom = COALESCE($3, by_whom), replaced_by = $4, decided_at = $5 WHERE id = $1 AND outcome = 'held'";
         let mut tx = self.db.begin().await?;
         let rows = on!(tx, c => sqlx::query(SQL).bind(bytes(run)).bind(outcome.as_str()).bind(by).bind(replaced_by.map(bytes)).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
             .map_err(StoreError::from_sqlx("decide a plan"))?;
         if rows != 1 {
-            return Err(StoreError::Refused(format!("plan {run} was decided already: `runs show {run}`")));
+            return Err(StoreError::Refused(format!(
+                "plan {run} was decided already: `runs show {run}`"
+            )));
         }
         on!(tx, c => sqlx::query("UPDATE realms SET held = NULL WHERE held = $1").bind(bytes(run)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("decide a plan"))?;
         tx.commit().await?;
@@ -214,35 +249,72 @@ impl Store {
 
     /// Held plans that nobody decided in time.
     pub async fn expired_held(&self, now: Timestamp) -> Result<Vec<Run>, StoreError> {
-        const SQL: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE outcome = 'held' AND expires_at <= $1 ORDER BY id");
+        const SQL: &str = concat!(
+            "SELECT ",
+            run_columns!(),
+            " FROM runs WHERE outcome = 'held' AND expires_at <= $1 ORDER BY id"
+        );
         let mut link = self.db.read().await?;
-        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(now.0).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read held plans"))?;
+        let rows =
+            on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(now.0).fetch_all(&mut *c).await)
+                .map_err(StoreError::from_sqlx("read held plans"))?;
         rows.into_iter().map(Run::try_from).collect()
     }
 
     /// A run by its id or a unique beginning of it.
     pub async fn run(&self, prefix: &str) -> Result<Run, StoreError> {
-        const SQL: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT 3");
+        const SQL: &str = concat!(
+            "SELECT ",
+            run_columns!(),
+            " FROM runs WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT 3"
+        );
         let Some((from, to)) = id_range(prefix) else {
-            return Err(StoreError::NotFound(format!("`{prefix}` is no run: give its id or at least the first four digits; `runs` lists them")));
+            return Err(StoreError::NotFound(format!(
+                "`{prefix}` is no run: give its id or at least the first four digits; `runs` lists them"
+            )));
         };
         let mut link = self.db.read().await?;
         let mut rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(from).bind(to).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read a run"))?;
         match (rows.pop(), rows.is_empty()) {
             (Some(row), true) => Run::try_from(row),
-            (Some(_), false) => Err(StoreError::NotFound(format!("several runs begin with `{prefix}`: give more of the id; `runs` lists them"))),
-            (None, _) => Err(StoreError::NotFound(format!("there is no run `{prefix}`: `runs` lists them"))),
+            (Some(_), false) => Err(StoreError::NotFound(format!(
+                "several runs begin with `{prefix}`: give more of the id; `runs` lists them"
+            ))),
+            (None, _) => Err(StoreError::NotFound(format!(
+                "there is no run `{prefix}`: `runs` lists them"
+            ))),
         }
     }
 
     /// See [`RunFacts`].
     pub async fn run_facts(&self, run: RunId) -> Result<RunFacts, StoreError> {
         const SQL: &str = "SELECT plan_hash, mapping_hash, first_pass, confirmed, expires_at, replaced_by, undoes, facts FROM runs WHERE id = $1";
-        type Facts = (Option<String>, Option<String>, bool, i64, Option<i64>, Option<Vec<u8>>, Option<Vec<u8>>, Option<String>);
+        type Facts = (
+            Option<String>,
+            Option<String>,
+            bool,
+            i64,
+            Option<i64>,
+            Option<Vec<u8>>,
+            Option<Vec<u8>>,
+            Option<String>,
+        );
         let mut link = self.db.read().await?;
         let row = on!(link, c => sqlx::query_as::<_, Facts>(SQL).bind(bytes(run)).fetch_optional(&mut *c).await).map_err(StoreError::from_sqlx("read a run"))?;
-        let Some((plan_hash, mapping_hash, first_pass, confirmed, expires_at, replaced_by, undoes, facts)) = row else {
-            return Err(StoreError::NotFound(format!("there is no run {run}: `runs` lists them")));
+        let Some((
+            plan_hash,
+            mapping_hash,
+            first_pass,
+            confirmed,
+            expires_at,
+            replaced_by,
+            undoes,
+            facts,
+        )) = row
+        else {
+            return Err(StoreError::NotFound(format!(
+                "there is no run {run}: `runs` lists them"
+            )));
         };
         Ok(RunFacts {
             plan_hash,
@@ -258,7 +330,11 @@ impl Store {
 
     /// The newest runs first.
     pub async fn runs(&self, realm: Option<&RealmId>, limit: i64) -> Result<Vec<Run>, StoreError> {
-        const SQL: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE ($1 IS NULL OR realm = $1) ORDER BY started_at DESC, id DESC LIMIT $2");
+        const SQL: &str = concat!(
+            "SELECT ",
+            run_columns!(),
+            " FROM runs WHERE ($1 IS NULL OR realm = $1) ORDER BY started_at DESC, id DESC LIMIT $2"
+        );
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(realm.map(|r| r.as_str().to_owned())).bind(limit).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read runs"))?;
@@ -267,7 +343,11 @@ impl Store {
 
     /// The newest run of a realm that is not under way.
     pub async fn last_run(&self, realm: &RealmId) -> Result<Option<Run>, StoreError> {
-        Ok(self.runs(Some(realm), 5).await?.into_iter().find(|r| r.outcome != Outcome::Running))
+        Ok(self
+            .runs(Some(realm), 5)
+            .await?
+            .into_iter()
+            .find(|r| r.outcome != Outcome::Running))
     }
 
     /// When the newest run of a realm that was applied or found nothing was decided.
@@ -279,10 +359,16 @@ impl Store {
     }
 
     /// What the applied runs of a realm did since each limit's instant.
-    pub async fn window(&self, realm: &RealmId, since: &[(Limit, Timestamp)]) -> Result<Vec<(Limit, i64)>, StoreError> {
+    pub async fn window(
+        &self,
+        realm: &RealmId,
+        since: &[(Limit, Timestamp)],
+    ) -> Result<Vec<(Limit, i64)>, StoreError> {
         const SQL: &str = "SELECT decided_at, suspended, restored, phone_changed, phone_lost, renamed, created, removed FROM runs
             WHERE realm = $1 AND outcome = 'applied' AND decided_at > $2";
-        let Some(earliest) = since.iter().map(|(_, at)| *at).min() else { return Ok(vec![]) };
+        let Some(earliest) = since.iter().map(|(_, at)| *at).min() else {
+            return Ok(vec![]);
+        };
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, (i64, i64, i64, i64, i64, i64, i64, i64)>(SQL).bind(realm.as_str()).bind(earliest.0).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read the window"))?;
@@ -300,7 +386,10 @@ impl Store {
                 })
                 .sum()
         };
-        Ok(since.iter().map(|(limit, from)| (*limit, sum(*limit, *from))).collect())
+        Ok(since
+            .iter()
+            .map(|(limit, from)| (*limit, sum(*limit, *from)))
+            .collect())
     }
 
     /// Runs that a crash left under way become failed, and their rows are swept. Called while nothing runs.
@@ -309,7 +398,8 @@ impl Store {
         const END: &str = "UPDATE runs SET outcome = 'failed', decided_at = $2, error_code = 'incomplete',
             error = 'the process ended in the middle; nothing was applied, the next run decides anew' WHERE id = $1 AND outcome = 'running'";
         let mut link = self.db.read().await?;
-        let ids = on!(link, c => sqlx::query_scalar::<_, Vec<u8>>(FIND).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("look for abandoned runs"))?;
+        let ids = on!(link, c => sqlx::query_scalar::<_, Vec<u8>>(FIND).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("look for abandoned runs"))?;
         drop(link);
         for id in &ids {
             self.sweep(run_id(id)?).await?;
@@ -323,7 +413,12 @@ impl Store {
 
 impl Store {
     /// Drops what a run wanted said and was not said yet. A number that was to be told may be told again.
-    pub async fn drop_jobs_of_run(&self, run: RunId, why: &str, now: Timestamp) -> Result<u64, StoreError> {
+    pub async fn drop_jobs_of_run(
+        &self,
+        run: RunId,
+        why: &str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
         const UNTOLD: &str = "
             UPDATE users SET phone_told = NULL, told = $2 WHERE id IN (
                 SELECT user_id FROM jobs WHERE run = $1 AND state IN ('waiting', 'held') AND uncertain = $2 AND type IN ('user.provision', 'user.reprovision'))";

@@ -43,8 +43,17 @@ impl TryFrom<Row> for StagedUser {
     type Error = StoreError;
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
-        let intents = row.intents.map_or(Ok(vec![]), |t| serde_json::from_str(&t)).map_err(|e| StoreError::Nonsense(format!("intents: {e}")))?;
-        Ok(Self { seq: row.seq, base_version: row.base_version, user: row.user.try_into()?, container: row.container, intents })
+        let intents = row
+            .intents
+            .map_or(Ok(vec![]), |t| serde_json::from_str(&t))
+            .map_err(|e| StoreError::Nonsense(format!("intents: {e}")))?;
+        Ok(Self {
+            seq: row.seq,
+            base_version: row.base_version,
+            user: row.user.try_into()?,
+            container: row.container,
+            intents,
+        })
     }
 }
 
@@ -52,7 +61,9 @@ fn intents_text(intents: &[Intent]) -> Result<Option<String>, StoreError> {
     if intents.is_empty() {
         return Ok(None);
     }
-    serde_json::to_string(intents).map(Some).map_err(|e| StoreError::Nonsense(e.to_string()))
+    serde_json::to_string(intents)
+        .map(Some)
+        .map_err(|e| StoreError::Nonsense(e.to_string()))
 }
 
 impl Store {
@@ -68,7 +79,10 @@ impl Store {
 }
 
 fn values(rows: usize, columns: usize) -> String {
-    (0..rows).map(|r| format!("({})", places(r * columns + 1, columns))).collect::<Vec<_>>().join(", ")
+    (0..rows)
+        .map(|r| format!("({})", places(r * columns + 1, columns)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Removes a decided run's staged users; its changes stay or go with the caller.
@@ -91,13 +105,25 @@ impl Store {
     }
 
     /// Adds to a plan, in one transaction. What a first pass makes has no lines here: the staged users are them.
-    pub async fn stage(&self, run: RunId, users: &[StagedUser], changes: &[Change]) -> Result<(), StoreError> {
+    pub async fn stage(
+        &self,
+        run: RunId,
+        users: &[StagedUser],
+        changes: &[Change],
+    ) -> Result<(), StoreError> {
         const USER: usize = USER_COLUMNS + 4;
         let id = run.0.as_bytes().to_vec();
         let mut tx = self.db.begin().await?;
         for users in users.chunks(self.rows_at_once()) {
-            let sql = format!("INSERT INTO staged_users (run, seq, base_version, intents, {}) VALUES {}", user_columns!(), self.values(users.len(), USER));
-            let texts = users.iter().map(|u| intents_text(&u.intents)).collect::<Result<Vec<_>, _>>()?;
+            let sql = format!(
+                "INSERT INTO staged_users (run, seq, base_version, intents, {}) VALUES {}",
+                user_columns!(),
+                self.values(users.len(), USER)
+            );
+            let texts = users
+                .iter()
+                .map(|u| intents_text(&u.intents))
+                .collect::<Result<Vec<_>, _>>()?;
             on!(tx, c => {
                 let mut query = sqlx::query(AssertSqlSafe(sql));
                 for (staged, text) in users.iter().zip(texts) {
@@ -109,7 +135,10 @@ impl Store {
             .map_err(StoreError::from_sqlx("stage users"))?;
         }
         for changes in changes.chunks(self.rows_at_once()) {
-            let sql = format!("INSERT INTO changes (run, seq, realm, user_id, username, by_whom, kind, before, after, at) VALUES {}", self.values(changes.len(), 10));
+            let sql = format!(
+                "INSERT INTO changes (run, seq, realm, user_id, username, by_whom, kind, before, after, at) VALUES {}",
+                self.values(changes.len(), 10)
+            );
             on!(tx, c => {
                 let mut query = sqlx::query(AssertSqlSafe(sql));
                 for change in changes {
@@ -124,13 +153,20 @@ impl Store {
     }
 
     /// Takes back what is staged about these people.
-    pub async fn unstage(&self, run: RunId, ids: &[DirectoryId]) -> Result<(Vec<StagedUser>, Vec<Change>), StoreError> {
+    pub async fn unstage(
+        &self,
+        run: RunId,
+        ids: &[DirectoryId],
+    ) -> Result<(Vec<StagedUser>, Vec<Change>), StoreError> {
         let users = self.staged_by_directory_id(run, ids).await?;
         let mut changes = vec![];
         let mut tx = self.db.begin().await?;
         for staged in &users {
             changes.extend(self.changes_of(&mut tx, run, staged.user.id).await?);
-            for sql in ["DELETE FROM staged_users WHERE run = $1 AND id = $2", "DELETE FROM changes WHERE run = $1 AND user_id = $2"] {
+            for sql in [
+                "DELETE FROM staged_users WHERE run = $1 AND id = $2",
+                "DELETE FROM changes WHERE run = $1 AND user_id = $2",
+            ] {
                 on!(tx, c => sqlx::query(sql).bind(run.0.as_bytes().to_vec()).bind(staged.user.id.0.as_bytes().to_vec()).execute(&mut *c).await.map(|_| ()))
                     .map_err(StoreError::from_sqlx("take back a decision"))?;
             }
@@ -139,12 +175,29 @@ impl Store {
         Ok((users, changes))
     }
 
-    async fn changes_of(&self, tx: &mut Tx, run: RunId, user: UserId) -> Result<Vec<Change>, StoreError> {
+    async fn changes_of(
+        &self,
+        tx: &mut Tx,
+        run: RunId,
+        user: UserId,
+    ) -> Result<Vec<Change>, StoreError> {
         const SQL: &str = "SELECT seq, realm, username, by_whom, kind, before, after, at FROM changes WHERE run = $1 AND user_id = $2";
-        type Row = (i64, String, Option<String>, Option<String>, String, Option<String>, Option<String>, i64);
+        type Row = (
+            i64,
+            String,
+            Option<String>,
+            Option<String>,
+            String,
+            Option<String>,
+            Option<String>,
+            i64,
+        );
         let rows = on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(run.0.as_bytes().to_vec()).bind(user.0.as_bytes().to_vec()).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read changes"))?;
-        let json = |t: Option<String>| t.map_or(Ok(serde_json::Map::new()), |t| serde_json::from_str(&t)).map_err(|e| StoreError::Nonsense(format!("a change: {e}")));
+        let json = |t: Option<String>| {
+            t.map_or(Ok(serde_json::Map::new()), |t| serde_json::from_str(&t))
+                .map_err(|e| StoreError::Nonsense(format!("a change: {e}")))
+        };
         rows.into_iter()
             .map(|(seq, realm, username, by, kind, before, after, at)| {
                 Ok(Change {
@@ -164,32 +217,59 @@ impl Store {
     }
 
     /// What is staged about these people.
-    pub async fn staged_by_directory_id(&self, run: RunId, ids: &[DirectoryId]) -> Result<Vec<StagedUser>, StoreError> {
+    pub async fn staged_by_directory_id(
+        &self,
+        run: RunId,
+        ids: &[DirectoryId],
+    ) -> Result<Vec<StagedUser>, StoreError> {
         let mut found = vec![];
         let mut link = self.db.read().await?;
         for ids in ids.chunks(500) {
-            let sql = format!("SELECT seq, base_version, intents, {} FROM staged_users WHERE run = $1 AND directory_id IN ({})", user_columns!(), places(2, ids.len()));
+            let sql = format!(
+                "SELECT seq, base_version, intents, {} FROM staged_users WHERE run = $1 AND directory_id IN ({})",
+                user_columns!(),
+                places(2, ids.len())
+            );
             let rows = on!(link, c => {
                 let mut query = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(run.0.as_bytes().to_vec());
                 for id in ids { query = query.bind(id.0.to_vec()); }
                 query.fetch_all(&mut *c).await
             })
             .map_err(StoreError::from_sqlx("read a plan"))?;
-            found.extend(rows.into_iter().map(StagedUser::try_from).collect::<Result<Vec<_>, _>>()?);
+            found.extend(
+                rows.into_iter()
+                    .map(StagedUser::try_from)
+                    .collect::<Result<Vec<_>, _>>()?,
+            );
         }
         Ok(found)
     }
 
     /// Staged users that are new, by their place after `after`.
-    pub(super) async fn staged_new(&self, run: RunId, after: i64, limit: i64) -> Result<Vec<StagedUser>, StoreError> {
-        const SQL: &str = concat!("SELECT seq, base_version, intents, ", user_columns!(), " FROM staged_users WHERE run = $1 AND seq > $2 AND base_version = 0 ORDER BY seq LIMIT $3");
+    pub(super) async fn staged_new(
+        &self,
+        run: RunId,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<StagedUser>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT seq, base_version, intents, ",
+            user_columns!(),
+            " FROM staged_users WHERE run = $1 AND seq > $2 AND base_version = 0 ORDER BY seq LIMIT $3"
+        );
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read a plan"))?;
         rows.into_iter().map(StagedUser::try_from).collect()
     }
 
     /// Staged users with a change of one of these kinds, by their place after `after`.
-    pub async fn staged_by_kind(&self, run: RunId, kinds: &[ChangeKind], after: i64, limit: i64) -> Result<Vec<StagedUser>, StoreError> {
+    pub async fn staged_by_kind(
+        &self,
+        run: RunId,
+        kinds: &[ChangeKind],
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<StagedUser>, StoreError> {
         let sql = format!(
             "SELECT seq, base_version, intents, {} FROM staged_users WHERE run = $1 AND seq > $2
              AND id IN (SELECT user_id FROM changes WHERE run = $1 AND kind IN ({})) ORDER BY seq LIMIT $3",
@@ -208,7 +288,8 @@ impl Store {
 
     /// Fills in why somebody is gone, in the staged user and in the lines of the plan.
     pub async fn patch_staged(&self, run: RunId, users: &[StagedUser]) -> Result<(), StoreError> {
-        const USER: &str = "UPDATE staged_users SET state_reason = $3, intents = $4 WHERE run = $1 AND id = $2";
+        const USER: &str =
+            "UPDATE staged_users SET state_reason = $3, intents = $4 WHERE run = $1 AND id = $2";
         let id = run.0.as_bytes().to_vec();
         let mut tx = self.db.begin().await?;
         for staged in users {
@@ -217,8 +298,12 @@ impl Store {
             on!(tx, c => sqlx::query(USER).bind(id.clone()).bind(user.clone()).bind(staged.user.state_reason.map(|r| r.as_str())).bind(text).execute(&mut *c).await.map(|_| ()))
                 .map_err(StoreError::from_sqlx("fill in a plan"))?;
             for mut change in self.changes_of(&mut tx, run, staged.user.id).await? {
-                if change.after.contains_key("state_reason") || change.kind == ChangeKind::Suspended {
-                    change.after.insert("state_reason".into(), serde_json::json!(staged.user.state_reason));
+                if change.after.contains_key("state_reason") || change.kind == ChangeKind::Suspended
+                {
+                    change.after.insert(
+                        "state_reason".into(),
+                        serde_json::json!(staged.user.state_reason),
+                    );
                     on!(tx, c => sqlx::query("UPDATE changes SET after = $3 WHERE run = $1 AND seq = $2").bind(id.clone()).bind(change.seq).bind(side(&change.after)).execute(&mut *c).await.map(|_| ()))
                         .map_err(StoreError::from_sqlx("fill in a plan"))?;
                 }
@@ -246,8 +331,17 @@ impl Store {
     }
 
     /// What a staged user has to say, in the order of the plan, within the caller's transaction.
-    pub(super) async fn staged_with_intents(tx: &mut Tx, run: RunId, after: i64, limit: i64) -> Result<Vec<StagedUser>, StoreError> {
-        const SQL: &str = concat!("SELECT seq, base_version, intents, ", user_columns!(), " FROM staged_users WHERE run = $1 AND seq > $2 AND intents IS NOT NULL ORDER BY seq LIMIT $3");
+    pub(super) async fn staged_with_intents(
+        tx: &mut Tx,
+        run: RunId,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<StagedUser>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT seq, base_version, intents, ",
+            user_columns!(),
+            " FROM staged_users WHERE run = $1 AND seq > $2 AND intents IS NOT NULL ORDER BY seq LIMIT $3"
+        );
         let rows = on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read a plan"))?;
         rows.into_iter().map(StagedUser::try_from).collect()
     }

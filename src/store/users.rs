@@ -39,7 +39,11 @@ pub struct UserFilter {
 
 impl Store {
     /// Calls `each` with directory id, fingerprint and whether present, for every user of the realm that has a directory id.
-    pub async fn index(&self, realm: &RealmId, mut each: impl FnMut(DirectoryId, Option<u64>, bool)) -> Result<(), StoreError> {
+    pub async fn index(
+        &self,
+        realm: &RealmId,
+        mut each: impl FnMut(DirectoryId, Option<u64>, bool),
+    ) -> Result<(), StoreError> {
         use futures_util::TryStreamExt as _;
         const SQL: &str = "
             SELECT directory_id, fingerprint, state = 'active' OR COALESCE(state_reason = 'disabled', FALSE)
@@ -55,11 +59,19 @@ impl Store {
     }
 
     /// Users of the realm with these directory ids, in no order.
-    pub async fn users_by_directory_id(&self, realm: &RealmId, ids: &[DirectoryId]) -> Result<Vec<User>, StoreError> {
+    pub async fn users_by_directory_id(
+        &self,
+        realm: &RealmId,
+        ids: &[DirectoryId],
+    ) -> Result<Vec<User>, StoreError> {
         let mut found = vec![];
         let mut link = self.db.read().await?;
         for ids in ids.chunks(LIST) {
-            let sql = format!("SELECT {} FROM users WHERE realm = $1 AND directory_id IN ({})", user_columns!(), places(2, ids.len()));
+            let sql = format!(
+                "SELECT {} FROM users WHERE realm = $1 AND directory_id IN ({})",
+                user_columns!(),
+                places(2, ids.len())
+            );
             let rows = on!(link, c => {
                 let mut query = sqlx::query_as::<_, UserRow>(AssertSqlSafe(sql)).bind(realm.as_str());
                 for id in ids { query = query.bind(id.0.to_vec()); }
@@ -79,7 +91,11 @@ impl Store {
         let mut found = vec![];
         let mut link = self.db.read().await?;
         for ids in ids.chunks(LIST) {
-            let sql = format!("SELECT {} FROM users WHERE id IN ({})", user_columns!(), places(1, ids.len()));
+            let sql = format!(
+                "SELECT {} FROM users WHERE id IN ({})",
+                user_columns!(),
+                places(1, ids.len())
+            );
             let rows = on!(link, c => {
                 let mut query = sqlx::query_as::<_, UserRow>(AssertSqlSafe(sql));
                 for id in ids { query = query.bind(id.0.as_bytes().to_vec()); }
@@ -92,7 +108,11 @@ impl Store {
     }
 
     /// Who of the realm's present users holds these folded names.
-    pub async fn name_holders(&self, realm: &RealmId, keys: &[String]) -> Result<Vec<Holder>, StoreError> {
+    pub async fn name_holders(
+        &self,
+        realm: &RealmId,
+        keys: &[String],
+    ) -> Result<Vec<Holder>, StoreError> {
         let mut found = vec![];
         let mut link = self.db.read().await?;
         for keys in keys.chunks(LIST) {
@@ -108,25 +128,43 @@ impl Store {
             })
             .map_err(StoreError::from_sqlx("read names"))?;
             for (key, user, id, dn) in rows {
-                found.push(Holder { key, user: UserId(uuid(&user)?), directory_id: id.as_deref().map(directory_id).transpose()?, dn });
+                found.push(Holder {
+                    key,
+                    user: UserId(uuid(&user)?),
+                    directory_id: id.as_deref().map(directory_id).transpose()?,
+                    dn,
+                });
             }
         }
         Ok(found)
     }
 
     /// Users of other realms with these directory ids that are not removed.
-    pub async fn same_id_elsewhere(&self, realm: &RealmId, ids: &[DirectoryId]) -> Result<Vec<User>, StoreError> {
+    pub async fn same_id_elsewhere(
+        &self,
+        realm: &RealmId,
+        ids: &[DirectoryId],
+    ) -> Result<Vec<User>, StoreError> {
         let mut found = vec![];
         for other in self.realms().await? {
             if other.id != *realm {
-                found.extend(self.users_by_directory_id(&other.id, ids).await?.into_iter().filter(|u| u.state != State::Removed));
+                found.extend(
+                    self.users_by_directory_id(&other.id, ids)
+                        .await?
+                        .into_iter()
+                        .filter(|u| u.state != State::Removed),
+                );
             }
         }
         Ok(found)
     }
 
     /// How many present users have their entry directly in this (folded) container.
-    pub async fn present_in_container(&self, realm: &RealmId, container: &str) -> Result<i64, StoreError> {
+    pub async fn present_in_container(
+        &self,
+        realm: &RealmId,
+        container: &str,
+    ) -> Result<i64, StoreError> {
         const SQL: &str = "SELECT COUNT(*) FROM users WHERE realm = $1 AND container = $2 AND (state = 'active' OR state_reason = 'disabled')";
         let mut link = self.db.read().await?;
         on!(link, c => sqlx::query_scalar::<_, i64>(SQL).bind(realm.as_str()).bind(container).fetch_one(&mut *c).await)
@@ -142,15 +180,25 @@ impl Store {
 
     /// Users of the realm by state; a state that nobody is in is left out.
     pub async fn count_by_state(&self, realm: &RealmId) -> Result<Vec<(State, i64)>, StoreError> {
-        const SQL: &str = "SELECT state, COUNT(*) FROM users WHERE realm = $1 GROUP BY state ORDER BY state";
+        const SQL: &str =
+            "SELECT state, COUNT(*) FROM users WHERE realm = $1 GROUP BY state ORDER BY state";
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, (String, i64)>(SQL).bind(realm.as_str()).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("count users"))?;
-        rows.into_iter().map(|(state, n)| Ok((word(&state)?, n))).collect()
+        rows.into_iter()
+            .map(|(state, n)| Ok((word(&state)?, n)))
+            .collect()
     }
 
     /// Users who have been away for the grace period by the realm's own clock, by id after `after`.
-    pub async fn grace_over(&self, realm: &RealmId, clock_ms: i64, grace_ms: i64, after: Option<UserId>, limit: i64) -> Result<Vec<User>, StoreError> {
+    pub async fn grace_over(
+        &self,
+        realm: &RealmId,
+        clock_ms: i64,
+        grace_ms: i64,
+        after: Option<UserId>,
+        limit: i64,
+    ) -> Result<Vec<User>, StoreError> {
         const SQL: &str = concat!(
             "SELECT ",
             user_columns!(),
@@ -166,21 +214,33 @@ impl Store {
 
     /// Users whose waiting number takes effect by `now`.
     pub async fn holds_over(&self, now: Timestamp, limit: i64) -> Result<Vec<User>, StoreError> {
-        const SQL: &str = concat!("SELECT ", user_columns!(), " FROM users WHERE phone_pending_until <= $1 ORDER BY phone_pending_until LIMIT $2");
+        const SQL: &str = concat!(
+            "SELECT ",
+            user_columns!(),
+            " FROM users WHERE phone_pending_until <= $1 ORDER BY phone_pending_until LIMIT $2"
+        );
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, UserRow>(SQL).bind(now.0).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read waiting numbers"))?;
         users(rows)
     }
 
     /// Users by id, unique beginning of an id, or name; present ones first.
-    pub async fn find_users(&self, needle: &str, realm: Option<&RealmId>) -> Result<Vec<User>, StoreError> {
+    pub async fn find_users(
+        &self,
+        needle: &str,
+        realm: Option<&RealmId>,
+    ) -> Result<Vec<User>, StoreError> {
         const BY_NAME: &str = concat!(
             "SELECT ",
             user_columns!(),
             " FROM users WHERE username_key = $1 AND ($2 IS NULL OR realm = $2)
               ORDER BY CASE WHEN state = 'active' THEN 0 WHEN state_reason = 'disabled' THEN 1 ELSE 2 END, realm, id LIMIT 100"
         );
-        const BY_ID: &str = concat!("SELECT ", user_columns!(), " FROM users WHERE id BETWEEN $1 AND $2 AND ($3 IS NULL OR realm = $3) ORDER BY id LIMIT 100");
+        const BY_ID: &str = concat!(
+            "SELECT ",
+            user_columns!(),
+            " FROM users WHERE id BETWEEN $1 AND $2 AND ($3 IS NULL OR realm = $3) ORDER BY id LIMIT 100"
+        );
         let key = crate::model::person::fold_name(needle.trim());
         let mut link = self.db.read().await?;
         let realm = realm.map(|r| r.as_str().to_owned());
@@ -188,13 +248,20 @@ impl Store {
         if !rows.is_empty() {
             return users(rows);
         }
-        let Some((from, to)) = id_range(needle) else { return Ok(vec![]) };
+        let Some((from, to)) = id_range(needle) else {
+            return Ok(vec![]);
+        };
         let rows = on!(link, c => sqlx::query_as::<_, UserRow>(BY_ID).bind(from).bind(to).bind(realm).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("find a user"))?;
         users(rows)
     }
 
     /// Users by realm and name, after the pair `after`; a stable order to page through.
-    pub async fn list_users(&self, filter: &UserFilter, after: Option<(&RealmId, &str, UserId)>, limit: i64) -> Result<Vec<User>, StoreError> {
+    pub async fn list_users(
+        &self,
+        filter: &UserFilter,
+        after: Option<(&RealmId, &str, UserId)>,
+        limit: i64,
+    ) -> Result<Vec<User>, StoreError> {
         const SQL: &str = concat!(
             "SELECT ",
             user_columns!(),
@@ -205,7 +272,14 @@ impl Store {
                 AND (realm > $5 OR realm = $5 AND (COALESCE(username_key, '') > $6 OR COALESCE(username_key, '') = $6 AND id > $7))
               ORDER BY realm, COALESCE(username_key, ''), id LIMIT $8"
         );
-        let (realm, name, id) = after.map_or((String::new(), String::new(), vec![]), |(r, n, id)| (r.as_str().to_owned(), n.to_owned(), id.0.as_bytes().to_vec()));
+        let (realm, name, id) =
+            after.map_or((String::new(), String::new(), vec![]), |(r, n, id)| {
+                (
+                    r.as_str().to_owned(),
+                    n.to_owned(),
+                    id.0.as_bytes().to_vec(),
+                )
+            });
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, UserRow>(SQL)
             .bind(filter.realm.as_ref().map(|r| r.as_str().to_owned()))
@@ -219,11 +293,18 @@ impl Store {
     }
 
     /// `none`, `sent` (an open link), `active` (a link was used) or `expired`, in the order of the ids.
-    pub async fn enrolment_state(&self, ids: &[UserId], now: Timestamp) -> Result<Vec<&'static str>, StoreError> {
+    pub async fn enrolment_state(
+        &self,
+        ids: &[UserId],
+        now: Timestamp,
+    ) -> Result<Vec<&'static str>, StoreError> {
         let mut states = std::collections::HashMap::new();
         let mut link = self.db.read().await?;
         for ids in ids.chunks(LIST) {
-            let sql = format!("SELECT user_id, state, expires_at FROM enrolments WHERE user_id IN ({}) ORDER BY created_at", places(1, ids.len()));
+            let sql = format!(
+                "SELECT user_id, state, expires_at FROM enrolments WHERE user_id IN ({}) ORDER BY created_at",
+                places(1, ids.len())
+            );
             let rows = on!(link, c => {
                 let mut query = sqlx::query_as::<_, (Vec<u8>, String, i64)>(AssertSqlSafe(sql));
                 for id in ids { query = query.bind(id.0.as_bytes().to_vec()); }
@@ -241,7 +322,10 @@ impl Store {
                 states.insert(user, word);
             }
         }
-        Ok(ids.iter().map(|id| states.get(id).copied().unwrap_or("none")).collect())
+        Ok(ids
+            .iter()
+            .map(|id| states.get(id).copied().unwrap_or("none"))
+            .collect())
     }
 }
 
@@ -251,6 +335,10 @@ pub(super) fn id_range(prefix: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     if !(4..=32).contains(&hex.len()) || !hex.chars().all(|c| c.is_ascii_hexdigit()) {
         return None;
     }
-    let padded = |fill: &str| uuid::Uuid::parse_str(&(hex.clone() + &fill.repeat(32 - hex.len()))).ok().map(|u| u.as_bytes().to_vec());
+    let padded = |fill: &str| {
+        uuid::Uuid::parse_str(&(hex.clone() + &fill.repeat(32 - hex.len())))
+            .ok()
+            .map(|u| u.as_bytes().to_vec())
+    };
     Some((padded("0")?, padded("f")?))
 }

@@ -15,7 +15,10 @@ struct Message<'a> {
 }
 
 #[derive(Serialize)]
-#[expect(clippy::option_option, reason = "a field that is null differs from one that is not there")]
+#[expect(
+    clippy::option_option,
+    reason = "a field that is null differs from one that is not there"
+)]
 struct Data<'a> {
     reason: JobReason,
     realm: &'a str,

@@ -31,7 +31,10 @@ struct Server(PathBuf);
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _stopped = lab().args(["stop", "--purge", "--dir"]).arg(&self.0).output();
+        let _stopped = lab()
+            .args(["stop", "--purge", "--dir"])
+            .arg(&self.0)
+            .output();
     }
 }
 
@@ -48,36 +51,75 @@ pub(crate) async fn sqlite() -> Fixture {
 pub(crate) async fn postgres() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let server = Server(dir.path().join("pg"));
-    let out = lab().args(["start", "--port", "0", "--dir"]).arg(&server.0).output().expect("tests/lab/postgres");
+    let out = lab()
+        .args(["start", "--port", "0", "--dir"])
+        .arg(&server.0)
+        .output()
+        .expect("tests/lab/postgres");
     let facts = String::from_utf8(out.stdout).unwrap();
-    let url = facts.lines().find_map(|l| l.strip_prefix("DATABASE_URL=")).unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&out.stderr)));
-    Fixture::open(StoreUrl::Postgres { url: url.into(), display: "the lab".into() }, dir, Some(server)).await
+    let url = facts
+        .lines()
+        .find_map(|l| l.strip_prefix("DATABASE_URL="))
+        .unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&out.stderr)));
+    Fixture::open(
+        StoreUrl::Postgres {
+            url: url.into(),
+            display: "the lab".into(),
+        },
+        dir,
+        Some(server),
+    )
+    .await
 }
 
 impl Fixture {
     async fn open(url: StoreUrl, dir: tempfile::TempDir, server: Option<Server>) -> Self {
-        let config = StoreConfig { url, password: None, keep_runs_ms: DAY_MS };
-        let store = Store::open(&config, &Environment::default(), Access::Write, START).await.unwrap();
-        let fixture = Self { store, now: START, key: EnrolmentKey::new([7; 32]), dir, _server: server };
+        let config = StoreConfig {
+            url,
+            password: None,
+            keep_runs_ms: DAY_MS,
+        };
+        let store = Store::open(&config, &Environment::default(), Access::Write, START)
+            .await
+            .unwrap();
+        let fixture = Self {
+            store,
+            now: START,
+            key: EnrolmentKey::new([7; 32]),
+            dir,
+            _server: server,
+        };
         fixture.sql("INSERT INTO realms (id, kind, name) VALUES ('example.org', 'directory', 'Example')").await;
         fixture
     }
 
     pub(crate) async fn sql(&self, sql: &'static str) -> u64 {
         let mut tx = self.store.db.begin().await.unwrap();
-        let rows = on!(tx, c => sqlx::query(sql).execute(&mut *c).await.map(|r| r.rows_affected())).unwrap();
+        let rows = on!(tx, c => sqlx::query(sql).execute(&mut *c).await.map(|r| r.rows_affected()))
+            .unwrap();
         tx.commit().await.unwrap();
         rows
     }
 
     pub(crate) async fn text(&self, sql: &'static str) -> Option<String> {
         let mut link = self.store.db.read().await.unwrap();
-        on!(link, c => sqlx::query_scalar::<_, Option<String>>(sql).fetch_one(&mut *c).await).unwrap()
+        on!(link, c => sqlx::query_scalar::<_, Option<String>>(sql).fetch_one(&mut *c).await)
+            .unwrap()
     }
 
     pub(crate) fn ctx(&self) -> MessageContext {
-        let enrolment = EnrolmentContext { public_url: "https://mfa.example.org".into(), valid_ms: 7 * DAY_MS, key: self.key.clone() };
-        MessageContext { run: None, now: self.now, retry_for_ms: 3 * DAY_MS, delivers: true, enrolment: Some(enrolment) }
+        let enrolment = EnrolmentContext {
+            public_url: "https://mfa.example.org".into(),
+            valid_ms: 7 * DAY_MS,
+            key: self.key.clone(),
+        };
+        MessageContext {
+            run: None,
+            now: self.now,
+            retry_for_ms: 3 * DAY_MS,
+            delivers: true,
+            enrolment: Some(enrolment),
+        }
     }
 
     /// Writes the post-image as apply does (`phone_told` and `told` are the outbox's), and carries the intents out.
@@ -85,7 +127,12 @@ impl Fixture {
         self.change_with(user, intents, &self.ctx()).await
     }
 
-    pub(crate) async fn change_with(&self, user: &User, intents: &[Intent], ctx: &MessageContext) -> i64 {
+    pub(crate) async fn change_with(
+        &self,
+        user: &User,
+        intents: &[Intent],
+        ctx: &MessageContext,
+    ) -> i64 {
         const SQL: &str = "
             INSERT INTO users (id, realm, username, username_key, display_name, email, phone, phone_source, phone_provisioned, state, state_reason, blocked, version, two_factor, created_at, updated_at)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, '', 0, 0)
@@ -126,21 +173,44 @@ impl Fixture {
     }
 
     pub(crate) async fn jobs(&self) -> Vec<Job> {
-        self.store.jobs(&JobSelection::default(), 1000).await.unwrap()
+        self.store
+            .jobs(&JobSelection::default(), 1000)
+            .await
+            .unwrap()
     }
 
     /// The states of all jobs in the order of making, with what they met: `delivered`, `dropped: superseded`.
     pub(crate) async fn states(&self) -> Vec<String> {
-        let line = |j: &Job| j.last_error.as_ref().map_or_else(|| j.state.to_string(), |e| format!("{}: {e}", j.state));
+        let line = |j: &Job| {
+            j.last_error
+                .as_ref()
+                .map_or_else(|| j.state.to_string(), |e| format!("{}: {e}", j.state))
+        };
         self.jobs().await.iter().map(line).collect()
     }
 
     pub(crate) async fn claim(&self, limit: usize) -> Vec<Job> {
-        self.store.claim("one", &[RealmId::from("example.org")], self.now, 15_000, limit).await.unwrap()
+        self.store
+            .claim(
+                "one",
+                &[RealmId::from("example.org")],
+                self.now,
+                15_000,
+                limit,
+            )
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn settle(&self, job: &Job, ending: Ending) -> Fate {
-        self.store.settle(&[Settlement { job: job.clone(), ending, now: self.now }]).await.unwrap()[0]
+        self.store
+            .settle(&[Settlement {
+                job: job.clone(),
+                ending,
+                now: self.now,
+            }])
+            .await
+            .unwrap()[0]
     }
 
     /// Claims one job and ends its attempt.
@@ -152,15 +222,28 @@ impl Fixture {
 }
 
 pub(crate) fn refused(now: Timestamp) -> Ending {
-    Ending::Again { why: "503".into(), unknown_end: false, next_attempt_at: now }
+    Ending::Again {
+        why: "503".into(),
+        unknown_end: false,
+        next_attempt_at: now,
+    }
 }
 
 pub(crate) fn timed_out(now: Timestamp) -> Ending {
-    Ending::Again { why: "no answer".into(), unknown_end: true, next_attempt_at: now }
+    Ending::Again {
+        why: "no answer".into(),
+        unknown_end: true,
+        next_attempt_at: now,
+    }
 }
 
 pub(crate) fn say(kind: JobType, reason: JobReason) -> Intent {
-    Intent::Say { r#type: kind, reason, previous_phone: None, previous_username: None }
+    Intent::Say {
+        r#type: kind,
+        reason,
+        previous_phone: None,
+        previous_username: None,
+    }
 }
 
 pub(crate) fn reprovision() -> Intent {
@@ -211,5 +294,9 @@ pub(crate) fn user(name: &str, number: &str) -> User {
 
 /// The user with another number, one version later.
 pub(crate) fn with_phone(user: &User, number: &str) -> User {
-    User { phone: phone(number), version: user.version + 1, ..user.clone() }
+    User {
+        phone: phone(number),
+        version: user.version + 1,
+        ..user.clone()
+    }
 }

@@ -32,7 +32,10 @@ enum Step {
     Suspend(usize),
     Restore(usize),
     /// A job is taken and its attempt ends, unless `later`: then other things happen meanwhile.
-    Attempt { end: End, later: bool },
+    Attempt {
+        end: End,
+        later: bool,
+    },
     /// The attempts that were left open end.
     Finish,
     Hold,
@@ -80,7 +83,14 @@ impl World {
         for u in &users {
             f.change(u, &[]).await;
         }
-        Self { f, users, open: Vec::new(), seen: Vec::new(), bodies: HashMap::new(), made: 0 }
+        Self {
+            f,
+            users,
+            open: Vec::new(),
+            seen: Vec::new(),
+            bodies: HashMap::new(),
+            made: 0,
+        }
     }
 
     /// A short form of the design's § 3.8, as a planner would decide it for the user as they are now.
@@ -91,7 +101,8 @@ impl World {
         if !user.usable() {
             None
         } else if number == provisioned {
-            told.is_some_and(|t| Some(&t) != number.as_ref()).then_some(Intent::Unsay)
+            told.is_some_and(|t| Some(&t) != number.as_ref())
+                .then_some(Intent::Unsay)
         } else {
             (number != told).then(|| say(JobType::Reprovision, reason))
         }
@@ -105,24 +116,53 @@ impl World {
                     return;
                 }
                 let user = with_phone(&self.users[u], NUMBERS[n]);
-                let intents: Vec<Intent> = self.due(&user, JobReason::PhoneChanged).await.into_iter().collect();
+                let intents: Vec<Intent> = self
+                    .due(&user, JobReason::PhoneChanged)
+                    .await
+                    .into_iter()
+                    .collect();
                 self.apply(u, user, &intents).await;
             }
             Step::Suspend(u) if self.users[u].state == State::Active => {
-                let user = User { state: State::Suspended, state_reason: Some(StateReason::Disabled), version: self.users[u].version + 1, ..self.users[u].clone() };
-                self.apply(u, user, &[Intent::Withdraw { reason: JobReason::Disabled }, say(JobType::Suspend, JobReason::Disabled)]).await;
+                let user = User {
+                    state: State::Suspended,
+                    state_reason: Some(StateReason::Disabled),
+                    version: self.users[u].version + 1,
+                    ..self.users[u].clone()
+                };
+                self.apply(
+                    u,
+                    user,
+                    &[
+                        Intent::Withdraw {
+                            reason: JobReason::Disabled,
+                        },
+                        say(JobType::Suspend, JobReason::Disabled),
+                    ],
+                )
+                .await;
             }
             Step::Restore(u) if self.users[u].state == State::Suspended => {
-                let user = User { state: State::Active, state_reason: None, version: self.users[u].version + 1, ..self.users[u].clone() };
+                let user = User {
+                    state: State::Active,
+                    state_reason: None,
+                    version: self.users[u].version + 1,
+                    ..self.users[u].clone()
+                };
                 let mut intents = vec![say(JobType::Restore, JobReason::Restored)];
                 intents.extend(self.due(&user, JobReason::Restored).await);
                 self.apply(u, user, &intents).await;
             }
             Step::Suspend(_) | Step::Restore(_) => {}
             Step::Attempt { end, later } => {
-                let Some(job) = self.f.claim(1).await.pop() else { return };
+                let Some(job) = self.f.claim(1).await.pop() else {
+                    return;
+                };
                 // A message arrives when it is sent, whatever is decided before its answer is there.
-                if matches!(end, End::Accepted | End::TimedOutArrived | End::CrashArrived) {
+                if matches!(
+                    end,
+                    End::Accepted | End::TimedOutArrived | End::CrashArrived
+                ) {
                     self.arrive(&job);
                 }
                 self.open.push((job, end));
@@ -132,10 +172,18 @@ impl World {
             }
             Step::Finish => self.finish().await,
             Step::Hold => {
-                self.f.store.outbox_act(Act::Hold, &JobSelection::default(), self.f.now).await.unwrap();
+                self.f
+                    .store
+                    .outbox_act(Act::Hold, &JobSelection::default(), self.f.now)
+                    .await
+                    .unwrap();
             }
             Step::Release => {
-                self.f.store.outbox_act(Act::Release, &JobSelection::default(), self.f.now).await.unwrap();
+                self.f
+                    .store
+                    .outbox_act(Act::Release, &JobSelection::default(), self.f.now)
+                    .await
+                    .unwrap();
             }
         }
     }
@@ -150,7 +198,8 @@ impl World {
         if let Some(before) = self.bodies.insert(job.id, body.clone()) {
             assert_eq!(before, body, "a key has one body");
         } else {
-            self.seen.push((job.user, job.seq, job.r#type, job.phone.clone()));
+            self.seen
+                .push((job.user, job.seq, job.r#type, job.phone.clone()));
         }
     }
 
@@ -171,7 +220,11 @@ impl World {
             self.f.settle(&job, ending).await;
         }
         if crashed {
-            self.f.store.reclaim("the next process", self.f.now, true).await.unwrap();
+            self.f
+                .store
+                .reclaim("the next process", self.f.now, true)
+                .await
+                .unwrap();
         }
     }
 
@@ -180,31 +233,63 @@ impl World {
         self.step(Step::Finish).await;
         self.step(Step::Release).await;
         for _ in 0..200 {
-            self.step(Step::Attempt { end: End::Accepted, later: false }).await;
+            self.step(Step::Attempt {
+                end: End::Accepted,
+                later: false,
+            })
+            .await;
         }
     }
 
     async fn check(&self) {
         let jobs = self.f.jobs().await;
-        assert_eq!(i64::try_from(jobs.len()).unwrap(), self.made, "every message has one cause");
-        assert!(jobs.iter().all(|j| !matches!(j.state, JobState::Waiting | JobState::Sending | JobState::Held | JobState::Dead)), "{:?}", self.f.states().await);
-        assert!(jobs.iter().all(|j| j.body.is_none()), "settled bodies are erased");
+        assert_eq!(
+            i64::try_from(jobs.len()).unwrap(),
+            self.made,
+            "every message has one cause"
+        );
+        assert!(
+            jobs.iter().all(|j| !matches!(
+                j.state,
+                JobState::Waiting | JobState::Sending | JobState::Held | JobState::Dead
+            )),
+            "{:?}",
+            self.f.states().await
+        );
+        assert!(
+            jobs.iter().all(|j| j.body.is_none()),
+            "settled bodies are erased"
+        );
         let mut last: BTreeMap<UserId, i64> = BTreeMap::new();
         for (user, seq, ..) in &self.seen {
             let before = last.insert(*user, *seq);
-            assert!(before.is_none_or(|b| b < *seq), "one user's messages arrive in order: {:?}", self.seen);
+            assert!(
+                before.is_none_or(|b| b < *seq),
+                "one user's messages arrive in order: {:?}",
+                self.seen
+            );
         }
         for user in &self.users {
-            let application = |j: &&Job| j.user == user.id && matches!(j.r#type, JobType::Provision | JobType::Reprovision);
+            let application = |j: &&Job| {
+                j.user == user.id && matches!(j.r#type, JobType::Provision | JobType::Reprovision)
+            };
             let newest = jobs.iter().filter(application).next_back();
             // Told once: what was refused for good is not told again.
             if !user.usable() || newest.is_some_and(|j| j.state == JobState::Final) {
                 continue;
             }
-            let known = self.seen.iter().rev().find(|(u, _, kind, _)| *u == user.id && *kind == JobType::Reprovision);
+            let known = self
+                .seen
+                .iter()
+                .rev()
+                .find(|(u, _, kind, _)| *u == user.id && *kind == JobType::Reprovision);
             let known = known.map_or(phone(NUMBERS[0]), |(.., number)| number.clone());
             assert_eq!(known, user.phone, "the receiver knows the number in use");
-            assert_eq!(self.f.provisioned(user).await.as_deref(), user.phone.as_ref().map(Phone::as_str), "and the store knows that it does");
+            assert_eq!(
+                self.f.provisioned(user).await.as_deref(),
+                user.phone.as_ref().map(Phone::as_str),
+                "and the store knows that it does"
+            );
         }
     }
 }

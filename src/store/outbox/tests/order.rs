@@ -9,32 +9,89 @@ const B: &str = "+421905000002";
 async fn one_users_messages_go_in_order() {
     let f = sqlite().await;
     let jan = user("jan", A);
-    f.change(&jan, &[say(JobType::Suspend, JobReason::Disabled), say(JobType::Restore, JobReason::Restored), say(JobType::Suspend, JobReason::Disabled)]).await;
-    f.change(&user("eva", A), &[say(JobType::Restore, JobReason::Restored)]).await;
+    f.change(
+        &jan,
+        &[
+            say(JobType::Suspend, JobReason::Disabled),
+            say(JobType::Restore, JobReason::Restored),
+            say(JobType::Suspend, JobReason::Disabled),
+        ],
+    )
+    .await;
+    f.change(
+        &user("eva", A),
+        &[say(JobType::Restore, JobReason::Restored)],
+    )
+    .await;
     let first = f.claim(10).await;
-    assert_eq!(first.iter().map(|j| j.username.as_str()).collect::<Vec<_>>(), ["jan", "eva"]);
+    assert_eq!(
+        first
+            .iter()
+            .map(|j| j.username.as_str())
+            .collect::<Vec<_>>(),
+        ["jan", "eva"]
+    );
     assert!(f.claim(10).await.is_empty());
     let later = f.now.plus_ms(60_000);
-    f.settle(&first[0], Ending::Again { why: "503".into(), unknown_end: false, next_attempt_at: later }).await;
-    assert!(f.claim(10).await.is_empty(), "nobody overtakes a message that waits for its next attempt");
-    assert_eq!(f.store.next_due(std::slice::from_ref(&jan.realm)).await.unwrap(), Some(later), "nor is looked at in vain");
+    f.settle(
+        &first[0],
+        Ending::Again {
+            why: "503".into(),
+            unknown_end: false,
+            next_attempt_at: later,
+        },
+    )
+    .await;
+    assert!(
+        f.claim(10).await.is_empty(),
+        "nobody overtakes a message that waits for its next attempt"
+    );
+    assert_eq!(
+        f.store
+            .next_due(std::slice::from_ref(&jan.realm))
+            .await
+            .unwrap(),
+        Some(later),
+        "nor is looked at in vain"
+    );
 }
 
 #[tokio::test]
 async fn one_names_messages_go_in_order_whoever_bears_it() {
     let f = sqlite().await;
     // Deleted and made again under the same name on the same day.
-    let old = User { state: State::Suspended, state_reason: Some(StateReason::Deleted), ..user("jan", A) };
-    f.change(&old, &[say(JobType::Suspend, JobReason::Deleted)]).await;
-    f.change(&user("jan", A), &[say(JobType::Provision, JobReason::Created)]).await;
+    let old = User {
+        state: State::Suspended,
+        state_reason: Some(StateReason::Deleted),
+        ..user("jan", A)
+    };
+    f.change(&old, &[say(JobType::Suspend, JobReason::Deleted)])
+        .await;
+    f.change(
+        &user("jan", A),
+        &[say(JobType::Provision, JobReason::Created)],
+    )
+    .await;
     assert_eq!(f.attempt(Ending::Accepted).await.0.r#type, JobType::Suspend);
-    assert_eq!(f.attempt(Ending::Accepted).await.0.r#type, JobType::Provision);
+    assert_eq!(
+        f.attempt(Ending::Accepted).await.0.r#type,
+        JobType::Provision
+    );
 
     // A rename speaks of two names.
-    let rename = |from: &str| Intent::Say { r#type: JobType::Rename, reason: JobReason::Renamed, previous_phone: None, previous_username: Some(from.into()) };
+    let rename = |from: &str| Intent::Say {
+        r#type: JobType::Rename,
+        reason: JobReason::Renamed,
+        previous_phone: None,
+        previous_username: Some(from.into()),
+    };
     f.change(&user("eva", A), &[rename("Ota")]).await;
     f.change(&user("iva", A), &[rename("EVA")]).await;
-    f.change(&user("ota", A), &[say(JobType::Provision, JobReason::Created)]).await;
+    f.change(
+        &user("ota", A),
+        &[say(JobType::Provision, JobReason::Created)],
+    )
+    .await;
     let names = |jobs: &[Job]| jobs.iter().map(|j| j.username.clone()).collect::<Vec<_>>();
     let first = f.claim(10).await;
     assert_eq!(names(&first), ["eva"]);
@@ -49,14 +106,36 @@ async fn a_lease_that_is_over_comes_back_with_the_same_key_and_an_unknown_end() 
     f.change(&jan, &[]).await;
     f.change(&with_phone(&jan, B), &[reprovision()]).await;
     let lost = f.claim(1).await.remove(0);
-    assert_eq!(f.store.reclaim("two", f.now, false).await.unwrap(), 0, "the lease runs");
-    assert_eq!(f.store.reclaim("one", f.now.plus_ms(60_000), false).await.unwrap(), 0, "one's own is under way");
+    assert_eq!(
+        f.store.reclaim("two", f.now, false).await.unwrap(),
+        0,
+        "the lease runs"
+    );
+    assert_eq!(
+        f.store
+            .reclaim("one", f.now.plus_ms(60_000), false)
+            .await
+            .unwrap(),
+        0,
+        "one's own is under way"
+    );
     f.now = f.now.plus_ms(15_001);
     assert_eq!(f.store.reclaim("two", f.now, false).await.unwrap(), 1);
-    let again = f.store.claim("two", std::slice::from_ref(&jan.realm), f.now, 15_000, 5).await.unwrap().remove(0);
-    assert_eq!((again.id, &again.body, again.uncertain, again.attempts), (lost.id, &lost.body, true, 2));
+    let again = f
+        .store
+        .claim("two", std::slice::from_ref(&jan.realm), f.now, 15_000, 5)
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!(
+        (again.id, &again.body, again.uncertain, again.attempts),
+        (lost.id, &lost.body, true, 2)
+    );
     // The first owner's refusal is of no interest any more, its acceptance is.
-    assert_eq!(f.settle(&lost, Ending::Final("410".into())).await, Fate::Gone);
+    assert_eq!(
+        f.settle(&lost, Ending::Final("410".into())).await,
+        Fate::Gone
+    );
     assert_eq!(f.settle(&lost, Ending::Accepted).await, Fate::Delivered);
     assert_eq!(f.settle(&again, Ending::Accepted).await, Fate::Gone);
     assert_eq!(f.provisioned(&jan).await.as_deref(), Some(B));
@@ -65,17 +144,29 @@ async fn a_lease_that_is_over_comes_back_with_the_same_key_and_an_unknown_end() 
 #[tokio::test]
 async fn the_start_of_the_only_daemon_voids_every_lease_and_kills_nothing() {
     let mut f = sqlite().await;
-    f.change(&user("jan", A), &[say(JobType::Restore, JobReason::Restored)]).await;
+    f.change(
+        &user("jan", A),
+        &[say(JobType::Restore, JobReason::Restored)],
+    )
+    .await;
     f.claim(1).await;
     f.now = f.now.plus_ms(30 * DAY_MS);
     assert_eq!(f.store.reclaim("two", f.now, true).await.unwrap(), 1);
-    assert_eq!(f.jobs().await[0].state, JobState::Waiting, "after an outage of this machine each message gets another attempt");
+    assert_eq!(
+        f.jobs().await[0].state,
+        JobState::Waiting,
+        "after an outage of this machine each message gets another attempt"
+    );
 }
 
 #[tokio::test]
 async fn what_was_not_tried_goes_back_as_it_was() {
     let f = sqlite().await;
-    f.change(&user("jan", A), &[say(JobType::Restore, JobReason::Restored)]).await;
+    f.change(
+        &user("jan", A),
+        &[say(JobType::Restore, JobReason::Restored)],
+    )
+    .await;
     let before = f.jobs().await.remove(0);
     f.attempt(Ending::NotTried).await;
     assert_eq!(f.jobs().await.remove(0), before);
@@ -84,15 +175,37 @@ async fn what_was_not_tried_goes_back_as_it_was() {
 #[tokio::test]
 async fn a_claim_on_sqlite_uses_the_indexes() {
     let f = sqlite().await;
-    let Db::Sqlite { read, .. } = &f.store.db else { unreachable!() };
+    let Db::Sqlite { read, .. } = &f.store.db else {
+        unreachable!()
+    };
     let sql = format!("EXPLAIN QUERY PLAN {}", super::claim::CLAIM_SQLITE);
     let plan = sqlx::query_as::<_, (i64, i64, i64, String)>(sqlx::AssertSqlSafe(sql))
-        .bind("example.org").bind(0_i64).bind(0_i64).bind("").bind(1_i64).fetch_all(read).await.unwrap();
+        .bind("example.org")
+        .bind(0_i64)
+        .bind(0_i64)
+        .bind("")
+        .bind(1_i64)
+        .fetch_all(read)
+        .await
+        .unwrap();
     let lines: Vec<String> = plan.into_iter().map(|r| r.3).collect();
-    assert!(lines.iter().any(|l| l.contains("SEARCH j USING INDEX jobs_due (realm=? AND next_attempt_at<?)")), "{lines:#?}");
-    assert!(lines.iter().all(|l| !l.contains("SCAN") && !l.contains("TEMP B-TREE")), "{lines:#?}");
+    assert!(
+        lines
+            .iter()
+            .any(|l| l.contains("SEARCH j USING INDEX jobs_due (realm=? AND next_attempt_at<?)")),
+        "{lines:#?}"
+    );
+    assert!(
+        lines
+            .iter()
+            .all(|l| !l.contains("SCAN") && !l.contains("TEMP B-TREE")),
+        "{lines:#?}"
+    );
     for index in ["jobs_open_user", "jobs_open_name", "jobs_open_old_name"] {
-        assert!(lines.iter().any(|l| l.contains(index)), "{index}: {lines:#?}");
+        assert!(
+            lines.iter().any(|l| l.contains(index)),
+            "{index}: {lines:#?}"
+        );
     }
 }
 
@@ -103,22 +216,42 @@ async fn two_daemons_on_postgresql_share_the_outbox_and_send_each_message_once()
     for i in 0..60 {
         let someone = user(&format!("u{i}"), A);
         f.change(&someone, &[]).await;
-        f.change(&with_phone(&someone, B), &[reprovision(), say(JobType::Restore, JobReason::Restored)]).await;
+        f.change(
+            &with_phone(&someone, B),
+            &[reprovision(), say(JobType::Restore, JobReason::Restored)],
+        )
+        .await;
     }
     let daemon = async |owner: &'static str| {
         let mut sent = Vec::new();
         let mut empty = 0;
         while empty < 20 {
-            let jobs = f.store.claim(owner, &realm, f.now, 15_000, 7).await.unwrap();
+            let jobs = f
+                .store
+                .claim(owner, &realm, f.now, 15_000, 7)
+                .await
+                .unwrap();
             if jobs.is_empty() {
                 empty += 1;
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
-            let mut open: Vec<Settlement> = jobs.into_iter().map(|job| Settlement { job, ending: Ending::Accepted, now: f.now }).collect();
+            let mut open: Vec<Settlement> = jobs
+                .into_iter()
+                .map(|job| Settlement {
+                    job,
+                    ending: Ending::Accepted,
+                    now: f.now,
+                })
+                .collect();
             sent.extend(open.iter().map(|s| (s.job.id, s.job.user, s.job.seq)));
             while !open.is_empty() {
                 let fates = f.store.settle(&open).await.unwrap();
-                open = open.into_iter().zip(fates).filter(|(_, fate)| *fate == Fate::Deferred).map(|(s, _)| s).collect();
+                open = open
+                    .into_iter()
+                    .zip(fates)
+                    .filter(|(_, fate)| *fate == Fate::Deferred)
+                    .map(|(s, _)| s)
+                    .collect();
             }
         }
         sent
@@ -128,7 +261,10 @@ async fn two_daemons_on_postgresql_share_the_outbox_and_send_each_message_once()
     assert!(!one.is_empty() && !two.is_empty());
     let ids: std::collections::HashSet<_> = one.iter().chain(&two).map(|s| s.0).collect();
     assert_eq!(ids.len(), 120, "each once");
-    assert_eq!(f.store.outbox_counts(Some(&realm[0])).await.unwrap(), [(JobState::Delivered, 120)]);
+    assert_eq!(
+        f.store.outbox_counts(Some(&realm[0])).await.unwrap(),
+        [(JobState::Delivered, 120)]
+    );
 }
 
 #[tokio::test]
@@ -152,12 +288,28 @@ async fn the_life_of_a_message_on_postgresql() {
     let mut f = postgres().await;
     let realm = RealmId::from("example.org");
     let all = JobSelection::default();
-    assert_eq!(f.store.enrolment_key(None).await.unwrap(), f.store.enrolment_key(None).await.unwrap());
+    assert_eq!(
+        f.store.enrolment_key(None).await.unwrap(),
+        f.store.enrolment_key(None).await.unwrap()
+    );
     let jan = user("jan", A);
     f.change(&jan, &[]).await;
     let b = with_phone(&jan, B);
-    f.change(&b, &[reprovision(), say(JobType::PhoneNotice, JobReason::PhoneChanged)]).await;
-    assert_eq!(f.store.next_due(std::slice::from_ref(&realm)).await.unwrap(), Some(f.now));
+    f.change(
+        &b,
+        &[
+            reprovision(),
+            say(JobType::PhoneNotice, JobReason::PhoneChanged),
+        ],
+    )
+    .await;
+    assert_eq!(
+        f.store
+            .next_due(std::slice::from_ref(&realm))
+            .await
+            .unwrap(),
+        Some(f.now)
+    );
     assert_eq!(f.attempt(timed_out(f.now)).await.1, Fate::Again);
     f.claim(1).await;
     f.now = f.now.plus_ms(20_000);
@@ -167,11 +319,36 @@ async fn the_life_of_a_message_on_postgresql() {
     assert_eq!(f.store.reclaim("two", f.now, false).await.unwrap(), 1);
     assert_eq!(f.attempt(Ending::NotTried).await.1, Fate::Again);
 
-    assert_eq!(f.store.outbox_act(Act::Hold, &all, f.now).await.unwrap().len(), 2);
-    let only = JobSelection { realm: Some(realm.clone()), user: Some(jan.id), types: vec![JobType::Reprovision], states: vec![JobState::Held], ids: Vec::new() };
-    assert_eq!(f.store.outbox_act(Act::Release, &only, f.now).await.unwrap().len(), 1);
+    assert_eq!(
+        f.store
+            .outbox_act(Act::Hold, &all, f.now)
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
+    let only = JobSelection {
+        realm: Some(realm.clone()),
+        user: Some(jan.id),
+        types: vec![JobType::Reprovision],
+        states: vec![JobState::Held],
+        ids: Vec::new(),
+    };
+    assert_eq!(
+        f.store
+            .outbox_act(Act::Release, &only, f.now)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
     let mut tx = f.store.db.begin().await.unwrap();
-    assert_eq!(set_waiting_on_hold(&mut tx, &realm, &[JobType::Reprovision], f.now).await.unwrap(), 1);
+    assert_eq!(
+        set_waiting_on_hold(&mut tx, &realm, &[JobType::Reprovision], f.now)
+            .await
+            .unwrap(),
+        1
+    );
     assert_eq!(release_brake(&mut tx, &realm, f.now).await.unwrap(), 1);
     assert_eq!(hold_copy(&mut tx, f.now).await.unwrap(), 2);
     tx.commit().await.unwrap();
@@ -180,19 +357,78 @@ async fn the_life_of_a_message_on_postgresql() {
     assert!(f.store.sending_realms(f.now).await.unwrap().is_empty());
     f.now = f.now.plus_ms(DAY_MS);
     f.sql("UPDATE realms SET paused = FALSE").await;
-    assert_eq!(f.store.sending_realms(f.now).await.unwrap(), std::slice::from_ref(&realm));
+    assert_eq!(
+        f.store.sending_realms(f.now).await.unwrap(),
+        std::slice::from_ref(&realm)
+    );
     assert_eq!(f.jobs().await[0].give_up_at, START.plus_ms(4 * DAY_MS));
 
     f.now = f.now.plus_ms(3 * DAY_MS);
-    assert_eq!(f.store.give_up(std::slice::from_ref(&realm), false, f.now).await.unwrap(), 1, "only what was tried");
-    let dead = JobSelection { states: vec![JobState::Dead], ..all.clone() };
-    assert_eq!(f.store.outbox_act(Act::Retry { retry_for_ms: DAY_MS }, &dead, f.now).await.unwrap().len(), 1);
-    assert_eq!(f.change(&with_phone(&b, A), &[Intent::Unsay]).await, 1, "after an unknown end the newest number is told");
-    assert_eq!(f.attempt(Ending::Final("410".into())).await.0.r#type, JobType::PhoneNotice);
+    assert_eq!(
+        f.store
+            .give_up(std::slice::from_ref(&realm), false, f.now)
+            .await
+            .unwrap(),
+        1,
+        "only what was tried"
+    );
+    let dead = JobSelection {
+        states: vec![JobState::Dead],
+        ..all.clone()
+    };
+    assert_eq!(
+        f.store
+            .outbox_act(
+                Act::Retry {
+                    retry_for_ms: DAY_MS
+                },
+                &dead,
+                f.now
+            )
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert_eq!(
+        f.change(&with_phone(&b, A), &[Intent::Unsay]).await,
+        1,
+        "after an unknown end the newest number is told"
+    );
+    assert_eq!(
+        f.attempt(Ending::Final("410".into())).await.0.r#type,
+        JobType::PhoneNotice
+    );
     assert_eq!(f.attempt(Ending::Accepted).await.0.phone, phone(A));
-    let gone = User { state: State::Removed, username: String::new(), username_key: String::new(), phone: None, version: 5, ..jan.clone() };
-    assert_eq!(f.change(&gone, &[Intent::Withdraw { reason: JobReason::Removed }, say(JobType::Deprovision, JobReason::Removed)]).await, 1);
+    let gone = User {
+        state: State::Removed,
+        username: String::new(),
+        username_key: String::new(),
+        phone: None,
+        version: 5,
+        ..jan.clone()
+    };
+    assert_eq!(
+        f.change(
+            &gone,
+            &[
+                Intent::Withdraw {
+                    reason: JobReason::Removed
+                },
+                say(JobType::Deprovision, JobReason::Removed)
+            ]
+        )
+        .await,
+        1
+    );
     f.attempt(Ending::Accepted).await;
-    assert_eq!(f.store.outbox_counts(None).await.unwrap(), [(JobState::Delivered, 2), (JobState::Final, 1), (JobState::Dropped, 1)]);
+    assert_eq!(
+        f.store.outbox_counts(None).await.unwrap(),
+        [
+            (JobState::Delivered, 2),
+            (JobState::Final, 1),
+            (JobState::Dropped, 1)
+        ]
+    );
     assert_eq!(f.text("SELECT MAX(body) FROM jobs").await, None);
 }

@@ -12,17 +12,38 @@ const C: &str = "+421905000003";
 async fn a_body_is_the_designs_to_the_letter() {
     let f = sqlite().await;
     let id = "019ab000-0000-7000-8000-000000000001".parse().unwrap();
-    let jan = User { id, display_name: Some("Ján Novák".into()), email: Some("jan@example.org".into()), version: 6, ..user("jan", "+421905654321") };
+    let jan = User {
+        id,
+        display_name: Some("Ján Novák".into()),
+        email: Some("jan@example.org".into()),
+        version: 6,
+        ..user("jan", "+421905654321")
+    };
     f.change(&jan, &[]).await;
-    assert_eq!(f.change(&with_phone(&jan, "+421905123456"), &[reprovision()]).await, 1);
+    assert_eq!(
+        f.change(&with_phone(&jan, "+421905123456"), &[reprovision()])
+            .await,
+        1
+    );
     let job = f.claim(1).await.remove(0);
     let head = r#"{"type":"user.reprovision","timestamp":"2026-11-24T03:00:00.000Z","data":{"reason":"phone_changed","realm":"example.org","user":{"id":"019ab000-0000-7000-8000-000000000001","version":7,"username":"jan","display_name":"Ján Novák","email":"jan@example.org","phone":"+421905123456"},"previous_phone":"+421905654321","enrolment_url":"https://mfa.example.org/enrol/"#;
     let tail = r#"","expires_at":"2026-12-01T03:00:00.000Z"}}"#;
-    assert_eq!(job.body.as_deref(), Some(format!("{head}{{{{token}}}}{tail}").as_str()), "the store holds no token");
+    assert_eq!(
+        job.body.as_deref(),
+        Some(format!("{head}{{{{token}}}}{tail}").as_str()),
+        "the store holds no token"
+    );
     let sent = f.key.fill_in(job.body.as_deref().unwrap(), job.enrolment);
-    let token = sent.strip_prefix(head).and_then(|s| s.strip_suffix(tail)).unwrap();
+    let token = sent
+        .strip_prefix(head)
+        .and_then(|s| s.strip_suffix(tail))
+        .unwrap();
     assert_eq!(token.len(), 43, "32 bytes in base64");
-    assert_eq!(f.key.fill_in(job.body.as_deref().unwrap(), job.enrolment), sent, "the same on every attempt");
+    assert_eq!(
+        f.key.fill_in(job.body.as_deref().unwrap(), job.enrolment),
+        sent,
+        "the same on every attempt"
+    );
 }
 
 #[tokio::test]
@@ -30,20 +51,68 @@ async fn every_type_carries_what_belongs_to_it() {
     let f = sqlite().await;
     let jan = user("jan", A);
     f.change(&jan, &[]).await;
-    let rename = Intent::Say { r#type: JobType::Rename, reason: JobReason::Renamed, previous_phone: None, previous_username: Some("honza".into()) };
-    let notice = Intent::Say { r#type: JobType::PhoneNotice, reason: JobReason::PhoneChanged, previous_phone: phone(B), previous_username: None };
-    let others = [(JobType::Provision, JobReason::Created), (JobType::Suspend, JobReason::Disabled), (JobType::Restore, JobReason::Restored), (JobType::Reprovision, JobReason::PhoneGiven)];
-    let mut intents: Vec<Intent> = others.into_iter().map(|(kind, reason)| say(kind, reason)).collect();
+    let rename = Intent::Say {
+        r#type: JobType::Rename,
+        reason: JobReason::Renamed,
+        previous_phone: None,
+        previous_username: Some("honza".into()),
+    };
+    let notice = Intent::Say {
+        r#type: JobType::PhoneNotice,
+        reason: JobReason::PhoneChanged,
+        previous_phone: phone(B),
+        previous_username: None,
+    };
+    let others = [
+        (JobType::Provision, JobReason::Created),
+        (JobType::Suspend, JobReason::Disabled),
+        (JobType::Restore, JobReason::Restored),
+        (JobType::Reprovision, JobReason::PhoneGiven),
+    ];
+    let mut intents: Vec<Intent> = others
+        .into_iter()
+        .map(|(kind, reason)| say(kind, reason))
+        .collect();
     intents.extend([rename, notice]);
-    let without_http = MessageContext { enrolment: None, ..f.ctx() };
+    let without_http = MessageContext {
+        enrolment: None,
+        ..f.ctx()
+    };
     assert_eq!(f.change_with(&jan, &intents, &without_http).await, 6);
-    let removed = User { state: State::Removed, username: String::new(), username_key: String::new(), phone: None, version: 2, ..jan.clone() };
+    let removed = User {
+        state: State::Removed,
+        username: String::new(),
+        username_key: String::new(),
+        phone: None,
+        version: 2,
+        ..jan.clone()
+    };
     let data = |job: &Job| {
         let body: serde_json::Value = serde_json::from_str(job.body.as_deref().unwrap()).unwrap();
-        body["data"].as_object().unwrap().keys().filter(|k| !["reason", "realm", "user"].contains(&k.as_str())).map(|k| format!("{k}={}", body["data"][k])).collect::<Vec<_>>().join(" ")
+        body["data"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|k| !["reason", "realm", "user"].contains(&k.as_str()))
+            .map(|k| format!("{k}={}", body["data"][k]))
+            .collect::<Vec<_>>()
+            .join(" ")
     };
-    let waiting = f.store.jobs(&JobSelection { states: vec![JobState::Waiting], ..JobSelection::default() }, 100).await.unwrap();
-    let lines: Vec<String> = waiting.iter().map(|j| format!("{} {}", j.r#type, data(j)).trim_end().to_owned()).collect();
+    let waiting = f
+        .store
+        .jobs(
+            &JobSelection {
+                states: vec![JobState::Waiting],
+                ..JobSelection::default()
+            },
+            100,
+        )
+        .await
+        .unwrap();
+    let lines: Vec<String> = waiting
+        .iter()
+        .map(|j| format!("{} {}", j.r#type, data(j)).trim_end().to_owned())
+        .collect();
     assert_eq!(
         lines,
         [
@@ -54,12 +123,29 @@ async fn every_type_carries_what_belongs_to_it() {
             format!("user.phone_notice previous_phone=\"{B}\""),
         ]
     );
-    f.change(&removed, &[say(JobType::Deprovision, JobReason::GraceOver)]).await;
+    f.change(&removed, &[say(JobType::Deprovision, JobReason::GraceOver)])
+        .await;
     let open = f.claim(10).await;
-    assert_eq!(open.len(), 1, "a removed user's other messages are not needed");
-    assert!(open[0].body.as_deref().unwrap().contains(r#""username":null,"display_name":null,"email":null,"phone":null}"#), "{:?}", open[0].body);
+    assert_eq!(
+        open.len(),
+        1,
+        "a removed user's other messages are not needed"
+    );
+    assert!(
+        open[0]
+            .body
+            .as_deref()
+            .unwrap()
+            .contains(r#""username":null,"display_name":null,"email":null,"phone":null}"#),
+        "{:?}",
+        open[0].body
+    );
     let names = f.text("SELECT MAX(username) FROM jobs").await;
-    assert_eq!(names.as_deref(), Some(""), "nothing tells any more who it was");
+    assert_eq!(
+        names.as_deref(),
+        Some(""),
+        "nothing tells any more who it was"
+    );
 }
 
 #[tokio::test]
@@ -74,11 +160,24 @@ async fn a_newer_number_supersedes_and_keeps_the_right_previous_one() {
     assert_eq!(f.told(&jan).await, (Some(C.into()), true));
     let (job, fate) = f.attempt(Ending::Accepted).await;
     assert_eq!(fate, Fate::Delivered);
-    assert!(job.body.unwrap().contains(&format!(r#""previous_phone":"{A}""#)));
+    assert!(
+        job.body
+            .unwrap()
+            .contains(&format!(r#""previous_phone":"{A}""#))
+    );
     assert_eq!(f.provisioned(&jan).await.as_deref(), Some(C));
     assert_eq!(f.states().await, ["dropped: superseded", "delivered"]);
-    assert_eq!(f.text("SELECT MAX(body) FROM jobs").await, None, "settled bodies are erased");
-    assert_eq!(f.text("SELECT CAST(COUNT(*) AS TEXT) FROM enrolments WHERE state = 'open'").await.as_deref(), Some("1"));
+    assert_eq!(
+        f.text("SELECT MAX(body) FROM jobs").await,
+        None,
+        "settled bodies are erased"
+    );
+    assert_eq!(
+        f.text("SELECT CAST(COUNT(*) AS TEXT) FROM enrolments WHERE state = 'open'")
+            .await
+            .as_deref(),
+        Some("1")
+    );
 }
 
 #[tokio::test]
@@ -92,7 +191,10 @@ async fn back_to_the_old_number_unsent_drops_and_forgets() {
     assert_eq!(f.change(&with_phone(&b, A), &[Intent::Unsay]).await, 0);
     assert_eq!(f.states().await, ["dropped: equal again"]);
     assert_eq!(f.told(&jan).await, (None, false));
-    assert_eq!(f.text("SELECT MAX(state) FROM enrolments").await.as_deref(), Some("void"));
+    assert_eq!(
+        f.text("SELECT MAX(state) FROM enrolments").await.as_deref(),
+        Some("void")
+    );
 }
 
 #[tokio::test]
@@ -128,8 +230,15 @@ async fn back_to_the_old_number_while_the_new_one_is_being_sent() {
     f.change(&b, &[reprovision()]).await;
     let sending = f.claim(1).await.remove(0);
     assert_eq!(f.change(&with_phone(&b, A), &[Intent::Unsay]).await, 1);
-    assert!(f.claim(5).await.is_empty(), "the newer one waits for the one under way");
-    assert_eq!(f.settle(&sending, refused(f.now)).await, Fate::Dropped, "what comes back is superseded");
+    assert!(
+        f.claim(5).await.is_empty(),
+        "the newer one waits for the one under way"
+    );
+    assert_eq!(
+        f.settle(&sending, refused(f.now)).await,
+        Fate::Dropped,
+        "what comes back is superseded"
+    );
     let (job, _) = f.attempt(Ending::Accepted).await;
     assert_eq!(job.phone, phone(A));
     assert_eq!(f.provisioned(&jan).await.as_deref(), Some(A));
@@ -146,7 +255,11 @@ async fn a_delivery_accepted_after_the_decision_is_seen() {
     f.attempt(Ending::Accepted).await;
     assert_eq!(f.change(&with_phone(&b, A), &[Intent::Unsay]).await, 1);
     let (job, _) = f.attempt(Ending::Accepted).await;
-    assert!(job.body.unwrap().contains(&format!(r#""previous_phone":"{B}""#)));
+    assert!(
+        job.body
+            .unwrap()
+            .contains(&format!(r#""previous_phone":"{B}""#))
+    );
 }
 
 #[tokio::test]
@@ -157,11 +270,32 @@ async fn a_suspension_drops_what_is_unsent_also_what_was_being_sent() {
     let b = with_phone(&jan, B);
     f.change(&b, &[reprovision()]).await;
     let sending = f.claim(1).await.remove(0);
-    let gone = User { state: State::Suspended, state_reason: Some(StateReason::Deleted), version: 3, ..b.clone() };
-    f.change(&gone, &[Intent::Withdraw { reason: JobReason::Deleted }, say(JobType::Suspend, JobReason::Deleted)]).await;
+    let gone = User {
+        state: State::Suspended,
+        state_reason: Some(StateReason::Deleted),
+        version: 3,
+        ..b.clone()
+    };
+    f.change(
+        &gone,
+        &[
+            Intent::Withdraw {
+                reason: JobReason::Deleted,
+            },
+            say(JobType::Suspend, JobReason::Deleted),
+        ],
+    )
+    .await;
     assert_eq!(f.settle(&sending, refused(f.now)).await, Fate::Dropped);
-    assert_eq!(f.told(&jan).await, (None, false), "so that a return is told");
-    assert_eq!(f.text("SELECT MAX(state) FROM enrolments").await.as_deref(), Some("void"));
+    assert_eq!(
+        f.told(&jan).await,
+        (None, false),
+        "so that a return is told"
+    );
+    assert_eq!(
+        f.text("SELECT MAX(state) FROM enrolments").await.as_deref(),
+        Some("void")
+    );
     assert_eq!(f.states().await, ["dropped: deleted", "waiting"]);
     assert_eq!(f.attempt(Ending::Accepted).await.0.r#type, JobType::Suspend);
 }
@@ -170,8 +304,19 @@ async fn a_suspension_drops_what_is_unsent_also_what_was_being_sent() {
 async fn nothing_is_made_without_a_delivery() {
     let f = sqlite().await;
     let jan = user("jan", A);
-    let silent = MessageContext { delivers: false, ..f.ctx() };
-    assert_eq!(f.change_with(&with_phone(&jan, B), &[reprovision(), say(JobType::Restore, JobReason::Restored)], &silent).await, 0);
+    let silent = MessageContext {
+        delivers: false,
+        ..f.ctx()
+    };
+    assert_eq!(
+        f.change_with(
+            &with_phone(&jan, B),
+            &[reprovision(), say(JobType::Restore, JobReason::Restored)],
+            &silent
+        )
+        .await,
+        0
+    );
     assert!(f.jobs().await.is_empty());
     assert_eq!(f.told(&jan).await, (None, false));
 }
@@ -179,15 +324,22 @@ async fn nothing_is_made_without_a_delivery() {
 #[tokio::test]
 async fn the_token_is_an_hmac_of_which_only_a_hash_is_stored() {
     let f = sqlite().await;
-    let mallory = User { display_name: Some("{{token}}".into()), ..user("mallory", A) };
-    f.change(&mallory, &[say(JobType::Provision, JobReason::Created)]).await;
+    let mallory = User {
+        display_name: Some("{{token}}".into()),
+        ..user("mallory", A)
+    };
+    f.change(&mallory, &[say(JobType::Provision, JobReason::Created)])
+        .await;
     let job = f.claim(1).await.remove(0);
     let enrolment = job.enrolment.unwrap();
     let mut link = f.store.db.read().await.unwrap();
     let stored = on!(link, c => sqlx::query_scalar::<_, Vec<u8>>("SELECT token_sha256 FROM enrolments").fetch_one(&mut *c).await).unwrap();
     assert_eq!(stored, Sha256::digest(f.key.token(enrolment)).to_vec());
     let sent = f.key.fill_in(job.body.as_deref().unwrap(), Some(enrolment));
-    assert!(sent.contains(r#""display_name":"{{token}}""#), "a name is no place for a token: {sent}");
+    assert!(
+        sent.contains(r#""display_name":"{{token}}""#),
+        "a name is no place for a token: {sent}"
+    );
     assert!(!sent.contains("/enrol/{{token}}"));
     assert_eq!(format!("{:?}", f.key), "EnrolmentKey(•••)");
 }
@@ -198,7 +350,10 @@ async fn the_enrolment_key_is_made_once_unless_configured() {
     let first = f.store.enrolment_key(None).await.unwrap();
     assert_eq!(f.store.enrolment_key(None).await.unwrap(), first);
     assert_ne!(first, EnrolmentKey::new([0; 32]));
-    assert_eq!(f.store.enrolment_key(Some([9; 32])).await.unwrap(), EnrolmentKey::new([9; 32]));
+    assert_eq!(
+        f.store.enrolment_key(Some([9; 32])).await.unwrap(),
+        EnrolmentKey::new([9; 32])
+    );
 }
 
 #[tokio::test]
@@ -209,14 +364,40 @@ async fn dead_after_retry_for_and_retried_by_hand_with_the_same_key_and_bytes() 
     f.change(&with_phone(&jan, B), &[reprovision()]).await;
     let (first, _) = f.attempt(refused(f.now.plus_ms(1000))).await;
     f.now = f.now.plus_ms(3 * DAY_MS - 1);
-    assert_eq!(f.attempt(refused(f.now.plus_ms(900_000))).await.1, Fate::Again, "not before retry-for is over");
+    assert_eq!(
+        f.attempt(refused(f.now.plus_ms(900_000))).await.1,
+        Fate::Again,
+        "not before retry-for is over"
+    );
     f.now = f.now.plus_ms(1);
-    assert_eq!(f.attempt(refused(f.now)).await.1, Fate::Dead, "the last attempt is at its very end");
+    assert_eq!(
+        f.attempt(refused(f.now)).await.1,
+        Fate::Dead,
+        "the last attempt is at its very end"
+    );
     assert_eq!(f.states().await, ["dead: 503"]);
-    let act = Act::Retry { retry_for_ms: DAY_MS };
-    assert_eq!(f.store.outbox_act(act, &JobSelection { ids: vec![first.id], ..JobSelection::default() }, f.now).await.unwrap(), [first.id]);
+    let act = Act::Retry {
+        retry_for_ms: DAY_MS,
+    };
+    assert_eq!(
+        f.store
+            .outbox_act(
+                act,
+                &JobSelection {
+                    ids: vec![first.id],
+                    ..JobSelection::default()
+                },
+                f.now
+            )
+            .await
+            .unwrap(),
+        [first.id]
+    );
     let (again, fate) = f.attempt(Ending::Accepted).await;
-    assert_eq!((again.id, again.body, fate), (first.id, first.body, Fate::Delivered));
+    assert_eq!(
+        (again.id, again.body, fate),
+        (first.id, first.body, Fate::Delivered)
+    );
 }
 
 #[tokio::test]
@@ -229,9 +410,31 @@ async fn a_dead_message_that_was_overtaken_cannot_be_retried() {
     f.now = f.now.plus_ms(3 * DAY_MS);
     assert_eq!(f.attempt(refused(f.now)).await.1, Fate::Dead);
     f.change(&with_phone(&b, C), &[reprovision()]).await;
-    let dead = JobSelection { states: vec![JobState::Dead], ..JobSelection::default() };
-    assert!(f.store.outbox_act(Act::Retry { retry_for_ms: DAY_MS }, &dead, f.now).await.unwrap().is_empty());
-    assert_eq!(f.store.outbox_act(Act::Drop, &dead, f.now).await.unwrap().len(), 1);
+    let dead = JobSelection {
+        states: vec![JobState::Dead],
+        ..JobSelection::default()
+    };
+    assert!(
+        f.store
+            .outbox_act(
+                Act::Retry {
+                    retry_for_ms: DAY_MS
+                },
+                &dead,
+                f.now
+            )
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        f.store
+            .outbox_act(Act::Drop, &dead, f.now)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -269,10 +472,16 @@ async fn the_brake_holds_its_kind_also_what_comes_back_and_lets_it_go() {
         f.change(u, &[]).await;
         f.change(&with_phone(u, B), &[reprovision()]).await;
     }
-    f.change(&user("ota", A), &[say(JobType::Restore, JobReason::Restored)]).await;
+    f.change(
+        &user("ota", A),
+        &[say(JobType::Restore, JobReason::Restored)],
+    )
+    .await;
     let sending = f.claim(1).await.remove(0);
     let mut tx = f.store.db.begin().await.unwrap();
-    let held = set_waiting_on_hold(&mut tx, &jan.realm, &[JobType::Reprovision], f.now).await.unwrap();
+    let held = set_waiting_on_hold(&mut tx, &jan.realm, &[JobType::Reprovision], f.now)
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     assert_eq!(held, 2);
     f.settle(&sending, refused(f.now)).await;
@@ -297,7 +506,17 @@ async fn a_restored_copy_sends_nothing_until_released() {
     assert_eq!(hold_copy(&mut tx, f.now).await.unwrap(), 2);
     tx.commit().await.unwrap();
     assert!(f.claim(5).await.is_empty());
-    assert_eq!(f.jobs().await.iter().map(|j| (j.state, j.uncertain)).collect::<Vec<_>>(), [(JobState::Held, true), (JobState::Held, false)]);
-    f.store.outbox_act(Act::Release, &JobSelection::default(), f.now).await.unwrap();
+    assert_eq!(
+        f.jobs()
+            .await
+            .iter()
+            .map(|j| (j.state, j.uncertain))
+            .collect::<Vec<_>>(),
+        [(JobState::Held, true), (JobState::Held, false)]
+    );
+    f.store
+        .outbox_act(Act::Release, &JobSelection::default(), f.now)
+        .await
+        .unwrap();
     assert_eq!(f.claim(5).await.len(), 2);
 }
