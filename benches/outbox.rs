@@ -26,8 +26,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> anyhow::Result<()> {
     let messages = std::env::args()
-        .filter_map(|a| a.parse().ok())
-        .next()
+        .find_map(|a| a.parse().ok())
         .unwrap_or(40_000);
     tokio::runtime::Runtime::new()?.block_on(measure(messages))
 }
@@ -78,7 +77,7 @@ async fn measure(messages: usize) -> anyhow::Result<()> {
     let received = received.load(Ordering::SeqCst);
     println!(
         "{messages} webhooks delivered and settled in {elapsed:.2} s ({received} requests): {:.0} webhooks/s",
-        messages as f64 / elapsed
+        f64::from(u32::try_from(messages).unwrap_or(u32::MAX)) / elapsed
     );
     Ok(())
 }

@@ -136,7 +136,7 @@ async fn look(
             return Ok(());
         }
     };
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let mut session = connect_one(&directory, server, &context.clock, deadline).await?;
     let who = session
         .who_am_i()

@@ -237,8 +237,9 @@ async fn missing(
     };
     let hits: Vec<_> = rows.iter().filter(|r| fits(&r.refusal)).collect();
     if context.json {
-        hits.iter()
-            .for_each(|r| render::json(&super::json::refused(r)));
+        for r in &hits {
+            render::json(&super::json::refused(r));
+        }
     } else if hits.is_empty() {
         render::line(&format!(
             "there is no user `{who}`, and nothing refused is named so"

@@ -1,6 +1,5 @@
 //! Who does it: the daemon when it answers, else this process, with the store's lock.
 
-use std::path::Path;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -9,7 +8,7 @@ use super::Context;
 use super::render::Bar;
 use crate::api::Client;
 use crate::api::types::{Decision, Failure, OutboxAct, OutboxRequest, PlanRequest, SyncRequest};
-use crate::model::{Change, JobId, JobState, Outcome, RealmId, Run, RunId, Trigger};
+use crate::model::{Change, JobId, JobState, Outcome, RealmId, Run, Trigger};
 use crate::store::{Access, Act, JobSelection, Store, StoreError, StoreLock, lock};
 use crate::sync::{Ask, Decided, Engine};
 
@@ -21,7 +20,10 @@ pub(super) enum Operator {
     /// The daemon.
     Daemon(Client),
     /// This process.
-    Alone(Box<Engine>, StoreLock),
+    Alone(
+        Box<Engine>,
+        #[expect(dead_code, reason = "held for as long as this lives")] StoreLock,
+    ),
 }
 
 pub(super) fn store_failure(error: &StoreError) -> Failure {
@@ -258,17 +260,6 @@ impl Operator {
         Ok(touched.len() as u64)
     }
 
-    pub(super) async fn backup(&self, to: &Path) -> Result<(), Failure> {
-        match self {
-            Self::Daemon(client) => client.backup(to, |_| ()).await,
-            Self::Alone(engine, _) => engine
-                .store
-                .backup(to, engine.clock.now())
-                .await
-                .map_err(|e| store_failure(&e)),
-        }
-    }
-
     /// The run as the store has it, where the command acted alone.
     pub(super) async fn close(self) {
         if let Self::Alone(engine, _) = self {
@@ -310,9 +301,4 @@ pub(super) fn exit_of(run: &Run) -> u8 {
         Outcome::Failed => run.error_code.map_or(1, crate::api::types::exit_code),
         Outcome::Cancelled | Outcome::Expired | Outcome::Replaced => 1,
     }
-}
-
-/// The id's beginning, enough to name it.
-pub(super) fn short(run: RunId) -> String {
-    run.to_string()
 }

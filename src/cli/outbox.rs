@@ -68,7 +68,9 @@ async fn list(context: &Context, realm: Option<String>, all: bool) -> Result<u8,
         .await
         .map_err(|e| store_failure(&e))?;
     if context.json {
-        jobs.iter().for_each(|j| render::json(&json::job(j)));
+        for j in &jobs {
+            render::json(&json::job(j));
+        }
         return Ok(0);
     }
     if jobs.is_empty() {

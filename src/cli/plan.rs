@@ -61,23 +61,22 @@ async fn dry(
         let bar = render::Bar::new(&format!("reading {realm}"));
         let answer = client
             .plan(realm, &PlanRequest { full, hold: false }, |p| {
-                bar.at(p.seen, p.expected)
+                bar.at(p.seen, p.expected);
             })
             .await?;
         return Ok((answer.run, answer.changes));
     }
     let clock: Clock = context.clock.clone();
-    let store = match Store::open(
+    // Before the first pass there may be no store to read: then one is made, as `sync` would make it.
+    let opened = Store::open(
         &context.config.store,
         &context.env,
         Access::Read,
         clock.now(),
     )
-    .await
-    {
-        Ok(store) => store,
-        // Before the first pass there is nothing to compare with, and nothing may be made: plan over an empty store in memory's stead.
-        Err(_) => return context.operator_plan(realm, full).await,
+    .await;
+    let Ok(store) = opened else {
+        return context.operator_plan(realm, full).await;
     };
     let engine = Engine::new(context.config.clone(), store, clock, context.env.clone());
     if engine
@@ -116,7 +115,9 @@ impl Context {
 pub(super) fn show(context: &Context, run: &Run, changes: &[Change], show_phones: bool, dry: bool) {
     if context.json {
         render::json(run);
-        changes.iter().for_each(|c| render::json(c));
+        for one in changes {
+            render::json(one);
+        }
         return;
     }
     for change in changes {

@@ -49,7 +49,9 @@ pub(super) async fn refused(
         return Ok(render::raw(&bytes));
     }
     if context.json {
-        rows.iter().for_each(|r| render::json(&json::refused(r)));
+        for r in &rows {
+            render::json(&json::refused(r));
+        }
         return Ok(0);
     }
     if rows.is_empty() {

@@ -13,7 +13,7 @@ static COLOUR: AtomicBool = AtomicBool::new(false);
 
 /// Colour on a terminal, unless NO_COLOR says otherwise.
 pub(super) fn set_colour(env: &Environment) {
-    let wanted = env.var("NO_COLOR").is_none_or(|v| v.is_empty())
+    let wanted = env.var("NO_COLOR").is_none_or(std::ffi::OsStr::is_empty)
         && std::io::stdout().is_terminal()
         && std::io::stderr().is_terminal();
     COLOUR.store(wanted, Ordering::Relaxed);

@@ -72,7 +72,9 @@ pub(super) async fn runs(
         .await
         .map_err(|e| store_failure(&e))?;
     if context.json {
-        runs.iter().for_each(|r| render::json(r));
+        for one in &runs {
+            render::json(one);
+        }
         return Ok(0);
     }
     if runs.is_empty() {

@@ -8,28 +8,27 @@ use crate::api::types::{Failure, RealmStatus};
 use crate::service::status::gather;
 
 pub(super) async fn status(context: &Context) -> Result<u8, Failure> {
-    let (realms, daemon) = match context.daemon().await {
-        Some(client) => {
-            let answer = client.status().await?;
-            (answer.realms, Some(answer.daemon))
-        }
-        None => {
-            let store = context.store().await?;
-            (
-                gather(
-                    &store,
-                    &context.config,
-                    &BTreeMap::new(),
-                    context.clock.now(),
-                )
-                .await
-                .map_err(|e| store_failure(&e))?,
-                None,
+    let (realms, daemon) = if let Some(client) = context.daemon().await {
+        let answer = client.status().await?;
+        (answer.realms, Some(answer.daemon))
+    } else {
+        let store = context.store().await?;
+        (
+            gather(
+                &store,
+                &context.config,
+                &BTreeMap::new(),
+                context.clock.now(),
             )
-        }
+            .await
+            .map_err(|e| store_failure(&e))?,
+            None,
+        )
     };
     if context.json {
-        realms.iter().for_each(|r| render::json(r));
+        for one in &realms {
+            render::json(one);
+        }
         return Ok(0);
     }
     match &daemon {

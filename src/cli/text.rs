@@ -53,17 +53,17 @@ pub(super) fn summary(run: &Run) -> String {
     }
     let mut text = parts.join(", ");
     if run.jobs > 0 {
-        text.push_str(&format!(
+        text += &format!(
             "; {} message{}",
             run.jobs,
             if run.jobs == 1 { "" } else { "s" }
-        ));
+        );
     }
     if run.refused_entries + run.refused_phones > 0 {
-        text.push_str(&format!(
+        text += &format!(
             "; refused: {} entries, {} values (`refused {}`)",
             run.refused_entries, run.refused_phones, run.realm
-        ));
+        );
     }
     text
 }
@@ -96,18 +96,18 @@ pub(super) fn run(run: &Run, dry: bool) -> String {
             summary(run)
         ),
     };
-    text.push_str(&format!(" ({} read, {})", run.seen, span(run.elapsed_ms)));
+    text += &format!(" ({} read, {})", run.seen, span(run.elapsed_ms));
     for held in &run.held_by {
-        text.push_str(&format!("\n  {}", why_held(held)));
+        text += &format!("\n  {}", why_held(held));
     }
     if run.outcome == Outcome::Held && !dry {
-        text.push_str(&format!(
+        text += &format!(
             "\n  look at it with `realmsync runs show {}`, then `approve` or `reject` it",
             run.run
-        ));
+        );
     }
     if let (Some(note), true) = (&run.error, run.outcome != Outcome::Failed) {
-        text.push_str(&format!("\n  {note}"));
+        text += &format!("\n  {note}");
     }
     text
 }
@@ -193,8 +193,7 @@ fn details(change: &Change, show_phones: bool) -> String {
     }
     let quiet = ["phone_raw", "phone_source", "suspended_at", "state"];
     let mut parts = vec![];
-    for (key, before) in &change.before {
-        let _was = before;
+    for key in change.before.keys() {
         if quiet.contains(&key.as_str())
             || (key == "phone" && change.before.get(key) == change.after.get(key))
         {

@@ -93,7 +93,7 @@ async fn list(
                 .await
                 .map_err(|e| store_failure(&e))?
                 .iter()
-                .for_each(|u| render::json(u));
+                .for_each(render::json);
         } else {
             rows.extend(users.iter().map(|u| row(u, show_phones)));
         }

@@ -28,7 +28,7 @@ pub use load::{Loaded, default_path, load, load_without_files};
 pub use report::{Fault, Faults, Severity};
 pub use secret::{Environment, Secret, SecretError};
 
-/// A checked configuration. Only [`load`] makes one.
+/// A checked configuration. Only [`load()`] makes one.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The file that it came from.

@@ -142,7 +142,7 @@ mod tests {
             match status {
                 200..=299 => assert_eq!(verdict, Verdict::Accepted),
                 400 | 410 | 413 | 415 | 422 => {
-                    assert!(matches!(verdict, Verdict::Final(_)), "{status}")
+                    assert!(matches!(verdict, Verdict::Final(_)), "{status}");
                 }
                 _ => assert!(
                     matches!(

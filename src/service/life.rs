@@ -89,7 +89,7 @@ mod tests {
     async fn a_silent_part_is_named_until_it_moves_or_goes() {
         let life = Life::default();
         let quick = life.part("loop", Duration::from_secs(5));
-        let slow = life.part("pass", Duration::from_secs(60));
+        let slow = life.part("pass", Duration::from_mins(1));
         tokio::time::advance(Duration::from_secs(6)).await;
         assert_eq!(life.silent().map(|(name, _)| name).as_deref(), Some("loop"));
         quick.beat();

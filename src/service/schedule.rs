@@ -293,11 +293,10 @@ mod tests {
             None
         );
         let nightly = schedule("30 2 * * *", "UTC");
-        assert_eq!(
+        assert!(
             nightly
                 .missed(at("2026-11-20T02:30:00Z"), at("2026-11-24T03:40:00Z"))
-                .is_some(),
-            true
+                .is_some()
         );
     }
 

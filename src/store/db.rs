@@ -1,6 +1,6 @@
 //! The two engines behind one face: pools, transactions, and how one text of SQL runs on both.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -22,8 +22,6 @@ pub(super) enum Db {
         write: SqlitePool,
         /// Connections that read.
         read: SqlitePool,
-        /// The database file.
-        path: PathBuf,
     },
     /// A pool; the server keeps writers apart.
     Postgres(PgPool),
@@ -140,11 +138,7 @@ impl Db {
             .connect_with(options.pragma("query_only", "ON"))
             .await
             .map_err(open)?;
-        Ok(Self::Sqlite {
-            write,
-            read,
-            path: path.to_owned(),
-        })
+        Ok(Self::Sqlite { write, read })
     }
 
     /// Connects to PostgreSQL.

@@ -149,7 +149,7 @@ mod tests {
         );
         let copy = Store {
             db: Db::sqlite(&to, false).await.unwrap(),
-            locks: Default::default(),
+            locks: super::lock::RealmLocks::default(),
         };
         assert_eq!(
             copy.realms().await.unwrap(),

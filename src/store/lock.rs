@@ -44,7 +44,7 @@ pub fn lock(config: &StoreConfig, wait: Duration) -> Result<StoreLock, StoreErro
         match file.try_lock() {
             Ok(()) => break,
             Err(TryLockError::WouldBlock) if Instant::now() < end => {
-                std::thread::sleep(Duration::from_millis(100))
+                std::thread::sleep(Duration::from_millis(100));
             }
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();

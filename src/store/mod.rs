@@ -180,7 +180,7 @@ impl Store {
                 (
                     Db::postgres(
                         url.expose_secret(),
-                        secret.as_ref().map(|s| s.expose_secret()),
+                        secret.as_ref().map(secrecy::ExposeSecret::expose_secret),
                         display,
                     )
                     .await?,

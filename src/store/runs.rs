@@ -129,7 +129,7 @@ pub(super) async fn write_run(tx: &mut Tx, run: &Run, facts: &RunFacts) -> Resul
         .bind(run.created).bind(run.updated).bind(run.renamed).bind(run.phone_changed).bind(run.phone_lost).bind(run.suspended)
         .bind(run.restored).bind(run.removed).bind(run.moved).bind(run.refused_entries).bind(run.refused_phones).bind(run.jobs)
         .bind(held_by).bind(run.server.clone()).bind(run.decided_at.map(|t| t.0)).bind(run.elapsed_ms)
-        .bind(run.error_code.map(|e| e.as_str())).bind(run.error.clone()).bind(facts.plan_hash.clone()).bind(facts.mapping_hash.clone())
+        .bind(run.error_code.map(super::super::model::run::ErrorCode::as_str)).bind(run.error.clone()).bind(facts.plan_hash.clone()).bind(facts.mapping_hash.clone())
         .bind(facts.expires_at.map(|t| t.0)).bind(facts.undoes.map(bytes)).bind(facts.facts.clone())
         .execute(&mut *c).await.map(|r| r.rows_affected()))
     .map_err(StoreError::from_sqlx("write a run"))?;

@@ -295,7 +295,7 @@ impl Store {
         for staged in users {
             let user = staged.user.id.0.as_bytes().to_vec();
             let text = intents_text(&staged.intents)?;
-            on!(tx, c => sqlx::query(USER).bind(id.clone()).bind(user.clone()).bind(staged.user.state_reason.map(|r| r.as_str())).bind(text).execute(&mut *c).await.map(|_| ()))
+            on!(tx, c => sqlx::query(USER).bind(id.clone()).bind(user.clone()).bind(staged.user.state_reason.map(super::super::model::user::StateReason::as_str)).bind(text).execute(&mut *c).await.map(|_| ()))
                 .map_err(StoreError::from_sqlx("fill in a plan"))?;
             for mut change in self.changes_of(&mut tx, run, staged.user.id).await? {
                 if change.after.contains_key("state_reason") || change.kind == ChangeKind::Suspended

@@ -78,7 +78,7 @@ fn survives_every_kill(postgres: Option<&Server>) {
     let server = Server::start("openldap", &["--users", "600"]);
     let mut house = House::with(server, "");
     if let Some(postgres) = postgres {
-        house.database = postgres["DATABASE_URL"].to_owned();
+        postgres["DATABASE_URL"].clone_into(&mut house.database);
         house.configure("");
     }
     house.sync(0);

@@ -27,7 +27,7 @@ fn fails(house: &House, code: &str) -> Value {
 fn trap_01_a_typo_in_the_filter_is_a_failure() {
     let house = House::new(30);
     house.configure_as(
-        &house.server["BIND_DN"].to_owned(),
+        &house.server["BIND_DN"],
         "filter = \"(objectClas=inetOrgPerson)\"",
         "",
     );
@@ -36,7 +36,7 @@ fn trap_01_a_typo_in_the_filter_is_a_failure() {
     house.configure("");
     house.sync(0);
     house.configure_as(
-        &house.server["BIND_DN"].to_owned(),
+        &house.server["BIND_DN"],
         "filter = \"(objectClas=inetOrgPerson)\"",
         "",
     );
@@ -48,7 +48,7 @@ fn trap_02_a_blind_account_changes_nobody() {
     let house = House::new(30);
     house.sync(0);
     std::fs::write(house.path("bind"), &house.server["BLIND_PASSWORD"]).unwrap();
-    house.configure_as(&house.server["BLIND_DN"].to_owned(), "", "");
+    house.configure_as(&house.server["BLIND_DN"], "", "");
     fails(&house, "empty");
 }
 
@@ -58,7 +58,7 @@ fn trap_03_nobody_loses_a_phone_to_an_acl() {
     house.sync(0);
     let before = everybody(&house);
     std::fs::write(house.path("bind"), &house.server["NOPHONE_PASSWORD"]).unwrap();
-    house.configure_as(&house.server["NOPHONE_DN"].to_owned(), "", "");
+    house.configure_as(&house.server["NOPHONE_DN"], "", "");
     let run = house.sync(3);
     assert_eq!(run["held_by"][0]["limit"], "phone-lost", "{run}");
     assert_eq!(everybody(&house), before);
@@ -69,7 +69,7 @@ fn trap_03_nobody_loses_a_phone_to_an_acl() {
         .map(|(_, u)| u["dn"].as_str().unwrap().to_owned())
         .unwrap();
     house.configure_as(
-        &house.server["NOPHONE_DN"].to_owned(),
+        &house.server["NOPHONE_DN"],
         &format!("sentinel = \"{name}\""),
         "",
     );
@@ -81,7 +81,7 @@ fn trap_04_a_size_limit_makes_the_pass_incomplete() {
     let house = House::new(800);
     house.sync(0);
     std::fs::write(house.path("bind"), &house.server["CAPPED_PASSWORD"]).unwrap();
-    house.configure_as(&house.server["CAPPED_DN"].to_owned(), "", "");
+    house.configure_as(&house.server["CAPPED_DN"], "", "");
     fails(&house, "incomplete");
 }
 
@@ -230,7 +230,7 @@ fn trap_25_a_changed_filter_is_held() {
     let house = House::new(40);
     house.sync(0);
     house.configure_as(
-        &house.server["BIND_DN"].to_owned(),
+        &house.server["BIND_DN"],
         "filter = \"(&(objectClass=inetOrgPerson)(!(employeeNumber=7)))\"",
         "",
     );
@@ -579,7 +579,7 @@ fn trap_55_a_rebuilt_directory_is_adopted() {
     }
     house.server.modify(&ldif);
     let run = house.sync(3);
-    assert_eq!(run["suspended"].as_i64().unwrap() > 30, true, "{run}");
+    assert!(run["suspended"].as_i64().unwrap() > 30, "{run}");
     let adopted = house.run(&["--json", "adopt", run["run"].as_str().unwrap()]);
     assert_eq!(adopted.code, 0, "{}{}", adopted.out, adopted.err);
     assert_eq!(
@@ -697,4 +697,57 @@ fn trap_08_an_empty_replica_changes_nobody() {
     let code = run.json()["error_code"].as_str().unwrap().to_owned();
     assert!(["empty", "stale"].contains(&code.as_str()), "{}", run.out);
     assert_eq!(everybody(&house), before);
+}
+
+#[test]
+fn trap_57_after_an_attempt_whose_end_is_unknown_the_newest_number_is_told() {
+    let house = House::new(40);
+    house.sync(0);
+    let before = everybody(&house);
+    let user = before
+        .values()
+        .find(|u| {
+            u["state"] == "active" && u["phone"].as_str().is_some_and(|p| p.starts_with("+421"))
+        })
+        .unwrap();
+    let (dn, old) = (
+        user["dn"].as_str().unwrap(),
+        user["phone"].as_str().unwrap(),
+    );
+    let set = |number: &str| {
+        house.server.modify(&format!(
+            "dn: {dn}\nchangetype: modify\nreplace: mobile\nmobile: {number}\n"
+        ));
+    };
+    // Refused answers have a known end: back to the old number, nothing is to be said.
+    house.receiver.answer(503);
+    set("+421905111222");
+    house.sync_and_deliver(0);
+    set(old);
+    house.sync_and_deliver(0);
+    house.receiver.answer(204);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    house.sync_and_deliver(0);
+    assert_eq!(
+        house.receiver.accepted().len(),
+        0,
+        "it was never told, and is equal again"
+    );
+    // One that hangs may have arrived: the number in use is told, although the outside world should know it.
+    house.receiver.hang(true);
+    set("+421905333444");
+    house.sync_and_deliver(0);
+    house.receiver.hang(false);
+    set(old);
+    house.sync_and_deliver(0);
+    let accepted = house.receiver.wait_for(1);
+    let last = accepted.last().unwrap().json();
+    assert_eq!(
+        (&last["type"], last["data"]["user"]["phone"].as_str()),
+        (&Value::from("user.reprovision"), Some(old)),
+        "{last}"
+    );
+    // And not by each pass again.
+    house.sync_and_deliver(0);
+    assert_eq!(house.receiver.accepted().len(), accepted.len());
 }

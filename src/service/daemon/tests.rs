@@ -489,7 +489,7 @@ async fn realms_run_side_by_side_a_stop_ends_them_and_a_second_request_waits() {
             let mut waited = false;
             let end = client
                 .sync(&realm.into(), &SyncRequest::default(), |line| {
-                    waited |= line.waiting
+                    waited |= line.waiting;
                 })
                 .await;
             (realm, waited, end)

@@ -83,7 +83,7 @@ impl House {
 
     /// Writes the configuration anew; `extra` is what follows the realm's directory section.
     pub fn configure(&self, extra: &str) {
-        self.configure_as(&self.server["BIND_DN"].to_owned(), "", extra);
+        self.configure_as(&self.server["BIND_DN"], "", extra);
     }
 
     /// The same with another account, and lines inside `[realm.directory]`.
@@ -134,7 +134,7 @@ impl House {
     }
 
     pub fn run(&self, arguments: &[&str]) -> Said {
-        said(self.command(arguments).output().expect("the binary"))
+        said(&self.command(arguments).output().expect("the binary"))
     }
 
     /// A run of the realm, as JSON; panics unless it exits with `code`.
@@ -227,7 +227,7 @@ impl Drop for Daemon {
     }
 }
 
-pub fn said(output: Output) -> Said {
+pub fn said(output: &Output) -> Said {
     Said {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),

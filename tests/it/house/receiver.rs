@@ -149,9 +149,9 @@ fn serve(
             };
             match name.to_ascii_lowercase().as_str() {
                 "content-length" => length = value.parse().unwrap_or(0),
-                "webhook-id" => id = value.to_owned(),
-                "webhook-signature" => signature = value.to_owned(),
-                "webhook-timestamp" => timestamp = value.to_owned(),
+                "webhook-id" => value.clone_into(&mut id),
+                "webhook-signature" => value.clone_into(&mut signature),
+                "webhook-timestamp" => value.clone_into(&mut timestamp),
                 _ => {}
             }
         }

@@ -273,7 +273,7 @@ impl World {
             let application = |j: &&Job| {
                 j.user == user.id && matches!(j.r#type, JobType::Provision | JobType::Reprovision)
             };
-            let newest = jobs.iter().filter(application).next_back();
+            let newest = jobs.iter().rfind(application);
             // Told once: what was refused for good is not told again.
             if !user.usable() || newest.is_some_and(|j| j.state == JobState::Final) {
                 continue;
