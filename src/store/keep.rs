@@ -149,7 +149,7 @@ mod tests {
         );
         let copy = Store {
             db: Db::sqlite(&to, false).await.unwrap(),
-            locks: super::lock::RealmLocks::default(),
+            locks: crate::store::lock::RealmLocks::default(),
         };
         assert_eq!(
             copy.realms().await.unwrap(),
