@@ -13,6 +13,9 @@ use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 
 use super::StoreError;
 
+/// Takes the writer's turn at once: a deferred transaction fails when it turns into a writer (TRAPS 31).
+const IMMEDIATE: &str = "BEGIN IMMEDIATE";
+
 /// The pools of one store.
 #[derive(Clone, Debug)]
 pub(super) enum Db {
@@ -180,7 +183,16 @@ impl Db {
     /// Begins a transaction that writes.
     pub(super) async fn begin(&self) -> Result<Tx, StoreError> {
         match self {
-            Self::Sqlite { write, .. } => write.begin_with("BEGIN IMMEDIATE").await.map(Tx::Sqlite),
+            Self::Sqlite { write, .. } => match write.begin_with(IMMEDIATE).await {
+                // A full disk made SQLite end a transaction by itself, and the driver still counts it: begin on a fresh connection.
+                Err(sqlx::Error::InvalidSavePointStatement) => {
+                    if let Ok(stuck) = write.acquire().await {
+                        let _closed = stuck.close().await;
+                    }
+                    write.begin_with(IMMEDIATE).await.map(Tx::Sqlite)
+                }
+                begun => begun.map(Tx::Sqlite),
+            },
             Self::Postgres(pool) => pool.begin().await.map(Tx::Postgres),
         }
         .map_err(StoreError::from_sqlx("begin"))

@@ -11,6 +11,8 @@ mod refused;
 mod rows;
 mod runs;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod users;
 
 use secrecy::ExposeSecret as _;

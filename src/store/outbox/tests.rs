@@ -93,6 +93,13 @@ impl Fixture {
         fixture
     }
 
+    /// Restarts the PostgreSQL of the lab.
+    pub(crate) fn restart(&self) {
+        let server = self._server.as_ref().expect("a PostgreSQL");
+        let done = lab().args(["restart", "--dir"]).arg(&server.0).output();
+        assert!(done.expect("tests/lab/postgres").status.success());
+    }
+
     pub(crate) async fn sql(&self, sql: &'static str) -> u64 {
         let mut tx = self.store.db.begin().await.unwrap();
         let rows = on!(tx, c => sqlx::query(sql).execute(&mut *c).await.map(|r| r.rows_affected()))
