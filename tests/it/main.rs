@@ -7,6 +7,7 @@
 )]
 
 mod ber_server;
+mod cli;
 mod clockwork;
 mod crash;
 mod daemon;
