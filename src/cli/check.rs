@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Context, render};
-use crate::config::{Attributes, Fault, RealmConfig, default_filter};
+use crate::config::{Attributes, DirectoryKind, Fault, RealmConfig, default_filter};
 use crate::directory::{DirectoryError, Scope, Session, connect_one};
 use crate::model::{ErrorCode, Known, Person, PhoneReading, RawEntry, filter, phone};
 use crate::normalise::Normaliser;
@@ -146,8 +146,8 @@ async fn look(
     let root = session.root_dse();
     let paged = root.has_control("1.2.840.113556.1.4.319");
     report.say(format!(
-        "{:?}, naming contexts {}",
-        session.kind(),
+        "{}, naming contexts {}",
+        called(session.kind()),
         root.naming_contexts.join("; ")
     ));
     if !paged {
@@ -172,6 +172,15 @@ async fn look(
         page_size: realm.directory.page_size,
     };
     people(session, scope, &normaliser, report).await
+}
+
+fn called(kind: DirectoryKind) -> &'static str {
+    match kind {
+        DirectoryKind::OpenLdap => "OpenLDAP",
+        DirectoryKind::Ds389 => "389 Directory Server",
+        DirectoryKind::ActiveDirectory => "Active Directory",
+        DirectoryKind::Generic => "an LDAP server of no kind that is known",
+    }
 }
 
 async fn schema(

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::operator::{Operator, exit_of, store_failure};
 use super::{Context, render, text, worst};
 use crate::api::types::{Failure, SyncRequest};
+use crate::model::Outcome;
 use crate::outbox::{OutboxRunner, Stats, deliver_waiting};
 
 pub(super) async fn sync(
@@ -31,6 +32,12 @@ pub(super) async fn sync(
                 codes.push(exit_of(&run));
                 if context.json {
                     render::json(&run);
+                } else if run.outcome == Outcome::Failed {
+                    let why = run.error.as_deref().unwrap_or("no reason was kept");
+                    render::failure(&format!("{realm}: {why}"), 1);
+                    render::hint(
+                        "nobody was changed; the next run tries again, `realmsync runs` keeps the history",
+                    );
                 } else {
                     render::line(&text::run(&run, false));
                 }
