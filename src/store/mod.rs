@@ -2,6 +2,7 @@
 
 mod apply;
 mod changes;
+mod copy;
 mod db;
 mod keep;
 mod lock;

@@ -1,16 +1,16 @@
 //! The rows of a plan under construction, written in small transactions and swept after a crash.
 
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::{AssertSqlSafe, FromRow, SqliteConnection};
 
 use super::changes::side;
-use super::db::{Db, Tx, on};
+use super::copy;
+use super::db::{Side, Tx, on};
 use super::rows::{USER_COLUMNS, UserRow, bind_user, places, user_columns};
 use super::{Store, StoreError};
 use crate::model::{Change, ChangeKind, DirectoryId, Intent, RunId, User, UserId};
 
-/// Rows of one INSERT. SQLite's cost falls until some 50 rows, and it takes 32,766 values at most; PostgreSQL takes 65,535.
-const SQLITE_ROWS: usize = 50;
-const POSTGRES_ROWS: usize = 500;
+/// Rows of one INSERT: the cost of each falls until some 50, and SQLite takes 32,766 values at most.
+const ROWS: usize = 50;
 /// Rows swept in one transaction.
 const SWEEP: i64 = 5000;
 
@@ -57,7 +57,7 @@ impl TryFrom<Row> for StagedUser {
     }
 }
 
-fn intents_text(intents: &[Intent]) -> Result<Option<String>, StoreError> {
+pub(super) fn intents_text(intents: &[Intent]) -> Result<Option<String>, StoreError> {
     if intents.is_empty() {
         return Ok(None);
     }
@@ -66,23 +66,72 @@ fn intents_text(intents: &[Intent]) -> Result<Option<String>, StoreError> {
         .map_err(|e| StoreError::Nonsense(e.to_string()))
 }
 
-impl Store {
-    /// `($1, …), ($k, …)`: `rows` of `columns` each. SQLite keeps the names of placeholders in a list that it searches from its
-    /// beginning for each, which for 1,850 of them took 60 % of a first load; nameless ones it only counts.
-    fn values(&self, rows: usize, columns: usize) -> String {
-        if let Db::Sqlite { .. } = self.db {
-            let row = format!("({})", vec!["?"; columns].join(", "));
-            return vec![row; rows].join(", ");
-        }
-        values(rows, columns)
-    }
+/// `(?, …), (?, …)`: `rows` of `columns` each. SQLite keeps the names of placeholders in a list that it searches from its
+/// beginning for each, which for 1,850 of them took 60 % of a first load; nameless ones it only counts.
+fn values(rows: usize, columns: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    vec![row; rows].join(", ")
 }
 
-fn values(rows: usize, columns: usize) -> String {
-    (0..rows)
-        .map(|r| format!("({})", places(r * columns + 1, columns)))
-        .collect::<Vec<_>>()
-        .join(", ")
+async fn insert_users(
+    connection: &mut SqliteConnection,
+    run: RunId,
+    users: &[StagedUser],
+) -> Result<(), StoreError> {
+    for users in users.chunks(ROWS) {
+        let sql = format!(
+            "INSERT INTO staged_users (run, seq, base_version, intents, {}) VALUES {}",
+            user_columns!(),
+            values(users.len(), USER_COLUMNS + 4)
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for staged in users {
+            let text = intents_text(&staged.intents)?;
+            query = query
+                .bind(run.0.as_bytes().to_vec())
+                .bind(staged.seq)
+                .bind(staged.base_version)
+                .bind(text);
+            query = bind_user!(query, &staged.user, staged.container.clone());
+        }
+        query
+            .execute(&mut *connection)
+            .await
+            .map_err(StoreError::from_sqlx("stage users"))?;
+    }
+    Ok(())
+}
+
+async fn insert_changes(
+    connection: &mut SqliteConnection,
+    run: RunId,
+    changes: &[Change],
+) -> Result<(), StoreError> {
+    for changes in changes.chunks(ROWS) {
+        let sql = format!(
+            "INSERT INTO changes (run, seq, realm, user_id, username, by_whom, kind, before, after, at) VALUES {}",
+            values(changes.len(), 10)
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for change in changes {
+            query = query
+                .bind(run.0.as_bytes().to_vec())
+                .bind(change.seq)
+                .bind(change.realm.as_str().to_owned())
+                .bind(change.user.0.as_bytes().to_vec())
+                .bind(change.username.clone())
+                .bind(change.by.clone())
+                .bind(change.kind.as_str())
+                .bind(side(&change.before))
+                .bind(side(&change.after))
+                .bind(change.at.0);
+        }
+        query
+            .execute(&mut *connection)
+            .await
+            .map_err(StoreError::from_sqlx("stage changes"))?;
+    }
+    Ok(())
 }
 
 /// Removes a decided run's staged users; its changes stay or go with the caller.
@@ -97,13 +146,6 @@ pub(super) async fn sweep_in(tx: &mut Tx, run: RunId) -> Result<(), StoreError> 
 }
 
 impl Store {
-    fn rows_at_once(&self) -> usize {
-        match self.db {
-            Db::Sqlite { .. } => SQLITE_ROWS,
-            Db::Postgres(_) => POSTGRES_ROWS,
-        }
-    }
-
     /// Adds to a plan, in one transaction. What a first pass makes has no lines here: the staged users are them.
     pub async fn stage(
         &self,
@@ -111,43 +153,16 @@ impl Store {
         users: &[StagedUser],
         changes: &[Change],
     ) -> Result<(), StoreError> {
-        const USER: usize = USER_COLUMNS + 4;
-        let id = run.0.as_bytes().to_vec();
         let mut tx = self.db.begin().await?;
-        for users in users.chunks(self.rows_at_once()) {
-            let sql = format!(
-                "INSERT INTO staged_users (run, seq, base_version, intents, {}) VALUES {}",
-                user_columns!(),
-                self.values(users.len(), USER)
-            );
-            let texts = users
-                .iter()
-                .map(|u| intents_text(&u.intents))
-                .collect::<Result<Vec<_>, _>>()?;
-            on!(tx, c => {
-                let mut query = sqlx::query(AssertSqlSafe(sql));
-                for (staged, text) in users.iter().zip(texts) {
-                    query = query.bind(id.clone()).bind(staged.seq).bind(staged.base_version).bind(text);
-                    query = bind_user!(query, &staged.user, staged.container.clone());
-                }
-                query.execute(&mut *c).await.map(|_| ())
-            })
-            .map_err(StoreError::from_sqlx("stage users"))?;
-        }
-        for changes in changes.chunks(self.rows_at_once()) {
-            let sql = format!(
-                "INSERT INTO changes (run, seq, realm, user_id, username, by_whom, kind, before, after, at) VALUES {}",
-                self.values(changes.len(), 10)
-            );
-            on!(tx, c => {
-                let mut query = sqlx::query(AssertSqlSafe(sql));
-                for change in changes {
-                    query = query.bind(id.clone()).bind(change.seq).bind(change.realm.as_str().to_owned()).bind(change.user.0.as_bytes().to_vec())
-                        .bind(change.username.clone()).bind(change.by.clone()).bind(change.kind.as_str()).bind(side(&change.before)).bind(side(&change.after)).bind(change.at.0);
-                }
-                query.execute(&mut *c).await.map(|_| ())
-            })
-            .map_err(StoreError::from_sqlx("stage changes"))?;
+        match tx.side() {
+            Side::Postgres(c) => {
+                copy::users(c, run, users).await?;
+                copy::changes(c, run, changes).await?;
+            }
+            Side::Sqlite(c) => {
+                insert_users(c, run, users).await?;
+                insert_changes(c, run, changes).await?;
+            }
         }
         tx.commit().await
     }
