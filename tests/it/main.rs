@@ -22,4 +22,5 @@ mod lab;
 mod main_job;
 mod normalise;
 mod servers;
+mod systemd;
 mod traps;
