@@ -1,10 +1,11 @@
 //! One transaction applies a whole plan: users, changes, messages, the realm's memory and the run. All of it, or nothing.
 
 use super::db::{Tx, on};
+use super::held::replace_held;
 use super::outbox::{MessageContext, carry_out, release_brake};
 use super::refused::RefusedDiff;
-use super::rows::{UserRow, bind_user, user_columns};
-use super::runs::{RunFacts, replace_held, write_run};
+use super::rows::{bind_user, user_columns};
+use super::runs::{RunFacts, write_run};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::failpoint;
@@ -53,10 +54,8 @@ pub struct Application<'a> {
 /// So many new users change what PostgreSQL's planner should expect of the table.
 const MANY: u64 = 500;
 
-/// Whether the staged rows still fit the users they were decided upon.
-const CONFLICTS: &str = "
-    SELECT COUNT(*) FROM staged_users s LEFT JOIN users u ON u.id = s.id
-    WHERE s.run = $1 AND s.base_version > 0 AND (u.id IS NULL OR u.version <> s.base_version)";
+/// Users that the plan changes.
+const CHANGED: &str = "SELECT COUNT(*) FROM staged_users WHERE run = $1 AND base_version > 0";
 
 /// Names that change hands are let go first, so that two users may swap them.
 const LET_GO: &str = "
@@ -67,7 +66,7 @@ const LET_GO: &str = "
                OR NOT (s.state = 'active' OR COALESCE(s.state_reason, '') = 'disabled')))";
 
 /// What the outbox keeps of a user (`phone_told`, `told`, and the provisioned phone once there is one) may have moved since
-/// the plan was made, and is left to it.
+/// the plan was made, and is left to it. Whose version is another one by now stays, and is missed in the count.
 const UPDATE: &str = "
     UPDATE users SET realm = s.realm, directory_id = s.directory_id, entry_uuid = s.entry_uuid, username = s.username,
         username_key = s.username_key, display_name = s.display_name, email = s.email, dn = s.dn, container = s.container,
@@ -77,8 +76,8 @@ const UPDATE: &str = "
         phone_provisioned = CASE WHEN s.state = 'removed' THEN NULL ELSE COALESCE(users.phone_provisioned, s.phone_provisioned) END,
         phone_told = CASE WHEN s.state = 'removed' THEN NULL ELSE users.phone_told END,
         state = s.state, state_reason = s.state_reason, suspended_at = s.suspended_at, suspended_clock = s.suspended_clock,
-        version = s.version, fingerprint = s.fingerprint, updated_at = s.updated_at
-    FROM staged_users s WHERE s.run = $1 AND s.base_version > 0 AND s.id = users.id";
+        blocked = s.blocked, two_factor = s.two_factor, version = s.version, fingerprint = s.fingerprint, updated_at = s.updated_at
+    FROM staged_users s WHERE s.run = $1 AND s.base_version > 0 AND s.id = users.id AND s.base_version = users.version";
 
 const INSERT: &str = concat!(
     "INSERT INTO users (",
@@ -118,18 +117,17 @@ impl Store {
         let mut run = a.run.clone();
         failpoint::hit("apply.before");
         let mut tx = self.db.begin().await?;
-        let conflicts = on!(tx, c => sqlx::query_scalar::<_, i64>(CONFLICTS).bind(id.clone()).fetch_one(&mut *c).await).map_err(StoreError::from_sqlx("compare a plan"))?;
-        if conflicts > 0 {
-            return Err(StoreError::Conflict(conflicts.unsigned_abs()));
-        }
-        let removed = run.removed > 0;
-        for sql in ERASE
-            .into_iter()
-            .filter(|_| removed)
-            .chain([LET_GO, UPDATE])
-        {
-            on!(tx, c => sqlx::query(sql).bind(id.clone()).execute(&mut *c).await.map(|_| ()))
-                .map_err(StoreError::from_sqlx("change users"))?;
+        let staged = on!(tx, c => sqlx::query_scalar::<_, i64>(CHANGED).bind(id.clone()).fetch_one(&mut *c).await).map_err(StoreError::from_sqlx("compare a plan"))?;
+        let erase: &[&'static str] = if run.removed > 0 { &ERASE } else { &[] };
+        if staged > 0 {
+            for sql in erase.iter().copied().chain([LET_GO]) {
+                on!(tx, c => sqlx::query(sql).bind(id.clone()).execute(&mut *c).await.map(|_| ()))
+                    .map_err(StoreError::from_sqlx("change users"))?;
+            }
+            let changed = on!(tx, c => sqlx::query(UPDATE).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("change users"))?;
+            if changed != staged.unsigned_abs() {
+                return Err(StoreError::Conflict(staged.unsigned_abs() - changed));
+            }
         }
         let created = on!(tx, c => sqlx::query(INSERT).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("add users"))?;
         if created != run.created.unsigned_abs() {
@@ -207,11 +205,6 @@ impl Store {
         intents: &[Intent],
         messages: &MessageContext,
     ) -> Result<(), StoreError> {
-        const CURRENT: &str = concat!(
-            "SELECT ",
-            user_columns!(),
-            " FROM users WHERE id = $1 AND version = $2"
-        );
         const DELETE: &str = "DELETE FROM staged_users WHERE run = $1";
         const STAGE: &str = concat!(
             "INSERT INTO staged_users (run, seq, base_version, intents, ",
@@ -221,10 +214,6 @@ impl Store {
         );
         debug_assert_ne!(user.state, State::Removed, "removal goes through a run");
         let mut tx = self.db.begin().await?;
-        let here = on!(tx, c => sqlx::query_as::<_, UserRow>(CURRENT).bind(user.id.0.as_bytes().to_vec()).bind(base_version).fetch_optional(&mut *c).await).map_err(StoreError::from_sqlx("read a user"))?;
-        if here.is_none() {
-            return Err(StoreError::Conflict(1));
-        }
         // The same statements as a run's, over a stage of one under an id of its own.
         let stage = user.id.0.as_bytes().to_vec();
         let container = user.dn.as_deref().and_then(crate::model::dn::container);
@@ -233,9 +222,13 @@ impl Store {
             bind_user!(query, user, container).execute(&mut *c).await.map(|_| ())
         })
         .map_err(StoreError::from_sqlx("stage a user"))?;
-        for sql in [LET_GO, UPDATE, DELETE] {
-            on!(tx, c => sqlx::query(sql).bind(stage.clone()).execute(&mut *c).await.map(|_| ()))
+        let mut rows = [0; 3];
+        for (sql, rows) in [LET_GO, UPDATE, DELETE].into_iter().zip(&mut rows) {
+            *rows = on!(tx, c => sqlx::query(sql).bind(stage.clone()).execute(&mut *c).await.map(|r| r.rows_affected()))
                 .map_err(StoreError::from_sqlx("change a user"))?;
+        }
+        if rows[1] != 1 {
+            return Err(StoreError::Conflict(1));
         }
         super::changes::add_own(&mut tx, changes).await?;
         carry_out(&mut tx, messages, user, intents).await?;

@@ -11,7 +11,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 
-use super::StoreError;
+use super::{Access, StoreError};
 
 /// Takes the writer's turn at once: a deferred transaction fails when it turns into a writer (TRAPS 31).
 const IMMEDIATE: &str = "BEGIN IMMEDIATE";
@@ -97,12 +97,13 @@ macro_rules! on {
 pub(super) use on;
 
 impl Db {
-    /// Opens an SQLite file: WAL, foreign keys, one writer. Makes the file (mode 0600) if `create`.
+    /// Opens an SQLite file: WAL, foreign keys, one writer. For writing, makes the file (mode 0600) if it is not there; for
+    /// reading, there is no connection that writes.
     ///
     /// `synchronous = FULL`: a message that left the house must not be forgotten by a power cut, or it would be told twice
     /// with another key; each run is a handful of commits, so the price is not felt.
-    pub(super) async fn sqlite(path: &Path, create: bool) -> Result<Self, StoreError> {
-        if create && !path.exists() {
+    pub(super) async fn sqlite(path: &Path, access: Access) -> Result<Self, StoreError> {
+        if access == Access::Write && !path.exists() {
             use std::os::unix::fs::OpenOptionsExt;
             std::fs::OpenOptions::new()
                 .write(true)
@@ -122,25 +123,31 @@ impl Db {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10))
             .pragma("cache_size", "-16000")
-            .pragma("journal_size_limit", "67108864")
-            // A checkpoint each 32 MiB of log instead of 4: a first load writes hundreds.
-            .pragma("wal_autocheckpoint", "8192")
-            .optimize_on_close(true, None);
+            .pragma("journal_size_limit", "67108864");
         let open = |e: sqlx::Error| StoreError::Open {
             what: path.display().to_string(),
-            why: e.to_string(),
+            why: match StoreError::from_sqlx("open the store")(e) {
+                StoreError::Database { source, .. } => source.to_string(),
+                known => known.to_string(),
+            },
         };
-        let write = SqlitePoolOptions::new()
+        let reader = options.clone().pragma("query_only", "ON");
+        let writers = SqlitePoolOptions::new()
             .max_connections(1)
-            .min_connections(1)
             .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(options.clone())
-            .await
-            .map_err(open)?;
+            .max_lifetime(None);
+        let write = match access {
+            Access::Write => writers
+                .min_connections(1)
+                .connect_with(options.optimize_on_close(true, None))
+                .await
+                .map_err(open)?,
+            // Whoever tries is told that the store is read-only.
+            Access::Read => writers.connect_lazy_with(reader.clone()),
+        };
         let read = SqlitePoolOptions::new()
             .max_connections(4)
-            .connect_with(options.pragma("query_only", "ON"))
+            .connect_with(reader)
             .await
             .map_err(open)?;
         Ok(Self::Sqlite { write, read })

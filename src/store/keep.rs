@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::db::{Db, on};
 use super::outbox::hold_copy;
-use super::{Store, StoreError};
+use super::{Access, Store, StoreError};
 use crate::clock::Timestamp;
 
 /// Runs that changed nothing are of no interest for longer.
@@ -104,7 +104,7 @@ impl Store {
             let _gone = std::fs::remove_file(to);
             return Err(StoreError::from_sqlx("make a copy")(error));
         }
-        let copy = Db::sqlite(to, false).await?;
+        let copy = Db::sqlite(to, Access::Write).await?;
         let mut tx = copy.begin().await?;
         on!(tx, c => sqlx::query("INSERT INTO meta (key, value) VALUES ('copy', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value").bind(now.rfc3339()).execute(&mut *c).await.map(|_| ()))
             .map_err(StoreError::from_sqlx("mark the copy"))?;
@@ -148,7 +148,7 @@ mod tests {
             "nothing lies beside it"
         );
         let copy = Store {
-            db: Db::sqlite(&to, false).await.unwrap(),
+            db: Db::sqlite(&to, Access::Write).await.unwrap(),
             locks: crate::store::lock::RealmLocks::default(),
         };
         assert_eq!(

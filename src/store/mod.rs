@@ -4,6 +4,8 @@ mod apply;
 mod changes;
 mod copy;
 mod db;
+mod error;
+mod held;
 mod keep;
 mod lock;
 mod outbox;
@@ -21,6 +23,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 
 pub use apply::{Application, RealmUpdate};
 use db::Db;
+pub use error::StoreError;
 pub use lock::{RealmLock, StoreLock, lock};
 #[cfg(test)]
 pub(crate) use outbox::tests as outbox_tests;
@@ -35,106 +38,9 @@ pub use users::{Holder, UserFilter};
 
 use crate::clock::Timestamp;
 use crate::config::{Environment, StoreConfig, StoreUrl};
-use crate::model::ErrorCode;
 
 static SQLITE: Migrator = sqlx::migrate!("./migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("./migrations/postgres");
-
-/// What can go wrong with the store. Every message says what to do next.
-#[derive(thiserror::Error, Debug)]
-pub enum StoreError {
-    /// The store cannot be opened.
-    #[error("cannot open {what}: {why}")]
-    Open {
-        /// The file or database.
-        what: String,
-        /// The engine's words.
-        why: String,
-    },
-    /// The schema is newer than this program.
-    #[error(
-        "{what} was written by a newer realmsync (schema {version}): install that version, or restore a backup from before the upgrade"
-    )]
-    TooNew {
-        /// The file or database.
-        what: String,
-        /// The schema's version.
-        version: i64,
-    },
-    /// Another process holds the store.
-    #[error("another process holds {what}: {holder}")]
-    Busy {
-        /// The file or database.
-        what: String,
-        /// Who, as far as known.
-        holder: String,
-    },
-    /// Somebody changed a user while a plan was made: nothing was applied.
-    #[error(
-        "{0} users changed while the plan was made; nothing was applied, the next run decides anew"
-    )]
-    Conflict(u64),
-    /// It cannot be done as things stand.
-    #[error("{0}")]
-    Refused(String),
-    /// The disk is full, or the file cannot be written.
-    #[error(
-        "the store cannot be written: {0}. Nothing was half done; once that is mended the next run goes on"
-    )]
-    Unwritable(String),
-    /// The database does not answer.
-    #[error("the store does not answer: {0}. Nothing was half done; the next run tries again")]
-    Lost(String),
-    /// What was asked for is not there.
-    #[error("{0}")]
-    NotFound(String),
-    /// The engine refused a statement.
-    #[error("store: {what}: {source}")]
-    Database {
-        /// What was being done.
-        what: &'static str,
-        /// The engine's error.
-        source: sqlx::Error,
-    },
-    /// A row holds what no version of this program wrote.
-    #[error("store: {0}")]
-    Nonsense(String),
-}
-
-impl StoreError {
-    /// For `map_err`: names what was being done, and tells apart what an administrator can mend.
-    pub(crate) fn from_sqlx(what: &'static str) -> impl Fn(sqlx::Error) -> Self {
-        // SQLite's result codes: 8 READONLY, 10 IOERR, 13 FULL, and 1032 … 2570 their extended ones (https://www.sqlite.org/rescode.html).
-        move |source| match &source {
-            sqlx::Error::Database(error) => match error
-                .code()
-                .and_then(|c| c.parse::<i64>().ok())
-                .map(|c| c & 0xff)
-            {
-                Some(13) if error.code().is_some_and(|c| c.len() < 5) => {
-                    Self::Unwritable(format!("the disk is full ({error})"))
-                }
-                Some(8 | 10) if error.code().is_some_and(|c| c.len() < 5) => {
-                    Self::Unwritable(error.to_string())
-                }
-                _ => Self::Database { what, source },
-            },
-            sqlx::Error::Io(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::WorkerCrashed
-            | sqlx::Error::Tls(_) => Self::Lost(source.to_string()),
-            _ => Self::Database { what, source },
-        }
-    }
-
-    /// The word for programs.
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            Self::Busy { .. } => ErrorCode::Busy,
-            _ => ErrorCode::Store,
-        }
-    }
-}
 
 /// What a store is opened for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -169,10 +75,7 @@ impl Store {
                     );
                     return Err(StoreError::NotFound(text));
                 }
-                (
-                    Db::sqlite(path, access == Access::Write).await?,
-                    path.display().to_string(),
-                )
+                (Db::sqlite(path, access).await?, path.display().to_string())
             }
             StoreUrl::Postgres { url, display } => {
                 let secret = config.password.as_ref().map(|s| s.resolve(env)).transpose();
@@ -228,9 +131,12 @@ impl Store {
             Ok(_) => Err(StoreError::NotFound(format!(
                 "{what} was written by an older realmsync: start the service once, it brings the store up to date"
             ))),
-            Err(_) => Err(StoreError::NotFound(format!(
-                "{what} is no store of realmsync: look at `store.url`"
-            ))),
+            Err(sqlx::Error::Database(error)) if error.message().contains("_sqlx_migrations") => {
+                Err(StoreError::NotFound(format!(
+                    "{what} is no store of realmsync: look at `store.url`"
+                )))
+            }
+            Err(error) => Err(StoreError::from_sqlx("read the schema's version")(error)),
         }
     }
 

@@ -1,18 +1,13 @@
-//! Runs: begun, ended, held, decided, and what they add up to.
+//! Runs: begun, ended, and what they add up to.
 
 use sqlx::FromRow;
 
 use super::db::{Tx, on};
-use super::outbox::{release_brake, set_waiting_on_hold};
-use super::refused::RefusedDiff;
 use super::rows::{run_id, word};
 use super::users::id_range;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{JobType, Limit, Outcome, RealmId, Run, RunId};
-
-/// How long a held plan waits for a decision.
-const HELD_FOR_MS: i64 = 7 * 86_400_000;
+use crate::model::{Limit, Outcome, RealmId, Run, RunId};
 
 /// What a run is known by beyond what its JSON shows.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -36,7 +31,7 @@ pub struct RunFacts {
 }
 
 #[derive(FromRow)]
-struct Row {
+pub(super) struct Row {
     id: Vec<u8>,
     realm: String,
     mode: String,
@@ -72,6 +67,8 @@ macro_rules! run_columns {
          restored, removed, moved, refused_entries, refused_phones, jobs, held_by, server, started_at, decided_at, elapsed_ms, error_code, error"
     };
 }
+
+pub(super) use run_columns;
 
 impl TryFrom<Row> for Run {
     type Error = StoreError;
@@ -110,18 +107,18 @@ impl TryFrom<Row> for Run {
     }
 }
 
-fn bytes(run: RunId) -> Vec<u8> {
+pub(super) fn bytes(run: RunId) -> Vec<u8> {
     run.0.as_bytes().to_vec()
 }
 
-/// Writes everything of a run that may have changed since it began.
+/// Writes everything of a run that may have changed since it began. What is decided stays as it was decided.
 pub(super) async fn write_run(tx: &mut Tx, run: &Run, facts: &RunFacts) -> Result<(), StoreError> {
     const SQL: &str = "
         UPDATE runs SET mode = $2, by_whom = $3, outcome = $4, complete = $5, seen = $6, created = $7, updated = $8, renamed = $9,
             phone_changed = $10, phone_lost = $11, suspended = $12, restored = $13, removed = $14, moved = $15, refused_entries = $16,
             refused_phones = $17, jobs = $18, held_by = $19, server = $20, decided_at = $21, elapsed_ms = $22, error_code = $23, error = $24,
             plan_hash = $25, mapping_hash = $26, expires_at = $27, undoes = $28, facts = $29
-        WHERE id = $1";
+        WHERE id = $1 AND outcome IN ('running', 'held')";
     let held_by =
         serde_json::to_string(&run.held_by).map_err(|e| StoreError::Nonsense(e.to_string()))?;
     let rows = on!(tx, c => sqlx::query(SQL)
@@ -136,29 +133,11 @@ pub(super) async fn write_run(tx: &mut Tx, run: &Run, facts: &RunFacts) -> Resul
     if rows == 1 {
         Ok(())
     } else {
-        Err(StoreError::Nonsense(format!(
-            "run {} is not in the store any more",
-            run.run
+        Err(StoreError::Refused(format!(
+            "run {} was decided already, by another process: `runs show {}`",
+            run.run, run.run
         )))
     }
-}
-
-/// Ends a held plan: its rows are swept by the caller; `replaced` plans that pass let the waiting messages go on.
-pub(super) async fn replace_held(
-    tx: &mut Tx,
-    old: RunId,
-    by: RunId,
-    realm: &RealmId,
-    passes: bool,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    const SQL: &str =
-        "UPDATE runs SET outcome = 'replaced', replaced_by = $2 WHERE id = $1 AND outcome = 'held'";
-    on!(tx, c => sqlx::query(SQL).bind(bytes(old)).bind(bytes(by)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("replace a plan"))?;
-    if passes {
-        release_brake(tx, realm, now).await?;
-    }
-    super::stage::sweep_in(tx, old).await
 }
 
 impl Store {
@@ -172,11 +151,15 @@ impl Store {
         tx.commit().await
     }
 
-    /// The last row of a run that came to nothing; its staging is swept.
+    /// The last row of a run that came to nothing; its staging is swept. A run that was applied although the answer was lost
+    /// on its way stays applied.
     pub async fn fail_run(&self, run: &Run) -> Result<(), StoreError> {
         let mut tx = self.db.begin().await?;
-        write_run(&mut tx, run, &RunFacts::default()).await?;
-        tx.commit().await?;
+        match write_run(&mut tx, run, &RunFacts::default()).await {
+            Ok(()) => tx.commit().await?,
+            Err(StoreError::Refused(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        }
         self.sweep(run.run).await
     }
 
@@ -186,79 +169,6 @@ impl Store {
         let mut tx = self.db.begin().await?;
         on!(tx, c => sqlx::query("DELETE FROM runs WHERE id = $1").bind(bytes(run)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("drop a run"))?;
         tx.commit().await
-    }
-
-    /// Counts a pass that came to the same held plan.
-    pub async fn confirm_held(&self, run: RunId) -> Result<(), StoreError> {
-        const SQL: &str =
-            "UPDATE runs SET confirmed = confirmed + 1 WHERE id = $1 AND outcome = 'held'";
-        let mut tx = self.db.begin().await?;
-        on!(tx, c => sqlx::query(SQL).bind(bytes(run)).execute(&mut *c).await.map(|_| ()))
-            .map_err(StoreError::from_sqlx("confirm a plan"))?;
-        tx.commit().await
-    }
-
-    /// Keeps a plan for an administrator. Waiting messages of these types are put on hold.
-    pub async fn hold(
-        &self,
-        run: &Run,
-        mut facts: RunFacts,
-        refused: Option<RefusedDiff>,
-        replaces: Option<RunId>,
-        types: &[JobType],
-    ) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE realms SET held = $2 WHERE id = $1";
-        let now = run.decided_at.unwrap_or(run.started_at);
-        facts.expires_at = Some(now.plus_ms(HELD_FOR_MS));
-        let mut tx = self.db.begin().await?;
-        if let Some(old) = replaces {
-            replace_held(&mut tx, old, run.run, &run.realm, false, now).await?;
-        }
-        if let Some(diff) = refused {
-            super::refused::write(&mut tx, &run.realm, diff, now).await?;
-        }
-        set_waiting_on_hold(&mut tx, &run.realm, types, now).await?;
-        on!(tx, c => sqlx::query(SQL).bind(run.realm.as_str()).bind(bytes(run.run)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("hold a plan"))?;
-        write_run(&mut tx, run, &facts).await?;
-        tx.commit().await
-    }
-
-    /// Ends a held plan without applying it. Messages that the brake holds stay for `outbox release` or `drop`.
-    pub async fn decide_held(
-        &self,
-        run: RunId,
-        outcome: Outcome,
-        by: Option<String>,
-        replaced_by: Option<RunId>,
-        now: Timestamp,
-    ) -> Result<Run, StoreError> {
-        const SQL: &str = "UPDATE runs SET outcome = $2, by_whom = COALESCE($3, by_whom), replaced_by = $4, decided_at = $5 WHERE id = $1 AND outcome = 'held'";
-        let mut tx = self.db.begin().await?;
-        let rows = on!(tx, c => sqlx::query(SQL).bind(bytes(run)).bind(outcome.as_str()).bind(by).bind(replaced_by.map(bytes)).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
-            .map_err(StoreError::from_sqlx("decide a plan"))?;
-        if rows != 1 {
-            return Err(StoreError::Refused(format!(
-                "plan {run} was decided already: `runs show {run}`"
-            )));
-        }
-        on!(tx, c => sqlx::query("UPDATE realms SET held = NULL WHERE held = $1").bind(bytes(run)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("decide a plan"))?;
-        tx.commit().await?;
-        self.sweep(run).await?;
-        self.run(&run.to_string()).await
-    }
-
-    /// Held plans that nobody decided in time.
-    pub async fn expired_held(&self, now: Timestamp) -> Result<Vec<Run>, StoreError> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            run_columns!(),
-            " FROM runs WHERE outcome = 'held' AND expires_at <= $1 ORDER BY id"
-        );
-        let mut link = self.db.read().await?;
-        let rows =
-            on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(now.0).fetch_all(&mut *c).await)
-                .map_err(StoreError::from_sqlx("read held plans"))?;
-        rows.into_iter().map(Run::try_from).collect()
     }
 
     /// A run by its id or a unique beginning of it.
@@ -392,44 +302,53 @@ impl Store {
             .collect())
     }
 
-    /// Runs that a crash left under way become failed, and their rows are swept. Called while nothing runs.
+    /// Runs that a crash left under way become failed, and their rows are swept; so are rows that a crash left of a plan that
+    /// came to nothing. A run whose realm is locked goes on, here or in another daemon on the same database.
     pub async fn sweep_abandoned(&self, now: Timestamp) -> Result<usize, StoreError> {
-        const FIND: &str = "SELECT id FROM runs WHERE outcome = 'running'";
+        const FIND: &str = "SELECT id, realm FROM runs WHERE outcome = 'running'";
         const END: &str = "UPDATE runs SET outcome = 'failed', decided_at = $2, error_code = 'incomplete',
             error = 'the process ended in the middle; nothing was applied, the next run decides anew' WHERE id = $1 AND outcome = 'running'";
         let mut link = self.db.read().await?;
-        let ids = on!(link, c => sqlx::query_scalar::<_, Vec<u8>>(FIND).fetch_all(&mut *c).await)
-            .map_err(StoreError::from_sqlx("look for abandoned runs"))?;
+        let open =
+            on!(link, c => sqlx::query_as::<_, (Vec<u8>, String)>(FIND).fetch_all(&mut *c).await)
+                .map_err(StoreError::from_sqlx("look for abandoned runs"))?;
         drop(link);
-        for id in &ids {
-            self.sweep(run_id(id)?).await?;
+        let mut ended = 0;
+        for (id, realm) in open {
+            let _lock = match self.lock_realm(&RealmId::from(realm)).await {
+                Err(StoreError::Busy { .. }) => continue,
+                lock => lock?,
+            };
             let mut tx = self.db.begin().await?;
-            on!(tx, c => sqlx::query(END).bind(id.clone()).bind(now.0).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("end an abandoned run"))?;
+            let rows = on!(tx, c => sqlx::query(END).bind(id.clone()).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("end an abandoned run"))?;
             tx.commit().await?;
+            if rows == 1 {
+                self.sweep(run_id(&id)?).await?;
+                ended += 1;
+            }
         }
-        Ok(ids.len())
+        self.sweep_leftovers().await?;
+        Ok(ended)
     }
-}
 
-impl Store {
-    /// Drops what a run wanted said and was not said yet. A number that was to be told may be told again.
-    pub async fn drop_jobs_of_run(
-        &self,
-        run: RunId,
-        why: &str,
-        now: Timestamp,
-    ) -> Result<u64, StoreError> {
-        const UNTOLD: &str = "
-            UPDATE users SET phone_told = NULL, told = $2 WHERE id IN (
-                SELECT user_id FROM jobs WHERE run = $1 AND state IN ('waiting', 'held') AND uncertain = $2 AND type IN ('user.provision', 'user.reprovision'))";
-        const DROP: &str = "
-            UPDATE jobs SET state = 'dropped', body = NULL, last_error = $3, settled_at = $4, held_by = NULL, held_since = NULL
-            WHERE run = $1 AND state IN ('waiting', 'held') AND uncertain = $2";
-        let mut tx = self.db.begin().await?;
-        on!(tx, c => sqlx::query(UNTOLD).bind(bytes(run)).bind(false).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("drop messages"))?;
-        let rows = on!(tx, c => sqlx::query(DROP).bind(bytes(run)).bind(false).bind(why.to_owned()).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
-            .map_err(StoreError::from_sqlx("drop messages"))?;
-        tx.commit().await?;
-        Ok(rows)
+    /// Sweeps what is staged of runs that are neither under way nor held.
+    async fn sweep_leftovers(&self) -> Result<(), StoreError> {
+        // Goes from run to run, since each may have a million rows.
+        const NEXT: &str = "SELECT run FROM staged_users WHERE run > $1 ORDER BY run LIMIT 1";
+        const OPEN: &str =
+            "SELECT COUNT(*) FROM runs WHERE id = $1 AND outcome IN ('running', 'held')";
+        let failed = StoreError::from_sqlx("look for rows of plans that are over");
+        let mut after = vec![0; 16];
+        loop {
+            let mut link = self.db.read().await?;
+            let next = on!(link, c => sqlx::query_scalar::<_, Vec<u8>>(NEXT).bind(after.clone()).fetch_optional(&mut *c).await).map_err(&failed)?;
+            let Some(run) = next else { return Ok(()) };
+            let open = on!(link, c => sqlx::query_scalar::<_, i64>(OPEN).bind(run.clone()).fetch_one(&mut *c).await).map_err(&failed)?;
+            drop(link);
+            if open == 0 {
+                self.forget_staged_slowly(run_id(&run)?).await?;
+            }
+            after = run;
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::copy;
 use super::db::{Side, Tx, on};
 use super::rows::{USER_COLUMNS, UserRow, bind_user, places, user_columns};
 use super::{Store, StoreError};
-use crate::model::{Change, ChangeKind, DirectoryId, Intent, RunId, User, UserId};
+use crate::model::{Change, ChangeKind, DirectoryId, Intent, RunId, StateReason, User, UserId};
 
 /// Rows of one INSERT: the cost of each falls until some 50, and SQLite takes 32,766 values at most.
 const ROWS: usize = 50;
@@ -173,18 +173,17 @@ impl Store {
         run: RunId,
         ids: &[DirectoryId],
     ) -> Result<(Vec<StagedUser>, Vec<Change>), StoreError> {
+        const USER: &str = "DELETE FROM staged_users WHERE run = $1 AND seq = $2";
+        const LINES: &str = "DELETE FROM changes WHERE run = $1 AND user_id = $2";
         let users = self.staged_by_directory_id(run, ids).await?;
         let mut changes = vec![];
         let mut tx = self.db.begin().await?;
         for staged in &users {
             changes.extend(self.changes_of(&mut tx, run, staged.user.id).await?);
-            for sql in [
-                "DELETE FROM staged_users WHERE run = $1 AND id = $2",
-                "DELETE FROM changes WHERE run = $1 AND user_id = $2",
-            ] {
-                on!(tx, c => sqlx::query(sql).bind(run.0.as_bytes().to_vec()).bind(staged.user.id.0.as_bytes().to_vec()).execute(&mut *c).await.map(|_| ()))
-                    .map_err(StoreError::from_sqlx("take back a decision"))?;
-            }
+            on!(tx, c => sqlx::query(USER).bind(run.0.as_bytes().to_vec()).bind(staged.seq).execute(&mut *c).await.map(|_| ()))
+                .map_err(StoreError::from_sqlx("take back a decision"))?;
+            on!(tx, c => sqlx::query(LINES).bind(run.0.as_bytes().to_vec()).bind(staged.user.id.0.as_bytes().to_vec()).execute(&mut *c).await.map(|_| ()))
+                .map_err(StoreError::from_sqlx("take back a decision"))?;
         }
         tx.commit().await?;
         Ok((users, changes))
@@ -287,7 +286,7 @@ impl Store {
     ) -> Result<Vec<StagedUser>, StoreError> {
         let sql = format!(
             "SELECT seq, base_version, intents, {} FROM staged_users WHERE run = $1 AND seq > $2
-             AND id IN (SELECT user_id FROM changes WHERE run = $1 AND kind IN ({})) ORDER BY seq LIMIT $3",
+             AND EXISTS (SELECT 1 FROM changes c WHERE c.user_id = staged_users.id AND c.run = $1 AND c.kind IN ({})) ORDER BY seq LIMIT $3",
             user_columns!(),
             places(4, kinds.len())
         );
@@ -304,14 +303,19 @@ impl Store {
     /// Fills in why somebody is gone, in the staged user and in the lines of the plan.
     pub async fn patch_staged(&self, run: RunId, users: &[StagedUser]) -> Result<(), StoreError> {
         const USER: &str =
-            "UPDATE staged_users SET state_reason = $3, intents = $4 WHERE run = $1 AND id = $2";
+            "UPDATE staged_users SET state_reason = $3, intents = $4 WHERE run = $1 AND seq = $2";
         let id = run.0.as_bytes().to_vec();
         let mut tx = self.db.begin().await?;
         for staged in users {
-            let user = staged.user.id.0.as_bytes().to_vec();
             let text = intents_text(&staged.intents)?;
-            on!(tx, c => sqlx::query(USER).bind(id.clone()).bind(user.clone()).bind(staged.user.state_reason.map(super::super::model::user::StateReason::as_str)).bind(text).execute(&mut *c).await.map(|_| ()))
+            let reason = staged.user.state_reason.map(StateReason::as_str);
+            let rows = on!(tx, c => sqlx::query(USER).bind(id.clone()).bind(staged.seq).bind(reason).bind(text).execute(&mut *c).await.map(|r| r.rows_affected()))
                 .map_err(StoreError::from_sqlx("fill in a plan"))?;
+            if rows != 1 {
+                return Err(StoreError::Refused(format!(
+                    "plan {run} was decided already: `runs show {run}`"
+                )));
+            }
             for mut change in self.changes_of(&mut tx, run, staged.user.id).await? {
                 if change.after.contains_key("state_reason") || change.kind == ChangeKind::Suspended
                 {
@@ -329,20 +333,26 @@ impl Store {
 
     /// Removes all rows of a plan that came to nothing, in small transactions.
     pub async fn sweep(&self, run: RunId) -> Result<(), StoreError> {
-        for sql in [
-            "DELETE FROM staged_users WHERE run = $1 AND seq IN (SELECT seq FROM staged_users WHERE run = $1 LIMIT $2)",
-            "DELETE FROM changes WHERE run = $1 AND seq IN (SELECT seq FROM changes WHERE run = $1 LIMIT $2)",
-        ] {
-            loop {
-                let mut tx = self.db.begin().await?;
-                let rows = on!(tx, c => sqlx::query(sql).bind(run.0.as_bytes().to_vec()).bind(SWEEP).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("sweep a plan"))?;
-                tx.commit().await?;
-                if rows == 0 {
-                    break;
-                }
+        const LINES: &str = "DELETE FROM changes WHERE run = $1 AND seq IN (SELECT seq FROM changes WHERE run = $1 LIMIT $2)";
+        self.forget_staged_slowly(run).await?;
+        self.little_by_little(LINES, run).await
+    }
+
+    /// Removes what is staged of a run, in small transactions.
+    pub(super) async fn forget_staged_slowly(&self, run: RunId) -> Result<(), StoreError> {
+        const USERS: &str = "DELETE FROM staged_users WHERE run = $1 AND seq IN (SELECT seq FROM staged_users WHERE run = $1 LIMIT $2)";
+        self.little_by_little(USERS, run).await
+    }
+
+    async fn little_by_little(&self, sql: &'static str, run: RunId) -> Result<(), StoreError> {
+        loop {
+            let mut tx = self.db.begin().await?;
+            let rows = on!(tx, c => sqlx::query(sql).bind(run.0.as_bytes().to_vec()).bind(SWEEP).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("sweep a plan"))?;
+            tx.commit().await?;
+            if rows == 0 {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// What a staged user has to say, in the order of the plan, within the caller's transaction.

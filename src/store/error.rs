@@ -1,0 +1,156 @@
+//! What can go wrong with the store, in words that say what to do next.
+
+use sqlx::postgres::PgDatabaseError;
+use sqlx::sqlite::SqliteError;
+
+use crate::model::ErrorCode;
+
+/// What can go wrong with the store. Every message says what to do next.
+#[derive(thiserror::Error, Debug)]
+pub enum StoreError {
+    /// The store cannot be opened.
+    #[error("cannot open {what}: {why}")]
+    Open {
+        /// The file or database.
+        what: String,
+        /// The engine's words.
+        why: String,
+    },
+    /// The schema is newer than this program.
+    #[error(
+        "{what} was written by a newer realmsync (schema {version}): install that version, or restore a backup from before the upgrade"
+    )]
+    TooNew {
+        /// The file or database.
+        what: String,
+        /// The schema's version.
+        version: i64,
+    },
+    /// Another process holds the store.
+    #[error("another process holds {what}: {holder}")]
+    Busy {
+        /// The file or database.
+        what: String,
+        /// Who, as far as known.
+        holder: String,
+    },
+    /// Somebody changed a user while a plan was made: nothing was applied.
+    #[error(
+        "{0} users changed while the plan was made; nothing was applied, the next run decides anew"
+    )]
+    Conflict(u64),
+    /// It cannot be done as things stand.
+    #[error("{0}")]
+    Refused(String),
+    /// The disk is full, or the file cannot be written.
+    #[error(
+        "the store cannot be written: {0}. Nothing was half done; once that is mended the next run goes on"
+    )]
+    Unwritable(String),
+    /// The database does not answer.
+    #[error(
+        "the store does not answer: {0}. Nothing was half done; look whether the database runs, the next run tries again"
+    )]
+    Lost(String),
+    /// The file is no database any more.
+    #[error(
+        "the store is damaged: {0}. Stop the service, keep the file for a look, and put a backup in its place"
+    )]
+    Damaged(String),
+    /// What was asked for is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// The engine refused a statement.
+    #[error("store: {what}: {source}")]
+    Database {
+        /// What was being done.
+        what: &'static str,
+        /// The engine's error.
+        source: sqlx::Error,
+    },
+    /// A row holds what no version of this program wrote.
+    #[error("store: {0}")]
+    Nonsense(String),
+}
+
+impl StoreError {
+    /// For `map_err`: names what was being done, and tells apart what an administrator can mend.
+    pub(crate) fn from_sqlx(what: &'static str) -> impl Fn(sqlx::Error) -> Self {
+        move |source| match &source {
+            sqlx::Error::Database(error) => {
+                let known = if let Some(error) = error.try_downcast_ref::<SqliteError>() {
+                    of_sqlite(error)
+                } else if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
+                    of_postgres(error)
+                } else {
+                    None
+                };
+                known.unwrap_or(Self::Database { what, source })
+            }
+            sqlx::Error::PoolTimedOut => Self::Lost("no connection to it became free".into()),
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Lost(source.to_string()),
+            _ => Self::Database { what, source },
+        }
+    }
+
+    /// The word for programs.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Busy { .. } => ErrorCode::Busy,
+            _ => ErrorCode::Store,
+        }
+    }
+}
+
+/// SQLite's result codes; what is above the lowest eight bits only refines them (<https://www.sqlite.org/rescode.html>).
+fn of_sqlite(error: &SqliteError) -> Option<StoreError> {
+    use sqlx::error::DatabaseError as _;
+    let code: i32 = error.code()?.parse().ok()?;
+    match code & 0xff {
+        5 | 6 => Some(StoreError::Busy {
+            what: "the store's file".into(),
+            holder: format!("it was not let go within 10 s ({error})"),
+        }),
+        8 => Some(StoreError::Unwritable(format!(
+            "{error}; look at the owner and the rights of the file and its folder, and whether the disk is mounted read-only"
+        ))),
+        10 | 14 => Some(StoreError::Unwritable(format!(
+            "{error}; look at the disk and at the rights of the store's folder"
+        ))),
+        11 | 26 => Some(StoreError::Damaged(error.to_string())),
+        13 => Some(StoreError::Unwritable(format!(
+            "the disk is full ({error}); make room"
+        ))),
+        _ => None,
+    }
+}
+
+/// PostgreSQL's SQLSTATE classes (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+fn of_postgres(error: &PgDatabaseError) -> Option<StoreError> {
+    match error.code() {
+        // Deadlock, lock timeout, serialization: another transaction was first.
+        "40001" | "40P01" | "55P03" => Some(StoreError::Busy {
+            what: "rows of the store".into(),
+            holder: error.to_string(),
+        }),
+        "25006" => Some(StoreError::Unwritable(format!(
+            "{error}; the database takes no writes: is it a standby?"
+        ))),
+        "42501" => Some(StoreError::Unwritable(format!(
+            "{error}; grant the database user its rights on the schema"
+        ))),
+        "53100" => Some(StoreError::Unwritable(format!(
+            "the database's disk is full ({error}); make room"
+        ))),
+        // Shut down, crashed, starting, or no connection left.
+        "57P01" | "57P02" | "57P03" | "57P05" | "53300" => {
+            Some(StoreError::Lost(error.to_string()))
+        }
+        code if code.starts_with("08") => Some(StoreError::Lost(error.to_string())),
+        _ => None,
+    }
+}

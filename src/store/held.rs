@@ -1,0 +1,136 @@
+//! Held plans: kept, confirmed, replaced, decided.
+//!
+//! ```text
+//!   running ──hold──▶ held ──apply──▶ applied
+//!                      │ └──another plan──▶ replaced
+//!                      └──decide_held──▶ rejected │ expired
+//! ```
+
+use super::db::{Tx, on};
+use super::outbox::{release_brake, set_waiting_on_hold};
+use super::refused::RefusedDiff;
+use super::runs::{Row, RunFacts, bytes, run_columns, write_run};
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::model::{JobType, Outcome, RealmId, Run, RunId};
+
+/// How long a held plan waits for a decision.
+const HELD_FOR_MS: i64 = 7 * 86_400_000;
+
+/// Another plan takes the place of a held one, whose rows are swept; if it passes, the messages that the brake kept go on.
+pub(super) async fn replace_held(
+    tx: &mut Tx,
+    old: RunId,
+    by: RunId,
+    realm: &RealmId,
+    passes: bool,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const SQL: &str =
+        "UPDATE runs SET outcome = 'replaced', replaced_by = $2 WHERE id = $1 AND outcome = 'held'";
+    let rows = on!(tx, c => sqlx::query(SQL).bind(bytes(old)).bind(bytes(by)).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("replace a plan"))?;
+    // Whatever became of it, the lines of a plan that was applied stay.
+    if rows == 0 {
+        return Ok(());
+    }
+    if passes {
+        release_brake(tx, realm, now).await?;
+    }
+    super::stage::sweep_in(tx, old).await
+}
+
+impl Store {
+    /// Counts a pass that came to the same held plan.
+    pub async fn confirm_held(&self, run: RunId) -> Result<(), StoreError> {
+        const SQL: &str =
+            "UPDATE runs SET confirmed = confirmed + 1 WHERE id = $1 AND outcome = 'held'";
+        let mut tx = self.db.begin().await?;
+        on!(tx, c => sqlx::query(SQL).bind(bytes(run)).execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("confirm a plan"))?;
+        tx.commit().await
+    }
+
+    /// Keeps a plan for an administrator. Waiting messages of these types are put on hold.
+    pub async fn hold(
+        &self,
+        run: &Run,
+        mut facts: RunFacts,
+        refused: Option<RefusedDiff>,
+        replaces: Option<RunId>,
+        types: &[JobType],
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE realms SET held = $2 WHERE id = $1";
+        let now = run.decided_at.unwrap_or(run.started_at);
+        facts.expires_at = Some(now.plus_ms(HELD_FOR_MS));
+        let mut tx = self.db.begin().await?;
+        if let Some(old) = replaces {
+            replace_held(&mut tx, old, run.run, &run.realm, false, now).await?;
+        }
+        if let Some(diff) = refused {
+            super::refused::write(&mut tx, &run.realm, diff, now).await?;
+        }
+        set_waiting_on_hold(&mut tx, &run.realm, types, now).await?;
+        on!(tx, c => sqlx::query(SQL).bind(run.realm.as_str()).bind(bytes(run.run)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("hold a plan"))?;
+        write_run(&mut tx, run, &facts).await?;
+        tx.commit().await
+    }
+
+    /// Ends a held plan without applying it. Messages that the brake holds stay for `outbox release` or `drop`.
+    pub async fn decide_held(
+        &self,
+        run: RunId,
+        outcome: Outcome,
+        by: Option<String>,
+        replaced_by: Option<RunId>,
+        now: Timestamp,
+    ) -> Result<Run, StoreError> {
+        const SQL: &str = "UPDATE runs SET outcome = $2, by_whom = COALESCE($3, by_whom), replaced_by = $4, decided_at = $5 WHERE id = $1 AND outcome = 'held'";
+        let mut tx = self.db.begin().await?;
+        let rows = on!(tx, c => sqlx::query(SQL).bind(bytes(run)).bind(outcome.as_str()).bind(by).bind(replaced_by.map(bytes)).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
+            .map_err(StoreError::from_sqlx("decide a plan"))?;
+        if rows != 1 {
+            return Err(StoreError::Refused(format!(
+                "plan {run} was decided already: `runs show {run}`"
+            )));
+        }
+        on!(tx, c => sqlx::query("UPDATE realms SET held = NULL WHERE held = $1").bind(bytes(run)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("decide a plan"))?;
+        tx.commit().await?;
+        self.sweep(run).await?;
+        self.run(&run.to_string()).await
+    }
+
+    /// Held plans that nobody decided in time.
+    pub async fn expired_held(&self, now: Timestamp) -> Result<Vec<Run>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            run_columns!(),
+            " FROM runs WHERE outcome = 'held' AND expires_at <= $1 ORDER BY id"
+        );
+        let mut link = self.db.read().await?;
+        let rows =
+            on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(now.0).fetch_all(&mut *c).await)
+                .map_err(StoreError::from_sqlx("read held plans"))?;
+        rows.into_iter().map(Run::try_from).collect()
+    }
+
+    /// Drops what a run wanted said and was not said yet. A number that was to be told may be told again.
+    pub async fn drop_jobs_of_run(
+        &self,
+        run: RunId,
+        why: &str,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        const UNTOLD: &str = "
+            UPDATE users SET phone_told = NULL, told = $2 WHERE id IN (
+                SELECT user_id FROM jobs WHERE run = $1 AND state IN ('waiting', 'held') AND uncertain = $2 AND type IN ('user.provision', 'user.reprovision'))";
+        const DROP: &str = "
+            UPDATE jobs SET state = 'dropped', body = NULL, last_error = $3, settled_at = $4, held_by = NULL, held_since = NULL
+            WHERE run = $1 AND state IN ('waiting', 'held') AND uncertain = $2";
+        let mut tx = self.db.begin().await?;
+        on!(tx, c => sqlx::query(UNTOLD).bind(bytes(run)).bind(false).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("drop messages"))?;
+        let rows = on!(tx, c => sqlx::query(DROP).bind(bytes(run)).bind(false).bind(why.to_owned()).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
+            .map_err(StoreError::from_sqlx("drop messages"))?;
+        tx.commit().await?;
+        Ok(rows)
+    }
+}
