@@ -121,6 +121,7 @@ impl Db {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10))
+            // KiB: the writer's indexes are its working set; readers go from one end to the other.
             .pragma("cache_size", "-16000")
             .pragma("journal_size_limit", "67108864")
             // A checkpoint each 32 MiB of log instead of 4: a first load writes hundreds.
@@ -140,7 +141,11 @@ impl Db {
             .map_err(open)?;
         let read = SqlitePoolOptions::new()
             .max_connections(4)
-            .connect_with(options.pragma("query_only", "ON"))
+            .connect_with(
+                options
+                    .pragma("query_only", "ON")
+                    .pragma("cache_size", "-2000"),
+            )
             .await
             .map_err(open)?;
         Ok(Self::Sqlite { write, read })
