@@ -238,7 +238,8 @@ fn follow(held: &User, person: &Person, name: &Name, context: &Context<'_>) -> O
         });
         intents.push(plain(JobType::Suspend, JobReason::Disabled));
     }
-    if !held.usable() && after.usable() {
+    // Who moves is told too, though they never stopped working: the message says in which realm they are now.
+    if after.usable() && (moved || !held.usable()) {
         intents.push(plain(
             JobType::Restore,
             cause.unwrap_or(JobReason::Restored),

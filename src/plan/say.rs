@@ -31,10 +31,13 @@ pub(super) fn dues(
     }
     let Some(phone) = after.phone.clone() else {
         // The number is gone: what tells a number that is no longer theirs must not go out any more.
-        let open = phone_moved
-            && after.phone_told.is_some()
-            && after.phone_told != after.phone_provisioned;
-        return if open { vec![Intent::Unsay] } else { vec![] };
+        let open = after.phone_told.is_some() && after.phone_told != after.phone_provisioned;
+        return match phone_moved && open {
+            // Who never had the application still gets it, without a number.
+            true if never_provisioned => vec![tell(after, JobType::Provision, reason)],
+            true => vec![Intent::Unsay],
+            false => vec![],
+        };
     };
     if after.phone_provisioned.as_ref() == Some(&phone) {
         let other_told = after.phone_told.as_ref().is_some_and(|told| *told != phone);

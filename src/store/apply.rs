@@ -87,6 +87,11 @@ const INSERT: &str = concat!(
     " FROM staged_users WHERE run = $1 AND base_version = 0 ORDER BY seq"
 );
 
+/// Who is taken over brings along what is still to be said of them: the realm that they leave may be orphaned and send nothing.
+const TAKE_ALONG: &str = "
+    UPDATE jobs SET realm = (SELECT u.realm FROM users u WHERE u.id = jobs.user_id)
+    WHERE state IN ('waiting', 'sending', 'held') AND user_id IN (SELECT id FROM staged_users WHERE run = $1 AND base_version > 0)";
+
 /// The lines of what a first pass makes: bare, since the user's row is what was made.
 const MADE: &str = "
     INSERT INTO changes (run, seq, realm, user_id, username, by_whom, kind, at)
@@ -140,6 +145,9 @@ impl Store {
             on!(tx, c => sqlx::query(MADE).bind(id.clone()).bind(run.by.clone()).bind(run.started_at.0).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("write changes"))?;
         }
         failpoint::hit("apply.after-users");
+        if run.moved > 0 {
+            on!(tx, c => sqlx::query(TAKE_ALONG).bind(id.clone()).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("take messages along"))?;
+        }
         run.jobs = self.say(&mut tx, a.run.run, a.messages).await?;
         failpoint::hit("apply.after-jobs");
         if let Some(diff) = a.refused {
@@ -147,7 +155,7 @@ impl Store {
         }
         if let Some(old) = a.replaces {
             replace_held(&mut tx, old, run.run, &run.realm, true, now).await?;
-        } else if a.run.by.is_some() && !a.run.held_by.is_empty() {
+        } else if !a.run.held_by.is_empty() {
             // An approved plan: what the brake kept waiting goes on.
             release_brake(&mut tx, &run.realm, now).await?;
         }

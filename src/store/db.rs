@@ -122,6 +122,7 @@ impl Db {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10))
+            // KiB: the writer's indexes are its working set; readers go from one end to the other.
             .pragma("cache_size", "-16000")
             .pragma("journal_size_limit", "67108864");
         let open = |e: sqlx::Error| StoreError::Open {
@@ -131,7 +132,10 @@ impl Db {
                 known => known.to_string(),
             },
         };
-        let reader = options.clone().pragma("query_only", "ON");
+        let reader = options
+            .clone()
+            .pragma("query_only", "ON")
+            .pragma("cache_size", "-2000");
         let writers = SqlitePoolOptions::new()
             .max_connections(1)
             .idle_timeout(None)

@@ -31,7 +31,7 @@ use crate::plan::decide::Context;
 pub(super) const LOOK_UP: usize = 1000;
 
 /// Pages that wait between reading and looking: enough that neither side idles, few enough to stay small.
-const PAGES_WAITING: usize = 4;
+const PAGES_WAITING: usize = 2;
 
 /// A pass under way.
 pub(super) struct Pass<'a> {

@@ -402,6 +402,13 @@ fn trap_49_and_55_moved_between_realms_and_orphaned() {
     };
     assert_eq!(ids(&before), ids(&after), "everybody keeps everything");
     assert!(after.iter().all(|u| u["realm"] == "s"));
+    let active = after.iter().filter(|u| u["state"] == "active").count();
+    let run = house.run(&["--json", "sync", "s", "--deliver"]);
+    assert_eq!(run.code, 0, "{}", run.err);
+    let told = house.receiver.wait_for(active);
+    assert!(told.iter().all(|m| m.json()["type"] == "user.restore"
+        && m.json()["data"]["reason"] == "moved"
+        && m.json()["data"]["realm"] == "s"));
 }
 
 #[test]

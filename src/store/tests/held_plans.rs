@@ -1,0 +1,331 @@
+//! Held plans, and what stays when a run ends in any other way.
+
+use super::*;
+use crate::model::{HeldBy, JobReason, JobType, Limit, State, StateReason};
+
+pub(super) async fn a_held_plan_is_decided_once(f: &Fixture) {
+    make(f, 1, &[person("a", 1)]).await;
+    let hold = async |n: u128, replaces: Option<RunId>| {
+        let mut run = run_of(n);
+        f.store.begin_run(&run, false).await.unwrap();
+        let after = User {
+            version: 2,
+            ..person("a", 1)
+        };
+        stage(f, &run, &[(after, 1, vec![])], ChangeKind::Updated).await;
+        run.outcome = Outcome::Held;
+        run.held_by = vec![HeldBy {
+            limit: "suspended".into(),
+            count: 9,
+            of: 10,
+            allowed: 2,
+        }];
+        f.store
+            .hold(
+                &run,
+                RunFacts::default(),
+                None,
+                replaces,
+                &[JobType::Suspend],
+            )
+            .await
+            .unwrap();
+        run
+    };
+    let first = hold(2, None).await;
+    assert_eq!(
+        f.store.realm(&realm()).await.unwrap().unwrap().held,
+        Some(first.run)
+    );
+    f.store.confirm_held(first.run).await.unwrap();
+    assert_eq!(f.store.run_facts(first.run).await.unwrap().confirmed, 1);
+    let second = hold(3, Some(first.run)).await;
+    let old = f.store.run_facts(first.run).await.unwrap();
+    assert_eq!(old.replaced_by, Some(second.run));
+    assert_eq!(
+        f.store.run(&first.run.to_string()).await.unwrap().outcome,
+        Outcome::Replaced
+    );
+    let expired = f
+        .store
+        .expired_held(START.plus_ms(8 * DAY_MS))
+        .await
+        .unwrap();
+    assert_eq!(expired.len(), 1);
+    let rejected = f
+        .store
+        .decide_held(
+            second.run,
+            Outcome::Rejected,
+            Some("eva".into()),
+            None,
+            START,
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        (rejected.outcome, rejected.by.as_deref()),
+        (Outcome::Rejected, Some("eva"))
+    );
+    let twice = f
+        .store
+        .decide_held(second.run, Outcome::Rejected, None, None, START)
+        .await;
+    assert!(matches!(twice, Err(StoreError::Refused(_))));
+    assert_eq!(f.store.realm(&realm()).await.unwrap().unwrap().held, None);
+}
+
+pub(super) async fn what_was_staged_is_taken_back_and_swept(f: &Fixture) {
+    let run = run_of(1);
+    f.store.begin_run(&run, false).await.unwrap();
+    let people: Vec<_> = (1..=9)
+        .map(|n| (person(&format!("p{n}"), n), 0, vec![]))
+        .collect();
+    stage(f, &run, &people, ChangeKind::Created).await;
+    let (users, changes) = f
+        .store
+        .unstage(run.run, &[DirectoryId([3; 16]), DirectoryId([4; 16])])
+        .await
+        .unwrap();
+    assert_eq!((users.len(), changes.len()), (2, 2));
+    let left = f
+        .store
+        .staged_by_kind(run.run, &[ChangeKind::Created], 0, 100)
+        .await
+        .unwrap();
+    assert_eq!(left.len(), 7);
+    f.store.sweep(run.run).await.unwrap();
+    assert_eq!(f.store.changes(run.run, 0, 100).await.unwrap(), []);
+}
+
+pub(super) async fn the_window_sums_what_was_applied_since(f: &Fixture) {
+    make(f, 1, &[person("a", 1), person("b", 2)]).await;
+    let since = |at: Timestamp| [(Limit::Created, at), (Limit::Suspended, at)];
+    let sums = f
+        .store
+        .window(&realm(), &since(START.plus_ms(-1)))
+        .await
+        .unwrap();
+    assert_eq!(sums, [(Limit::Created, 2), (Limit::Suspended, 0)]);
+    let sums = f.store.window(&realm(), &since(START)).await.unwrap();
+    assert_eq!(sums, [(Limit::Created, 0), (Limit::Suspended, 0)]);
+}
+
+fn tripped() -> Vec<HeldBy> {
+    vec![HeldBy {
+        limit: "suspended".into(),
+        count: 9,
+        of: 10,
+        allowed: 2,
+    }]
+}
+
+/// Stages that `someone` changes, and holds it; waiting messages about suspensions are held with it.
+async fn hold(f: &Fixture, n: u128, someone: &User, replaces: Option<RunId>) -> Run {
+    let mut run = run_of(n);
+    f.store.begin_run(&run, false).await.unwrap();
+    let plan = [(later(someone), someone.version, vec![])];
+    stage(f, &run, &plan, ChangeKind::Updated).await;
+    run.outcome = Outcome::Held;
+    run.held_by = tripped();
+    let types = [JobType::Suspend];
+    let held = f
+        .store
+        .hold(&run, RunFacts::default(), None, replaces, &types);
+    held.await.unwrap();
+    run
+}
+
+pub(super) async fn what_the_brake_holds_follows_the_plan(f: &Fixture) {
+    let (a, b) = (person("a", 1), person("b", 2));
+    make(f, 1, &[a.clone(), b.clone()]).await;
+    let say = |r#type| Intent::Say {
+        r#type,
+        reason: JobReason::Deleted,
+        previous_phone: None,
+        previous_username: None,
+    };
+    let (suspend, other) = (say(JobType::Suspend), say(JobType::Restore));
+    let act =
+        async |user: &User, intent| f.store.act(&[], &later(user), 1, &[intent], &f.ctx()).await;
+    act(&a, suspend).await.unwrap();
+    act(&b, other).await.unwrap();
+    assert_eq!(f.states().await, ["waiting", "waiting"]);
+    // Approved: it goes on.
+    let mut run = hold(f, 2, &later(&a), None).await;
+    assert_eq!(f.states().await, ["held", "waiting"]);
+    run.outcome = Outcome::Applied;
+    run.by = Some("eva".into());
+    apply(f, &run).await.unwrap();
+    assert_eq!(f.states().await, ["waiting", "waiting"]);
+    assert_eq!(f.store.realm(&realm()).await.unwrap().unwrap().held, None);
+    assert_eq!(held(f, 1).await.version, 3);
+    // Replaced by another that is held: it stays. Replaced by one that passes: it goes on.
+    let first = hold(f, 3, &held(f, 1).await, None).await;
+    let second = hold(f, 4, &held(f, 1).await, Some(first.run)).await;
+    assert_eq!(f.states().await, ["held", "waiting"]);
+    let mut passes = run_of(5);
+    f.store.begin_run(&passes, false).await.unwrap();
+    passes.outcome = Outcome::Unchanged;
+    let messages = f.ctx();
+    let application = Application {
+        run: &passes,
+        facts: RunFacts::default(),
+        realm: RealmUpdate::default(),
+        refused: None,
+        messages: &messages,
+        replaces: Some(second.run),
+    };
+    f.store.apply(application).await.unwrap();
+    assert_eq!(f.states().await, ["waiting", "waiting"]);
+    let old = f.store.run(&second.run.to_string()).await.unwrap();
+    assert_eq!(old.outcome, Outcome::Replaced);
+    assert_eq!(f.store.changes(second.run, 0, 9).await.unwrap(), []);
+    assert_eq!(f.store.realm(&realm()).await.unwrap().unwrap().held, None);
+    // Rejected: it stays for the administrator.
+    let run = hold(f, 6, &held(f, 1).await, None).await;
+    let rejected = f
+        .store
+        .decide_held(run.run, Outcome::Rejected, None, None, START);
+    rejected.await.unwrap();
+    assert_eq!(f.states().await, ["held", "waiting"]);
+    assert_eq!(f.sql("DELETE FROM staged_users").await, 0);
+}
+
+pub(super) async fn a_run_that_was_decided_stays_as_it_was_decided(f: &Fixture) {
+    make(f, 1, &[person("a", 1)]).await;
+    // The answer to the commit was lost: the caller thinks that it failed.
+    let mut lost = run_of(1);
+    lost.outcome = Outcome::Failed;
+    f.store.fail_run(&lost).await.unwrap();
+    let run = f.store.run(&lost.run.to_string()).await.unwrap();
+    assert_eq!((run.outcome, run.created), (Outcome::Applied, 1));
+    assert_eq!(f.store.changes(lost.run, 0, 9).await.unwrap().len(), 1);
+    lost.outcome = Outcome::Applied;
+    lost.created = 0;
+    let twice = apply(f, &lost).await;
+    assert!(matches!(twice, Err(StoreError::Refused(_))), "{twice:?}");
+    // A plan that is not held any more is not swept by its successor.
+    let mut next = run_of(2);
+    f.store.begin_run(&next, false).await.unwrap();
+    next.outcome = Outcome::Held;
+    let held = f
+        .store
+        .hold(&next, RunFacts::default(), None, Some(lost.run), &[]);
+    held.await.unwrap();
+    assert_eq!(f.store.changes(lost.run, 0, 9).await.unwrap().len(), 1);
+}
+
+pub(super) async fn only_what_nobody_runs_is_swept(f: &Fixture) {
+    let new = |name: &str, n| [(person(name, n), 0, vec![])];
+    // Of a held plan everything stays, of a run under way too.
+    let (mut plan, going, over) = (run_of(1), run_of(2), run_of(3));
+    for (run, name) in [(&plan, "a"), (&going, "b"), (&over, "c")] {
+        f.store.begin_run(run, false).await.unwrap();
+        stage(f, run, &new(name, 1), ChangeKind::Created).await;
+    }
+    plan.outcome = Outcome::Held;
+    let held = f.store.hold(&plan, RunFacts::default(), None, None, &[]);
+    held.await.unwrap();
+    // A crash came between the decision and its sweep.
+    f.sql("UPDATE runs SET outcome = 'rejected' WHERE outcome = 'running' AND id NOT IN (SELECT id FROM runs WHERE outcome = 'running' ORDER BY id LIMIT 1)").await;
+    let lock = f.store.lock_realm(&realm()).await.unwrap();
+    assert_eq!(f.store.sweep_abandoned(START).await.unwrap(), 0);
+    let staged = async |run: &Run| {
+        let ids = [DirectoryId([1; 16])];
+        f.store
+            .staged_by_directory_id(run.run, &ids)
+            .await
+            .unwrap()
+            .len()
+    };
+    assert_eq!(
+        (
+            staged(&plan).await,
+            staged(&going).await,
+            staged(&over).await
+        ),
+        (1, 1, 0)
+    );
+    drop(lock);
+    let mut ended = 0;
+    while ended == 0 {
+        // PostgreSQL notices a closed connection a moment later.
+        ended = f.store.sweep_abandoned(START).await.unwrap();
+    }
+    assert_eq!(ended, 1);
+    assert_eq!((staged(&plan).await, staged(&going).await), (1, 0));
+    let going = f.store.run(&going.run.to_string()).await.unwrap();
+    assert_eq!(going.outcome, Outcome::Failed);
+}
+
+pub(super) async fn a_first_pass_shows_its_lines_before_and_after(f: &Fixture) {
+    let mut run = run_of(1);
+    f.store.begin_run(&run, true).await.unwrap();
+    let staged: Vec<StagedUser> = (1..=5)
+        .map(|n| StagedUser {
+            seq: i64::from(n),
+            base_version: 0,
+            user: person(&format!("p{n}"), n),
+            container: None,
+            intents: vec![],
+        })
+        .collect();
+    f.store.stage(run.run, &staged, &[]).await.unwrap();
+    let before = f.store.changes(run.run, 1, 3).await.unwrap();
+    let seqs: Vec<i64> = before.iter().map(|c| c.seq).collect();
+    assert_eq!(seqs, [2, 3, 4]);
+    assert_eq!(before[0].after["username"], "p2");
+    run.outcome = Outcome::Applied;
+    run.created = 5;
+    let messages = f.ctx();
+    let application = Application {
+        run: &run,
+        facts: RunFacts {
+            first_pass: true,
+            ..RunFacts::default()
+        },
+        realm: RealmUpdate::default(),
+        refused: None,
+        messages: &messages,
+        replaces: None,
+    };
+    f.store.apply(application).await.unwrap();
+    let after = f.store.changes(run.run, 1, 3).await.unwrap();
+    assert_eq!(after.len(), 3);
+    assert_eq!(
+        (after[0].user, after[0].kind),
+        (before[0].user, ChangeKind::Created)
+    );
+    assert!(after[0].after.is_empty(), "the user's row is it");
+}
+
+pub(super) async fn why_somebody_is_gone_is_filled_in(f: &Fixture) {
+    let someone = person("a", 1);
+    make(f, 1, std::slice::from_ref(&someone)).await;
+    let gone = User {
+        state: State::Suspended,
+        suspended_at: Some(START),
+        suspended_clock: Some(0),
+        ..later(&someone)
+    };
+    let mut run = run_of(2);
+    f.store.begin_run(&run, false).await.unwrap();
+    stage(f, &run, &[(gone, 1, vec![])], ChangeKind::Suspended).await;
+    let kinds = [ChangeKind::Suspended];
+    let mut staged = f.store.staged_by_kind(run.run, &kinds, 0, 9).await.unwrap();
+    assert_eq!(
+        staged[0].user.state_reason, None,
+        "nobody was looked up yet"
+    );
+    staged[0].user.state_reason = Some(StateReason::OutOfScope);
+    f.store.patch_staged(run.run, &staged).await.unwrap();
+    let lines = f.store.changes(run.run, 0, 9).await.unwrap();
+    assert_eq!(lines[0].after["state_reason"], "out_of_scope");
+    run.outcome = Outcome::Applied;
+    run.suspended = 1;
+    apply(f, &run).await.unwrap();
+    assert_eq!(held(f, 1).await.state_reason, Some(StateReason::OutOfScope));
+    let late = f.store.patch_staged(run.run, &staged).await;
+    assert!(matches!(late, Err(StoreError::Refused(_))), "{late:?}");
+}

@@ -1,0 +1,210 @@
+//! What is remembered of realms and users between runs, and what is forgotten.
+
+use super::*;
+use crate::model::{Refusal, State, StateReason};
+
+pub(super) async fn refusals_are_kept_by_difference(f: &Fixture) {
+    let refusal = |dn: &str| Refusal {
+        dn: dn.into(),
+        directory_id: None,
+        username: None,
+        attribute: Some("mobile".into()),
+        raw: Some("n/a".into()),
+        reason: "no number".into(),
+        entry: false,
+    };
+    let diff = RefusedDiff {
+        add: vec![(1, refusal("a")), (2, refusal("b"))],
+        gone: vec![],
+    };
+    let write = async |n: u128, diff: RefusedDiff| {
+        let mut run = run_of(n);
+        f.store.begin_run(&run, false).await.unwrap();
+        run.outcome = Outcome::Unchanged;
+        let messages = f.ctx();
+        f.store
+            .apply(Application {
+                run: &run,
+                facts: RunFacts::default(),
+                realm: RealmUpdate::default(),
+                refused: Some(diff),
+                messages: &messages,
+                replaces: None,
+            })
+            .await
+            .unwrap();
+    };
+    write(1, diff).await;
+    write(
+        2,
+        RefusedDiff {
+            add: vec![(3, refusal("c"))],
+            gone: vec![1],
+        },
+    )
+    .await;
+    let rows = f.store.refused(Some(&realm())).await.unwrap();
+    let dns: Vec<&str> = rows.iter().map(|r| r.refusal.dn.as_str()).collect();
+    assert_eq!(dns, ["b", "c"]);
+}
+
+pub(super) async fn old_runs_are_forgotten_but_never_a_held_plan_or_the_last_success(f: &Fixture) {
+    make(f, 1, &[person("a", 1)]).await;
+    for n in 2..6 {
+        let mut run = run_of(n);
+        f.store.begin_run(&run, false).await.unwrap();
+        run.outcome = Outcome::Unchanged;
+        apply(f, &run).await.unwrap();
+    }
+    let later = START.plus_ms(3 * DAY_MS);
+    assert_eq!(f.store.prune(later, 400 * DAY_MS).await.unwrap(), 3);
+    let left = f.store.runs(None, 10).await.unwrap();
+    assert_eq!(
+        left.len(),
+        2,
+        "the one that changed something, and the newest"
+    );
+    f.store
+        .prune(START.plus_ms(500 * DAY_MS), 400 * DAY_MS)
+        .await
+        .unwrap();
+    assert_eq!(f.store.runs(None, 10).await.unwrap().len(), 1);
+    assert_eq!(f.store.not_removed(&realm()).await.unwrap(), 1);
+}
+
+pub(super) async fn one_run_a_realm(f: &Fixture) {
+    let lock = f.store.lock_realm(&realm()).await.unwrap();
+    assert!(matches!(
+        f.store.lock_realm(&realm()).await,
+        Err(StoreError::Busy { .. })
+    ));
+    f.store.lock_realm(&RealmId::from("other")).await.unwrap();
+    drop(lock);
+    f.store.lock_realm(&realm()).await.unwrap();
+}
+
+pub(super) async fn a_realm_stands_still_and_goes_on(f: &Fixture) {
+    let row = async || f.store.realm(&realm()).await.unwrap().unwrap();
+    f.store
+        .pause(&realm(), Some(START.plus_ms(5)), START)
+        .await
+        .unwrap();
+    assert_eq!(
+        (row().await.paused, row().await.paused_until),
+        (true, Some(START.plus_ms(5)))
+    );
+    f.store.resume(&realm(), START).await.unwrap();
+    assert_eq!(
+        (row().await.paused, row().await.paused_until),
+        (false, None)
+    );
+    let nowhere = f.store.pause(&RealmId::from("nowhere"), None, START).await;
+    assert!(matches!(nowhere, Err(StoreError::NotFound(_))));
+    // Out of the file, and in again under another name.
+    f.store.declare_realms(&[], START).await.unwrap();
+    assert!(row().await.orphaned);
+    let decl = RealmDecl {
+        id: realm(),
+        name: "Example".into(),
+    };
+    f.store.declare_realms(&[decl], START).await.unwrap();
+    assert!(!row().await.orphaned);
+    f.store.set_due(&realm(), true).await.unwrap();
+    f.store.set_tick(&realm(), START).await.unwrap();
+    assert_eq!(
+        (row().await.due, row().await.last_tick_at),
+        (true, Some(START))
+    );
+}
+
+pub(super) async fn users_are_listed_in_a_stable_order(f: &Fixture) {
+    let names = ["Zoë", "adam", "Ján", "eva"];
+    let people: Vec<User> = (1..).zip(names).map(|(n, name)| person(name, n)).collect();
+    make(f, 1, &people).await;
+    let mut seen: Vec<User> = vec![];
+    loop {
+        let after = seen.last().cloned();
+        let after = after
+            .as_ref()
+            .map(|u| (&u.realm, u.username_key.as_str(), u.id));
+        let filter = UserFilter::default();
+        let page = f.store.list_users(&filter, after, 3).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        seen.extend(page);
+    }
+    let names: Vec<&str> = seen.iter().map(|u| u.username.as_str()).collect();
+    assert_eq!(names, ["adam", "eva", "Ján", "Zoë"]);
+    let search = |text: &str| UserFilter {
+        search: Some(text.into()),
+        ..UserFilter::default()
+    };
+    let found = async |text| {
+        f.store
+            .list_users(&search(text), None, 9)
+            .await
+            .unwrap()
+            .len()
+    };
+    assert_eq!(found("ADA").await, 1);
+    assert_eq!(found("+42190512340").await, 4);
+    assert_eq!(found("nobody").await, 0);
+    let by_state = f.store.count_by_state(&realm()).await.unwrap();
+    assert_eq!(by_state, [(State::Active, 4)]);
+}
+
+pub(super) async fn grace_and_holds_are_found_when_they_are_over(f: &Fixture) {
+    let away = |name: &str, n, reason, clock| User {
+        state: State::Suspended,
+        state_reason: Some(reason),
+        suspended_at: Some(START),
+        suspended_clock: Some(clock),
+        ..person(name, n)
+    };
+    let mut waits = person("waits", 4);
+    waits.phone_pending = crate::model::Phone::from_e164("+421905999999");
+    waits.phone_pending_until = Some(START.plus_ms(10));
+    let people = [
+        away("long", 1, StateReason::Deleted, 100),
+        away("short", 2, StateReason::OutOfScope, 101),
+        away("disabled", 3, StateReason::Disabled, 0),
+        waits,
+    ];
+    make(f, 1, &people).await;
+    let over = f
+        .store
+        .grace_over(&realm(), 1100, 1000, None, 9)
+        .await
+        .unwrap();
+    let names: Vec<&str> = over.iter().map(|u| u.username.as_str()).collect();
+    assert_eq!(names, ["long"]);
+    let here = realm();
+    let rest = f.store.grace_over(&here, 1100, 1000, Some(over[0].id), 9);
+    assert_eq!(rest.await.unwrap().len(), 0);
+    let at = async |ms| {
+        f.store
+            .holds_over(START.plus_ms(ms), 9)
+            .await
+            .unwrap()
+            .len()
+    };
+    assert_eq!((at(9).await, at(10).await), (0, 1));
+}
+
+#[tokio::test]
+async fn trap_24_a_copy_holds_its_messages() {
+    let f = sqlite().await;
+    let someone = user("a", "+421905123401");
+    let say = [super::super::outbox_tests::reprovision()];
+    f.change(&someone, &say).await;
+    let to = f.dir.path().join("copy.db");
+    f.store.backup(&to, START).await.unwrap();
+    assert_eq!(f.states().await, ["waiting"], "the original goes on");
+    for _ in 0..2 {
+        let copy = open(&to, Access::Write).await.unwrap();
+        let jobs = copy.jobs(&JobSelection::default(), 9).await.unwrap();
+        assert_eq!(jobs[0].state, crate::model::JobState::Held);
+        copy.close().await;
+    }
+}

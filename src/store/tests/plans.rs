@@ -1,0 +1,296 @@
+//! Plans are applied whole, or not at all.
+
+use super::*;
+use crate::model::{JobReason, JobType, Phone, PhoneSource, State, StateReason, TwoFactor};
+
+pub(super) async fn a_user_comes_back_as_it_was_written(f: &Fixture) {
+    let mut someone = person("ján", 1);
+    someone.display_name = Some("Ján „Novák“".into());
+    someone.email = Some("jan@example.org".into());
+    someone.phone_raw = Some("0905 12 34 01".into());
+    someone.phone_attribute = Some("mobile".into());
+    someone.phone_rule = Some("national, region SK".into());
+    make(f, 1, std::slice::from_ref(&someone)).await;
+    let mut read = held(f, 1).await;
+    read.phone_told.clone_from(&someone.phone_told);
+    assert_eq!(format!("{read:?}"), format!("{someone:?}"));
+    assert!(read == someone);
+    let mut index = vec![];
+    f.store
+        .index(&realm(), |id, fingerprint, present| {
+            index.push((id, fingerprint, present));
+        })
+        .await
+        .unwrap();
+    assert_eq!(index, [(DirectoryId([1; 16]), Some(1), true)]);
+    let holders = f
+        .store
+        .name_holders(&realm(), &["ján".into(), "nobody".into()])
+        .await
+        .unwrap();
+    assert_eq!(holders.len(), 1);
+    assert_eq!(
+        f.store
+            .present_in_container(&realm(), "ou=people,dc=example,dc=org")
+            .await
+            .unwrap(),
+        1
+    );
+    let found = f.store.find_users("JÁN", None).await.unwrap();
+    assert_eq!(found.len(), 1, "names are compared without case");
+    let prefix = someone.id.to_string();
+    assert_eq!(
+        f.store.find_users(&prefix[..8], None).await.unwrap().len(),
+        1
+    );
+}
+
+pub(super) async fn two_users_swap_names(f: &Fixture) {
+    let (a, b) = (person("a", 1), person("b", 2));
+    make(f, 1, &[a.clone(), b.clone()]).await;
+    let swapped = |u: &User, name: &str| User {
+        username: name.into(),
+        username_key: name.into(),
+        version: 2,
+        ..u.clone()
+    };
+    let mut run = run_of(2);
+    f.store.begin_run(&run, false).await.unwrap();
+    let plan = [(swapped(&a, "b"), 1, vec![]), (swapped(&b, "a"), 1, vec![])];
+    stage(f, &run, &plan, ChangeKind::Renamed).await;
+    run.outcome = Outcome::Applied;
+    run.renamed = 2;
+    apply(f, &run).await.unwrap();
+    assert_eq!(
+        (held(f, 1).await.username, held(f, 2).await.username),
+        ("b".into(), "a".into())
+    );
+}
+
+pub(super) async fn who_is_suspended_yields_the_name_in_the_same_plan(f: &Fixture) {
+    let old = person("jan", 1);
+    make(f, 1, std::slice::from_ref(&old)).await;
+    let away = User {
+        state: State::Suspended,
+        state_reason: Some(StateReason::Deleted),
+        suspended_at: Some(START),
+        suspended_clock: Some(0),
+        version: 2,
+        ..old
+    };
+    let mut run = run_of(2);
+    f.store.begin_run(&run, false).await.unwrap();
+    let mut next = person("jan", 2);
+    next.id = crate::model::UserId(uuid::Uuid::from_u128(5));
+    stage(
+        f,
+        &run,
+        &[(away, 1, vec![]), (next, 0, vec![])],
+        ChangeKind::Created,
+    )
+    .await;
+    run.outcome = Outcome::Applied;
+    run.created = 1;
+    apply(f, &run).await.unwrap();
+    let holders = f
+        .store
+        .name_holders(&realm(), &["jan".into()])
+        .await
+        .unwrap();
+    assert_eq!(holders[0].directory_id, Some(DirectoryId([2; 16])));
+}
+
+pub(super) async fn a_plan_over_a_user_who_changed_applies_nothing(f: &Fixture) {
+    let (a, b) = (person("a", 1), person("b", 2));
+    make(f, 1, &[a.clone(), b.clone()]).await;
+    let mut run = run_of(2);
+    f.store.begin_run(&run, false).await.unwrap();
+    let changed = |u: &User| User {
+        email: Some("x@example.org".into()),
+        version: 2,
+        ..u.clone()
+    };
+    stage(
+        f,
+        &run,
+        &[
+            (changed(&a), 1, vec![]),
+            (changed(&b), 1, vec![]),
+            (person("c", 3), 0, vec![]),
+        ],
+        ChangeKind::Updated,
+    )
+    .await;
+    f.sql("UPDATE users SET version = 7 WHERE username = 'b'")
+        .await;
+    run.outcome = Outcome::Applied;
+    run.created = 1;
+    let error = apply(f, &run).await.unwrap_err();
+    assert!(matches!(error, StoreError::Conflict(1)), "{error}");
+    assert_eq!(held(f, 1).await.email, a.email);
+    assert_eq!(f.store.not_removed(&realm()).await.unwrap(), 2);
+    assert_eq!(
+        f.store.run(&run.run.to_string()).await.unwrap().outcome,
+        Outcome::Running
+    );
+}
+
+pub(super) async fn an_error_in_the_middle_leaves_nothing_half_done(f: &Fixture) {
+    make(f, 1, &[person("a", 1)]).await;
+    let mut run = run_of(2);
+    f.store.begin_run(&run, false).await.unwrap();
+    // Two new users with one name: the constraint says no in the middle.
+    stage(
+        f,
+        &run,
+        &[(person("new", 2), 0, vec![]), (person("new", 3), 0, vec![])],
+        ChangeKind::Created,
+    )
+    .await;
+    run.outcome = Outcome::Applied;
+    run.created = 2;
+    assert!(apply(f, &run).await.is_err());
+    assert_eq!(f.store.not_removed(&realm()).await.unwrap(), 1);
+    f.store.sweep_abandoned(START).await.unwrap();
+    let ended = f.store.run(&run.run.to_string()).await.unwrap();
+    assert_eq!(ended.outcome, Outcome::Failed);
+    assert_eq!(f.store.changes(run.run, 0, 10).await.unwrap(), []);
+}
+
+pub(super) async fn a_message_that_was_accepted_meanwhile_is_not_forgotten(f: &Fixture) {
+    let someone = person("a", 1);
+    make(f, 1, std::slice::from_ref(&someone)).await;
+    f.sql("UPDATE users SET phone_provisioned = '+421905000999', provisioned = (1 = 1), phone_told = '+421905000999'").await;
+    let mut run = run_of(2);
+    f.store.begin_run(&run, false).await.unwrap();
+    let after = User {
+        email: Some("new@example.org".into()),
+        version: 2,
+        ..someone
+    };
+    stage(f, &run, &[(after, 1, vec![])], ChangeKind::Updated).await;
+    run.outcome = Outcome::Applied;
+    apply(f, &run).await.unwrap();
+    let is = held(f, 1).await;
+    assert_eq!(
+        (
+            is.phone_provisioned
+                .as_ref()
+                .map(crate::model::Phone::as_str),
+            is.provisioned
+        ),
+        (Some("+421905000999"), true),
+        "what the outbox knows is the outbox's"
+    );
+}
+
+pub(super) async fn removal_erases_everything_personal(f: &Fixture) {
+    let someone = person("jana", 1);
+    make(f, 1, std::slice::from_ref(&someone)).await;
+    let mut gone = someone.clone();
+    gone.state = State::Removed;
+    gone.directory_id = None;
+    gone.username = String::new();
+    gone.username_key = String::new();
+    gone.display_name = None;
+    gone.email = None;
+    gone.dn = None;
+    gone.phone = None;
+    gone.phone_raw = None;
+    gone.phone_source = None;
+    gone.phone_provisioned = None;
+    gone.fingerprint = None;
+    gone.version = 2;
+    let mut run = run_of(2);
+    f.store.begin_run(&run, false).await.unwrap();
+    let say = Intent::Say {
+        r#type: JobType::Deprovision,
+        reason: JobReason::GraceOver,
+        previous_phone: None,
+        previous_username: Some("jana".into()),
+    };
+    stage(f, &run, &[(gone, 1, vec![say])], ChangeKind::Removed).await;
+    run.outcome = Outcome::Applied;
+    run.removed = 1;
+    let run = apply(f, &run).await.unwrap();
+    assert_eq!(run.jobs, 1);
+    for change in f.store.changes_of_user(someone.id, 10).await.unwrap() {
+        assert!(
+            change.username.is_none() && change.before.is_empty() && change.after.is_empty(),
+            "{change:?}"
+        );
+    }
+    let left = f.store.users_by_id(&[someone.id]).await.unwrap();
+    assert_eq!(
+        (left[0].state, left[0].username.as_str(), &left[0].phone),
+        (State::Removed, "", &None)
+    );
+    // The name and the directory id are free again.
+    let mut next = person("jana", 1);
+    next.id = crate::model::UserId(uuid::Uuid::from_u128(77));
+    make(f, 3, &[next]).await;
+}
+
+pub(super) async fn texts_of_all_kinds_are_kept(f: &Fixture) {
+    let mut someone = person("tab\tand \\N, \\. and 'quote'", 1);
+    someone.display_name = Some("two\nlines\r, a \\ and 🦊".into());
+    someone.email = Some(String::new());
+    someone.entry_uuid = Some(DirectoryId([0; 16]));
+    someone.phone_raw = Some("\u{200e}0905\u{a0}12".into());
+    someone.phone_pending = Phone::from_e164("+421905000001");
+    someone.phone_pending_raw = Some("\\x00".into());
+    someone.phone_pending_until = Some(START);
+    someone.phone_told = Phone::from_e164("+421905000002");
+    someone.phone_source = Some(PhoneSource::Manual);
+    (someone.told, someone.provisioned, someone.blocked) = (true, true, true);
+    someone.state = State::Suspended;
+    someone.state_reason = Some(StateReason::Disabled);
+    someone.suspended_at = Some(START);
+    someone.suspended_clock = Some(-5);
+    someone.two_factor = vec![TwoFactor::SmsOtp, TwoFactor::Fido];
+    someone.last_used_at = Some(START.plus_ms(1));
+    someone.fingerprint = Some((1 << 62) - 1);
+    make(f, 1, std::slice::from_ref(&someone)).await;
+    assert!(held(f, 1).await == someone);
+    let mut index = vec![];
+    let each = |id, fingerprint, present| index.push((id, fingerprint, present));
+    f.store.index(&realm(), each).await.unwrap();
+    let expected = (DirectoryId([1; 16]), someone.fingerprint, true);
+    assert_eq!(index, [expected], "who is disabled is present");
+}
+
+pub(super) async fn an_act_changes_one_user_and_tells_of_it(f: &Fixture) {
+    let someone = person("a", 1);
+    make(f, 1, std::slice::from_ref(&someone)).await;
+    let blocked = User {
+        blocked: true,
+        ..later(&someone)
+    };
+    let mut change = line(&run_of(9), 1, &someone, ChangeKind::Blocked);
+    change.run = None;
+    change.by = Some("eva".into());
+    let say = Intent::Say {
+        r#type: JobType::Suspend,
+        reason: JobReason::Blocked,
+        previous_phone: None,
+        previous_username: None,
+    };
+    let act = async |base| {
+        let (changes, intents) = (std::slice::from_ref(&change), std::slice::from_ref(&say));
+        f.store
+            .act(changes, &blocked, base, intents, &f.ctx())
+            .await
+    };
+    act(1).await.unwrap();
+    assert!(held(f, 1).await == blocked);
+    assert_eq!(f.states().await, ["waiting"]);
+    let lines = f.store.changes_of_user(someone.id, 1).await.unwrap();
+    assert_eq!((lines[0].kind, lines[0].run), (ChangeKind::Blocked, None));
+    assert!(matches!(act(1).await, Err(StoreError::Conflict(1))));
+    assert_eq!(f.states().await, ["waiting"], "nothing is told twice");
+    assert_eq!(
+        f.sql("DELETE FROM staged_users").await,
+        0,
+        "nothing stays staged"
+    );
+}

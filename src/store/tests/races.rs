@@ -1,0 +1,154 @@
+//! Several who write at once, and a database that goes away.
+
+use std::time::Duration;
+
+use super::super::db::{Db, on};
+use super::*;
+use crate::model::JobState;
+
+#[tokio::test]
+async fn trap_31_writers_never_meet() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    let store = open(&path, Access::Write).await.unwrap();
+    let mut writers = tokio::task::JoinSet::new();
+    for n in 0..8_u32 {
+        let store = store.clone();
+        writers.spawn(async move {
+            for i in 0..25_u32 {
+                let decl = RealmDecl {
+                    id: RealmId::from(format!("r{n}-{i}")),
+                    name: "x".into(),
+                };
+                store.declare_realms(&[decl], START).await?;
+            }
+            Ok::<(), StoreError>(())
+        });
+    }
+    while let Some(done) = writers.join_next().await {
+        done.unwrap().unwrap();
+    }
+    assert_eq!(store.realms().await.unwrap().len(), 200);
+}
+
+pub(super) async fn of_many_who_change_one_user_one_wins(f: &Fixture) {
+    let someone = person("a", 1);
+    make(f, 1, std::slice::from_ref(&someone)).await;
+    let mut writers = tokio::task::JoinSet::new();
+    for n in 0..8 {
+        let (store, messages) = (f.store.clone(), f.ctx());
+        let changed = User {
+            email: Some(format!("{n}@example.org")),
+            ..later(&someone)
+        };
+        writers.spawn(async move { store.act(&[], &changed, 1, &[], &messages).await });
+    }
+    let (mut won, mut lost) = (0, 0);
+    while let Some(done) = writers.join_next().await {
+        match done.unwrap() {
+            Ok(()) => won += 1,
+            Err(StoreError::Conflict(1)) => lost += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!((won, lost), (1, 7));
+    assert_eq!(held(f, 1).await.version, 2);
+}
+
+/// Another process on the same database.
+fn another(f: &Fixture) -> Store {
+    Store {
+        db: f.store.db.clone(),
+        locks: lock::RealmLocks::default(),
+    }
+}
+
+#[tokio::test]
+async fn trap_30_two_daemons_on_one_postgresql_run_a_realm_once() {
+    let f = postgres().await;
+    let other = another(&f);
+    let lock = f.store.lock_realm(&realm()).await.unwrap();
+    let busy = other.lock_realm(&realm()).await;
+    assert!(matches!(busy, Err(StoreError::Busy { .. })), "{busy:?}");
+    other.lock_realm(&RealmId::from("other")).await.unwrap();
+    // What the one runs, the start of the other does not sweep.
+    let run = run_of(1);
+    f.store.begin_run(&run, false).await.unwrap();
+    assert_eq!(other.sweep_abandoned(START).await.unwrap(), 0);
+    drop(lock);
+    // The server notices the closed connection a moment later.
+    for _ in 0..50 {
+        if other.sweep_abandoned(START).await.unwrap() == 1 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the lock was never free");
+}
+
+#[tokio::test]
+async fn a_postgresql_restarted_in_the_middle_leaves_nothing_half_done() {
+    let f = postgres().await;
+    let mut run = run_of(1);
+    f.store.begin_run(&run, false).await.unwrap();
+    stage(
+        &f,
+        &run,
+        &[(person("a", 1), 0, vec![])],
+        ChangeKind::Created,
+    )
+    .await;
+    let mut tx = f.store.db.begin().await.unwrap();
+    const SQL: &str = "UPDATE realms SET name = 'half'";
+    on!(tx, c => sqlx::query(SQL).execute(&mut *c).await.map(|_| ())).unwrap();
+    f.restart();
+    let error = tx.commit().await.unwrap_err();
+    assert!(matches!(error, StoreError::Lost(_)), "{error:?}");
+    assert!(
+        error.to_string().contains("the next run tries again"),
+        "{error}"
+    );
+    // Each connection of the pool may have to be found dead first; then the same plan is applied.
+    run.outcome = Outcome::Applied;
+    run.created = 1;
+    let mut tries = 0;
+    while let Err(error) = apply(&f, &run).await {
+        assert!(matches!(error, StoreError::Lost(_)), "{error:?}");
+        tries += 1;
+        assert!(tries < 20, "{error}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(f.store.realms().await.unwrap()[0].name, "Example");
+    assert_eq!(held(&f, 1).await.username, "a");
+    assert!(matches!(f.store.db, Db::Postgres(_)));
+}
+
+#[tokio::test]
+async fn a_lost_postgresql_is_said_and_found_again() {
+    let f = postgres().await;
+    assert_eq!(f.store.realms().await.unwrap().len(), 1);
+    f.restart();
+    let mut said = vec![];
+    for _ in 0..20 {
+        match f.store.realms().await {
+            Ok(realms) => {
+                assert_eq!(realms.len(), 1);
+                let jobs = f
+                    .store
+                    .jobs(
+                        &JobSelection {
+                            states: vec![JobState::Waiting],
+                            ..JobSelection::default()
+                        },
+                        1,
+                    )
+                    .await;
+                assert!(jobs.is_ok());
+                return;
+            }
+            Err(error) => said.push(error.to_string()),
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    panic!("it was not found again: {said:?}");
+}
