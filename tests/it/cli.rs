@@ -86,6 +86,10 @@ fn exit_codes_say_what_happened() {
     assert_eq!(code(&house, &["check"]), 0);
     assert_eq!(code(&house, &["check", "--connect"]), 0);
     assert_eq!(code(&house, &["plan"]), 2);
+    assert!(
+        !house.path("realmsync.db").exists(),
+        "a dry run makes nothing"
+    );
     assert_eq!(code(&house, &["sync", "no-such-realm"]), 1);
     assert_eq!(code(&house, &["sync"]), 0);
     assert_eq!(code(&house, &["plan"]), 0);
