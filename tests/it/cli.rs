@@ -189,7 +189,7 @@ fn check_connect_says_what_to_mend() {
         fine.out
     );
     house.configure_as(
-        &house.server["BIND_DN"].to_owned(),
+        &house.server["BIND_DN"],
         "filter = \"(objectClas=inetOrgPerson)\"",
         "",
     );
@@ -201,7 +201,7 @@ fn check_connect_says_what_to_mend() {
         typo.out
     );
     std::fs::write(house.path("bind"), &house.server["NOPHONE_PASSWORD"]).unwrap();
-    house.configure_as(&house.server["NOPHONE_DN"].to_owned(), "", "");
+    house.configure_as(&house.server["NOPHONE_DN"], "", "");
     let blind = connect(&house);
     assert_eq!(blind.code, 1);
     assert!(
