@@ -95,10 +95,17 @@ fn trap_30_another_process_holds_the_lock() {
         .stdout(Stdio::null())
         .spawn()
         .expect("flock of util-linux");
-    let busy = || matches!(lock(&config, Duration::ZERO), Err(StoreError::Busy { holder, .. }) if holder == "process 4711 (run)");
-    while !busy() {
+    // Asked without taking it in the store's way: whoever gets it there writes their own name into the file.
+    let probe = std::fs::File::open(&file).unwrap();
+    while probe.try_lock().is_ok() {
+        probe.unlock().unwrap();
         std::thread::sleep(Duration::from_millis(10));
     }
+    let busy = lock(&config, Duration::ZERO);
+    assert!(
+        matches!(&busy, Err(StoreError::Busy { holder, .. }) if holder == "process 4711 (run)"),
+        "{busy:?}"
+    );
     let waited = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| lock(&config, Duration::from_secs(20)));
         drop(other.stdin.take());
