@@ -184,8 +184,7 @@ fn follow(held: &User, person: &Person, name: &Name, context: &Context<'_>) -> O
             after.username_key.clone_from(&name.key);
         }
         Name::Keep => {}
-        // Somebody else has the name by now: who yielded it stays away until the contest is settled.
-        Name::Nothing if held.present() => {}
+        // Somebody else has the name by now: who yielded it, or comes from another realm, stays away until that is settled.
         Name::Nothing => return None,
     }
     let phone_row = follow_phone(held, &mut after, person, context);

@@ -1,9 +1,9 @@
 //! Everybody with a contested name is looked up once more, and all names are settled at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Ask;
-use super::look::Takeover;
+use super::look::{Takeover, hash_name};
 use super::pass::{LOOK_UP, Pass};
 use super::prepare::PassError;
 use crate::directory::Sighting;
@@ -66,8 +66,12 @@ impl Pass<'_> {
             })
             .collect();
         let decided = claimants.len();
-        self.add_holders(&people, &mut claimants).await?;
+        let keys = claimants.iter().filter_map(|c| c.wants.clone());
+        let keys = keys.chain(people.values().filter_map(|p| self.comes_back_as(p)));
+        self.add_holders(keys.collect(), &people, &mut claimants)
+            .await?;
         let verdicts = resolve(&claimants);
+        let kept = self.kept_names(&people, &claimants, &verdicts);
         for (claimant, verdict) in claimants.iter().zip(&verdicts).skip(decided) {
             if let (Some(id), Verdict::Refused { others }) = (claimant.id, verdict)
                 && let Some(key) = claimant.wants.as_ref().filter(|_| !others.is_empty())
@@ -90,10 +94,10 @@ impl Pass<'_> {
                             &others,
                         ));
                     }
-                    if user
+                    let has_it = user
                         .as_ref()
-                        .is_some_and(|u| u.present() && u.realm == self.row.id)
-                    {
+                        .is_some_and(|u| u.present() && u.realm == self.row.id);
+                    if has_it || kept.contains(&person.directory_id) {
                         Name::Keep
                     } else {
                         Name::Nothing
@@ -105,13 +109,56 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Those who hold a wanted name and are not contested themselves: unchanged, renamed away in this plan, or made by hand.
-    pub(super) async fn add_holders(
+    /// The name of somebody who was away, or in another realm, and whose entry gives no usable one now.
+    fn comes_back_as(&self, (person, user): &(Person, Option<User>)) -> Option<String> {
+        let away = user
+            .as_ref()
+            .filter(|u| !u.present() || u.realm != self.row.id)?;
+        person
+            .username
+            .is_err()
+            .then(|| away.username_key.clone())
+            .filter(|key| !key.is_empty())
+    }
+
+    /// Who comes back so and has the name that they had: nobody has it by now, and nobody wants it.
+    fn kept_names(
+        &self,
+        people: &BTreeMap<DirectoryId, (Person, Option<User>)>,
+        claimants: &[Claimant],
+        verdicts: &[Verdict],
+    ) -> BTreeSet<DirectoryId> {
+        let mut taken: HashMap<String, usize> = HashMap::new();
+        for (claimant, verdict) in claimants.iter().zip(verdicts) {
+            let names = match verdict {
+                Verdict::Granted => [&claimant.wants, &None],
+                Verdict::Refused { .. } => [&claimant.wants, &claimant.holds],
+            };
+            for name in names.into_iter().flatten() {
+                *taken.entry(name.clone()).or_default() += 1;
+            }
+        }
+        let back: Vec<(DirectoryId, String)> = people
+            .iter()
+            .filter_map(|(id, p)| Some((*id, self.comes_back_as(p)?)))
+            .collect();
+        for (_, key) in &back {
+            *taken.entry(key.clone()).or_default() += 1;
+        }
+        back.into_iter()
+            .filter(|(_, key)| taken.get(key) == Some(&1))
+            .filter(|(_, key)| !self.claims.contains_key(&hash_name(key)))
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    /// Those who hold one of these names and are not contested themselves: unchanged, renamed away in this plan, or made by hand.
+    async fn add_holders(
         &mut self,
+        keys: BTreeSet<String>,
         people: &BTreeMap<DirectoryId, (Person, Option<User>)>,
         claimants: &mut Vec<Claimant>,
     ) -> Result<(), PassError> {
-        let keys: BTreeSet<String> = claimants.iter().filter_map(|c| c.wants.clone()).collect();
         let keys: Vec<String> = keys.into_iter().collect();
         for keys in keys.chunks(LOOK_UP) {
             let holders = self.engine.store.name_holders(&self.row.id, keys).await?;

@@ -52,17 +52,18 @@ impl Engine {
         approved.by.clone_from(&by);
         approved.decided_at = Some(now);
         let messages = self.messages(config, Some(run.run), now).await?;
-        let seen_state = facts.facts.clone();
+        // A look at one person says nothing of the realm: not what another mapping does to the others, nor that all were seen.
+        let whole = run.mode != Mode::User;
         let update = RealmUpdate {
-            mapping_hash: facts.mapping_hash.clone(),
+            mapping_hash: facts.mapping_hash.clone().filter(|_| whole),
             directory: Some(prepared.directory_key()),
-            first_applied_at: Some(now),
-            clock_ms: Some(row.clock_ms),
-            last_complete_at: Some(now),
-            window_from: Some(windows_anew(&row, now, run.moved > 0)),
-            seen_state,
+            first_applied_at: whole.then_some(now),
+            clock_ms: None,
+            last_complete_at: whole.then_some(now),
+            window_from: Some(windows_anew(&row, now, whole && run.moved > 0)),
+            seen_state: facts.facts.clone().filter(|_| whole),
             id_form: Some(prepared.scope.id_form),
-            due: Some(false),
+            due: whole.then_some(false),
         };
         let application = Application {
             run: &approved,

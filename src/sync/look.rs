@@ -163,7 +163,7 @@ pub(super) enum Takeover {
     StillThere(RealmId),
 }
 
-fn hash_name(key: &str) -> u64 {
+pub(super) fn hash_name(key: &str) -> u64 {
     xxhash_rust::xxh3::xxh3_64(key.as_bytes())
 }
 

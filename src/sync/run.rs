@@ -194,7 +194,7 @@ impl Engine {
                 .then(|| windows_anew(row, run.decided_at.unwrap_or(run.started_at), false)),
             seen_state: if full { facts.facts.clone() } else { None },
             id_form: Some(pass.prepared.scope.id_form),
-            due: Some(false),
+            due: full.then_some(false),
         };
         let application = Application {
             run,

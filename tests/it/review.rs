@@ -1,0 +1,271 @@
+//! Stories in which several rules meet: the engine in this process, over a real slapd and a real store.
+
+use std::sync::Arc;
+
+use realmsync::clock::Clock;
+use realmsync::config::{Environment, load};
+use realmsync::model::{
+    Job, JobState, JobType, Outcome, RealmId, Run, State, StateReason, Trigger, User,
+};
+use realmsync::store::{Access, Ending, JobSelection, Settlement, Store, UserFilter};
+use realmsync::sync::{Ask, Engine};
+
+use crate::house::House;
+
+const HOUR: i64 = 3_600_000;
+const DAY: i64 = 24 * HOUR;
+
+struct Story {
+    house: House,
+    engine: Engine,
+    clock: Clock,
+}
+
+impl Story {
+    async fn new(users: u32, extra: &str) -> Self {
+        let house = House::new(users);
+        house.configure(extra);
+        let env = Environment::from_process();
+        let config = load(&house.path("realmsync.toml"), &env)
+            .expect("a configuration")
+            .config;
+        let clock = Clock::fixed(Clock::system().now());
+        let store = Store::open(&config.store, &env, Access::Write, clock.now())
+            .await
+            .expect("a store");
+        let engine = Engine::new(Arc::new(config), store, clock.clone(), Arc::new(env));
+        engine.settle_in().await.expect("settled in");
+        Self {
+            house,
+            engine,
+            clock,
+        }
+    }
+
+    /// As SIGHUP does it.
+    async fn reload(&mut self) {
+        let env = Environment::from_process();
+        let config = load(&self.house.path("realmsync.toml"), &env)
+            .expect("a configuration")
+            .config;
+        self.engine = Engine::new(
+            Arc::new(config),
+            self.engine.store.clone(),
+            self.clock.clone(),
+            Arc::new(env),
+        );
+        self.engine.settle_in().await.expect("settled in");
+    }
+
+    async fn reconfigure(&mut self, extra: &str) {
+        self.house.configure(extra);
+        self.reload().await;
+    }
+
+    async fn pass_of(&self, realm: &str) -> Run {
+        let run = self
+            .engine
+            .sync(&RealmId::from(realm), Ask::new(Trigger::Schedule, None))
+            .await
+            .expect("a run");
+        assert_ne!(run.outcome, Outcome::Failed, "{run:?}");
+        self.clock.advance_ms(1000);
+        run
+    }
+
+    async fn pass(&self) -> Run {
+        self.pass_of("r").await
+    }
+
+    async fn approve(&self, run: &Run) -> Run {
+        let decided = self
+            .engine
+            .approve(&run.run.to_string(), Some("ada".into()))
+            .await
+            .expect("a decision");
+        self.clock.advance_ms(1000);
+        decided.run
+    }
+
+    async fn all(&self) -> Vec<User> {
+        let mut users = vec![];
+        for state in State::ALL {
+            let filter = UserFilter {
+                state: Some(*state),
+                ..UserFilter::default()
+            };
+            users.extend(
+                self.engine
+                    .store
+                    .list_users(&filter, None, 10_000)
+                    .await
+                    .expect("users"),
+            );
+        }
+        users
+    }
+
+    /// Everybody of a name, in any realm and state.
+    async fn named(&self, name: &str) -> Vec<User> {
+        let mut users = self.all().await;
+        users.retain(|u| u.username == name);
+        users
+    }
+
+    async fn jobs(&self, kind: JobType) -> Vec<Job> {
+        let selection = JobSelection {
+            types: vec![kind],
+            states: vec![JobState::Waiting, JobState::Held],
+            ..JobSelection::default()
+        };
+        self.engine
+            .store
+            .jobs(&selection, 1000)
+            .await
+            .expect("jobs")
+    }
+
+    fn base(&self) -> String {
+        self.house.server["PEOPLE_DN"].to_owned()
+    }
+
+    /// Somebody whose entry is not called by the user name.
+    fn add(&self, cn: &str, uid: &str, more: &str) {
+        let dn = format!("cn={cn},{}", self.base());
+        self.house.server.modify(&format!("dn: {dn}\nchangetype: add\nobjectClass: inetOrgPerson\ncn: {cn}\nsn: x\nuid: {uid}\n{more}"));
+    }
+
+    /// Out of the base, and back.
+    fn leave(&self, cn: &str) {
+        self.house.server.modify(&format!(
+            "dn: cn={cn},{}\nchangetype: modrdn\nnewrdn: cn={cn}\ndeleteoldrdn: 1\nnewsuperior: {}\n",
+            self.base(),
+            &self.house.server["SUFFIX"]
+        ));
+    }
+
+    fn come_back(&self, cn: &str) {
+        self.house.server.modify(&format!(
+            "dn: cn={cn},{}\nchangetype: modrdn\nnewrdn: cn={cn}\ndeleteoldrdn: 1\nnewsuperior: {}\n",
+            &self.house.server["SUFFIX"],
+            self.base()
+        ));
+    }
+
+    fn set(&self, dn: &str, mobile: &str) {
+        self.house.server.modify(&format!(
+            "dn: {dn}\nchangetype: modify\nreplace: mobile\nmobile: {mobile}\n"
+        ));
+    }
+}
+
+const STRICT: &str = "[realm.brake]\nphone-changed = \"0%\"\nremoved = \"0%\"\nfloor = 1\n";
+
+/// § 3.13, § 3.6, § 3.11: names are unique in each realm, so a realm that takes over another may find them taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_taken_over_and_finds_the_name_taken_is_refused_and_stops_nobody() {
+    let mut s = Story::new(3, "").await;
+    let base = s.base();
+    for ou in ["one", "two"] {
+        s.house.server.modify(&format!(
+            "dn: ou={ou},{base}\nchangetype: add\nobjectClass: organizationalUnit\nou: {ou}\n"
+        ));
+        for uid in ["jan", &format!("eva-{ou}")] {
+            s.house.server.modify(&format!("dn: uid={uid},ou={ou},{base}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: {uid}\ncn: x\nsn: x\n"));
+        }
+    }
+    let text = std::fs::read_to_string(s.house.path("realmsync.toml")).unwrap();
+    let (head, realm) = text.split_once("[[realm]]").unwrap();
+    let whole = format!("base = [\"{base}\"]");
+    let of = |id: &str, bases: &str| {
+        format!("[[realm]]{realm}")
+            .replace("id = \"r\"", &format!("id = \"{id}\""))
+            .replace(&whole, &format!("base = [{bases}]"))
+    };
+    let (one, two) = (format!("\"ou=one,{base}\""), format!("\"ou=two,{base}\""));
+    let path = s.house.path("realmsync.toml");
+    std::fs::write(&path, format!("{head}{}{}", of("r", &one), of("b", &two))).unwrap();
+    s.reload().await;
+    s.pass_of("r").await;
+    s.pass_of("b").await;
+    // The realm b goes, and r takes its people in.
+    std::fs::write(
+        &path,
+        format!("{head}{}", of("r", &format!("{one}, {two}"))),
+    )
+    .unwrap();
+    s.reload().await;
+    let run = s.pass().await;
+    assert_eq!(
+        (run.outcome, run.moved, run.refused_entries),
+        (Outcome::Held, 1, 2),
+        "{run:?}"
+    );
+    assert_eq!(s.approve(&run).await.outcome, Outcome::Applied);
+    let jans = s.named("jan").await;
+    let mut realms: Vec<&str> = jans.iter().map(|u| u.realm.as_str()).collect();
+    realms.sort_unstable();
+    assert_eq!(realms, ["b", "r"], "each keeps what they had");
+    assert_eq!(s.named("eva-two").await[0].realm.as_str(), "r");
+    assert_eq!(s.pass().await.outcome, Outcome::Unchanged);
+}
+
+/// § 3.3: what one person's look changes says nothing of what another mapping does to all the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_one_person_does_not_accept_another_mapping() {
+    let mut s = Story::new(30, "").await;
+    s.add("x", "xavier", "mail: ix@example.org\n");
+    s.pass().await;
+    s.reconfigure("[realm.attributes]\nusername = \"mail\"\n")
+        .await;
+    let ask = Ask {
+        user: Some("xavier".into()),
+        ..Ask::new(Trigger::Command, None)
+    };
+    let one = s.engine.sync(&RealmId::from("r"), ask).await.unwrap();
+    assert_eq!((one.outcome, one.renamed), (Outcome::Held, 1), "{one:?}");
+    s.clock.advance_ms(1000);
+    assert_eq!(s.approve(&one).await.outcome, Outcome::Applied);
+    let run = s.pass().await;
+    assert!(run.held_by.iter().any(|h| h.limit == "mapping"), "{run:?}");
+}
+
+/// § 3.6: with a refused name, state and phone still follow; the name that is held is nobody else's.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_with_a_refused_name_keeps_the_one_they_had() {
+    let s = Story::new(60, "").await;
+    s.add("x", "xavier", "mobile: +421905000001\n");
+    s.pass().await;
+    s.leave("x");
+    assert_eq!(s.pass().await.suspended, 1);
+    s.come_back("x");
+    let dn = format!("cn=x,{}", s.base());
+    s.house
+        .server
+        .modify(&format!("dn: {dn}\nchangetype: modify\ndelete: uid\n"));
+    let run = s.pass().await;
+    assert_eq!(
+        (run.restored, run.refused_entries),
+        (1, 1),
+        "refused is not absent: {run:?}"
+    );
+    assert_eq!(s.named("xavier").await[0].state, State::Active);
+    // While another has the name, they stay away.
+    s.house.server.modify(&format!(
+        "dn: {dn}\nchangetype: modify\nadd: uid\nuid: xavier\n"
+    ));
+    s.pass().await;
+    s.leave("x");
+    s.add("y", "xavier", "");
+    s.pass().await;
+    s.come_back("x");
+    s.house
+        .server
+        .modify(&format!("dn: {dn}\nchangetype: modify\ndelete: uid\n"));
+    let run = s.pass().await;
+    assert_eq!(
+        (run.restored, run.outcome),
+        (0, Outcome::Unchanged),
+        "{run:?}"
+    );
+}
