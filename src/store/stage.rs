@@ -300,16 +300,15 @@ impl Store {
         rows.into_iter().map(StagedUser::try_from).collect()
     }
 
-    /// Fills in why somebody is gone, in the staged user and in the lines of the plan.
+    /// Fills in why somebody is gone and when a hold ends, in the staged user and in the lines of the plan.
     pub async fn patch_staged(&self, run: RunId, users: &[StagedUser]) -> Result<(), StoreError> {
-        const USER: &str =
-            "UPDATE staged_users SET state_reason = $3, intents = $4 WHERE run = $1 AND seq = $2";
+        const USER: &str = "UPDATE staged_users SET state_reason = $3, intents = $4, phone_pending_until = $5 WHERE run = $1 AND seq = $2";
         let id = run.0.as_bytes().to_vec();
         let mut tx = self.db.begin().await?;
         for staged in users {
             let text = intents_text(&staged.intents)?;
             let reason = staged.user.state_reason.map(StateReason::as_str);
-            let rows = on!(tx, c => sqlx::query(USER).bind(id.clone()).bind(staged.seq).bind(reason).bind(text).execute(&mut *c).await.map(|r| r.rows_affected()))
+            let rows = on!(tx, c => sqlx::query(USER).bind(id.clone()).bind(staged.seq).bind(reason).bind(text).bind(staged.user.phone_pending_until.map(|t| t.0)).execute(&mut *c).await.map(|r| r.rows_affected()))
                 .map_err(StoreError::from_sqlx("fill in a plan"))?;
             if rows != 1 {
                 return Err(StoreError::Refused(format!(
@@ -317,12 +316,18 @@ impl Store {
                 )));
             }
             for mut change in self.changes_of(&mut tx, run, staged.user.id).await? {
-                if change.after.contains_key("state_reason") || change.kind == ChangeKind::Suspended
-                {
-                    change.after.insert(
-                        "state_reason".into(),
-                        serde_json::json!(staged.user.state_reason),
-                    );
+                let suspends = change.kind == ChangeKind::Suspended;
+                let reason = suspends || change.after.contains_key("state_reason");
+                let until = change.after.contains_key("phone_pending_until");
+                if reason {
+                    let value = serde_json::json!(staged.user.state_reason);
+                    change.after.insert("state_reason".into(), value);
+                }
+                if until {
+                    let value = serde_json::json!(staged.user.phone_pending_until);
+                    change.after.insert("phone_pending_until".into(), value);
+                }
+                if reason || until {
                     on!(tx, c => sqlx::query("UPDATE changes SET after = $3 WHERE run = $1 AND seq = $2").bind(id.clone()).bind(change.seq).bind(side(&change.after)).execute(&mut *c).await.map(|_| ()))
                         .map_err(StoreError::from_sqlx("fill in a plan"))?;
                 }

@@ -11,7 +11,8 @@ use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::directory::Sighting;
 use crate::model::{
-    ChangeKind, DirectoryId, ErrorCode, Mode, Outcome, RealmRow, Run, StateReason, Trigger, User,
+    ChangeKind, DirectoryId, ErrorCode, Mode, Outcome, RealmRow, Run, State, StateReason, Trigger,
+    User, UserName,
 };
 use crate::plan::decide::{Context, Name, Seen, decide};
 use crate::store::{Application, RealmUpdate, RunFacts, StagedUser, StoreError};
@@ -100,7 +101,8 @@ impl Engine {
         Ok(Decided { run, replaced })
     }
 
-    /// Reads again everyone whom the plan suspends or whose number it changes; fills in reasons that were left open.
+    /// Reads again everyone whom the plan suspends or removes or whose number it changes; fills in reasons that were left
+    /// open, and when the holds end that begin now.
     async fn look_again(
         &self,
         run: &Run,
@@ -113,6 +115,7 @@ impl Engine {
             ChangeKind::PhoneChanged,
             ChangeKind::PhoneLost,
             ChangeKind::Updated,
+            ChangeKind::Removed,
         ];
         let mut after = 0;
         loop {
@@ -124,7 +127,6 @@ impl Engine {
                 return Ok(true);
             };
             after = last.seq;
-            let ids: Vec<DirectoryId> = staged.iter().filter_map(|s| s.user.directory_id).collect();
             let users: Vec<_> = staged.iter().map(|s| s.user.id).collect();
             let held: HashMap<_, _> = self
                 .store
@@ -133,6 +135,12 @@ impl Engine {
                 .into_iter()
                 .map(|u| (u.id, u))
                 .collect();
+            // Who is to be removed has no id any more in the plan.
+            let id_of = |s: &StagedUser| {
+                let before = || held.get(&s.user.id).and_then(|u| u.directory_id);
+                s.user.directory_id.or_else(before)
+            };
+            let ids: Vec<DirectoryId> = staged.iter().filter_map(id_of).collect();
             let sightings = prepared.look_up(&ids).await.map_err(failed)?;
             let mut patches = vec![];
             for staged in staged {
@@ -145,7 +153,13 @@ impl Engine {
                 else {
                     return Ok(false);
                 };
-                let sighting = staged.user.directory_id.and_then(|id| sightings.get(&id));
+                let sighting = id_of(&staged).and_then(|id| sightings.get(&id));
+                if staged.user.state == State::Removed {
+                    if matches!(sighting, Some(Sighting::InScope(_))) {
+                        return Ok(false);
+                    }
+                    continue;
+                }
                 match again(&staged, before, sighting, row, prepared, now) {
                     Again::Same => {}
                     Again::Other => return Ok(false),
@@ -261,10 +275,12 @@ fn again(
             let Ok(person) = prepared.normaliser.person(entry) else {
                 return Again::Other;
             };
-            let name = person
-                .username
-                .as_ref()
-                .map_or(Name::Keep, |n| Name::Granted(n.clone()));
+            // Whose name it is was settled when the plan was made.
+            let name = UserName {
+                shown: staged.user.username.clone(),
+                key: staged.user.username_key.clone(),
+            };
+            let name = Name::Granted(name);
             decide(
                 Some(before),
                 &Seen::Here {
@@ -299,6 +315,16 @@ fn again(
         return Again::Filled(Box::new(StagedUser {
             user: decision.after,
             intents: decision.intents,
+            ..staged.clone()
+        }));
+    }
+    // Whoever has the old number hears of it now, and has the whole hold to object.
+    if was.phone_pending_until != is.phone_pending_until {
+        return Again::Filled(Box::new(StagedUser {
+            user: User {
+                phone_pending_until: is.phone_pending_until,
+                ..was.clone()
+            },
             ..staged.clone()
         }));
     }

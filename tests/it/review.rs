@@ -269,3 +269,60 @@ async fn who_comes_back_with_a_refused_name_keeps_the_one_they_had() {
         "{run:?}"
     );
 }
+
+/// § 3.13: nothing is as final as a removal, so an approval looks at those people too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_removes_nobody_who_came_back() {
+    let s = Story::new(60, STRICT).await;
+    s.add("x", "xavier", "");
+    s.add("y", "ygor", "");
+    s.pass().await;
+    s.leave("x");
+    s.leave("y");
+    s.pass().await;
+    let mut run = s.pass().await;
+    for _ in 0..5 {
+        s.clock.advance_ms(8 * DAY);
+        run = s.pass().await;
+    }
+    assert_eq!((run.outcome, run.removed), (Outcome::Held, 2), "{run:?}");
+    s.come_back("x");
+    let other = s.approve(&run).await;
+    assert_ne!(other.run, run.run);
+    assert_eq!(
+        (other.outcome, other.removed, other.restored),
+        (Outcome::Held, 1, 1),
+        "{other:?}"
+    );
+    let applied = s.approve(&other).await;
+    assert_eq!(applied.outcome, Outcome::Applied, "{applied:?}");
+    assert_eq!(s.named("xavier").await[0].state, State::Active);
+    assert_eq!(s.named("ygor").await.len(), 0);
+}
+
+/// § 3.9: the owner of the old number gets the notice when the plan is applied, and has the whole hold to object.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_begins_when_the_plan_is_applied() {
+    let s = Story::new(
+        20,
+        &format!("{STRICT}[realm.phone-change]\nhold = \"24h\"\nnotify-previous = true\n"),
+    )
+    .await;
+    s.add("x", "xavier", "mobile: +421905000001\n");
+    s.pass().await;
+    s.set(&format!("cn=x,{}", s.base()), "+421905000002");
+    let run = s.pass().await;
+    assert_eq!(run.outcome, Outcome::Held, "{run:?}");
+    s.clock.advance_ms(3 * DAY);
+    assert_eq!(s.approve(&run).await.run, run.run);
+    assert_eq!(s.jobs(JobType::PhoneNotice).await.len(), 1);
+    assert_eq!(s.engine.end_holds().await.unwrap(), 0, "it only began");
+    let shown = s.engine.store.changes(run.run, 0, 10).await.unwrap();
+    assert_eq!(
+        shown[0].after["phone_pending_until"],
+        serde_json::json!(s.named("xavier").await[0].phone_pending_until),
+        "the audit says what is so"
+    );
+    s.clock.advance_ms(DAY);
+    assert_eq!(s.engine.end_holds().await.unwrap(), 1);
+}
