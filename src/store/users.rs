@@ -212,12 +212,14 @@ impl Store {
         users(rows)
     }
 
-    /// Users whose waiting number takes effect by `now`.
+    /// Users whose waiting number takes effect by `now`, of realms that do not stand still: those would take everybody else's turn.
     pub async fn holds_over(&self, now: Timestamp, limit: i64) -> Result<Vec<User>, StoreError> {
         const SQL: &str = concat!(
             "SELECT ",
             user_columns!(),
-            " FROM users WHERE phone_pending_until <= $1 ORDER BY phone_pending_until LIMIT $2"
+            " FROM users WHERE phone_pending_until <= $1
+              AND realm NOT IN (SELECT r.id FROM realms r WHERE r.orphaned OR r.paused AND (r.paused_until IS NULL OR r.paused_until > $1))
+              ORDER BY phone_pending_until LIMIT $2"
         );
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, UserRow>(SQL).bind(now.0).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read waiting numbers"))?;

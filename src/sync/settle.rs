@@ -33,10 +33,6 @@ impl Engine {
                 continue;
             };
             let row = self.row(&user.realm).await?;
-            // A number that waits behind a held plan, or in a realm that stands still, waits on.
-            if row.paused || row.orphaned {
-                continue;
-            }
             let Ok(_lock) = self.store.lock_realm(&user.realm).await else {
                 continue;
             };

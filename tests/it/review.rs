@@ -326,3 +326,29 @@ async fn a_hold_begins_when_the_plan_is_applied() {
     s.clock.advance_ms(DAY);
     assert_eq!(s.engine.end_holds().await.unwrap(), 1);
 }
+
+/// A pause that ends by itself ends for waiting numbers too, whenever the next pass may be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_is_over_holds_no_number() {
+    let s = Story::new(20, "[realm.phone-change]\nhold = \"1h\"\n").await;
+    s.add("x", "xavier", "mobile: +421905000001\n");
+    s.pass().await;
+    s.set(&format!("cn=x,{}", s.base()), "+421905000002");
+    s.pass().await;
+    let realm = RealmId::from("r");
+    let until = s.clock.now().plus_ms(3 * HOUR);
+    let store = &s.engine.store;
+    store
+        .pause(&realm, Some(until), s.clock.now())
+        .await
+        .unwrap();
+    s.clock.advance_ms(2 * HOUR);
+    assert_eq!(s.engine.end_holds().await.unwrap(), 0);
+    assert_eq!(
+        store.holds_over(s.clock.now(), 10).await.unwrap().len(),
+        0,
+        "who stands still takes nobody's turn"
+    );
+    s.clock.advance_ms(2 * HOUR);
+    assert_eq!(s.engine.end_holds().await.unwrap(), 1);
+}
