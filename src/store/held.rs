@@ -7,7 +7,7 @@
 //! ```
 
 use super::db::{Tx, on};
-use super::outbox::{release_brake, set_waiting_on_hold};
+use super::outbox::{keep_on_hold, release_brake, set_waiting_on_hold};
 use super::refused::RefusedDiff;
 use super::runs::{Row, RunFacts, bytes, run_columns, write_run};
 use super::{Store, StoreError};
@@ -93,7 +93,10 @@ impl Store {
                 "plan {run} was decided already: `runs show {run}`"
             )));
         }
-        on!(tx, c => sqlx::query("UPDATE realms SET held = NULL WHERE held = $1").bind(bytes(run)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("decide a plan"))?;
+        let realms = on!(tx, c => sqlx::query_scalar::<_, String>("UPDATE realms SET held = NULL WHERE held = $1 RETURNING id").bind(bytes(run)).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("decide a plan"))?;
+        for realm in realms {
+            keep_on_hold(&mut tx, &RealmId::from(realm)).await?;
+        }
         tx.commit().await?;
         self.sweep(run).await?;
         self.run(&run.to_string()).await
@@ -113,7 +116,7 @@ impl Store {
         rows.into_iter().map(Run::try_from).collect()
     }
 
-    /// Drops what a run wanted said and was not said yet. A number that was to be told may be told again.
+    /// Drops what a run wanted said and was not said yet. A number that was to be told may be told again: the next pass looks at its user.
     pub async fn drop_jobs_of_run(
         &self,
         run: RunId,
@@ -121,7 +124,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         const UNTOLD: &str = "
-            UPDATE users SET phone_told = NULL, told = $2 WHERE id IN (
+            UPDATE users SET phone_told = NULL, told = $2, fingerprint = NULL WHERE id IN (
                 SELECT user_id FROM jobs WHERE run = $1 AND state IN ('waiting', 'held') AND uncertain = $2 AND type IN ('user.provision', 'user.reprovision'))";
         const DROP: &str = "
             UPDATE jobs SET state = 'dropped', body = NULL, last_error = $3, settled_at = $4, held_by = NULL, held_since = NULL

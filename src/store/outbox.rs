@@ -24,7 +24,7 @@ pub(crate) mod tests;
 pub use enrolment::{EnrolmentContext, EnrolmentKey};
 pub(super) use intents::carry_out;
 pub use selection::{Act, JobSelection};
-pub(super) use selection::{hold_copy, release_brake, set_waiting_on_hold};
+pub(super) use selection::{hold_copy, keep_on_hold, release_brake, set_waiting_on_hold};
 pub use settle::{Ending, Fate, Settlement};
 pub(super) use standing::reckon_standing;
 

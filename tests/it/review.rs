@@ -352,3 +352,46 @@ async fn a_pause_that_is_over_holds_no_number() {
     s.clock.advance_ms(2 * HOUR);
     assert_eq!(s.engine.end_holds().await.unwrap(), 1);
 }
+
+/// § 3.8: what an undo dropped is due again once the undo is rejected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_undo_loses_no_number() {
+    let mut s = Story::new(20, "").await;
+    s.add("x", "xavier", "mobile: +421905000001\n");
+    s.pass().await;
+    s.set(&format!("cn=x,{}", s.base()), "+421905000002");
+    let run = s.pass().await;
+    assert_eq!(s.jobs(JobType::Reprovision).await.len(), 1);
+    s.reconfigure(STRICT).await;
+    let undo = s.engine.undo(&run.run.to_string(), None).await.unwrap().run;
+    assert_eq!(undo.outcome, Outcome::Held, "{undo:?}");
+    assert_eq!(s.jobs(JobType::Reprovision).await.len(), 0);
+    s.engine.reject(&undo.run.to_string(), None).await.unwrap();
+    s.pass().await;
+    let jobs = s.jobs(JobType::Reprovision).await;
+    assert_eq!(jobs.len(), 1, "the number is still to be told");
+    s.pass().await;
+    assert_eq!(s.jobs(JobType::Reprovision).await.len(), 1, "once");
+}
+
+/// § 3.4: after reject, messages stay for the administrator; another plan's approval does not let them go.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rejected_plan_kept_waiting_stays() {
+    let mut s = Story::new(60, "").await;
+    s.add("x", "xavier", "mobile: +421905000001\n");
+    s.pass().await;
+    let dn = format!("cn=x,{}", s.base());
+    s.set(&dn, "+421905000002");
+    s.pass().await;
+    s.house.churn(&[("phone", 40)]);
+    let run = s.pass().await;
+    assert_eq!(run.outcome, Outcome::Held);
+    s.engine.reject(&run.run.to_string(), None).await.unwrap();
+    s.reconfigure("realm: approve = true\n[realm.brake]\nphone-changed = \"100%\"\nfloor = 1000\n")
+        .await;
+    let run = s.pass().await;
+    assert_eq!(s.approve(&run).await.outcome, Outcome::Applied);
+    let jobs = s.jobs(JobType::Reprovision).await;
+    let held = jobs.iter().filter(|j| j.state == JobState::Held).count();
+    assert_eq!(held, 1, "only what the rejected plan kept");
+}

@@ -225,6 +225,13 @@ pub(in crate::store) async fn release_brake(
     on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("release messages"))
 }
 
+/// The plan was rejected, or expired: what the brake held is the administrator's now, and no later plan lets it go.
+pub(in crate::store) async fn keep_on_hold(tx: &mut Tx, realm: &RealmId) -> Result<(), StoreError> {
+    const SQL: &str = "UPDATE jobs SET held_by = 'rejected' WHERE realm = $1 AND state IN ('held', 'sending') AND held_by = 'brake'";
+    on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).execute(&mut *c).await.map(|_| ()))
+        .map_err(StoreError::from_sqlx("keep messages on hold"))
+}
+
 /// The store is a copy: all that is open stays until an administrator releases it, since the original may have sent it (TRAPS 24).
 pub(in crate::store) async fn hold_copy(tx: &mut Tx, now: Timestamp) -> Result<u64, StoreError> {
     const SQL: &str = "
