@@ -1,11 +1,19 @@
 //! A new plan that puts back what a run changed.
 
+use std::collections::HashMap;
+
 use super::decided::undo_plan;
+use super::pass::LOOK_UP;
+use super::plan::Plan;
 use super::prepare::{windows, windows_anew};
 use super::run::{count, elapsed};
 use super::{Ask, Decided, Engine, EngineError};
 use crate::clock::Timestamp;
-use crate::model::{Change, HeldBy, Limit, Mode, Outcome, Run, Trigger};
+use crate::config::RealmConfig;
+use crate::model::{
+    Change, DirectoryId, ErrorCode, HeldBy, Limit, Mode, Outcome, RealmId, RealmRow, Run, Trigger,
+    UserId,
+};
 use crate::plan::brake::{Weighing, messages_of, weigh};
 use crate::plan::undo::put_back;
 use crate::store::{Application, RealmUpdate, RunFacts};
@@ -36,7 +44,6 @@ impl Engine {
                 row.id
             )));
         }
-        let started = tokio::time::Instant::now();
         let now = self.clock.now();
         // Before anything else: what RUN wanted said and was not said yet must not go out any more.
         self.store
@@ -45,9 +52,38 @@ impl Engine {
         let mut run = Self::new_run(&target.realm, &Ask::new(Trigger::Command, by.clone()), now);
         run.mode = Mode::Undo;
         self.store.begin_run(&run, false).await?;
-        let mut plan = undo_plan(self, &run, by, now);
+        let undone = self.put_all_back(&mut run, &target, config, &row).await;
+        if let Err(error) = &undone {
+            run.outcome = Outcome::Failed;
+            run.error_code = Some(match error {
+                EngineError::Failed { code, .. } => *code,
+                EngineError::Store(error) => error.code(),
+                _ => ErrorCode::Store,
+            });
+            run.error = Some(error.to_string());
+            run.decided_at = Some(self.clock.now());
+            self.store.fail_run(&run).await?;
+            if !row.paused {
+                self.store.resume(&row.id, self.clock.now()).await?;
+            }
+        }
+        undone
+    }
+
+    /// Makes the plan, pauses the realm, and applies or holds it.
+    async fn put_all_back(
+        &self,
+        run: &mut Run,
+        target: &Run,
+        config: &RealmConfig,
+        row: &RealmRow,
+    ) -> Result<Decided, EngineError> {
+        let started = tokio::time::Instant::now();
+        let now = run.started_at;
+        let mut plan = undo_plan(self, run, run.by.clone(), now);
         let mut after = 0;
         let mut skipped = 0;
+        let mut named = HashMap::new();
         loop {
             let mut changes = self.store.changes(target.run, after, BATCH).await?;
             let Some(last) = changes.last().map(|c| c.user) else {
@@ -64,14 +100,24 @@ impl Engine {
             let users = self.store.users_by_id(&ids).await?;
             for user in users {
                 let of_user: Vec<&Change> = changes.iter().filter(|c| c.user == user.id).collect();
-                match put_back(&user, &of_user, &config.policy, now, row.clock_ms) {
-                    Some(decision) => plan.add(decision).await?,
-                    None => skipped += 1,
+                // Another realm has taken them over since.
+                let ours = user.realm == row.id;
+                let decision = put_back(&user, &of_user, &config.policy, now, row.clock_ms);
+                let Some(decision) = decision.filter(|_| ours) else {
+                    skipped += 1;
+                    continue;
+                };
+                let is = &decision.after;
+                let gets_it = !user.present() || user.username_key != is.username_key;
+                if let (true, Some(id)) = (is.present() && gets_it, user.directory_id) {
+                    named.insert(is.username_key.clone(), (user.id, id));
                 }
+                plan.add(decision).await?;
             }
         }
         plan.flush().await?;
-        count(&mut run, &plan);
+        skipped += self.leave_taken_names(&row.id, &mut plan, named).await?;
+        count(run, &plan);
         run.seen = 0;
         run.decided_at = Some(self.clock.now());
         run.elapsed_ms = elapsed(started);
@@ -90,7 +136,7 @@ impl Engine {
             run.outcome = Outcome::Unchanged;
             let messages = self.messages(config, Some(run.run), now).await?;
             let application = Application {
-                run: &run,
+                run,
                 facts,
                 realm: RealmUpdate::default(),
                 refused: None,
@@ -105,7 +151,7 @@ impl Engine {
         // The directory still says the opposite: no pass may run before the administrator has looked.
         self.store.pause(&target.realm, None, now).await?;
         let of = self.store.not_removed(&row.id).await?;
-        let window = self.store.window(&row.id, &windows(&row, now)).await?;
+        let window = self.store.window(&row.id, &windows(row, now)).await?;
         run.held_by = weigh(&Weighing {
             config: &config.brake,
             counts: &plan.counts,
@@ -115,7 +161,7 @@ impl Engine {
         });
         if run.held_by.is_empty() {
             run.outcome = Outcome::Applied;
-            let run = self.apply_undo(&run, facts, now).await?;
+            let run = self.apply_undo(run, facts, now).await?;
             return Ok(Decided {
                 run,
                 replaced: None,
@@ -127,11 +173,46 @@ impl Engine {
             .filter(|l| run.held_by.iter().any(|h: &HeldBy| h.limit == l.as_str()))
             .flat_map(|l| messages_of(*l).iter().copied())
             .collect();
-        self.store.hold(&run, facts, None, None, &types).await?;
+        self.store.hold(run, facts, None, None, &types).await?;
         Ok(Decided {
-            run,
+            run: run.clone(),
             replaced: None,
         })
+    }
+
+    /// Leaves as they are whose former name another has by now and does not give up in this plan; says how many.
+    async fn leave_taken_names(
+        &self,
+        realm: &RealmId,
+        plan: &mut Plan,
+        mut named: HashMap<String, (UserId, DirectoryId)>,
+    ) -> Result<i64, EngineError> {
+        let mut left = 0;
+        loop {
+            let keys: Vec<String> = named.keys().cloned().collect();
+            let mut taken = vec![];
+            for keys in keys.chunks(LOOK_UP) {
+                let holders = self.store.name_holders(realm, keys).await?;
+                let ids: Vec<DirectoryId> = holders.iter().filter_map(|h| h.directory_id).collect();
+                let staged = plan.staged(&ids).await?;
+                for holder in holders {
+                    let gives_it_up = staged.iter().any(|s| {
+                        s.user.id == holder.user
+                            && (!s.user.present() || s.user.username_key != holder.key)
+                    });
+                    let own = named.get(&holder.key).map(|(user, _)| *user) == Some(holder.user);
+                    if !gives_it_up && !own {
+                        taken.extend(named.remove(&holder.key).map(|(_, id)| id));
+                    }
+                }
+            }
+            if taken.is_empty() {
+                return Ok(left);
+            }
+            // Who keeps the present name may stand in the way of the next.
+            plan.take_back(&taken).await?;
+            left += i64::try_from(taken.len()).unwrap_or(i64::MAX);
+        }
     }
 
     /// Approves a held undo plan: it contradicts the directory on purpose, so only the store is asked.

@@ -353,6 +353,35 @@ async fn a_pause_that_is_over_holds_no_number() {
     assert_eq!(s.engine.end_holds().await.unwrap(), 1);
 }
 
+/// Who was put away gets a name back only while nobody else has it; one such user stops no undo.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_gives_nobody_a_name_that_another_has_by_now() {
+    let s = Story::new(60, "").await;
+    s.add("x", "xavier", "");
+    s.add("z", "zoe", "");
+    s.pass().await;
+    s.leave("x");
+    s.leave("z");
+    let gone = s.pass().await;
+    assert_eq!(gone.suspended, 2);
+    s.add("y", "xavier", "");
+    s.pass().await;
+    let undone = s
+        .engine
+        .undo(&gone.run.to_string(), None)
+        .await
+        .expect("an undo")
+        .run;
+    assert_eq!(
+        (undone.outcome, undone.restored),
+        (Outcome::Applied, 1),
+        "{undone:?}"
+    );
+    assert_eq!(s.named("zoe").await[0].state, State::Active);
+    let states: Vec<_> = s.named("xavier").await.iter().map(|u| u.state).collect();
+    assert_eq!(states, [State::Active, State::Suspended]);
+}
+
 /// § 3.8: what an undo dropped is due again once the undo is rejected.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_undo_loses_no_number() {
