@@ -424,3 +424,60 @@ async fn what_a_rejected_plan_kept_waiting_stays() {
     let held = jobs.iter().filter(|j| j.state == JobState::Held).count();
     assert_eq!(held, 1, "only what the rejected plan kept");
 }
+
+/// § 1: after a removal nothing in the store tells who it was, once the last message has gone out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivered_farewell_leaves_no_name_behind() {
+    let s = Story::new(60, "").await;
+    s.add("x", "xavierius", "mail: xavierius@example.org\n");
+    s.pass().await;
+    s.house
+        .server
+        .modify(&format!("dn: cn=x,{}\nchangetype: delete\n", s.base()));
+    s.pass().await;
+    let realm = [RealmId::from("r")];
+    let store = &s.engine.store;
+    let deliver = async || {
+        for job in store
+            .claim("w", &realm, s.clock.now(), HOUR, 100)
+            .await
+            .unwrap()
+        {
+            let settlement = Settlement {
+                job,
+                ending: Ending::Accepted,
+                now: s.clock.now(),
+            };
+            store.settle(&[settlement]).await.unwrap();
+        }
+    };
+    // The message of the suspension is under way when the removal comes.
+    let under_way = store
+        .claim("w", &realm, s.clock.now(), HOUR, 1)
+        .await
+        .unwrap();
+    let mut removed = 0;
+    for _ in 0..5 {
+        s.clock.advance_ms(8 * DAY);
+        removed += s.pass().await.removed;
+    }
+    assert_eq!(removed, 1);
+    for job in under_way {
+        let settlement = Settlement {
+            job,
+            ending: Ending::Accepted,
+            now: s.clock.now(),
+        };
+        store.settle(&[settlement]).await.unwrap();
+    }
+    deliver().await;
+    store
+        .backup(&s.house.path("copy.db"), s.clock.now())
+        .await
+        .unwrap();
+    let bytes = std::fs::read(s.house.path("copy.db")).unwrap();
+    assert!(
+        !bytes.windows(9).any(|w| w == b"xavierius"),
+        "the copy holds no freed page, and the name is in none of its rows"
+    );
+}

@@ -125,14 +125,17 @@ async fn settle_one(tx: &mut Tx, settlement: &Settlement) -> Result<Fate, StoreE
             if rows == 0 {
                 return Ok(Fate::Gone);
             }
-            if is_application(job.r#type) {
-                provisioned(tx, job.user, job.phone.as_ref()).await?;
+            let there =
+                is_application(job.r#type) && provisioned(tx, job.user, job.phone.as_ref()).await?;
+            if !there {
+                erase_of_removed(tx, job.seq).await?;
             }
             Ok(Fate::Delivered)
         }
         Ending::Final(why) => {
             let rows = on!(tx, c => sqlx::query(FINAL).bind(job.seq).bind(job.attempts).bind(now.0).bind(why).execute(&mut *c).await.map(|r| r.rows_affected()))
                 .map_err(StoreError::from_sqlx("settle a refused message"))?;
+            erase_of_removed(tx, job.seq).await?;
             Ok(if rows == 0 { Fate::Gone } else { Fate::Final })
         }
         Ending::Again { .. } | Ending::NotTried | Ending::Interrupted => {
@@ -141,11 +144,21 @@ async fn settle_one(tx: &mut Tx, settlement: &Settlement) -> Result<Fate, StoreE
     }
 }
 
-/// The outside world knows this number now.
-async fn provisioned(tx: &mut Tx, user: UserId, phone: Option<&Phone>) -> Result<(), StoreError> {
+/// The outside world knows this number now; `false`: the user was removed meanwhile.
+async fn provisioned(tx: &mut Tx, user: UserId, phone: Option<&Phone>) -> Result<bool, StoreError> {
     const SQL: &str = "UPDATE users SET phone_provisioned = COALESCE($2, phone_provisioned), provisioned = $3 WHERE id = $1 AND state <> 'removed'";
-    on!(tx, c => sqlx::query(SQL).bind(user.0.as_bytes().as_slice()).bind(phone.map(Phone::as_str)).bind(true).execute(&mut *c).await.map(|_| ()))
+    on!(tx, c => sqlx::query(SQL).bind(user.0.as_bytes().as_slice()).bind(phone.map(Phone::as_str)).bind(true).execute(&mut *c).await.map(|r| r.rows_affected() > 0))
         .map_err(StoreError::from_sqlx("remember the provisioned phone"))
+}
+
+/// The user was removed while the message was under way: what its order needed goes now.
+async fn erase_of_removed(tx: &mut Tx, seq: i64) -> Result<(), StoreError> {
+    const SQL: &str = "
+        UPDATE jobs SET username = '', name_key = '', old_name_key = NULL, phone = NULL
+        WHERE seq = $1 AND state NOT IN ('waiting', 'sending', 'held')
+          AND EXISTS (SELECT 1 FROM users u WHERE u.id = jobs.user_id AND u.state = 'removed')";
+    on!(tx, c => sqlx::query(SQL).bind(seq).execute(&mut *c).await.map(|_| ()))
+        .map_err(StoreError::from_sqlx("erase a removed user's message"))
 }
 
 /// A job that is `sending` comes back without an answer that settles it: what it is now depends on what happened meanwhile.
@@ -221,6 +234,7 @@ pub(super) async fn come_back(
     if let Some(reason) = dropped {
         on!(tx, c => sqlx::query(DROPPED).bind(job.seq).bind(uncertain).bind(attempts).bind(&reason).bind(now.0).execute(&mut *c).await.map(|_| ()))
             .map_err(StoreError::from_sqlx("drop a message"))?;
+        erase_of_removed(tx, job.seq).await?;
         return Ok(Fate::Dropped);
     }
     // Only an attempt that failed can be the last one: after an outage of this machine each message gets another.
