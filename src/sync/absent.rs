@@ -7,7 +7,7 @@ use super::pass::{LOOK_UP, Pass};
 use super::prepare::{PassError, windows};
 use crate::directory::Sighting;
 use crate::model::dn;
-use crate::model::{ChangeKind, DirectoryId, JobReason, State, StateReason, UserId};
+use crate::model::{ChangeKind, DirectoryId, JobReason, State, StateReason, User, UserId};
 use crate::plan::brake::{Weighing, weigh};
 use crate::plan::decide::{Seen, decide, remove};
 
@@ -23,7 +23,7 @@ impl Pass<'_> {
         let mut counts = self.plan.counts.clone();
         for ids in present.chunks(LOOK_UP) {
             for user in self.held(ids).await?.values() {
-                if user.state == State::Active {
+                if user.state == State::Active && !self.refused_there(user) {
                     counts.add(ChangeKind::Suspended);
                 }
             }
@@ -55,7 +55,7 @@ impl Pass<'_> {
             };
             let mut back = vec![];
             for id in ids {
-                let Some(user) = held.remove(id) else {
+                let Some(user) = held.remove(id).filter(|u| !self.refused_there(u)) else {
                     continue;
                 };
                 let reason = match sightings.remove(id) {
@@ -92,6 +92,11 @@ impl Pass<'_> {
         }
         self.gone_containers.sort();
         Ok(())
+    }
+
+    /// Refused is not absent: an entry without a readable id stands where this user's stood.
+    fn refused_there(&self, user: &User) -> bool {
+        user.dn.as_ref().is_some_and(|dn| self.unknown.contains(dn))
     }
 
     /// Who was undone stays so while the entry is there; once it is gone, they age like anybody deleted.

@@ -10,7 +10,7 @@
 //!   complete ─▶ absent: look up by id ─▶ contested: settle all at once ─▶ grace over: look up once more
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -50,11 +50,15 @@ pub(super) struct Pass<'a> {
     /// Folded name (hashed) → who of this pass was looked at with it.
     pub claims: HashMap<u64, DirectoryId>,
     pub contested: BTreeSet<DirectoryId>,
+    /// Names (hashed) that several entries of this pass have.
+    pub rivals: HashSet<u64>,
     /// Of users that are made.
     pub ids: Ascending,
     /// Who was read and differs, until there are enough to ask the store about; and whether they are held.
     pub waiting: Vec<(Person, bool)>,
     pub refusals: BTreeMap<i64, Refusal>,
+    /// Names of entries without a readable id: whoever stood there is not gone.
+    pub unknown: HashSet<String>,
     pub seen: i64,
     pub refused_entries: i64,
     pub refused_phones: i64,
@@ -99,9 +103,11 @@ impl<'a> Pass<'a> {
             neighbours,
             claims: HashMap::new(),
             contested: BTreeSet::new(),
+            rivals: HashSet::new(),
             ids: Ascending::new(now),
             waiting: vec![],
             refusals: BTreeMap::new(),
+            unknown: HashSet::new(),
             seen: 0,
             refused_entries: 0,
             refused_phones: 0,
@@ -247,6 +253,7 @@ impl<'a> Pass<'a> {
             let id = match self.prepared.normaliser.directory_id(&entry) {
                 Ok(id) => id,
                 Err(refusal) => {
+                    self.unknown.insert(refusal.dn.clone());
                     self.refuse(refusal);
                     continue;
                 }

@@ -403,6 +403,22 @@ async fn a_rejected_undo_loses_no_number() {
     assert_eq!(s.jobs(JobType::Reprovision).await.len(), 1, "once");
 }
 
+/// § 1: refused is not absent. An entry whose id cannot be read stands where somebody known stood.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_without_a_readable_id_is_nobodys_absence() {
+    let s = Story::new(60, "").await;
+    s.add("x", "xavier", "");
+    s.pass().await;
+    s.house.server.configure(&format!(
+        "dn: olcDatabase={{1}}mdb,cn=config\nchangetype: modify\nadd: olcAccess\nolcAccess: {{0}}to dn.exact=\"cn=x,{}\" attrs=entryUUID by dn.exact=\"{}\" none by * read\n",
+        s.base(),
+        &s.house.server["BIND_DN"]
+    ));
+    let run = s.pass().await;
+    assert_eq!((run.suspended, run.refused_entries), (0, 1), "{run:?}");
+    assert_eq!(s.named("xavier").await[0].state, State::Active);
+}
+
 /// § 3.4: after reject, messages stay for the administrator; another plan's approval does not let them go.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_rejected_plan_kept_waiting_stays() {
