@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::look::hash_name;
 use super::pass::Pass;
 use super::plan::Plan;
 use super::prepare::{PassError, Prepared, prepare, windows_anew};
@@ -11,8 +12,8 @@ use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::directory::Sighting;
 use crate::model::{
-    ChangeKind, DirectoryId, ErrorCode, Mode, Outcome, RealmRow, Run, State, StateReason, Trigger,
-    User, UserName,
+    ChangeKind, DirectoryId, ErrorCode, Mode, Outcome, RealmRow, Run, RunId, State, StateReason,
+    Trigger, User, UserName,
 };
 use crate::plan::decide::{Context, Name, Seen, decide};
 use crate::store::{Application, RealmUpdate, RunFacts, StagedUser, StoreError};
@@ -97,7 +98,7 @@ impl Engine {
         let (run, _) = self
             .run_whatever(&config.id, &Ask::new(Trigger::Command, by), Ending::Hold)
             .await?;
-        let replaced = (run.run != old.run).then_some(old.run);
+        let replaced = replaced(old, &run);
         Ok(Decided { run, replaced })
     }
 
@@ -211,11 +212,21 @@ impl Engine {
         let (run, _) = self
             .run_whatever(&held.realm, &ask, Ending::ByTheBrake)
             .await?;
-        debug_assert_eq!(run.mode, Mode::Adopt);
-        Ok(Decided {
-            run,
-            replaced: Some(held.run),
-        })
+        // When there is nobody to adopt, it is the same plan still.
+        let replaced = replaced(&held, &run);
+        Ok(Decided { run, replaced })
+    }
+
+    /// Ends a held plan whose seven days are over, also where no daemon does.
+    pub(super) async fn expire(&self, held: RunId, facts: &RunFacts) -> Result<bool, EngineError> {
+        let now = self.clock.now();
+        let over = facts.expires_at.is_some_and(|end| end <= now);
+        if over {
+            self.store
+                .decide_held(held, Outcome::Expired, None, None, now)
+                .await?;
+        }
+        Ok(over)
     }
 
     /// A plan that can still be decided.
@@ -223,6 +234,12 @@ impl Engine {
         let run = self.store.run(prefix).await?;
         let facts = self.store.run_facts(run.run).await?;
         if run.outcome == Outcome::Held {
+            if self.expire(run.run, &facts).await? {
+                return Err(EngineError::Refused(format!(
+                    "plan {} of realm `{}` expired: `sync {}` decides anew",
+                    run.run, run.realm, run.realm
+                )));
+            }
             return Ok((run, facts));
         }
         let instead = match facts.replaced_by {
@@ -236,6 +253,12 @@ impl Engine {
             run.run, run.realm
         )))
     }
+}
+
+/// The plan whose place a run took; none where it confirms that plan, or came to nothing.
+fn replaced(old: &Run, run: &Run) -> Option<RunId> {
+    let came_to_nothing = matches!(run.outcome, Outcome::Failed | Outcome::Cancelled);
+    (run.run != old.run && !came_to_nothing).then_some(old.run)
 }
 
 pub(super) fn failed(error: PassError) -> EngineError {
@@ -350,6 +373,10 @@ impl Pass<'_> {
                 let Ok(name) = person.username.clone() else {
                     continue;
                 };
+                // Of two who might be the same person, neither is.
+                if self.rivals.contains(&hash_name(&name.key)) {
+                    continue;
+                }
                 let holders = self
                     .engine
                     .store
@@ -381,6 +408,9 @@ impl Pass<'_> {
                 );
                 if let Some(decision) = decision {
                     self.plan.add(decision).await?;
+                }
+                for refusal in person.refused {
+                    self.refuse(refusal);
                 }
                 if let Some(old) = user.directory_id {
                     self.index.meet(old, 0);

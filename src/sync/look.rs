@@ -52,7 +52,9 @@ impl Pass<'_> {
             let mut contest = false;
             match &person.username {
                 Ok(name) => {
-                    if let Some(rival) = self.claims.insert(hash_name(&name.key), id) {
+                    let name_hash = hash_name(&name.key);
+                    if let Some(rival) = self.claims.insert(name_hash, id) {
+                        self.rivals.insert(name_hash);
                         contest = true;
                         earlier.insert(rival);
                     }

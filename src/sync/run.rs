@@ -63,7 +63,13 @@ impl Engine {
             Some(self.store.lock_realm(realm).await?)
         };
         // Read under the lock: another run may just have ended.
-        let row = self.row(realm).await?;
+        let mut row = self.row(realm).await?;
+        if let (true, Some(held)) = (ending != Ending::Dry, row.held) {
+            let facts = self.store.run_facts(held).await?;
+            if self.expire(held, &facts).await? {
+                row = self.row(realm).await?;
+            }
+        }
         let mut run = Self::new_run(realm, ask, now);
         if ending != Ending::Dry {
             self.store

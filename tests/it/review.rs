@@ -441,6 +441,54 @@ async fn what_a_rejected_plan_kept_waiting_stays() {
     assert_eq!(held, 1, "only what the rejected plan kept");
 }
 
+/// § 3.4: a plan waits seven days, whether or not a daemon was there to count them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_expired_cannot_be_approved_nor_confirmed() {
+    let s = Story::new(60, "").await;
+    s.pass().await;
+    s.house.churn(&[("delete", 30)]);
+    let run = s.pass().await;
+    assert_eq!(run.outcome, Outcome::Held);
+    s.clock.advance_ms(8 * DAY);
+    let error = s.engine.approve(&run.run.to_string(), None).await;
+    assert!(
+        error.unwrap_err().to_string().contains("expired"),
+        "eight days are more than seven"
+    );
+    let again = s.pass().await;
+    assert_ne!(again.run, run.run);
+    s.clock.advance_ms(8 * DAY);
+    assert_ne!(s.pass().await.run, again.run, "a pass decides anew, too");
+}
+
+/// A plan that adopts nobody is the same plan still; and of two who might be the same person, neither is.
+#[tokio::test(flavor = "multi_thread")]
+async fn adopting_finds_nobody_or_nobody_for_sure() {
+    let s = Story::new(60, "").await;
+    s.add("x", "xavier", "mail: x@example.org\n");
+    s.pass().await;
+    s.house.churn(&[("delete", 31)]);
+    let run = s.pass().await;
+    assert_eq!(run.outcome, Outcome::Held);
+    let adopted = s.engine.adopt(&run.run.to_string(), None).await.unwrap();
+    assert_eq!((adopted.run.run, adopted.replaced), (run.run, None));
+    let before = s.named("xavier").await.remove(0);
+    s.house
+        .server
+        .modify(&format!("dn: cn=x,{}\nchangetype: delete\n", s.base()));
+    s.add("a", "xavier", "mail: x@example.org\n");
+    s.add("b", "xavier", "mail: x@example.org\n");
+    let run = s.pass().await;
+    let adopted = s.engine.adopt(&run.run.to_string(), None).await.unwrap();
+    s.approve(&adopted.run).await;
+    let after = s.named("xavier").await;
+    assert_eq!(after.len(), 1, "{after:?}");
+    assert_eq!(
+        (after[0].directory_id, after[0].state_reason),
+        (before.directory_id, Some(StateReason::Deleted))
+    );
+}
+
 /// § 1: after a removal nothing in the store tells who it was, once the last message has gone out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivered_farewell_leaves_no_name_behind() {
