@@ -421,6 +421,9 @@ pub fn end_hold(held: &User, context: &Context<'_>) -> Option<Decision> {
     let mut after = held.clone();
     after.phone = Some(phone);
     after.phone_raw.clone_from(&held.phone_pending_raw);
+    // Which attribute gave the waiting number is seen at the next look.
+    after.phone_attribute = None;
+    after.phone_rule = None;
     after.phone_source = Some(PhoneSource::Directory);
     drop_pending(&mut after);
     let mut rows = Rows::new(held, context.id_form);

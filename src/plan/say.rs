@@ -47,8 +47,9 @@ pub(super) fn dues(
             vec![]
         };
     }
-    if after.phone_told.as_ref() == Some(&phone) || (policy.only_provisioned && !after.provisioned)
-    {
+    // To whom the application was sent, though it was not accepted yet: the newer number takes that message's place.
+    let sent_before = after.provisioned || after.told;
+    if after.phone_told.as_ref() == Some(&phone) || (policy.only_provisioned && !sent_before) {
         return vec![];
     }
     let kind = if never_provisioned {

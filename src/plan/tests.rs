@@ -417,6 +417,47 @@ fn new_users_are_sent_the_application_where_the_realm_says_so() {
     assert_eq!(says(&on), [JobType::Restore, JobType::Provision]);
 }
 
+#[test]
+fn a_newer_number_supersedes_an_invitation_that_is_under_way() {
+    let policy = Policy {
+        send_to_new: true,
+        only_provisioned: true,
+        ..policy()
+    };
+    let user = held(&person(&[1], 0, &[], 0), &policy);
+    let changed = see(Some(&user), &person(&[2], 0, &[], 0), &policy).unwrap();
+    assert_eq!(
+        says(&changed),
+        [JobType::Provision],
+        "the application was sent to them, so they follow"
+    );
+    // To whom nothing was sent, nothing is.
+    let waits = Policy {
+        send_to_new: false,
+        ..policy
+    };
+    let user = held(&person(&[1], 0, &[], 0), &waits);
+    let changed = see(Some(&user), &person(&[2], 0, &[], 0), &waits).unwrap();
+    assert_eq!(says(&changed), []);
+}
+
+#[test]
+fn a_number_that_took_effect_is_not_erased_by_a_refused_one() {
+    let policy = Policy {
+        hold_ms: 100,
+        ..policy()
+    };
+    let realm = RealmId::from("r");
+    let user = held(&person(&[1], 0, &[], 0), &policy);
+    let waits = see(Some(&user), &person(&[], 0, &[2], 0), &policy).unwrap();
+    let over = end_hold(&waits.after, &at(&realm, &policy, 110)).unwrap();
+    assert_eq!(
+        kinds(see(Some(&over.after), &person(&[], 0, &[], 1), &policy).as_ref()),
+        [],
+        "it came from the attribute that holds only refused values now"
+    );
+}
+
 /// What a directory may show of one person at one time.
 #[derive(Clone, Debug)]
 enum Event {

@@ -147,10 +147,8 @@ fn set(user: &mut User, field: &str, was: &Value, now: Timestamp, realm_clock: i
         "phone" => {
             user.phone = text.as_deref().and_then(Phone::from_e164);
             user.phone_source = user.phone.is_some().then_some(PhoneSource::Directory);
-            if user.phone.is_none() {
-                user.phone_attribute = None;
-                user.phone_rule = None;
-            }
+            user.phone_attribute = None;
+            user.phone_rule = None;
         }
         "phone_raw" => user.phone_raw = text,
         "phone_source" => {
