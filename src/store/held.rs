@@ -50,6 +50,15 @@ impl Store {
         tx.commit().await
     }
 
+    /// Whether every user whom a plan changes is still the one that was decided upon.
+    pub async fn plan_fits(&self, run: RunId) -> Result<bool, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM staged_users s JOIN users u ON u.id = s.id WHERE s.run = $1 AND s.base_version > 0 AND s.base_version <> u.version";
+        let mut link = self.db.read().await?;
+        let moved_on = on!(link, c => sqlx::query_scalar::<_, i64>(SQL).bind(bytes(run)).fetch_one(&mut *c).await)
+            .map_err(StoreError::from_sqlx("compare a plan"))?;
+        Ok(moved_on == 0)
+    }
+
     /// Keeps a plan for an administrator. Waiting messages of these types are put on hold.
     pub async fn hold(
         &self,

@@ -327,10 +327,11 @@ fn again(
     let Some(decision) = decision else {
         return Again::Other;
     };
-    let open = !staged.user.present() && staged.user.state_reason.is_none();
     let (was, is) = (&staged.user, &decision.after);
+    // Why somebody is gone is no part of the plan: it may have been left open, and be another one by now.
+    let open = !was.present() && !is.present() && was.state_reason != is.state_reason;
     let number = |u: &User| (u.phone.clone(), u.phone_pending.clone());
-    let reason_fits = open && !is.present() || was.state_reason == is.state_reason;
+    let reason_fits = open || was.state_reason == is.state_reason;
     if was.state != is.state || number(was) != number(is) || !reason_fits {
         return Again::Other;
     }

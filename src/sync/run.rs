@@ -291,7 +291,11 @@ impl Engine {
     ) -> Result<(), PassError> {
         if let Some(waiting) = row.held {
             let its = self.store.run_facts(waiting).await?;
-            if its.plan_hash == facts.plan_hash && its.mapping_hash == facts.mapping_hash {
+            // One that does not fit the store any more could never be approved, though it says the same.
+            if its.plan_hash == facts.plan_hash
+                && its.mapping_hash == facts.mapping_hash
+                && self.store.plan_fits(waiting).await?
+            {
                 self.store.confirm_held(waiting).await?;
                 self.store.drop_run(run.run).await?;
                 *run = self.store.run(&waiting.to_string()).await?;

@@ -545,3 +545,58 @@ async fn a_delivered_farewell_leaves_no_name_behind() {
         "the copy holds no freed page, and the name is in none of its rows"
     );
 }
+
+/// § 3.4: a plan that says the same but no longer fits the store is made anew, or nobody could ever approve it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_plan_survives_a_hold_that_ends_meanwhile() {
+    let s = Story::new(60, "[realm.phone-change]\nhold = \"1h\"\n").await;
+    s.add("x", "xavier", "mobile: +421905000001\n");
+    s.pass().await;
+    s.set(&format!("cn=x,{}", s.base()), "+421905000002");
+    s.pass().await;
+    s.leave("x");
+    s.house.churn(&[("delete", 30)]);
+    let run = s.pass().await;
+    assert_eq!(run.outcome, Outcome::Held, "{run:?}");
+    s.clock.advance_ms(2 * HOUR);
+    assert_eq!(s.engine.end_holds().await.unwrap(), 1);
+    let other = s.approve(&run).await;
+    assert_eq!(other.outcome, Outcome::Held, "the store no longer agrees");
+    let applied = s.approve(&other).await;
+    assert_eq!(applied.outcome, Outcome::Applied, "{applied:?}");
+    let x = s.named("xavier").await.remove(0);
+    assert_eq!(
+        (
+            x.state,
+            x.phone.as_ref().map(realmsync::model::Phone::as_str)
+        ),
+        (State::Suspended, Some("+421905000002"))
+    );
+}
+
+/// § 3.2: why somebody is gone is no part of the plan, so another reason must not keep it from being approved.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_takes_the_reason_as_it_is_now() {
+    let s = Story::new(60, "realm: approve = true\n").await;
+    s.add("x", "xavier", "");
+    let first = s.pass().await;
+    s.approve(&first).await;
+    let hide = format!(
+        "olcAccess: {{0}}to dn.exact=\"cn=x,{}\" by dn.exact=\"{}\" none by * read\n",
+        &s.house.server["SUFFIX"], &s.house.server["BIND_DN"]
+    );
+    s.house.server.configure(&format!(
+        "dn: olcDatabase={{1}}mdb,cn=config\nchangetype: modify\nadd: olcAccess\n{hide}"
+    ));
+    s.leave("x");
+    let run = s.pass().await;
+    assert_eq!((run.outcome, run.suspended), (Outcome::Held, 1), "{run:?}");
+    s.house.server.configure(
+        "dn: olcDatabase={1}mdb,cn=config\nchangetype: modify\ndelete: olcAccess\nolcAccess: {0}\n",
+    );
+    let again = s.pass().await;
+    assert_eq!(again.run, run.run, "the same changes");
+    assert_eq!(s.approve(&run).await.outcome, Outcome::Applied);
+    let reason = s.named("xavier").await[0].state_reason;
+    assert_eq!(reason, Some(StateReason::OutOfScope));
+}
