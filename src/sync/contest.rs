@@ -22,6 +22,7 @@ impl Pass<'_> {
 
     /// Looks everybody with a contested name up once more, and settles all names at once.
     pub(super) async fn settle_names(&mut self, ask: &Ask) -> Result<(), PassError> {
+        self.take_back_early().await?;
         let contested: Vec<DirectoryId> = std::mem::take(&mut self.contested).into_iter().collect();
         if contested.is_empty() {
             return Ok(());

@@ -12,8 +12,8 @@ use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::directory::Sighting;
 use crate::model::{
-    ChangeKind, DirectoryId, ErrorCode, Mode, Outcome, RealmRow, Run, RunId, State, StateReason,
-    Trigger, User, UserName,
+    ChangeKind, DirectoryId, ErrorCode, Mode, Outcome, Person, RealmRow, Run, RunId, State,
+    StateReason, Trigger, User, UserId, UserName,
 };
 use crate::plan::decide::{Context, Name, Seen, decide};
 use crate::store::{Application, RealmUpdate, RunFacts, StagedUser, StoreError};
@@ -363,33 +363,44 @@ impl Pass<'_> {
             .contested_ids()
             .chunks(usize::try_from(BATCH).unwrap_or(1000))
         {
-            let sightings = self.prepared.look_up(ids).await?;
-            for (id, sighting) in sightings {
-                let Sighting::InScope(entry) = sighting else {
-                    continue;
-                };
-                let Ok(person) = self.prepared.normaliser.person(&entry) else {
-                    continue;
-                };
+            let people: Vec<(DirectoryId, Person)> = self
+                .prepared
+                .look_up(ids)
+                .await?
+                .into_iter()
+                .filter_map(|(id, sighting)| match sighting {
+                    Sighting::InScope(entry) => {
+                        Some((id, self.prepared.normaliser.person(&entry).ok()?))
+                    }
+                    Sighting::OutOfScope { .. } => None,
+                })
+                // Of two who might be the same person, neither is.
+                .filter(|(_, p)| {
+                    p.username
+                        .as_ref()
+                        .is_ok_and(|n| !self.rivals.contains(&hash_name(&n.key)))
+                })
+                .collect();
+            let keys: Vec<String> = people
+                .iter()
+                .filter_map(|(_, p)| Some(p.username.as_ref().ok()?.key.clone()))
+                .collect();
+            let mut holders = self.engine.store.name_holders(&self.row.id, &keys).await?;
+            holders.retain(|h| h.directory_id.is_some_and(|old| !self.index.seen(old)));
+            let users: Vec<UserId> = holders.iter().map(|h| h.user).collect();
+            let mut gone: HashMap<String, User> = self
+                .engine
+                .store
+                .users_by_id(&users)
+                .await?
+                .into_iter()
+                .map(|u| (u.username_key.clone(), u))
+                .collect();
+            for (id, person) in people {
                 let Ok(name) = person.username.clone() else {
                     continue;
                 };
-                // Of two who might be the same person, neither is.
-                if self.rivals.contains(&hash_name(&name.key)) {
-                    continue;
-                }
-                let holders = self
-                    .engine
-                    .store
-                    .name_holders(&self.row.id, std::slice::from_ref(&name.key))
-                    .await?;
-                let Some(holder) = holders
-                    .into_iter()
-                    .find(|h| h.directory_id.is_some_and(|old| !self.index.seen(old)))
-                else {
-                    continue;
-                };
-                let Some(user) = self.engine.store.users_by_id(&[holder.user]).await?.pop() else {
+                let Some(user) = gone.remove(&name.key) else {
                     continue;
                 };
                 if !same_person(&user, &person) {
@@ -423,7 +434,7 @@ impl Pass<'_> {
     }
 }
 
-fn same_person(user: &User, person: &crate::model::Person) -> bool {
+fn same_person(user: &User, person: &Person) -> bool {
     use crate::model::{Known, PhoneReading};
     let phone = match &person.phone {
         PhoneReading::Read(attributes) => attributes

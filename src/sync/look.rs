@@ -86,14 +86,20 @@ impl Pass<'_> {
             };
             self.decide(user.as_ref(), person, name).await?;
         }
-        let staged_before: Vec<DirectoryId> = earlier.into_iter().collect();
-        if !staged_before.is_empty() {
-            self.plan.take_back(&staged_before).await?;
-            for id in &staged_before {
-                self.forget_refusals(*id);
-            }
-        }
+        self.decided_early.extend(earlier);
         Ok(())
+    }
+
+    /// Takes back what was decided about people before a rival for their name came along. All at once, since a plan has no
+    /// index by directory id: a look for each page would read a plan of a million rows a thousand times.
+    pub(super) async fn take_back_early(&mut self) -> Result<(), PassError> {
+        let early = std::mem::take(&mut self.decided_early);
+        if early.is_empty() {
+            return Ok(());
+        }
+        self.forget_refusals(&early);
+        let early: Vec<DirectoryId> = early.into_iter().collect();
+        Ok(self.plan.take_back(&early).await?)
     }
 
     pub(super) async fn decide(

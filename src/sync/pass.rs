@@ -50,6 +50,8 @@ pub(super) struct Pass<'a> {
     /// Folded name (hashed) → who of this pass was looked at with it.
     pub claims: HashMap<u64, DirectoryId>,
     pub contested: BTreeSet<DirectoryId>,
+    /// Decided before a rival for their name came along; see [`Pass::take_back_early`].
+    pub decided_early: HashSet<DirectoryId>,
     /// Names (hashed) that several entries of this pass have.
     pub rivals: HashSet<u64>,
     /// Of users that are made.
@@ -103,6 +105,7 @@ impl<'a> Pass<'a> {
             neighbours,
             claims: HashMap::new(),
             contested: BTreeSet::new(),
+            decided_early: HashSet::new(),
             rivals: HashSet::new(),
             ids: Ascending::new(now),
             waiting: vec![],
@@ -135,6 +138,7 @@ impl<'a> Pass<'a> {
             );
             return Err(PassError::new(ErrorCode::Empty, text));
         }
+        self.take_back_early().await?;
         if ask.adopt {
             self.adopt().await?;
         }

@@ -1,5 +1,7 @@
 //! What a pass could not use.
 
+use std::collections::HashSet;
+
 use super::pass::Pass;
 use super::prepare::PassError;
 use crate::model::{DirectoryId, Refusal};
@@ -28,10 +30,12 @@ impl Pass<'_> {
                 .any(|a| a.eq_ignore_ascii_case(attribute))
     }
 
-    pub(super) fn forget_refusals(&mut self, id: DirectoryId) {
+    pub(super) fn forget_refusals(&mut self, ids: &HashSet<DirectoryId>) {
         let gone: Vec<Refusal> = self
             .refusals
-            .extract_if(.., |_, r| r.directory_id == Some(id))
+            .extract_if(.., |_, r| {
+                r.directory_id.is_some_and(|id| ids.contains(&id))
+            })
             .map(|(_, r)| r)
             .collect();
         self.refused_entries -= gone.iter().map(|r| i64::from(r.entry)).sum::<i64>();

@@ -600,3 +600,32 @@ async fn an_approval_takes_the_reason_as_it_is_now() {
     let reason = s.named("xavier").await[0].state_reason;
     assert_eq!(reason, Some(StateReason::OutOfScope));
 }
+
+/// § 5: what is refused is counted once, however late a contest is noticed.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_twins_are_counted_once_each() {
+    let s = Story::new(60, "").await;
+    for i in 0..20 {
+        s.add(&format!("a{i}"), &format!("twin{i}"), "mobile: 123\n");
+    }
+    s.pass().await;
+    for i in 0..20 {
+        s.add(&format!("b{i}"), &format!("twin{i}"), "mobile: 123\n");
+        s.add(&format!("c{i}"), &format!("new{}", i / 2), "mobile: 123\n");
+    }
+    let run = s.pass().await;
+    // The ten pairs, and the twenty who have their name with the twenty who want it.
+    assert_eq!(
+        (run.outcome, run.created, run.refused_entries),
+        (Outcome::Unchanged, 0, 60),
+        "{run:?}"
+    );
+    let shown = s
+        .engine
+        .store
+        .refused(Some(&RealmId::from("r")))
+        .await
+        .unwrap();
+    let entries = shown.iter().filter(|r| r.refusal.entry).count();
+    assert_eq!(entries, 60);
+}
