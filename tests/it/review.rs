@@ -629,3 +629,68 @@ async fn many_twins_are_counted_once_each() {
     let entries = shown.iter().filter(|r| r.refusal.entry).count();
     assert_eq!(entries, 60);
 }
+
+/// § 1, § 3.4: an undone creation is lifted by no pass; a held first pass stays the same plan.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_pass_is_confirmed_approved_and_undone() {
+    let s = Story::new(30, "realm: new-users = \"send\"\n").await;
+    s.add("x", "xavier", "");
+    let run = s.pass().await;
+    assert_eq!(run.outcome, Outcome::Held);
+    assert_eq!(s.pass().await.run, run.run, "the same people");
+    let applied = s.approve(&run).await;
+    assert_eq!((applied.run, applied.created), (run.run, 31));
+    assert_eq!(s.pass().await.outcome, Outcome::Unchanged);
+    let undo = s.engine.undo(&run.run.to_string(), None).await.unwrap().run;
+    assert_eq!(undo.outcome, Outcome::Held, "half of a realm: {undo:?}");
+    assert_eq!(s.approve(&undo).await.outcome, Outcome::Applied);
+    let jobs = s.jobs(JobType::Provision).await;
+    assert_eq!(jobs.len(), 0, "what it wanted said is not said");
+    let realm = RealmId::from("r");
+    s.engine.store.resume(&realm, s.clock.now()).await.unwrap();
+    let run = s.pass().await;
+    assert_eq!((run.outcome, run.jobs), (Outcome::Unchanged, 0), "{run:?}");
+    s.house
+        .server
+        .modify(&format!("dn: cn=x,{}\nchangetype: delete\n", s.base()));
+    assert_eq!(s.pass().await.updated, 1);
+    let x = s.named("xavier").await.remove(0);
+    assert_eq!(x.state_reason, Some(StateReason::Deleted));
+}
+
+/// § 3.6, § 3.8: much happens to one person at once, and everything is told once, in order.
+#[tokio::test(flavor = "multi_thread")]
+async fn renamed_renumbered_and_disabled_in_one_pass() {
+    let s = Story::new(30, "").await;
+    s.add("x", "xavier", "mobile: +421905000001\n");
+    s.pass().await;
+    let dn = format!("cn=x,{}", s.base());
+    s.house.server.modify(&format!(
+        "dn: {dn}\nchangetype: modify\nreplace: uid\nuid: ximena\n-\nreplace: mobile\nmobile: +421905000002\n-\nadd: pwdAccountLockedTime\npwdAccountLockedTime: 000001010000Z\n"
+    ));
+    let run = s.pass().await;
+    assert_eq!(
+        (run.suspended, run.renamed, run.phone_changed, run.updated),
+        (1, 1, 1, 0),
+        "{run:?}"
+    );
+    assert_eq!(s.jobs(JobType::Reprovision).await.len(), 0);
+    let x = s.named("ximena").await.remove(0);
+    assert_eq!(
+        (x.version, x.state_reason),
+        (2, Some(StateReason::Disabled))
+    );
+    s.house.server.modify(&format!(
+        "dn: {dn}\nchangetype: modify\ndelete: pwdAccountLockedTime\n"
+    ));
+    let run = s.pass().await;
+    assert_eq!((run.restored, run.jobs), (1, 2), "{run:?}");
+    let job = s.jobs(JobType::Reprovision).await.remove(0);
+    let body: serde_json::Value = serde_json::from_str(job.body.as_deref().unwrap()).unwrap();
+    assert_eq!(
+        (&body["data"]["reason"], &body["data"]["previous_phone"]),
+        (&"restored".into(), &"+421905000001".into()),
+        "{body}"
+    );
+    assert_eq!(s.pass().await.outcome, Outcome::Unchanged);
+}
