@@ -336,11 +336,12 @@ impl Store {
         tx.commit().await
     }
 
-    /// Removes all rows of a plan that came to nothing, in small transactions.
+    /// Removes all rows of a plan that came to nothing, in small transactions. The lines go first: as long as there are staged
+    /// users, [`Store::sweep_abandoned`] knows that a sweep was interrupted.
     pub async fn sweep(&self, run: RunId) -> Result<(), StoreError> {
         const LINES: &str = "DELETE FROM changes WHERE run = $1 AND seq IN (SELECT seq FROM changes WHERE run = $1 LIMIT $2)";
-        self.forget_staged_slowly(run).await?;
-        self.little_by_little(LINES, run).await
+        self.little_by_little(LINES, run).await?;
+        self.forget_staged_slowly(run).await
     }
 
     /// Removes what is staged of a run, in small transactions.
