@@ -21,7 +21,7 @@ mod house;
 mod lab;
 mod main_job;
 mod normalise;
-mod review;
+mod rules;
 mod servers;
 mod systemd;
 mod traps;
