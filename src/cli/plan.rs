@@ -1,10 +1,13 @@
 //! `plan`: what a run would do, like a diff.
 
+use std::os::unix::fs::DirBuilderExt as _;
+
 use super::{Context, render, text, worst};
 use crate::api::types::{Failure, PlanRequest};
 use crate::clock::Clock;
+use crate::config::StoreUrl;
 use crate::model::{Change, Outcome, RealmId, Run, Trigger};
-use crate::store::{Access, Store};
+use crate::store::{Access, Store, StoreError};
 use crate::sync::{Ask, Engine};
 
 pub(super) async fn plan(
@@ -67,7 +70,6 @@ async fn dry(
         return Ok((answer.run, answer.changes));
     }
     let clock: Clock = context.clock.clone();
-    // Before the first pass there may be no store to read: then one is made, as `sync` would make it.
     let opened = Store::open(
         &context.config.store,
         &context.env,
@@ -75,19 +77,23 @@ async fn dry(
         clock.now(),
     )
     .await;
-    let Ok(store) = opened else {
-        return context.operator_plan(realm, full).await;
+    let store = match opened {
+        Ok(store)
+            if store
+                .realm(realm)
+                .await
+                .map_err(|e| Failure::from(&e))?
+                .is_some() =>
+        {
+            store
+        }
+        // Before the first pass there is nothing to compare with, and a dry run makes nothing: it compares with an empty store.
+        Ok(_) | Err(StoreError::NotFound(_)) => {
+            return before_the_first(context, realm, full).await;
+        }
+        Err(error) => return Err(Failure::from(&error)),
     };
     let engine = Engine::new(context.config.clone(), store, clock, context.env.clone());
-    if engine
-        .store
-        .realm(realm)
-        .await
-        .map_err(|e| Failure::from(&e))?
-        .is_none()
-    {
-        return context.operator_plan(realm, full).await;
-    }
     let mut ask = Ask::new(Trigger::Command, context.by.clone());
     ask.full = full;
     engine
@@ -96,19 +102,51 @@ async fn dry(
         .map_err(|e| Failure::from(&e))
 }
 
-impl Context {
-    async fn operator_plan(
-        &self,
-        realm: &RealmId,
-        full: bool,
-    ) -> Result<(Run, Vec<Change>), Failure> {
-        let operator = self.operator().await?;
-        let outcome = operator
-            .plan(self, realm, &PlanRequest { full, hold: false })
-            .await;
-        operator.close().await;
-        outcome
+/// A dry run over an empty store in a folder of its own, which is gone afterwards.
+async fn before_the_first(
+    context: &Context,
+    realm: &RealmId,
+    full: bool,
+) -> Result<(Run, Vec<Change>), Failure> {
+    let name = format!(
+        "realmsync-plan-{}-{}",
+        std::process::id(),
+        context.clock.now().0
+    );
+    let folder = std::env::temp_dir().join(name);
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&folder)
+        .map_err(|e| {
+            Failure::new(
+                "store",
+                69,
+                format!("cannot make {}: {e}", folder.display()),
+            )
+        })?;
+    let mut config = context.config.store.clone();
+    config.url = StoreUrl::Sqlite(folder.join("empty.db"));
+    let outcome = async {
+        let store = Store::open(&config, &context.env, Access::Write, context.clock.now())
+            .await
+            .map_err(|e| Failure::from(&e))?;
+        let engine = Engine::new(
+            context.config.clone(),
+            store,
+            context.clock.clone(),
+            context.env.clone(),
+        );
+        engine.settle_in().await.map_err(|e| Failure::from(&e))?;
+        let mut ask = Ask::new(Trigger::Command, context.by.clone());
+        ask.full = full;
+        engine
+            .plan(realm, ask, false)
+            .await
+            .map_err(|e| Failure::from(&e))
     }
+    .await;
+    let _gone = std::fs::remove_dir_all(&folder);
+    outcome
 }
 
 /// Prints a plan.

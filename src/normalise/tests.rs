@@ -192,7 +192,7 @@ fn a_value_that_is_not_utf8_is_refused_alone() {
 }
 
 #[test]
-fn a_hint_that_is_not_understood_refuses_national_numbers_only() {
+fn trap_52_a_hint_that_is_not_understood_refuses_national_numbers_only() {
     let rule = |pairs: &[(&str, &[u8])]| {
         let jan = person(
             &[

@@ -86,6 +86,10 @@ fn exit_codes_say_what_happened() {
     assert_eq!(code(&house, &["check"]), 0);
     assert_eq!(code(&house, &["check", "--connect"]), 0);
     assert_eq!(code(&house, &["plan"]), 2);
+    assert!(
+        !house.path("realmsync.db").exists(),
+        "a dry run makes nothing"
+    );
     assert_eq!(code(&house, &["sync", "no-such-realm"]), 1);
     assert_eq!(code(&house, &["sync"]), 0);
     assert_eq!(code(&house, &["plan"]), 0);
@@ -185,7 +189,7 @@ fn check_connect_says_what_to_mend() {
         fine.out
     );
     house.configure_as(
-        &house.server["BIND_DN"].to_owned(),
+        &house.server["BIND_DN"],
         "filter = \"(objectClas=inetOrgPerson)\"",
         "",
     );
@@ -197,7 +201,7 @@ fn check_connect_says_what_to_mend() {
         typo.out
     );
     std::fs::write(house.path("bind"), &house.server["NOPHONE_PASSWORD"]).unwrap();
-    house.configure_as(&house.server["NOPHONE_DN"].to_owned(), "", "");
+    house.configure_as(&house.server["NOPHONE_DN"], "", "");
     let blind = connect(&house);
     assert_eq!(blind.code, 1);
     assert!(

@@ -86,7 +86,7 @@ fn the_first_pass_makes_exactly_the_right_users_and_sends_nothing() {
 }
 
 #[test]
-fn churn_gives_exactly_the_right_changes_and_one_message_for_each_new_number() {
+fn trap_41_churn_gives_exactly_the_right_changes_and_one_message_for_each_new_number() {
     let house = House::new(400);
     house.sync(0);
     let before = house.users();

@@ -252,7 +252,7 @@ fn trap_25_a_changed_filter_is_held() {
 }
 
 #[test]
-fn trap_27_a_mass_edit_of_phones_is_held_and_can_be_approved() {
+fn trap_27_and_44_a_mass_edit_of_phones_is_held_approved_and_the_window_begins_anew() {
     let house = House::new(60);
     house.sync(0);
     let before = everybody(&house);
@@ -757,4 +757,42 @@ fn trap_57_after_an_attempt_whose_end_is_unknown_the_newest_number_is_told() {
     // And not by each pass again.
     house.sync_and_deliver(0);
     assert_eq!(house.receiver.accepted().len(), accepted.len());
+}
+
+#[test]
+fn trap_07_and_50_a_replica_that_is_behind_gives_nobody_their_old_number() {
+    use crate::lab::Server;
+    // Two servers with the same people; the second does not hear of what happens to the first.
+    let house = House::new(40);
+    let behind = Server::start("openldap", &["--users", "40"]);
+    let both = |house: &House, first: &str, second: &str| {
+        // One file with both authorities, as a house with two certificates has it.
+        let roots = std::fs::read_to_string(&house.server["CA_FILE"]).unwrap()
+            + &std::fs::read_to_string(&behind["CA_FILE"]).unwrap();
+        std::fs::write(house.path("roots.pem"), roots).unwrap();
+        let text = std::fs::read_to_string(house.path("realmsync.toml")).unwrap();
+        let servers = format!("servers = [\"{first}\", \"{second}\"]");
+        let line = text
+            .lines()
+            .find(|l| l.starts_with("servers = "))
+            .unwrap()
+            .to_owned();
+        let text = text.replace(&line, &servers).replace(
+            &house.server["CA_FILE"],
+            house.path("roots.pem").to_str().unwrap(),
+        );
+        std::fs::write(house.path("realmsync.toml"), text).unwrap();
+    };
+    both(&house, &house.server["LDAPS_URI"], &behind["LDAPS_URI"]);
+    house.churn(&[("phone", 3), ("delete", 1)]);
+    house.sync(0);
+    let before = everybody(&house);
+    // The first one is down: the second answers, with old numbers and people who are gone.
+    house.server.stop();
+    let run = house.run(&["--json", "sync", "r"]);
+    assert_eq!(run.json()["error_code"], "stale", "{}", run.out);
+    assert_eq!(everybody(&house), before);
+    // Told so once, it is taken as it is: through the brake, like any pass.
+    let told = house.run(&["--json", "sync", "r", "--accept-older"]);
+    assert_ne!(told.json()["outcome"], "failed", "{}", told.out);
 }

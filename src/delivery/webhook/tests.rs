@@ -49,7 +49,7 @@ async fn a_request_as_the_receiver_sees_it() {
 }
 
 #[tokio::test]
-async fn no_redirect_is_followed() {
+async fn trap_39_no_redirect_is_followed() {
     let receiver = Receiver::start().await;
     let webhook = webhook(&receiver.config());
     for status in [301, 302, 303, 307, 308, 304] {
@@ -64,7 +64,7 @@ async fn no_redirect_is_followed() {
 }
 
 #[tokio::test]
-async fn retry_after_is_read() {
+async fn trap_39_retry_after_is_read() {
     let receiver = Receiver::start().await;
     receiver.next(Behaviour::Answer(429, "retry-after: 120\r\n"));
     let (_, sent) = attempt(&webhook(&receiver.config())).await;

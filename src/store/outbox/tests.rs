@@ -23,7 +23,7 @@ pub(crate) struct Fixture {
     pub(crate) key: EnrolmentKey,
     /// For whatever else a test needs a file for.
     pub(crate) dir: tempfile::TempDir,
-    _server: Option<Server>,
+    server: Option<Server>,
 }
 
 /// A PostgreSQL of the lab; stopped and purged when dropped.
@@ -87,7 +87,7 @@ impl Fixture {
             now: START,
             key: EnrolmentKey::new([7; 32]),
             dir,
-            _server: server,
+            server,
         };
         fixture.sql("INSERT INTO realms (id, kind, name) VALUES ('example.org', 'directory', 'Example')").await;
         fixture
@@ -95,7 +95,7 @@ impl Fixture {
 
     /// Restarts the PostgreSQL of the lab.
     pub(crate) fn restart(&self) {
-        let server = self._server.as_ref().expect("a PostgreSQL");
+        let server = self.server.as_ref().expect("a PostgreSQL");
         let done = lab().args(["restart", "--dir"]).arg(&server.0).output();
         assert!(done.expect("tests/lab/postgres").status.success());
     }

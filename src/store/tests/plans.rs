@@ -269,6 +269,7 @@ pub(super) async fn an_act_changes_one_user_and_tells_of_it(f: &Fixture) {
     let mut change = line(&run_of(9), 1, &someone, ChangeKind::Blocked);
     change.run = None;
     change.by = Some("eva".into());
+    change.at = START.plus_ms(1);
     let say = Intent::Say {
         r#type: JobType::Suspend,
         reason: JobReason::Blocked,

@@ -99,8 +99,8 @@ async fn a_postgresql_restarted_in_the_middle_leaves_nothing_half_done() {
     )
     .await;
     let mut tx = f.store.db.begin().await.unwrap();
-    const SQL: &str = "UPDATE realms SET name = 'half'";
-    on!(tx, c => sqlx::query(SQL).execute(&mut *c).await.map(|_| ())).unwrap();
+    let half = "UPDATE realms SET name = 'half'";
+    on!(tx, c => sqlx::query(half).execute(&mut *c).await.map(|_| ())).unwrap();
     f.restart();
     let error = tx.commit().await.unwrap_err();
     assert!(matches!(error, StoreError::Lost(_)), "{error:?}");
