@@ -6,6 +6,7 @@ mod copy;
 mod db;
 mod error;
 mod held;
+mod index;
 mod keep;
 mod lock;
 mod outbox;

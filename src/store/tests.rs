@@ -182,6 +182,7 @@ on_both!(
     plans::removal_erases_everything_personal,
     plans::texts_of_all_kinds_are_kept,
     plans::an_act_changes_one_user_and_tells_of_it,
+    plans::the_index_has_everybody_once,
     held_plans::a_held_plan_is_decided_once,
     held_plans::what_was_staged_is_taken_back_and_swept,
     held_plans::the_window_sums_what_was_applied_since,

@@ -297,3 +297,37 @@ pub(super) async fn an_act_changes_one_user_and_tells_of_it(f: &Fixture) {
         "nothing stays staged"
     );
 }
+
+pub(super) async fn the_index_has_everybody_once(f: &Fixture) {
+    const MANY: u32 = 4001;
+    let people: Vec<User> = (0..MANY)
+        .map(|n| {
+            let mut someone = person(&format!("p{n}"), 1);
+            someone.id = crate::model::UserId(uuid::Uuid::from_u128(u128::from(n) + 1));
+            someone.directory_id = Some(DirectoryId(u128::from(n).to_be_bytes()));
+            someone.fingerprint = (n % 2 == 0).then(|| u64::from(n));
+            if n % 3 == 0 {
+                someone.state = State::Suspended;
+                someone.state_reason = Some(StateReason::Deleted);
+            }
+            someone
+        })
+        .collect();
+    make(f, 1, &people).await;
+    let mut seen = std::collections::BTreeMap::new();
+    let each = |id: DirectoryId, fingerprint, present| {
+        let n = u128::from_be_bytes(id.0);
+        assert_eq!(seen.insert(n, (fingerprint, present)), None, "{n} twice");
+    };
+    f.store.index(&realm(), each).await.unwrap();
+    assert_eq!(seen.len(), people.len());
+    for (n, (fingerprint, present)) in seen {
+        assert_eq!(present, n % 3 != 0);
+        assert_eq!(fingerprint.map(u128::from), (n % 2 == 0).then_some(n));
+    }
+    let other = RealmId::from("other");
+    f.store
+        .index(&other, |_, _, _| panic!("nobody"))
+        .await
+        .unwrap();
+}
