@@ -331,3 +331,41 @@ pub(super) async fn the_index_has_everybody_once(f: &Fixture) {
         .await
         .unwrap();
 }
+
+/// So many that SQLite makes its indexes anew.
+#[tokio::test]
+async fn a_great_first_load_keeps_the_constraints() {
+    let f = sqlite().await;
+    let people: Vec<User> = (0..20_000_u32)
+        .map(|n| {
+            let mut someone = person(&format!("p{n}"), 1);
+            someone.id = crate::model::UserId(uuid::Uuid::from_u128(u128::from(n) + 1));
+            someone.directory_id = Some(DirectoryId(u128::from(n).to_be_bytes()));
+            someone
+        })
+        .collect();
+    let indexes = "SELECT group_concat(name || sql, ';' ORDER BY name) FROM sqlite_schema WHERE type = 'index'";
+    let before = f.text(indexes).await;
+    // Two of one name: nothing is applied, and the indexes are there as before.
+    let mut twins = people.clone();
+    twins[7].username_key = "p8".into();
+    let mut run = run_of(1);
+    f.store.begin_run(&run, false).await.unwrap();
+    let plan: Vec<_> = twins.into_iter().map(|u| (u, 0, vec![])).collect();
+    stage(&f, &run, &plan, ChangeKind::Created).await;
+    run.outcome = Outcome::Applied;
+    run.created = 20_000;
+    let error = apply(&f, &run).await.unwrap_err().to_string();
+    assert!(error.contains("UNIQUE"), "{error}");
+    assert_eq!(f.store.not_removed(&realm()).await.unwrap(), 0);
+    assert_eq!(f.text(indexes).await, before);
+    f.store.sweep_abandoned(START).await.unwrap();
+    make(&f, 2, &people).await;
+    assert_eq!(f.text(indexes).await, before);
+    let keys = ["p7".to_owned(), "p19999".to_owned()];
+    let holders = f.store.name_holders(&realm(), &keys).await.unwrap();
+    assert_eq!(holders.len(), 2);
+    let ids = [DirectoryId(9_u128.to_be_bytes())];
+    let nine = f.store.users_by_directory_id(&realm(), &ids).await.unwrap();
+    assert_eq!(nine[0].username, "p9");
+}
