@@ -53,9 +53,6 @@ pub struct Application<'a> {
     pub replaces: Option<RunId>,
 }
 
-/// So many new users change what PostgreSQL's planner should expect of the table.
-const MANY: u64 = 500;
-
 /// Users that the plan changes.
 const CHANGED: &str = "SELECT COUNT(*) FROM staged_users WHERE run = $1 AND base_version > 0";
 
@@ -157,6 +154,7 @@ impl Store {
         let mut run = a.run.clone();
         failpoint::hit("apply.before");
         let mut tx = self.db.begin().await?;
+        super::stage::analyze(&mut tx, &run).await?;
         let staged = on!(tx, c => sqlx::query_scalar::<_, i64>(CHANGED).bind(id.clone()).fetch_one(&mut *c).await).map_err(StoreError::from_sqlx("compare a plan"))?;
         let erase: &[&'static str] = if run.removed > 0 { &ERASE } else { &[] };
         if staged > 0 {
@@ -212,7 +210,7 @@ impl Store {
         }
         write_run(&mut tx, &run, &a.facts).await?;
         super::stage::forget_staged(&mut tx, run.run).await?;
-        if let (Tx::Postgres(_), true) = (&tx, created >= MANY) {
+        if let (Tx::Postgres(_), true) = (&tx, run.created >= super::stage::MANY) {
             // Without statistics the planner reads the whole table for every page of the next pass.
             on!(tx, c => sqlx::query("ANALYZE users").execute(&mut *c).await.map(|_| ()))
                 .map_err(StoreError::from_sqlx("analyze users"))?;

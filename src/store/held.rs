@@ -72,6 +72,7 @@ impl Store {
         set_waiting_on_hold(&mut tx, &run.realm, types, now).await?;
         on!(tx, c => sqlx::query(SQL).bind(run.realm.as_str()).bind(bytes(run.run)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("hold a plan"))?;
         write_run(&mut tx, run, &facts).await?;
+        super::stage::analyze(&mut tx, run).await?;
         tx.commit().await
     }
 

@@ -14,18 +14,18 @@ const BATCH: i64 = 2000;
 
 impl Store {
     /// Forgets what is older than `keep-runs`, and runs that changed nothing after two days. Held plans, runs under way and each
-    /// realm's newest success stay. Gives the number of runs that went.
+    /// realm's newest pass that succeeded (see [`Store::last_success`]) stay. Gives the number of runs that went.
     pub async fn prune(&self, now: Timestamp, keep_runs_ms: i64) -> Result<u64, StoreError> {
         const RUNS: &str = "
             DELETE FROM runs WHERE id IN (
                 SELECT id FROM runs r WHERE outcome NOT IN ('held', 'running')
                 AND (started_at < $1 OR started_at < $2 AND outcome = 'unchanged')
-                AND id NOT IN (SELECT MAX(id) FROM runs WHERE outcome IN ('applied', 'unchanged') GROUP BY realm) LIMIT $3)";
+                AND id NOT IN (SELECT MAX(id) FROM runs WHERE outcome IN ('applied', 'unchanged') AND mode IN ('full', 'delta', 'adopt') GROUP BY realm) LIMIT $3)";
         const RUNS_PG: &str = "
             DELETE FROM runs WHERE id IN (
                 SELECT id FROM runs r WHERE outcome NOT IN ('held', 'running')
                 AND (started_at < $1 OR started_at < $2 AND outcome = 'unchanged')
-                AND id NOT IN (SELECT DISTINCT ON (realm) id FROM runs WHERE outcome IN ('applied', 'unchanged') ORDER BY realm, id DESC) LIMIT $3)";
+                AND id NOT IN (SELECT DISTINCT ON (realm) id FROM runs WHERE outcome IN ('applied', 'unchanged') AND mode IN ('full', 'delta', 'adopt') ORDER BY realm, id DESC) LIMIT $3)";
         const CHANGES: &str = "
             DELETE FROM changes WHERE (run, seq) IN (
                 SELECT c.run, c.seq FROM changes c WHERE c.at < $1 AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = c.run) LIMIT $2)";
@@ -62,9 +62,9 @@ impl Store {
 
     /// Writes a consistent copy of the embedded store to a new file (mode 0600) while it is in use. The copy knows that it is one.
     pub async fn backup(&self, to: &Path, now: Timestamp) -> Result<(), StoreError> {
-        let Db::Sqlite { read, .. } = &self.db else {
+        if matches!(self.db, Db::Postgres(_)) {
             return Err(StoreError::Refused("the store is a PostgreSQL database: use `pg_dump`, which copies it while it is in use".into()));
-        };
+        }
         let open = |why: String| StoreError::Open {
             what: to.display().to_string(),
             why,
@@ -72,15 +72,42 @@ impl Store {
         if to.exists() {
             return Err(open("it is there already: name a file that is not".into()));
         }
+        // Under another name until it is marked: what a kill in the middle leaves must not pass for a copy, since a daemon on an
+        // unmarked one would send everything again (TRAPS 24).
+        let mut name = to.as_os_str().to_owned();
+        name.push(".unfinished");
+        let unfinished = Path::new(&name);
+        if unfinished.exists() {
+            return Err(open(format!(
+                "{} is there, of a copy that is under way or was not finished: if none is, remove it",
+                unfinished.display()
+            )));
+        }
         // Made first, so that nobody else can read it for a moment; VACUUM INTO takes an empty file.
         let mut options = std::fs::OpenOptions::new();
         options.write(true).create_new(true);
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         options
-            .open(to)
+            .open(unfinished)
             .map_err(|e| open(super::lock::advice(to, &e)))?;
-        let Some(text) = to.to_str() else {
-            return Err(open("its name is not UTF-8".into()));
+        let written = self.write_copy(unfinished, now).await;
+        let done = match written {
+            Ok(()) => std::fs::rename(unfinished, to).map_err(|e| open(e.to_string())),
+            failed => failed,
+        };
+        if done.is_err() {
+            let _gone = std::fs::remove_file(unfinished);
+        }
+        done
+    }
+
+    /// Copies into an empty file, and marks the copy as one.
+    async fn write_copy(&self, to: &Path, now: Timestamp) -> Result<(), StoreError> {
+        let (Db::Sqlite { read, .. }, Some(text)) = (&self.db, to.to_str()) else {
+            return Err(StoreError::Open {
+                what: to.display().to_string(),
+                why: "its name is not UTF-8".into(),
+            });
         };
         // A reader of its own that goes afterwards: VACUUM INTO counts as writing, which the pool's readers may not.
         let mut reader = read
@@ -100,10 +127,7 @@ impl Store {
             }
             Err(error) => Err(error),
         };
-        if let Err(error) = copied {
-            let _gone = std::fs::remove_file(to);
-            return Err(StoreError::from_sqlx("make a copy")(error));
-        }
+        copied.map_err(StoreError::from_sqlx("make a copy"))?;
         let copy = Db::sqlite(to, Access::Write).await?;
         let mut tx = copy.begin().await?;
         on!(tx, c => sqlx::query("INSERT INTO meta (key, value) VALUES ('copy', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value").bind(now.rfc3339()).execute(&mut *c).await.map(|_| ()))

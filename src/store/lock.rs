@@ -17,6 +17,9 @@ use super::{Store, StoreError};
 use crate::config::{StoreConfig, StoreUrl};
 use crate::model::RealmId;
 
+/// How long PostgreSQL is given to notice that the holder of a realm died.
+const DEAD_HOLDER: Duration = Duration::from_secs(3);
+
 /// Held for as long as this process may write. PostgreSQL needs none.
 #[derive(Debug)]
 pub struct StoreLock {
@@ -139,14 +142,22 @@ impl Store {
                 let mut connection = connection.detach();
                 let key = xxhash_rust::xxh3::xxh3_64(format!("realmsync realm {realm}").as_bytes())
                     .cast_signed();
-                let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-                    .bind(key)
-                    .fetch_one(&mut connection)
-                    .await
-                    .map_err(&failed)?;
-                if !taken {
-                    let _closed = connection.close().await;
-                    return Err(busy());
+                // A process that was killed holds it until the server has ended what it was doing for it.
+                let end = Instant::now() + DEAD_HOLDER;
+                loop {
+                    let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
+                        .bind(key)
+                        .fetch_one(&mut connection)
+                        .await
+                        .map_err(&failed)?;
+                    if taken {
+                        break;
+                    }
+                    if Instant::now() >= end {
+                        let _closed = connection.close().await;
+                        return Err(busy());
+                    }
+                    tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 Some(Advisory(Some(connection)))
             }

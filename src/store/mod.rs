@@ -14,6 +14,7 @@ mod realms;
 mod refused;
 mod rows;
 mod runs;
+mod search;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -34,8 +35,9 @@ pub use outbox::{
 pub use realms::RealmDecl;
 pub use refused::{RefusedDiff, RefusedRow};
 pub use runs::RunFacts;
+pub use search::UserFilter;
 pub use stage::StagedUser;
-pub use users::{Holder, UserFilter};
+pub use users::Holder;
 
 use crate::clock::Timestamp;
 use crate::config::{Environment, StoreConfig, StoreUrl};

@@ -25,6 +25,11 @@ pub struct RefusedRow {
     pub since: Timestamp,
 }
 
+/// No text of PostgreSQL can hold a NUL, and a directory's value may: one bad entry stops nobody. The key is of the value as it came.
+fn storable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 /// Writes the difference.
 pub(super) async fn write(
     tx: &mut Tx,
@@ -40,8 +45,8 @@ pub(super) async fn write(
         on!(tx, c => sqlx::query(DELETE).bind(realm.as_str()).bind(key).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("forget a refusal"))?;
     }
     for (key, r) in diff.add {
-        on!(tx, c => sqlx::query(INSERT).bind(realm.as_str()).bind(key).bind(r.dn.clone()).bind(r.directory_id.map(|id| id.0.to_vec())).bind(r.username.clone())
-            .bind(r.attribute.clone()).bind(r.raw.clone()).bind(r.reason.clone()).bind(r.entry).bind(now.0).execute(&mut *c).await.map(|_| ()))
+        on!(tx, c => sqlx::query(INSERT).bind(realm.as_str()).bind(key).bind(storable(&r.dn)).bind(r.directory_id.map(|id| id.0.to_vec())).bind(r.username.as_deref().map(storable))
+            .bind(r.attribute.as_deref().map(storable)).bind(r.raw.as_deref().map(storable)).bind(storable(&r.reason)).bind(r.entry).bind(now.0).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("write a refusal"))?;
     }
     Ok(())

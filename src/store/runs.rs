@@ -331,22 +331,26 @@ impl Store {
         Ok(ended)
     }
 
-    /// Sweeps what is staged of runs that are neither under way nor held.
+    /// Sweeps what is staged of runs that are neither under way nor held, and the lines of those that came to nothing: they would
+    /// show what never happened.
     async fn sweep_leftovers(&self) -> Result<(), StoreError> {
         // Goes from run to run, since each may have a million rows.
         const NEXT: &str = "SELECT run FROM staged_users WHERE run > $1 ORDER BY run LIMIT 1";
-        const OPEN: &str =
-            "SELECT COUNT(*) FROM runs WHERE id = $1 AND outcome IN ('running', 'held')";
+        const OUTCOME: &str = "SELECT outcome FROM runs WHERE id = $1";
         let failed = StoreError::from_sqlx("look for rows of plans that are over");
         let mut after = vec![0; 16];
         loop {
             let mut link = self.db.read().await?;
             let next = on!(link, c => sqlx::query_scalar::<_, Vec<u8>>(NEXT).bind(after.clone()).fetch_optional(&mut *c).await).map_err(&failed)?;
             let Some(run) = next else { return Ok(()) };
-            let open = on!(link, c => sqlx::query_scalar::<_, i64>(OPEN).bind(run.clone()).fetch_one(&mut *c).await).map_err(&failed)?;
+            let outcome = on!(link, c => sqlx::query_scalar::<_, String>(OUTCOME).bind(run.clone()).fetch_optional(&mut *c).await).map_err(&failed)?;
             drop(link);
-            if open == 0 {
-                self.forget_staged_slowly(run_id(&run)?).await?;
+            match outcome.as_deref().map(word::<Outcome>).transpose()? {
+                Some(Outcome::Running | Outcome::Held) => {}
+                Some(Outcome::Applied | Outcome::Unchanged) => {
+                    self.forget_staged_slowly(run_id(&run)?).await?;
+                }
+                _ => self.sweep(run_id(&run)?).await?,
             }
             after = run;
         }

@@ -1,5 +1,7 @@
 //! The rows of a plan under construction, written in small transactions and swept after a crash.
 
+use std::collections::HashSet;
+
 use sqlx::{AssertSqlSafe, FromRow, SqliteConnection};
 
 use super::changes::side;
@@ -7,7 +9,9 @@ use super::copy;
 use super::db::{Side, Tx, on};
 use super::rows::{USER_COLUMNS, UserRow, bind_user, places, user_columns};
 use super::{Store, StoreError};
-use crate::model::{Change, ChangeKind, DirectoryId, Intent, RunId, StateReason, User, UserId};
+use crate::model::{
+    Change, ChangeKind, DirectoryId, Intent, Run, RunId, StateReason, User, UserId,
+};
 
 /// Rows of one INSERT: the cost of each falls until some 50, and SQLite takes 32,766 values at most.
 const ROWS: usize = 50;
@@ -130,6 +134,30 @@ async fn insert_changes(
             .execute(&mut *connection)
             .await
             .map_err(StoreError::from_sqlx("stage changes"))?;
+    }
+    Ok(())
+}
+
+/// So many rows change what PostgreSQL's planner should expect of a table.
+pub(super) const MANY: i64 = 500;
+
+/// Lets PostgreSQL know what was copied: without statistics it sorts the whole plan for each page of it, and looks up user by
+/// user where it should join.
+pub(super) async fn analyze(tx: &mut Tx, run: &Run) -> Result<(), StoreError> {
+    let staged = run.created
+        + run.updated
+        + run.renamed
+        + run.phone_changed
+        + run.phone_lost
+        + run.suspended
+        + run.restored
+        + run.removed
+        + run.moved;
+    if let (Side::Postgres(c), true) = (tx.side(), staged >= MANY) {
+        sqlx::query("ANALYZE staged_users, changes")
+            .execute(c)
+            .await
+            .map_err(StoreError::from_sqlx("analyze a plan"))?;
     }
     Ok(())
 }
@@ -276,28 +304,50 @@ impl Store {
         rows.into_iter().map(StagedUser::try_from).collect()
     }
 
-    /// Staged users with a change of one of these kinds, by their place after `after`.
+    /// Staged users with a change of one of these kinds, by their place after `after`; nobody: there are no more.
+    ///
+    /// Page by page, and each page's lines by user: joined in one statement, a PostgreSQL without statistics of rows that were
+    /// just copied compares every user with every line (7 min for 100,000).
     pub async fn staged_by_kind(
         &self,
         run: RunId,
         kinds: &[ChangeKind],
-        after: i64,
+        mut after: i64,
         limit: i64,
     ) -> Result<Vec<StagedUser>, StoreError> {
-        let sql = format!(
-            "SELECT seq, base_version, intents, {} FROM staged_users WHERE run = $1 AND seq > $2
-             AND EXISTS (SELECT 1 FROM changes c WHERE c.user_id = staged_users.id AND c.run = $1 AND c.kind IN ({})) ORDER BY seq LIMIT $3",
+        const PAGE: &str = concat!(
+            "SELECT seq, base_version, intents, ",
             user_columns!(),
-            places(4, kinds.len())
+            " FROM staged_users WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3"
         );
+        let failed = StoreError::from_sqlx("read a plan");
         let mut link = self.db.read().await?;
-        let rows = on!(link, c => {
-            let mut query = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit);
-            for kind in kinds { query = query.bind(kind.as_str()); }
-            query.fetch_all(&mut *c).await
-        })
-        .map_err(StoreError::from_sqlx("read a plan"))?;
-        rows.into_iter().map(StagedUser::try_from).collect()
+        loop {
+            let page = on!(link, c => sqlx::query_as::<_, Row>(PAGE).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(&failed)?;
+            let Some(last) = page.last() else {
+                return Ok(vec![]);
+            };
+            after = last.seq;
+            let mut found = HashSet::new();
+            for users in page.chunks(500) {
+                let sql = format!(
+                    "SELECT user_id, kind FROM changes WHERE run = $1 AND user_id IN ({})",
+                    places(2, users.len())
+                );
+                let lines = on!(link, c => {
+                    let mut query = sqlx::query_as::<_, (Vec<u8>, String)>(AssertSqlSafe(sql)).bind(run.0.as_bytes().to_vec());
+                    for row in users { query = query.bind(row.user.id.clone()); }
+                    query.fetch_all(&mut *c).await
+                })
+                .map_err(&failed)?;
+                let wanted = |kind: &str| kinds.iter().any(|k| k.as_str() == kind);
+                found.extend(lines.into_iter().filter(|l| wanted(&l.1)).map(|l| l.0));
+            }
+            if !found.is_empty() {
+                let users = page.into_iter().filter(|r| found.contains(&r.user.id));
+                return users.map(StagedUser::try_from).collect();
+            }
+        }
     }
 
     /// Fills in why somebody is gone, in the staged user and in the lines of the plan.
@@ -331,11 +381,12 @@ impl Store {
         tx.commit().await
     }
 
-    /// Removes all rows of a plan that came to nothing, in small transactions.
+    /// Removes all rows of a plan that came to nothing, in small transactions. The lines go first: as long as there are staged
+    /// users, [`Store::sweep_abandoned`] knows that a sweep was interrupted.
     pub async fn sweep(&self, run: RunId) -> Result<(), StoreError> {
         const LINES: &str = "DELETE FROM changes WHERE run = $1 AND seq IN (SELECT seq FROM changes WHERE run = $1 LIMIT $2)";
-        self.forget_staged_slowly(run).await?;
-        self.little_by_little(LINES, run).await
+        self.little_by_little(LINES, run).await?;
+        self.forget_staged_slowly(run).await
     }
 
     /// Removes what is staged of a run, in small transactions.

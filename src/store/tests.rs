@@ -5,6 +5,7 @@ mod held_plans;
 mod housekeeping;
 mod plans;
 mod races;
+mod search;
 
 use super::outbox_tests::{DAY_MS, Fixture, START, postgres, sqlite, user};
 use super::*;
@@ -198,4 +199,8 @@ on_both!(
     housekeeping::users_are_listed_in_a_stable_order,
     housekeeping::grace_and_holds_are_found_when_they_are_over,
     races::of_many_who_change_one_user_one_wins,
+    search::search_knows_every_alphabet_and_no_wildcards,
+    housekeeping::a_refused_value_may_hold_any_byte,
+    housekeeping::the_newest_pass_that_succeeded_is_remembered,
+    housekeeping::lines_of_what_never_happened_do_not_stay,
 );

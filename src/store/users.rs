@@ -6,7 +6,7 @@ use super::db::on;
 use super::rows::{UserRow, directory_id, places, user_columns, users, uuid, word};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{DirectoryId, RealmId, State, TwoFactor, User, UserId};
+use crate::model::{DirectoryId, RealmId, State, User, UserId};
 
 /// Ids in one statement: both engines take more, but the text stays short.
 const LIST: usize = 500;
@@ -22,19 +22,6 @@ pub struct Holder {
     pub directory_id: Option<DirectoryId>,
     /// `None`: made by hand.
     pub dn: Option<String>,
-}
-
-/// Which users a list shows.
-#[derive(Clone, Default, Debug)]
-pub struct UserFilter {
-    /// Of this realm.
-    pub realm: Option<RealmId>,
-    /// In this state; `None`: all but removed.
-    pub state: Option<State>,
-    /// With this method.
-    pub two_factor: Option<TwoFactor>,
-    /// A part of the name, display name, e-mail or phone, without case.
-    pub search: Option<String>,
 }
 
 impl Store {
@@ -232,43 +219,6 @@ impl Store {
             return Ok(vec![]);
         };
         let rows = on!(link, c => sqlx::query_as::<_, UserRow>(BY_ID).bind(from).bind(to).bind(realm).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("find a user"))?;
-        users(rows)
-    }
-
-    /// Users by realm and name, after the pair `after`; a stable order to page through.
-    pub async fn list_users(
-        &self,
-        filter: &UserFilter,
-        after: Option<(&RealmId, &str, UserId)>,
-        limit: i64,
-    ) -> Result<Vec<User>, StoreError> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            user_columns!(),
-            " FROM users
-              WHERE ($1 IS NULL OR realm = $1) AND (state = $2 OR $2 IS NULL AND state <> 'removed')
-                AND ($3 IS NULL OR ',' || two_factor || ',' LIKE '%,' || $3 || ',%')
-                AND ($4 IS NULL OR LOWER(username || ' ' || COALESCE(display_name, '') || ' ' || COALESCE(email, '') || ' ' || COALESCE(phone, '')) LIKE '%' || $4 || '%')
-                AND (realm > $5 OR realm = $5 AND (COALESCE(username_key, '') > $6 OR COALESCE(username_key, '') = $6 AND id > $7))
-              ORDER BY realm, COALESCE(username_key, ''), id LIMIT $8"
-        );
-        let (realm, name, id) =
-            after.map_or((String::new(), String::new(), vec![]), |(r, n, id)| {
-                (
-                    r.as_str().to_owned(),
-                    n.to_owned(),
-                    id.0.as_bytes().to_vec(),
-                )
-            });
-        let mut link = self.db.read().await?;
-        let rows = on!(link, c => sqlx::query_as::<_, UserRow>(SQL)
-            .bind(filter.realm.as_ref().map(|r| r.as_str().to_owned()))
-            .bind(filter.state.map(State::as_str))
-            .bind(filter.two_factor.map(TwoFactor::as_str))
-            .bind(filter.search.as_ref().map(|s| s.to_lowercase()))
-            .bind(realm).bind(name).bind(id).bind(limit)
-            .fetch_all(&mut *c).await)
-        .map_err(StoreError::from_sqlx("list users"))?;
         users(rows)
     }
 

@@ -208,3 +208,132 @@ async fn trap_24_a_copy_holds_its_messages() {
         copy.close().await;
     }
 }
+
+pub(super) async fn a_refused_value_may_hold_any_byte(f: &Fixture) {
+    let refusal = Refusal {
+        dn: "uid=a\u{0}b,dc=example,dc=org".into(),
+        directory_id: None,
+        username: Some("a\u{0}b".into()),
+        attribute: Some("mobile".into()),
+        raw: Some("0905\u{0}123456".into()),
+        reason: "the value holds a control character".into(),
+        entry: false,
+    };
+    let mut run = run_of(1);
+    f.store.begin_run(&run, false).await.unwrap();
+    run.outcome = Outcome::Unchanged;
+    let messages = f.ctx();
+    f.store
+        .apply(Application {
+            run: &run,
+            facts: RunFacts::default(),
+            realm: RealmUpdate::default(),
+            refused: Some(RefusedDiff {
+                add: vec![(7, refusal)],
+                gone: vec![],
+            }),
+            messages: &messages,
+            replaces: None,
+        })
+        .await
+        .expect("one bad entry stops nobody");
+    let rows = f.store.refused(None).await.unwrap();
+    assert_eq!(rows[0].refusal.raw.as_deref(), Some("0905\u{fffd}123456"));
+}
+
+pub(super) async fn the_newest_pass_that_succeeded_is_remembered(f: &Fixture) {
+    for (n, mode) in [(1, Mode::Full), (2, Mode::User)] {
+        let mut run = run_of(n);
+        run.mode = mode;
+        f.store.begin_run(&run, false).await.unwrap();
+        run.outcome = Outcome::Unchanged;
+        apply(f, &run).await.unwrap();
+    }
+    let before = f.store.last_success(&realm()).await.unwrap();
+    assert_eq!(before, Some(START));
+    f.store
+        .prune(START.plus_ms(3 * DAY_MS), 400 * DAY_MS)
+        .await
+        .unwrap();
+    assert_eq!(f.store.last_success(&realm()).await.unwrap(), before);
+}
+
+pub(super) async fn lines_of_what_never_happened_do_not_stay(f: &Fixture) {
+    make(f, 1, &[person("kept", 9)]).await;
+    let applied = run_of(1).run;
+    for (n, end) in [
+        (
+            2,
+            "UPDATE runs SET outcome = 'failed' WHERE outcome = 'running'",
+        ),
+        (
+            3,
+            "UPDATE runs SET outcome = 'rejected' WHERE outcome = 'running'",
+        ),
+    ] {
+        let run = run_of(n);
+        f.store.begin_run(&run, false).await.unwrap();
+        let one = [(person("jana", 1), 0, vec![])];
+        stage(f, &run, &one, ChangeKind::Created).await;
+        // Killed after the decision was written, before the rows were swept.
+        f.sql(end).await;
+        f.store.sweep_abandoned(START).await.unwrap();
+        assert_eq!(f.store.changes(run.run, 0, 9).await.unwrap(), []);
+    }
+    assert_eq!(f.store.changes(applied, 0, 9).await.unwrap().len(), 1);
+}
+
+/// A kill in the middle of the sweep, as a statement that fails there.
+#[tokio::test]
+async fn a_sweep_that_was_interrupted_is_finished() {
+    let f = sqlite().await;
+    let mut run = run_of(1);
+    f.store.begin_run(&run, false).await.unwrap();
+    let one = [(person("jana", 1), 0, vec![])];
+    stage(&f, &run, &one, ChangeKind::Created).await;
+    f.sql("CREATE TRIGGER stop BEFORE DELETE ON changes BEGIN SELECT RAISE(ABORT, 'stop'); END")
+        .await;
+    run.outcome = Outcome::Failed;
+    assert!(f.store.fail_run(&run).await.is_err());
+    f.sql("DROP TRIGGER stop").await;
+    f.store.sweep_abandoned(START).await.unwrap();
+    assert_eq!(f.store.changes(run.run, 0, 9).await.unwrap(), []);
+    let left = f
+        .text("SELECT CAST(COUNT(*) AS TEXT) FROM staged_users")
+        .await;
+    assert_eq!(left.as_deref(), Some("0"));
+}
+
+#[tokio::test]
+async fn trap_24_no_copy_is_there_before_it_is_marked() {
+    let f = sqlite().await;
+    let to = f.dir.path().join("copy.db");
+    let (done, stop) = std::sync::mpsc::channel::<()>();
+    let path = to.clone();
+    let watcher = std::thread::spawn(move || {
+        let mut seen = vec![];
+        while stop.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
+            if let (true, Ok(bytes)) = (path.exists(), std::fs::read(&path)) {
+                seen.push(bytes);
+                if seen.len() > 200 {
+                    break;
+                }
+            }
+        }
+        seen
+    });
+    f.store.backup(&to, START).await.unwrap();
+    let whole = std::fs::read(&to).unwrap();
+    drop(done);
+    let seen = watcher.join().unwrap();
+    assert!(
+        seen.iter().all(|bytes| *bytes == whole),
+        "a kill in the middle would have left a copy that sends everything again"
+    );
+    let left = std::fs::read_dir(f.dir.path()).unwrap().flatten();
+    let left: Vec<_> = left
+        .map(|e| e.file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("copy"))
+        .collect();
+    assert_eq!(left, ["copy.db"], "nothing lies beside it");
+}
