@@ -1,5 +1,9 @@
 //! What the store takes for a first load, an index and a mass change: `cargo bench --bench store -- [USERS] [postgres://…]`.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a program that measures")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a program that measures"
+)]
 
 use std::time::Instant;
 
@@ -25,7 +29,9 @@ fn person(n: usize) -> User {
     let random = mixed(n);
     let name = format!("{:x}.user", random >> 90);
     User {
-        id: UserId(uuid::Uuid::from_u128(0x01a2_0000_0000_7000_8000_0000_0000_0000 + n as u128)),
+        id: UserId(uuid::Uuid::from_u128(
+            0x01a2_0000_0000_7000_8000_0000_0000_0000 + n as u128,
+        )),
         realm: RealmId::from("example.org"),
         directory_id: Some(DirectoryId(random.to_be_bytes())),
         entry_uuid: None,
@@ -120,7 +126,13 @@ async fn load(store: &Store, id: u128, users: usize, base_version: i64) {
                 });
             }
             let container = Some("ou=people,dc=example,dc=org".to_owned());
-            staged.push(StagedUser { seq, base_version, user, container, intents: vec![] });
+            staged.push(StagedUser {
+                seq,
+                base_version,
+                user,
+                container,
+                intents: vec![],
+            });
         }
         making += made.elapsed().as_secs_f64();
         store.stage(run.run, &staged, &changes).await.unwrap();
@@ -132,28 +144,62 @@ async fn load(store: &Store, id: u128, users: usize, base_version: i64) {
     } else {
         run.updated = i64::try_from(users).unwrap();
     }
-    let messages = MessageContext { run: None, now: NOW, retry_for_ms: 1000, delivers: false, enrolment: None };
+    let messages = MessageContext {
+        run: None,
+        now: NOW,
+        retry_for_ms: 1000,
+        delivers: false,
+        enrolment: None,
+    };
     let start = Instant::now();
-    let facts = RunFacts { first_pass: base_version == 0, ..RunFacts::default() };
-    let application = Application { run: &run, facts, realm: RealmUpdate::default(), refused: None, messages: &messages, replaces: None };
+    let facts = RunFacts {
+        first_pass: base_version == 0,
+        ..RunFacts::default()
+    };
+    let application = Application {
+        run: &run,
+        facts,
+        realm: RealmUpdate::default(),
+        refused: None,
+        messages: &messages,
+        replaces: None,
+    };
     store.apply(application).await.unwrap();
     let what = if base_version == 0 { "new" } else { "changed" };
-    println!("{users} {what}: staged in {staging:.2} s, applied in {:.2} s", start.elapsed().as_secs_f64());
+    println!(
+        "{users} {what}: staged in {staging:.2} s, applied in {:.2} s",
+        start.elapsed().as_secs_f64()
+    );
 }
 
 #[tokio::main]
 async fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with("--"))
+        .collect();
     let users = arguments.first().map_or(100_000, |n| n.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
     let url = arguments.get(1).map_or_else(
         || StoreUrl::Sqlite(dir.path().join("store.db")),
-        |url| StoreUrl::Postgres { url: url.clone().into(), display: "the database".into() },
+        |url| StoreUrl::Postgres {
+            url: url.clone().into(),
+            display: "the database".into(),
+        },
     );
-    let config = StoreConfig { url, password: None, keep_runs_ms: 1000 };
-    let store = Store::open(&config, &Environment::default(), Access::Write, NOW).await.unwrap();
+    let config = StoreConfig {
+        url,
+        password: None,
+        keep_runs_ms: 1000,
+    };
+    let store = Store::open(&config, &Environment::default(), Access::Write, NOW)
+        .await
+        .unwrap();
     let realm = RealmId::from("example.org");
-    let decl = RealmDecl { id: realm.clone(), name: "Example".into() };
+    let decl = RealmDecl {
+        id: realm.clone(),
+        name: "Example".into(),
+    };
     store.declare_realms(&[decl], NOW).await.unwrap();
     load(&store, 1, users, 0).await;
     for _ in 0..2 {

@@ -209,7 +209,7 @@ impl Store {
             )));
         }
         write_run(&mut tx, &run, &a.facts).await?;
-        super::stage::forget_staged(&mut tx, run.run).await?;
+        super::sweep::forget_staged(&mut tx, run.run).await?;
         if let (Tx::Postgres(_), true) = (&tx, run.created >= super::stage::MANY) {
             // Without statistics the planner reads the whole table for every page of the next pass.
             on!(tx, c => sqlx::query("ANALYZE users").execute(&mut *c).await.map(|_| ()))

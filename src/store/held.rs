@@ -36,7 +36,7 @@ pub(super) async fn replace_held(
     if passes {
         release_brake(tx, realm, now).await?;
     }
-    super::stage::sweep_in(tx, old).await
+    super::sweep::sweep_in(tx, old).await
 }
 
 impl Store {

@@ -16,6 +16,8 @@ mod rows;
 mod runs;
 mod search;
 mod stage;
+mod staged;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod users;

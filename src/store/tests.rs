@@ -192,6 +192,7 @@ on_both!(
     held_plans::only_what_nobody_runs_is_swept,
     held_plans::a_first_pass_shows_its_lines_before_and_after,
     held_plans::why_somebody_is_gone_is_filled_in,
+    held_plans::a_plan_is_read_page_by_page,
     housekeeping::refusals_are_kept_by_difference,
     housekeeping::old_runs_are_forgotten_but_never_a_held_plan_or_the_last_success,
     housekeeping::one_run_a_realm,
