@@ -1,6 +1,8 @@
 //! One transaction applies a whole plan: users, changes, messages, the realm's memory and the run. All of it, or nothing.
 
-use super::db::{Tx, on};
+use sqlx::AssertSqlSafe;
+
+use super::db::{Side, Tx, on};
 use super::held::replace_held;
 use super::outbox::{MessageContext, carry_out, release_brake};
 use super::refused::RefusedDiff;
@@ -51,9 +53,6 @@ pub struct Application<'a> {
     pub replaces: Option<RunId>,
 }
 
-/// So many new users change what PostgreSQL's planner should expect of the table.
-const MANY: u64 = 500;
-
 /// Users that the plan changes.
 const CHANGED: &str = "SELECT COUNT(*) FROM staged_users WHERE run = $1 AND base_version > 0";
 
@@ -92,6 +91,10 @@ const TAKE_ALONG: &str = "
     UPDATE jobs SET realm = (SELECT u.realm FROM users u WHERE u.id = jobs.user_id)
     WHERE state IN ('waiting', 'sending', 'held') AND user_id IN (SELECT id FROM staged_users WHERE run = $1 AND base_version > 0)";
 
+/// From so many new users on, and if there are no more than that already, SQLite's indexes on names and directory ids are made
+/// anew after the users: sorted once, instead of a random page for each user. For 600,000 that was 5.4 s instead of 10.1.
+const SORTED: i64 = 20_000;
+
 /// The lines of what a first pass makes: bare, since the user's row is what was made.
 const MADE: &str = "
     INSERT INTO changes (run, seq, realm, user_id, username, by_whom, kind, at)
@@ -114,6 +117,35 @@ const REALM: &str = "
         held = CASE WHEN held = $10 OR held = $11 THEN NULL ELSE held END
     WHERE id = $1";
 
+/// Drops the indexes that many new users would slow down; gives the statements that make them again.
+async fn set_indexes_aside(tx: &mut Tx, new: i64) -> Result<Vec<String>, StoreError> {
+    const THERE: &str = "SELECT COUNT(*) FROM users";
+    const INDEXES: &str =
+        "SELECT sql FROM sqlite_schema WHERE name IN ('users_name', 'users_directory_id')";
+    let failed = StoreError::from_sqlx("set indexes aside");
+    let Side::Sqlite(c) = tx.side() else {
+        return Ok(vec![]);
+    };
+    if new < SORTED {
+        return Ok(vec![]);
+    }
+    let there: i64 = sqlx::query_scalar(THERE)
+        .fetch_one(&mut *c)
+        .await
+        .map_err(&failed)?;
+    if there > new {
+        return Ok(vec![]);
+    }
+    let indexes = sqlx::query_scalar(INDEXES)
+        .fetch_all(&mut *c)
+        .await
+        .map_err(&failed)?;
+    for sql in ["DROP INDEX users_name", "DROP INDEX users_directory_id"] {
+        sqlx::query(sql).execute(&mut *c).await.map_err(&failed)?;
+    }
+    Ok(indexes)
+}
+
 impl Store {
     /// Applies a plan whole; gives the run with the number of messages that were made.
     pub async fn apply(&self, a: Application<'_>) -> Result<Run, StoreError> {
@@ -122,6 +154,7 @@ impl Store {
         let mut run = a.run.clone();
         failpoint::hit("apply.before");
         let mut tx = self.db.begin().await?;
+        super::stage::analyze(&mut tx, &run).await?;
         let staged = on!(tx, c => sqlx::query_scalar::<_, i64>(CHANGED).bind(id.clone()).fetch_one(&mut *c).await).map_err(StoreError::from_sqlx("compare a plan"))?;
         let erase: &[&'static str] = if run.removed > 0 { &ERASE } else { &[] };
         if staged > 0 {
@@ -134,7 +167,12 @@ impl Store {
                 return Err(StoreError::Conflict(staged.unsigned_abs() - changed));
             }
         }
+        let indexes = set_indexes_aside(&mut tx, run.created).await?;
         let created = on!(tx, c => sqlx::query(INSERT).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("add users"))?;
+        for sql in indexes {
+            on!(tx, c => sqlx::query(AssertSqlSafe(sql)).execute(&mut *c).await.map(|_| ()))
+                .map_err(StoreError::from_sqlx("add users"))?;
+        }
         if created != run.created.unsigned_abs() {
             return Err(StoreError::Nonsense(format!(
                 "{created} users were staged to be created, and {} counted",
@@ -171,8 +209,8 @@ impl Store {
             )));
         }
         write_run(&mut tx, &run, &a.facts).await?;
-        super::stage::forget_staged(&mut tx, run.run).await?;
-        if let (Tx::Postgres(_), true) = (&tx, created >= MANY) {
+        super::sweep::forget_staged(&mut tx, run.run).await?;
+        if let (Tx::Postgres(_), true) = (&tx, run.created >= super::stage::MANY) {
             // Without statistics the planner reads the whole table for every page of the next pass.
             on!(tx, c => sqlx::query("ANALYZE users").execute(&mut *c).await.map(|_| ()))
                 .map_err(StoreError::from_sqlx("analyze users"))?;

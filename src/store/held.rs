@@ -36,7 +36,7 @@ pub(super) async fn replace_held(
     if passes {
         release_brake(tx, realm, now).await?;
     }
-    super::stage::sweep_in(tx, old).await
+    super::sweep::sweep_in(tx, old).await
 }
 
 impl Store {
@@ -81,6 +81,7 @@ impl Store {
         set_waiting_on_hold(&mut tx, &run.realm, types, now).await?;
         on!(tx, c => sqlx::query(SQL).bind(run.realm.as_str()).bind(bytes(run.run)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("hold a plan"))?;
         write_run(&mut tx, run, &facts).await?;
+        super::stage::analyze(&mut tx, run).await?;
         tx.commit().await
     }
 

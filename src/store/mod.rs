@@ -6,6 +6,7 @@ mod copy;
 mod db;
 mod error;
 mod held;
+mod index;
 mod keep;
 mod lock;
 mod outbox;
@@ -15,6 +16,8 @@ mod rows;
 mod runs;
 mod search;
 mod stage;
+mod staged;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod users;

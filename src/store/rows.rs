@@ -70,7 +70,7 @@ pub(super) use bind_user;
 /// A user as either engine gives it.
 #[derive(FromRow)]
 pub(super) struct UserRow {
-    id: Vec<u8>,
+    pub(super) id: Vec<u8>,
     realm: String,
     directory_id: Option<Vec<u8>>,
     entry_uuid: Option<Vec<u8>>,

@@ -1,18 +1,16 @@
 //! The rows of a plan under construction, written in small transactions and swept after a crash.
 
-use sqlx::{AssertSqlSafe, FromRow, SqliteConnection};
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::changes::side;
 use super::copy;
 use super::db::{Side, Tx, on};
-use super::rows::{USER_COLUMNS, UserRow, bind_user, places, user_columns};
+use super::rows::{USER_COLUMNS, bind_user, user_columns};
 use super::{Store, StoreError};
-use crate::model::{Change, ChangeKind, DirectoryId, Intent, RunId, StateReason, User, UserId};
+use crate::model::{Change, DirectoryId, Intent, Run, RunId, User};
 
 /// Rows of one INSERT: the cost of each falls until some 50, and SQLite takes 32,766 values at most.
 const ROWS: usize = 50;
-/// Rows swept in one transaction.
-const SWEEP: i64 = 5000;
 
 /// A user as a plan would leave them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,34 +25,6 @@ pub struct StagedUser {
     pub container: Option<String>,
     /// What is to be said.
     pub intents: Vec<Intent>,
-}
-
-#[derive(FromRow)]
-struct Row {
-    seq: i64,
-    base_version: i64,
-    container: Option<String>,
-    intents: Option<String>,
-    #[sqlx(flatten)]
-    user: UserRow,
-}
-
-impl TryFrom<Row> for StagedUser {
-    type Error = StoreError;
-
-    fn try_from(row: Row) -> Result<Self, StoreError> {
-        let intents = row
-            .intents
-            .map_or(Ok(vec![]), |t| serde_json::from_str(&t))
-            .map_err(|e| StoreError::Nonsense(format!("intents: {e}")))?;
-        Ok(Self {
-            seq: row.seq,
-            base_version: row.base_version,
-            user: row.user.try_into()?,
-            container: row.container,
-            intents,
-        })
-    }
 }
 
 pub(super) fn intents_text(intents: &[Intent]) -> Result<Option<String>, StoreError> {
@@ -134,15 +104,28 @@ async fn insert_changes(
     Ok(())
 }
 
-/// Removes a decided run's staged users; its changes stay or go with the caller.
-pub(super) async fn forget_staged(tx: &mut Tx, run: RunId) -> Result<(), StoreError> {
-    on!(tx, c => sqlx::query("DELETE FROM staged_users WHERE run = $1").bind(run.0.as_bytes().to_vec()).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("sweep a plan"))
-}
+/// So many rows change what PostgreSQL's planner should expect of a table.
+pub(super) const MANY: i64 = 500;
 
-/// Removes all rows of a plan within the caller's transaction.
-pub(super) async fn sweep_in(tx: &mut Tx, run: RunId) -> Result<(), StoreError> {
-    forget_staged(tx, run).await?;
-    on!(tx, c => sqlx::query("DELETE FROM changes WHERE run = $1").bind(run.0.as_bytes().to_vec()).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("sweep a plan"))
+/// Lets PostgreSQL know what was copied: without statistics it sorts the whole plan for each page of it, and looks up user by
+/// user where it should join.
+pub(super) async fn analyze(tx: &mut Tx, run: &Run) -> Result<(), StoreError> {
+    let staged = run.created
+        + run.updated
+        + run.renamed
+        + run.phone_changed
+        + run.phone_lost
+        + run.suspended
+        + run.restored
+        + run.removed
+        + run.moved;
+    if let (Side::Postgres(c), true) = (tx.side(), staged >= MANY) {
+        sqlx::query("ANALYZE staged_users, changes")
+            .execute(c)
+            .await
+            .map_err(StoreError::from_sqlx("analyze a plan"))?;
+    }
+    Ok(())
 }
 
 impl Store {
@@ -187,193 +170,5 @@ impl Store {
         }
         tx.commit().await?;
         Ok((users, changes))
-    }
-
-    async fn changes_of(
-        &self,
-        tx: &mut Tx,
-        run: RunId,
-        user: UserId,
-    ) -> Result<Vec<Change>, StoreError> {
-        const SQL: &str = "SELECT seq, realm, username, by_whom, kind, before, after, at FROM changes WHERE run = $1 AND user_id = $2";
-        type Row = (
-            i64,
-            String,
-            Option<String>,
-            Option<String>,
-            String,
-            Option<String>,
-            Option<String>,
-            i64,
-        );
-        let rows = on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(run.0.as_bytes().to_vec()).bind(user.0.as_bytes().to_vec()).fetch_all(&mut *c).await)
-            .map_err(StoreError::from_sqlx("read changes"))?;
-        let json = |t: Option<String>| {
-            t.map_or(Ok(serde_json::Map::new()), |t| serde_json::from_str(&t))
-                .map_err(|e| StoreError::Nonsense(format!("a change: {e}")))
-        };
-        rows.into_iter()
-            .map(|(seq, realm, username, by, kind, before, after, at)| {
-                Ok(Change {
-                    run: Some(run),
-                    seq,
-                    realm: realm.into(),
-                    user,
-                    username,
-                    by,
-                    kind: super::rows::word(&kind)?,
-                    before: json(before)?,
-                    after: json(after)?,
-                    at: crate::clock::Timestamp(at),
-                })
-            })
-            .collect()
-    }
-
-    /// What is staged about these people.
-    pub async fn staged_by_directory_id(
-        &self,
-        run: RunId,
-        ids: &[DirectoryId],
-    ) -> Result<Vec<StagedUser>, StoreError> {
-        let mut found = vec![];
-        let mut link = self.db.read().await?;
-        for ids in ids.chunks(500) {
-            let sql = format!(
-                "SELECT seq, base_version, intents, {} FROM staged_users WHERE run = $1 AND directory_id IN ({})",
-                user_columns!(),
-                places(2, ids.len())
-            );
-            let rows = on!(link, c => {
-                let mut query = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(run.0.as_bytes().to_vec());
-                for id in ids { query = query.bind(id.0.to_vec()); }
-                query.fetch_all(&mut *c).await
-            })
-            .map_err(StoreError::from_sqlx("read a plan"))?;
-            found.extend(
-                rows.into_iter()
-                    .map(StagedUser::try_from)
-                    .collect::<Result<Vec<_>, _>>()?,
-            );
-        }
-        Ok(found)
-    }
-
-    /// Staged users that are new, by their place after `after`.
-    pub(super) async fn staged_new(
-        &self,
-        run: RunId,
-        after: i64,
-        limit: i64,
-    ) -> Result<Vec<StagedUser>, StoreError> {
-        const SQL: &str = concat!(
-            "SELECT seq, base_version, intents, ",
-            user_columns!(),
-            " FROM staged_users WHERE run = $1 AND seq > $2 AND base_version = 0 ORDER BY seq LIMIT $3"
-        );
-        let mut link = self.db.read().await?;
-        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read a plan"))?;
-        rows.into_iter().map(StagedUser::try_from).collect()
-    }
-
-    /// Staged users with a change of one of these kinds, by their place after `after`.
-    pub async fn staged_by_kind(
-        &self,
-        run: RunId,
-        kinds: &[ChangeKind],
-        after: i64,
-        limit: i64,
-    ) -> Result<Vec<StagedUser>, StoreError> {
-        let sql = format!(
-            "SELECT seq, base_version, intents, {} FROM staged_users WHERE run = $1 AND seq > $2
-             AND EXISTS (SELECT 1 FROM changes c WHERE c.user_id = staged_users.id AND c.run = $1 AND c.kind IN ({})) ORDER BY seq LIMIT $3",
-            user_columns!(),
-            places(4, kinds.len())
-        );
-        let mut link = self.db.read().await?;
-        let rows = on!(link, c => {
-            let mut query = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit);
-            for kind in kinds { query = query.bind(kind.as_str()); }
-            query.fetch_all(&mut *c).await
-        })
-        .map_err(StoreError::from_sqlx("read a plan"))?;
-        rows.into_iter().map(StagedUser::try_from).collect()
-    }
-
-    /// Fills in why somebody is gone and when a hold ends, in the staged user and in the lines of the plan.
-    pub async fn patch_staged(&self, run: RunId, users: &[StagedUser]) -> Result<(), StoreError> {
-        const USER: &str = "UPDATE staged_users SET state_reason = $3, intents = $4, phone_pending_until = $5 WHERE run = $1 AND seq = $2";
-        let id = run.0.as_bytes().to_vec();
-        let mut tx = self.db.begin().await?;
-        for staged in users {
-            let text = intents_text(&staged.intents)?;
-            let reason = staged.user.state_reason.map(StateReason::as_str);
-            let rows = on!(tx, c => sqlx::query(USER).bind(id.clone()).bind(staged.seq).bind(reason).bind(text).bind(staged.user.phone_pending_until.map(|t| t.0)).execute(&mut *c).await.map(|r| r.rows_affected()))
-                .map_err(StoreError::from_sqlx("fill in a plan"))?;
-            if rows != 1 {
-                return Err(StoreError::Refused(format!(
-                    "plan {run} was decided already: `runs show {run}`"
-                )));
-            }
-            for mut change in self.changes_of(&mut tx, run, staged.user.id).await? {
-                let suspends = change.kind == ChangeKind::Suspended;
-                let reason = suspends || change.after.contains_key("state_reason");
-                let until = change.after.contains_key("phone_pending_until");
-                if reason {
-                    let value = serde_json::json!(staged.user.state_reason);
-                    change.after.insert("state_reason".into(), value);
-                }
-                if until {
-                    let value = serde_json::json!(staged.user.phone_pending_until);
-                    change.after.insert("phone_pending_until".into(), value);
-                }
-                if reason || until {
-                    on!(tx, c => sqlx::query("UPDATE changes SET after = $3 WHERE run = $1 AND seq = $2").bind(id.clone()).bind(change.seq).bind(side(&change.after)).execute(&mut *c).await.map(|_| ()))
-                        .map_err(StoreError::from_sqlx("fill in a plan"))?;
-                }
-            }
-        }
-        tx.commit().await
-    }
-
-    /// Removes all rows of a plan that came to nothing, in small transactions. The lines go first: as long as there are staged
-    /// users, [`Store::sweep_abandoned`] knows that a sweep was interrupted.
-    pub async fn sweep(&self, run: RunId) -> Result<(), StoreError> {
-        const LINES: &str = "DELETE FROM changes WHERE run = $1 AND seq IN (SELECT seq FROM changes WHERE run = $1 LIMIT $2)";
-        self.little_by_little(LINES, run).await?;
-        self.forget_staged_slowly(run).await
-    }
-
-    /// Removes what is staged of a run, in small transactions.
-    pub(super) async fn forget_staged_slowly(&self, run: RunId) -> Result<(), StoreError> {
-        const USERS: &str = "DELETE FROM staged_users WHERE run = $1 AND seq IN (SELECT seq FROM staged_users WHERE run = $1 LIMIT $2)";
-        self.little_by_little(USERS, run).await
-    }
-
-    async fn little_by_little(&self, sql: &'static str, run: RunId) -> Result<(), StoreError> {
-        loop {
-            let mut tx = self.db.begin().await?;
-            let rows = on!(tx, c => sqlx::query(sql).bind(run.0.as_bytes().to_vec()).bind(SWEEP).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("sweep a plan"))?;
-            tx.commit().await?;
-            if rows == 0 {
-                return Ok(());
-            }
-        }
-    }
-
-    /// What a staged user has to say, in the order of the plan, within the caller's transaction.
-    pub(super) async fn staged_with_intents(
-        tx: &mut Tx,
-        run: RunId,
-        after: i64,
-        limit: i64,
-    ) -> Result<Vec<StagedUser>, StoreError> {
-        const SQL: &str = concat!(
-            "SELECT seq, base_version, intents, ",
-            user_columns!(),
-            " FROM staged_users WHERE run = $1 AND seq > $2 AND intents IS NOT NULL ORDER BY seq LIMIT $3"
-        );
-        let rows = on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read a plan"))?;
-        rows.into_iter().map(StagedUser::try_from).collect()
     }
 }

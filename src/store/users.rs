@@ -25,26 +25,6 @@ pub struct Holder {
 }
 
 impl Store {
-    /// Calls `each` with directory id, fingerprint and whether present, for every user of the realm that has a directory id.
-    pub async fn index(
-        &self,
-        realm: &RealmId,
-        mut each: impl FnMut(DirectoryId, Option<u64>, bool),
-    ) -> Result<(), StoreError> {
-        use futures_util::TryStreamExt as _;
-        const SQL: &str = "
-            SELECT directory_id, fingerprint, state = 'active' OR COALESCE(state_reason = 'disabled', FALSE)
-            FROM users WHERE realm = $1 AND directory_id IS NOT NULL";
-        let mut link = self.db.read().await?;
-        on!(link, c => {
-            let mut rows = sqlx::query_as::<_, (Vec<u8>, Option<i64>, bool)>(SQL).bind(realm.as_str()).fetch(&mut *c);
-            while let Some((id, fingerprint, present)) = rows.try_next().await.map_err(StoreError::from_sqlx("read the index"))? {
-                each(directory_id(&id)?, fingerprint.map(i64::cast_unsigned), present);
-            }
-        });
-        Ok(())
-    }
-
     /// Users of the realm with these directory ids, in no order.
     pub async fn users_by_directory_id(
         &self,

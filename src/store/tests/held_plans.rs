@@ -329,3 +329,38 @@ pub(super) async fn why_somebody_is_gone_is_filled_in(f: &Fixture) {
     let late = f.store.patch_staged(run.run, &staged).await;
     assert!(matches!(late, Err(StoreError::Refused(_))), "{late:?}");
 }
+
+pub(super) async fn a_plan_is_read_page_by_page(f: &Fixture) {
+    let run = run_of(1);
+    f.store.begin_run(&run, false).await.unwrap();
+    let plan = |from: u8, to: u8| {
+        (from..=to).map(|n| StagedUser {
+            seq: i64::from(n),
+            base_version: 1,
+            user: person(&format!("p{n}"), n),
+            container: None,
+            intents: vec![],
+        })
+    };
+    let staged: Vec<StagedUser> = plan(1, 50).collect();
+    // Only three of fifty are gone, far behind.
+    let changes: Vec<Change> = staged
+        .iter()
+        .map(|s| match s.seq {
+            41 | 42 | 49 => line(&run, s.seq, &s.user, ChangeKind::Suspended),
+            _ => line(&run, s.seq, &s.user, ChangeKind::Renamed),
+        })
+        .collect();
+    f.store.stage(run.run, &staged, &changes).await.unwrap();
+    let (mut after, mut seqs) = (0, vec![]);
+    loop {
+        let kinds = [ChangeKind::Suspended, ChangeKind::PhoneLost];
+        let page = f.store.staged_by_kind(run.run, &kinds, after, 7);
+        let page = page.await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        seqs.extend(page.iter().map(|s| s.seq));
+    }
+    assert_eq!(seqs, [41, 42, 49]);
+    f.store.sweep(run.run).await.unwrap();
+}

@@ -285,8 +285,10 @@ pub(super) async fn an_act_changes_one_user_and_tells_of_it(f: &Fixture) {
     act(1).await.unwrap();
     assert!(held(f, 1).await == blocked);
     assert_eq!(f.states().await, ["waiting"]);
-    let lines = f.store.changes_of_user(someone.id, 1).await.unwrap();
-    assert_eq!((lines[0].kind, lines[0].run), (ChangeKind::Blocked, None));
+    let lines = f.store.changes_of_user(someone.id, 9).await.unwrap();
+    let own: Vec<&Change> = lines.iter().filter(|c| c.run.is_none()).collect();
+    assert_eq!((own.len(), own[0].kind), (1, ChangeKind::Blocked));
+    assert_eq!(own[0].by.as_deref(), Some("eva"));
     assert!(matches!(act(1).await, Err(StoreError::Conflict(1))));
     assert_eq!(f.states().await, ["waiting"], "nothing is told twice");
     assert_eq!(
@@ -294,4 +296,76 @@ pub(super) async fn an_act_changes_one_user_and_tells_of_it(f: &Fixture) {
         0,
         "nothing stays staged"
     );
+}
+
+pub(super) async fn the_index_has_everybody_once(f: &Fixture) {
+    const MANY: u32 = 4001;
+    let people: Vec<User> = (0..MANY)
+        .map(|n| {
+            let mut someone = person(&format!("p{n}"), 1);
+            someone.id = crate::model::UserId(uuid::Uuid::from_u128(u128::from(n) + 1));
+            someone.directory_id = Some(DirectoryId(u128::from(n).to_be_bytes()));
+            someone.fingerprint = (n % 2 == 0).then(|| u64::from(n));
+            if n % 3 == 0 {
+                someone.state = State::Suspended;
+                someone.state_reason = Some(StateReason::Deleted);
+            }
+            someone
+        })
+        .collect();
+    make(f, 1, &people).await;
+    let mut seen = std::collections::BTreeMap::new();
+    let each = |id: DirectoryId, fingerprint, present| {
+        let n = u128::from_be_bytes(id.0);
+        assert_eq!(seen.insert(n, (fingerprint, present)), None, "{n} twice");
+    };
+    f.store.index(&realm(), each).await.unwrap();
+    assert_eq!(seen.len(), people.len());
+    for (n, (fingerprint, present)) in seen {
+        assert_eq!(present, n % 3 != 0);
+        assert_eq!(fingerprint.map(u128::from), (n % 2 == 0).then_some(n));
+    }
+    let other = RealmId::from("other");
+    f.store
+        .index(&other, |_, _, _| panic!("nobody"))
+        .await
+        .unwrap();
+}
+
+/// So many that SQLite makes its indexes anew.
+#[tokio::test]
+async fn a_great_first_load_keeps_the_constraints() {
+    let f = sqlite().await;
+    let people: Vec<User> = (0..20_000_u32)
+        .map(|n| {
+            let mut someone = person(&format!("p{n}"), 1);
+            someone.id = crate::model::UserId(uuid::Uuid::from_u128(u128::from(n) + 1));
+            someone.directory_id = Some(DirectoryId(u128::from(n).to_be_bytes()));
+            someone
+        })
+        .collect();
+    let indexes = "SELECT group_concat(name || sql, ';' ORDER BY name) FROM sqlite_schema WHERE type = 'index'";
+    let before = f.text(indexes).await;
+    // Two of one name: nothing is applied, and the indexes are there as before.
+    let mut twins = people.clone();
+    twins[7].username_key = "p8".into();
+    let mut run = run_of(1);
+    f.store.begin_run(&run, false).await.unwrap();
+    let plan: Vec<_> = twins.into_iter().map(|u| (u, 0, vec![])).collect();
+    stage(&f, &run, &plan, ChangeKind::Created).await;
+    run.outcome = Outcome::Applied;
+    run.created = 20_000;
+    let error = apply(&f, &run).await.unwrap_err().to_string();
+    assert!(error.contains("UNIQUE"), "{error}");
+    assert_eq!(f.store.not_removed(&realm()).await.unwrap(), 0);
+    assert_eq!(f.text(indexes).await, before);
+    f.store.sweep_abandoned(START).await.unwrap();
+    make(&f, 2, &people).await;
+    assert_eq!(f.text(indexes).await, before);
+    let keys = ["p7".to_owned(), "p19999".to_owned()];
+    let holders = f.store.name_holders(&realm(), &keys).await.unwrap();
+    assert_eq!(holders.len(), 2);
+    let ids = [DirectoryId(9_u128.to_be_bytes())];
+    let nine = f.store.users_by_directory_id(&realm(), &ids).await.unwrap();
+    assert_eq!(nine[0].username, "p9");
 }

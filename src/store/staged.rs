@@ -1,0 +1,227 @@
+//! What an open plan holds: read by person, by kind, by what is to be said, and filled in before it is approved.
+
+use std::collections::HashSet;
+
+use sqlx::{AssertSqlSafe, FromRow};
+
+use super::changes::side;
+use super::db::{Tx, on};
+use super::rows::{UserRow, places, user_columns};
+use super::stage::{StagedUser, intents_text};
+use super::{Store, StoreError};
+use crate::model::{Change, ChangeKind, DirectoryId, RunId, StateReason, UserId};
+
+#[derive(FromRow)]
+struct Row {
+    seq: i64,
+    base_version: i64,
+    container: Option<String>,
+    intents: Option<String>,
+    #[sqlx(flatten)]
+    user: UserRow,
+}
+
+impl TryFrom<Row> for StagedUser {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        let intents = row
+            .intents
+            .map_or(Ok(vec![]), |t| serde_json::from_str(&t))
+            .map_err(|e| StoreError::Nonsense(format!("intents: {e}")))?;
+        Ok(Self {
+            seq: row.seq,
+            base_version: row.base_version,
+            user: row.user.try_into()?,
+            container: row.container,
+            intents,
+        })
+    }
+}
+
+impl Store {
+    pub(super) async fn changes_of(
+        &self,
+        tx: &mut Tx,
+        run: RunId,
+        user: UserId,
+    ) -> Result<Vec<Change>, StoreError> {
+        const SQL: &str = "SELECT seq, realm, username, by_whom, kind, before, after, at FROM changes WHERE run = $1 AND user_id = $2";
+        type Row = (
+            i64,
+            String,
+            Option<String>,
+            Option<String>,
+            String,
+            Option<String>,
+            Option<String>,
+            i64,
+        );
+        let rows = on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(run.0.as_bytes().to_vec()).bind(user.0.as_bytes().to_vec()).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read changes"))?;
+        let json = |t: Option<String>| {
+            t.map_or(Ok(serde_json::Map::new()), |t| serde_json::from_str(&t))
+                .map_err(|e| StoreError::Nonsense(format!("a change: {e}")))
+        };
+        rows.into_iter()
+            .map(|(seq, realm, username, by, kind, before, after, at)| {
+                Ok(Change {
+                    run: Some(run),
+                    seq,
+                    realm: realm.into(),
+                    user,
+                    username,
+                    by,
+                    kind: super::rows::word(&kind)?,
+                    before: json(before)?,
+                    after: json(after)?,
+                    at: crate::clock::Timestamp(at),
+                })
+            })
+            .collect()
+    }
+
+    /// What is staged about these people.
+    pub async fn staged_by_directory_id(
+        &self,
+        run: RunId,
+        ids: &[DirectoryId],
+    ) -> Result<Vec<StagedUser>, StoreError> {
+        let mut found = vec![];
+        let mut link = self.db.read().await?;
+        for ids in ids.chunks(500) {
+            let sql = format!(
+                "SELECT seq, base_version, intents, {} FROM staged_users WHERE run = $1 AND directory_id IN ({})",
+                user_columns!(),
+                places(2, ids.len())
+            );
+            let rows = on!(link, c => {
+                let mut query = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(run.0.as_bytes().to_vec());
+                for id in ids { query = query.bind(id.0.to_vec()); }
+                query.fetch_all(&mut *c).await
+            })
+            .map_err(StoreError::from_sqlx("read a plan"))?;
+            found.extend(
+                rows.into_iter()
+                    .map(StagedUser::try_from)
+                    .collect::<Result<Vec<_>, _>>()?,
+            );
+        }
+        Ok(found)
+    }
+
+    /// Staged users that are new, by their place after `after`.
+    pub(super) async fn staged_new(
+        &self,
+        run: RunId,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<StagedUser>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT seq, base_version, intents, ",
+            user_columns!(),
+            " FROM staged_users WHERE run = $1 AND seq > $2 AND base_version = 0 ORDER BY seq LIMIT $3"
+        );
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read a plan"))?;
+        rows.into_iter().map(StagedUser::try_from).collect()
+    }
+
+    /// Staged users with a change of one of these kinds, by their place after `after`; nobody: there are no more.
+    ///
+    /// Page by page, and each page's lines by user: joined in one statement, a PostgreSQL without statistics of rows that were
+    /// just copied compares every user with every line (7 min for 100,000).
+    pub async fn staged_by_kind(
+        &self,
+        run: RunId,
+        kinds: &[ChangeKind],
+        mut after: i64,
+        limit: i64,
+    ) -> Result<Vec<StagedUser>, StoreError> {
+        const PAGE: &str = concat!(
+            "SELECT seq, base_version, intents, ",
+            user_columns!(),
+            " FROM staged_users WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3"
+        );
+        let failed = StoreError::from_sqlx("read a plan");
+        let mut link = self.db.read().await?;
+        loop {
+            let page = on!(link, c => sqlx::query_as::<_, Row>(PAGE).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(&failed)?;
+            let Some(last) = page.last() else {
+                return Ok(vec![]);
+            };
+            after = last.seq;
+            let mut found = HashSet::new();
+            for users in page.chunks(500) {
+                let sql = format!(
+                    "SELECT user_id, kind FROM changes WHERE run = $1 AND user_id IN ({})",
+                    places(2, users.len())
+                );
+                let lines = on!(link, c => {
+                    let mut query = sqlx::query_as::<_, (Vec<u8>, String)>(AssertSqlSafe(sql)).bind(run.0.as_bytes().to_vec());
+                    for row in users { query = query.bind(row.user.id.clone()); }
+                    query.fetch_all(&mut *c).await
+                })
+                .map_err(&failed)?;
+                let wanted = |kind: &str| kinds.iter().any(|k| k.as_str() == kind);
+                found.extend(lines.into_iter().filter(|l| wanted(&l.1)).map(|l| l.0));
+            }
+            if !found.is_empty() {
+                let users = page.into_iter().filter(|r| found.contains(&r.user.id));
+                return users.map(StagedUser::try_from).collect();
+            }
+        }
+    }
+
+    /// Fills in why somebody is gone and when a hold ends, in the staged user and in the lines of the plan.
+    pub async fn patch_staged(&self, run: RunId, users: &[StagedUser]) -> Result<(), StoreError> {
+        const USER: &str = "UPDATE staged_users SET state_reason = $3, intents = $4, phone_pending_until = $5 WHERE run = $1 AND seq = $2";
+        let id = run.0.as_bytes().to_vec();
+        let mut tx = self.db.begin().await?;
+        for staged in users {
+            let text = intents_text(&staged.intents)?;
+            let reason = staged.user.state_reason.map(StateReason::as_str);
+            let rows = on!(tx, c => sqlx::query(USER).bind(id.clone()).bind(staged.seq).bind(reason).bind(text).bind(staged.user.phone_pending_until.map(|t| t.0)).execute(&mut *c).await.map(|r| r.rows_affected()))
+                .map_err(StoreError::from_sqlx("fill in a plan"))?;
+            if rows != 1 {
+                return Err(StoreError::Refused(format!(
+                    "plan {run} was decided already: `runs show {run}`"
+                )));
+            }
+            for mut change in self.changes_of(&mut tx, run, staged.user.id).await? {
+                let suspends = change.kind == ChangeKind::Suspended;
+                let reason = suspends || change.after.contains_key("state_reason");
+                let until = change.after.contains_key("phone_pending_until");
+                if reason {
+                    let value = serde_json::json!(staged.user.state_reason);
+                    change.after.insert("state_reason".into(), value);
+                }
+                if until {
+                    let value = serde_json::json!(staged.user.phone_pending_until);
+                    change.after.insert("phone_pending_until".into(), value);
+                }
+                if reason || until {
+                    on!(tx, c => sqlx::query("UPDATE changes SET after = $3 WHERE run = $1 AND seq = $2").bind(id.clone()).bind(change.seq).bind(side(&change.after)).execute(&mut *c).await.map(|_| ()))
+                        .map_err(StoreError::from_sqlx("fill in a plan"))?;
+                }
+            }
+        }
+        tx.commit().await
+    }
+
+    /// What a staged user has to say, in the order of the plan, within the caller's transaction.
+    pub(super) async fn staged_with_intents(
+        tx: &mut Tx,
+        run: RunId,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<StagedUser>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT seq, base_version, intents, ",
+            user_columns!(),
+            " FROM staged_users WHERE run = $1 AND seq > $2 AND intents IS NOT NULL ORDER BY seq LIMIT $3"
+        );
+        let rows = on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read a plan"))?;
+        rows.into_iter().map(StagedUser::try_from).collect()
+    }
+}
