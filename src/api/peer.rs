@@ -25,6 +25,15 @@ impl Peer {
         })
     }
 
+    /// Whoever this process is, for what a command does without a daemon.
+    pub fn own() -> Self {
+        let uid = rustix::process::geteuid().as_raw();
+        Self {
+            uid,
+            name: name_of(uid, Path::new("/etc/passwd")),
+        }
+    }
+
     /// The name for the audit trail. Root and the daemon's own user, as whom a command of root's acts, could write anything:
     /// so they may say for whom they act (`sudo` knows).
     pub fn acting_for(&self, claimed: Option<&str>) -> String {

@@ -91,8 +91,8 @@ pub(super) enum Command {
         what: Option<RunsCommand>,
         /// The realm; all without one
         realm: Option<String>,
-        /// How many
-        #[arg(long, default_value_t = 20)]
+        /// How many, the newest first
+        #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
         limit: i64,
     },
     /// Tell where each value of a user came from, or why someone is missing
@@ -234,19 +234,59 @@ fn word<T: std::str::FromStr<Err = String>>(text: &str) -> Result<T, String> {
 
 /// Milliseconds of `15s`, `10m`, `2h`, `1d`, `1w`.
 fn duration(text: &str) -> Result<i64, String> {
-    let unit = text.chars().last().unwrap_or(' ');
+    let expected = || "expected a number with s, m, h, d or w, as 2h".to_owned();
+    let unit = text.chars().last().ok_or_else(expected)?;
     let factor = match unit {
         's' => 1000,
         'm' => 60_000,
         'h' => 3_600_000,
         'd' => 86_400_000,
         'w' => 604_800_000,
-        _ => return Err("expected a number with s, m, h, d or w, as 2h".into()),
+        _ => return Err(expected()),
     };
-    let n: i64 = text[..text.len() - 1]
+    let n: i64 = text[..text.len() - unit.len_utf8()]
         .parse()
-        .map_err(|_| "expected a number with s, m, h, d or w, as 2h".to_owned())?;
+        .map_err(|_| expected())?;
     n.checked_mul(factor)
         .filter(|ms| *ms > 0)
         .ok_or_else(|| "expected more than nothing, and less than for ever".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_and_an_end() {
+        for (text, ms) in [
+            ("15s", 15_000),
+            ("10m", 600_000),
+            ("2h", 7_200_000),
+            ("1d", 86_400_000),
+            ("1w", 604_800_000),
+        ] {
+            assert_eq!(duration(text), Ok(ms), "{text}");
+        }
+        for text in [
+            "",
+            "h",
+            "0s",
+            "-1h",
+            "2",
+            "2x",
+            "1.5h",
+            "9223372036854775807w",
+            "2 h",
+            "2č",
+            "٢h",
+        ] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_tree_of_commands_is_sound() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
 }

@@ -1,7 +1,7 @@
 //! `approve`, `reject`, `adopt`, `undo`, `pause`, `resume`.
 
 use super::operator::exit_of;
-use super::{Context, render, text};
+use super::{Context, render, sync, text};
 use crate::api::types::{Decision, Failure};
 use crate::model::Outcome;
 
@@ -12,30 +12,34 @@ pub(super) async fn decide(
 ) -> Result<u8, Failure> {
     let operator = context.operator().await?;
     let decided = operator.decide(context, decision, run).await;
+    let waits = operator.is_alone();
     operator.close().await;
     let decided = decided?;
-    if context.json {
-        render::json(&decided.run);
-    } else {
-        if let Some(old) = decided
-            .replaced
-            .filter(|_| decided.run.outcome == Outcome::Held)
-        {
-            render::line(&format!(
-                "directory or store no longer agree with plan {old}; nothing was applied, and a new plan is held instead"
-            ));
-        }
-        render::line(&text::run(&decided.run, false));
-        if decision == Decision::Undo
-            && matches!(decided.run.outcome, Outcome::Applied | Outcome::Held)
-        {
-            render::hint(&format!(
-                "realm `{}` is paused, since its next pass would do all that again: mend the directory or the configuration, then `realmsync resume {}`",
-                decided.run.realm, decided.run.realm
-            ));
-        }
+    let run = &decided.run;
+    if !context.json
+        && run.outcome == Outcome::Held
+        && let Some(old) = decided.replaced
+    {
+        render::talk(&format!(
+            "directory or store no longer agree with plan {old}: nothing was applied, and a new plan is held instead"
+        ));
     }
-    Ok(exit_of(&decided.run))
+    sync::show(context, run, waits);
+    if !context.json
+        && decision == Decision::Undo
+        && matches!(run.outcome, Outcome::Applied | Outcome::Held)
+    {
+        let way = if run.outcome == Outcome::Held {
+            "decide the plan (`reject` ends the pause), "
+        } else {
+            ""
+        };
+        render::hint(&format!(
+            "realm `{0}` is paused, since its next pass would do all that again: {way}mend the directory or the configuration, then `realmsync resume {0}`",
+            run.realm
+        ));
+    }
+    Ok(exit_of(run))
 }
 
 pub(super) async fn pause(

@@ -1,22 +1,29 @@
-//! The command line: one file a command; `render.rs` alone prints.
+//! The command line: one file a command; [`render`] alone prints.
 
+mod advice;
 mod args;
+mod backup;
 mod check;
 mod decide;
 mod explain;
 mod json;
+mod man;
 mod operator;
 mod outbox;
 mod owner;
 mod plan;
+mod progress;
+mod realms;
 mod refused;
 mod render;
 mod runs;
 mod status;
 mod sync;
+mod table;
 mod text;
 mod users;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser as _};
@@ -25,7 +32,7 @@ use args::{Cli, Command};
 
 use crate::api::types::{Decision, Failure};
 use crate::clock::Clock;
-use crate::config::{self, Config, Environment, Faults};
+use crate::config::{self, Config, Environment, Fault, Faults};
 use crate::service;
 
 /// What a command has at hand.
@@ -40,6 +47,10 @@ struct Context {
 
 /// Runs the command that the process was started with; gives the exit code.
 pub fn main() -> u8 {
+    render::finish(command())
+}
+
+fn command() -> u8 {
     let env = Environment::from_process();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -49,32 +60,31 @@ pub fn main() -> u8 {
             return if asked { 0 } else { 64 };
         }
     };
-    render::set_colour(&env);
+    render::set_up(&env);
     match cli.command {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "realmsync", &mut script);
             return render::raw(&script);
         }
-        Command::Man => return man(),
+        Command::Man => {
+            return man::page().map_or_else(
+                |e| render::failure(&format!("cannot make the manual page: {e}"), 1),
+                |page| render::raw(&page),
+            );
+        }
         _ => {}
     }
     let path = cli
         .config
         .clone()
         .unwrap_or_else(|| config::default_path(&env));
-    let all_files = matches!(cli.command, Command::Run | Command::Check { .. });
-    // Whoever only talks to the daemon needs none of the secrets, and may not be able to read them.
-    let loaded = if all_files {
-        config::load(&path, &env)
-    } else {
-        config::load_without_files(&path, &env)
-    };
-    let loaded = match loaded {
+    let (loaded, warnings) = match load(&path, &cli.command, &env) {
         Ok(loaded) => loaded,
         Err(faults) => return refuse(&faults, cli.json),
     };
-    if let Some(code) = owner::become_owner(&loaded.config, &cli.command) {
+    let by = owner::who(&env);
+    if let Some(code) = owner::become_owner(&loaded, &cli.command) {
         return code;
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -85,33 +95,53 @@ pub fn main() -> u8 {
         Err(error) => return render::failure(&format!("cannot start: {error}"), 1),
     };
     let context = Context {
-        config: Arc::new(loaded.config),
+        config: Arc::new(loaded),
+        by: Some(by),
         env: Arc::new(env),
         clock: Clock::system(),
         json: cli.json,
-        by: None,
     };
-    let context = Context {
-        by: owner::who(&context.env),
-        ..context
-    };
-    if let Command::Run = cli.command {
-        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
-        let start = service::Start {
-            config: Arc::clone(&context.config),
-            warnings,
-            environment: (*context.env).clone(),
-            clock: context.clock.clone(),
-            reload: reload(path, (*context.env).clone()),
-        };
-        return runtime.block_on(service::run(start));
+    match cli.command {
+        Command::Run => runtime.block_on(service::run(start(&context, &warnings, path))),
+        Command::Check { connect } => runtime.block_on(check::check(&context, &warnings, connect)),
+        command => match runtime.block_on(dispatch(&context, command)) {
+            Ok(code) => code,
+            Err(failure) => render::failure(&failure.message, failure.exit),
+        },
     }
-    if let Command::Check { connect } = cli.command {
-        return runtime.block_on(check::check(&context, &loaded.warnings, connect));
-    }
-    match runtime.block_on(dispatch(&context, cli.command)) {
-        Ok(code) => code,
-        Err(failure) => render::failure(&failure.message, failure.exit),
+}
+
+/// The configuration, and what somebody should look at. Whoever only talks to the daemon needs none of the secrets, and may not be
+/// able to read them.
+fn load(
+    path: &std::path::Path,
+    command: &Command,
+    env: &Environment,
+) -> Result<(Config, Vec<Fault>), Faults> {
+    let all_files = matches!(command, Command::Run | Command::Check { .. });
+    let loaded = if all_files {
+        config::load(path, env)
+    } else {
+        config::load_without_files(path, env)
+    }?;
+    Ok((loaded.config, loaded.warnings))
+}
+
+fn start(context: &Context, warnings: &[Fault], path: PathBuf) -> service::Start {
+    let env = (*context.env).clone();
+    let again = env.clone();
+    service::Start {
+        config: Arc::clone(&context.config),
+        warnings: warnings.iter().map(ToString::to_string).collect(),
+        environment: env,
+        clock: context.clock.clone(),
+        reload: Arc::new(move || match config::load(&path, &again) {
+            Ok(loaded) => Ok((
+                loaded.config,
+                loaded.warnings.iter().map(ToString::to_string).collect(),
+            )),
+            Err(faults) => Err(faults.render(false)),
+        }),
     }
 }
 
@@ -146,7 +176,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8, Failure> {
         Command::Refused { realm, csv } => refused::refused(context, realm, csv).await,
         Command::Users { what } => users::users(context, what).await,
         Command::Outbox { what } => outbox::outbox(context, what).await,
-        Command::Backup { file } => outbox::backup(context, &file).await,
+        Command::Backup { file } => backup::backup(context, &file).await,
         // Handled before: they need no store.
         Command::Run | Command::Check { .. } | Command::Completions { .. } | Command::Man => Ok(0),
     }
@@ -154,53 +184,11 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8, Failure> {
 
 fn refuse(faults: &Faults, json: bool) -> u8 {
     if json {
-        for fault in faults.all() {
-            render::json(fault);
-        }
+        faults.all().for_each(render::json);
     } else {
         render::talk(&faults.render(render::colour()));
     }
     78
-}
-
-fn reload(path: std::path::PathBuf, env: Environment) -> service::Reload {
-    Arc::new(move || match config::load(&path, &env) {
-        Ok(loaded) => Ok((
-            loaded.config,
-            loaded.warnings.iter().map(ToString::to_string).collect(),
-        )),
-        Err(faults) => Err(faults.render(false)),
-    })
-}
-
-/// The manual page of the whole tree: one page, a section for each command.
-fn man() -> u8 {
-    let mut page = Vec::new();
-    let command = Cli::command();
-    let mut written = clap_mangen::Man::new(command.clone()).render(&mut page);
-    let mut queue: Vec<(String, clap::Command)> = command
-        .get_subcommands()
-        .map(|c| (c.get_name().to_owned(), c.clone()))
-        .collect();
-    queue.reverse();
-    while let Some((name, sub)) = queue.pop() {
-        if written.is_err() || sub.get_name() == "help" {
-            continue;
-        }
-        page.extend_from_slice(format!(".SH COMMAND {}\n", name.to_uppercase()).as_bytes());
-        let man = clap_mangen::Man::new(sub.clone());
-        written = man
-            .render_description_section(&mut page)
-            .and_then(|()| man.render_synopsis_section(&mut page))
-            .and_then(|()| man.render_options_section(&mut page));
-        for deeper in sub.get_subcommands() {
-            queue.push((format!("{name} {}", deeper.get_name()), deeper.clone()));
-        }
-    }
-    match written {
-        Ok(()) => render::raw(&page),
-        Err(error) => render::failure(&format!("cannot make the manual page: {error}"), 1),
-    }
 }
 
 /// The worst of several exit codes, in the order of the design.
@@ -211,4 +199,28 @@ fn worst(codes: impl IntoIterator<Item = u8>) -> u8 {
         .into_iter()
         .min_by_key(|code| place(*code))
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::worst;
+
+    #[test]
+    fn the_worst_of_several_realms_is_told() {
+        for (codes, expected) in [
+            (&[][..], 0),
+            (&[0, 0], 0),
+            (&[0, 2], 2),
+            (&[2, 3, 0], 3),
+            (&[3, 1], 1),
+            (&[1, 75], 75),
+            (&[75, 69, 1], 69),
+            (&[69, 78, 0], 78),
+            // What no design names is a failure.
+            (&[3, 42], 42),
+            (&[42, 75], 75),
+        ] {
+            assert_eq!(worst(codes.iter().copied()), expected, "{codes:?}");
+        }
+    }
 }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use super::Context;
+use super::progress::{told, unless_interrupted, watched};
 use super::render::Bar;
 use crate::api::Client;
 use crate::api::types::{Decision, Failure, OutboxAct, OutboxRequest, PlanRequest, SyncRequest};
@@ -33,14 +32,18 @@ pub(super) fn store_failure(error: &StoreError) -> Failure {
 impl Context {
     /// The store for reading; takes no lock.
     pub(super) async fn store(&self) -> Result<Store, Failure> {
-        Store::open(
+        let opened = Store::open(
             &self.config.store,
             &self.env,
             Access::Read,
             self.clock.now(),
         )
-        .await
-        .map_err(|e| store_failure(&e))
+        .await;
+        opened.map_err(|e| match e {
+            // What is not there cannot be reached either.
+            StoreError::NotFound(message) => Failure::new("store", 69, message),
+            e => store_failure(&e),
+        })
     }
 
     /// Whoever may change the store.
@@ -48,7 +51,7 @@ impl Context {
         if let Some(client) = self.daemon().await {
             return Ok(Operator::Daemon(client));
         }
-        let lock = lock(&self.config.store, WAIT).map_err(|e| store_failure(&e))?;
+        let lock = lock(&self.config.store, WAIT).map_err(|e| busy(&e))?;
         let store = Store::open(
             &self.config.store,
             &self.env,
@@ -72,26 +75,34 @@ impl Context {
         let client = Client::connect(&self.config.control_socket).await?;
         Some(client.acting_for(self.by.clone()))
     }
+}
 
-    /// The realms that a command is about: the named one, or all of the configuration.
-    pub(super) fn realms(&self, named: Option<String>) -> Result<Vec<RealmId>, Failure> {
-        let known: Vec<RealmId> = self.config.realms.iter().map(|r| r.id.clone()).collect();
-        let Some(named) = named else { return Ok(known) };
-        let id = RealmId::from(named);
-        if known.contains(&id) {
-            return Ok(vec![id]);
-        }
-        let list: Vec<&str> = known.iter().map(RealmId::as_str).collect();
-        let text = format!(
-            "there is no realm `{id}` in {}: it has {}",
-            self.config.path.display(),
-            list.join(", ")
-        );
-        Err(Failure::new("not-found", 1, text))
+/// Who holds the store, and what to do about it.
+fn busy(error: &StoreError) -> Failure {
+    let failure = store_failure(error);
+    if failure.exit != 75 {
+        return failure;
+    }
+    Failure {
+        message: format!("{}; wait for it to end, or stop it", failure.message),
+        ..failure
     }
 }
 
 impl Operator {
+    /// Whether this process does it.
+    pub(super) fn is_alone(&self) -> bool {
+        matches!(self, Self::Alone(..))
+    }
+
+    /// The store, where this process may write to it.
+    pub(super) fn store(&self) -> Option<&Store> {
+        match self {
+            Self::Daemon(_) => None,
+            Self::Alone(engine, _) => Some(&engine.store),
+        }
+    }
+
     /// One run now.
     pub(super) async fn sync(
         &self,
@@ -102,9 +113,7 @@ impl Operator {
         let bar = Bar::new(&format!("reading {realm}"));
         match self {
             Self::Daemon(client) => {
-                client
-                    .sync(realm, request, |p| bar.at(p.seen, p.expected))
-                    .await
+                unless_interrupted(client.sync(realm, request, told(&bar, realm))).await
             }
             Self::Alone(engine, _) => {
                 let ask = ask(context, request);
@@ -124,10 +133,11 @@ impl Operator {
     ) -> Result<(Run, Vec<Change>), Failure> {
         let bar = Bar::new(&format!("reading {realm}"));
         match self {
-            Self::Daemon(client) => client
-                .plan(realm, request, |p| bar.at(p.seen, p.expected))
-                .await
-                .map(|a| (a.run, a.changes)),
+            Self::Daemon(client) => {
+                unless_interrupted(client.plan(realm, request, told(&bar, realm)))
+                    .await
+                    .map(|a| (a.run, a.changes))
+            }
             Self::Alone(engine, _) => {
                 let ask = ask(
                     context,
@@ -151,7 +161,7 @@ impl Operator {
         run: &str,
     ) -> Result<Decided, Failure> {
         match self {
-            Self::Daemon(client) => client.decide(decision, run, |_| ()).await,
+            Self::Daemon(client) => unless_interrupted(client.decide(decision, run, |_| ())).await,
             Self::Alone(engine, _) => {
                 let by = context.by.clone();
                 let decided = match decision {
@@ -220,7 +230,7 @@ impl Operator {
                 .map_err(|e| store_failure(&e))?;
             let mut fitting = known
                 .iter()
-                .filter(|j| j.id.to_string().starts_with(prefix.as_str()));
+                .filter(|j| j.id.to_string().starts_with(&prefix.to_ascii_lowercase()));
             match (fitting.next(), fitting.next()) {
                 (Some(job), None) => selection.ids.push(job.id),
                 (None, _) => {
@@ -228,7 +238,7 @@ impl Operator {
                         "not-found",
                         1,
                         format!(
-                            "no message that fits begins with `{prefix}`: `outbox list` lists them"
+                            "no message for which that can be done begins with `{prefix}`; see `realmsync outbox list`"
                         ),
                     ));
                 }
@@ -241,12 +251,20 @@ impl Operator {
                 }
             }
         }
-        let retry_for_ms = context
+        let of = context
             .config
             .realms
             .iter()
-            .find_map(|r| r.delivery.as_ref())
-            .map_or(0, |d| d.retry_for_ms);
+            .find(|r| which.realm.as_ref() == Some(&r.id))
+            .and_then(|r| r.delivery.as_ref());
+        let delivery = of.or(context.config.delivery.as_ref()).or_else(|| {
+            context
+                .config
+                .realms
+                .iter()
+                .find_map(|r| r.delivery.as_ref())
+        });
+        let retry_for_ms = delivery.map_or(0, |d| d.retry_for_ms);
         let act = match act {
             OutboxAct::Retry => Act::Retry { retry_for_ms },
             OutboxAct::Drop => Act::Drop,
@@ -260,7 +278,7 @@ impl Operator {
         Ok(touched.len() as u64)
     }
 
-    /// The run as the store has it, where the command acted alone.
+    /// Writes what is to be written, where the command acted alone.
     pub(super) async fn close(self) {
         if let Self::Alone(engine, _) = self {
             engine.store.close().await;
@@ -268,29 +286,12 @@ impl Operator {
     }
 }
 
-fn ask(context: &Context, request: &SyncRequest) -> Ask {
+pub(super) fn ask(context: &Context, request: &SyncRequest) -> Ask {
     let mut ask = Ask::new(Trigger::Command, context.by.clone());
     ask.full = request.full;
     ask.user.clone_from(&request.user);
     ask.accept_older = request.accept_older;
     ask
-}
-
-/// Shows progress while something runs; Ctrl-C lets it commit or roll back.
-async fn watched<T>(ask: &Ask, bar: &Bar, doing: impl Future<Output = T>) -> T {
-    let mut progress = ask.progress.subscribe();
-    let cancel: CancellationToken = ask.cancel.clone();
-    let mut doing = std::pin::pin!(doing);
-    loop {
-        tokio::select! {
-            done = &mut doing => return done,
-            Ok(()) = progress.changed() => {
-                let p = *progress.borrow_and_update();
-                bar.at(p.seen, p.expected);
-            }
-            _ = tokio::signal::ctrl_c() => cancel.cancel(),
-        }
-    }
 }
 
 /// The exit code that a run means.

@@ -1,12 +1,10 @@
-//! `outbox` and `backup`.
-
-use std::path::Path;
+//! `outbox`: messages on their way out.
 
 use super::args::{OutboxCommand, Which};
 use super::operator::store_failure;
 use super::{Context, json, render, text};
 use crate::api::types::{Failure, OutboxAct, OutboxRequest};
-use crate::model::{JobState, RealmId};
+use crate::model::{Job, JobState};
 use crate::store::JobSelection;
 
 pub(super) async fn outbox(context: &Context, what: OutboxCommand) -> Result<u8, Failure> {
@@ -27,27 +25,44 @@ pub(super) async fn outbox(context: &Context, what: OutboxCommand) -> Result<u8,
         return Err(Failure::new(
             "invalid",
             64,
-            "which messages? name ids, --realm, --type, or --all",
+            "no messages are named: give ids, --realm, --type, or --all",
         ));
     }
-    let request = OutboxRequest {
-        jobs,
-        realm: realm.map(RealmId::from),
-        types,
-        all,
-    };
     let operator = context.operator().await?;
-    let touched = operator.outbox(context, act, &request).await?;
+    let realm = match operator.store() {
+        Some(store) => context.known(store, realm).await?,
+        // A realm that only the store knows (orphaned) counts as well: the daemon's `status` lists them all.
+        None => context.known_to_the_daemon(realm).await?,
+    };
+    let touched = operator
+        .outbox(
+            context,
+            act,
+            &OutboxRequest {
+                jobs,
+                realm,
+                types,
+                all,
+            },
+        )
+        .await?;
     operator.close().await;
+    let did = match act {
+        OutboxAct::Retry => "will be tried again now",
+        OutboxAct::Drop => "dropped",
+        OutboxAct::Hold => "put on hold",
+        OutboxAct::Release => "released",
+    };
     render::talk(&format!(
-        "{touched} message{}",
-        if touched == 1 { "" } else { "s" }
+        "{} {did}",
+        text::count(i64::try_from(touched).unwrap_or(i64::MAX), "message")
     ));
     Ok(0)
 }
 
 async fn list(context: &Context, realm: Option<String>, all: bool) -> Result<u8, Failure> {
     let store = context.store().await?;
+    let realm = context.known(&store, realm).await?;
     let states = if all {
         JobState::ALL.to_vec()
     } else {
@@ -59,7 +74,7 @@ async fn list(context: &Context, realm: Option<String>, all: bool) -> Result<u8,
         ]
     };
     let selection = JobSelection {
-        realm: realm.map(RealmId::from),
+        realm,
         states,
         ..JobSelection::default()
     };
@@ -68,35 +83,19 @@ async fn list(context: &Context, realm: Option<String>, all: bool) -> Result<u8,
         .await
         .map_err(|e| store_failure(&e))?;
     if context.json {
-        for j in &jobs {
-            render::json(&json::job(j));
+        for job in &jobs {
+            render::json(&json::job(job));
         }
         return Ok(0);
     }
     if jobs.is_empty() {
-        render::talk("nothing waits");
+        render::talk(if all {
+            "there are no messages"
+        } else {
+            "nothing waits"
+        });
         return Ok(0);
     }
-    let rows: Vec<Vec<String>> = jobs
-        .iter()
-        .map(|j| {
-            let next = if j.state == JobState::Waiting {
-                text::when(j.next_attempt_at)
-            } else {
-                String::new()
-            };
-            vec![
-                j.id.to_string(),
-                j.r#type.to_string(),
-                j.realm.to_string(),
-                j.username.clone(),
-                j.state.to_string(),
-                j.attempts.to_string(),
-                next,
-                j.last_error.clone().unwrap_or_default(),
-            ]
-        })
-        .collect();
     render::table(
         &[
             "message",
@@ -108,23 +107,25 @@ async fn list(context: &Context, realm: Option<String>, all: bool) -> Result<u8,
             "next",
             "last error",
         ],
-        &rows,
+        &jobs.iter().map(row).collect::<Vec<_>>(),
     );
     Ok(0)
 }
 
-pub(super) async fn backup(context: &Context, file: &Path) -> Result<u8, Failure> {
-    let path = std::path::absolute(file)
-        .map_err(|e| Failure::new("invalid", 1, format!("{}: {e}", file.display())))?;
-    // Reading needs no lock, so a copy is made beside the daemon; it is written with the daemon's rights only where this process may not.
-    let store = context.store().await?;
-    store
-        .backup(&path, context.clock.now())
-        .await
-        .map_err(|e| store_failure(&e))?;
-    render::talk(&format!(
-        "{} is a consistent copy; a daemon that is started on it keeps its messages on hold until `outbox release`",
-        path.display()
-    ));
-    Ok(0)
+fn row(job: &Job) -> Vec<String> {
+    let next = if job.state == JobState::Waiting {
+        text::when(job.next_attempt_at)
+    } else {
+        String::new()
+    };
+    vec![
+        job.id.to_string(),
+        job.r#type.to_string(),
+        job.realm.to_string(),
+        job.username.clone(),
+        job.state.to_string(),
+        job.attempts.to_string(),
+        next,
+        job.last_error.clone().unwrap_or_default(),
+    ]
 }

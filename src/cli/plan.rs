@@ -1,14 +1,16 @@
 //! `plan`: what a run would do, like a diff.
 
 use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
 
+use super::operator::{Operator, ask, exit_of};
+use super::progress::watched;
 use super::{Context, render, text, worst};
-use crate::api::types::{Failure, PlanRequest};
-use crate::clock::Clock;
+use crate::api::types::{Failure, PlanRequest, SyncRequest};
 use crate::config::StoreUrl;
-use crate::model::{Change, Outcome, RealmId, Run, Trigger};
+use crate::model::{Change, Outcome, RealmId, Run};
 use crate::store::{Access, Store, StoreError};
-use crate::sync::{Ask, Engine};
+use crate::sync::Engine;
 
 pub(super) async fn plan(
     context: &Context,
@@ -39,11 +41,11 @@ pub(super) async fn plan(
                     Outcome::Held => 3,
                     Outcome::Applied => 2,
                     Outcome::Unchanged => 0,
-                    _ => super::operator::exit_of(&run),
+                    _ => exit_of(&run),
                 });
             }
             Err(failure) => codes.push(render::failure(
-                &format!("{realm}: {}", failure.message),
+                &super::sync::about(realm.as_str(), &failure.message),
                 failure.exit,
             )),
         }
@@ -60,102 +62,109 @@ async fn dry(
     realm: &RealmId,
     full: bool,
 ) -> Result<(Run, Vec<Change>), Failure> {
+    let request = PlanRequest { full, hold: false };
     if let Some(client) = context.daemon().await {
-        let bar = render::Bar::new(&format!("reading {realm}"));
-        let answer = client
-            .plan(realm, &PlanRequest { full, hold: false }, |p| {
-                bar.at(p.seen, p.expected);
-            })
-            .await?;
-        return Ok((answer.run, answer.changes));
+        return Operator::Daemon(client)
+            .plan(context, realm, &request)
+            .await;
     }
-    let clock: Clock = context.clock.clone();
-    let opened = Store::open(
-        &context.config.store,
-        &context.env,
-        Access::Read,
-        clock.now(),
-    )
-    .await;
-    let store = match opened {
-        Ok(store)
-            if store
-                .realm(realm)
-                .await
-                .map_err(|e| Failure::from(&e))?
-                .is_some() =>
-        {
-            store
-        }
-        // Before the first pass there is nothing to compare with, and a dry run makes nothing: it compares with an empty store.
-        Ok(_) | Err(StoreError::NotFound(_)) => {
-            return before_the_first(context, realm, full).await;
-        }
-        Err(error) => return Err(Failure::from(&error)),
+    // Before the first pass there is nothing to compare with, and a dry run makes nothing: it compares with an empty store.
+    let (store, empty) = match context.store_of(realm).await? {
+        Some(store) => (store, None),
+        None => Empty::new(context)
+            .await
+            .map(|(store, folder)| (store, Some(folder)))?,
     };
-    let engine = Engine::new(context.config.clone(), store, clock, context.env.clone());
-    let mut ask = Ask::new(Trigger::Command, context.by.clone());
-    ask.full = full;
-    engine
-        .plan(realm, ask, false)
+    let engine = Engine::new(
+        context.config.clone(),
+        store,
+        context.clock.clone(),
+        context.env.clone(),
+    );
+    if empty.is_some() {
+        engine.settle_in().await.map_err(|e| Failure::from(&e))?;
+    }
+    let ask = ask(
+        context,
+        &SyncRequest {
+            full,
+            ..SyncRequest::default()
+        },
+    );
+    let bar = render::Bar::new(&format!("reading {realm}"));
+    let outcome = watched(&ask, &bar, engine.plan(realm, ask.clone(), false))
         .await
-        .map_err(|e| Failure::from(&e))
+        .map_err(|e| Failure::from(&e));
+    engine.store.close().await;
+    outcome
 }
 
-/// A dry run over an empty store in a folder of its own, which is gone afterwards.
-async fn before_the_first(
-    context: &Context,
-    realm: &RealmId,
-    full: bool,
-) -> Result<(Run, Vec<Change>), Failure> {
-    let name = format!(
-        "realmsync-plan-{}-{}",
-        std::process::id(),
-        context.clock.now().0
-    );
-    let folder = std::env::temp_dir().join(name);
-    std::fs::DirBuilder::new()
-        .mode(0o700)
-        .create(&folder)
-        .map_err(|e| {
+impl Context {
+    /// The store, where it is there and knows the realm.
+    async fn store_of(&self, realm: &RealmId) -> Result<Option<Store>, Failure> {
+        let store = match Store::open(
+            &self.config.store,
+            &self.env,
+            Access::Read,
+            self.clock.now(),
+        )
+        .await
+        {
+            Ok(store) => store,
+            Err(StoreError::NotFound(_)) => return Ok(None),
+            Err(error) => return Err(Failure::from(&error)),
+        };
+        let known = store
+            .realm(realm)
+            .await
+            .map_err(|e| Failure::from(&e))?
+            .is_some();
+        Ok(known.then_some(store))
+    }
+}
+
+/// The folder of an empty store; gone with this.
+struct Empty(PathBuf);
+
+impl Empty {
+    async fn new(context: &Context) -> Result<(Store, Self), Failure> {
+        let folder = std::env::temp_dir().join(format!(
+            "realmsync-plan-{}",
+            crate::sync::uuid_v7(context.clock.now())
+        ));
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&folder);
+        made.map_err(|e| {
             Failure::new(
                 "store",
                 69,
                 format!("cannot make {}: {e}", folder.display()),
             )
         })?;
-    let mut config = context.config.store.clone();
-    config.url = StoreUrl::Sqlite(folder.join("empty.db"));
-    let outcome = async {
-        let store = Store::open(&config, &context.env, Access::Write, context.clock.now())
-            .await
-            .map_err(|e| Failure::from(&e))?;
-        let engine = Engine::new(
-            context.config.clone(),
-            store,
-            context.clock.clone(),
-            context.env.clone(),
-        );
-        engine.settle_in().await.map_err(|e| Failure::from(&e))?;
-        let mut ask = Ask::new(Trigger::Command, context.by.clone());
-        ask.full = full;
-        engine
-            .plan(realm, ask, false)
-            .await
+        let empty = Self(folder);
+        let mut config = context.config.store.clone();
+        config.url = StoreUrl::Sqlite(empty.0.join("empty.db"));
+        let store = Store::open(&config, &context.env, Access::Write, context.clock.now()).await;
+        store
+            .map(|store| (store, empty))
             .map_err(|e| Failure::from(&e))
     }
-    .await;
-    let _gone = std::fs::remove_dir_all(&folder);
-    outcome
+}
+
+impl Drop for Empty {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Prints a plan.
-pub(super) fn show(context: &Context, run: &Run, changes: &[Change], show_phones: bool, dry: bool) {
+fn show(context: &Context, run: &Run, changes: &[Change], show_phones: bool, dry: bool) {
     if context.json {
         render::json(run);
-        for one in changes {
-            render::json(one);
-        }
+        changes.iter().for_each(render::json);
+        return;
+    }
+    if run.outcome == Outcome::Failed || run.outcome == Outcome::Cancelled {
+        super::sync::show(context, run, false);
         return;
     }
     for change in changes {
@@ -165,4 +174,7 @@ pub(super) fn show(context: &Context, run: &Run, changes: &[Change], show_phones
         render::line("");
     }
     render::line(&text::run(run, dry));
+    if run.outcome == Outcome::Held && !dry {
+        render::hint(&text::decide_it(run));
+    }
 }

@@ -1,22 +1,66 @@
 //! The only file that prints: data on stdout, talk on stderr.
 
-use std::io::{IsTerminal as _, Write as _};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::{BufWriter, ErrorKind, IsTerminal as _, Stdout, Write};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::{advice, table, text};
 use crate::config::Environment;
 
 static COLOUR: AtomicBool = AtomicBool::new(false);
 
-/// Colour on a terminal, unless NO_COLOR says otherwise.
-pub(super) fn set_colour(env: &Environment) {
-    let wanted = env.var("NO_COLOR").is_none_or(std::ffi::OsStr::is_empty)
-        && std::io::stdout().is_terminal()
-        && std::io::stderr().is_terminal();
-    COLOUR.store(wanted, Ordering::Relaxed);
+/// `COLUMNS`, or nothing.
+static COLUMNS: AtomicUsize = AtomicUsize::new(0);
+
+/// A list of a million users is not a million system calls.
+static OUT: LazyLock<Mutex<Out>> = LazyLock::new(|| {
+    Mutex::new(Out {
+        to: BufWriter::with_capacity(1 << 16, std::io::stdout()),
+        failed: None,
+    })
+});
+
+struct Out {
+    to: BufWriter<Stdout>,
+    failed: Option<std::io::Error>,
+}
+
+impl Out {
+    fn write(&mut self, bytes: &[u8], flush: bool) {
+        if self.failed.is_some() {
+            return;
+        }
+        let done = self.to.write_all(bytes);
+        let done = if flush {
+            done.and_then(|()| self.to.flush())
+        } else {
+            done
+        };
+        self.failed = done.err();
+    }
+}
+
+fn out() -> std::sync::MutexGuard<'static, Out> {
+    OUT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the environment says about the output: colour on a terminal unless `NO_COLOR` is set, and how wide it is.
+pub(super) fn set_up(env: &Environment) {
+    let dumb = env.var("TERM").is_some_and(|term| term == "dumb");
+    let wanted = env.var("NO_COLOR").is_none_or(std::ffi::OsStr::is_empty) && !dumb;
+    COLOUR.store(
+        wanted && std::io::stdout().is_terminal() && std::io::stderr().is_terminal(),
+        Ordering::Relaxed,
+    );
+    let columns = env
+        .var("COLUMNS")
+        .and_then(|c| c.to_str()?.parse().ok())
+        .unwrap_or(0);
+    COLUMNS.store(columns, Ordering::Relaxed);
 }
 
 /// Whether colour is wanted.
@@ -33,34 +77,65 @@ pub(super) fn paint(code: &str, text: &str) -> String {
     }
 }
 
-/// A line of data. A reader that went away is no fault.
+/// A line of data, in which what a directory holds cannot steer the terminal.
 pub(super) fn line(text: &str) {
-    let _gone = writeln!(std::io::stdout().lock(), "{text}");
+    let flush = std::io::stdout().is_terminal();
+    out().write(
+        format!("{}\n", text::visible(text, colour())).as_bytes(),
+        flush,
+    );
 }
 
 /// An object of data on one line.
 pub(super) fn json(value: &impl Serialize) {
     match serde_json::to_string(value) {
-        Ok(text) => line(&text),
+        Ok(text) => out().write(format!("{text}\n").as_bytes(), false),
         Err(error) => talk(&format!("cannot print: {error}")),
     }
 }
 
 /// Bytes of data.
 pub(super) fn raw(bytes: &[u8]) -> u8 {
-    let mut out = std::io::stdout().lock();
-    let _gone = out.write_all(bytes).and_then(|()| out.flush());
+    out().write(bytes, false);
     0
 }
 
-/// Talk.
-pub(super) fn talk(text: &str) {
-    let _gone = writeln!(std::io::stderr().lock(), "{text}");
+/// Whether nobody reads any more (`| head`), so that a long list may end.
+pub(super) fn gone() -> bool {
+    out().failed.is_some()
 }
 
-/// An error: what happened, and after a blank line what to do. Texts part the two with `: ` in their own words.
+/// Writes what is left. A reader that went away is no fault; a full disk is.
+pub(super) fn finish(code: u8) -> u8 {
+    let mut out = out();
+    out.write(b"", true);
+    let failed = out.failed.take();
+    drop(out);
+    match failed {
+        Some(error) if error.kind() != ErrorKind::BrokenPipe => {
+            failure(&format!("cannot write the output: {error}"), 1)
+        }
+        _ => code,
+    }
+}
+
+/// Talk. What was said before stands before it.
+pub(super) fn talk(text: &str) {
+    out().write(b"", true);
+    let _gone = writeln!(
+        std::io::stderr().lock(),
+        "{}",
+        text::visible(text, colour())
+    );
+}
+
+/// An error: what happened, and after a blank line what to do next.
 pub(super) fn failure(message: &str, code: u8) -> u8 {
-    talk(&format!("{} {message}", paint("1;31", "error:")));
+    let (what, next) = advice::part(message);
+    talk(&format!("{} {what}", paint("1;31", "error:")));
+    if let Some(next) = next {
+        hint(&next);
+    }
     code
 }
 
@@ -69,64 +144,24 @@ pub(super) fn hint(text: &str) {
     talk(&format!("\n{} {text}", paint("1;36", "hint:")));
 }
 
-/// How wide a table may be; off a terminal as wide as it is.
+/// How wide a table may be; off a terminal as wide as it is, unless `COLUMNS` says otherwise.
 fn width() -> usize {
-    if !std::io::stdout().is_terminal() {
-        return usize::MAX;
+    match COLUMNS.load(Ordering::Relaxed) {
+        0 if !std::io::stdout().is_terminal() => usize::MAX,
+        0 => rustix::termios::tcgetwinsize(std::io::stdout())
+            .map_or(100, |size| usize::from(size.ws_col))
+            .max(table::NARROWEST),
+        columns => columns.max(table::NARROWEST),
     }
-    rustix::termios::tcgetwinsize(std::io::stdout())
-        .map_or(100, |size| usize::from(size.ws_col).max(40))
 }
 
 /// A table with a heading; the widest column gives way when the terminal is too narrow.
 pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) {
-    let columns = heading.len();
-    let length = |text: &str| text.chars().count();
-    let mut widths: Vec<usize> = heading.iter().map(|h| length(h)).collect();
-    for row in rows {
-        for (i, cell) in row.iter().enumerate().take(columns) {
-            widths[i] = widths[i].max(length(cell));
-        }
+    let mut lines = table::lay_out(heading, rows, width()).into_iter();
+    if let Some(heading) = lines.next() {
+        line(&paint("1", &heading));
     }
-    let room = width();
-    while widths
-        .iter()
-        .sum::<usize>()
-        .saturating_add(2 * (columns - 1))
-        > room
-    {
-        let Some(widest) = (0..columns)
-            .max_by_key(|i| widths[*i])
-            .filter(|i| widths[*i] > 8)
-        else {
-            break;
-        };
-        widths[widest] -= 1;
-    }
-    let fit = |cell: &str, i: usize| {
-        let (n, w) = (length(cell), widths[i]);
-        if n <= w {
-            return format!(
-                "{cell}{}",
-                " ".repeat(if i + 1 == columns { 0 } else { w - n })
-            );
-        }
-        cell.chars().take(w.saturating_sub(1)).collect::<String>() + "…"
-    };
-    let join = |cells: Vec<String>| cells.join("  ").trim_end().to_owned();
-    line(&paint(
-        "1",
-        &join(heading.iter().enumerate().map(|(i, h)| fit(h, i)).collect()),
-    ));
-    for row in rows {
-        line(&join(
-            row.iter()
-                .enumerate()
-                .take(columns)
-                .map(|(i, cell)| fit(cell, i))
-                .collect(),
-        ));
-    }
+    lines.for_each(|l| line(&l));
 }
 
 /// A bar for a pass, on a terminal.
@@ -159,6 +194,13 @@ impl Bar {
             }
         }
         bar.set_position(seen);
+    }
+
+    /// What it waits for.
+    pub(super) fn says(&self, what: &str) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(what.to_owned());
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::args::RunsCommand;
 use super::operator::store_failure;
-use super::{Context, plan, render, text};
+use super::{Context, render, text};
 use crate::api::types::Failure;
-use crate::model::{Outcome, RealmId};
+use crate::model::{Outcome, Run};
+use crate::store::Store;
 
 /// Changes read at once.
 const BATCH: i64 = 1000;
@@ -17,92 +18,112 @@ pub(super) async fn runs(
 ) -> Result<u8, Failure> {
     let store = context.store().await?;
     if let Some(RunsCommand::Show { run, show_phones }) = what {
-        let run = store.run(&run).await.map_err(|e| store_failure(&e))?;
-        if context.json {
-            render::json(&run);
-        }
-        let mut after = 0;
-        loop {
-            let changes = store
-                .changes(run.run, after, BATCH)
-                .await
-                .map_err(|e| store_failure(&e))?;
-            let Some(last) = changes.last() else { break };
-            after = last.seq;
-            for change in &changes {
-                if context.json {
-                    render::json(change);
-                } else {
-                    render::line(&text::change(change, show_phones));
-                }
-            }
-        }
-        if !context.json {
-            let facts = store
-                .run_facts(run.run)
-                .await
-                .map_err(|e| store_failure(&e))?;
-            plan::show(context, &run, &[], show_phones, false);
-            render::line(&format!(
-                "  {} by {} at {}{}",
-                run.mode,
-                run.by.as_deref().unwrap_or(run.trigger.as_str()),
-                text::when(run.started_at),
-                run.server
-                    .as_deref()
-                    .map(|s| format!(", from {s}"))
-                    .unwrap_or_default()
-            ));
-            if let Some(expires) = facts.expires_at.filter(|_| run.outcome == Outcome::Held) {
-                render::line(&format!(
-                    "  waits until {}; {} later passes came to the same",
-                    text::when(expires),
-                    facts.confirmed
-                ));
-            }
-            if let Some(by) = facts.replaced_by {
-                render::line(&format!("  replaced by {by}"));
-            }
-        }
-        return Ok(0);
+        return show(context, &store, &run, show_phones).await;
     }
-    let realm = realm.map(RealmId::from);
+    let realm = context.known(&store, realm).await?;
     let runs = store
-        .runs(realm.as_ref(), limit.max(1))
+        .runs(realm.as_ref(), limit)
         .await
         .map_err(|e| store_failure(&e))?;
     if context.json {
-        for one in &runs {
-            render::json(one);
-        }
+        runs.iter().for_each(render::json);
         return Ok(0);
     }
     if runs.is_empty() {
         render::talk("no runs yet: `realmsync sync` makes one");
         return Ok(0);
     }
-    let rows: Vec<Vec<String>> = runs
-        .iter()
-        .map(|r| {
-            let came = r
-                .error
-                .clone()
-                .filter(|_| r.outcome == Outcome::Failed)
-                .unwrap_or_else(|| text::summary(r));
-            vec![
-                r.run.to_string(),
-                text::when(r.started_at),
-                r.realm.to_string(),
-                r.mode.to_string(),
-                r.outcome.to_string(),
-                text::span(r.elapsed_ms),
-                came,
-            ]
-        })
-        .collect();
-    render::table(
-        &["run", "started", "realm", "mode", "outcome", "took", "what"],
-        &rows,
-    );
+    render::table(HEADING, &runs.iter().map(row).collect::<Vec<_>>());
+    Ok(0)
+}
+
+const HEADING: &[&str] = &["run", "started", "realm", "mode", "outcome", "took", "what"];
+
+fn row(run: &Run) -> Vec<String> {
+    let failed = matches!(run.outcome, Outcome::Failed | Outcome::Cancelled);
+    let came = run
+        .error
+        .clone()
+        .filter(|_| failed)
+        .unwrap_or_else(|| text::summary(run));
+    vec![
+        text::brief(run.run),
+        text::when(run.started_at),
+        run.realm.to_string(),
+        run.mode.to_string(),
+        run.outcome.to_string(),
+        text::span(run.elapsed_ms),
+        came,
+    ]
+}
+
+async fn show(
+    context: &Context,
+    store: &Store,
+    run: &str,
+    show_phones: bool,
+) -> Result<u8, Failure> {
+    let run = store.run(run).await.map_err(|e| store_failure(&e))?;
+    if context.json {
+        render::json(&run);
+    }
+    let (mut after, mut any) = (0, false);
+    while !render::gone() {
+        let changes = store
+            .changes(run.run, after, BATCH)
+            .await
+            .map_err(|e| store_failure(&e))?;
+        let Some(last) = changes.last() else { break };
+        (after, any) = (last.seq, true);
+        for change in &changes {
+            if context.json {
+                render::json(change);
+            } else {
+                render::line(&text::change(change, show_phones));
+            }
+        }
+    }
+    if context.json {
+        return Ok(0);
+    }
+    let facts = store
+        .run_facts(run.run)
+        .await
+        .map_err(|e| store_failure(&e))?;
+    if any {
+        render::line("");
+    }
+    render::line(&text::run(&run, false));
+    let by = run
+        .by
+        .as_deref()
+        .map(|by| format!(", by {by}"))
+        .unwrap_or_default();
+    render::line(&format!(
+        "  {} {}, {} at {}{by}",
+        run.mode,
+        run.run,
+        run.trigger,
+        text::when(run.started_at)
+    ));
+    if let Some(replaced) = facts.replaced_by {
+        render::line(&format!("  replaced by {replaced}"));
+    }
+    if run.outcome == Outcome::Held {
+        if facts.confirmed > 0 {
+            render::line(&format!(
+                "  {} came to the same",
+                text::count(facts.confirmed, "later pass")
+            ));
+        }
+        let until = facts
+            .expires_at
+            .map(|at| format!(" until {}", text::when(at)))
+            .unwrap_or_default();
+        render::hint(&format!(
+            "it waits{until}: `realmsync approve {0}` applies exactly this, `realmsync reject {0}` drops it",
+            run.run
+        ));
+    }
     Ok(0)
 }

@@ -1,61 +1,128 @@
 //! `status`: how every realm stands. Takes no lock, so it may be asked as often as one likes.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::operator::store_failure;
 use super::{Context, render, text};
-use crate::api::types::{Failure, RealmStatus};
+use crate::api::types::{DaemonStatus, Failure, RealmStatus};
+use crate::clock::Timestamp;
+use crate::config::StoreUrl;
+use crate::model::{Outcome, RealmKind, State};
 use crate::service::status::gather;
 
 pub(super) async fn status(context: &Context) -> Result<u8, Failure> {
-    let (realms, daemon) = if let Some(client) = context.daemon().await {
-        let answer = client.status().await?;
-        (answer.realms, Some(answer.daemon))
-    } else {
-        let store = context.store().await?;
-        (
-            gather(
+    let (realms, daemon) = match context.daemon().await {
+        Some(client) => {
+            let answer = client.status().await?;
+            (answer.realms, Some(answer.daemon))
+        }
+        None if no_store_yet(context) => (untouched(context), None),
+        None => {
+            let store = context.store().await?;
+            let realms = gather(
                 &store,
                 &context.config,
                 &BTreeMap::new(),
                 context.clock.now(),
             )
             .await
-            .map_err(|e| store_failure(&e))?,
-            None,
-        )
+            .map_err(|e| store_failure(&e))?;
+            store.close().await;
+            (realms, None)
+        }
     };
     if context.json {
-        for one in &realms {
-            render::json(one);
-        }
+        realms.iter().for_each(render::json);
         return Ok(0);
     }
     match &daemon {
-        Some(d) => {
-            render::line(&format!(
-                "daemon {} (process {}) since {}, by {}",
-                d.version,
-                d.pid,
-                text::when(d.started_at),
-                d.config.display()
-            ));
-            if let Some(error) = &d.reload_error {
-                render::line(&format!(
-                    "  the last reload was refused, the old configuration is in force: {error}"
-                ));
-            }
-        }
-        None => render::line("no daemon answers; this is what the store says"),
+        Some(daemon) => render::line(&about_daemon(daemon)),
+        None if no_store_yet(context) => render::talk(
+            "no daemon answers, and there is no store yet; the service or `realmsync sync` makes it",
+        ),
+        None => render::talk("no daemon answers; this is what the store says"),
     }
+    let now = context.clock.now();
     for realm in &realms {
-        show(context, realm);
+        render::line(&about_realm(realm, now));
     }
     Ok(0)
 }
 
-fn show(context: &Context, r: &RealmStatus) {
-    let now = context.clock.now();
+fn no_store_yet(context: &Context) -> bool {
+    matches!(&context.config.store.url, StoreUrl::Sqlite(path) if path.try_exists().is_ok_and(|there| !there))
+}
+
+/// The realms of the file, to which nothing happened yet.
+fn untouched(context: &Context) -> Vec<RealmStatus> {
+    let none = || {
+        State::ALL
+            .iter()
+            .map(|state| (state.to_string(), 0))
+            .collect()
+    };
+    let realm = |r: &crate::config::RealmConfig| RealmStatus {
+        realm: r.id.clone(),
+        kind: RealmKind::Directory,
+        paused: false,
+        paused_until: None,
+        orphaned: false,
+        due: false,
+        last_success_at: None,
+        last_outcome: None,
+        last_error: None,
+        next_run_at: None,
+        users: none(),
+        held: None,
+        servers: r
+            .directory
+            .servers
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        changes: "full".into(),
+        outbox: BTreeMap::new(),
+        running: None,
+    };
+    context.config.realms.iter().map(realm).collect()
+}
+
+fn about_daemon(daemon: &DaemonStatus) -> String {
+    let mut text = format!(
+        "daemon {} (process {}) since {}, by {}",
+        daemon.version,
+        daemon.pid,
+        text::when(daemon.started_at),
+        daemon.config.display()
+    );
+    if let Some(error) = &daemon.reload_error {
+        let what = error.lines().next().unwrap_or_default();
+        let _infallible = write!(
+            text,
+            "\n  {} the last reload was refused, and the configuration from before is in force: {what} (`realmsync check` shows it)",
+            render::paint("31", "!")
+        );
+    }
+    for receiver in daemon.receivers.as_array().into_iter().flatten() {
+        let name = receiver["receiver"].as_str().unwrap_or_default();
+        let mark = render::paint("31", "!");
+        if let Some(why) = receiver["broken"].as_str() {
+            let _infallible = write!(text, "\n  {mark} nothing can be sent to {name}: {why}");
+        } else if receiver["circuit"]["state"]
+            .as_str()
+            .is_some_and(|state| state != "closed")
+        {
+            let _infallible = write!(
+                text,
+                "\n  {mark} {name} has failed again and again: messages wait, and one at a time is tried (`realmsync outbox list`)"
+            );
+        }
+    }
+    text
+}
+
+fn about_realm(r: &RealmStatus, now: Timestamp) -> String {
     let mut marks = vec![];
     if r.paused {
         marks.push(r.paused_until.map_or_else(
@@ -69,57 +136,147 @@ fn show(context: &Context, r: &RealmStatus) {
     if r.due {
         marks.push("due".to_owned());
     }
-    render::line("");
-    render::line(&format!(
-        "{}{}",
-        render::paint("1", r.realm.as_str()),
-        if marks.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", marks.join(", "))
-        }
-    ));
-    let counts = |map: &BTreeMap<String, i64>| {
-        map.iter()
-            .filter(|(_, n)| **n > 0)
-            .map(|(k, n)| format!("{n} {k}"))
-            .collect::<Vec<_>>()
-            .join(", ")
+    let marks = if marks.is_empty() {
+        String::new()
+    } else {
+        render::paint("33", &format!(" ({})", marks.join("; ")))
     };
-    let success = r.last_success_at.map_or_else(
-        || "never".to_owned(),
-        |t| format!("{} ago", text::span(now.since_ms(t))),
+    let mut text = format!("\n{}{marks}", render::paint("1", r.realm.as_str()));
+    let mut row = |what: &str, says: &str| {
+        let _infallible = write!(text, "\n  {what:<14}{says}");
+    };
+    row(
+        "last success",
+        &r.last_success_at.map_or_else(
+            || "never".to_owned(),
+            |t| format!("{} ({} ago)", text::when(t), text::span(now.since_ms(t))),
+        ),
     );
-    render::line(&format!(
-        "  last success  {success}{}",
-        r.last_outcome
-            .map(|o| format!("; last outcome {o}"))
-            .unwrap_or_default()
-    ));
-    if let Some(error) = &r.last_error {
-        render::line(&format!("  last error    {error}"));
-    }
-    if let Some(next) = r.next_run_at {
-        render::line(&format!("  next run      {}", text::when(next)));
+    match (r.last_outcome, &r.last_error) {
+        (Some(outcome), Some(error)) => row("last run", &format!("{}: {error}", paint(outcome))),
+        (Some(outcome), None) => row("last run", &paint(outcome)),
+        (None, _) => {}
     }
     if let Some(run) = &r.running {
-        render::line(&format!(
-            "  running       {} read in {}",
-            run.seen,
-            text::span(now.since_ms(run.since))
-        ));
+        let of = if run.expected > 0 {
+            format!(" of about {}", run.expected)
+        } else {
+            String::new()
+        };
+        row(
+            "running",
+            &format!(
+                "{} read{of} in {}",
+                run.seen,
+                text::span(now.since_ms(run.since))
+            ),
+        );
     }
-    render::line(&format!("  users         {}", counts(&r.users)));
+    if let Some(next) = r.next_run_at {
+        row("next run", &text::when(next));
+    }
+    let counts = |map: &BTreeMap<String, i64>, none: &str| {
+        let parts: Vec<String> = map
+            .iter()
+            .filter(|(_, n)| **n > 0)
+            .map(|(k, n)| format!("{n} {k}"))
+            .collect();
+        if parts.is_empty() {
+            none.to_owned()
+        } else {
+            parts.join(", ")
+        }
+    };
+    row("users", &counts(&r.users, "none"));
     if let Some(held) = r.held {
-        render::line(&format!(
-            "  {}          {held}: `realmsync runs show {held}`",
-            render::paint("33", "held")
+        row(
+            "held",
+            &render::paint(
+                "33",
+                &format!("plan {held} waits for a decision (`realmsync runs show {held}`)"),
+            ),
+        );
+    }
+    if !r.servers.is_empty() {
+        row("servers", &r.servers.join(", "));
+    }
+    row("outbox", &counts(&r.outbox, "empty"));
+    text
+}
+
+fn paint(outcome: Outcome) -> String {
+    let colour = match outcome {
+        Outcome::Applied | Outcome::Unchanged | Outcome::Running => "32",
+        Outcome::Held | Outcome::Rejected | Outcome::Expired | Outcome::Replaced => "33",
+        Outcome::Failed | Outcome::Cancelled => "31",
+    };
+    render::paint(colour, outcome.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn realm() -> RealmStatus {
+        RealmStatus {
+            realm: "example.org".into(),
+            kind: RealmKind::Directory,
+            paused: true,
+            paused_until: Some(Timestamp(1_795_525_200_000)),
+            orphaned: false,
+            due: true,
+            last_success_at: Some(Timestamp(1_795_500_000_000)),
+            last_outcome: Some(Outcome::Failed),
+            last_error: Some("ldaps://a:636: connecting: refused; start the server".into()),
+            next_run_at: None,
+            users: [
+                ("active".to_owned(), 292),
+                ("removed".to_owned(), 0),
+                ("suspended".to_owned(), 8),
+            ]
+            .into(),
+            held: "01a20dac-e9d1-7620-bd85-0713e96ec38d".parse().ok(),
+            servers: vec!["ldaps://a:636".into(), "ldaps://b:636".into()],
+            changes: "full".into(),
+            outbox: [("dead".to_owned(), 1), ("waiting".to_owned(), 3)].into(),
+            running: None,
+        }
+    }
+
+    #[test]
+    fn a_realm_in_words() {
+        let now = Timestamp(1_795_507_200_000);
+        let fresh = RealmStatus {
+            paused: false,
+            paused_until: None,
+            due: false,
+            last_success_at: None,
+            last_outcome: None,
+            last_error: None,
+            held: None,
+            users: BTreeMap::new(),
+            outbox: BTreeMap::new(),
+            ..realm()
+        };
+        insta::assert_snapshot!(format!(
+            "{}\n{}",
+            about_realm(&realm(), now),
+            about_realm(&fresh, now)
         ));
     }
-    render::line(&format!("  servers       {}", r.servers.join(", ")));
-    let outbox = counts(&r.outbox);
-    render::line(&format!(
-        "  outbox        {}",
-        if outbox.is_empty() { "empty" } else { &outbox }
-    ));
+
+    #[test]
+    fn the_object_has_the_fields_of_the_design_in_its_order() {
+        let json = serde_json::to_value(realm()).expect("json");
+        let keys: Vec<&str> = json
+            .as_object()
+            .expect("an object")
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(
+            keys.join(" "),
+            "realm kind paused paused_until orphaned due last_success_at last_outcome last_error next_run_at users held servers changes outbox"
+        );
+    }
 }

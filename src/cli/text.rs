@@ -1,20 +1,18 @@
 //! Runs and changes in words.
 
+use std::fmt::Write as _;
+
 use serde_json::{Map, Value};
 
 use super::render::paint;
 use crate::clock::Timestamp;
-use crate::model::{Change, ChangeKind, Outcome, Run, phone};
+use crate::model::{Change, ChangeKind, HeldBy, Outcome, Run, RunId, phone};
 
-/// An instant for people: the machine's local time, to the minute.
+/// An instant, to the second: RFC 3339 in UTC.
 pub(super) fn when(at: Timestamp) -> String {
     at.to_utc().map_or_else(
         || at.to_string(),
-        |t| {
-            t.with_timezone(&chrono::Local)
-                .format("%Y-%m-%d %H:%M")
-                .to_string()
-        },
+        |t| t.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
     )
 }
 
@@ -22,7 +20,7 @@ pub(super) fn when(at: Timestamp) -> String {
 pub(super) fn span(ms: i64) -> String {
     let s = ms / 1000;
     match s {
-        ..1 => format!("{ms} ms"),
+        ..1 => format!("{} ms", ms.max(0)),
         1..120 => format!("{s} s"),
         120..7200 => format!("{} min", s / 60),
         7200..172_800 => format!("{} h", s / 3600),
@@ -30,52 +28,107 @@ pub(super) fn span(ms: i64) -> String {
     }
 }
 
+/// `1 message`, `2 messages`.
+pub(super) fn count(n: i64, word: &str) -> String {
+    match word.strip_suffix('y') {
+        _ if n == 1 => format!("1 {word}"),
+        Some(stem) => format!("{n} {stem}ies"),
+        None if word.ends_with('s') => format!("{n} {word}es"),
+        None => format!("{n} {word}s"),
+    }
+}
+
+/// The beginning of an id that tells its millisecond: enough to name a run of one realm.
+pub(super) fn brief(run: RunId) -> String {
+    run.to_string().chars().take(13).collect()
+}
+
+/// Control characters and what turns the direction of writing as their codes, so that a value of the directory cannot steer the
+/// terminal. The paint of [`paint`] stays where colour is wanted.
+pub(super) fn visible(text: &str, colour: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if let Some(length) = paint_at(rest).filter(|_| colour) {
+            out.push_str(&rest[..length]);
+            rest = &rest[length..];
+            continue;
+        }
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '\n' | '\t' => out.push(c),
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => out.extend(c.escape_unicode()),
+            c if c.is_control() => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The length of `ESC [ digits m` at the beginning.
+fn paint_at(text: &str) -> Option<usize> {
+    let inner = text.strip_prefix("\x1b[")?;
+    let digits = inner
+        .bytes()
+        .take_while(|b| b.is_ascii_digit() || *b == b';')
+        .count();
+    (digits <= 5 && inner.as_bytes().get(digits) == Some(&b'm')).then_some(digits + 3)
+}
+
+/// The same for a cell or a value: ends of line and colours are no more than their codes.
+pub(super) fn one_line(text: &str) -> String {
+    visible(text, false)
+        .replace('\n', "\\n")
+        .replace('\t', "\\t")
+}
+
 /// What a run came to, in one line.
 pub(super) fn summary(run: &Run) -> String {
-    let mut parts = vec![];
-    for (n, word) in [
+    let phones = |n: i64, word: &str| format!("{} {word}", count(n, "phone"));
+    let mut parts: Vec<String> = [
         (run.created, "created"),
         (run.updated, "updated"),
         (run.renamed, "renamed"),
-        (run.phone_changed, "with another phone"),
-        (run.phone_lost, "without their phone"),
+    ]
+    .iter()
+    .filter(|(n, _)| *n > 0)
+    .map(|(n, word)| format!("{n} {word}"))
+    .collect();
+    if run.phone_changed > 0 {
+        parts.push(phones(run.phone_changed, "changed"));
+    }
+    if run.phone_lost > 0 {
+        parts.push(phones(run.phone_lost, "lost"));
+    }
+    let rest = [
         (run.suspended, "suspended"),
         (run.restored, "restored"),
         (run.removed, "removed"),
         (run.moved, "moved here"),
-    ] {
-        if n > 0 {
-            parts.push(format!("{n} {word}"));
-        }
-    }
+    ];
+    parts.extend(
+        rest.iter()
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, word)| format!("{n} {word}")),
+    );
     if parts.is_empty() {
-        parts.push("nothing differs".into());
+        return "nothing differs".into();
     }
     let mut text = parts.join(", ");
     if run.jobs > 0 {
-        text += &format!(
-            "; {} message{}",
-            run.jobs,
-            if run.jobs == 1 { "" } else { "s" }
-        );
-    }
-    if run.refused_entries + run.refused_phones > 0 {
-        text += &format!(
-            "; refused: {} entries, {} values (`refused {}`)",
-            run.refused_entries, run.refused_phones, run.realm
-        );
+        let _infallible = write!(text, "; {}", count(run.jobs, "message"));
     }
     text
 }
 
-/// The run for people: what it came to, why it is held or failed, and what to do next.
+/// The run for people: what it came to, what was read, and why it is held.
 pub(super) fn run(run: &Run, dry: bool) -> String {
+    let error = run.error.as_deref().unwrap_or("no reason was kept");
     let mut text = match run.outcome {
-        Outcome::Failed => format!(
-            "{} {}: {}",
-            paint("31", "failed"),
-            run.realm,
-            run.error.as_deref().unwrap_or("no reason was kept")
+        Outcome::Failed | Outcome::Cancelled => format!(
+            "{} {}: {error}",
+            paint("31", run.outcome.as_str()),
+            run.realm
         ),
         Outcome::Held => format!(
             "{} {}: {}",
@@ -85,7 +138,7 @@ pub(super) fn run(run: &Run, dry: bool) -> String {
         ),
         Outcome::Applied if dry => format!(
             "{} {}: {}",
-            paint("32", "would do"),
+            paint("32", "would be applied to"),
             run.realm,
             summary(run)
         ),
@@ -96,43 +149,87 @@ pub(super) fn run(run: &Run, dry: bool) -> String {
             summary(run)
         ),
     };
-    text += &format!(" ({} read, {})", run.seen, span(run.elapsed_ms));
-    for held in &run.held_by {
-        text += &format!("\n  {}", why_held(held));
-    }
-    if run.outcome == Outcome::Held && !dry {
-        text += &format!(
-            "\n  look at it with `realmsync runs show {}`, then `approve` or `reject` it",
-            run.run
+    let from = run
+        .server
+        .as_deref()
+        .map(|server| format!(" from {server}"))
+        .unwrap_or_default();
+    let _infallible = write!(
+        text,
+        "\n  {} read{from} in {}",
+        entries(run.seen),
+        span(run.elapsed_ms)
+    );
+    let refused = [
+        (run.refused_entries, "entry"),
+        (run.refused_phones, "value"),
+    ];
+    let refused: Vec<String> = refused
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, word)| count(*n, word))
+        .collect();
+    if !refused.is_empty() {
+        let _infallible = write!(
+            text,
+            "; {} refused (`realmsync refused {}`)",
+            refused.join(" and "),
+            run.realm
         );
     }
-    if let (Some(note), true) = (&run.error, run.outcome != Outcome::Failed) {
-        text += &format!("\n  {note}");
+    let because = if run.outcome == Outcome::Held {
+        "held because"
+    } else {
+        "was held because"
+    };
+    for held in &run.held_by {
+        let _infallible = write!(text, "\n  {because} {}", why_held(held));
+    }
+    if let (Some(note), false) = (
+        &run.error,
+        matches!(run.outcome, Outcome::Failed | Outcome::Cancelled),
+    ) {
+        let _infallible = write!(text, "\n  {note}");
     }
     text
 }
 
-/// Why, in a sentence.
-pub(super) fn why_held(held: &crate::model::HeldBy) -> String {
+fn entries(n: i64) -> String {
+    count(n, "entry")
+}
+
+/// What an administrator does about a run that is held.
+pub(super) fn decide_it(run: &Run) -> String {
+    format!(
+        "look at it with `realmsync runs show {0}`, then `realmsync approve {0}` or `realmsync reject {0}`",
+        run.run
+    )
+}
+
+/// Why, as the rest of "held because …".
+fn why_held(held: &HeldBy) -> String {
     let n = held.count;
     match held.limit.as_str() {
         "container" => format!(
-            "everybody of a container is found nowhere at once: {n} people; an access rule may hide it"
+            "everybody of a container is found nowhere at once ({n} people): an access rule may hide it"
         ),
         "mapping" => format!(
-            "base, filter, attributes or phone rules are others than before, and {n} changes of people come of it"
+            "base, filter, attributes or phone rules are others than before, and {} of people come of it",
+            count(n, "change")
         ),
         "moved" => format!("{n} people would be taken over from another realm, for the first time"),
         "messages" => format!(
-            "a first pass that would send {n} messages ({} would go without asking)",
+            "this first pass would send {} ({} go without asking)",
+            count(n, "message"),
             held.allowed
         ),
         "approve" => {
             "the realm says `approve = true`: an administrator decides every plan".to_owned()
         }
         "asked" => "it was asked for with `--hold`".to_owned(),
+        "undo" => format!("it puts back {}", count(n, "change")),
         limit => format!(
-            "`{limit}`: {n} within 24 hours, of {} people; {} would pass",
+            "`{limit}` is {n} of {} people within 24 hours, and {} would pass",
             held.of, held.allowed
         ),
     }
@@ -150,70 +247,124 @@ pub(super) fn change(change: &Change, show_phones: bool) -> String {
         | ChangeKind::Blocked => ("-", "31"),
         ChangeKind::Updated | ChangeKind::Renamed | ChangeKind::PhoneChanged => ("~", "33"),
     };
-    let name = change.username.as_deref().unwrap_or("(removed)");
+    let name = one_line(change.username.as_deref().unwrap_or("(removed)"));
     let kind = change.kind.as_str().replace('_', " ");
-    let details = details(change, show_phones);
-    paint(colour, &format!("{sign} {name:<20} {kind:<13} {details}"))
-        .trim_end()
-        .to_owned()
+    paint(
+        colour,
+        format!(
+            "{sign} {name:<20} {kind:<13} {}",
+            one_line(&details(change, show_phones))
+        )
+        .trim_end(),
+    )
 }
 
 fn details(change: &Change, show_phones: bool) -> String {
-    let value = |map: &Map<String, Value>, key: &str| match map.get(key) {
-        None | Some(Value::Null) => "none".to_owned(),
-        Some(Value::String(text))
-            if key.starts_with("phone")
-                && key != "phone_source"
-                && !show_phones
-                && !key.ends_with("until") =>
-        {
-            phone::mask(text)
+    let is = |map: &Map<String, Value>, key: &str| shown(map.get(key), key, show_phones);
+    let reason = || change.after.get("state_reason").and_then(Value::as_str);
+    match change.kind {
+        ChangeKind::Created if change.after.is_empty() => String::new(),
+        ChangeKind::Created => {
+            let name = change
+                .after
+                .get("display_name")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let state = if reason() == Some("disabled") {
+                ", disabled in the directory"
+            } else {
+                ""
+            };
+            format!("{:<16} {name}{state}", is(&change.after, "phone"))
+                .trim()
+                .to_owned()
         }
+        ChangeKind::Suspended => match reason() {
+            Some("deleted") => "found nowhere in the directory any more".into(),
+            Some("out_of_scope") => "outside of base and filter now".into(),
+            Some("disabled") => "disabled in the directory".into(),
+            Some("undone") => "the creation is undone".into(),
+            // A held plan looks nobody up before it is approved.
+            _ => "not seen".into(),
+        },
+        ChangeKind::Restored => match change.before.get("state_reason").and_then(Value::as_str) {
+            Some("deleted") => "was found nowhere in the directory".into(),
+            Some("out_of_scope") => "was outside of base and filter".into(),
+            Some("disabled") => "was disabled in the directory".into(),
+            Some("undone") => "the creation was undone".into(),
+            _ => other(change, show_phones),
+        },
+        ChangeKind::PhoneLost => format!("was {}", is(&change.before, "phone")),
+        ChangeKind::PhoneChanged => {
+            let pending = change
+                .after
+                .get("phone_pending")
+                .is_some_and(|v| !v.is_null());
+            let now = if pending {
+                format!("{}, after its hold", is(&change.after, "phone_pending"))
+            } else {
+                is(&change.after, "phone")
+            };
+            let was = if pending && !change.before.contains_key("phone") {
+                "the number in use".into()
+            } else {
+                is(&change.before, "phone")
+            };
+            format!("{was} → {now}")
+        }
+        ChangeKind::Renamed => format!(
+            "{} → {}",
+            is(&change.before, "username"),
+            is(&change.after, "username")
+        ),
+        _ => other(change, show_phones),
+    }
+}
+
+/// Every field that differs, but for those that follow from another.
+fn other(change: &Change, show_phones: bool) -> String {
+    let quiet = ["phone_raw", "phone_source", "suspended_at", "state"];
+    let keys = change.before.keys().chain(
+        change
+            .after
+            .keys()
+            .filter(|key| !change.before.contains_key(*key)),
+    );
+    let parts = keys
+        .filter(|key| {
+            !quiet.contains(&key.as_str()) && change.before.get(*key) != change.after.get(*key)
+        })
+        .map(|key| {
+            let is =
+                |map: &Map<String, Value>| shown(map.get(key), key, show_phones).replace('_', " ");
+            format!(
+                "{}: {} → {}",
+                key.replace('_', " "),
+                is(&change.before),
+                is(&change.after)
+            )
+        });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// A value of a change; phones masked unless they are to be shown.
+fn shown(value: Option<&Value>, key: &str, show_phones: bool) -> String {
+    match value {
+        None | Some(Value::Null) => "none".to_owned(),
+        Some(Value::String(text)) if is_number(key) && !show_phones => phone::mask(text),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
-    };
-    if change.kind == ChangeKind::Created {
-        let state = if change
-            .after
-            .get("state_reason")
-            .is_some_and(|r| r == "disabled")
-        {
-            ", disabled"
-        } else {
-            ""
-        };
-        let shown = change
-            .after
-            .get("display_name")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        return format!("{} {}{state}", value(&change.after, "phone"), shown)
-            .trim()
-            .to_owned();
     }
-    let quiet = ["phone_raw", "phone_source", "suspended_at", "state"];
-    let mut parts = vec![];
-    for key in change.before.keys() {
-        if quiet.contains(&key.as_str())
-            || (key == "phone" && change.before.get(key) == change.after.get(key))
-        {
-            continue;
-        }
-        if key == "state_reason" {
-            parts.push(value(&change.after, key).replace('_', " "));
-        } else if change.kind == ChangeKind::PhoneChanged || change.kind == ChangeKind::Renamed {
-            parts.push(format!(
-                "{} → {}",
-                value(&change.before, key),
-                value(&change.after, key)
-            ));
-        } else {
-            parts.push(format!(
-                "{key}: {} → {}",
-                value(&change.before, key),
-                value(&change.after, key)
-            ));
-        }
-    }
-    parts.join(", ")
 }
+
+/// Whether a field of a user holds a telephone number.
+pub(super) fn is_number(key: &str) -> bool {
+    matches!(
+        key,
+        "phone" | "phone_raw" | "phone_pending" | "phone_provisioned" | "previous_phone"
+    )
+}
+
+#[cfg(test)]
+#[path = "text_tests.rs"]
+mod tests;

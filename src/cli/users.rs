@@ -2,9 +2,11 @@
 
 use super::args::UsersCommand;
 use super::operator::store_failure;
-use super::{Context, json, render};
+use serde_json::Value;
+
+use super::{Context, json, render, text};
 use crate::api::types::Failure;
-use crate::model::{Phone, RealmId, User};
+use crate::model::{Phone, RealmId, User, phone};
 use crate::store::{Store, UserFilter};
 
 /// Users read at once.
@@ -20,8 +22,9 @@ pub(super) async fn users(context: &Context, what: UsersCommand) -> Result<u8, F
             search,
             show_phones,
         } => {
+            let realm = context.known(&store, realm).await?;
             let filter = UserFilter {
-                realm: realm.map(RealmId::from),
+                realm,
                 state,
                 two_factor,
                 search,
@@ -42,30 +45,39 @@ pub(super) async fn users(context: &Context, what: UsersCommand) -> Result<u8, F
                 render::json(&object);
                 return Ok(0);
             }
-            let Some(map) = object.as_object() else {
-                return Ok(1);
-            };
-            for (key, value) in map.iter().filter(|(_, v)| !v.is_null()) {
-                let text = value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), str::to_owned);
-                let hide = key.starts_with("phone")
-                    && !show_phones
-                    && text.len() > 8
-                    && !key.ends_with("source")
-                    && !key.ends_with("until");
+            for (key, value) in object
+                .as_object()
+                .into_iter()
+                .flatten()
+                .filter(|(_, v)| !v.is_null())
+            {
                 render::line(&format!(
                     "{:<20} {}",
                     key.replace('_', " "),
-                    if hide {
-                        crate::model::phone::mask(&text)
-                    } else {
-                        text
-                    }
+                    in_words(key, value, show_phones)
                 ));
             }
+            render::hint(&format!(
+                "`realmsync explain {}` tells where each value came from",
+                user.id
+            ));
             Ok(0)
         }
+    }
+}
+
+/// A field of a user for people.
+fn in_words(key: &str, value: &Value, show_phones: bool) -> String {
+    match value {
+        Value::String(number) if text::is_number(key) && !show_phones => phone::mask(number),
+        Value::String(words) => text::one_line(words),
+        Value::Array(words) => words
+            .iter()
+            .filter_map(Value::as_str)
+            .collect::<Vec<_>>()
+            .join(", "),
+        Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
+        other => other.to_string(),
     }
 }
 
@@ -85,7 +97,7 @@ async fn list(
             .list_users(filter, after, BATCH)
             .await
             .map_err(|e| store_failure(&e))?;
-        if users.is_empty() {
+        if users.is_empty() || render::gone() {
             break;
         }
         if context.json {
@@ -101,7 +113,12 @@ async fn list(
     }
     if !context.json {
         if rows.is_empty() {
-            render::talk("no users fit");
+            let hint = if filter.state.is_none() {
+                "; removed ones are shown by `--state removed`"
+            } else {
+                ""
+            };
+            render::talk(&format!("no users fit{hint}"));
         } else {
             render::table(
                 &["user", "realm", "name", "phone", "state", "e-mail"],
@@ -153,7 +170,7 @@ pub(super) async fn one(store: &Store, text: &str, realm: Option<String>) -> Res
             "not-found",
             1,
             format!(
-                "there is no user `{text}`: `realmsync explain {text}` looks for why, `users list --search` for others"
+                "there is no user `{text}`: `realmsync explain {text}` looks for why, `realmsync users list --search {text}` for others"
             ),
         )),
         (_, several) => {
@@ -166,7 +183,7 @@ pub(super) async fn one(store: &Store, text: &str, realm: Option<String>) -> Res
                 "not-found",
                 1,
                 format!(
-                    "`{text}` is ambiguous: {}; give --realm or the id",
+                    "`{text}` is ambiguous: {}; give the id, or --realm",
                     list.join("; ")
                 ),
             ))

@@ -73,7 +73,8 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let (db, what) = match &config.url {
             StoreUrl::Sqlite(path) => {
-                if access == Access::Read && !path.exists() {
+                // A folder that may not be searched is no absence.
+                if access == Access::Read && path.try_exists().is_ok_and(|there| !there) {
                     let text = format!(
                         "there is no store {} yet: start the service, or run `sync`",
                         path.display()

@@ -205,61 +205,8 @@ fn check_connect_says_what_to_mend() {
     let blind = connect(&house);
     assert_eq!(blind.code, 1);
     assert!(
-        blind.out.contains("right to read the phone"),
+        blind.out.contains("allow the account to read it"),
         "{}",
         blind.out
     );
-}
-
-#[test]
-fn help_and_manual_are_as_they_were_read() {
-    let said = |arguments: &[&str]| {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_realmsync"))
-            .args(arguments)
-            .env("COLUMNS", "100")
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{arguments:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
-    let mut all = String::new();
-    for command in [
-        "",
-        "check",
-        "plan",
-        "sync",
-        "approve",
-        "undo",
-        "pause",
-        "runs",
-        "explain",
-        "status",
-        "refused",
-        "users list",
-        "outbox drop",
-        "backup",
-    ] {
-        let mut arguments: Vec<&str> = command.split_whitespace().collect();
-        arguments.push("--help");
-        all.push_str(&format!(
-            "$ realmsync {}\n{}\n",
-            arguments.join(" "),
-            said(&arguments)
-        ));
-    }
-    insta::assert_snapshot!("help", all);
-    let manual = said(&["man"]);
-    for command in [
-        "sync",
-        "approve",
-        "users list",
-        "outbox release",
-        "completions",
-    ] {
-        assert!(
-            manual.contains(&format!(".SH COMMAND {}", command.to_uppercase())),
-            "{command}"
-        );
-    }
-    assert!(said(&["completions", "bash"]).contains("realmsync"));
 }

@@ -8,6 +8,8 @@
 
 mod ber_server;
 mod cli;
+mod cli_canary;
+mod cli_errors;
 mod clockwork;
 mod crash;
 mod daemon;

@@ -1,0 +1,91 @@
+//! Which realms a command is about, and what to name instead of one that is not there.
+
+use super::Context;
+use super::operator::store_failure;
+use crate::api::types::Failure;
+use crate::model::RealmId;
+use crate::store::Store;
+
+impl Context {
+    /// The realms that a command is about: the named one, or all of the configuration.
+    pub(super) fn realms(&self, named: Option<String>) -> Result<Vec<RealmId>, Failure> {
+        let known: Vec<RealmId> = self.config.realms.iter().map(|r| r.id.clone()).collect();
+        match named.map(RealmId::from) {
+            None => Ok(known),
+            Some(id) if known.contains(&id) => Ok(vec![id]),
+            Some(id) => Err(self.no_such(&id, &[])),
+        }
+    }
+
+    /// A realm that is named to a command that reads: of the configuration or of the store, where orphaned ones are.
+    pub(super) async fn known(
+        &self,
+        store: &Store,
+        named: Option<String>,
+    ) -> Result<Option<RealmId>, Failure> {
+        let Some(id) = named.map(RealmId::from) else {
+            return Ok(None);
+        };
+        if self.config.realms.iter().any(|r| r.id == id) {
+            return Ok(Some(id));
+        }
+        let stored: Vec<RealmId> = store
+            .realms()
+            .await
+            .map_err(|e| store_failure(&e))?
+            .into_iter()
+            .map(|row| row.id)
+            .collect();
+        if stored.contains(&id) {
+            Ok(Some(id))
+        } else {
+            Err(self.no_such(&id, &stored))
+        }
+    }
+
+    /// The same, asked of the daemon.
+    pub(super) async fn known_to_the_daemon(
+        &self,
+        named: Option<String>,
+    ) -> Result<Option<RealmId>, Failure> {
+        let Some(id) = named.map(RealmId::from) else {
+            return Ok(None);
+        };
+        if self.config.realms.iter().any(|r| r.id == id) {
+            return Ok(Some(id));
+        }
+        let client = self.daemon().await.ok_or_else(|| {
+            Failure::new(
+                "stopping",
+                75,
+                "the daemon ended meanwhile: run the command again",
+            )
+        })?;
+        let stored: Vec<RealmId> = client
+            .status()
+            .await?
+            .realms
+            .into_iter()
+            .map(|r| r.realm)
+            .collect();
+        if stored.contains(&id) {
+            Ok(Some(id))
+        } else {
+            Err(self.no_such(&id, &stored))
+        }
+    }
+
+    fn no_such(&self, id: &RealmId, stored: &[RealmId]) -> Failure {
+        let configured: Vec<&RealmId> = self.config.realms.iter().map(|r| &r.id).collect();
+        let all = configured
+            .iter()
+            .copied()
+            .chain(stored.iter().filter(|s| !configured.contains(s)));
+        let all: Vec<String> = all.map(|id| format!("`{id}`")).collect();
+        Failure::new(
+            "not-found",
+            1,
+            format!("there is no realm `{id}`; name one of {}", all.join(", ")),
+        )
+    }
+}
