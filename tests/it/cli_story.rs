@@ -13,8 +13,10 @@ fn explain_knows_whom_a_former_name_belongs_to() {
     let now = users
         .iter()
         .find(|(_, u)| u["version"].as_i64() > Some(1))
-        .map(|(name, user)| (name.clone(), user["id"].as_str().unwrap().to_owned()))
-        .unwrap_or_else(|| panic!("nobody was renamed: {did}"));
+        .map_or_else(
+            || panic!("nobody was renamed: {did}"),
+            |(name, user)| (name.clone(), user["id"].as_str().unwrap().to_owned()),
+        );
     let renamed = house.run(&["--json", "explain", &now.0]).json()["history"]
         .as_array()
         .unwrap()
@@ -94,6 +96,10 @@ fn a_list_of_messages_fits_a_terminal_and_its_ids_can_be_used() {
         lines.iter().all(|l| l.chars().count() <= 80),
         "80 columns:\n{narrow}"
     );
+    // An empty variable of a script names nothing, however few messages there are.
+    for nothing in ["", "01a"] {
+        assert_eq!(house.run(&["outbox", "drop", nothing]).code, 64);
+    }
     for line in &lines[1..] {
         let id = line.split_whitespace().next().unwrap();
         assert!(line.contains("due"), "{narrow}");
