@@ -216,6 +216,7 @@ pub(super) enum OutboxCommand {
 #[derive(Args, Debug)]
 pub(super) struct Which {
     /// Ids of messages, or beginnings of them
+    #[arg(value_parser = beginning)]
     pub jobs: Vec<String>,
     /// Of this realm
     #[arg(long)]
@@ -226,6 +227,15 @@ pub(super) struct Which {
     /// Every message
     #[arg(long)]
     pub all: bool,
+}
+
+/// The beginning of an id. An empty variable of a script must not name the only message there is.
+fn beginning(text: &str) -> Result<String, String> {
+    if text.len() < 4 {
+        Err("expected an id, or at least its first four digits".into())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 fn word<T: std::str::FromStr<Err = String>>(text: &str) -> Result<T, String> {

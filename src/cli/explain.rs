@@ -156,7 +156,8 @@ async fn missing(
             ));
         }
     }
-    if !hits.is_empty() {
+    let renamed = renamed(context, store, who, realm).await?;
+    if renamed || !hits.is_empty() {
         return Ok(0);
     }
     let realms = store.realms().await.map_err(|e| store_failure(&e))?;
@@ -178,6 +179,41 @@ async fn missing(
         "the entry may be outside of base or filter, or hidden from the account: `realmsync sync{to} --user {who}` asks the directory now; `realmsync users list --state removed` shows who was removed"
     ));
     Ok(code)
+}
+
+/// Whether somebody had this name once, and who that is now.
+async fn renamed(
+    context: &Context,
+    store: &Store,
+    who: &str,
+    realm: Option<&RealmId>,
+) -> Result<bool, Failure> {
+    let changes = store
+        .renamed_from(who, realm)
+        .await
+        .map_err(|e| store_failure(&e))?;
+    for change in &changes {
+        if context.json {
+            render::json(change);
+            continue;
+        }
+        let now = change.username.as_deref().unwrap_or("(no name)");
+        render::line(&format!(
+            "{} in realm {} is called {} since {} (run {})",
+            text::one_line(who),
+            change.realm,
+            text::one_line(now),
+            text::when(change.at),
+            change.run.map_or_else(|| "none".to_owned(), text::brief),
+        ));
+    }
+    if let (Some(newest), false) = (changes.first(), context.json) {
+        render::hint(&format!(
+            "`realmsync explain {}` tells the rest",
+            newest.user
+        ));
+    }
+    Ok(!changes.is_empty())
 }
 
 /// What is known of a realm in which somebody is not.

@@ -23,9 +23,9 @@ pub(super) fn page() -> std::io::Result<Vec<u8>> {
         .control("SH", ["SYNOPSIS"])
         .text([
             bold("realmsync"),
-            roman(" [\\-c "),
+            roman(" [-c "),
             italic("FILE"),
-            roman("] [\\-\\-json] "),
+            roman("] [--json] "),
             italic("COMMAND"),
         ])
         .to_writer(&mut page)?;

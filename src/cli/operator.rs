@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Context;
 use super::progress::{told, unless_interrupted, watched};
 use super::render::Bar;
+use super::{Context, advice};
 use crate::api::Client;
 use crate::api::types::{Decision, Failure, OutboxAct, OutboxRequest, PlanRequest, SyncRequest};
 use crate::model::{Change, JobId, JobState, Outcome, RealmId, Run, Trigger};
@@ -25,8 +25,19 @@ pub(super) enum Operator {
     ),
 }
 
+/// What went wrong with the store; an engine's own words never say what to do next.
 pub(super) fn store_failure(error: &StoreError) -> Failure {
-    Failure::from(error)
+    let failure = Failure::from(error);
+    match error {
+        StoreError::Open { .. } if advice::part(&failure.message).1.is_none() => Failure {
+            message: format!(
+                "{}; see that `store.url` is right, and that what it names runs and may be used from here",
+                failure.message
+            ),
+            ..failure
+        },
+        _ => failure,
+    }
 }
 
 impl Context {
@@ -301,5 +312,29 @@ pub(super) fn exit_of(run: &Run) -> u8 {
         Outcome::Held => 3,
         Outcome::Failed => run.error_code.map_or(1, crate::api::types::exit_code),
         Outcome::Cancelled | Outcome::Expired | Outcome::Replaced => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_cannot_be_opened_says_what_to_look_at() {
+        let open = |why: &str| {
+            let failure = store_failure(&StoreError::Open {
+                what: "postgres://realmsync@db/realmsync".into(),
+                why: why.into(),
+            });
+            (failure.exit, advice::part(&failure.message).1)
+        };
+        let (code, next) = open("pool timed out while waiting for an open connection");
+        assert_eq!(code, 69);
+        assert!(next.is_some_and(|n| n.contains("`store.url`")));
+        // What has advice of its own keeps it.
+        assert_eq!(
+            open("no such folder; make it"),
+            (69, Some("make it".to_owned()))
+        );
     }
 }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
-use super::operator::{Operator, ask, exit_of};
+use super::operator::{Operator, ask, exit_of, store_failure};
 use super::progress::watched;
 use super::{Context, render, text, worst};
 use crate::api::types::{Failure, PlanRequest, SyncRequest};
@@ -112,7 +112,7 @@ impl Context {
         {
             Ok(store) => store,
             Err(StoreError::NotFound(_)) => return Ok(None),
-            Err(error) => return Err(Failure::from(&error)),
+            Err(error) => return Err(store_failure(&error)),
         };
         let known = store
             .realm(realm)
@@ -146,7 +146,7 @@ impl Empty {
         let store = Store::open(&config, &context.env, Access::Write, context.clock.now()).await;
         store
             .map(|store| (store, empty))
-            .map_err(|e| Failure::from(&e))
+            .map_err(|e| store_failure(&e))
     }
 }
 

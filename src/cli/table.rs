@@ -10,8 +10,14 @@ pub(super) const NARROWEST: usize = 40;
 /// A column does not give way below this.
 const NARROWEST_COLUMN: usize = 6;
 
-/// Heading and rows as lines of at most `room` columns, if that can be: the widest column gives way, again and again, but not the
-/// first, which names the thing.
+/// Texts give way down to this before anything else does.
+const NARROWEST_TEXT: usize = 12;
+
+/// A word of at most this many columns (an instant, a state, a number) says little once it is cut.
+const WORD: usize = 20;
+
+/// Heading and rows as lines of at most `room` columns, if that can be: the widest column of texts gives way, again and again,
+/// and only then the others, but never the first, which names the thing.
 pub(super) fn lay_out(heading: &[&str], rows: &[Vec<String>], room: usize) -> Vec<String> {
     let columns = heading.len();
     let cells: Vec<Vec<String>> = rows
@@ -29,20 +35,17 @@ pub(super) fn lay_out(heading: &[&str], rows: &[Vec<String>], room: usize) -> Ve
             *width = (*width).max(cell.width());
         }
     }
-    while widths
-        .iter()
-        .sum::<usize>()
-        .saturating_add(2 * columns.saturating_sub(1))
-        > room
-    {
-        let Some(widest) = (1..columns)
-            .max_by_key(|i| widths[*i])
-            .filter(|i| widths[*i] > NARROWEST_COLUMN)
-        else {
-            break;
-        };
-        widths[widest] -= 1;
-    }
+    let texts: Vec<usize> = (1..columns)
+        .filter(|i| {
+            cells
+                .iter()
+                .filter_map(|row| row.get(*i))
+                .any(|cell| is_text(cell))
+        })
+        .collect();
+    let others: Vec<usize> = (1..columns).collect();
+    give_way(&mut widths, &texts, NARROWEST_TEXT, room);
+    give_way(&mut widths, &others, NARROWEST_COLUMN, room);
     let join = |row: Vec<&str>| {
         let cells: Vec<String> = row
             .into_iter()
@@ -57,6 +60,26 @@ pub(super) fn lay_out(heading: &[&str], rows: &[Vec<String>], room: usize) -> Ve
     std::iter::once(join(heading.to_vec()))
         .chain(body)
         .collect()
+}
+
+fn is_text(cell: &str) -> bool {
+    cell.contains(' ') || cell.width() > WORD
+}
+
+/// Takes columns from the widest of `which`, again and again, until all fit or none of them can be narrower.
+fn give_way(widths: &mut [usize], which: &[usize], narrowest: usize, room: usize) {
+    let between = 2 * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>().saturating_add(between) > room {
+        let Some(widest) = which
+            .iter()
+            .copied()
+            .max_by_key(|i| widths[*i])
+            .filter(|i| widths[*i] > narrowest)
+        else {
+            break;
+        };
+        widths[widest] -= 1;
+    }
 }
 
 /// The text in exactly so many columns.
@@ -104,6 +127,37 @@ mod tests {
         let narrow = lay_out(&["user", "name", "state"], &rows(), 30);
         assert!(narrow.iter().all(|l| l.width() <= 30), "{narrow:#?}");
         insta::assert_snapshot!(narrow.join("\n"));
+    }
+
+    #[test]
+    fn instants_and_states_stay_whole_while_texts_can_give_way() {
+        let rows = [
+            [
+                "01a20dd1-f889",
+                "2026-11-24T13:49:52Z",
+                "people",
+                "applied",
+                "2 created, 2 updated, 2 renamed, 3 phones changed",
+            ],
+            [
+                "01a20dd1-a872",
+                "2026-11-24T13:49:33Z",
+                "people",
+                "failed",
+                "ldaps://ldap1.example.org: connecting: refused",
+            ],
+        ]
+        .map(|row| row.map(str::to_owned).to_vec());
+        let lines = lay_out(&["run", "started", "realm", "outcome", "what"], &rows, 80);
+        assert!(lines.iter().all(|l| l.width() <= 80), "{lines:#?}");
+        assert_eq!(
+            lines[1],
+            "01a20dd1-f889  2026-11-24T13:49:52Z  people  applied  2 created, 2 updated, 2 r…"
+        );
+        // Where the texts alone cannot make room, the others follow.
+        let narrow = lay_out(&["run", "started", "realm", "outcome", "what"], &rows, 60);
+        assert!(narrow.iter().all(|l| l.width() <= 60), "{narrow:#?}");
+        assert!(narrow[1].ends_with("2 created, …"), "{narrow:#?}");
     }
 
     #[test]

@@ -217,7 +217,10 @@ fn why_held(held: &HeldBy) -> String {
             "base, filter, attributes or phone rules are others than before, and {} of people come of it",
             count(n, "change")
         ),
-        "moved" => format!("{n} people would be taken over from another realm, for the first time"),
+        "moved" => format!(
+            "{n} {} would be taken over from another realm, for the first time",
+            if n == 1 { "person" } else { "people" }
+        ),
         "messages" => format!(
             "this first pass would send {} ({} go without asking)",
             count(n, "message"),

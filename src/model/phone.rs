@@ -31,15 +31,35 @@ impl Phone {
 }
 
 /// Hides three digits before the last three of a number (of a short one, everything but its ends), so that two numbers can be told apart but not dialled.
+///
+/// A value as somebody typed it keeps its blanks and marks, which say how it was read, but shows no more digits than the number that
+/// was read from it: digits are counted, not characters, and a value of two numbers shows neither of them whole.
 pub fn mask(text: &str) -> String {
-    let chars: Vec<char> = text.chars().collect();
-    if chars.len() < 9 {
-        let shown = chars.len().min(2);
-        return chars[..shown].iter().collect::<String>() + "•••";
+    let digits = text.chars().filter(|c| c.is_numeric()).count();
+    if digits < 8 {
+        let shown: String = text.chars().take(2).collect();
+        return shown + "•••";
     }
-    let tail = chars.len() - 3;
-    chars[..tail - 3].iter().collect::<String>() + "•••" + &chars[tail..].iter().collect::<String>()
+    // A number in E.164 is one number, of which all but the hidden three may be seen; a typed one may be two.
+    let from = if Phone::from_e164(text).is_some() {
+        digits - 6
+    } else {
+        (digits - 6).min(TYPED_HEAD)
+    };
+    let mut seen = 0;
+    let hidden = |c: char| {
+        seen += usize::from(c.is_numeric());
+        if c.is_numeric() && seen > from && seen <= digits - 3 {
+            '•'
+        } else {
+            c
+        }
+    };
+    text.chars().map(hidden).collect()
 }
+
+/// Digits that a typed value shows at its beginning: a country code and the first of the network, or the prefix of a national number.
+const TYPED_HEAD: usize = 5;
 
 impl fmt::Debug for Phone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,6 +89,26 @@ mod tests {
         let phone = Phone::from_e164("+421905123456").unwrap();
         assert_eq!(format!("{phone:?}"), "+421905•••456");
         assert_eq!(mask("12345"), "12•••");
+        assert_eq!(mask("+12345678"), "+12•••678");
+    }
+
+    #[test]
+    fn a_typed_number_shows_no_more_digits_than_the_one_read_from_it() {
+        for (typed, shown) in [
+            ("+421 905 123 456", "+421 90• ••• 456"),
+            ("0905 123 456", "0905 ••• 456"),
+            ("00380 97 356 6501", "00380 •• ••• •501"),
+            ("0905/123-456", "0905/•••-456"),
+            (
+                "+421905123456, +421905654321",
+                "+42190•••••••, +•••••••••321",
+            ),
+            ("02123456 02654321", "02123••• •••••321"),
+            ("ask at the reception", "as•••"),
+            ("", "•••"),
+        ] {
+            assert_eq!(mask(typed), shown, "{typed}");
+        }
     }
 
     #[test]

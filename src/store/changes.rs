@@ -8,6 +8,7 @@ use super::rows::{run_id, uuid, word};
 use super::stage::StagedUser;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
+use crate::model::person::fold_name;
 use crate::model::{Change, ChangeKind, IdForm, Outcome, RealmId, Run, RunId, UserId};
 
 #[derive(FromRow)]
@@ -150,5 +151,30 @@ impl Store {
         let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(user.0.as_bytes().to_vec()).bind(NO_RUN.to_vec()).bind(limit).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read changes"))?;
         rows.into_iter().map(Change::try_from).collect()
+    }
+
+    /// Who had another name once, newest first: the applied renames of those whose name was `name`, whatever its case. The removed
+    /// are not found, since their names are erased.
+    pub async fn renamed_from(
+        &self,
+        name: &str,
+        realm: Option<&RealmId>,
+    ) -> Result<Vec<Change>, StoreError> {
+        const SQL: &str = "
+            SELECT c.run, c.seq, c.realm, c.user_id, c.username, c.by_whom, c.kind, c.before, c.after, c.at
+            FROM changes c LEFT JOIN runs r ON r.id = c.run
+            WHERE c.kind = 'renamed' AND ($1 IS NULL OR c.realm = $1) AND (r.outcome = 'applied' OR c.run = $2)
+            ORDER BY c.at DESC, c.seq DESC";
+        let realm = realm.map(|r| r.as_str().to_owned());
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(realm).bind(NO_RUN.to_vec()).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read changes"))?;
+        let key = fold_name(name.trim());
+        let was = |change: &Change| {
+            let before = change.before.get("username").and_then(Value::as_str);
+            before.is_some_and(|name| fold_name(name) == key)
+        };
+        let changes = rows.into_iter().map(Change::try_from);
+        changes.filter(|c| c.as_ref().map_or(true, was)).collect()
     }
 }

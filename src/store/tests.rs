@@ -201,6 +201,7 @@ on_both!(
     housekeeping::grace_and_holds_are_found_when_they_are_over,
     races::of_many_who_change_one_user_one_wins,
     search::search_knows_every_alphabet_and_no_wildcards,
+    search::a_former_name_leads_to_whoever_had_it,
     housekeeping::a_refused_value_may_hold_any_byte,
     housekeeping::the_newest_pass_that_succeeded_is_remembered,
     housekeeping::lines_of_what_never_happened_do_not_stay,

@@ -10,6 +10,7 @@ mod ber_server;
 mod cli;
 mod cli_canary;
 mod cli_errors;
+mod cli_story;
 mod clockwork;
 mod crash;
 mod daemon;
