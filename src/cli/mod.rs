@@ -1,4 +1,4 @@
-//! The command line: one file a command; [`render`] alone prints.
+//! The command line: one file a command; `render` alone prints.
 
 mod advice;
 mod args;
