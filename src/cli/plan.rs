@@ -128,11 +128,25 @@ struct Empty(PathBuf);
 
 impl Empty {
     async fn new(context: &Context) -> Result<(Store, Self), Failure> {
-        let folder = std::env::temp_dir().join(format!(
+        let name = format!(
             "realmsync-plan-{}",
             crate::sync::uuid_v7(context.clock.now())
-        ));
-        let made = std::fs::DirBuilder::new().mode(0o700).create(&folder);
+        );
+        // `TMPDIR` may be the folder of root, whom this command no longer is; the store's own folder is the owner's.
+        let mut places = vec![std::env::temp_dir()];
+        if let StoreUrl::Sqlite(file) = &context.config.store.url {
+            places.extend(file.parent().map(PathBuf::from));
+        }
+        let make = |folder: &PathBuf| std::fs::DirBuilder::new().mode(0o700).create(folder);
+        let mut folder = PathBuf::new();
+        let mut made = Ok(());
+        for place in places {
+            folder = place.join(&name);
+            made = make(&folder);
+            if made.is_ok() {
+                break;
+            }
+        }
         made.map_err(|e| {
             Failure::new(
                 "store",
