@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::types::{
-    BackupRequest, Decision, Failure, Line, OutboxAct, OutboxAnswer, OutboxRequest, PauseRequest,
+    BackupRequest, DecideRequest, Decision, Failure, Line, OutboxAct, OutboxAnswer, OutboxRequest, PauseRequest,
     PlanAnswer, PlanRequest, ProgressLine, StatusAnswer, SyncRequest,
 };
 use super::{ACTING_FOR, NDJSON};
@@ -108,11 +108,11 @@ impl Client {
         &self,
         decision: Decision,
         run: &str,
+        request: &DecideRequest,
         progress: impl FnMut(ProgressLine),
     ) -> Result<Decided, Failure> {
         let path = format!("runs/{}/{}", segment(run), decision.as_str());
-        self.post(&path, &Value::Object(serde_json::Map::new()), progress)
-            .await
+        self.post(&path, request, progress).await
     }
 
     /// Something for waiting and dead jobs; answers with how many it touched.

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::order::{Order, What};
 use super::peer::Peer;
 use super::types::{
-    BackupRequest, Decision, Failure, Line, OutboxAct, OutboxRequest, PauseRequest, PlanRequest,
+    BackupRequest, DecideRequest, Decision, Failure, Line, OutboxAct, OutboxRequest, PauseRequest, PlanRequest,
     SyncRequest,
 };
 use super::{ACTING_FOR, Api, NDJSON};
@@ -79,8 +79,11 @@ pub fn routes() -> Router<Api> {
         .route(
             "/api/v1/runs/{run}/{decision}",
             post(
-                async |call: Call, Path((run, decision)): Path<(String, Decision)>| {
-                    call.long(What::Decide(decision, run)).await
+                async |call: Call,
+                       Path((run, decision)): Path<(String, Decision)>,
+                       body: Asked<DecideRequest>| match body {
+                    Ok(Json(ask)) => call.long(What::Decide(decision, run, ask)).await,
+                    Err(why) => invalid(&why),
                 },
             ),
         )

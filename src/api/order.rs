@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 
 use super::types::{
-    BackupRequest, Decision, Line, OutboxAct, OutboxRequest, PauseRequest, PlanRequest, SyncRequest,
+    BackupRequest, DecideRequest, Decision, Line, OutboxAct, OutboxRequest, PauseRequest, PlanRequest, SyncRequest,
 };
 use crate::model::RealmId;
 
@@ -31,7 +31,7 @@ pub enum What {
     /// Passes again; answers with `null`.
     Resume(RealmId),
     /// A decision on a run, by id or unique prefix; answers with [`crate::sync::Decided`].
-    Decide(Decision, String),
+    Decide(Decision, String, DecideRequest),
     /// Something for jobs; answers with [`super::types::OutboxAnswer`].
     Outbox(OutboxAct, OutboxRequest),
     /// A copy of the store; answers with `null`.

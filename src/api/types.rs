@@ -61,6 +61,14 @@ pub enum Decision {
     Undo,
 }
 
+/// How it is done.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DecideRequest {
+    /// Take a server that is behind, this once; for `approve` and `adopt`, which read the directory.
+    pub accept_older: bool,
+}
+
 impl Decision {
     /// The word in the path.
     pub fn as_str(self) -> &'static str {
@@ -250,6 +258,7 @@ impl From<&EngineError> for Failure {
         match error {
             EngineError::NotFound(message) => Self::new("not-found", 1, message.clone()),
             EngineError::Refused(message) => Self::new("refused", 1, message.clone()),
+            EngineError::Stopped(message) => Self::new("stopping", 1, message.clone()),
             EngineError::Busy(message) => Self::coded(ErrorCode::Busy, message.clone()),
             EngineError::Failed { code, message } => Self::coded(*code, message.clone()),
             EngineError::Store(error) => Self::from(error),

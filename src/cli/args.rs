@@ -65,11 +65,11 @@ pub(super) enum Command {
         deliver: bool,
     },
     /// Apply a held plan, exactly as shown
-    Approve(RunArg),
+    Approve(LookAgainArg),
     /// Say no to a held plan
     Reject(RunArg),
     /// Read a held plan as a rebuilt directory: the same name, and the same phone or e-mail, keeps the user
-    Adopt(RunArg),
+    Adopt(LookAgainArg),
     /// Put back what a run changed; the realm is paused
     Undo(RunArg),
     /// Let no pass of a realm run
@@ -144,6 +144,16 @@ pub(super) enum Command {
 pub(super) struct RunArg {
     /// The run's id, or the beginning of it
     pub run: String,
+}
+
+/// A run whose people are read again.
+#[derive(clap::Args, Debug)]
+pub(super) struct LookAgainArg {
+    /// The run's id, or the beginning of it
+    pub run: String,
+    /// Take a server that is behind what was already seen, this once
+    #[arg(long)]
+    pub accept_older: bool,
 }
 
 #[derive(Subcommand, Debug)]

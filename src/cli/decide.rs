@@ -2,16 +2,18 @@
 
 use super::operator::exit_of;
 use super::{Context, render, sync, text};
-use crate::api::types::{Decision, Failure};
+use crate::api::types::{DecideRequest, Decision, Failure};
 use crate::model::Outcome;
 
 pub(super) async fn decide(
     context: &Context,
     decision: Decision,
     run: &str,
+    accept_older: bool,
 ) -> Result<u8, Failure> {
     let operator = context.operator().await?;
-    let decided = operator.decide(context, decision, run).await;
+    let request = DecideRequest { accept_older };
+    let decided = operator.decide(context, decision, run, &request).await;
     let waits = operator.is_alone();
     operator.close().await;
     let decided = decided?;

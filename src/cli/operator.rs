@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use super::progress::{told, unless_interrupted, watched};
+use tokio_util::sync::CancellationToken;
+
+use super::progress::{let_end, told, unless_interrupted, watched};
 use super::render::Bar;
 use super::{Context, advice};
 use crate::api::Client;
-use crate::api::types::{Decision, Failure, OutboxAct, OutboxRequest, PlanRequest, SyncRequest};
+use crate::api::types::{DecideRequest, Decision, Failure, OutboxAct, OutboxRequest, PlanRequest, SyncRequest};
 use crate::model::{Change, JobId, JobState, Outcome, RealmId, Run, Trigger};
 use crate::store::{Access, Act, JobSelection, Store, StoreError, StoreLock, lock};
-use crate::sync::{Ask, Decided, Engine};
+use crate::sync::{Ask, Asking, Decided, Engine};
 
 /// How long a command waits for another command to let go of the store.
 const WAIT: Duration = Duration::from_secs(2);
@@ -170,17 +172,28 @@ impl Operator {
         context: &Context,
         decision: Decision,
         run: &str,
+        request: &DecideRequest,
     ) -> Result<Decided, Failure> {
         match self {
-            Self::Daemon(client) => unless_interrupted(client.decide(decision, run, |_| ())).await,
+            Self::Daemon(client) => {
+                unless_interrupted(client.decide(decision, run, request, |_| ())).await
+            }
             Self::Alone(engine, _) => {
-                let by = context.by.clone();
-                let decided = match decision {
-                    Decision::Approve => engine.approve(run, by).await,
-                    Decision::Reject => engine.reject(run, by).await,
-                    Decision::Adopt => engine.adopt(run, by).await,
-                    Decision::Undo => engine.undo(run, by).await,
+                let asking = Asking {
+                    by: context.by.clone(),
+                    accept_older: request.accept_older,
+                    cancel: CancellationToken::new(),
                 };
+                let cancel = asking.cancel.clone();
+                let deciding = async {
+                    match decision {
+                        Decision::Approve => engine.approve(run, asking).await,
+                        Decision::Reject => engine.reject(run, asking.by).await,
+                        Decision::Adopt => engine.adopt(run, asking).await,
+                        Decision::Undo => engine.undo(run, asking).await,
+                    }
+                };
+                let decided = let_end(deciding, &cancel).await;
                 decided.map_err(|e| Failure::from(&e))
             }
         }

@@ -33,6 +33,17 @@ pub(super) async fn unless_interrupted<T>(
     }
 }
 
+/// Ctrl-C lets something commit or roll back.
+pub(super) async fn let_end<T>(doing: impl Future<Output = T>, cancel: &CancellationToken) -> T {
+    let mut doing = std::pin::pin!(doing);
+    loop {
+        tokio::select! {
+            done = &mut doing => return done,
+            _ = tokio::signal::ctrl_c() => cancel.cancel(),
+        }
+    }
+}
+
 /// Shows progress while something runs; Ctrl-C lets it commit or roll back.
 pub(super) async fn watched<T>(ask: &Ask, bar: &Bar, doing: impl Future<Output = T>) -> T {
     let mut progress = ask.progress.subscribe();

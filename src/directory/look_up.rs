@@ -1,6 +1,6 @@
 //! Asking for single people: by id, since absence needs evidence (design § 3.2), and by name.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -95,6 +95,29 @@ impl Session {
         // A server may answer more than it was asked.
         found.retain(|id, _| wanted.contains(id));
         Ok(found)
+    }
+
+    /// The DNs in scope of each of these ids: more than one where a directory gave an id twice.
+    pub async fn places(
+        &mut self,
+        scope: &Scope,
+        ids: &[DirectoryId],
+    ) -> Result<BTreeMap<DirectoryId, BTreeSet<String>>, DirectoryError> {
+        let mut places: BTreeMap<DirectoryId, BTreeSet<String>> = BTreeMap::new();
+        for batch in ids.chunks(BATCH) {
+            let any = any_of(&scope.id_attribute, scope.id_form, batch.iter());
+            let filter = format!("(&{}{any})", scope.enclosed_filter());
+            for base in &scope.bases {
+                let what = format!("looking for {} ids that came twice under `{base}`", batch.len());
+                for entry in self.few(scope, &what, base, &filter, false).await? {
+                    if let Some(id) = directory_id(&entry, &scope.id_attribute, scope.id_form) {
+                        places.entry(id).or_default().insert(entry.dn_shown());
+                    }
+                }
+            }
+        }
+        self.still_sound("looking for ids that came twice")?;
+        Ok(places)
     }
 
     /// The entries in scope whose user name, by one of these attributes, is `name`.

@@ -6,20 +6,33 @@ use super::decide::{Decision, Draft};
 use super::say::{dues, plain};
 use crate::clock::Timestamp;
 use crate::model::{
-    Change, ChangeKind, Intent, JobReason, JobType, Phone, PhoneSource, Policy, State, StateReason,
-    User,
+    Change, ChangeKind, DirectoryId, IdForm, Intent, JobReason, JobType, Phone, PhoneSource, Policy,
+    State, StateReason, User,
 };
+
+/// Everything that putting back depends on beside the user and the changes.
+#[derive(Clone, Copy, Debug)]
+pub struct PutBack<'a> {
+    /// The realm's rules.
+    pub policy: &'a Policy,
+    /// The time of the decision.
+    pub now: Timestamp,
+    /// The realm's own clock, milliseconds.
+    pub realm_clock: i64,
+    /// How the changes show directory ids.
+    pub id_form: IdForm,
+}
 
 /// The decision that takes the run's changes of this user back; `None`: removed since, or changed since by another run or hand.
 ///
 /// `created` becomes suspended as `undone`; everything else gets its former value.
-pub fn put_back(
-    user: &User,
-    changes: &[&Change],
-    policy: &Policy,
-    now: Timestamp,
-    realm_clock: i64,
-) -> Option<Decision> {
+pub fn put_back(user: &User, changes: &[&Change], rules: &PutBack<'_>) -> Option<Decision> {
+    let PutBack {
+        policy,
+        now,
+        realm_clock,
+        ..
+    } = *rules;
     if user.state == State::Removed
         || changes
             .iter()
@@ -50,19 +63,31 @@ pub fn put_back(
             });
             continue;
         }
+        let took_effect = waited_and_took_effect(user, change);
         for (field, then) in &change.after {
             // A later change of the same field, by whomever, stays.
-            if current(user, field).is_some_and(|is| is != *then) {
+            let is = current(user, field, rules.id_form);
+            if is.is_some_and(|is| is != *then) && !(took_effect && field.starts_with("phone")) {
                 return None;
             }
         }
         for (field, was) in &change.before {
-            set(&mut after, field, was, now, realm_clock);
+            set(&mut after, field, was, rules);
         }
+        let mut shown = change.after.clone();
+        if took_effect {
+            // What the old number was read from was not kept.
+            after.phone_raw = None;
+            shown = object(json!({ "phone": user.phone }));
+        }
+        let back = change.before.iter();
         drafts.push(Draft {
             kind: opposite(change),
-            before: change.after.clone(),
-            after: change.before.clone(),
+            after: back
+                .filter(|(field, _)| !took_effect || shown.contains_key(*field))
+                .map(|(field, was)| (field.clone(), was.clone()))
+                .collect(),
+            before: shown,
         });
     }
     after.fingerprint = None;
@@ -99,6 +124,14 @@ pub fn put_back(
     })
 }
 
+/// Whether the number that waited since this change is in use by now: the end of a hold is no change of anyone's mind.
+fn waited_and_took_effect(user: &User, change: &Change) -> bool {
+    let waited = change.after.get("phone_pending").and_then(Value::as_str);
+    change.kind == ChangeKind::PhoneChanged
+        && user.phone_pending.is_none()
+        && waited.is_some_and(|phone| user.phone.as_ref().is_some_and(|is| is.as_str() == phone))
+}
+
 fn opposite(change: &Change) -> ChangeKind {
     match change.kind {
         ChangeKind::Suspended => ChangeKind::Restored,
@@ -118,12 +151,13 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-fn current(user: &User, field: &str) -> Option<Value> {
+fn current(user: &User, field: &str, form: IdForm) -> Option<Value> {
     Some(match field {
         "username" => json!(user.username),
         "display_name" => json!(user.display_name),
         "email" => json!(user.email),
         "dn" => json!(user.dn),
+        "directory_id" => json!(user.directory_id.map(|id| id.display(form))),
         "phone" => json!(user.phone),
         "phone_pending" => json!(user.phone_pending),
         "state" => json!(user.state),
@@ -132,7 +166,10 @@ fn current(user: &User, field: &str) -> Option<Value> {
     })
 }
 
-fn set(user: &mut User, field: &str, was: &Value, now: Timestamp, realm_clock: i64) {
+fn set(user: &mut User, field: &str, was: &Value, rules: &PutBack<'_>) {
+    let PutBack {
+        now, realm_clock, ..
+    } = *rules;
     let text = was.as_str().map(str::to_owned);
     match field {
         "username" => {
@@ -144,6 +181,10 @@ fn set(user: &mut User, field: &str, was: &Value, now: Timestamp, realm_clock: i
         "display_name" => user.display_name = text,
         "email" => user.email = text,
         "dn" => user.dn = text,
+        "directory_id" => {
+            let id = text.and_then(|t| DirectoryId::parse(&t, rules.id_form));
+            user.directory_id = id.or(user.directory_id);
+        }
         "phone" => {
             user.phone = text.as_deref().and_then(Phone::from_e164);
             user.phone_source = user.phone.is_some().then_some(PhoneSource::Directory);

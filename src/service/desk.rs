@@ -56,10 +56,10 @@ impl Desk {
         let Order { what, by, lines } = order;
         let mut after = After::Nothing;
         let done = match what {
-            What::Decide(decision, run) => match self.engine.store.run(&run).await {
+            What::Decide(decision, run, asked) => match self.engine.store.run(&run).await {
                 // The full id from here on: a prefix may be ambiguous by the time it is its turn.
                 Ok(found) => {
-                    let work = Work::new(Task::Decide(decision, found.run.to_string()), by);
+                    let work = Work::new(Task::Decide(decision, found.run.to_string(), asked), by);
                     return After::Enqueue(found.realm, Box::new(work), lines);
                 }
                 Err(error) => Err(Failure::from(&error)),

@@ -12,11 +12,11 @@ use tracing::Instrument;
 
 use super::life::Pulse;
 use crate::api::types::{
-    Decision, Failure, Line, PlanAnswer, PlanRequest, ProgressLine, SyncRequest,
+    DecideRequest, Decision, Failure, Line, PlanAnswer, PlanRequest, ProgressLine, SyncRequest,
 };
 use crate::clock::Timestamp;
 use crate::model::{Outcome, RealmId, Run, Trigger};
-use crate::sync::{Ask, Decided, Engine, EngineError, Progress};
+use crate::sync::{Ask, Asking, Decided, Engine, EngineError, Progress};
 
 /// Something that was asked for.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub enum Task {
     /// A dry run.
     Plan(PlanRequest),
     /// A decision on a run of the realm.
-    Decide(Decision, String),
+    Decide(Decision, String, DecideRequest),
 }
 
 /// How far a work is.
@@ -183,9 +183,14 @@ pub async fn carry_out(
                 tell(held.as_ref());
                 (answer(&realm, &done), held)
             }
-            Task::Decide(decision, run) => {
+            Task::Decide(decision, run, asked) => {
+                let asking = Asking {
+                    by: by.clone(),
+                    accept_older: asked.accept_older,
+                    cancel: cancel.clone(),
+                };
                 let done = moving(
-                    decide(&engine, decision, &run, by.clone()).boxed(),
+                    decide(&engine, decision, &run, asking).boxed(),
                     &track,
                     &pulse,
                 )
@@ -207,13 +212,13 @@ async fn decide(
     engine: &Engine,
     decision: Decision,
     run: &str,
-    by: Option<String>,
+    asking: Asking,
 ) -> Result<Decided, EngineError> {
     match decision {
-        Decision::Approve => Box::pin(engine.approve(run, by)).await,
-        Decision::Reject => Box::pin(engine.reject(run, by)).await,
-        Decision::Adopt => Box::pin(engine.adopt(run, by)).await,
-        Decision::Undo => Box::pin(engine.undo(run, by)).await,
+        Decision::Approve => Box::pin(engine.approve(run, asking)).await,
+        Decision::Reject => Box::pin(engine.reject(run, asking.by)).await,
+        Decision::Adopt => Box::pin(engine.adopt(run, asking)).await,
+        Decision::Undo => Box::pin(engine.undo(run, asking)).await,
     }
 }
 
@@ -405,7 +410,7 @@ mod tests {
         assert!(work.joins(&pass(false), Some("jan")));
         assert!(!work.joins(&pass(false), Some("eva")));
         assert!(!work.joins(&pass(true), Some("jan")));
-        assert!(!work.joins(&Task::Decide(Decision::Approve, "1".into()), Some("jan")));
+        assert!(!work.joins(&Task::Decide(Decision::Approve, "1".into(), DecideRequest::default()), Some("jan")));
     }
 
     #[tokio::test(start_paused = true)]

@@ -105,8 +105,9 @@ const ERASE: [&str; 3] = [
     "UPDATE changes SET before = NULL, after = NULL, username = NULL WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "UPDATE jobs SET username = '', name_key = '', old_name_key = NULL, phone = NULL, body = NULL
      WHERE state NOT IN ('waiting', 'sending', 'held') AND user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
-    "DELETE FROM refused WHERE directory_id IN (
-         SELECT u.directory_id FROM staged_users s JOIN users u ON u.id = s.id WHERE s.run = $1 AND s.state = 'removed')",
+    // In the realm that they leave alone: another one over the same directory refuses them for reasons of its own.
+    "DELETE FROM refused WHERE (realm, directory_id) IN (
+         SELECT u.realm, u.directory_id FROM staged_users s JOIN users u ON u.id = s.id WHERE s.run = $1 AND s.state = 'removed')",
 ];
 
 const REALM: &str = "
@@ -183,6 +184,10 @@ impl Store {
             on!(tx, c => sqlx::query(MADE).bind(id.clone()).bind(run.by.clone()).bind(run.started_at.0).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("write changes"))?;
         }
         failpoint::hit("apply.after-users");
+        if let Some(undone) = a.facts.undoes {
+            // Before anything new is said: what the other run wanted said must not go out any more.
+            super::undone::drop_jobs(&mut tx, undone, now).await?;
+        }
         if run.moved > 0 {
             on!(tx, c => sqlx::query(TAKE_ALONG).bind(id.clone()).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("take messages along"))?;
         }
@@ -209,6 +214,9 @@ impl Store {
             )));
         }
         write_run(&mut tx, &run, &a.facts).await?;
+        if a.facts.undoes.is_some() {
+            super::undone::release(&mut tx, now).await?;
+        }
         super::sweep::forget_staged(&mut tx, run.run).await?;
         if let (Tx::Postgres(_), true) = (&tx, run.created >= super::stage::MANY) {
             // Without statistics the planner reads the whole table for every page of the next pass.

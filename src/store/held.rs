@@ -107,6 +107,7 @@ impl Store {
         for realm in realms {
             keep_on_hold(&mut tx, &RealmId::from(realm)).await?;
         }
+        super::undone::release(&mut tx, now).await?;
         tx.commit().await?;
         self.sweep(run).await?;
         self.run(&run.to_string()).await
@@ -124,26 +125,5 @@ impl Store {
             on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(now.0).fetch_all(&mut *c).await)
                 .map_err(StoreError::from_sqlx("read held plans"))?;
         rows.into_iter().map(Run::try_from).collect()
-    }
-
-    /// Drops what a run wanted said and was not said yet. A number that was to be told may be told again: the next pass looks at its user.
-    pub async fn drop_jobs_of_run(
-        &self,
-        run: RunId,
-        why: &str,
-        now: Timestamp,
-    ) -> Result<u64, StoreError> {
-        const UNTOLD: &str = "
-            UPDATE users SET phone_told = NULL, told = $2, fingerprint = NULL WHERE id IN (
-                SELECT user_id FROM jobs WHERE run = $1 AND state IN ('waiting', 'held') AND uncertain = $2 AND type IN ('user.provision', 'user.reprovision'))";
-        const DROP: &str = "
-            UPDATE jobs SET state = 'dropped', body = NULL, last_error = $3, settled_at = $4, held_by = NULL, held_since = NULL
-            WHERE run = $1 AND state IN ('waiting', 'held') AND uncertain = $2";
-        let mut tx = self.db.begin().await?;
-        on!(tx, c => sqlx::query(UNTOLD).bind(bytes(run)).bind(false).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("drop messages"))?;
-        let rows = on!(tx, c => sqlx::query(DROP).bind(bytes(run)).bind(false).bind(why.to_owned()).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
-            .map_err(StoreError::from_sqlx("drop messages"))?;
-        tx.commit().await?;
-        Ok(rows)
     }
 }

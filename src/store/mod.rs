@@ -18,6 +18,7 @@ mod search;
 mod stage;
 mod staged;
 mod sweep;
+mod undone;
 #[cfg(test)]
 mod tests;
 mod users;

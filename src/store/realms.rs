@@ -7,7 +7,7 @@ use super::outbox::reckon_standing;
 use super::rows::{run_id, word};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{RealmId, RealmRow};
+use crate::model::{IdForm, RealmId, RealmRow};
 
 /// A directory realm of the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -114,6 +114,15 @@ impl Store {
         let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read realms"))?;
         rows.into_iter().map(RealmRow::try_from).collect()
+    }
+
+    /// How the realm's directory prints its ids, before anything of it was applied.
+    pub async fn remember_id_form(&self, realm: &RealmId, form: IdForm) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE realms SET id_form = $2 WHERE id = $1";
+        let mut tx = self.db.begin().await?;
+        on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(form.as_str()).execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("write a realm"))?;
+        tx.commit().await
     }
 
     /// No passes until `until`, or until resumed.

@@ -53,6 +53,19 @@ pub(super) async fn write(
 }
 
 impl Store {
+    /// Adds to what is refused in a realm: what a pass met that came to nothing, and takes nothing away.
+    pub async fn add_refused(
+        &self,
+        realm: &RealmId,
+        add: Vec<(i64, Refusal)>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.db.begin().await?;
+        let diff = RefusedDiff { add, gone: vec![] };
+        write(&mut tx, realm, diff, now).await?;
+        tx.commit().await
+    }
+
     /// Calls `each` with the key of everything that is refused in the realm.
     pub async fn refused_keys(
         &self,

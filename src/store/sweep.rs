@@ -72,6 +72,7 @@ impl Store {
             }
         }
         self.sweep_leftovers().await?;
+        self.release_undo(now).await?;
         Ok(ended)
     }
 

@@ -23,11 +23,29 @@ impl Pass<'_> {
     /// Looks everybody with a contested name up once more, and settles all names at once.
     pub(super) async fn settle_names(&mut self, ask: &Ask) -> Result<(), PassError> {
         self.take_back_early().await?;
-        let contested: Vec<DirectoryId> = std::mem::take(&mut self.contested).into_iter().collect();
-        if contested.is_empty() {
+        let mut people: BTreeMap<DirectoryId, (Person, Option<User>)> = BTreeMap::new();
+        let mut asked = BTreeSet::new();
+        // Who was renamed since the page may have drawn somebody new into the contest.
+        while !self.contested.is_empty() {
+            let contested: Vec<DirectoryId> =
+                std::mem::take(&mut self.contested).into_iter().collect();
+            asked.extend(contested.iter().copied());
+            self.look_up_contested(&contested, &mut people, ask).await?;
+            self.draw_in(&people, &asked).await?;
+        }
+        if people.is_empty() {
             return Ok(());
         }
-        let mut people: BTreeMap<DirectoryId, (Person, Option<User>)> = BTreeMap::new();
+        self.settle_among(people).await
+    }
+
+    /// Looks people up whose name is contested.
+    async fn look_up_contested(
+        &mut self,
+        contested: &[DirectoryId],
+        people: &mut BTreeMap<DirectoryId, (Person, Option<User>)>,
+        ask: &Ask,
+    ) -> Result<(), PassError> {
         for ids in contested.chunks(LOOK_UP) {
             if ask.cancel.is_cancelled() {
                 return Err(PassError::cancelled());
@@ -54,6 +72,34 @@ impl Pass<'_> {
                 people.insert(id, (person, user));
             }
         }
+        Ok(())
+    }
+
+    /// Takes back what was decided about people whose name somebody has by now who was renamed between page and look-up:
+    /// they are contested too.
+    async fn draw_in(
+        &mut self,
+        people: &BTreeMap<DirectoryId, (Person, Option<User>)>,
+        asked: &BTreeSet<DirectoryId>,
+    ) -> Result<(), PassError> {
+        let drawn: BTreeSet<DirectoryId> = people
+            .iter()
+            .filter_map(|(id, (person, _))| {
+                let name = person.username.as_ref().ok()?;
+                let rival = self.claims.get(&hash_name(&name.key)).filter(|r| *r != id)?;
+                (!asked.contains(rival)).then_some(*rival)
+            })
+            .collect();
+        self.decided_early.extend(drawn.iter().copied());
+        self.contested = drawn;
+        self.take_back_early().await
+    }
+
+    /// Settles all names among these people and those who hold or want one of theirs.
+    async fn settle_among(
+        &mut self,
+        people: BTreeMap<DirectoryId, (Person, Option<User>)>,
+    ) -> Result<(), PassError> {
         let mut claimants: Vec<Claimant> = people
             .values()
             .map(|(person, user)| Claimant {

@@ -7,13 +7,13 @@ use super::pass::Pass;
 use super::plan::Plan;
 use super::prepare::{PassError, Prepared, prepare, windows_anew};
 use super::run::Ending;
-use super::{Ask, Decided, Engine, EngineError};
+use super::{Asking, Decided, Engine, EngineError};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::directory::Sighting;
 use crate::model::{
     ChangeKind, DirectoryId, ErrorCode, Mode, Outcome, Person, RealmRow, Run, RunId, State,
-    StateReason, Trigger, User, UserId, UserName,
+    StateReason, User, UserId, UserName,
 };
 use crate::plan::decide::{Context, Name, Seen, decide};
 use crate::store::{Application, RealmUpdate, RunFacts, StagedUser, StoreError};
@@ -26,16 +26,25 @@ impl Engine {
     pub(super) async fn approve_held(
         &self,
         run: &str,
-        by: Option<String>,
+        asking: Asking,
     ) -> Result<Decided, EngineError> {
         let (run, facts) = self.held_run(run).await?;
         if facts.undoes.is_some() {
-            return self.approve_undo(run, facts, by).await;
+            return self.approve_undo(run, facts, asking.by).await;
         }
         let config = self.realm_config(&run.realm)?;
         let lock = self.store.lock_realm(&run.realm).await?;
         let row = self.row(&run.realm).await?;
-        let mut prepared = prepare(self, config, &row, false).await.map_err(failed)?;
+        let stopped = || {
+            EngineError::Stopped(format!(
+                "stopped before the end; nothing was applied, and plan {} still waits for a decision",
+                run.run
+            ))
+        };
+        let mut prepared = tokio::select! {
+            () = asking.cancel.cancelled() => return Err(stopped()),
+            prepared = prepare(self, config, &row, asking.accept_older) => prepared.map_err(|e| not_approved(&run, e))?,
+        };
         if facts.mapping_hash.as_deref() != Some(&prepared.mapping_hash) {
             let text = format!(
                 "the mapping of realm `{}` (base, filter, attributes, phone rules) is another one than when plan {} was made: run `sync {}` for a plan of the new one",
@@ -44,14 +53,17 @@ impl Engine {
             return Err(EngineError::Refused(text));
         }
         let now = self.clock.now();
-        let agrees = self.look_again(&run, &row, &mut prepared, now).await?;
+        let agrees = tokio::select! {
+            () = asking.cancel.cancelled() => return Err(stopped()),
+            agrees = self.look_again(&run, &row, &mut prepared, now) => agrees?,
+        };
         if !agrees {
             drop(lock);
-            return self.another_plan(&run, config, by).await;
+            return self.another_plan(&run, config, &asking).await;
         }
         let mut approved = run.clone();
         approved.outcome = Outcome::Applied;
-        approved.by.clone_from(&by);
+        approved.by.clone_from(&asking.by);
         approved.decided_at = Some(now);
         let messages = self.messages(config, Some(run.run), now).await?;
         // A look at one person says nothing of the realm: not what another mapping does to the others, nor that all were seen.
@@ -82,7 +94,7 @@ impl Engine {
             }),
             Err(StoreError::Conflict(_)) => {
                 drop(lock);
-                self.another_plan(&run, config, by).await
+                self.another_plan(&run, config, &asking).await
             }
             Err(error) => Err(error.into()),
         }
@@ -93,10 +105,10 @@ impl Engine {
         &self,
         old: &Run,
         config: &RealmConfig,
-        by: Option<String>,
+        asking: &Asking,
     ) -> Result<Decided, EngineError> {
         let (run, _) = self
-            .run_whatever(&config.id, &Ask::new(Trigger::Command, by), Ending::Hold)
+            .run_whatever(&config.id, &asking.ask(), Ending::Hold)
             .await?;
         let replaced = replaced(old, &run);
         Ok(Decided { run, replaced })
@@ -198,7 +210,7 @@ impl Engine {
     pub(super) async fn adopt_held(
         &self,
         run: &str,
-        by: Option<String>,
+        asking: Asking,
     ) -> Result<Decided, EngineError> {
         let (held, facts) = self.held_run(run).await?;
         if facts.undoes.is_some() {
@@ -207,7 +219,7 @@ impl Engine {
                 held.run
             )));
         }
-        let mut ask = Ask::new(Trigger::Command, by);
+        let mut ask = asking.ask();
         ask.adopt = true;
         let (run, _) = self
             .run_whatever(&held.realm, &ask, Ending::ByTheBrake)
@@ -259,6 +271,20 @@ impl Engine {
 fn replaced(old: &Run, run: &Run) -> Option<RunId> {
     let came_to_nothing = matches!(run.outcome, Outcome::Failed | Outcome::Cancelled);
     (run.run != old.run && !came_to_nothing).then_some(old.run)
+}
+
+/// A server that is behind, said to who approves.
+fn not_approved(run: &Run, error: PassError) -> EngineError {
+    if error.code != Some(ErrorCode::Stale) {
+        return failed(error);
+    }
+    EngineError::Failed {
+        code: ErrorCode::Stale,
+        message: error.message.replace(
+            "`sync --accept-older` takes",
+            &format!("`approve {} --accept-older` takes", run.run),
+        ),
+    }
 }
 
 pub(super) fn failed(error: PassError) -> EngineError {
@@ -425,7 +451,7 @@ impl Pass<'_> {
                     self.refuse(refusal);
                 }
                 if let Some(old) = user.directory_id {
-                    self.index.meet(old, 0);
+                    self.index.meet(old, 0, 0);
                 }
                 self.uncontest(id);
             }

@@ -46,7 +46,9 @@ pub(super) enum Met {
     Held,
     /// Not held.
     New,
-    /// The second time in this pass.
+    /// The second time in this pass, under the same DN.
+    Again,
+    /// The second time in this pass, under another DN.
     Twice,
 }
 
@@ -63,17 +65,25 @@ impl Index {
         self.map.reserve(users);
     }
 
-    /// Meets an entry; a fingerprint of 0 never counts as unchanged.
-    pub fn meet(&mut self, id: DirectoryId, fingerprint: u64) -> Met {
+    /// Meets an entry; a fingerprint of 0 never counts as unchanged. `place` is a hash of its DN, which is kept from here on
+    /// in the fingerprint's place: each is asked for once.
+    pub fn meet(&mut self, id: DirectoryId, fingerprint: u64, place: u64) -> Met {
+        let met = SEEN | place & FINGERPRINT;
         match self.map.get_mut(&id) {
             None => {
-                self.map.insert(id, SEEN);
+                self.map.insert(id, met);
                 Met::New
             }
-            Some(value) if *value & SEEN != 0 => Met::Twice,
+            Some(value) if *value & SEEN != 0 => {
+                if *value & FINGERPRINT == place & FINGERPRINT {
+                    Met::Again
+                } else {
+                    Met::Twice
+                }
+            }
             Some(value) => {
-                *value |= SEEN;
                 let kept = *value & FINGERPRINT;
+                *value = *value & PRESENT | met;
                 if kept != 0 && kept == fingerprint & FINGERPRINT {
                     Met::Unchanged
                 } else {
@@ -112,11 +122,13 @@ mod tests {
         index.hold(id(1), Some(7), true);
         index.hold(id(2), None, true);
         index.hold(id(3), Some(9), false);
-        assert_eq!(index.meet(id(1), 7), Met::Unchanged);
-        assert_eq!(index.meet(id(1), 7), Met::Twice);
-        assert_eq!(index.meet(id(2), 0), Met::Held);
-        assert_eq!(index.meet(id(4), 1), Met::New);
-        assert_eq!(index.meet(id(4), 1), Met::Twice);
+        assert_eq!(index.meet(id(1), 7, 70), Met::Unchanged);
+        assert_eq!(index.meet(id(1), 7, 70), Met::Again);
+        assert_eq!(index.meet(id(1), 7, 71), Met::Twice);
+        assert_eq!(index.meet(id(2), 0, 70), Met::Held);
+        assert_eq!(index.meet(id(4), 1, 70), Met::New);
+        assert_eq!(index.meet(id(4), 1, 70), Met::Again);
+        assert_eq!(index.meet(id(4), 1, 71), Met::Twice);
         assert_eq!(index.unseen(), (vec![], vec![id(3)]));
     }
 }

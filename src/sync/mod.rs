@@ -3,6 +3,7 @@
 mod absent;
 mod contest;
 mod decided;
+mod doubles;
 mod index;
 mod look;
 mod pass;
@@ -69,6 +70,37 @@ impl Ask {
     }
 }
 
+/// How a decision on a run is made.
+#[derive(Clone, Default, Debug)]
+pub struct Asking {
+    /// Who asked.
+    pub by: Option<String>,
+    /// Take a server that is behind, this once.
+    pub accept_older: bool,
+    /// Stops what was begun: it commits or rolls back.
+    pub cancel: CancellationToken,
+}
+
+impl From<Option<String>> for Asking {
+    fn from(by: Option<String>) -> Self {
+        Self {
+            by,
+            ..Self::default()
+        }
+    }
+}
+
+impl Asking {
+    /// The same for a run that the decision needs.
+    fn ask(&self) -> Ask {
+        Ask {
+            accept_older: self.accept_older,
+            cancel: self.cancel.clone(),
+            ..Ask::new(Trigger::Command, self.by.clone())
+        }
+    }
+}
+
 /// Why something was not done at all. A run that failed is no error here: it is a [`Run`] with its `error_code`.
 #[derive(thiserror::Error, Debug)]
 pub enum EngineError {
@@ -78,6 +110,9 @@ pub enum EngineError {
     /// Not now, or not any more: paused, decided, replaced, another mapping. Exit code 1.
     #[error("{0}")]
     Refused(String),
+    /// Stopped before the end; nothing was applied. Exit code 1.
+    #[error("{0}")]
+    Stopped(String),
     /// The realm or the store is held by another. Exit code 75.
     #[error("{0}")]
     Busy(String),
@@ -174,8 +209,12 @@ impl Engine {
     }
 
     /// Applies a held plan exactly as shown, after a fresh look; `run` is an id or a unique prefix.
-    pub async fn approve(&self, run: &str, by: Option<String>) -> Result<Decided, EngineError> {
-        self.approve_held(run, by).await
+    pub async fn approve(
+        &self,
+        run: &str,
+        asking: impl Into<Asking>,
+    ) -> Result<Decided, EngineError> {
+        self.approve_held(run, asking.into()).await
     }
 
     /// Says no to a held plan.
@@ -184,13 +223,21 @@ impl Engine {
     }
 
     /// Reads a held plan as a rebuilt directory: same name and same phone or e-mail keeps the user and takes the new id.
-    pub async fn adopt(&self, run: &str, by: Option<String>) -> Result<Decided, EngineError> {
-        self.adopt_held(run, by).await
+    pub async fn adopt(
+        &self,
+        run: &str,
+        asking: impl Into<Asking>,
+    ) -> Result<Decided, EngineError> {
+        self.adopt_held(run, asking.into()).await
     }
 
     /// A new plan that puts back what a run changed; pauses the realm as soon as the plan is made.
-    pub async fn undo(&self, run: &str, by: Option<String>) -> Result<Decided, EngineError> {
-        self.undo_run(run, by).await
+    pub async fn undo(
+        &self,
+        run: &str,
+        asking: impl Into<Asking>,
+    ) -> Result<Decided, EngineError> {
+        self.undo_run(run, asking.into()).await
     }
 
     /// Ends the holds (`phone-change.hold`) that are over; says how many numbers took effect. Called by a timer of the daemon.

@@ -24,7 +24,9 @@ use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::directory::Sighting;
 use crate::model::dn;
-use crate::model::{DirectoryId, ErrorCode, Person, RawEntry, RealmRow, Refusal, User, UserId};
+use crate::model::{
+    DirectoryId, ErrorCode, Person, RawEntry, RealmId, RealmRow, Refusal, User, UserId,
+};
 use crate::plan::decide::Context;
 
 /// Ids looked up at once. The directory part cuts them into filters of its own size; this bounds what is in memory.
@@ -59,6 +61,8 @@ pub(super) struct Pass<'a> {
     /// Who was read and differs, until there are enough to ask the store about; and whether they are held.
     pub waiting: Vec<(Person, bool)>,
     pub refusals: BTreeMap<i64, Refusal>,
+    /// Directory ids that came under more than one DN; see [`Pass::refuse_doubles`].
+    pub twice: BTreeSet<DirectoryId>,
     /// Names of entries without a readable id: whoever stood there is not gone.
     pub unknown: HashSet<String>,
     pub seen: i64,
@@ -110,6 +114,7 @@ impl<'a> Pass<'a> {
             ids: Ascending::new(now),
             waiting: vec![],
             refusals: BTreeMap::new(),
+            twice: BTreeSet::new(),
             unknown: HashSet::new(),
             seen: 0,
             refused_entries: 0,
@@ -138,6 +143,7 @@ impl<'a> Pass<'a> {
             );
             return Err(PassError::new(ErrorCode::Empty, text));
         }
+        self.refuse_doubles().await?;
         self.take_back_early().await?;
         if ask.adopt {
             self.adopt().await?;
@@ -184,14 +190,11 @@ impl<'a> Pass<'a> {
             }
         }
         if entries.is_empty() {
-            let text = format!(
-                "the directory has no `{name}` in the scope of realm `{}`; only a full pass can find somebody absent",
-                self.row.id
-            );
-            return Err(PassError::new(ErrorCode::Empty, text));
+            return Err(nobody(name, &self.row.id, !held.is_empty()));
         }
         self.page(entries).await?;
         self.look_at_waiting().await?;
+        self.refuse_doubles().await?;
         self.settle_names(ask).await?;
         self.plan.flush().await?;
         Ok(())
@@ -262,11 +265,16 @@ impl<'a> Pass<'a> {
                     continue;
                 }
             };
+            let place = xxhash_rust::xxh3::xxh3_64(&entry.dn);
             let met = self
                 .index
-                .meet(id, self.prepared.normaliser.fingerprint(&entry));
-            if met == Met::Twice {
+                .meet(id, self.prepared.normaliser.fingerprint(&entry), place);
+            if met == Met::Again {
                 self.seen -= 1;
+                continue;
+            }
+            if met == Met::Twice {
+                self.twice.insert(id);
                 continue;
             }
             if met != Met::Unchanged {
@@ -344,6 +352,19 @@ impl<'a> Pass<'a> {
     ) -> Result<HashMap<DirectoryId, Sighting>, PassError> {
         self.prepared.look_up(ids).await
     }
+}
+
+/// A name that is not there to be read. Who is held may be gone, which only a full pass can find out.
+fn nobody(name: &str, realm: &RealmId, held: bool) -> PassError {
+    PassError::nobody(if held {
+        format!(
+            "the directory has no `{name}` in the scope of realm `{realm}` any more; only a full pass can find somebody absent: run `sync {realm}`"
+        )
+    } else {
+        format!(
+            "neither the directory, in the scope of realm `{realm}`, nor the store knows `{name}`: check the name, or look for it with `users list --realm {realm} --search {name}`"
+        )
+    })
 }
 
 fn no_session() -> PassError {

@@ -1,9 +1,10 @@
 //! The plan under construction: counts and hash as it grows, rows staged in small batches or, for a dry run, in memory.
 
+use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
 use crate::clock::Timestamp;
-use crate::model::{Change, ChangeKind, DirectoryId, Intent, RealmId, RunId, User};
+use crate::model::{Change, ChangeKind, DirectoryId, Intent, RealmId, RunId, StateReason, User};
 use crate::plan::brake::{Counts, PlanHash};
 use crate::plan::decide::{Decision, Draft};
 use crate::store::{StagedUser, Store, StoreError};
@@ -45,6 +46,8 @@ pub(super) struct Plan {
     pub hash: PlanHash,
     /// Messages that the plan will cause.
     pub messages: i64,
+    /// Users of whom only the reason changes, to or from `disabled`: their name is free now or taken again, and they age or do not.
+    pub reasons: i64,
     /// Users that differ only in what is not told (a raw value, a fingerprint).
     pub silent: i64,
 }
@@ -81,6 +84,7 @@ impl Plan {
             counts: Counts::default(),
             hash: PlanHash::default(),
             messages: 0,
+            reasons: 0,
             silent: 0,
         }
     }
@@ -113,6 +117,7 @@ impl Plan {
         } in changes
         {
             self.counts.add(kind);
+            self.reasons += i64::from(other_standing(kind, &before, &is));
             if kind == ChangeKind::Created {
                 self.hash.add_created(&after);
                 if self.bare() {
@@ -243,6 +248,8 @@ impl Plan {
                 .map(|u| u.user.directory_id.ok_or(u.user.id));
             if let Some(who) = who {
                 self.counts.take_back(change.kind);
+                self.reasons -=
+                    i64::from(other_standing(change.kind, &change.before, &change.after));
                 self.hash
                     .take_back(who, change.kind, &change.before, &change.after);
             }
@@ -271,13 +278,26 @@ impl Plan {
         }
     }
 
-    /// Whether the plan changes anyone's name, state or phone, or makes anyone: what a changed mapping must not do unseen.
-    pub fn touches_people(&self) -> bool {
-        ChangeKind::ALL
+    /// How often the plan changes somebody's name, state or phone, or makes somebody: what a changed mapping must not do unseen.
+    pub fn touched(&self) -> i64 {
+        let told = ChangeKind::ALL
             .iter()
             .filter(|k| **k != ChangeKind::Updated)
-            .any(|k| self.counts.of(*k) > 0)
+            .map(|k| self.counts.of(*k));
+        told.sum::<i64>() + self.reasons
     }
+}
+
+/// Whether a line `updated` makes somebody `disabled` of somebody who is gone, or the other way round.
+fn other_standing(
+    kind: ChangeKind,
+    before: &Map<String, Value>,
+    after: &Map<String, Value>,
+) -> bool {
+    let disabled = |side: &Map<String, Value>| {
+        side.get("state_reason").and_then(Value::as_str) == Some(StateReason::Disabled.as_str())
+    };
+    kind == ChangeKind::Updated && disabled(before) != disabled(after)
 }
 
 fn said(intents: &[Intent]) -> i64 {

@@ -1,6 +1,6 @@
 //! What a run needs of its realm before anything is read: a session, the mapping of the server's kind, the rules.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -12,7 +12,9 @@ use super::{Engine, EngineError};
 use crate::clock::Timestamp;
 use crate::config::{Attributes, RealmConfig};
 use crate::directory::{self, DirectoryError, Scope, Session, Sighting};
-use crate::model::{DirectoryId, ErrorCode, Limit, Policy, RawEntry, RealmId, RealmRow, RunId};
+use crate::model::{
+    DirectoryId, ErrorCode, Limit, Policy, RawEntry, RealmId, RealmRow, Refusal, RunId,
+};
 use crate::normalise::{Normaliser, mapping_hash};
 use crate::store::{EnrolmentContext, EnrolmentKey, MessageContext, StoreError};
 
@@ -24,6 +26,10 @@ pub(super) struct PassError {
     pub code: Option<ErrorCode>,
     /// For people.
     pub message: String,
+    /// Asked for somebody who is not there to be read: that says nothing of the realm, and is no run.
+    pub nobody: bool,
+    /// What was refused, where that is the reason.
+    pub refused: Option<Vec<(i64, Refusal)>>,
 }
 
 impl PassError {
@@ -31,6 +37,8 @@ impl PassError {
         Self {
             code: Some(code),
             message: message.into(),
+            nobody: false,
+            refused: None,
         }
     }
 
@@ -38,6 +46,15 @@ impl PassError {
         Self {
             code: None,
             message: "stopped before the end; nothing was applied".into(),
+            nobody: false,
+            refused: None,
+        }
+    }
+
+    pub(super) fn nobody(message: impl Into<String>) -> Self {
+        Self {
+            nobody: true,
+            ..Self::new(ErrorCode::Empty, message)
         }
     }
 }
@@ -87,6 +104,15 @@ impl Prepared {
         }
         let scope = self.scope.clone();
         Ok(self.session()?.look_up(&scope, ids).await?)
+    }
+
+    /// The DNs in scope of each of these ids.
+    pub(super) async fn places(
+        &mut self,
+        ids: &[DirectoryId],
+    ) -> Result<BTreeMap<DirectoryId, BTreeSet<String>>, PassError> {
+        let scope = self.scope.clone();
+        Ok(self.session()?.places(&scope, ids).await?)
     }
 
     /// Entries in scope with this user name.

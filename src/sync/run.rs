@@ -83,6 +83,12 @@ impl Engine {
             .await;
         match outcome {
             Ok(changes) => Ok((run, changes)),
+            Err(error) if error.nobody => {
+                if ending != Ending::Dry {
+                    self.store.drop_run(run.run).await?;
+                }
+                Err(EngineError::NotFound(error.message))
+            }
             Err(error) => {
                 run.outcome = if error.code.is_some() {
                     Outcome::Failed
@@ -95,6 +101,10 @@ impl Engine {
                 run.decided_at = Some(self.clock.now());
                 if ending != Ending::Dry {
                     self.store.fail_run(&run).await?;
+                    // What could not be used is why there was nobody.
+                    if let Some(refused) = error.refused {
+                        self.store.add_refused(realm, refused, now).await?;
+                    }
                 }
                 Ok((run, vec![]))
             }
@@ -143,7 +153,12 @@ impl Engine {
             .unwrap_or_else(|_| Err(late()));
         run.seen = pass.seen;
         (run.refused_entries, run.refused_phones) = pass.refused();
-        looked?;
+        if let Err(mut error) = looked {
+            if error.code == Some(ErrorCode::Empty) && !error.nobody {
+                error.refused = Some(pass.refused_diff().await?.add);
+            }
+            return Err(error);
+        }
         crate::failpoint::hit("plan.complete");
         run.complete = ask.user.is_none();
         let held_by = self.weigh(&pass, ending).await?;
@@ -155,7 +170,7 @@ impl Engine {
             facts: pass.prepared.seen_state(row),
             ..RunFacts::default()
         };
-        count(run, &pass.plan);
+        count(run, &pass.plan, config);
         run.held_by = held_by;
         run.decided_at = Some(self.clock.now());
         run.elapsed_ms = elapsed(started);
@@ -178,6 +193,11 @@ impl Engine {
         };
         if !run.held_by.is_empty() {
             run.outcome = Outcome::Held;
+            // A first plan shows ids too, and nothing is applied that could remember how.
+            let form = pass.prepared.scope.id_form;
+            if row.id_form != Some(form) {
+                self.store.remember_id_form(&row.id, form).await?;
+            }
             return self.hold(run, row, facts, refused).await.map(|()| vec![]);
         }
         let messages = self
@@ -248,13 +268,8 @@ impl Engine {
             .mapping_hash
             .as_ref()
             .is_some_and(|hash| *hash != pass.prepared.mapping_hash);
-        if other_mapping && plan.touches_people() {
-            let people = ChangeKind::ALL
-                .iter()
-                .filter(|k| **k != ChangeKind::Updated)
-                .map(|k| plan.counts.of(*k))
-                .sum();
-            also("mapping", people, 0);
+        if other_mapping && plan.touched() > 0 {
+            also("mapping", plan.touched(), 0);
         }
         let moved = plan.counts.of(ChangeKind::Moved);
         if moved > 0 && !took_over_before(row) {
@@ -372,7 +387,7 @@ pub(super) fn stage<F: Future>(
 }
 
 /// The counters of a run are those of its plan.
-pub(super) fn count(run: &mut Run, plan: &Plan) {
+pub(super) fn count(run: &mut Run, plan: &Plan, realm: &RealmConfig) {
     let n = |kind| plan.counts.of(kind);
     run.created = n(ChangeKind::Created);
     run.updated = n(ChangeKind::Updated);
@@ -383,7 +398,12 @@ pub(super) fn count(run: &mut Run, plan: &Plan) {
     run.restored = n(ChangeKind::Restored);
     run.removed = n(ChangeKind::Removed);
     run.moved = n(ChangeKind::Moved);
-    run.jobs = plan.messages;
+    // Without a delivery nothing is ever said.
+    run.jobs = if realm.delivery.is_some() {
+        plan.messages
+    } else {
+        0
+    };
 }
 
 pub(super) fn elapsed(started: tokio::time::Instant) -> i64 {

@@ -1,21 +1,23 @@
 //! A new plan that puts back what a run changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use tokio_util::sync::CancellationToken;
 
 use super::decided::undo_plan;
 use super::pass::LOOK_UP;
 use super::plan::Plan;
 use super::prepare::{windows, windows_anew};
 use super::run::{count, elapsed};
-use super::{Ask, Decided, Engine, EngineError};
+use super::{Asking, Decided, Engine, EngineError};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::model::{
-    Change, DirectoryId, ErrorCode, HeldBy, Limit, Mode, Outcome, RealmId, RealmRow, Run, Trigger,
+    Change, DirectoryId, ErrorCode, HeldBy, IdForm, Limit, Mode, Outcome, RealmId, RealmRow, Run,
     UserId,
 };
 use crate::plan::brake::{Weighing, messages_of, weigh};
-use crate::plan::undo::put_back;
+use crate::plan::undo::{PutBack, put_back};
 use crate::store::{Application, RealmUpdate, RunFacts};
 
 /// Changes read at once.
@@ -26,7 +28,7 @@ impl Engine {
     pub(super) async fn undo_run(
         &self,
         prefix: &str,
-        by: Option<String>,
+        asking: Asking,
     ) -> Result<Decided, EngineError> {
         let target = self.store.run(prefix).await?;
         if target.outcome != Outcome::Applied {
@@ -45,14 +47,16 @@ impl Engine {
             )));
         }
         let now = self.clock.now();
-        // Before anything else: what RUN wanted said and was not said yet must not go out any more.
-        self.store
-            .drop_jobs_of_run(target.run, "undone", now)
-            .await?;
-        let mut run = Self::new_run(&target.realm, &Ask::new(Trigger::Command, by.clone()), now);
+        let mut run = Self::new_run(&target.realm, &asking.ask(), now);
         run.mode = Mode::Undo;
         self.store.begin_run(&run, false).await?;
-        let undone = self.put_all_back(&mut run, &target, config, &row).await;
+        // Before anything else: what RUN wanted said and was not said yet must not go out while this is open.
+        self.store
+            .hold_jobs_for_undo(target.run, run.run, now)
+            .await?;
+        let undone = self
+            .put_all_back(&mut run, &target, config, &row, &asking.cancel)
+            .await;
         if let Err(error) = &undone {
             run.outcome = Outcome::Failed;
             run.error_code = Some(match error {
@@ -60,9 +64,13 @@ impl Engine {
                 EngineError::Store(error) => error.code(),
                 _ => ErrorCode::Store,
             });
+            if let EngineError::Stopped(_) = error {
+                (run.outcome, run.error_code) = (Outcome::Cancelled, None);
+            }
             run.error = Some(error.to_string());
             run.decided_at = Some(self.clock.now());
             self.store.fail_run(&run).await?;
+            self.store.release_undo(self.clock.now()).await?;
             if !row.paused {
                 self.store.resume(&row.id, self.clock.now()).await?;
             }
@@ -77,6 +85,7 @@ impl Engine {
         target: &Run,
         config: &RealmConfig,
         row: &RealmRow,
+        cancel: &CancellationToken,
     ) -> Result<Decided, EngineError> {
         let started = tokio::time::Instant::now();
         let now = run.started_at;
@@ -84,7 +93,21 @@ impl Engine {
         let mut after = 0;
         let mut skipped = 0;
         let mut named = HashMap::new();
+        let mut ids_after = HashMap::new();
+        let untold: HashSet<UserId> = self
+            .store
+            .untold_by_undo(target.run)
+            .await?
+            .into_iter()
+            .collect();
+        let form = row.id_form.unwrap_or(IdForm::Uuid);
         loop {
+            if cancel.is_cancelled() {
+                return Err(EngineError::Stopped(format!(
+                    "stopped before the end; nothing of run {} was put back",
+                    target.run
+                )));
+            }
             let mut changes = self.store.changes(target.run, after, BATCH).await?;
             let Some(last) = changes.last().map(|c| c.user) else {
                 break;
@@ -98,26 +121,46 @@ impl Engine {
             after = changes.last().map_or(after, |c| c.seq);
             let ids: Vec<_> = changes.iter().map(|c| c.user).collect();
             let users = self.store.users_by_id(&ids).await?;
-            for user in users {
+            for mut user in users {
+                if untold.contains(&user.id) {
+                    (user.phone_told, user.told) = (None, false);
+                }
                 let of_user: Vec<&Change> = changes.iter().filter(|c| c.user == user.id).collect();
                 // Another realm has taken them over since.
                 let ours = user.realm == row.id;
-                let decision = put_back(&user, &of_user, &config.policy, now, row.clock_ms);
+                let rules = PutBack {
+                    policy: &config.policy,
+                    now,
+                    realm_clock: row.clock_ms,
+                    id_form: form,
+                };
+                let decision = put_back(&user, &of_user, &rules);
                 let Some(decision) = decision.filter(|_| ours) else {
                     skipped += 1;
                     continue;
                 };
                 let is = &decision.after;
+                if let Some(id) = is.directory_id.filter(|_| is.directory_id != user.directory_id) {
+                    // Whoever has that id by now keeps it.
+                    let holders = self.store.users_by_directory_id(&row.id, &[id]).await?;
+                    if !holders.is_empty() {
+                        skipped += 1;
+                        continue;
+                    }
+                    ids_after.insert(user.id, id);
+                }
                 let gets_it = !user.present() || user.username_key != is.username_key;
-                if let (true, Some(id)) = (is.present() && gets_it, user.directory_id) {
+                if let (true, Some(id)) = (is.present() && gets_it, is.directory_id) {
                     named.insert(is.username_key.clone(), (user.id, id));
                 }
                 plan.add(decision).await?;
             }
         }
         plan.flush().await?;
-        skipped += self.leave_taken_names(&row.id, &mut plan, named).await?;
-        count(run, &plan);
+        skipped += self
+            .leave_taken_names(&row.id, &mut plan, named, &ids_after)
+            .await?;
+        count(run, &plan, config);
         run.seen = 0;
         run.decided_at = Some(self.clock.now());
         run.elapsed_ms = elapsed(started);
@@ -186,6 +229,7 @@ impl Engine {
         realm: &RealmId,
         plan: &mut Plan,
         mut named: HashMap<String, (UserId, DirectoryId)>,
+        ids_after: &HashMap<UserId, DirectoryId>,
     ) -> Result<i64, EngineError> {
         let mut left = 0;
         loop {
@@ -193,7 +237,10 @@ impl Engine {
             let mut taken = vec![];
             for keys in keys.chunks(LOOK_UP) {
                 let holders = self.store.name_holders(realm, keys).await?;
-                let ids: Vec<DirectoryId> = holders.iter().filter_map(|h| h.directory_id).collect();
+                let ids: Vec<DirectoryId> = holders
+                    .iter()
+                    .filter_map(|h| ids_after.get(&h.user).copied().or(h.directory_id))
+                    .collect();
                 let staged = plan.staged(&ids).await?;
                 for holder in holders {
                     let gives_it_up = staged.iter().any(|s| {

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::api::Client;
-use crate::api::types::{Decision, OutboxAct, OutboxRequest, PlanRequest, SyncRequest};
+use crate::api::types::{DecideRequest, Decision, OutboxAct, OutboxRequest, PlanRequest, SyncRequest};
 use crate::clock::Clock;
 use crate::config::{
     AttributeOverrides, BrakeConfig, ChangesWay, DirectoryConfig, EnrolmentConfig, Environment,
@@ -226,7 +226,7 @@ async fn what_cannot_be_done_says_why() {
         .expect_err("unknown");
     assert!(plan.message.contains("`ou=a/../b?`"), "{plan}");
     let run = client
-        .decide(Decision::Approve, "019a", |_| ())
+        .decide(Decision::Approve, "019a", &DecideRequest::default(), |_| ())
         .await
         .expect_err("no such run");
     assert_eq!(run.code, "not-found");

@@ -1,0 +1,54 @@
+//! Entries that have one directory id under several DNs: nobody knows whose id it is, so none of them is read.
+
+use std::collections::BTreeSet;
+
+use super::pass::{LOOK_UP, Pass};
+use super::prepare::PassError;
+use crate::model::{DirectoryId, IdForm, Refusal};
+
+impl Pass<'_> {
+    /// Asks the directory about ids that came under more than one DN. Where it still has several, all of them are refused, and
+    /// a user who is held with the id stays as they are; where it has one, the entry was renamed between two pages.
+    pub(super) async fn refuse_doubles(&mut self) -> Result<(), PassError> {
+        let twice: Vec<DirectoryId> = std::mem::take(&mut self.twice).into_iter().collect();
+        for ids in twice.chunks(LOOK_UP) {
+            let mut doubles = self.prepared.places(ids).await?;
+            doubles.retain(|_, dns| dns.len() > 1);
+            self.decided_early.extend(doubles.keys());
+            self.take_back_early().await?;
+            self.claims.retain(|_, id| !doubles.contains_key(id));
+            for (id, dns) in doubles {
+                self.uncontest(id);
+                let scope = &self.prepared.scope;
+                let refusals = refusals(id, &dns, &scope.id_attribute, scope.id_form);
+                refusals.into_iter().for_each(|r| self.refuse(r));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refusals(
+    id: DirectoryId,
+    dns: &BTreeSet<String>,
+    attribute: &str,
+    form: IdForm,
+) -> Vec<Refusal> {
+    dns.iter()
+        .map(|dn| {
+            let others: Vec<&str> = dns.iter().filter(|o| *o != dn).map(String::as_str).collect();
+            Refusal {
+                dn: dn.clone(),
+                directory_id: Some(id),
+                username: None,
+                attribute: Some(attribute.to_owned()),
+                raw: Some(id.display(form)),
+                reason: format!(
+                    "the directory id is also that of {}: it must be of one entry alone",
+                    others.join("; ")
+                ),
+                entry: true,
+            }
+        })
+        .collect()
+}
