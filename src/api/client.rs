@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::types::{
-    BackupRequest, DecideRequest, Decision, Failure, Line, OutboxAct, OutboxAnswer, OutboxRequest, PauseRequest,
-    PlanAnswer, PlanRequest, ProgressLine, StatusAnswer, SyncRequest,
+    BackupRequest, DecideRequest, Decision, Failure, Line, OutboxAct, OutboxAnswer, OutboxRequest,
+    PauseRequest, PlanAnswer, PlanRequest, ProgressLine, StatusAnswer, SyncRequest,
 };
 use super::{ACTING_FOR, NDJSON};
 use crate::model::{RealmId, Run};

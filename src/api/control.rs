@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use super::order::{Order, What};
 use super::peer::Peer;
 use super::types::{
-    BackupRequest, DecideRequest, Decision, Failure, Line, OutboxAct, OutboxRequest, PauseRequest, PlanRequest,
-    SyncRequest,
+    BackupRequest, DecideRequest, Decision, Failure, Line, OutboxAct, OutboxRequest, PauseRequest,
+    PlanRequest, SyncRequest,
 };
 use super::{ACTING_FOR, Api, NDJSON};
 use crate::model::RealmId;

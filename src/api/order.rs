@@ -3,7 +3,8 @@
 use tokio::sync::mpsc;
 
 use super::types::{
-    BackupRequest, DecideRequest, Decision, Line, OutboxAct, OutboxRequest, PauseRequest, PlanRequest, SyncRequest,
+    BackupRequest, DecideRequest, Decision, Line, OutboxAct, OutboxRequest, PauseRequest,
+    PlanRequest, SyncRequest,
 };
 use crate::model::RealmId;
 

@@ -160,9 +160,13 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8, Failure> {
             accept_older,
             deliver,
         } => sync::sync(context, realm, full, user, accept_older, deliver).await,
-        Command::Approve(run) => decide::decide(context, Decision::Approve, &run.run, run.accept_older).await,
+        Command::Approve(run) => {
+            decide::decide(context, Decision::Approve, &run.run, run.accept_older).await
+        }
         Command::Reject(run) => decide::decide(context, Decision::Reject, &run.run, false).await,
-        Command::Adopt(run) => decide::decide(context, Decision::Adopt, &run.run, run.accept_older).await,
+        Command::Adopt(run) => {
+            decide::decide(context, Decision::Adopt, &run.run, run.accept_older).await
+        }
         Command::Undo(run) => decide::decide(context, Decision::Undo, &run.run, false).await,
         Command::Pause { realm, how_long } => decide::pause(context, &realm, how_long).await,
         Command::Resume { realm } => decide::resume(context, &realm).await,

@@ -8,7 +8,9 @@ use super::progress::{let_end, told, unless_interrupted, watched};
 use super::render::Bar;
 use super::{Context, advice};
 use crate::api::Client;
-use crate::api::types::{DecideRequest, Decision, Failure, OutboxAct, OutboxRequest, PlanRequest, SyncRequest};
+use crate::api::types::{
+    DecideRequest, Decision, Failure, OutboxAct, OutboxRequest, PlanRequest, SyncRequest,
+};
 use crate::model::{Change, JobId, JobState, Outcome, RealmId, Run, Trigger};
 use crate::store::{Access, Act, JobSelection, Store, StoreError, StoreLock, lock};
 use crate::sync::{Ask, Asking, Decided, Engine};

@@ -1,4 +1,11 @@
 //! The five fields of crontab(5), read with crontab's meaning: 1 is Monday, 0 and 7 are Sunday. When it is time is `service::schedule`'s question.
+//!
+//! The cron crate reads them; it is fed what it needs (a field of seconds, week days by name: it counts 1 as Sunday). What it
+//! would not say, which part of a line is wrong and why, is found out before.
+
+use std::str::FromStr;
+
+use cron::TimeUnitSpec as _;
 
 use super::words::quote;
 
@@ -19,6 +26,9 @@ pub struct Crontab {
     pub day_star: bool,
     /// The weekday field begins with `*`. Where neither does, a day matches if *either* field does (crontab(5)); else both must.
     pub weekday_star: bool,
+    /// Minutes or hours begin with `*`: the job follows real time through a change of the clocks, as cronie does it.
+    /// Else it is bound to the wall clock, and runs once a day whatever the clocks do.
+    pub follows_real_time: bool,
 }
 
 /// A text that is no schedule.
@@ -121,16 +131,37 @@ pub fn parse(text: &str) -> Result<Crontab, CrontabError> {
     for ((set, field), (at, word)) in sets.iter_mut().zip(&FIELDS).zip(&fields) {
         *set = field.read(word, *at)?;
     }
-    let [minutes, hours, days, months, weekdays] = sets;
+    // Sunday is written 0 or 7.
+    let weekdays = (sets[4] | sets[4] >> 7) & 0x7f;
+    let [minute, hour, day, month, _] = [0, 1, 2, 3, 4].map(|n: usize| fields[n].1);
+    let names: Vec<&str> = (0..7)
+        .filter(|n| weekdays >> n & 1 == 1)
+        .map(|n: usize| FIELDS[4].names[n])
+        .collect();
+    let fed = format!("0 {minute} {hour} {day} {month} {}", names.join(","));
+    let read = cron::Schedule::from_str(&fed).map_err(|_| {
+        fault(
+            lead,
+            trimmed.len(),
+            format!("`{}` is no crontab", quote(trimmed)),
+        )
+    })?;
+    let set = |includes: &dyn Fn(u32) -> bool, from: u32, to: u32| {
+        (from..=to)
+            .filter(|n| includes(*n))
+            .fold(0_u64, |bits, n| bits | 1 << n)
+    };
+    let starred = |n: usize| fields[n].1.starts_with('*');
     let crontab = Crontab {
-        minutes,
-        hours: narrow(hours),
-        days: narrow(days),
-        months: u16::try_from(months).unwrap_or(u16::MAX),
-        // Sunday is written 0 or 7.
-        weekdays: u8::try_from((weekdays | (weekdays >> 7)) & 0x7f).unwrap_or(0x7f),
-        day_star: fields[2].1.starts_with('*'),
-        weekday_star: fields[4].1.starts_with('*'),
+        minutes: set(&|n| read.minutes().includes(n), 0, 59),
+        hours: narrow(set(&|n| read.hours().includes(n), 0, 23)),
+        days: narrow(set(&|n| read.days_of_month().includes(n), 1, 31)),
+        months: u16::try_from(set(&|n| read.months().includes(n), 1, 12)).unwrap_or(u16::MAX),
+        // The crate's ordinals: 1 is Sunday.
+        weekdays: u8::try_from(set(&|n| read.days_of_week().includes(n + 1), 0, 6)).unwrap_or(0x7f),
+        day_star: starred(2),
+        weekday_star: starred(4),
+        follows_real_time: starred(0) || starred(1),
     };
     if crontab.never_comes() {
         let (at, word) = fields[2];
@@ -143,7 +174,37 @@ pub fn parse(text: &str) -> Result<Crontab, CrontabError> {
     Ok(crontab)
 }
 
+impl FromStr for Crontab {
+    type Err = CrontabError;
+
+    fn from_str(text: &str) -> Result<Self, CrontabError> {
+        parse(text)
+    }
+}
+
 impl Crontab {
+    /// Whether a minute and hour of a matching day match.
+    pub fn time_matches(&self, hour: u32, minute: u32) -> bool {
+        self.hour_matches(hour) && minute < 60 && self.minutes >> minute & 1 == 1
+    }
+
+    /// Whether an hour (0 to 23) matches.
+    pub fn hour_matches(&self, hour: u32) -> bool {
+        hour < 24 && self.hours >> hour & 1 == 1
+    }
+
+    /// Whether a date matches; `weekday` counts from Sunday = 0. Where both day fields are restricted, one is enough.
+    pub fn day_matches(&self, month: u32, day: u32, weekday: u32) -> bool {
+        let by_day = day < 32 && self.days >> day & 1 == 1;
+        let by_weekday = weekday < 7 && self.weekdays >> weekday & 1 == 1;
+        let date = if self.day_star || self.weekday_star {
+            by_day && by_weekday
+        } else {
+            by_day || by_weekday
+        };
+        date && month < 13 && self.months >> month & 1 == 1
+    }
+
     /// Whether no month has one of the days. Only the day of the month decides when the weekday is `*`; otherwise some weekday comes.
     fn never_comes(&self) -> bool {
         const LENGTHS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
@@ -336,6 +397,24 @@ mod tests {
         assert!(!c.day_star && !c.weekday_star);
         assert_eq!(parse("@hourly"), parse("0 * * * *"));
         assert_eq!(parse("@Midnight"), parse("0 0 * * *"));
+    }
+
+    #[test]
+    fn two_restricted_day_fields_are_joined_by_or() {
+        let read = |text| parse(text).unwrap();
+        let both = read("0 0 13 * 5");
+        assert!(
+            both.day_matches(1, 13, 1) && both.day_matches(1, 2, 5) && !both.day_matches(1, 2, 1)
+        );
+        let weekday = read("0 0 * * 5");
+        assert!(weekday.day_matches(1, 2, 5) && !weekday.day_matches(1, 13, 1));
+        // crontab(5): a field that begins with `*` is not restricted, so both must match.
+        let odd_fridays = read("0 0 */2 * 5");
+        assert!(
+            odd_fridays.day_matches(1, 3, 5)
+                && !odd_fridays.day_matches(1, 4, 5)
+                && !odd_fridays.day_matches(1, 3, 1)
+        );
     }
 
     #[test]

@@ -110,6 +110,21 @@ fn shown(url: &Url) -> String {
     )
 }
 
+/// What to do about a server to which no connection comes about.
+fn connect_advice(kind: std::io::ErrorKind) -> &'static str {
+    use std::io::ErrorKind;
+    match kind {
+        ErrorKind::ConnectionRefused => {
+            "see that the server runs there and that `servers` names the right host and port; \
+             nothing listens on it, or a firewall turns this machine away"
+        }
+        ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+            "see that the server is up and that a firewall lets this machine in"
+        }
+        _ => "see that `servers` names the right host and that this machine can find it",
+    }
+}
+
 /// TCP, and TLS where it is due.
 async fn open(
     config: &DirectoryConfig,
@@ -159,7 +174,7 @@ async fn open(
             return Err(DirectoryError::Unreachable(failure(
                 "connecting",
                 one_line(&e.to_string()),
-                "is the server up, and does a firewall let this machine in?",
+                connect_advice(e.kind()),
             )));
         }
         Err(_) => {
@@ -167,7 +182,7 @@ async fn open(
             return Err(DirectoryError::Unreachable(failure(
                 "connecting",
                 came,
-                "is the server up, and does a firewall let this machine in?",
+                connect_advice(std::io::ErrorKind::TimedOut),
             )));
         }
     };
@@ -280,6 +295,7 @@ pub(super) mod tests {
                 && text.contains("ldap://[::1]:1: connecting"),
             "{text}"
         );
+        assert!(text.contains("; see that the server runs there"), "{text}");
     }
 
     #[tokio::test]

@@ -164,7 +164,8 @@ pub(super) fn search_advice(code: u32) -> &'static str {
         }
         11 => {
             "the account meets an administrative limit of the server; raise it or index what the filter asks for \
-             (389-ds: nsLookThroughLimit and nsPagedLookThroughLimit -1)"
+             (OpenLDAP: olcLimits size.pr=unlimited size.prtotal=unlimited, since size.pr is the largest page and \
+             size.prtotal what all pages may hold; 389-ds: nsLookThroughLimit and nsPagedLookThroughLimit -1)"
         }
         12 => "the server does not page; a pass needs the paged results control (RFC 2696)",
         18 => "the filter compares an attribute in a way that the schema does not know",
@@ -254,6 +255,13 @@ mod tests {
         assert!(text.starts_with("ldaps://a: reading page 3 of `ou=people`: sizeLimitExceeded (4): limit of 500; the account meets a size limit of the server; give it unlimited paged reads"), "{text}");
         assert!(!text.contains('\n'));
         assert_eq!(e.code(), ErrorCode::Incomplete);
+    }
+
+    #[test]
+    fn an_administrative_limit_names_what_openldap_calls_it() {
+        for words in ["size.pr=unlimited", "size.prtotal=unlimited", "nsLookThroughLimit"] {
+            assert!(search_advice(11).contains(words), "{words}");
+        }
     }
 
     #[test]

@@ -108,7 +108,10 @@ impl Session {
             let any = any_of(&scope.id_attribute, scope.id_form, batch.iter());
             let filter = format!("(&{}{any})", scope.enclosed_filter());
             for base in &scope.bases {
-                let what = format!("looking for {} ids that came twice under `{base}`", batch.len());
+                let what = format!(
+                    "looking for {} ids that came twice under `{base}`",
+                    batch.len()
+                );
                 for entry in self.few(scope, &what, base, &filter, false).await? {
                     if let Some(id) = directory_id(&entry, &scope.id_attribute, scope.id_form) {
                         places.entry(id).or_default().insert(entry.dn_shown());

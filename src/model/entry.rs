@@ -32,9 +32,15 @@ impl RawEntry {
             .flat_map(|a| a.values.iter().map(Vec::as_slice))
     }
 
-    /// The DN for people: lossy where it is not UTF-8.
+    /// The DN for people: lossy where it is not UTF-8, or holds a NUL, which not every store can keep and which would
+    /// then differ in each pass.
     pub fn dn_shown(&self) -> String {
-        String::from_utf8_lossy(&self.dn).into_owned()
+        let shown = String::from_utf8_lossy(&self.dn);
+        if self.dn.contains(&0) {
+            shown.replace('\0', "\u{fffd}")
+        } else {
+            shown.into_owned()
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use super::decide::{Decision, Draft};
 use super::say::{dues, plain};
 use crate::clock::Timestamp;
 use crate::model::{
-    Change, ChangeKind, DirectoryId, IdForm, Intent, JobReason, JobType, Phone, PhoneSource, Policy,
-    State, StateReason, User,
+    Change, ChangeKind, DirectoryId, IdForm, Intent, JobReason, JobType, Phone, PhoneSource,
+    Policy, State, StateReason, User,
 };
 
 /// Everything that putting back depends on beside the user and the changes.

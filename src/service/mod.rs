@@ -10,7 +10,6 @@
 //! One place starts and stops everything; a part that ends unasked stops the process.
 
 mod agenda;
-pub mod crontab;
 mod daemon;
 mod desk;
 mod housekeeping;

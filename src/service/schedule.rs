@@ -10,8 +10,8 @@ use chrono::{
 };
 use chrono_tz::Tz;
 
-use super::crontab::Crontab;
 use crate::clock::Timestamp;
+use crate::config::crontab::{Crontab, CrontabError};
 
 /// A thousand daemons must not start in the same second, and no tick is late by more than people notice.
 const WIDEST_SPREAD_MS: i64 = 30_000;
@@ -28,7 +28,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// Reads a crontab line (checked by the configuration already).
-    pub fn new(crontab: &str, zone: Tz) -> Result<Self, String> {
+    pub fn new(crontab: &str, zone: Tz) -> Result<Self, CrontabError> {
         Ok(Self {
             crontab: crontab.parse()?,
             zone,
@@ -38,7 +38,7 @@ impl Schedule {
     /// The first tick after an instant; `None`: there is none within forty years.
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
         let after = after.to_utc()?;
-        let next = if self.crontab.follows_real_time() {
+        let next = if self.crontab.follows_real_time {
             self.next_in_real_time(after)
         } else {
             self.next_on_the_wall(after)
@@ -366,7 +366,7 @@ mod tests {
             let zone: Tz = zone.parse().expect("zone");
             let ours = Schedule::new(&text, zone).expect("crontab");
             let theirs: croner::Cron = text.parse().expect("croner");
-            let same_rule = ours.crontab.follows_real_time() || (minute.parse::<u32>().is_ok() && hour.parse::<u32>().is_ok());
+            let same_rule = ours.crontab.follows_real_time || (minute.parse::<u32>().is_ok() && hour.parse::<u32>().is_ok());
             let mut last = DateTime::from_timestamp(start, 0).expect("time");
             for _ in 0..20 {
                 let Ok(oracle) = theirs.find_next_occurrence(&last.with_timezone(&zone), false) else {

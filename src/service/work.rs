@@ -410,7 +410,10 @@ mod tests {
         assert!(work.joins(&pass(false), Some("jan")));
         assert!(!work.joins(&pass(false), Some("eva")));
         assert!(!work.joins(&pass(true), Some("jan")));
-        assert!(!work.joins(&Task::Decide(Decision::Approve, "1".into(), DecideRequest::default()), Some("jan")));
+        assert!(!work.joins(
+            &Task::Decide(Decision::Approve, "1".into(), DecideRequest::default()),
+            Some("jan")
+        ));
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
+use sqlx::{Connection as _, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 
 use super::{Access, StoreError};
 
@@ -90,11 +90,39 @@ macro_rules! on {
     ($conn:expr, $c:ident => $body:expr) => {
         match $conn.side() {
             $crate::store::db::Side::Sqlite($c) => $body,
-            $crate::store::db::Side::Postgres($c) => $body,
+            $crate::store::db::Side::Postgres($c) => {
+                $crate::store::db::answered(async { $body }).await
+            }
         }
     };
 }
 pub(super) use on;
+
+/// How long one statement may take on PostgreSQL before its connection counts as dead: the largest, over a million users, takes
+/// a minute or two, and a server that went away without a word (a failover, a firewall that forgot) would be waited for for ever.
+const ANSWER: Duration = Duration::from_mins(10);
+
+/// How long PostgreSQL may take to show that an idle connection is still one.
+const ALIVE: Duration = Duration::from_secs(3);
+
+/// So that the server notices within a minute that this side went away, and frees the realms it had locked. What it notices of
+/// TCP is set by the server; the driver cannot set it for this side, which is what [`ANSWER`] and [`ALIVE`] are for.
+const KEEPALIVE: &str =
+    "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3";
+
+/// The answer of a statement, or that none came.
+pub(super) async fn answered<T>(
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(ANSWER, statement)
+        .await
+        .unwrap_or_else(|_| {
+            Err(sqlx::Error::Io(std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                format!("no answer within {} minutes", ANSWER.as_secs() / 60),
+            )))
+        })
+}
 
 impl Db {
     /// Opens an SQLite file: WAL, foreign keys, one writer. For writing, makes the file (mode 0600) if it is not there; for
@@ -124,6 +152,9 @@ impl Db {
             .busy_timeout(Duration::from_secs(10))
             // KiB: the writer's indexes are its working set; readers go from one end to the other.
             .pragma("cache_size", "-16000")
+            // What is erased of people who were removed is overwritten with zeros, not only marked as free. FAST does so
+            // wherever it costs no further write; pages that become free as a whole go to waste until they are used again.
+            .pragma("secure_delete", "FAST")
             .pragma("journal_size_limit", "67108864");
         let open = |e: sqlx::Error| StoreError::Open {
             what: path.display().to_string(),
@@ -176,6 +207,23 @@ impl Db {
         let pool = PgPoolOptions::new()
             .max_connections(8)
             .acquire_timeout(Duration::from_secs(15))
+            .test_before_acquire(false)
+            .before_acquire(|connection, met| {
+                Box::pin(async move {
+                    // One that was used a moment ago needs no question.
+                    if met.idle_for < Duration::from_secs(1) {
+                        return Ok(true);
+                    }
+                    let alive = tokio::time::timeout(ALIVE, connection.ping()).await;
+                    Ok(matches!(alive, Ok(Ok(()))))
+                })
+            })
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    sqlx::raw_sql(KEEPALIVE).execute(connection).await?;
+                    Ok(())
+                })
+            })
             .connect_with(options)
             .await
             .map_err(bad)?;
@@ -218,5 +266,35 @@ impl Db {
             Self::Postgres(pool) => pool.acquire().await.map(Link::Postgres),
         }
         .map_err(StoreError::from_sqlx("connect"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_statement_without_an_answer_ends() {
+        let error = answered(std::future::pending::<Result<(), _>>()).await;
+        let error = StoreError::from_sqlx("read users")(error.unwrap_err());
+        assert!(matches!(error, StoreError::Lost(_)), "{error}");
+        assert!(error.to_string().contains("10 minutes"), "{error}");
+        assert_eq!(answered(async { Ok(7) }).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn what_is_erased_is_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::sqlite(&dir.path().join("store.db"), Access::Write)
+            .await
+            .unwrap();
+        let Db::Sqlite { write, .. } = &db else {
+            panic!("an SQLite store");
+        };
+        let secure: i64 = sqlx::query_scalar("PRAGMA secure_delete")
+            .fetch_one(write)
+            .await
+            .unwrap();
+        assert_eq!(secure, 2, "FAST");
     }
 }

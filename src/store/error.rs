@@ -101,6 +101,7 @@ impl StoreError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Busy { .. } => ErrorCode::Busy,
+            Self::Open { .. } | Self::Lost(_) => ErrorCode::Unreachable,
             _ => ErrorCode::Store,
         }
     }

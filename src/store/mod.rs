@@ -18,9 +18,9 @@ mod search;
 mod stage;
 mod staged;
 mod sweep;
-mod undone;
 #[cfg(test)]
 mod tests;
+mod undone;
 mod users;
 
 use secrecy::ExposeSecret as _;

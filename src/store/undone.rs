@@ -50,7 +50,11 @@ impl Store {
 }
 
 /// Drops what a run wanted said and was not said yet. A number that was to be told may be told again: the next pass looks at its user.
-pub(super) async fn drop_jobs(tx: &mut Tx, undone: RunId, now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn drop_jobs(
+    tx: &mut Tx,
+    undone: RunId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     const UNTOLD: &str = "
         UPDATE users SET phone_told = NULL, told = $2, fingerprint = NULL WHERE id IN (
             SELECT user_id FROM jobs WHERE run = $1 AND state IN ('waiting', 'held') AND uncertain = $2 AND type IN ('user.provision', 'user.reprovision'))";

@@ -86,7 +86,10 @@ impl Pass<'_> {
             .iter()
             .filter_map(|(id, (person, _))| {
                 let name = person.username.as_ref().ok()?;
-                let rival = self.claims.get(&hash_name(&name.key)).filter(|r| *r != id)?;
+                let rival = self
+                    .claims
+                    .get(&hash_name(&name.key))
+                    .filter(|r| *r != id)?;
                 (!asked.contains(rival)).then_some(*rival)
             })
             .collect();

@@ -36,7 +36,11 @@ fn refusals(
 ) -> Vec<Refusal> {
     dns.iter()
         .map(|dn| {
-            let others: Vec<&str> = dns.iter().filter(|o| *o != dn).map(String::as_str).collect();
+            let others: Vec<&str> = dns
+                .iter()
+                .filter(|o| *o != dn)
+                .map(String::as_str)
+                .collect();
             Refusal {
                 dn: dn.clone(),
                 directory_id: Some(id),

@@ -232,11 +232,7 @@ impl Engine {
     }
 
     /// A new plan that puts back what a run changed; pauses the realm as soon as the plan is made.
-    pub async fn undo(
-        &self,
-        run: &str,
-        asking: impl Into<Asking>,
-    ) -> Result<Decided, EngineError> {
+    pub async fn undo(&self, run: &str, asking: impl Into<Asking>) -> Result<Decided, EngineError> {
         self.undo_run(run, asking.into()).await
     }
 

@@ -140,7 +140,10 @@ impl Engine {
                     continue;
                 };
                 let is = &decision.after;
-                if let Some(id) = is.directory_id.filter(|_| is.directory_id != user.directory_id) {
+                if let Some(id) = is
+                    .directory_id
+                    .filter(|_| is.directory_id != user.directory_id)
+                {
                     // Whoever has that id by now keeps it.
                     let holders = self.store.users_by_directory_id(&row.id, &[id]).await?;
                     if !holders.is_empty() {

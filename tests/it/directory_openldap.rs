@@ -16,7 +16,7 @@ fn slapd(users: &str) -> Server {
     Server::start("openldap", &["--users", users])
 }
 
-fn signal(server: &Server, name: &str) {
+pub fn signal(server: &Server, name: &str) {
     let done = Command::new("kill")
         .args([name, &server["PID"]])
         .status()

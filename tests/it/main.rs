@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+mod asked;
 mod ber_server;
 mod cli;
 mod cli_canary;
@@ -25,6 +26,10 @@ mod lab;
 mod main_job;
 mod normalise;
 mod rules;
+mod scripted_pass;
 mod servers;
+mod store_lost;
 mod systemd;
 mod traps;
+mod undone;
+mod web_tls;

@@ -12,17 +12,17 @@ use realmsync::sync::{Ask, Engine};
 
 use crate::house::House;
 
-const HOUR: i64 = 3_600_000;
+pub const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
 
-struct Story {
-    house: House,
-    engine: Engine,
-    clock: Clock,
+pub struct Story {
+    pub house: House,
+    pub engine: Engine,
+    pub clock: Clock,
 }
 
 impl Story {
-    async fn new(users: u32, extra: &str) -> Self {
+    pub async fn new(users: u32, extra: &str) -> Self {
         let house = House::new(users);
         house.configure(extra);
         let env = Environment::from_process();
@@ -43,7 +43,7 @@ impl Story {
     }
 
     /// As SIGHUP does it.
-    async fn reload(&mut self) {
+    pub async fn reload(&mut self) {
         let env = Environment::from_process();
         let config = load(&self.house.path("realmsync.toml"), &env)
             .expect("a configuration")
@@ -57,12 +57,12 @@ impl Story {
         self.engine.settle_in().await.expect("settled in");
     }
 
-    async fn reconfigure(&mut self, extra: &str) {
+    pub async fn reconfigure(&mut self, extra: &str) {
         self.house.configure(extra);
         self.reload().await;
     }
 
-    async fn pass_of(&self, realm: &str) -> Run {
+    pub async fn pass_of(&self, realm: &str) -> Run {
         let run = self
             .engine
             .sync(&RealmId::from(realm), Ask::new(Trigger::Schedule, None))
@@ -73,11 +73,11 @@ impl Story {
         run
     }
 
-    async fn pass(&self) -> Run {
+    pub async fn pass(&self) -> Run {
         self.pass_of("r").await
     }
 
-    async fn approve(&self, run: &Run) -> Run {
+    pub async fn approve(&self, run: &Run) -> Run {
         let decided = self
             .engine
             .approve(&run.run.to_string(), Some("ada".into()))
@@ -87,7 +87,7 @@ impl Story {
         decided.run
     }
 
-    async fn all(&self) -> Vec<User> {
+    pub async fn all(&self) -> Vec<User> {
         let mut users = vec![];
         for state in State::ALL {
             let filter = UserFilter {
@@ -106,13 +106,13 @@ impl Story {
     }
 
     /// Everybody of a name, in any realm and state.
-    async fn named(&self, name: &str) -> Vec<User> {
+    pub async fn named(&self, name: &str) -> Vec<User> {
         let mut users = self.all().await;
         users.retain(|u| u.username == name);
         users
     }
 
-    async fn jobs(&self, kind: JobType) -> Vec<Job> {
+    pub async fn jobs(&self, kind: JobType) -> Vec<Job> {
         let selection = JobSelection {
             types: vec![kind],
             states: vec![JobState::Waiting, JobState::Held],
@@ -125,18 +125,18 @@ impl Story {
             .expect("jobs")
     }
 
-    fn base(&self) -> String {
+    pub fn base(&self) -> String {
         self.house.server["PEOPLE_DN"].to_owned()
     }
 
     /// Somebody whose entry is not called by the user name.
-    fn add(&self, cn: &str, uid: &str, more: &str) {
+    pub fn add(&self, cn: &str, uid: &str, more: &str) {
         let dn = format!("cn={cn},{}", self.base());
         self.house.server.modify(&format!("dn: {dn}\nchangetype: add\nobjectClass: inetOrgPerson\ncn: {cn}\nsn: x\nuid: {uid}\n{more}"));
     }
 
     /// Out of the base, and back.
-    fn leave(&self, cn: &str) {
+    pub fn leave(&self, cn: &str) {
         self.house.server.modify(&format!(
             "dn: cn={cn},{}\nchangetype: modrdn\nnewrdn: cn={cn}\ndeleteoldrdn: 1\nnewsuperior: {}\n",
             self.base(),
@@ -144,7 +144,7 @@ impl Story {
         ));
     }
 
-    fn come_back(&self, cn: &str) {
+    pub fn come_back(&self, cn: &str) {
         self.house.server.modify(&format!(
             "dn: cn={cn},{}\nchangetype: modrdn\nnewrdn: cn={cn}\ndeleteoldrdn: 1\nnewsuperior: {}\n",
             &self.house.server["SUFFIX"],
@@ -152,14 +152,14 @@ impl Story {
         ));
     }
 
-    fn set(&self, dn: &str, mobile: &str) {
+    pub fn set(&self, dn: &str, mobile: &str) {
         self.house.server.modify(&format!(
             "dn: {dn}\nchangetype: modify\nreplace: mobile\nmobile: {mobile}\n"
         ));
     }
 }
 
-const STRICT: &str = "[realm.brake]\nphone-changed = \"0%\"\nremoved = \"0%\"\nfloor = 1\n";
+pub const STRICT: &str = "[realm.brake]\nphone-changed = \"0%\"\nremoved = \"0%\"\nfloor = 1\n";
 
 /// § 3.13, § 3.6, § 3.11: names are unique in each realm, so a realm that takes over another may find them taken.
 #[tokio::test(flavor = "multi_thread")]

@@ -144,3 +144,47 @@ fn the_main_job_on_active_directory() {
         id.len() == 36
     });
 }
+
+/// A first plan that is held shows ids as the directory's own tools print them, though nothing was applied yet.
+#[test]
+fn a_held_first_plan_on_active_directory_shows_ids_as_the_directory_does() {
+    let house = House::with(
+        Server::start("samba", &["--users", "12"]),
+        "realm: approve = true\n",
+    );
+    let held = house.sync(3);
+    let run = held["run"].as_str().unwrap();
+    let ids = |of: &[serde_json::Value], field: &str| -> Vec<String> {
+        let mut ids: Vec<String> = of
+            .iter()
+            .filter_map(|line| line.pointer(field)?.as_str().map(str::to_owned))
+            .collect();
+        ids.sort();
+        ids
+    };
+    let shown = house.run(&["--json", "runs", "show", run]).lines();
+    let shown = ids(&shown, "/after/directory_id");
+    assert_eq!(shown.len(), 12, "{held}");
+    assert_eq!(house.run(&["approve", run]).code, 0);
+    let users: Vec<_> = house.users().into_values().collect();
+    assert_eq!(shown, ids(&users, "/directory_id"));
+    // The same text as `objectGUID` of the entry, whose first three fields are little-endian.
+    let entry = std::process::Command::new("ldapsearch")
+        .args(["-LLL", "-x", "-o", "ldif-wrap=no", "-H", &house.server["LDAPS_URI"]])
+        .args(["-D", &house.server["BIND_DN"], "-w", &house.server["BIND_PASSWORD"]])
+        .args(["-b", users[0]["dn"].as_str().unwrap(), "-s", "base", "objectGUID"])
+        .env("LDAPTLS_CACERT", &house.server["CA_FILE"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&entry.stdout).into_owned();
+    let base64 = text
+        .lines()
+        .find_map(|l| l.strip_prefix("objectGUID:: "))
+        .unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&entry.stderr)));
+    let raw: [u8; 16] = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, base64)
+        .unwrap()
+        .try_into()
+        .unwrap();
+    let guid = uuid::Uuid::from_bytes_le(raw).to_string();
+    assert_eq!(users[0]["directory_id"], guid.as_str());
+}

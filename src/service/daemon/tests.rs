@@ -9,7 +9,9 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::api::Client;
-use crate::api::types::{DecideRequest, Decision, OutboxAct, OutboxRequest, PlanRequest, SyncRequest};
+use crate::api::types::{
+    DecideRequest, Decision, OutboxAct, OutboxRequest, PlanRequest, SyncRequest,
+};
 use crate::clock::Clock;
 use crate::config::{
     AttributeOverrides, BrakeConfig, ChangesWay, DirectoryConfig, EnrolmentConfig, Environment,

@@ -187,6 +187,23 @@ pub(super) async fn a_message_that_was_accepted_meanwhile_is_not_forgotten(f: &F
 pub(super) async fn removal_erases_everything_personal(f: &Fixture) {
     let someone = person("jana", 1);
     make(f, 1, std::slice::from_ref(&someone)).await;
+    f.sql("INSERT INTO realms (id, kind, name) VALUES ('other.org', 'directory', 'Other')")
+        .await;
+    let refusal = crate::model::Refusal {
+        dn: someone.dn.clone().unwrap(),
+        directory_id: someone.directory_id,
+        username: Some("jana".into()),
+        attribute: Some("mobile".into()),
+        raw: Some("0905 none".into()),
+        reason: "no number".into(),
+        entry: false,
+    };
+    for realm in [super::realm(), crate::model::RealmId::from("other.org")] {
+        f.store
+            .add_refused(&realm, vec![(1, refusal.clone())], START)
+            .await
+            .unwrap();
+    }
     let mut gone = someone.clone();
     gone.state = State::Removed;
     gone.directory_id = None;
@@ -220,6 +237,11 @@ pub(super) async fn removal_erases_everything_personal(f: &Fixture) {
             "{change:?}"
         );
     }
+    let refused = f.store.refused(None).await.unwrap();
+    let of: Vec<_> = refused.iter().map(|r| r.realm.as_str()).collect();
+    assert_eq!(of, ["other.org"], "another realm's refusal is its own");
+    f.sql("DELETE FROM refused").await;
+    f.sql("DELETE FROM realms WHERE id = 'other.org'").await;
     let left = f.store.users_by_id(&[someone.id]).await.unwrap();
     assert_eq!(
         (left[0].state, left[0].username.as_str(), &left[0].phone),

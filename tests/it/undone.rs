@@ -1,0 +1,193 @@
+//! What an undo puts back, and what becomes of messages meanwhile: the engine over a real slapd.
+
+use realmsync::model::{JobState, JobType, Outcome};
+use realmsync::sync::{Asking, EngineError};
+use tokio_util::sync::CancellationToken;
+
+use crate::rules::{HOUR, STRICT, Story};
+
+/// § 5: what RUN wanted said does not go out while the undo plan is open, and is due again once that is rejected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_undo_loses_no_message() {
+    let mut s = Story::new(40, "").await;
+    s.add("x", "xavier", "mobile: +421905000001\n");
+    s.add("z", "zoe", "");
+    s.pass().await;
+    s.house.server.modify(&format!(
+        "dn: cn=x,{}\nchangetype: modify\nreplace: uid\nuid: xaver\n",
+        s.base()
+    ));
+    s.set(&format!("cn=x,{}", s.base()), "+421905000002");
+    s.leave("z");
+    let run = s.pass().await;
+    assert_eq!((run.renamed, run.suspended, run.jobs), (1, 1, 3), "{run:?}");
+    s.reconfigure(STRICT).await;
+    let undo = s.engine.undo(&run.run.to_string(), None).await.unwrap().run;
+    assert_eq!(undo.outcome, Outcome::Held, "{undo:?}");
+    let kinds = [JobType::Rename, JobType::Reprovision, JobType::Suspend];
+    // Even a realm that is resumed by hand says nothing of it.
+    s.engine
+        .store
+        .resume(&"r".into(), s.clock.now())
+        .await
+        .unwrap();
+    for kind in kinds {
+        let states: Vec<_> = s.jobs(kind).await.iter().map(|j| j.state).collect();
+        assert_eq!(states, [JobState::Held], "{kind:?}");
+    }
+    s.engine.reject(&undo.run.to_string(), None).await.unwrap();
+    for kind in kinds {
+        let states: Vec<_> = s.jobs(kind).await.iter().map(|j| j.state).collect();
+        assert_eq!(states, [JobState::Waiting], "{kind:?}");
+    }
+    s.pass().await;
+    for kind in kinds {
+        assert_eq!(s.jobs(kind).await.len(), 1, "{kind:?}: once");
+    }
+}
+
+/// § 5: once the undo plan is approved, nothing of RUN is said any more, and nobody hears of its opposite.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approved_undo_drops_what_was_not_said() {
+    let mut s = Story::new(40, "").await;
+    s.add("x", "xavier", "mobile: +421905000001\n");
+    s.pass().await;
+    s.set(&format!("cn=x,{}", s.base()), "+421905000002");
+    let run = s.pass().await;
+    s.reconfigure(STRICT).await;
+    let undo = s.engine.undo(&run.run.to_string(), None).await.unwrap().run;
+    assert_eq!(s.approve(&undo).await.outcome, Outcome::Applied);
+    assert_eq!(s.jobs(JobType::Reprovision).await.len(), 0);
+    let user = s.named("xavier").await.remove(0);
+    assert_eq!(user.phone.unwrap().as_str(), "+421905000001");
+}
+
+/// An adoption that is undone gives the user their old directory id back: the new one is a stranger's again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undone_adoption_gives_the_old_directory_id_back() {
+    let s = Story::new(8, "").await;
+    for n in 0..6 {
+        s.add(
+            &format!("x{n}"),
+            &format!("xavier{n}"),
+            &format!("mail: x{n}@example.org\n"),
+        );
+    }
+    s.pass().await;
+    let before = s.named("xavier1").await.remove(0);
+    for n in 0..6 {
+        let base = s.base();
+        s.house
+            .server
+            .modify(&format!("dn: cn=x{n},{base}\nchangetype: delete\n"));
+        s.add(
+            &format!("x{n}"),
+            &format!("xavier{n}"),
+            &format!("mail: x{n}@example.org\n"),
+        );
+    }
+    let held = s.pass().await;
+    assert_eq!(held.outcome, Outcome::Held, "{held:?}");
+    let adopted = s
+        .engine
+        .adopt(&held.run.to_string(), None)
+        .await
+        .unwrap()
+        .run;
+    assert_eq!(adopted.outcome, Outcome::Applied, "{adopted:?}");
+    let new = s.named("xavier1").await.remove(0);
+    assert_eq!(new.id, before.id);
+    assert_ne!(new.directory_id, before.directory_id);
+    s.clock.advance_ms(1000);
+    let undone = s
+        .engine
+        .undo(&adopted.run.to_string(), None)
+        .await
+        .unwrap()
+        .run;
+    assert_eq!(
+        (undone.outcome, undone.updated),
+        (Outcome::Applied, 6),
+        "{undone:?}"
+    );
+    let after = s.named("xavier1").await.remove(0);
+    assert_eq!(
+        (after.id, after.directory_id),
+        (before.id, before.directory_id)
+    );
+}
+
+/// The end of a hold is nobody's later change: the number from before the run comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_gives_back_the_number_that_a_hold_replaced_meanwhile() {
+    let s = Story::new(20, "[realm.phone-change]\nhold = \"1h\"\n").await;
+    s.add("x", "xavier", "mobile: +421905000001\n");
+    s.pass().await;
+    s.set(&format!("cn=x,{}", s.base()), "+421905000002");
+    let run = s.pass().await;
+    assert_eq!(run.phone_changed, 1, "{run:?}");
+    s.clock.advance_ms(2 * HOUR);
+    assert_eq!(s.engine.end_holds().await.unwrap(), 1);
+    assert_eq!(s.jobs(JobType::Reprovision).await.len(), 1);
+    let undone = s.engine.undo(&run.run.to_string(), None).await.unwrap().run;
+    assert_eq!(
+        (undone.outcome, undone.phone_changed),
+        (Outcome::Applied, 1),
+        "{undone:?}"
+    );
+    let user = s.named("xavier").await.remove(0);
+    assert_eq!(user.phone.unwrap().as_str(), "+421905000001");
+    assert_eq!((user.phone_raw, user.phone_pending), (None, None));
+    assert_eq!(
+        s.jobs(JobType::Reprovision).await.len(),
+        0,
+        "the number is the one that was told"
+    );
+    let shown = s.engine.store.changes(undone.run, 0, 10).await.unwrap();
+    let said = |side: &serde_json::Map<String, serde_json::Value>| {
+        side["phone"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        (said(&shown[0].before), said(&shown[0].after)),
+        ("+421905000002".into(), "+421905000001".into())
+    );
+}
+
+/// A stop ends an undo like a run: nothing is put back, and nothing of the other run stays on hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_undo_puts_nothing_back() {
+    let s = Story::new(20, "").await;
+    s.add("x", "xavier", "mobile: +421905000001\n");
+    s.pass().await;
+    s.set(&format!("cn=x,{}", s.base()), "+421905000002");
+    let run = s.pass().await;
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let asking = Asking {
+        cancel,
+        ..Asking::default()
+    };
+    let stopped = s.engine.undo(&run.run.to_string(), asking).await;
+    assert!(
+        matches!(stopped, Err(EngineError::Stopped(_))),
+        "{stopped:?}"
+    );
+    let last = s.engine.store.last_run(&"r".into()).await.unwrap().unwrap();
+    assert_eq!((last.outcome, last.error_code), (Outcome::Cancelled, None));
+    let states: Vec<_> = s
+        .jobs(JobType::Reprovision)
+        .await
+        .iter()
+        .map(|j| j.state)
+        .collect();
+    assert_eq!(states, [JobState::Waiting]);
+    assert!(
+        !s.engine
+            .store
+            .realm(&"r".into())
+            .await
+            .unwrap()
+            .unwrap()
+            .paused
+    );
+}
