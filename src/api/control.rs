@@ -81,9 +81,14 @@ pub fn routes() -> Router<Api> {
             post(
                 async |call: Call,
                        Path((run, decision)): Path<(String, Decision)>,
-                       body: Asked<DecideRequest>| match body {
-                    Ok(Json(ask)) => call.long(What::Decide(decision, run, ask)).await,
-                    Err(why) => invalid(&why),
+                       body: Result<Option<Json<DecideRequest>>, JsonRejection>| {
+                    match body {
+                        Ok(ask) => {
+                            let ask = ask.map(|Json(ask)| ask).unwrap_or_default();
+                            call.long(What::Decide(decision, run, ask)).await
+                        }
+                        Err(why) => invalid(&why),
+                    }
                 },
             ),
         )

@@ -259,7 +259,11 @@ mod tests {
 
     #[test]
     fn an_administrative_limit_names_what_openldap_calls_it() {
-        for words in ["size.pr=unlimited", "size.prtotal=unlimited", "nsLookThroughLimit"] {
+        for words in [
+            "size.pr=unlimited",
+            "size.prtotal=unlimited",
+            "nsLookThroughLimit",
+        ] {
             assert!(search_advice(11).contains(words), "{words}");
         }
     }

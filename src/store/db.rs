@@ -67,7 +67,7 @@ impl Tx {
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(t) => t.commit().await,
-            Self::Postgres(t) => t.commit().await,
+            Self::Postgres(t) => answered(t.commit()).await,
         }
         .map_err(StoreError::from_sqlx("commit"))
     }
@@ -254,7 +254,7 @@ impl Db {
                 }
                 begun => begun.map(Tx::Sqlite),
             },
-            Self::Postgres(pool) => pool.begin().await.map(Tx::Postgres),
+            Self::Postgres(pool) => answered(pool.begin()).await.map(Tx::Postgres),
         }
         .map_err(StoreError::from_sqlx("begin"))
     }

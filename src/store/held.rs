@@ -36,6 +36,7 @@ pub(super) async fn replace_held(
     if passes {
         release_brake(tx, realm, now).await?;
     }
+    super::undone::release(tx, now).await?;
     super::sweep::sweep_in(tx, old).await
 }
 

@@ -12,7 +12,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres};
 use tokio::sync::OwnedMutexGuard;
 
-use super::db::Db;
+use super::db::{Db, answered};
 use super::{Store, StoreError};
 use crate::config::{StoreConfig, StoreUrl};
 use crate::model::RealmId;
@@ -145,9 +145,8 @@ impl Store {
                 // A process that was killed holds it until the server has ended what it was doing for it.
                 let end = Instant::now() + DEAD_HOLDER;
                 loop {
-                    let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-                        .bind(key)
-                        .fetch_one(&mut connection)
+                    let asked = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(key);
+                    let taken: bool = answered(asked.fetch_one(&mut connection))
                         .await
                         .map_err(&failed)?;
                     if taken {

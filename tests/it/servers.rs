@@ -170,9 +170,27 @@ fn a_held_first_plan_on_active_directory_shows_ids_as_the_directory_does() {
     assert_eq!(shown, ids(&users, "/directory_id"));
     // The same text as `objectGUID` of the entry, whose first three fields are little-endian.
     let entry = std::process::Command::new("ldapsearch")
-        .args(["-LLL", "-x", "-o", "ldif-wrap=no", "-H", &house.server["LDAPS_URI"]])
-        .args(["-D", &house.server["BIND_DN"], "-w", &house.server["BIND_PASSWORD"]])
-        .args(["-b", users[0]["dn"].as_str().unwrap(), "-s", "base", "objectGUID"])
+        .args([
+            "-LLL",
+            "-x",
+            "-o",
+            "ldif-wrap=no",
+            "-H",
+            &house.server["LDAPS_URI"],
+        ])
+        .args([
+            "-D",
+            &house.server["BIND_DN"],
+            "-w",
+            &house.server["BIND_PASSWORD"],
+        ])
+        .args([
+            "-b",
+            users[0]["dn"].as_str().unwrap(),
+            "-s",
+            "base",
+            "objectGUID",
+        ])
         .env("LDAPTLS_CACERT", &house.server["CA_FILE"])
         .output()
         .unwrap();

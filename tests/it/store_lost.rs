@@ -115,7 +115,8 @@ async fn a_store_that_is_gone_is_unreachable() {
         keep_runs_ms: 1_000,
     };
     let now = Clock::system().now();
-    let open = || Store::open(&config, &Environment::default(), Access::Write, now);
+    let env = Environment::default();
+    let open = || Store::open(&config, &env, Access::Write, now);
     let store = open().await.unwrap();
     server.stop();
     for error in [store.realms().await.unwrap_err(), open().await.unwrap_err()] {

@@ -6,7 +6,7 @@ use super::intents::set_told;
 use super::{JobRow, job_columns};
 use crate::clock::Timestamp;
 use crate::model::{Job, JobId, JobType, Phone, UserId};
-use crate::store::db::{Db, Tx, on};
+use crate::store::db::{Db, Tx, answered, on};
 use crate::store::{Store, StoreError};
 
 /// How an attempt ended.
@@ -95,13 +95,13 @@ impl Store {
             .iter()
             .map(|s| s.job.user.0.as_bytes().to_vec())
             .collect();
-        let rows = sqlx::query_scalar::<_, Vec<u8>>(
+        let locking = sqlx::query_scalar::<_, Vec<u8>>(
             "SELECT id FROM users WHERE id = ANY($1) FOR UPDATE SKIP LOCKED",
         )
-        .bind(ids)
-        .fetch_all(&mut **t)
-        .await
-        .map_err(StoreError::from_sqlx("lock users"))?;
+        .bind(ids);
+        let rows = answered(locking.fetch_all(&mut **t))
+            .await
+            .map_err(StoreError::from_sqlx("lock users"))?;
         rows.iter()
             .map(|row| super::id(row).map(UserId))
             .collect::<Result<_, _>>()
