@@ -109,6 +109,7 @@ async fn a_filter_that_leaves_the_disabled_out_is_held() {
 fn an_approval_takes_an_older_server_when_told_so() {
     let house = House::new(40);
     let behind = Server::start("openldap", &["--users", "40"]);
+    house.churn(&[("phone", 3)]);
     house.sync(0);
     house.churn(&[("phone", 1)]);
     house.configure("realm: approve = true\n");

@@ -121,7 +121,7 @@ fn asked(request: &Request) -> Option<For> {
     if !ids.is_empty() {
         return Some(For::Ids(ids));
     }
-    text.contains("objectClass").then_some(For::Page)
+    text.contains("inetOrgPerson").then_some(For::Page)
 }
 
 /// One id under two DNs: nobody knows whose it is. The same entry twice over pages is one entry.

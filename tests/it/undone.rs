@@ -65,7 +65,7 @@ async fn an_approved_undo_drops_what_was_not_said() {
 /// An adoption that is undone gives the user their old directory id back: the new one is a stranger's again.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_undone_adoption_gives_the_old_directory_id_back() {
-    let s = Story::new(8, "").await;
+    let s = Story::new(4, "").await;
     for n in 0..6 {
         s.add(
             &format!("x{n}"),
