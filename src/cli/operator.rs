@@ -187,14 +187,14 @@ impl Operator {
                     cancel: CancellationToken::new(),
                 };
                 let cancel = asking.cancel.clone();
-                let deciding = async {
+                let deciding = Box::pin(async {
                     match decision {
                         Decision::Approve => engine.approve(run, asking).await,
                         Decision::Reject => engine.reject(run, asking.by).await,
                         Decision::Adopt => engine.adopt(run, asking).await,
                         Decision::Undo => engine.undo(run, asking).await,
                     }
-                };
+                });
                 let decided = let_end(deciding, &cancel).await;
                 decided.map_err(|e| Failure::from(&e))
             }

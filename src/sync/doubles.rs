@@ -21,7 +21,9 @@ impl Pass<'_> {
                 self.uncontest(id);
                 let scope = &self.prepared.scope;
                 let refusals = refusals(id, &dns, &scope.id_attribute, scope.id_form);
-                refusals.into_iter().for_each(|r| self.refuse(r));
+                for refusal in refusals {
+                    self.refuse(refusal);
+                }
             }
         }
         Ok(())

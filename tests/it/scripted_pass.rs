@@ -130,7 +130,7 @@ async fn an_id_under_two_dns_is_refused_with_both() {
     let pages = AtomicUsize::new(0);
     let house = House::new(None, move |r| {
         Some(match asked(r)? {
-            For::Page if pages.fetch_add(1, Ordering::SeqCst) % 2 == 0 => vec![
+            For::Page if pages.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) => vec![
                 person(r.id, 1, &at("a"), "ann"),
                 person(r.id, 3, &at("c"), "cyd"),
                 end(r.id, b"1"),
@@ -173,11 +173,12 @@ async fn an_entry_renamed_between_two_pages_is_no_double() {
     let pages = AtomicUsize::new(0);
     let house = House::new(None, move |r| {
         Some(match asked(r)? {
-            For::Page if pages.fetch_add(1, Ordering::SeqCst) % 2 == 0 => {
+            For::Page if pages.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) => {
                 vec![person(r.id, 1, &at("a"), "ann"), end(r.id, b"1")]
             }
-            For::Page => vec![person(r.id, 1, &at("b"), "ann"), end(r.id, b"")],
-            For::Ids(_) => vec![person(r.id, 1, &at("b"), "ann"), end(r.id, b"")],
+            For::Page | For::Ids(_) => {
+                vec![person(r.id, 1, &at("b"), "ann"), end(r.id, b"")]
+            }
         })
     })
     .await;
