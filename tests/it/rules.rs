@@ -382,7 +382,7 @@ async fn an_undo_gives_nobody_a_name_that_another_has_by_now() {
     assert_eq!(states, [State::Active, State::Suspended]);
 }
 
-/// § 3.8: what an undo dropped is due again once the undo is rejected.
+/// § 3.8: what an undo held is due again once the undo is rejected.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_undo_loses_no_number() {
     let mut s = Story::new(20, "").await;
@@ -394,7 +394,13 @@ async fn a_rejected_undo_loses_no_number() {
     s.reconfigure(STRICT).await;
     let undo = s.engine.undo(&run.run.to_string(), None).await.unwrap().run;
     assert_eq!(undo.outcome, Outcome::Held, "{undo:?}");
-    assert_eq!(s.jobs(JobType::Reprovision).await.len(), 0);
+    let states: Vec<_> = s
+        .jobs(JobType::Reprovision)
+        .await
+        .iter()
+        .map(|j| j.state)
+        .collect();
+    assert_eq!(states, [JobState::Held], "it does not go out meanwhile");
     s.engine.reject(&undo.run.to_string(), None).await.unwrap();
     s.pass().await;
     let jobs = s.jobs(JobType::Reprovision).await;
