@@ -250,6 +250,7 @@ impl From<&EngineError> for Failure {
         match error {
             EngineError::NotFound(message) => Self::new("not-found", 1, message.clone()),
             EngineError::Refused(message) => Self::new("refused", 1, message.clone()),
+            EngineError::TickDone => Self::new("refused", 1, error.to_string()),
             EngineError::Busy(message) => Self::coded(ErrorCode::Busy, message.clone()),
             EngineError::Failed { code, message } => Self::coded(*code, message.clone()),
             EngineError::Store(error) => Self::from(error),

@@ -226,7 +226,7 @@ impl Daemon {
         {
             // From here on a tick can be missed.
             store
-                .set_tick(realm, now)
+                .first_tick(realm, now)
                 .await
                 .map_err(|e| Failure::from(&e))?;
         }

@@ -1,5 +1,6 @@
 //! The two engines behind one face: pools, transactions, and how one text of SQL runs on both.
 
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 
 use super::{Access, StoreError};
 
@@ -27,7 +28,12 @@ pub(super) enum Db {
         read: SqlitePool,
     },
     /// A pool; the server keeps writers apart.
-    Postgres(PgPool),
+    Postgres {
+        /// All connections but those that hold leases.
+        pool: PgPool,
+        /// The token of the lease that each transaction must still find; `None`: what is no part of a run.
+        fence: Option<i64>,
+    },
 }
 
 /// A transaction that may write; rolled back when dropped without [`Tx::commit`].
@@ -35,7 +41,62 @@ pub(super) enum Tx {
     /// `BEGIN IMMEDIATE` on the only writer.
     Sqlite(Transaction<'static, Sqlite>),
     /// An ordinary transaction.
-    Postgres(Transaction<'static, Postgres>),
+    Postgres(Open),
+}
+
+/// A connection of PostgreSQL within a transaction. One that was not committed is closed, whatever state it is in, and the
+/// server rolls back.
+pub(super) struct Open {
+    connection: PoolConnection<Postgres>,
+    committed: bool,
+}
+
+impl Open {
+    /// Begins one; with a fence, the first statement is in the same message, so that it costs no round trip.
+    async fn begin(pool: &PgPool, fence: Option<i64>) -> Result<Self, sqlx::Error> {
+        let mut open = Self {
+            connection: pool.acquire().await?,
+            committed: false,
+        };
+        let sql = match fence {
+            Some(token) => format!("BEGIN; SELECT fence({token})"),
+            None => "BEGIN".to_owned(),
+        };
+        sqlx::raw_sql(AssertSqlSafe(sql))
+            .execute(&mut *open.connection)
+            .await?;
+        Ok(open)
+    }
+
+    async fn commit(mut self) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql("COMMIT")
+            .execute(&mut *self.connection)
+            .await?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.committed {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+impl Deref for Open {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Open {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
 }
 
 /// A connection for reading.
@@ -157,11 +218,13 @@ impl Db {
         Ok(Self::Sqlite { write, read })
     }
 
-    /// Connects to PostgreSQL.
+    /// Connects to PostgreSQL. `name` is what the server's list of sessions shows: whoever takes over a lease knows by it which
+    /// transactions the former holder left open.
     pub(super) async fn postgres(
         url: &str,
         password: Option<&str>,
         shown: &str,
+        name: &str,
     ) -> Result<Self, StoreError> {
         let bad = |e: sqlx::Error| StoreError::Open {
             what: shown.to_owned(),
@@ -169,17 +232,26 @@ impl Db {
         };
         let mut options = PgConnectOptions::from_str(url)
             .map_err(bad)?
-            .application_name("realmsync");
+            .application_name(name);
         if let Some(password) = password {
             options = options.password(password);
         }
         let pool = PgPoolOptions::new()
             .max_connections(8)
             .acquire_timeout(Duration::from_secs(15))
+            // A process that stands still in a transaction must not keep its locks for longer than its leases.
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    sqlx::raw_sql("SET idle_in_transaction_session_timeout = '15s'")
+                        .execute(connection)
+                        .await
+                        .map(|_| ())
+                })
+            })
             .connect_with(options)
             .await
             .map_err(bad)?;
-        Ok(Self::Postgres(pool))
+        Ok(Self::Postgres { pool, fence: None })
     }
 
     /// Closes all connections.
@@ -189,7 +261,7 @@ impl Db {
                 read.close().await;
                 write.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres { pool, .. } => pool.close().await,
         }
     }
 
@@ -206,7 +278,7 @@ impl Db {
                 }
                 begun => begun.map(Tx::Sqlite),
             },
-            Self::Postgres(pool) => pool.begin().await.map(Tx::Postgres),
+            Self::Postgres { pool, fence } => Open::begin(pool, *fence).await.map(Tx::Postgres),
         }
         .map_err(StoreError::from_sqlx("begin"))
     }
@@ -215,7 +287,7 @@ impl Db {
     pub(super) async fn read(&self) -> Result<Link, StoreError> {
         match self {
             Self::Sqlite { read, .. } => read.acquire().await.map(Link::Sqlite),
-            Self::Postgres(pool) => pool.acquire().await.map(Link::Postgres),
+            Self::Postgres { pool, .. } => pool.acquire().await.map(Link::Postgres),
         }
         .map_err(StoreError::from_sqlx("connect"))
     }

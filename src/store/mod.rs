@@ -8,6 +8,8 @@ mod error;
 mod held;
 mod index;
 mod keep;
+mod lease;
+mod lease_rows;
 mod lock;
 mod outbox;
 mod realms;
@@ -28,7 +30,9 @@ use sqlx::migrate::{MigrateError, Migrator};
 pub use apply::{Application, RealmUpdate};
 use db::Db;
 pub use error::StoreError;
-pub use lock::{RealmLock, StoreLock, lock};
+use lease::{Leases, Owner};
+pub use lease::RealmLock;
+pub use lock::{StoreLock, lock};
 #[cfg(test)]
 pub(crate) use outbox::tests as outbox_tests;
 pub use outbox::{
@@ -36,9 +40,10 @@ pub use outbox::{
 };
 pub use realms::RealmDecl;
 pub use refused::{RefusedDiff, RefusedRow};
-pub use runs::RunFacts;
+pub use runs::{CLOCKS_DIFFER_MS, RunFacts};
 pub use search::UserFilter;
 pub use stage::StagedUser;
+pub use sweep::Abandoned;
 pub use users::Holder;
 
 use crate::clock::Timestamp;
@@ -60,7 +65,7 @@ pub enum Access {
 #[derive(Clone, Debug)]
 pub struct Store {
     db: Db,
-    locks: lock::RealmLocks,
+    leases: Leases,
 }
 
 impl Store {
@@ -71,6 +76,7 @@ impl Store {
         access: Access,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
+        let leases = Leases::default();
         let (db, what) = match &config.url {
             StoreUrl::Sqlite(path) => {
                 // A folder that may not be searched is no absence.
@@ -94,6 +100,7 @@ impl Store {
                         url.expose_secret(),
                         secret.as_ref().map(secrecy::ExposeSecret::expose_secret),
                         display,
+                        &Owner::session_name(&leases.owner().id),
                     )
                     .await?,
                     display.clone(),
@@ -105,15 +112,12 @@ impl Store {
         } else {
             &POSTGRES
         };
-        let store = Self {
-            db,
-            locks: lock::RealmLocks::default(),
-        };
+        let store = Self { db, leases };
         match access {
             Access::Write => {
                 let ran = match &store.db {
                     Db::Sqlite { write, .. } => migrator.run(write).await,
-                    Db::Postgres(pool) => migrator.run(pool).await,
+                    Db::Postgres { pool, .. } => migrator.run(pool).await,
                 };
                 ran.map_err(|e| migration_error(e, &what))?;
                 store.settle_copy(now).await?;
@@ -153,8 +157,9 @@ impl Store {
             .map_err(StoreError::from_sqlx("reach the store"))
     }
 
-    /// Closes the pools: writes what is to be written, and waits for who still reads.
+    /// Closes the pools: writes what is to be written, lets go of leases, and waits for who still reads.
     pub async fn close(&self) {
+        self.leases.released().await;
         self.db.close().await;
     }
 }

@@ -34,6 +34,7 @@ impl Engine {
         }
         let config = self.realm_config(&run.realm)?;
         let lock = self.store.lock_realm(&run.realm).await?;
+        let me = self.fenced(&lock);
         let row = self.row(&run.realm).await?;
         let mut prepared = prepare(self, config, &row, false).await.map_err(failed)?;
         if facts.mapping_hash.as_deref() != Some(&prepared.mapping_hash) {
@@ -44,7 +45,7 @@ impl Engine {
             return Err(EngineError::Refused(text));
         }
         let now = self.clock.now();
-        let agrees = self.look_again(&run, &row, &mut prepared, now).await?;
+        let agrees = me.look_again(&run, &row, &mut prepared, now).await?;
         if !agrees {
             drop(lock);
             return self.another_plan(&run, config, by).await;
@@ -75,7 +76,7 @@ impl Engine {
             messages: &messages,
             replaces: None,
         };
-        match self.store.apply(application).await {
+        match me.store.apply(application).await {
             Ok(applied) => Ok(Decided {
                 run: applied,
                 replaced: None,
@@ -180,13 +181,13 @@ impl Engine {
         by: Option<String>,
     ) -> Result<Decided, EngineError> {
         let (run, facts) = self.held_run(run).await?;
-        let _lock = self.store.lock_realm(&run.realm).await?;
-        let decided = self
-            .store
+        let lock = self.store.lock_realm(&run.realm).await?;
+        let store = self.store.fenced(&lock);
+        let decided = store
             .decide_held(run.run, Outcome::Rejected, by, None, self.clock.now())
             .await?;
         if facts.undoes.is_some() {
-            self.store.resume(&run.realm, self.clock.now()).await?;
+            store.resume(&run.realm, self.clock.now()).await?;
         }
         Ok(Decided {
             run: decided,

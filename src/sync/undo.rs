@@ -36,7 +36,8 @@ impl Engine {
             )));
         }
         let config = self.realm_config(&target.realm)?;
-        let _lock = self.store.lock_realm(&target.realm).await?;
+        let lock = self.store.lock_realm(&target.realm).await?;
+        let me = self.fenced(&lock);
         let row = self.row(&target.realm).await?;
         if let Some(held) = row.held {
             return Err(EngineError::Refused(format!(
@@ -46,13 +47,13 @@ impl Engine {
         }
         let now = self.clock.now();
         // Before anything else: what RUN wanted said and was not said yet must not go out any more.
-        self.store
+        me.store
             .drop_jobs_of_run(target.run, "undone", now)
             .await?;
         let mut run = Self::new_run(&target.realm, &Ask::new(Trigger::Command, by.clone()), now);
         run.mode = Mode::Undo;
-        self.store.begin_run(&run, false).await?;
-        let undone = self.put_all_back(&mut run, &target, config, &row).await;
+        me.store.begin_run(&run, false).await?;
+        let undone = me.put_all_back(&mut run, &target, config, &row).await;
         if let Err(error) = &undone {
             run.outcome = Outcome::Failed;
             run.error_code = Some(match error {
@@ -62,9 +63,9 @@ impl Engine {
             });
             run.error = Some(error.to_string());
             run.decided_at = Some(self.clock.now());
-            self.store.fail_run(&run).await?;
+            me.store.fail_run(&run).await?;
             if !row.paused {
-                self.store.resume(&row.id, self.clock.now()).await?;
+                me.store.resume(&row.id, self.clock.now()).await?;
             }
         }
         undone
@@ -222,13 +223,13 @@ impl Engine {
         facts: RunFacts,
         by: Option<String>,
     ) -> Result<Decided, EngineError> {
-        let _lock = self.store.lock_realm(&run.realm).await?;
+        let lock = self.store.lock_realm(&run.realm).await?;
         let now = self.clock.now();
         let mut approved = run;
         approved.outcome = Outcome::Applied;
         approved.by = by;
         approved.decided_at = Some(now);
-        let run = self.apply_undo(&approved, facts, now).await?;
+        let run = self.fenced(&lock).apply_undo(&approved, facts, now).await?;
         Ok(Decided {
             run,
             replaced: None,
