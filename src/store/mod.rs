@@ -10,12 +10,14 @@ mod index;
 mod keep;
 mod lease;
 mod lease_rows;
+mod lease_status;
 mod lock;
 mod outbox;
 mod realms;
 mod refused;
 mod rows;
 mod runs;
+mod schema;
 mod search;
 mod stage;
 mod staged;
@@ -30,8 +32,9 @@ use sqlx::migrate::{MigrateError, Migrator};
 pub use apply::{Application, RealmUpdate};
 use db::Db;
 pub use error::StoreError;
-use lease::{Leases, Owner};
 pub use lease::RealmLock;
+use lease::{Leases, Owner};
+pub use lease_status::LeaseHolder;
 pub use lock::{StoreLock, lock};
 #[cfg(test)]
 pub(crate) use outbox::tests as outbox_tests;
@@ -115,39 +118,18 @@ impl Store {
         let store = Self { db, leases };
         match access {
             Access::Write => {
-                let ran = match &store.db {
-                    Db::Sqlite { write, .. } => migrator.run(write).await,
-                    Db::Postgres { pool, .. } => migrator.run(pool).await,
-                };
-                ran.map_err(|e| migration_error(e, &what))?;
+                if !store.ahead(migrator, &what).await? {
+                    let ran = match &store.db {
+                        Db::Sqlite { write, .. } => migrator.run(write).await,
+                        Db::Postgres { pool, .. } => migrator.run(pool).await,
+                    };
+                    ran.map_err(|e| migration_error(e, &what))?;
+                }
                 store.settle_copy(now).await?;
             }
             Access::Read => store.schema_fits(migrator, &what).await?,
         }
         Ok(store)
-    }
-
-    /// Whether this program knows the schema that is there.
-    async fn schema_fits(&self, migrator: &Migrator, what: &str) -> Result<(), StoreError> {
-        let mut link = self.db.read().await?;
-        let there = db::on!(link, c => sqlx::query_scalar::<_, Option<i64>>("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(&mut *c).await);
-        let newest = migrator.iter().map(|m| m.version).max().unwrap_or(0);
-        match there {
-            Ok(Some(version)) if version > newest => Err(StoreError::TooNew {
-                what: what.to_owned(),
-                version,
-            }),
-            Ok(Some(version)) if version == newest => Ok(()),
-            Ok(_) => Err(StoreError::NotFound(format!(
-                "{what} was written by an older realmsync: start the service once, it brings the store up to date"
-            ))),
-            Err(sqlx::Error::Database(error)) if error.message().contains("_sqlx_migrations") => {
-                Err(StoreError::NotFound(format!(
-                    "{what} is no store of realmsync: look at `store.url`"
-                )))
-            }
-            Err(error) => Err(StoreError::from_sqlx("read the schema's version")(error)),
-        }
     }
 
     /// Reaches the engine once, for `/readyz`.

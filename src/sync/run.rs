@@ -13,9 +13,7 @@ use crate::model::{
     RunId,
 };
 use crate::plan::brake::{Weighing, messages_of, weigh};
-use crate::store::{
-    Application, CLOCKS_DIFFER_MS, RealmLock, RealmUpdate, RunFacts, StoreError,
-};
+use crate::store::{Application, CLOCKS_DIFFER_MS, RealmLock, RealmUpdate, RunFacts, StoreError};
 
 /// How a plan ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,7 +45,10 @@ impl Engine {
                 "realm `{realm}` is paused: `resume {realm}` lets it run again"
             )));
         }
-        if ask.tick.is_some_and(|tick| tick_done(&row, tick, self.clock.now())) {
+        if ask
+            .tick
+            .is_some_and(|tick| tick_done(&row, tick, self.clock.now()))
+        {
             return Err(EngineError::TickDone);
         }
         Box::pin(self.run_whatever(realm, ask, ending)).await
@@ -100,7 +101,8 @@ impl Engine {
     ) -> Result<(Run, Vec<Change>), EngineError> {
         let started = tokio::time::Instant::now();
         let span = tracing::info_span!("run", run = %run.run, realm = %row.id);
-        let pass = Box::pin(self.pass(&mut run, config, row, ask, ending, started)).instrument(span);
+        let pass =
+            Box::pin(self.pass(&mut run, config, row, ask, ending, started)).instrument(span);
         let lost = async {
             match lock {
                 Some(lock) => lock.lost().await,

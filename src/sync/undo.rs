@@ -47,9 +47,7 @@ impl Engine {
         }
         let now = self.clock.now();
         // Before anything else: what RUN wanted said and was not said yet must not go out any more.
-        me.store
-            .drop_jobs_of_run(target.run, "undone", now)
-            .await?;
+        me.store.drop_jobs_of_run(target.run, "undone", now).await?;
         let mut run = Self::new_run(&target.realm, &Ask::new(Trigger::Command, by.clone()), now);
         run.mode = Mode::Undo;
         me.store.begin_run(&run, false).await?;

@@ -56,7 +56,7 @@ pub(super) async fn of_many_who_change_one_user_one_wins(f: &Fixture) {
 }
 
 /// Another process on the same database.
-fn another(f: &Fixture) -> Store {
+pub(super) fn another(f: &Fixture) -> Store {
     Store {
         db: f.store.db.clone(),
         leases: Leases::default(),
