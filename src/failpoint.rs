@@ -30,9 +30,8 @@ pub fn hit(name: &str) {
             rustix::process::Signal::KILL
         };
         let _sent = rustix::process::kill_process(rustix::process::getpid(), signal);
-        while !stop {
-            std::thread::park();
-        }
+        // The signal may reach this thread a moment after another one.
+        std::thread::sleep(std::time::Duration::from_millis(200));
     }
 }
 

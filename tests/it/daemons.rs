@@ -16,6 +16,8 @@ use crate::lab::Server;
 /// DESIGN § 8: one dies, another takes over within this.
 const TAKEOVER: Duration = Duration::from_secs(30);
 
+const OPEN_JOBS: &str = "SELECT COUNT(*) FROM jobs WHERE state IN ('waiting', 'sending')";
+
 /// Two places to run a daemon from, over one directory, one database and one receiver.
 struct Pair {
     house: House,
@@ -243,10 +245,15 @@ fn in_turn(points: &[&str], stop: bool) {
         );
         assert!(begun.elapsed() < TAKEOVER, "{point}: {:?}", begun.elapsed());
         if stop {
+            // What was told is written down a moment later.
+            eventually(&format!("{point}: all is settled"), || {
+                pair.sql(OPEN_JOBS) == "0"
+            });
+            let settled = pair.house.users();
             woken(&pair, &victim, point, asked);
             assert_eq!(
                 pair.house.users(),
-                after,
+                settled,
                 "{point}: whoever woke up changed something"
             );
             let outcome = pair.sync_within(victim.place, TAKEOVER)["outcome"].clone();
@@ -375,7 +382,15 @@ fn a_tick_is_done_once_and_by_the_other_daemon_if_the_first_one_fails() {
     });
     // Nobody does it once more.
     std::thread::sleep(Duration::from_secs(8));
-    assert_eq!(ticks("'unchanged', 'applied'"), "2");
+    let all = "SELECT trigger_by, outcome, to_timestamp(started_at / 1000.0), error FROM runs ORDER BY started_at";
+    assert_eq!(
+        ticks("'unchanged', 'applied'"),
+        "2",
+        "{}\n{}\n{}",
+        pair.sql(all),
+        pair.log(0),
+        pair.log(1)
+    );
     assert_eq!(ticks("'failed'"), "2");
     assert_eq!(ticks("'running'"), "0");
     let log = pair.log(1);
@@ -385,7 +400,7 @@ fn a_tick_is_done_once_and_by_the_other_daemon_if_the_first_one_fails() {
 #[test]
 fn a_users_messages_are_in_order_over_two_daemons() {
     const ROUNDS: usize = 8;
-    let pair = Pair::new(60);
+    let pair = Pair::new(400);
     let _two = [pair.daemon(0, None), pair.daemon(1, None)];
     pair.sync_within(0, TAKEOVER);
     let people: Vec<Value> = pair
@@ -407,14 +422,10 @@ fn a_users_messages_are_in_order_over_two_daemons() {
         jobs += usize::try_from(run["jobs"].as_u64().unwrap()).unwrap();
         // Some rounds are told before the next one, some are overtaken by it.
         if round % 4 != 3 {
-            eventually("the outbox is empty", || {
-                pair.sql("SELECT COUNT(*) FROM jobs WHERE state IN ('waiting', 'sending')") == "0"
-            });
+            eventually("the outbox is empty", || pair.sql(OPEN_JOBS) == "0");
         }
     }
-    eventually("the outbox is empty", || {
-        pair.sql("SELECT COUNT(*) FROM jobs WHERE state IN ('waiting', 'sending')") == "0"
-    });
+    eventually("the outbox is empty", || pair.sql(OPEN_JOBS) == "0");
     assert_eq!(jobs, ROUNDS * people.len(), "each change is one message");
     let mut last: BTreeMap<String, (i64, String)> = BTreeMap::new();
     for message in pair.house.receiver.accepted() {
