@@ -188,19 +188,18 @@ impl Kept {
             ")"
         );
         let failed = StoreError::from_sqlx("renew a lease");
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => {
-                let mut anew = connect(pool).await?;
-                share_realm(&mut anew, self.realm_key).await?;
-                sqlx::query_scalar::<_, bool>(SESSION)
-                    .bind(&self.owner)
-                    .bind(self.token)
-                    .fetch_one(&mut anew)
-                    .await
-                    .map_err(&failed)?;
-                anew
-            }
+        let mut connection = if let Some(connection) = self.connection.take() {
+            connection
+        } else {
+            let mut anew = connect(pool).await?;
+            share_realm(&mut anew, self.realm_key).await?;
+            sqlx::query_scalar::<_, bool>(SESSION)
+                .bind(&self.owner)
+                .bind(self.token)
+                .fetch_one(&mut anew)
+                .await
+                .map_err(&failed)?;
+            anew
         };
         let rows = sqlx::query(SQL)
             .bind(self.token)

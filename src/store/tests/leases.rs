@@ -17,7 +17,7 @@ const ALL: &str = "SELECT CONCAT_WS('|',
     (SELECT STRING_AGG(r::TEXT, ';' ORDER BY id) FROM runs r), (SELECT STRING_AGG(c::TEXT, ';' ORDER BY run, seq) FROM changes c),
     (SELECT STRING_AGG(s::TEXT, ';' ORDER BY run, seq) FROM staged_users s), (SELECT STRING_AGG(j::TEXT, ';' ORDER BY seq) FROM jobs j))";
 
-fn taken_over<T: std::fmt::Debug>(what: &str, done: Result<T, StoreError>) {
+fn taken_over<T: std::fmt::Debug>(what: &str, done: &Result<T, StoreError>) {
     assert!(
         matches!(done, Err(StoreError::TakenOver)),
         "{what}: {done:?}"
@@ -64,15 +64,18 @@ async fn trap_30_who_lost_the_lease_writes_nothing() {
     assert_eq!(theirs.taken_over_from(), Some(f.store.process_name()));
     let before = f.text(ALL).await;
 
-    taken_over("begin", frozen.begin_run(&run_of(4), false).await);
+    taken_over("begin", &frozen.begin_run(&run_of(4), false).await);
     let tick = Some(START);
-    taken_over("tick", frozen.begin_for_tick(&run_of(4), false, tick).await);
+    taken_over(
+        "tick",
+        &frozen.begin_for_tick(&run_of(4), false, tick).await,
+    );
     let (mut users, lines) = change(&going);
     users[0].seq = 2;
-    taken_over("stage", frozen.stage(going.run, &users, &lines).await);
+    taken_over("stage", &frozen.stage(going.run, &users, &lines).await);
     let ids = [DirectoryId([1; 16])];
-    taken_over("unstage", frozen.unstage(going.run, &ids).await);
-    taken_over("patch", frozen.patch_staged(plan.run, &users).await);
+    taken_over("unstage", &frozen.unstage(going.run, &ids).await);
+    taken_over("patch", &frozen.patch_staged(plan.run, &users).await);
     going.outcome = Outcome::Applied;
     going.updated = 1;
     let messages = f.ctx();
@@ -85,28 +88,28 @@ async fn trap_30_who_lost_the_lease_writes_nothing() {
         replaces,
     };
     let applied = frozen.apply(application(&going, None)).await;
-    taken_over("apply", applied);
+    taken_over("apply", &applied);
     let applied = frozen.apply(application(&going, Some(plan.run))).await;
-    taken_over("apply instead of another", applied);
+    taken_over("apply instead of another", &applied);
     let held = frozen
         .hold(&going, facts.clone(), None, None, &[JobType::Suspend])
         .await;
-    taken_over("hold", held);
-    taken_over("confirm", frozen.confirm_held(plan.run).await);
+    taken_over("hold", &held);
+    taken_over("confirm", &frozen.confirm_held(plan.run).await);
     let decided = frozen
         .decide_held(plan.run, Outcome::Rejected, None, None, START)
         .await;
-    taken_over("decide", decided);
+    taken_over("decide", &decided);
     let dropped = frozen.drop_jobs_of_run(going.run, "undone", START).await;
-    taken_over("drop messages", dropped);
-    taken_over("fail", frozen.fail_run(&going).await);
-    taken_over("drop", frozen.drop_run(going.run).await);
-    taken_over("sweep", frozen.sweep(going.run).await);
+    taken_over("drop messages", &dropped);
+    taken_over("fail", &frozen.fail_run(&going).await);
+    taken_over("drop", &frozen.drop_run(going.run).await);
+    taken_over("sweep", &frozen.sweep(going.run).await);
     let acted = frozen.act(&[], &users[0].user, 1, &[], &messages).await;
-    taken_over("act", acted);
-    taken_over("pause", frozen.pause(&realm(), None, START).await);
+    taken_over("act", &acted);
+    taken_over("pause", &frozen.pause(&realm(), None, START).await);
     let ended = frozen.end_abandoned(&realm(), None, START).await;
-    taken_over("end", ended);
+    taken_over("end", &ended);
     assert_eq!(f.text(ALL).await, before, "nothing was written");
 
     // It is told, and who took over goes on.
@@ -190,6 +193,7 @@ async fn who_died_is_noticed_at_once_and_a_lease_let_go_is_free() {
 
 #[tokio::test]
 async fn an_older_program_and_this_one_run_a_realm_one_after_the_other() {
+    const TAKE: &str = "SELECT pg_try_advisory_xact_lock($1)";
     let f = postgres().await;
     let key = xxhash_rust::xxh3::xxh3_64(b"realmsync realm example.org").cast_signed();
     // What the program of the first schema does for a run.
@@ -197,7 +201,6 @@ async fn an_older_program_and_this_one_run_a_realm_one_after_the_other() {
     let Side::Postgres(c) = older.side() else {
         panic!("PostgreSQL");
     };
-    const TAKE: &str = "SELECT pg_try_advisory_xact_lock($1)";
     let taken = sqlx::query_scalar::<_, bool>(TAKE).bind(key);
     assert!(taken.fetch_one(&mut *c).await.unwrap());
     let busy = f.store.try_lock_realm(&realm()).await;
