@@ -1,11 +1,12 @@
-//! Named points at which the tests kill the process, as a power cut would. Without the feature `failpoints` they are nothing.
+//! Named points at which the tests kill the process, as a power cut would, or stop it, as a frozen machine. Without the feature `failpoints` they are nothing.
 
-/// Kills the process here if `REALMSYNC_FAILPOINT` names this point (`NAME`, or `NAME:3` for the third time it is reached).
+/// Kills the process here if `REALMSYNC_FAILPOINT` names this point (`NAME`, or `NAME:3` for the third time it is reached); with
+/// `stop@` before the name it is stopped, and goes on when it is told to (`SIGCONT`).
 #[cfg(feature = "failpoints")]
 pub fn hit(name: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
-    static WANTED: OnceLock<Option<(String, u32)>> = OnceLock::new();
+    static WANTED: OnceLock<Option<(bool, String, u32)>> = OnceLock::new();
     static HITS: AtomicU32 = AtomicU32::new(0);
     #[expect(
         clippy::disallowed_methods,
@@ -13,18 +14,24 @@ pub fn hit(name: &str) {
     )]
     let wanted = WANTED.get_or_init(|| {
         let text = std::env::var("REALMSYNC_FAILPOINT").ok()?;
-        let (name, nth) = text.split_once(':').unwrap_or((&text, "1"));
-        Some((name.to_owned(), nth.parse().ok()?))
+        let (stop, point) = text
+            .strip_prefix("stop@")
+            .map_or((false, text.as_str()), |point| (true, point));
+        let (name, nth) = point.split_once(':').unwrap_or((point, "1"));
+        Some((stop, name.to_owned(), nth.parse().ok()?))
     });
-    if let Some((wanted, nth)) = wanted
+    if let Some((stop, wanted, nth)) = wanted
         && wanted == name
         && HITS.fetch_add(1, Ordering::SeqCst) + 1 == *nth
     {
-        let _sent =
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-        loop {
-            std::thread::park();
-        }
+        let signal = if *stop {
+            rustix::process::Signal::STOP
+        } else {
+            rustix::process::Signal::KILL
+        };
+        let _sent = rustix::process::kill_process(rustix::process::getpid(), signal);
+        // The signal may reach this thread a moment after another one.
+        std::thread::sleep(std::time::Duration::from_millis(200));
     }
 }
 

@@ -161,6 +161,23 @@ pub struct RealmStatus {
     /// How far the run under way has come; `None`: none is, or no daemon answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<RunningStatus>,
+    /// Who runs it; `None`: nobody just now, or the store is SQLite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<HolderStatus>,
+    /// How many messages which process (host:pid) is sending; empty with SQLite.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sending_by: BTreeMap<String, i64>,
+}
+
+/// The process that runs a realm, where several share one PostgreSQL.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HolderStatus {
+    /// host:pid.
+    pub name: String,
+    /// When it took the realm.
+    pub since: Timestamp,
+    /// Until then, unless it renews the lease; by the database's clock.
+    pub until: Timestamp,
 }
 
 /// A run under way.
@@ -181,6 +198,9 @@ pub struct DaemonStatus {
     pub version: String,
     /// Its process.
     pub pid: u32,
+    /// What it is called among those that share the store: host:pid.
+    #[serde(default)]
+    pub name: String,
     /// When it started.
     pub started_at: Timestamp,
     /// The configuration file that it works by.
@@ -259,6 +279,7 @@ impl From<&EngineError> for Failure {
             EngineError::NotFound(message) => Self::new("not-found", 1, message.clone()),
             EngineError::Refused(message) => Self::new("refused", 1, message.clone()),
             EngineError::Stopped(message) => Self::new("stopping", 1, message.clone()),
+            EngineError::TickDone => Self::new("refused", 1, error.to_string()),
             EngineError::Busy(message) => Self::coded(ErrorCode::Busy, message.clone()),
             EngineError::Failed { code, message } => Self::coded(*code, message.clone()),
             EngineError::Store(error) => Self::from(error),

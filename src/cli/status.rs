@@ -84,6 +84,8 @@ fn untouched(context: &Context) -> Vec<RealmStatus> {
         changes: "full".into(),
         outbox: BTreeMap::new(),
         running: None,
+        holder: None,
+        sending_by: BTreeMap::new(),
     };
     context.config.realms.iter().map(realm).collect()
 }
@@ -172,6 +174,17 @@ fn about_realm(r: &RealmStatus, now: Timestamp) -> String {
             ),
         );
     }
+    if let Some(holder) = &r.holder {
+        row(
+            "held by",
+            &format!(
+                "{} since {}, renewed until {}",
+                holder.name,
+                text::when(holder.since),
+                text::when(holder.until)
+            ),
+        );
+    }
     if let Some(next) = r.next_run_at {
         row("next run", &text::when(next));
     }
@@ -201,6 +214,9 @@ fn about_realm(r: &RealmStatus, now: Timestamp) -> String {
         row("servers", &r.servers.join(", "));
     }
     row("outbox", &counts(&r.outbox, "empty"));
+    for (name, jobs) in &r.sending_by {
+        row("", &format!("{jobs} being sent by {name}"));
+    }
     text
 }
 
@@ -216,6 +232,7 @@ fn paint(outcome: Outcome) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::types::HolderStatus;
 
     fn realm() -> RealmStatus {
         RealmStatus {
@@ -240,6 +257,8 @@ mod tests {
             changes: "full".into(),
             outbox: [("dead".to_owned(), 1), ("waiting".to_owned(), 3)].into(),
             running: None,
+            holder: None,
+            sending_by: BTreeMap::new(),
         }
     }
 
@@ -258,10 +277,21 @@ mod tests {
             outbox: BTreeMap::new(),
             ..realm()
         };
+        let shared = RealmStatus {
+            outbox: [("sending".to_owned(), 2)].into(),
+            holder: Some(HolderStatus {
+                name: "second:4711".into(),
+                since: Timestamp(1_795_507_190_000),
+                until: Timestamp(1_795_507_205_000),
+            }),
+            sending_by: [("second:4711".to_owned(), 2)].into(),
+            ..fresh.clone()
+        };
         insta::assert_snapshot!(format!(
-            "{}\n{}",
+            "{}\n{}\n{}",
             about_realm(&realm(), now),
-            about_realm(&fresh, now)
+            about_realm(&fresh, now),
+            about_realm(&shared, now)
         ));
     }
 

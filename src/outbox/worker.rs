@@ -170,10 +170,11 @@ struct Worker {
 
 impl Worker {
     fn new(runner: OutboxRunner, cancel: CancellationToken) -> Self {
+        let owner = format!("{} {}", runner.store.process_name(), uuid::Uuid::now_v7());
         Self {
             runner,
             cancel,
-            owner: uuid::Uuid::now_v7().to_string(),
+            owner,
             targets: Targets::default(),
             tasks: JoinSet::new(),
             under_way: HashMap::new(),

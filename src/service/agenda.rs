@@ -201,6 +201,32 @@ impl<W> Agenda<W> {
         }
     }
 
+    /// Another daemon on the same store made the pass of this tick.
+    pub fn done_elsewhere(
+        &mut self,
+        realm: &RealmId,
+        tick: Timestamp,
+        now: Timestamp,
+        chance: &mut dyn FnMut() -> f64,
+    ) {
+        if let Some(slot) = self.realms.get_mut(realm)
+            && slot.done < tick
+        {
+            slot.done = tick.min(now);
+            slot.plan(now, chance);
+        }
+    }
+
+    /// The pass of a tick came to nothing in another daemon: what was missed since is due now.
+    pub fn given_back(&mut self, realm: &RealmId, before: Timestamp, now: Timestamp) {
+        if let Some(slot) = self.realms.get_mut(realm)
+            && slot.schedule.is_some()
+        {
+            slot.done = slot.done.min(before);
+            slot.start = Some(now);
+        }
+    }
+
     /// When the realm's next scheduled run starts; `None`: it has no schedule, or none that comes.
     pub fn next_start(&self, realm: &RealmId) -> Option<Timestamp> {
         self.realms.get(realm)?.start
@@ -334,6 +360,23 @@ mod tests {
                 .len(),
             1
         );
+    }
+
+    #[test]
+    fn a_tick_that_another_daemon_does_is_left_to_it_unless_it_dies() {
+        let mut agenda = agenda(None, "*/15 * * * *");
+        let tick = start().plus_ms(15 * MINUTE);
+        agenda.done_elsewhere(&realm("a"), tick, tick.plus_ms(1), &mut || 0.0);
+        assert!(take(&mut agenda, 16).is_empty());
+        agenda.given_back(&realm("a"), tick.plus_ms(-1), tick.plus_ms(2 * MINUTE));
+        let taken = take(&mut agenda, 17);
+        let before = tick.plus_ms(-1);
+        assert_eq!(taken, [(realm("a"), Next::Scheduled { tick, before })]);
+        agenda.ended(&realm("a"));
+        assert!(take(&mut agenda, 18).is_empty());
+        // What is known already changes nothing.
+        agenda.done_elsewhere(&realm("a"), tick, start(), &mut || 0.0);
+        assert_eq!(take(&mut agenda, 30).len(), 1);
     }
 
     #[test]

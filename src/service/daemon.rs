@@ -23,6 +23,7 @@ use super::lifecycle::{Wish, Wishes};
 use super::logging::{self, Logging, Surroundings};
 use super::metrics::Metrics;
 use super::reload::{self, Prepared};
+use super::takeover::{self, Moved};
 use super::web::{Ready, ToServe, Web};
 use super::work::{Ended, Track, Work};
 use super::{Start, housekeeping, notify};
@@ -171,6 +172,8 @@ struct Daemon {
     side: JoinSet<Side>,
     parts: JoinSet<Part>,
     orders: mpsc::Receiver<Order>,
+    /// Ticks that other daemons did, or left.
+    moved: mpsc::Receiver<Moved>,
     api: Api,
     web: Option<Web>,
     /// Runs and deliveries end; nothing new starts.
@@ -226,7 +229,7 @@ impl Daemon {
         {
             // From here on a tick can be missed.
             store
-                .set_tick(realm, now)
+                .first_tick(realm, now)
                 .await
                 .map_err(|e| Failure::from(&e))?;
         }
@@ -244,6 +247,7 @@ impl Daemon {
             .await
             .map_err(|why| Failure::new("config", 1, why))?;
         let (orders_in, orders) = mpsc::channel(64);
+        let (moved_in, moved) = mpsc::channel(64);
         let life = Life::default();
         let alive = life.clone();
         let mut daemon = Self {
@@ -261,6 +265,7 @@ impl Daemon {
             side: JoinSet::new(),
             parts: JoinSet::new(),
             orders,
+            moved,
             api: Api {
                 orders: orders_in,
                 alive: Alive(Arc::new(move || alive.silent().is_none())),
@@ -286,7 +291,7 @@ impl Daemon {
             life,
             start,
         };
-        daemon.start_parts(key);
+        daemon.start_parts(key, moved_in);
         daemon.serve_web(ready);
         // Last: whoever finds the socket finds a daemon that works.
         let socket =
@@ -307,7 +312,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    fn start_parts(&mut self, key: crate::store::EnrolmentKey) {
+    fn start_parts(&mut self, key: crate::store::EnrolmentKey, moved: mpsc::Sender<Moved>) {
         let runner = OutboxRunner {
             store: self.engine.borrow().store.clone(),
             config: self.config.subscribe(),
@@ -333,6 +338,14 @@ impl Daemon {
                 stop.clone(),
             ),
         );
+        if !self.engine.borrow().store.single_daemon() {
+            let pulse = self.life.part("takeover", HOUSEKEEPING_SILENCE);
+            self.part(
+                "takeover",
+                &stop,
+                takeover::run(self.engine.subscribe(), moved, pulse, stop.clone()),
+            );
+        }
         let never = CancellationToken::new();
         self.part("watchdog", &never, notify::watchdog(self.life.clone()));
     }
@@ -392,6 +405,7 @@ impl Daemon {
                 Some(ended) = self.runs.join_next_with_id() => self.run_ended(ended),
                 Some(side) = self.side.join_next() => self.side_ended(side),
                 Some(order) = self.orders.recv() => self.order(order),
+                Some(moved) = self.moved.recv() => self.tick_moved(moved),
                 _now = tick.tick() => {}
             }
         };

@@ -22,6 +22,7 @@ mod notify;
 mod reload;
 pub mod schedule;
 pub mod status;
+mod takeover;
 mod web;
 mod work;
 

@@ -49,17 +49,20 @@ impl Schedule {
     /// What is due: the newest tick in (`last`, `now`], however many there were. A `last` that lies in the future (the
     /// clock was set back) counts as now.
     pub fn missed(&self, last: Timestamp, now: Timestamp) -> Option<Timestamp> {
-        let first = self.next_after(last.min(now)).filter(|tick| *tick <= now)?;
-        // One pass makes up for all of them; a look at the last hour finds the newest of a busy schedule cheaply.
-        let mut newest = first.max(
-            self.next_after(now.plus_ms(-3_600_000))
-                .filter(|tick| *tick <= now)
-                .unwrap_or(first),
-        );
-        while let Some(later) = self
-            .next_after(newest)
-            .filter(|tick| *tick <= now && now.since_ms(newest) <= 3_600_000)
-        {
+        let last = last.min(now);
+        let due = |after| self.next_after(after).filter(|tick| *tick <= now);
+        let mut newest = due(last)?;
+        // One pass makes up for all of them. A look at the last hour finds the newest of a busy schedule cheaply, longer looks
+        // that of others.
+        let mut back = 3_600_000;
+        while now.since_ms(last) > back {
+            if let Some(tick) = due(now.plus_ms(-back)) {
+                newest = tick;
+                break;
+            }
+            back = back.saturating_mul(4);
+        }
+        while let Some(later) = due(newest) {
             newest = later;
         }
         Some(newest)
@@ -196,6 +199,19 @@ mod tests {
                 })
             })
             .collect()
+    }
+
+    #[test]
+    fn of_missed_ticks_the_newest_is_due_however_old() {
+        let s = schedule("0 3 * * *", "UTC");
+        // 2026-11-24T15:00:00Z, the last pass a day, a week and a year before.
+        let now = Timestamp(1_795_532_400_000);
+        for days in [1, 7, 365] {
+            let last = now.plus_ms(-days * 86_400_000);
+            let tick = s.missed(last, now).expect("a tick");
+            assert_eq!(tick, now.plus_ms(-12 * 3_600_000), "{days} days");
+            assert_eq!(s.missed(tick, now), None);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::types::{RealmStatus, RunningStatus};
+use crate::api::types::{HolderStatus, RealmStatus, RunningStatus};
 use crate::clock::Timestamp;
 use crate::config::{ChangesWay, Config};
 use crate::model::{RealmId, State};
@@ -33,6 +33,8 @@ pub async fn gather(
             .unwrap_or(usize::MAX)
     };
     rows.sort_by_key(|row| (place(&row.id), row.id.clone()));
+    let holders = store.lease_holders().await?;
+    let senders = store.senders().await?;
     let mut realms = Vec::with_capacity(rows.len());
     for row in rows {
         let last = store.last_run(&row.id).await?;
@@ -83,6 +85,19 @@ pub async fn gather(
                 .map(|(state, count)| (state.to_string(), count))
                 .collect(),
             running: live.running,
+            holder: holders
+                .iter()
+                .find(|holder| holder.realm == row.id)
+                .map(|holder| HolderStatus {
+                    name: holder.name.clone(),
+                    since: holder.since,
+                    until: holder.until,
+                }),
+            sending_by: senders
+                .iter()
+                .filter(|(realm, ..)| *realm == row.id)
+                .map(|(_, name, jobs)| (name.clone(), *jobs))
+                .collect(),
             realm: row.id,
         });
     }

@@ -242,21 +242,24 @@ pub async fn scheduled(
                 return Ended::NotNow { before };
             }
         }
-        // Before it begins: a server whose answer kills the process must not do so again at once, at every start.
-        if let Err(error) = engine.store.set_tick(&realm, tick).await {
-            tracing::error!(%error, "{realm}: the scheduled pass cannot begin: {error}");
-            return Ended::NotNow { before };
-        }
-        let ask = Ask { cancel: cancel.clone(), progress: track.progress.clone(), ..Ask::new(Trigger::Schedule, None) };
+        let ask = Ask { tick: Some(tick), cancel: cancel.clone(), progress: track.progress.clone(), ..Ask::new(Trigger::Schedule, None) };
         let done = moving(engine.sync(&realm, ask).boxed(), &track, &pulse).await;
         if cancel.is_cancelled() && done.as_ref().is_ok_and(|run| run.outcome == Outcome::Cancelled) {
             // A stop in mid-run: the tick counts as missed, and the next daemon makes up for it.
-            if let Err(error) = engine.store.set_tick(&realm, before).await {
+            if let Err(error) = engine.store.give_tick_back(&realm, tick, before).await {
                 tracing::warn!(%error, "{realm}: the pass that was stopped will not be made up for: {error}");
             }
         }
-        if let Err(error) = &done {
-            tracing::warn!(%error, "{realm}: no scheduled pass: {error}");
+        match &done {
+            Ok(_) => {}
+            Err(EngineError::TickDone) => {
+                tracing::debug!("{realm}: another daemon made the pass of {tick}");
+                return Ended::Done(None);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "{realm}: no scheduled pass, it is tried again soon: {error}");
+                return Ended::NotNow { before };
+            }
         }
         tell(done.as_ref().ok());
         Ended::Done(done.ok().map(Box::new))

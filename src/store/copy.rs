@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 
 use super::StoreError;
 use super::changes::side;
+use super::db::answered;
 use super::rows::{methods, user_columns};
 use super::stage::{StagedUser, intents_text};
 use crate::model::{Change, RunId};
@@ -171,9 +172,12 @@ async fn copy(
     sql: &'static str,
     text: String,
 ) -> Result<(), StoreError> {
-    let failed = StoreError::from_sqlx("copy a plan");
-    let mut sink = connection.copy_in_raw(sql).await.map_err(&failed)?;
-    sink.send(text.into_bytes()).await.map_err(&failed)?;
-    sink.finish().await.map_err(&failed)?;
-    Ok(())
+    answered(async {
+        let mut sink = connection.copy_in_raw(sql).await?;
+        sink.send(text.into_bytes()).await?;
+        sink.finish().await
+    })
+    .await
+    .map(|_| ())
+    .map_err(StoreError::from_sqlx("copy a plan"))
 }

@@ -1,5 +1,6 @@
 //! The two engines behind one face: pools, transactions, and how one text of SQL runs on both.
 
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,7 +10,9 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Connection as _, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
+use sqlx::{
+    AssertSqlSafe, Connection as _, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction,
+};
 
 use super::{Access, StoreError};
 
@@ -27,7 +30,12 @@ pub(super) enum Db {
         read: SqlitePool,
     },
     /// A pool; the server keeps writers apart.
-    Postgres(PgPool),
+    Postgres {
+        /// All connections but those that hold leases.
+        pool: PgPool,
+        /// The token of the lease that each transaction must still find; `None`: what is no part of a run.
+        fence: Option<i64>,
+    },
 }
 
 /// A transaction that may write; rolled back when dropped without [`Tx::commit`].
@@ -35,7 +43,58 @@ pub(super) enum Tx {
     /// `BEGIN IMMEDIATE` on the only writer.
     Sqlite(Transaction<'static, Sqlite>),
     /// An ordinary transaction.
-    Postgres(Transaction<'static, Postgres>),
+    Postgres(Open),
+}
+
+/// A connection of PostgreSQL within a transaction. One that was not committed is closed, whatever state it is in, and the
+/// server rolls back.
+pub(super) struct Open {
+    connection: PoolConnection<Postgres>,
+    committed: bool,
+}
+
+impl Open {
+    /// Begins one; with a fence, the first statement is in the same message, so that it costs no round trip.
+    async fn begin(pool: &PgPool, fence: Option<i64>) -> Result<Self, sqlx::Error> {
+        let mut open = Self {
+            connection: pool.acquire().await?,
+            committed: false,
+        };
+        let sql = match fence {
+            Some(token) => format!("BEGIN; SELECT fence({token})"),
+            None => "BEGIN".to_owned(),
+        };
+        answered(sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *open.connection)).await?;
+        Ok(open)
+    }
+
+    async fn commit(mut self) -> Result<(), sqlx::Error> {
+        answered(sqlx::raw_sql("COMMIT").execute(&mut *self.connection)).await?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.committed {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+impl Deref for Open {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Open {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
 }
 
 /// A connection for reading.
@@ -67,7 +126,7 @@ impl Tx {
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(t) => t.commit().await,
-            Self::Postgres(t) => answered(t.commit()).await,
+            Self::Postgres(t) => t.commit().await,
         }
         .map_err(StoreError::from_sqlx("commit"))
     }
@@ -105,21 +164,31 @@ const ANSWER: Duration = Duration::from_mins(10);
 /// How long PostgreSQL may take to show that an idle connection is still one.
 const ALIVE: Duration = Duration::from_secs(3);
 
-/// So that the server notices within a minute that this side went away, and frees the realms it had locked. What it notices of
-/// TCP is set by the server; the driver cannot set it for this side, which is what [`ANSWER`] and [`ALIVE`] are for.
-const KEEPALIVE: &str =
-    "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3";
+/// What every connection of PostgreSQL is set to. The server notices within a minute that this side went away (what this side
+/// notices of TCP the driver cannot set, which is what [`ANSWER`] and [`ALIVE`] are for); and a process that stands still in a
+/// transaction does not keep its locks for longer than its leases.
+const SESSION: &str = "
+    SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
+    SET idle_in_transaction_session_timeout = '15s'";
 
 /// The answer of a statement, or that none came.
 pub(super) async fn answered<T>(
     statement: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(ANSWER, statement)
+    answered_within(ANSWER, statement).await
+}
+
+/// The same for what cannot be waited for that long.
+pub(super) async fn answered_within<T>(
+    limit: Duration,
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(limit, statement)
         .await
         .unwrap_or_else(|_| {
             Err(sqlx::Error::Io(std::io::Error::new(
                 std::io::ErrorKind::TimedOut,
-                format!("no answer within {} minutes", ANSWER.as_secs() / 60),
+                format!("no answer within {} seconds", limit.as_secs()),
             )))
         })
 }
@@ -188,11 +257,13 @@ impl Db {
         Ok(Self::Sqlite { write, read })
     }
 
-    /// Connects to PostgreSQL.
+    /// Connects to PostgreSQL. `name` is what the server's list of sessions shows: whoever takes over a lease knows by it which
+    /// transactions the former holder left open.
     pub(super) async fn postgres(
         url: &str,
         password: Option<&str>,
         shown: &str,
+        name: &str,
     ) -> Result<Self, StoreError> {
         let bad = |e: sqlx::Error| StoreError::Open {
             what: shown.to_owned(),
@@ -200,7 +271,7 @@ impl Db {
         };
         let mut options = PgConnectOptions::from_str(url)
             .map_err(bad)?
-            .application_name("realmsync");
+            .application_name(name);
         if let Some(password) = password {
             options = options.password(password);
         }
@@ -220,14 +291,14 @@ impl Db {
             })
             .after_connect(|connection, _| {
                 Box::pin(async move {
-                    sqlx::raw_sql(KEEPALIVE).execute(connection).await?;
+                    answered(sqlx::raw_sql(SESSION).execute(connection)).await?;
                     Ok(())
                 })
             })
             .connect_with(options)
             .await
             .map_err(bad)?;
-        Ok(Self::Postgres(pool))
+        Ok(Self::Postgres { pool, fence: None })
     }
 
     /// Closes all connections.
@@ -237,7 +308,7 @@ impl Db {
                 read.close().await;
                 write.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres { pool, .. } => pool.close().await,
         }
     }
 
@@ -254,7 +325,7 @@ impl Db {
                 }
                 begun => begun.map(Tx::Sqlite),
             },
-            Self::Postgres(pool) => answered(pool.begin()).await.map(Tx::Postgres),
+            Self::Postgres { pool, fence } => Open::begin(pool, *fence).await.map(Tx::Postgres),
         }
         .map_err(StoreError::from_sqlx("begin"))
     }
@@ -263,7 +334,7 @@ impl Db {
     pub(super) async fn read(&self) -> Result<Link, StoreError> {
         match self {
             Self::Sqlite { read, .. } => read.acquire().await.map(Link::Sqlite),
-            Self::Postgres(pool) => pool.acquire().await.map(Link::Postgres),
+            Self::Postgres { pool, .. } => pool.acquire().await.map(Link::Postgres),
         }
         .map_err(StoreError::from_sqlx("connect"))
     }
@@ -278,7 +349,7 @@ mod tests {
         let error = answered(std::future::pending::<Result<(), _>>()).await;
         let error = StoreError::from_sqlx("read users")(error.unwrap_err());
         assert!(matches!(error, StoreError::Lost(_)), "{error}");
-        assert!(error.to_string().contains("10 minutes"), "{error}");
+        assert!(error.to_string().contains("600 seconds"), "{error}");
         assert_eq!(answered(async { Ok(7) }).await.unwrap(), 7);
     }
 

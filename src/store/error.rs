@@ -34,6 +34,11 @@ pub enum StoreError {
         /// Who, as far as known.
         holder: String,
     },
+    /// Another process has the lease of the realm by now, so that nothing more of this run can be written.
+    #[error(
+        "another daemon took the realm over, since this one stood still for longer than its lease; nothing of this run was applied, and that daemon decides anew"
+    )]
+    TakenOver,
     /// Somebody changed a user while a plan was made: nothing was applied.
     #[error(
         "{0} users changed while the plan was made; nothing was applied, the next run decides anew"
@@ -100,7 +105,7 @@ impl StoreError {
     /// The word for programs.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Busy { .. } => ErrorCode::Busy,
+            Self::Busy { .. } | Self::TakenOver => ErrorCode::Busy,
             Self::Open { .. } | Self::Lost(_) => ErrorCode::Unreachable,
             _ => ErrorCode::Store,
         }
@@ -138,6 +143,8 @@ fn of_postgres(error: &PgDatabaseError) -> Option<StoreError> {
             what: "rows of the store".into(),
             holder: error.to_string(),
         }),
+        // Raised by fence() of the schema.
+        "RS001" => Some(StoreError::TakenOver),
         "25006" => Some(StoreError::Unwritable(format!(
             "{error}; the database takes no writes: is it a standby?"
         ))),

@@ -30,7 +30,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let sql = match self.db {
             Db::Sqlite { .. } => SQLITE,
-            Db::Postgres(_) => POSTGRES,
+            Db::Postgres { .. } => POSTGRES,
         };
         let mut link = self.db.read().await?;
         let mut after = 0;

@@ -62,7 +62,7 @@ impl Store {
 
     /// Writes a consistent copy of the embedded store to a new file (mode 0600) while it is in use. The copy knows that it is one.
     pub async fn backup(&self, to: &Path, now: Timestamp) -> Result<(), StoreError> {
-        if matches!(self.db, Db::Postgres(_)) {
+        if matches!(self.db, Db::Postgres { .. }) {
             return Err(StoreError::Refused("the store is a PostgreSQL database: use `pg_dump`, which copies it while it is in use".into()));
         }
         let open = |why: String| StoreError::Open {
@@ -173,7 +173,7 @@ mod tests {
         );
         let copy = Store {
             db: Db::sqlite(&to, Access::Write).await.unwrap(),
-            locks: crate::store::lock::RealmLocks::default(),
+            leases: crate::store::Leases::default(),
         };
         assert_eq!(
             copy.realms().await.unwrap(),

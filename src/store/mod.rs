@@ -8,12 +8,16 @@ mod error;
 mod held;
 mod index;
 mod keep;
+mod lease;
+mod lease_rows;
+mod lease_status;
 mod lock;
 mod outbox;
 mod realms;
 mod refused;
 mod rows;
 mod runs;
+mod schema;
 mod search;
 mod stage;
 mod staged;
@@ -29,7 +33,10 @@ use sqlx::migrate::{MigrateError, Migrator};
 pub use apply::{Application, RealmUpdate};
 use db::Db;
 pub use error::StoreError;
-pub use lock::{RealmLock, StoreLock, lock};
+pub use lease::RealmLock;
+use lease::{Leases, Owner};
+pub use lease_status::LeaseHolder;
+pub use lock::{StoreLock, lock};
 #[cfg(test)]
 pub(crate) use outbox::tests as outbox_tests;
 pub use outbox::{
@@ -37,9 +44,10 @@ pub use outbox::{
 };
 pub use realms::RealmDecl;
 pub use refused::{RefusedDiff, RefusedRow};
-pub use runs::RunFacts;
+pub use runs::{CLOCKS_DIFFER_MS, RunFacts};
 pub use search::UserFilter;
 pub use stage::StagedUser;
+pub use sweep::Abandoned;
 pub use users::Holder;
 
 use crate::clock::Timestamp;
@@ -61,7 +69,7 @@ pub enum Access {
 #[derive(Clone, Debug)]
 pub struct Store {
     db: Db,
-    locks: lock::RealmLocks,
+    leases: Leases,
 }
 
 impl Store {
@@ -72,6 +80,7 @@ impl Store {
         access: Access,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
+        let leases = Leases::default();
         let (db, what) = match &config.url {
             StoreUrl::Sqlite(path) => {
                 // A folder that may not be searched is no absence.
@@ -95,6 +104,7 @@ impl Store {
                         url.expose_secret(),
                         secret.as_ref().map(secrecy::ExposeSecret::expose_secret),
                         display,
+                        &Owner::session_name(&leases.owner().id),
                     )
                     .await?,
                     display.clone(),
@@ -106,45 +116,21 @@ impl Store {
         } else {
             &POSTGRES
         };
-        let store = Self {
-            db,
-            locks: lock::RealmLocks::default(),
-        };
+        let store = Self { db, leases };
         match access {
             Access::Write => {
-                let ran = match &store.db {
-                    Db::Sqlite { write, .. } => migrator.run(write).await,
-                    Db::Postgres(pool) => migrator.run(pool).await,
-                };
-                ran.map_err(|e| migration_error(e, &what))?;
+                if !store.ahead(migrator, &what).await? {
+                    let ran = match &store.db {
+                        Db::Sqlite { write, .. } => migrator.run(write).await,
+                        Db::Postgres { pool, .. } => migrator.run(pool).await,
+                    };
+                    ran.map_err(|e| migration_error(e, &what))?;
+                }
                 store.settle_copy(now).await?;
             }
             Access::Read => store.schema_fits(migrator, &what).await?,
         }
         Ok(store)
-    }
-
-    /// Whether this program knows the schema that is there.
-    async fn schema_fits(&self, migrator: &Migrator, what: &str) -> Result<(), StoreError> {
-        let mut link = self.db.read().await?;
-        let there = db::on!(link, c => sqlx::query_scalar::<_, Option<i64>>("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(&mut *c).await);
-        let newest = migrator.iter().map(|m| m.version).max().unwrap_or(0);
-        match there {
-            Ok(Some(version)) if version > newest => Err(StoreError::TooNew {
-                what: what.to_owned(),
-                version,
-            }),
-            Ok(Some(version)) if version == newest => Ok(()),
-            Ok(_) => Err(StoreError::NotFound(format!(
-                "{what} was written by an older realmsync: start the service once, it brings the store up to date"
-            ))),
-            Err(sqlx::Error::Database(error)) if error.message().contains("_sqlx_migrations") => {
-                Err(StoreError::NotFound(format!(
-                    "{what} is no store of realmsync: look at `store.url`"
-                )))
-            }
-            Err(error) => Err(StoreError::from_sqlx("read the schema's version")(error)),
-        }
     }
 
     /// Reaches the engine once, for `/readyz`.
@@ -154,8 +140,9 @@ impl Store {
             .map_err(StoreError::from_sqlx("reach the store"))
     }
 
-    /// Closes the pools: writes what is to be written, and waits for who still reads.
+    /// Closes the pools: writes what is to be written, lets go of leases, and waits for who still reads.
     pub async fn close(&self) {
+        self.leases.released().await;
         self.db.close().await;
     }
 }

@@ -168,11 +168,25 @@ impl Store {
         tx.commit().await
     }
 
-    /// Remembers when the schedule was last followed.
-    pub async fn set_tick(&self, realm: &RealmId, at: Timestamp) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE realms SET last_tick_at = $2 WHERE id = $1";
+    /// From here on a tick can be missed, in a realm that had none.
+    pub async fn first_tick(&self, realm: &RealmId, at: Timestamp) -> Result<(), StoreError> {
+        const SQL: &str =
+            "UPDATE realms SET last_tick_at = $2 WHERE id = $1 AND last_tick_at IS NULL";
         let mut tx = self.db.begin().await?;
         on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(at.0).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("remember a tick"))?;
+        tx.commit().await
+    }
+
+    /// The pass of a tick was stopped: it counts as missed, unless another was done since.
+    pub async fn give_tick_back(
+        &self,
+        realm: &RealmId,
+        tick: Timestamp,
+        before: Timestamp,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE realms SET last_tick_at = $3 WHERE id = $1 AND last_tick_at = $2";
+        let mut tx = self.db.begin().await?;
+        on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(tick.0).bind(before.0).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("give a tick back"))?;
         tx.commit().await
     }
 }

@@ -7,7 +7,7 @@ use super::rows::{run_id, word};
 use super::users::id_range;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{Limit, Outcome, RealmId, Run, RunId};
+use crate::model::{Limit, Mode, Outcome, RealmId, Run, RunId};
 
 /// What a run is known by beyond what its JSON shows.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -107,6 +107,9 @@ impl TryFrom<Row> for Run {
     }
 }
 
+/// A tick that was done later than this from now was done by a clock that was wrong; ticks may be done again.
+pub const CLOCKS_DIFFER_MS: i64 = 60_000;
+
 pub(super) fn bytes(run: RunId) -> Vec<u8> {
     run.0.as_bytes().to_vec()
 }
@@ -143,12 +146,33 @@ pub(super) async fn write_run(tx: &mut Tx, run: &Run, facts: &RunFacts) -> Resul
 impl Store {
     /// The first row of a run.
     pub async fn begin_run(&self, run: &Run, first_pass: bool) -> Result<(), StoreError> {
+        self.begin_for_tick(run, first_pass, None).await.map(|_| ())
+    }
+
+    /// The first row of a run that makes up for the schedule's ticks up to this one; `false`: another daemon did so, and there
+    /// is no run. From here on the tick counts as done: what kills the process must not do so again at once, at every start.
+    pub async fn begin_for_tick(
+        &self,
+        run: &Run,
+        first_pass: bool,
+        tick: Option<Timestamp>,
+    ) -> Result<bool, StoreError> {
+        const TICK: &str = "UPDATE realms SET last_tick_at = $2 WHERE id = $1 AND (last_tick_at IS NULL OR last_tick_at < $2 OR last_tick_at > $3)";
         const SQL: &str = "INSERT INTO runs (id, realm, mode, trigger_by, by_whom, outcome, started_at, first_pass) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
         let mut tx = self.db.begin().await?;
+        if let Some(tick) = tick {
+            let latest = run.started_at.plus_ms(CLOCKS_DIFFER_MS);
+            let rows = on!(tx, c => sqlx::query(TICK).bind(run.realm.as_str()).bind(tick.0).bind(latest.0).execute(&mut *c).await.map(|r| r.rows_affected()))
+                .map_err(StoreError::from_sqlx("remember a tick"))?;
+            if rows == 0 {
+                return Ok(false);
+            }
+        }
         on!(tx, c => sqlx::query(SQL).bind(bytes(run.run)).bind(run.realm.as_str()).bind(run.mode.as_str()).bind(run.trigger.as_str())
             .bind(run.by.clone()).bind(run.outcome.as_str()).bind(run.started_at.0).bind(first_pass).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("begin a run"))?;
-        tx.commit().await
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// The last row of a run that came to nothing; its staging is swept. A run that was applied although the answer was lost
@@ -156,7 +180,13 @@ impl Store {
     pub async fn fail_run(&self, run: &Run) -> Result<(), StoreError> {
         let mut tx = self.db.begin().await?;
         match write_run(&mut tx, run, &RunFacts::default()).await {
-            Ok(()) => tx.commit().await?,
+            Ok(()) => {
+                if run.mode == Mode::Undo {
+                    let now = run.decided_at.unwrap_or(run.started_at);
+                    super::undone::release(&mut tx, now).await?;
+                }
+                tx.commit().await?;
+            }
             Err(StoreError::Refused(_)) => return Ok(()),
             Err(error) => return Err(error),
         }

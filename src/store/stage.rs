@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::changes::side;
 use super::copy;
-use super::db::{Side, Tx, on};
+use super::db::{Side, Tx, answered, on};
 use super::rows::{USER_COLUMNS, bind_user, user_columns};
 use super::{Store, StoreError};
 use crate::model::{Change, DirectoryId, Intent, Run, RunId, User};
@@ -120,8 +120,8 @@ pub(super) async fn analyze(tx: &mut Tx, run: &Run) -> Result<(), StoreError> {
         + run.removed
         + run.moved;
     if let (Side::Postgres(c), true) = (tx.side(), staged >= MANY) {
-        sqlx::query("ANALYZE staged_users, changes")
-            .execute(c)
+        let analyzing = sqlx::query("ANALYZE staged_users, changes").execute(c);
+        answered(analyzing)
             .await
             .map_err(StoreError::from_sqlx("analyze a plan"))?;
     }

@@ -1,13 +1,31 @@
 //! What plans leave behind when they are over, or when a crash ended them.
 
-use super::db::{Tx, on};
+use super::db::{Db, Tx, on};
+use super::lease_rows::{now, session};
 use super::rows::{run_id, word};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{Outcome, RealmId, RunId};
+use crate::model::{Outcome, RealmId, RunId, Trigger};
 
 /// Rows swept in one transaction.
 const SWEEP: i64 = 5000;
+
+/// So many processes may end in the middle of a tick's pass; then the tick is left alone. What kills whoever reads it (a server's
+/// answer, too little memory) must not kill one daemon after the other for ever.
+const TRIES: i64 = 3;
+
+/// A run that was under way when its process ended, or lost its lease.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Abandoned {
+    /// Failed by now, and swept.
+    pub run: RunId,
+    /// Where.
+    pub realm: RealmId,
+    /// What had started it.
+    pub trigger: Trigger,
+    /// Who had the lease (host:pid); `None`: it was let go, or the store is SQLite.
+    pub former: Option<String>,
+}
 
 /// Removes a decided run's staged users; its changes stay or go with the caller.
 pub(super) async fn forget_staged(tx: &mut Tx, run: RunId) -> Result<(), StoreError> {
@@ -49,30 +67,87 @@ impl Store {
     /// Runs that a crash left under way become failed, and their rows are swept; so are rows that a crash left of a plan that
     /// came to nothing. A run whose realm is locked goes on, here or in another daemon on the same database.
     pub async fn sweep_abandoned(&self, now: Timestamp) -> Result<usize, StoreError> {
-        const FIND: &str = "SELECT id, realm FROM runs WHERE outcome = 'running'";
-        const END: &str = "UPDATE runs SET outcome = 'failed', decided_at = $2, error_code = 'incomplete',
-            error = 'the process ended in the middle; nothing was applied, the next run decides anew' WHERE id = $1 AND outcome = 'running'";
+        let ended = self.take_over(now).await?.len();
+        self.sweep_leftovers().await?;
+        Ok(ended)
+    }
+
+    /// Takes over from processes that ended or stand still in the middle of a run: the run is failed and swept. Cheap where
+    /// nobody did.
+    pub async fn take_over(&self, now: Timestamp) -> Result<Vec<Abandoned>, StoreError> {
+        const OPEN: &str = "SELECT DISTINCT realm FROM runs WHERE outcome = 'running'";
+        const UNHELD: &str = concat!(
+            "SELECT DISTINCT r.realm FROM runs r LEFT JOIN leases l ON l.realm = r.realm AND l.owner IS NOT NULL
+             WHERE r.outcome = 'running' AND (l.realm IS NULL OR l.until <= ",
+            now!(),
+            " OR pg_try_advisory_xact_lock(",
+            session!("l.owner", "l.token"),
+            "))"
+        );
+        let sql = match self.db {
+            Db::Sqlite { .. } => OPEN,
+            Db::Postgres { .. } => UNHELD,
+        };
         let mut link = self.db.read().await?;
-        let open =
-            on!(link, c => sqlx::query_as::<_, (Vec<u8>, String)>(FIND).fetch_all(&mut *c).await)
-                .map_err(StoreError::from_sqlx("look for abandoned runs"))?;
+        let open = on!(link, c => sqlx::query_scalar::<_, String>(sql).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("look for abandoned runs"))?;
         drop(link);
-        let mut ended = 0;
-        for (id, realm) in open {
-            let _lock = match self.lock_realm(&RealmId::from(realm)).await {
+        let mut ended = vec![];
+        for realm in open.into_iter().map(RealmId::from) {
+            let lock = match self.try_lock_realm(&realm).await {
                 Err(StoreError::Busy { .. }) => continue,
                 lock => lock?,
             };
-            let mut tx = self.db.begin().await?;
-            let rows = on!(tx, c => sqlx::query(END).bind(id.clone()).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("end an abandoned run"))?;
-            tx.commit().await?;
-            if rows == 1 {
-                self.sweep(run_id(&id)?).await?;
-                ended += 1;
-            }
+            let former = lock.taken_over_from();
+            ended.extend(
+                self.fenced(&lock)
+                    .end_abandoned(&realm, former, now)
+                    .await?,
+            );
         }
-        self.sweep_leftovers().await?;
-        self.release_undo(now).await?;
+        Ok(ended)
+    }
+
+    /// Ends and sweeps whatever is under way in a realm whose lock the caller holds, and has begun nothing. Where other daemons
+    /// share the store, a tick whose pass was among it is due again.
+    pub async fn end_abandoned(
+        &self,
+        realm: &RealmId,
+        former: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Vec<Abandoned>, StoreError> {
+        const END: &str = "UPDATE runs SET outcome = 'failed', decided_at = $2, error_code = 'incomplete', error = $3
+            WHERE realm = $1 AND outcome = 'running' RETURNING id, trigger_by";
+        const GIVE_BACK: &str = "UPDATE realms SET last_tick_at = last_tick_at - 1 WHERE id = $1 AND $2 > (
+            SELECT COUNT(*) FROM runs r WHERE r.realm = $1 AND r.trigger_by = 'schedule' AND r.outcome = 'failed'
+            AND r.error_code = 'incomplete' AND r.started_at >= realms.last_tick_at)";
+        let who = former.unwrap_or("the process");
+        let why = format!(
+            "{who} ended or stood still in the middle; nothing was applied, the next run decides anew"
+        );
+        let mut tx = self.db.begin().await?;
+        let rows = on!(tx, c => sqlx::query_as::<_, (Vec<u8>, String)>(END).bind(realm.as_str()).bind(now.0).bind(why).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("end an abandoned run"))?;
+        let mut ended = vec![];
+        for (id, trigger) in rows {
+            ended.push(Abandoned {
+                run: run_id(&id)?,
+                realm: realm.clone(),
+                trigger: word(&trigger)?,
+                former: former.map(str::to_owned),
+            });
+        }
+        if !self.single_daemon() && ended.iter().any(|a| a.trigger == Trigger::Schedule) {
+            on!(tx, c => sqlx::query(GIVE_BACK).bind(realm.as_str()).bind(TRIES).execute(&mut *c).await.map(|_| ()))
+                .map_err(StoreError::from_sqlx("give a tick back"))?;
+        }
+        if !ended.is_empty() {
+            super::undone::release(&mut tx, now).await?;
+        }
+        tx.commit().await?;
+        for abandoned in &ended {
+            self.sweep(abandoned.run).await?;
+        }
         Ok(ended)
     }
 

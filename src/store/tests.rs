@@ -3,6 +3,7 @@
 mod disk;
 mod held_plans;
 mod housekeeping;
+mod leases;
 mod plans;
 mod races;
 mod search;

@@ -40,13 +40,6 @@ impl Store {
             .map(|id| super::rows::uuid(id).map(UserId))
             .collect()
     }
-
-    /// Lets go what was held for undo runs that came to nothing.
-    pub async fn release_undo(&self, now: Timestamp) -> Result<(), StoreError> {
-        let mut tx = self.db.begin().await?;
-        release(&mut tx, now).await?;
-        tx.commit().await
-    }
 }
 
 /// Drops what a run wanted said and was not said yet. A number that was to be told may be told again: the next pass looks at its user.
@@ -67,7 +60,8 @@ pub(super) async fn drop_jobs(
         .map_err(StoreError::from_sqlx("drop messages"))
 }
 
-/// Lets go what is held for undo runs that are neither under way nor held any more. After one that was applied that is what
+/// Lets go what is held for undo runs that are neither under way nor held any more: in the transaction that ends one, so that
+/// nothing stays behind wherever the process stops. After one that was applied that is what
 /// has an attempt whose end is unknown.
 pub(super) async fn release(tx: &mut Tx, now: Timestamp) -> Result<(), StoreError> {
     const SQL: &str = "

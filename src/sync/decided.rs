@@ -34,6 +34,7 @@ impl Engine {
         }
         let config = self.realm_config(&run.realm)?;
         let lock = self.store.lock_realm(&run.realm).await?;
+        let me = self.fenced(&lock);
         let row = self.row(&run.realm).await?;
         let stopped = || {
             EngineError::Stopped(format!(
@@ -55,7 +56,7 @@ impl Engine {
         let now = self.clock.now();
         let agrees = tokio::select! {
             () = asking.cancel.cancelled() => return Err(stopped()),
-            agrees = self.look_again(&run, &row, &mut prepared, now) => agrees?,
+            agrees = me.look_again(&run, &row, &mut prepared, now) => agrees?,
         };
         if !agrees {
             drop(lock);
@@ -87,7 +88,7 @@ impl Engine {
             messages: &messages,
             replaces: None,
         };
-        match self.store.apply(application).await {
+        match me.store.apply(application).await {
             Ok(applied) => Ok(Decided {
                 run: applied,
                 replaced: None,
@@ -192,13 +193,13 @@ impl Engine {
         by: Option<String>,
     ) -> Result<Decided, EngineError> {
         let (run, facts) = self.held_run(run).await?;
-        let _lock = self.store.lock_realm(&run.realm).await?;
-        let decided = self
-            .store
+        let lock = self.store.lock_realm(&run.realm).await?;
+        let store = self.store.fenced(&lock);
+        let decided = store
             .decide_held(run.run, Outcome::Rejected, by, None, self.clock.now())
             .await?;
         if facts.undoes.is_some() {
-            self.store.resume(&run.realm, self.clock.now()).await?;
+            store.resume(&run.realm, self.clock.now()).await?;
         }
         Ok(Decided {
             run: decided,

@@ -18,10 +18,10 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment};
 use crate::model::{Change, ErrorCode, RealmId, Run, RunId, Trigger};
-use crate::store::{Store, StoreError};
+use crate::store::{RealmLock, Store, StoreError};
 use run::Ending;
 
 /// How far a pass has come, for progress bars and the watchdog.
@@ -46,6 +46,8 @@ pub struct Ask {
     pub accept_older: bool,
     /// What started it.
     pub trigger: Trigger,
+    /// The newest tick of the schedule that it makes up for; `None`: it was not the schedule.
+    pub tick: Option<Timestamp>,
     /// Who asked.
     pub by: Option<String>,
     /// Stops the run: it commits or rolls back.
@@ -63,6 +65,7 @@ impl Ask {
             adopt: false,
             accept_older: false,
             trigger,
+            tick: None,
             by,
             cancel: CancellationToken::new(),
             progress: tokio::sync::watch::Sender::new(Progress::default()),
@@ -116,6 +119,9 @@ pub enum EngineError {
     /// The realm or the store is held by another. Exit code 75.
     #[error("{0}")]
     Busy(String),
+    /// The tick that was to be made up for was, by another daemon on the same store.
+    #[error("another daemon made this pass already")]
+    TickDone,
     /// Anything that has an error code (exit 69 or 1).
     #[error("{message}")]
     Failed {
@@ -159,6 +165,14 @@ impl Engine {
             store,
             clock,
             env,
+        }
+    }
+
+    /// The same engine for a run that holds its realm: what it writes is written under the lock or not at all.
+    fn fenced(&self, lock: &RealmLock) -> Self {
+        Self {
+            store: self.store.fenced(lock),
+            ..self.clone()
         }
     }
 

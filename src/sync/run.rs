@@ -13,7 +13,7 @@ use crate::model::{
     RunId,
 };
 use crate::plan::brake::{Weighing, messages_of, weigh};
-use crate::store::{Application, RealmUpdate, RunFacts};
+use crate::store::{Application, CLOCKS_DIFFER_MS, RealmLock, RealmUpdate, RunFacts, StoreError};
 
 /// How a plan ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,12 @@ impl Engine {
                 "realm `{realm}` is paused: `resume {realm}` lets it run again"
             )));
         }
+        if ask
+            .tick
+            .is_some_and(|tick| tick_done(&row, tick, self.clock.now()))
+        {
+            return Err(EngineError::TickDone);
+        }
         Box::pin(self.run_whatever(realm, ask, ending)).await
     }
 
@@ -57,30 +63,57 @@ impl Engine {
     ) -> Result<(Run, Vec<Change>), EngineError> {
         let config = self.realm_config(realm)?;
         let now = self.clock.now();
-        let _lock = if ending == Ending::Dry {
-            None
-        } else {
-            Some(self.store.lock_realm(realm).await?)
-        };
+        if ending == Ending::Dry {
+            let row = self.row(realm).await?;
+            let run = Self::new_run(realm, ask, now);
+            return self.passed(run, config, &row, ask, ending, None).await;
+        }
+        let lock = self.store.lock_realm(realm).await?;
+        let me = self.fenced(&lock);
+        if let Some(former) = lock.taken_over_from() {
+            me.store.end_abandoned(realm, Some(former), now).await?;
+        }
         // Read under the lock: another run may just have ended.
-        let mut row = self.row(realm).await?;
-        if let (true, Some(held)) = (ending != Ending::Dry, row.held) {
-            let facts = self.store.run_facts(held).await?;
-            if self.expire(held, &facts).await? {
-                row = self.row(realm).await?;
+        let mut row = me.row(realm).await?;
+        if let Some(held) = row.held {
+            let facts = me.store.run_facts(held).await?;
+            if me.expire(held, &facts).await? {
+                row = me.row(realm).await?;
             }
         }
-        let mut run = Self::new_run(realm, ask, now);
-        if ending != Ending::Dry {
-            self.store
-                .begin_run(&run, row.first_applied_at.is_none())
-                .await?;
+        let run = Self::new_run(realm, ask, now);
+        let first = row.first_applied_at.is_none();
+        if !me.store.begin_for_tick(&run, first, ask.tick).await? {
+            return Err(EngineError::TickDone);
         }
+        me.passed(run, config, &row, ask, ending, Some(&lock)).await
+    }
+
+    /// A run that has begun, to its last row.
+    async fn passed(
+        &self,
+        mut run: Run,
+        config: &RealmConfig,
+        row: &RealmRow,
+        ask: &Ask,
+        ending: Ending,
+        lock: Option<&RealmLock>,
+    ) -> Result<(Run, Vec<Change>), EngineError> {
         let started = tokio::time::Instant::now();
-        let span = tracing::info_span!("run", run = %run.run, %realm);
-        let outcome = Box::pin(self.pass(&mut run, config, &row, ask, ending, started))
-            .instrument(span)
-            .await;
+        let span = tracing::info_span!("run", run = %run.run, realm = %row.id);
+        let pass =
+            Box::pin(self.pass(&mut run, config, row, ask, ending, started)).instrument(span);
+        let lost = async {
+            match lock {
+                Some(lock) => lock.lost().await,
+                None => std::future::pending().await,
+            }
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = pass => outcome,
+            () = lost => Err(StoreError::TakenOver.into()),
+        };
         match outcome {
             Ok(changes) => Ok((run, changes)),
             Err(error) if error.nobody => {
@@ -99,14 +132,30 @@ impl Engine {
                 run.error = Some(error.message);
                 run.elapsed_ms = elapsed(started);
                 run.decided_at = Some(self.clock.now());
-                if ending != Ending::Dry {
-                    self.store.fail_run(&run).await?;
-                    // What could not be used is why there was nobody.
-                    if let Some(refused) = error.refused {
-                        self.store.add_refused(realm, refused, now).await?;
-                    }
+                if ending == Ending::Dry {
+                    return Ok((run, vec![]));
                 }
-                Ok((run, vec![]))
+                match self.store.fail_run(&run).await {
+                    Ok(()) => {
+                        // What could not be used is why there was nobody.
+                        if let Some(refused) = error.refused {
+                            self.store
+                                .add_refused(&row.id, refused, run.started_at)
+                                .await?;
+                        }
+                        Ok((run, vec![]))
+                    }
+                    Err(taken @ StoreError::TakenOver) => {
+                        run.outcome = Outcome::Failed;
+                        run.error_code = Some(taken.code());
+                        run.error = Some(taken.to_string());
+                        // What was committed before it was taken over is what counts.
+                        let there = self.store.run(&run.run.to_string()).await;
+                        let decided = there.ok().filter(|r| r.error_code.is_none());
+                        Ok((decided.unwrap_or(run), vec![]))
+                    }
+                    Err(error) => Err(error.into()),
+                }
             }
         }
     }
@@ -376,6 +425,12 @@ impl Engine {
         };
         self.store.realm(realm).await?.ok_or_else(missing)
     }
+}
+
+/// Whether the pass of a tick was made; one that a wrong clock made in the future does not count.
+fn tick_done(row: &RealmRow, tick: Timestamp, now: Timestamp) -> bool {
+    row.last_tick_at
+        .is_some_and(|done| done >= tick && done <= now.plus_ms(CLOCKS_DIFFER_MS))
 }
 
 /// Names a stage of the data path to whoever measures and logs it.

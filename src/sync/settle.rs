@@ -32,10 +32,10 @@ impl Engine {
             let Ok(realm) = self.realm_config(&user.realm) else {
                 continue;
             };
-            let row = self.row(&user.realm).await?;
-            let Ok(_lock) = self.store.lock_realm(&user.realm).await else {
+            let Ok(lock) = self.store.try_lock_realm(&user.realm).await else {
                 continue;
             };
+            let row = self.row(&user.realm).await?;
             let context = Context {
                 realm: &user.realm,
                 policy: &realm.policy,
@@ -69,6 +69,7 @@ impl Engine {
             debug_assert!(changes.iter().all(|c| c.kind == ChangeKind::Updated));
             match self
                 .store
+                .fenced(&lock)
                 .act(
                     &changes,
                     &decision.after,

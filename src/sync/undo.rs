@@ -38,7 +38,8 @@ impl Engine {
             )));
         }
         let config = self.realm_config(&target.realm)?;
-        let _lock = self.store.lock_realm(&target.realm).await?;
+        let lock = self.store.lock_realm(&target.realm).await?;
+        let me = self.fenced(&lock);
         let row = self.row(&target.realm).await?;
         if let Some(held) = row.held {
             return Err(EngineError::Refused(format!(
@@ -49,14 +50,16 @@ impl Engine {
         let now = self.clock.now();
         let mut run = Self::new_run(&target.realm, &asking.ask(), now);
         run.mode = Mode::Undo;
-        self.store.begin_run(&run, false).await?;
+        me.store.begin_run(&run, false).await?;
         // Before anything else: what RUN wanted said and was not said yet must not go out while this is open.
-        self.store
-            .hold_jobs_for_undo(target.run, run.run, now)
-            .await?;
-        let undone = self
-            .put_all_back(&mut run, &target, config, &row, &asking.cancel)
-            .await;
+        let on_hold = me.store.hold_jobs_for_undo(target.run, run.run, now).await;
+        let undone = match on_hold {
+            Ok(()) => {
+                me.put_all_back(&mut run, &target, config, &row, &asking.cancel)
+                    .await
+            }
+            Err(error) => Err(error.into()),
+        };
         if let Err(error) = &undone {
             run.outcome = Outcome::Failed;
             run.error_code = Some(match error {
@@ -69,10 +72,9 @@ impl Engine {
             }
             run.error = Some(error.to_string());
             run.decided_at = Some(self.clock.now());
-            self.store.fail_run(&run).await?;
-            self.store.release_undo(self.clock.now()).await?;
+            me.store.fail_run(&run).await?;
             if !row.paused {
-                self.store.resume(&row.id, self.clock.now()).await?;
+                me.store.resume(&row.id, self.clock.now()).await?;
             }
         }
         undone
@@ -272,13 +274,13 @@ impl Engine {
         facts: RunFacts,
         by: Option<String>,
     ) -> Result<Decided, EngineError> {
-        let _lock = self.store.lock_realm(&run.realm).await?;
+        let lock = self.store.lock_realm(&run.realm).await?;
         let now = self.clock.now();
         let mut approved = run;
         approved.outcome = Outcome::Applied;
         approved.by = by;
         approved.decided_at = Some(now);
-        let run = self.apply_undo(&approved, facts, now).await?;
+        let run = self.fenced(&lock).apply_undo(&approved, facts, now).await?;
         Ok(Decided {
             run,
             replaced: None,

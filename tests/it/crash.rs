@@ -10,7 +10,7 @@ use crate::house::House;
 use crate::lab::Server;
 
 /// Every point at which a run that changes people can be killed, in order.
-const RUN: [&str; 9] = [
+pub const RUN: [&str; 9] = [
     "stage.before",
     "stage.after",
     "plan.complete",
@@ -21,7 +21,7 @@ const RUN: [&str; 9] = [
     "apply.after-commit",
     "outbox.claimed",
 ];
-const DELIVERY: [&str; 2] = ["outbox.sent", "outbox.settled"];
+pub const DELIVERY: [&str; 2] = ["outbox.sent", "outbox.settled"];
 
 fn killed_at(house: &House, point: &str) {
     let status = house
@@ -38,7 +38,7 @@ fn killed_at(house: &House, point: &str) {
 }
 
 /// What the receiver knows of each user: the messages by type, each key once; and that no key ever changed its body.
-fn told(house: &House) -> BTreeMap<String, usize> {
+pub fn told(house: &House) -> BTreeMap<String, usize> {
     let all = house.receiver.all();
     let mut bodies: BTreeMap<&str, &str> = BTreeMap::new();
     for message in &all {

@@ -44,10 +44,12 @@ fn commands_go_through_the_daemon_and_its_outbox_delivers() {
 #[test]
 fn trap_30_a_second_daemon_is_told_who_holds_the_store() {
     let house = House::new(5);
-    let _daemon = house.daemon();
+    let daemon = house.daemon();
     let second = house.run(&["run"]);
     assert_eq!(second.code, 75, "{}", second.err);
+    let who = format!("process {} (", daemon.0.id());
     assert!(second.err.contains("holds"), "{}", second.err);
+    assert!(second.err.contains(&who), "{who}: {}", second.err);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod cli_story;
 mod clockwork;
 mod crash;
 mod daemon;
+mod daemons;
 mod directory;
 mod directory_389ds;
 mod directory_openldap;

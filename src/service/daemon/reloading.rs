@@ -102,7 +102,7 @@ impl Daemon {
                 engine.settle_in().await?;
                 for row in engine.store.realms().await? {
                     if row.last_tick_at.is_none() && !row.orphaned {
-                        engine.store.set_tick(&row.id, now).await?;
+                        engine.store.first_tick(&row.id, now).await?;
                     }
                 }
                 Ok(())

@@ -11,6 +11,7 @@ use crate::api::{Order, What};
 use crate::model::{Outcome, RealmId, Trigger};
 use crate::service::agenda::Next;
 use crate::service::desk::no_such_realm;
+use crate::service::takeover::Moved;
 use crate::service::work::{self, Ended, Task, Track, Work};
 
 /// A run ends itself at its deadline; what then still stands still (an apply of a million is minutes) hangs.
@@ -142,6 +143,20 @@ impl Daemon {
             relay.await;
             Side::Nothing
         });
+    }
+
+    /// What another daemon did with a tick.
+    pub(super) fn tick_moved(&mut self, moved: Moved) {
+        let now = self.start.clock.now();
+        match moved {
+            Moved::Done(realm, tick) => {
+                self.agenda.done_elsewhere(&realm, tick, now, &mut chance);
+            }
+            Moved::Back(realm, before) => {
+                tracing::info!("{realm}: another daemon left a scheduled pass; it is made here");
+                self.agenda.given_back(&realm, before, now);
+            }
+        }
     }
 
     /// SIGUSR1: one pass in each realm, after what is under way.

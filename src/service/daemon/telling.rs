@@ -30,6 +30,7 @@ impl Daemon {
         let daemon = DaemonStatus {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
+            name: engine.store.process_name().to_owned(),
             started_at: self.started_at,
             config: self.start.config.path.clone(),
             config_read_at: self.config_read_at,

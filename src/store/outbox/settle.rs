@@ -88,7 +88,7 @@ impl Store {
         tx: &mut Tx,
         settlements: &[Settlement],
     ) -> Result<Option<HashSet<UserId>>, StoreError> {
-        let (Db::Postgres(_), Tx::Postgres(t)) = (&self.db, tx) else {
+        let (Db::Postgres { .. }, Tx::Postgres(t)) = (&self.db, tx) else {
             return Ok(None);
         };
         let ids: Vec<Vec<u8>> = settlements

@@ -30,6 +30,38 @@ async fn reading_makes_nothing_and_a_newer_schema_is_refused() {
     assert!(folder.to_string().contains("install -d"), "{folder}");
 }
 
+#[tokio::test]
+async fn the_next_schema_is_taken_if_it_only_adds() {
+    const NEXT: &str =
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+        SELECT MAX(version) + 1, 'from the future', 1, x'00', 0 FROM _sqlx_migrations";
+    const ADDS: &str = "INSERT INTO meta (key, value) SELECT 'schema-' || MAX(version), 'additive' FROM _sqlx_migrations";
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    let store = open(&path, Access::Write).await.unwrap();
+    let both = async || {
+        let (reads, writes) = (
+            open(&path, Access::Read).await,
+            open(&path, Access::Write).await,
+        );
+        (reads.map(|_| ()), writes.map(|_| ()))
+    };
+    // One step that does not say that it only adds; then it does; then another step, however it calls itself.
+    for (sql, taken) in [(NEXT, false), (ADDS, true), (NEXT, false), (ADDS, false)] {
+        let mut tx = store.db.begin().await.unwrap();
+        super::super::db::on!(tx, c => sqlx::query(sql).execute(&mut *c).await.map(|_| ()))
+            .unwrap();
+        tx.commit().await.unwrap();
+        match both().await {
+            (Ok(()), Ok(())) => assert!(taken, "{sql}"),
+            (Err(StoreError::TooNew { .. }), Err(StoreError::TooNew { .. })) => {
+                assert!(!taken, "{sql}");
+            }
+            other => panic!("{sql}: {other:?}"),
+        }
+    }
+}
+
 #[test]
 fn trap_30_the_lock_names_its_holder() {
     let dir = tempfile::tempdir().unwrap();

@@ -110,7 +110,7 @@ pub(super) async fn a_realm_stands_still_and_goes_on(f: &Fixture) {
     f.store.declare_realms(&[decl], START).await.unwrap();
     assert!(!row().await.orphaned);
     f.store.set_due(&realm(), true).await.unwrap();
-    f.store.set_tick(&realm(), START).await.unwrap();
+    f.store.first_tick(&realm(), START).await.unwrap();
     assert_eq!(
         (row().await.due, row().await.last_tick_at),
         (true, Some(START))

@@ -56,10 +56,10 @@ pub(super) async fn of_many_who_change_one_user_one_wins(f: &Fixture) {
 }
 
 /// Another process on the same database.
-fn another(f: &Fixture) -> Store {
+pub(super) fn another(f: &Fixture) -> Store {
     Store {
         db: f.store.db.clone(),
-        locks: lock::RealmLocks::default(),
+        leases: Leases::default(),
     }
 }
 
@@ -120,7 +120,7 @@ async fn a_postgresql_restarted_in_the_middle_leaves_nothing_half_done() {
     }
     assert_eq!(f.store.realms().await.unwrap()[0].name, "Example");
     assert_eq!(held(&f, 1).await.username, "a");
-    assert!(matches!(f.store.db, Db::Postgres(_)));
+    assert!(matches!(f.store.db, Db::Postgres { .. }));
 }
 
 #[tokio::test]

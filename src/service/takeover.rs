@@ -1,0 +1,74 @@
+//! What daemons that share a store see of each other: runs whose daemon died or stands still are ended, and ticks are done once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::life::Pulse;
+use crate::clock::Timestamp;
+use crate::model::RealmId;
+use crate::store::{Abandoned, StoreError};
+use crate::sync::Engine;
+
+/// With the 15 s of a lease, another daemon is at work within 20 s.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// The ticks of a realm moved in the store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Moved {
+    /// Somebody made the pass of this one.
+    Done(RealmId, Timestamp),
+    /// Whoever made it died or was stopped: what comes after this instant is due.
+    Back(RealmId, Timestamp),
+}
+
+/// Runs until cancelled. Not with SQLite, where nobody else is.
+pub(super) async fn run(
+    engine: watch::Receiver<Engine>,
+    moved: mpsc::Sender<Moved>,
+    pulse: Pulse,
+    cancel: CancellationToken,
+) {
+    let mut stood = BTreeMap::new();
+    loop {
+        pulse.beat();
+        let engine = engine.borrow().clone();
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            looked = look(&engine, &mut stood, &moved) => if let Err(error) = looked {
+                tracing::error!(%error, "other daemons' runs cannot be looked after: {error}");
+            }
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = sleep(LOOK) => {}
+        }
+    }
+}
+
+async fn look(
+    engine: &Engine,
+    stood: &mut BTreeMap<RealmId, Timestamp>,
+    moved: &mpsc::Sender<Moved>,
+) -> Result<(), StoreError> {
+    for Abandoned {
+        run, realm, former, ..
+    } in engine.store.take_over(engine.clock.now()).await?
+    {
+        let who = former.as_deref().unwrap_or("its process");
+        tracing::warn!(%realm, %run, "{realm}: {who} ended or stood still in the middle of run {run}, which is swept: nothing of it was applied");
+    }
+    for row in engine.store.realms().await? {
+        let Some(at) = row.last_tick_at else { continue };
+        let news = match stood.insert(row.id.clone(), at) {
+            Some(was) if was < at => Moved::Done(row.id, at),
+            Some(was) if was > at => Moved::Back(row.id, at),
+            _ => continue,
+        };
+        let _stopping = moved.send(news).await;
+    }
+    Ok(())
+}
