@@ -212,7 +212,8 @@ impl Store {
         write_run(&mut tx, &run, &a.facts).await?;
         super::sweep::forget_staged(&mut tx, run.run).await?;
         if let (Tx::Postgres(_), true) = (&tx, run.created >= super::stage::MANY) {
-            const ANALYZE: &str = "ANALYZE users (pk, id, realm, directory_id, username_key, state, state_reason)";
+            const ANALYZE: &str =
+                "ANALYZE users (pk, id, realm, directory_id, username_key, state, state_reason)";
             // Without statistics the planner reads the whole table for every page of the next pass.
             on!(tx, c => sqlx::query(ANALYZE).execute(&mut *c).await.map(|_| ()))
                 .map_err(StoreError::from_sqlx("analyze users"))?;

@@ -42,8 +42,7 @@ pub(super) async fn write(
     diff: RefusedDiff,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    const INSERT: &str =
-        "INSERT INTO refused (realm, key, dn, directory_id, username, attribute, raw, reason, entry, since) ";
+    const INSERT: &str = "INSERT INTO refused (realm, key, dn, directory_id, username, attribute, raw, reason, entry, since) ";
     for keys in diff.gone.chunks(ROWS) {
         on!(tx, c => {
             let mut query = QueryBuilder::new("DELETE FROM refused WHERE realm = ");

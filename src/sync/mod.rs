@@ -228,9 +228,8 @@ pub(crate) struct Ascending {
 impl Ascending {
     /// From this instant on.
     pub(crate) fn new(now: crate::clock::Timestamp) -> Self {
-        let random = |bits: u32| {
-            u64::try_from(uuid_v7(now).as_u128() & ((1 << bits) - 1)).unwrap_or(0)
-        };
+        let random =
+            |bits: u32| u64::try_from(uuid_v7(now).as_u128() & ((1 << bits) - 1)).unwrap_or(0);
         Self {
             ms: u64::try_from(now.0).unwrap_or(0),
             counter: std::sync::atomic::AtomicU64::new(random(41)),
