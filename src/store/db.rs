@@ -139,7 +139,7 @@ impl Db {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10))
             // KiB: the writer's indexes are its working set; readers go from one end to the other.
-            .pragma("cache_size", "-16000")
+            .pragma("cache_size", "-8000")
             // Of a new file. A first pass writes its pages one after the other: with 4 KiB it spent a third of its time in calls.
             .page_size(16_384)
             // 16 MiB at a time.
