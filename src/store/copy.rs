@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use sqlx::PgConnection;
 
 use super::StoreError;
+use super::answer::answered;
 use super::changes::side;
-use super::db::answered;
 use super::rows::{methods, user_columns};
 use super::stage::{StagedUser, intents_text};
 use crate::model::{Change, RunId};
@@ -57,7 +57,10 @@ impl Text {
         self.part();
         self.text.push_str("\\\\x");
         for byte in value {
-            let _infallible = write!(self.text, "{byte:02x}");
+            for digit in [byte >> 4, byte & 15] {
+                self.text
+                    .push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+            }
         }
     }
 

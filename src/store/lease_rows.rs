@@ -7,7 +7,7 @@ use sqlx::postgres::PgPool;
 use sqlx::{Connection as _, PgConnection};
 
 use super::StoreError;
-use super::db::answered_within;
+use super::answer::answered_within;
 use super::lease::{LEASE_MS, Owner};
 use crate::model::RealmId;
 

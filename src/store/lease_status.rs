@@ -1,6 +1,7 @@
 //! Who holds what, for `status`.
 
-use super::db::{Db, answered, on};
+use super::answer::answered;
+use super::db::{Db, on};
 use super::lease_rows::now;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;

@@ -1,10 +1,12 @@
 //! All that knows SQL: one file a noun, one function a query, the same text on SQLite and PostgreSQL.
 
+mod answer;
 mod apply;
 mod changes;
 mod copy;
 mod db;
 mod error;
+mod fence;
 mod held;
 mod index;
 mod keep;

@@ -7,8 +7,9 @@ mod leases;
 mod plans;
 mod races;
 mod search;
+mod undoing;
 
-use super::outbox_tests::{DAY_MS, Fixture, START, postgres, sqlite, user};
+use super::outbox_tests::{DAY_MS, Fixture, START, postgres, say, sqlite, user};
 use super::*;
 use crate::model::{
     Change, ChangeKind, DirectoryId, Intent, Mode, Outcome, RealmId, Run, RunId, Trigger, User,
@@ -201,6 +202,7 @@ on_both!(
     housekeeping::users_are_listed_in_a_stable_order,
     housekeeping::grace_and_holds_are_found_when_they_are_over,
     races::of_many_who_change_one_user_one_wins,
+    undoing::what_an_undo_holds_is_let_go_by_whatever_ends_it,
     search::search_knows_every_alphabet_and_no_wildcards,
     search::a_former_name_leads_to_whoever_had_it,
     housekeeping::a_refused_value_may_hold_any_byte,

@@ -32,8 +32,8 @@ use crate::plan::decide::Context;
 /// Ids looked up at once. The directory part cuts them into filters of its own size; this bounds what is in memory.
 pub(super) const LOOK_UP: usize = 1000;
 
-/// Pages that wait between reading and looking: enough that neither side idles, few enough to stay small.
-const PAGES_WAITING: usize = 2;
+/// Portions of a page that wait between reading and looking: enough that neither side idles, few enough to stay small.
+const PORTIONS_WAITING: usize = 8;
 
 /// A pass under way.
 pub(super) struct Pass<'a> {
@@ -216,7 +216,7 @@ impl<'a> Pass<'a> {
 
     /// Reads every page on a task of its own, so that the connection is served while entries are looked at.
     async fn read(&mut self, ask: &Ask) -> Result<(), PassError> {
-        let (pages, mut arriving) = mpsc::channel::<Vec<RawEntry>>(PAGES_WAITING);
+        let (pages, mut arriving) = mpsc::channel::<Vec<RawEntry>>(PORTIONS_WAITING);
         let scope = self.prepared.scope.clone();
         let mut session = self.prepared.session.take().ok_or_else(no_session)?;
         let mut reading = JoinSet::new();

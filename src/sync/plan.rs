@@ -9,8 +9,9 @@ use crate::plan::brake::{Counts, PlanHash};
 use crate::plan::decide::{Decision, Draft};
 use crate::store::{StagedUser, Store, StoreError};
 
-/// Users staged in one small transaction. Large enough that the commit's cost is spread, small enough that a crash leaves little to sweep.
-const BATCH: usize = 2000;
+/// Users staged in one small transaction. Large enough that the commit's cost is spread, small enough that what is under way takes
+/// little memory.
+const BATCH: usize = 500;
 
 /// Where rows go.
 #[derive(Debug)]

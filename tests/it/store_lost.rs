@@ -71,9 +71,8 @@ async fn pass_on(
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_is_half_open_is_noticed_and_replaced() {
-    let server = Server::start("postgres", &[]);
+/// A store whose line can be cut.
+async fn behind_a_relay(server: &Server) -> (Relay, StoreConfig) {
     let url = &server["DATABASE_URL"];
     let address = url.split('@').nth(1).unwrap().split('/').next().unwrap();
     let relay = Relay::to(address.to_owned()).await;
@@ -86,6 +85,13 @@ async fn a_connection_that_is_half_open_is_noticed_and_replaced() {
         password: None,
         keep_runs_ms: 1_000,
     };
+    (relay, config)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_half_open_is_noticed_and_replaced() {
+    let server = Server::start("postgres", &[]);
+    let (relay, config) = behind_a_relay(&server).await;
     let now = Clock::system().now();
     let store = Store::open(&config, &Environment::default(), Access::Write, now)
         .await
@@ -100,6 +106,34 @@ async fn a_connection_that_is_half_open_is_noticed_and_replaced() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+/// A realm under a run is not lost to a line that dies without a word: the lease is renewed on another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_outlives_its_connection() {
+    let server = Server::start("postgres", &[]);
+    let (relay, config) = behind_a_relay(&server).await;
+    let now = Clock::system().now();
+    let store = Store::open(&config, &Environment::default(), Access::Write, now)
+        .await
+        .unwrap();
+    let lock = store.lock_realm(&"r".into()).await.unwrap();
+    let until = async || store.lease_holders().await.unwrap()[0].until;
+    let before = until().await;
+    relay.cut.store(true, Ordering::SeqCst);
+    // 4.5 s to the next renewal, 6 s until the line counts as dead, 1 s until another one is tried.
+    let renewed = async {
+        // Long enough that a connection is asked whether it is one before it is used.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        while until().await == before {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::select! {
+        () = renewed => {}
+        () = lock.lost() => panic!("nobody else is there to take it"),
+        () = tokio::time::sleep(Duration::from_millis(14_500)) => panic!("the lease ended before it was renewed"),
+    }
 }
 
 /// DESIGN § 5: what cannot be reached is 69, also when it goes in the middle.

@@ -6,7 +6,8 @@ use super::intents::set_told;
 use super::{JobRow, job_columns};
 use crate::clock::Timestamp;
 use crate::model::{Job, JobId, JobType, Phone, UserId};
-use crate::store::db::{Db, Tx, answered, on};
+use crate::store::answer::answered;
+use crate::store::db::{Db, Tx, on};
 use crate::store::{Store, StoreError};
 
 /// How an attempt ended.

@@ -152,3 +152,71 @@ async fn a_lost_postgresql_is_said_and_found_again() {
     }
     panic!("it was not found again: {said:?}");
 }
+
+/// A realm of so many new people, staged.
+async fn first_pass_of_many(f: &Fixture, n: u8, people: u64) -> Run {
+    let realm = RealmId::from(format!("r{n}"));
+    let decl = RealmDecl {
+        id: realm.clone(),
+        name: "Many".into(),
+    };
+    f.store.declare_realms(&[decl], START).await.unwrap();
+    let mut run = Run {
+        realm: realm.clone(),
+        created: people.cast_signed(),
+        ..run_of(n.into())
+    };
+    f.store.begin_run(&run, true).await.unwrap();
+    let staged: Vec<_> = (0..people)
+        .map(|i| {
+            let mut someone = person(&format!("u{i}"), n);
+            someone.realm = realm.clone();
+            let mut id = [n; 16];
+            id[..8].copy_from_slice(&i.to_be_bytes());
+            someone.directory_id = Some(DirectoryId(id));
+            StagedUser {
+                seq: i.cast_signed() + 1,
+                base_version: 0,
+                user: someone,
+                container: None,
+                intents: vec![],
+            }
+        })
+        .collect();
+    f.store.stage(run.run, &staged, &[]).await.unwrap();
+    run.outcome = Outcome::Applied;
+    run
+}
+
+/// Each would set the indexes of `users` aside, for which nobody else may be at work there.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_first_passes_at_once_do_not_stand_in_each_others_way() {
+    let f = postgres().await;
+    let first = first_pass_of_many(&f, 1, 20_000).await;
+    let second = first_pass_of_many(&f, 2, 20_000).await;
+    let other = another(&f);
+    let messages = f.ctx();
+    let application = |run| Application {
+        run,
+        facts: RunFacts {
+            first_pass: true,
+            ..RunFacts::default()
+        },
+        realm: RealmUpdate::default(),
+        refused: None,
+        messages: &messages,
+        replaces: None,
+    };
+    let (one, two) = tokio::join!(
+        f.store.apply(application(&first)),
+        other.apply(application(&second))
+    );
+    one.unwrap();
+    two.unwrap();
+    for realm in ["r1", "r2"] {
+        let there = f.store.not_removed(&RealmId::from(realm)).await.unwrap();
+        assert_eq!(there, 20_000);
+    }
+    let indexes = f.text("SELECT COUNT(*)::TEXT FROM pg_indexes WHERE indexname IN ('users_name', 'users_directory_id')");
+    assert_eq!(indexes.await.as_deref(), Some("2"));
+}

@@ -1,0 +1,54 @@
+//! How long an answer of PostgreSQL is waited for: a server can go away without a word.
+
+use std::time::Duration;
+
+/// How long one statement may take on PostgreSQL before its connection counts as dead: the largest, over a million users, takes
+/// a minute or two, and a server that went away without a word (a failover, a firewall that forgot) would be waited for for ever.
+const ANSWER: Duration = Duration::from_mins(10);
+
+/// How long PostgreSQL may take to show that an idle connection is still one.
+pub(super) const ALIVE: Duration = Duration::from_secs(3);
+
+/// What every connection of PostgreSQL is set to. The server notices within a minute that this side went away (what this side
+/// notices of TCP the driver cannot set, which is what [`ANSWER`] and [`ALIVE`] are for); and a process that stands still in a
+/// transaction does not keep its locks for longer than its leases.
+pub(super) const SESSION: &str = "
+    SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
+    SET idle_in_transaction_session_timeout = '15s'";
+
+/// The answer of a statement, or that none came.
+pub(super) async fn answered<T>(
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    answered_within(ANSWER, statement).await
+}
+
+/// The same for what cannot be waited for that long.
+pub(super) async fn answered_within<T>(
+    limit: Duration,
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(limit, statement)
+        .await
+        .unwrap_or_else(|_| {
+            Err(sqlx::Error::Io(std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                format!("no answer within {} seconds", limit.as_secs()),
+            )))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreError;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_statement_without_an_answer_ends() {
+        let error = answered(std::future::pending::<Result<(), _>>()).await;
+        let error = StoreError::from_sqlx("read users")(error.unwrap_err());
+        assert!(matches!(error, StoreError::Lost(_)), "{error}");
+        assert!(error.to_string().contains("600 seconds"), "{error}");
+        assert_eq!(answered(async { Ok(7) }).await.unwrap(), 7);
+    }
+}

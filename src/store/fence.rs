@@ -1,0 +1,60 @@
+//! A transaction on PostgreSQL, which for a run begins with the fence of its lease.
+
+use std::ops::{Deref, DerefMut};
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::PgPool;
+use sqlx::{AssertSqlSafe, PgConnection, Postgres};
+
+use super::answer::answered;
+
+/// A connection of PostgreSQL within a transaction. One that was not committed is closed, whatever state it is in, and the
+/// server rolls back.
+pub(super) struct Open {
+    connection: PoolConnection<Postgres>,
+    committed: bool,
+}
+
+impl Open {
+    /// Begins one; with a fence, the first statement is in the same message, so that it costs no round trip.
+    pub(super) async fn begin(pool: &PgPool, fence: Option<i64>) -> Result<Self, sqlx::Error> {
+        let mut open = Self {
+            connection: pool.acquire().await?,
+            committed: false,
+        };
+        let sql = match fence {
+            Some(token) => format!("BEGIN; SELECT fence({token})"),
+            None => "BEGIN".to_owned(),
+        };
+        answered(sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *open.connection)).await?;
+        Ok(open)
+    }
+
+    pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
+        answered(sqlx::raw_sql("COMMIT").execute(&mut *self.connection)).await?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.committed {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+impl Deref for Open {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Open {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+}
