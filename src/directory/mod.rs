@@ -12,6 +12,7 @@
 //! the restart, since a pass that did not end applies nothing. Everything else that a server may send is an error.
 
 mod connect;
+mod delta;
 mod entry;
 mod error;
 mod introduce;
@@ -28,6 +29,7 @@ mod state;
 mod tls;
 
 pub use connect::{connect, connect_one};
+pub use delta::{Cursor, Delta, NoDelta, Way};
 pub use error::{DirectoryError, Failure};
 pub use look_up::Sighting;
 pub use read::{Complete, Scope};

@@ -1,0 +1,70 @@
+//! What changed since a cursor. A delta only says *whom to look at*: everybody told is read anew by id in the same session, so that
+//! base, scope, filter, attributes and rights are judged by the server itself, and a deletion is believed only on evidence (design § 3.2).
+
+use serde::{Deserialize, Serialize};
+
+use super::error::DirectoryError;
+use crate::model::DirectoryId;
+
+/// A way of hearing of changes that a server really offers, best first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// refreshAndPersist (RFC 4533), or Active Directory's change notification that wakes DirSync.
+    Push,
+    /// refreshOnly (RFC 4533).
+    Syncrepl,
+    /// Active Directory's DirSync control.
+    DirSync,
+    /// `modifyTimestamp`, `whenChanged` or `uSNChanged`: adds and changes only.
+    Timestamp,
+}
+
+/// How far a realm has followed its directory. Belongs to the server that gave it; the store keeps it as JSON beside the data.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The protocol that it is of: [`Way::Syncrepl`] (also used by push), [`Way::DirSync`] or [`Way::Timestamp`].
+    pub way: Way,
+    /// Who gave it: the URL of the server, its server ids or `invocationId`; a cursor of another server is not used.
+    pub server: String,
+    /// The cookie (Base64), or the instant or USN as text.
+    pub cookie: String,
+    /// Of the base, filter and bind DN: a cursor of another search is not used.
+    pub scope: u64,
+}
+
+/// What changed since a cursor.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Delta {
+    /// Added or modified, or perhaps so, each once.
+    pub touched: Vec<DirectoryId>,
+    /// Said to be deleted or out of the search, each once: to be looked up like the others.
+    pub gone: Vec<DirectoryId>,
+    /// A refresh that told of everybody who is there (RFC 4533 § 3.3.1): whoever is neither here nor touched is to be looked up.
+    pub present: Option<Vec<DirectoryId>>,
+    /// Where to go on; `None`: the old cursor stays.
+    pub cursor: Option<Cursor>,
+    /// What the server could not tell, for the log: `deletions are not shown to this account`.
+    pub blind: Option<String>,
+}
+
+impl Delta {
+    /// Whether nothing was told.
+    pub fn is_empty(&self) -> bool {
+        self.touched.is_empty() && self.gone.is_empty() && self.present.is_none()
+    }
+}
+
+/// Why there is no delta.
+#[derive(thiserror::Error, Debug)]
+pub enum NoDelta {
+    /// The cursor is of no more use, as the text says: read everything.
+    #[error("{0}")]
+    StartOver(String),
+    /// The server does not offer this way, as the text says.
+    #[error("{0}")]
+    NotOffered(String),
+    /// The directory.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
