@@ -86,6 +86,7 @@ async fn connect_to(
         link: Link::new(connection),
         root: RootDse::default(),
         kind: config.kind.unwrap_or(DirectoryKind::Generic),
+        account: config.bind_dn.clone().unwrap_or_default(),
         state: ServerState::Unknown,
         names: Names::default(),
         deadline,

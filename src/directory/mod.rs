@@ -4,7 +4,8 @@
 //! connect ─▶ Session ─┬─ read ─────▶ pages of RawEntry … Complete (the proof)
 //!   (tls)    (root    ├─ look_up ──▶ in scope │ out of scope │ nowhere
 //!             DSE,    ├─ entry, find_by_name, schema, who_am_i
-//!             state)  └─ not_behind: is this server older than what was seen?
+//!             state)  ├─ not_behind: is this server older than what was seen?
+//!                     └─ ways, cursor_now, changes_since, watch ──▶ Delta: whom to look up
 //! ```
 //!
 //! What lies in ldap3 and lber and cannot be mended from here: a message nested some ten thousand levels deep ends the process
@@ -26,10 +27,11 @@ mod schema;
 mod search;
 mod session;
 mod state;
+mod syncrepl;
 mod tls;
 
 pub use connect::{connect, connect_one};
-pub use delta::{Cursor, Delta, NoDelta, Way};
+pub use delta::{Cursor, Delta, NoDelta, Watch, Way};
 pub use error::{DirectoryError, Failure};
 pub use look_up::Sighting;
 pub use read::{Complete, Scope};

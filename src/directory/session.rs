@@ -18,6 +18,8 @@ pub struct Session {
     pub(super) link: Link,
     pub(super) root: RootDse,
     pub(super) kind: DirectoryKind,
+    /// The DN that it is bound with; empty: by a certificate, or not at all.
+    pub(super) account: String,
     pub(super) state: ServerState,
     pub(super) names: Names,
     /// The whole run's end.
@@ -85,6 +87,11 @@ impl Session {
             Some(why) => Err(DirectoryError::stale(&self.server, &why)),
             None => Ok(()),
         }
+    }
+
+    /// Gives a session that lives on another run's end.
+    pub fn extend(&mut self, deadline: Instant) {
+        self.deadline = deadline;
     }
 
     pub(super) fn failure(&self, what: &str, came: impl Into<String>, next: &str) -> Failure {
