@@ -72,17 +72,18 @@ async fn openldap_pushes_and_a_reconnect_misses_and_repeats_nothing() {
 
     // A dropped wait loses nothing.
     server.churn(&["--phone", "1"]);
-    for _ in 0..20 {
-        let _cut = tokio::time::timeout(Duration::from_micros(50), async {
-            tokio::task::yield_now().await;
-            std::future::pending::<()>().await;
-        })
-        .await;
-        if let Ok(delta) = tokio::time::timeout(Duration::from_micros(1), watch.next()).await {
-            last = delta.unwrap().cursor.unwrap_or(last);
-            break;
+    let patient = async {
+        loop {
+            if let Ok(delta) = tokio::time::timeout(Duration::from_millis(1), watch.next()).await {
+                break delta.unwrap();
+            }
         }
-    }
+    };
+    let delta = tokio::time::timeout(Duration::from_secs(20), patient)
+        .await
+        .expect("it is told");
+    assert_eq!(delta.touched.len(), 1);
+    last = delta.cursor.unwrap_or(last);
 
     // The server is killed; what happens until the next connection comes with it, in one delta.
     server.crash();
@@ -163,7 +164,7 @@ async fn trap_06_a_dead_peer_is_noticed_within_a_minute_and_silence_is_no_death(
     let took = from.elapsed();
     signal("-CONT");
     tokio::time::resume();
-    assert!(took <= Duration::from_secs(60), "{took:?}");
+    assert!(took <= Duration::from_mins(1), "{took:?}");
     let NoDelta::Directory(e) = e else {
         panic!("{e:?}")
     };

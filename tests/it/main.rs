@@ -22,6 +22,7 @@ mod directory_scripted;
 mod directory_syncrepl;
 mod directory_syncrepl_389;
 mod directory_syncrepl_live;
+mod directory_syncrepl_scripted;
 mod directory_tls;
 mod house;
 mod lab;

@@ -52,7 +52,10 @@ impl Session {
         .await;
         match started {
             Ok(stream) => Ok(stream),
-            Err(broken) => Err(trouble(self.broken(what, broken).await)),
+            Err(broken) => {
+                let trouble = self.broken(what, broken).await;
+                Err(self.trouble(trouble))
+            }
         }
     }
 
@@ -68,7 +71,10 @@ impl Session {
             let item = match within(until, stream.next()).await {
                 Ok(Some(item)) => item,
                 Ok(None) => break,
-                Err(broken) => return Err(trouble(self.broken(what, broken).await)),
+                Err(broken) => {
+                    let trouble = self.broken(what, broken).await;
+                    return Err(self.trouble(trouble));
+                }
             };
             let message = told::message(item).map_err(|e| self.unreadable(what, e))?;
             match told.refresh(message) {
@@ -95,9 +101,16 @@ impl Session {
         })
     }
 
+    fn trouble(&self, trouble: Trouble) -> NoDelta {
+        match trouble {
+            Trouble::Error(e) => e.into(),
+            Trouble::Result { code, text, what } => self.sync_refused(&what, code, &text),
+        }
+    }
+
     fn unreadable(&self, what: &str, Malformed(came): Malformed) -> NoDelta {
         let next = "nothing is taken from it: look at the server, or at what stands between";
-        trouble(self.incomplete(what, came, next))
+        self.trouble(self.incomplete(what, came, next))
     }
 
     /// What a result code other than success says about going on.
@@ -284,15 +297,6 @@ pub(super) fn no_changelog(server: &str) -> String {
     format!(
         "{server}: the root DSE shows no lastChangeNumber: 389-ds needs the plug-ins Retro Changelog and Content Synchronization"
     )
-}
-
-pub(super) fn trouble(trouble: Trouble) -> NoDelta {
-    match trouble {
-        Trouble::Error(e) => e.into(),
-        Trouble::Result { code, text, what } => {
-            NoDelta::StartOver(format!("{what}: {}", came(code, &text)))
-        }
-    }
 }
 
 /// What all bases told. An entry that left one base for another is touched.
