@@ -56,7 +56,10 @@ impl Text {
         self.part();
         self.text.push_str("\\\\x");
         for byte in value {
-            let _infallible = write!(self.text, "{byte:02x}");
+            for digit in [byte >> 4, byte & 15] {
+                self.text
+                    .push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+            }
         }
     }
 

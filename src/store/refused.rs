@@ -1,9 +1,14 @@
 //! What could not be used, for the directory team.
 
+use sqlx::QueryBuilder;
+
 use super::db::{Tx, on};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{RealmId, Refusal};
+
+/// Refusals of one statement: the way to PostgreSQL and back costs more than a row.
+const ROWS: usize = 100;
 
 /// What a pass refused that was not refused before (key, refusal), and the keys that are refused no longer.
 #[derive(Clone, Default, Debug)]
@@ -37,16 +42,39 @@ pub(super) async fn write(
     diff: RefusedDiff,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    const DELETE: &str = "DELETE FROM refused WHERE realm = $1 AND key = $2";
-    const INSERT: &str = "
-        INSERT INTO refused (realm, key, dn, directory_id, username, attribute, raw, reason, entry, since) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-        ON CONFLICT (realm, key) DO NOTHING";
-    for key in diff.gone {
-        on!(tx, c => sqlx::query(DELETE).bind(realm.as_str()).bind(key).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("forget a refusal"))?;
+    const INSERT: &str =
+        "INSERT INTO refused (realm, key, dn, directory_id, username, attribute, raw, reason, entry, since) ";
+    for keys in diff.gone.chunks(ROWS) {
+        on!(tx, c => {
+            let mut query = QueryBuilder::new("DELETE FROM refused WHERE realm = ");
+            query.push_bind(realm.as_str().to_owned()).push(" AND key IN (");
+            let mut list = query.separated(", ");
+            for key in keys {
+                list.push_bind(*key);
+            }
+            query.push(")");
+            query.build().execute(&mut *c).await.map(|_| ())
+        })
+        .map_err(StoreError::from_sqlx("forget a refusal"))?;
     }
-    for (key, r) in diff.add {
-        on!(tx, c => sqlx::query(INSERT).bind(realm.as_str()).bind(key).bind(storable(&r.dn)).bind(r.directory_id.map(|id| id.0.to_vec())).bind(r.username.as_deref().map(storable))
-            .bind(r.attribute.as_deref().map(storable)).bind(r.raw.as_deref().map(storable)).bind(storable(&r.reason)).bind(r.entry).bind(now.0).execute(&mut *c).await.map(|_| ()))
+    for rows in diff.add.chunks(ROWS) {
+        on!(tx, c => {
+            let mut query = QueryBuilder::new(INSERT);
+            query.push_values(rows, |mut row, (key, r)| {
+                row.push_bind(realm.as_str().to_owned())
+                    .push_bind(*key)
+                    .push_bind(storable(&r.dn))
+                    .push_bind(r.directory_id.map(|id| id.0.to_vec()))
+                    .push_bind(r.username.as_deref().map(storable))
+                    .push_bind(r.attribute.as_deref().map(storable))
+                    .push_bind(r.raw.as_deref().map(storable))
+                    .push_bind(storable(&r.reason))
+                    .push_bind(r.entry)
+                    .push_bind(now.0);
+            });
+            query.push(" ON CONFLICT (realm, key) DO NOTHING");
+            query.build().execute(&mut *c).await.map(|_| ())
+        })
         .map_err(StoreError::from_sqlx("write a refusal"))?;
     }
     Ok(())

@@ -1,11 +1,15 @@
 //! The rows of a plan under construction, written in small transactions and swept after a crash.
 
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use std::sync::atomic::Ordering;
+
+use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 
 use super::changes::side;
 use super::copy;
-use super::db::{Side, Tx, on};
-use super::rows::{USER_COLUMNS, bind_user, user_columns};
+use super::db::{Db, IMMEDIATE, Side, Tx, on, pragma};
+use super::rows::{
+    MADE_COLUMNS, USER_COLUMNS, bind_made, bind_user, is_made, made_columns, user_columns,
+};
 use super::{Store, StoreError};
 use crate::model::{Change, DirectoryId, Intent, Run, RunId, User};
 
@@ -43,19 +47,37 @@ fn values(rows: usize, columns: usize) -> String {
     vec![row; rows].join(", ")
 }
 
+/// Stages the users that are made, of whom half of the columns say all, and then the others.
 async fn insert_users(
     connection: &mut SqliteConnection,
     run: RunId,
     users: &[StagedUser],
 ) -> Result<(), StoreError> {
-    for users in users.chunks(ROWS) {
+    let (made, others): (Vec<_>, Vec<_>) = users
+        .iter()
+        .partition(|s| s.base_version == 0 && s.intents.is_empty() && is_made(&s.user));
+    let failed = StoreError::from_sqlx("stage users");
+    for made in made.chunks(ROWS) {
+        let sql = format!(
+            "INSERT INTO staged_users (run, seq, {}) VALUES {}",
+            made_columns!(),
+            values(made.len(), MADE_COLUMNS + 2)
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for staged in made {
+            query = query.bind(run.0.as_bytes().to_vec()).bind(staged.seq);
+            query = bind_made!(query, &staged.user, staged.container.clone());
+        }
+        query.execute(&mut *connection).await.map_err(&failed)?;
+    }
+    for others in others.chunks(ROWS) {
         let sql = format!(
             "INSERT INTO staged_users (run, seq, base_version, intents, {}) VALUES {}",
             user_columns!(),
-            values(users.len(), USER_COLUMNS + 4)
+            values(others.len(), USER_COLUMNS + 4)
         );
         let mut query = sqlx::query(AssertSqlSafe(sql));
-        for staged in users {
+        for staged in others {
             let text = intents_text(&staged.intents)?;
             query = query
                 .bind(run.0.as_bytes().to_vec())
@@ -64,10 +86,7 @@ async fn insert_users(
                 .bind(text);
             query = bind_user!(query, &staged.user, staged.container.clone());
         }
-        query
-            .execute(&mut *connection)
-            .await
-            .map_err(StoreError::from_sqlx("stage users"))?;
+        query.execute(&mut *connection).await.map_err(&failed)?;
     }
     Ok(())
 }
@@ -110,8 +129,8 @@ pub(super) const MANY: i64 = 500;
 /// Lets PostgreSQL know what was copied: without statistics it sorts the whole plan for each page of it, and looks up user by
 /// user where it should join.
 pub(super) async fn analyze(tx: &mut Tx, run: &Run) -> Result<(), StoreError> {
-    let staged = run.created
-        + run.updated
+    // Who is made is read from one end to the other, statistics or not.
+    let staged = run.updated
         + run.renamed
         + run.phone_changed
         + run.phone_lost
@@ -136,18 +155,31 @@ impl Store {
         users: &[StagedUser],
         changes: &[Change],
     ) -> Result<(), StoreError> {
-        let mut tx = self.db.begin().await?;
-        match tx.side() {
-            Side::Postgres(c) => {
-                copy::users(c, run, users).await?;
-                copy::changes(c, run, changes).await?;
+        match &self.db {
+            Db::Postgres(pool) => {
+                let mut tx = pool.begin().await.map_err(StoreError::from_sqlx("begin"))?;
+                copy::users(&mut tx, run, users).await?;
+                copy::changes(&mut tx, run, changes).await?;
+                tx.commit().await.map_err(StoreError::from_sqlx("commit"))
             }
-            Side::Sqlite(c) => {
-                insert_users(c, run, users).await?;
-                insert_changes(c, run, changes).await?;
+            Db::Sqlite { write, relaxed, .. } => {
+                let mut writer = self.db.writer(write).await?;
+                // A power cut may take what is staged, as a crash does: it is swept either way, and the plan's own commit
+                // makes the file last before anything is applied.
+                relaxed.store(true, Ordering::SeqCst);
+                pragma(&mut writer, "PRAGMA synchronous = NORMAL").await?;
+                let mut tx = writer
+                    .begin_with(IMMEDIATE)
+                    .await
+                    .map_err(StoreError::from_sqlx("begin"))?;
+                insert_users(&mut tx, run, users).await?;
+                insert_changes(&mut tx, run, changes).await?;
+                tx.commit().await.map_err(StoreError::from_sqlx("commit"))?;
+                pragma(&mut writer, "PRAGMA synchronous = FULL").await?;
+                relaxed.store(false, Ordering::SeqCst);
+                Ok(())
             }
         }
-        tx.commit().await
     }
 
     /// Takes back what is staged about these people.

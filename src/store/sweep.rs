@@ -1,6 +1,6 @@
 //! What plans leave behind when they are over, or when a crash ended them.
 
-use super::db::{Tx, on};
+use super::db::{Side, Tx, on};
 use super::rows::{run_id, word};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -11,6 +11,25 @@ const SWEEP: i64 = 5000;
 
 /// Removes a decided run's staged users; its changes stay or go with the caller.
 pub(super) async fn forget_staged(tx: &mut Tx, run: RunId) -> Result<(), StoreError> {
+    const OTHERS: &str = "SELECT EXISTS (SELECT 1 FROM staged_users WHERE run < ?) OR EXISTS (SELECT 1 FROM staged_users WHERE run > ?)";
+    let failed = StoreError::from_sqlx("sweep a plan");
+    if let Side::Sqlite(c) = tx.side() {
+        let id = run.0.as_bytes().to_vec();
+        let others: bool = sqlx::query_scalar(OTHERS)
+            .bind(id.clone())
+            .bind(id)
+            .fetch_one(&mut *c)
+            .await
+            .map_err(&failed)?;
+        if !others {
+            // Without a condition SQLite lets whole pages go, instead of row after row.
+            sqlx::query("DELETE FROM staged_users")
+                .execute(c)
+                .await
+                .map_err(&failed)?;
+            return Ok(());
+        }
+    }
     on!(tx, c => sqlx::query("DELETE FROM staged_users WHERE run = $1").bind(run.0.as_bytes().to_vec()).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("sweep a plan"))
 }
 

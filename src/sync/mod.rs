@@ -222,15 +222,19 @@ pub(crate) fn uuid_v7(now: crate::clock::Timestamp) -> uuid::Uuid {
 pub(crate) struct Ascending {
     ms: u64,
     counter: std::sync::atomic::AtomicU64,
+    key: u64,
 }
 
 impl Ascending {
     /// From this instant on.
     pub(crate) fn new(now: crate::clock::Timestamp) -> Self {
-        let seed = uuid_v7(now).as_u128() & ((1 << 41) - 1);
+        let random = |bits: u32| {
+            u64::try_from(uuid_v7(now).as_u128() & ((1 << bits) - 1)).unwrap_or(0)
+        };
         Self {
             ms: u64::try_from(now.0).unwrap_or(0),
-            counter: std::sync::atomic::AtomicU64::new(u64::try_from(seed).unwrap_or(0)),
+            counter: std::sync::atomic::AtomicU64::new(random(41)),
+            key: random(62),
         }
     }
 
@@ -250,7 +254,9 @@ impl Ascending {
             byte(8, 0xff),
             byte(0, 0xff),
         ]);
-        bytes[6..].copy_from_slice(&uuid_v7(crate::clock::Timestamp(0)).as_bytes()[12..]);
+        // Hashed under a key of the machine's randomness: a call of the system for each of a million would be felt.
+        let tail = xxhash_rust::xxh3::xxh3_64_with_seed(&n.to_le_bytes(), self.key);
+        bytes[6..].copy_from_slice(&tail.to_le_bytes()[..4]);
         uuid::Builder::from_unix_timestamp_millis(self.ms, &bytes).into_uuid()
     }
 }
