@@ -25,7 +25,7 @@ mod users;
 use secrecy::ExposeSecret as _;
 use sqlx::migrate::{MigrateError, Migrator};
 
-pub use apply::{Application, RealmUpdate};
+pub use apply::{Application, RealmUpdate, Resume};
 use db::Db;
 pub use error::StoreError;
 pub use lock::{RealmLock, StoreLock, lock};

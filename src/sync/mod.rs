@@ -3,6 +3,8 @@
 mod absent;
 mod contest;
 mod decided;
+mod delta;
+mod following;
 mod index;
 mod look;
 mod pass;
@@ -21,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::model::{Change, ErrorCode, RealmId, Run, RunId, Trigger};
 use crate::store::{Store, StoreError};
+pub use following::Following;
 use run::Ending;
 
 /// How far a pass has come, for progress bars and the watchdog.
@@ -228,9 +231,8 @@ pub(crate) struct Ascending {
 impl Ascending {
     /// From this instant on.
     pub(crate) fn new(now: crate::clock::Timestamp) -> Self {
-        let random = |bits: u32| {
-            u64::try_from(uuid_v7(now).as_u128() & ((1 << bits) - 1)).unwrap_or(0)
-        };
+        let random =
+            |bits: u32| u64::try_from(uuid_v7(now).as_u128() & ((1 << bits) - 1)).unwrap_or(0);
         Self {
             ms: u64::try_from(now.0).unwrap_or(0),
             counter: std::sync::atomic::AtomicU64::new(random(41)),

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::delta::Told;
 use super::index::{Index, Met};
 use super::plan::Plan;
 use super::prepare::{PassError, Prepared};
@@ -72,6 +73,8 @@ pub(super) struct Pass<'a> {
     pub users_before: i64,
     /// Bases without a usable entry so far.
     pub empty_bases: Vec<String>,
+    /// Of a delta: who is looked at; `None`: everybody is.
+    pub told: Option<Told>,
 }
 
 impl<'a> Pass<'a> {
@@ -118,6 +121,7 @@ impl<'a> Pass<'a> {
             not_looked_up: false,
             users_before: 0,
             empty_bases: prepared.scope.bases.clone(),
+            told: None,
             prepared,
         })
     }

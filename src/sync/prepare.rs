@@ -11,7 +11,9 @@ use tokio::time::Instant;
 use super::{Engine, EngineError};
 use crate::clock::Timestamp;
 use crate::config::{Attributes, RealmConfig};
-use crate::directory::{self, DirectoryError, Scope, Session, Sighting};
+use crate::directory::{
+    self, Cursor, Delta, DirectoryError, NoDelta, Scope, Session, Sighting, Way,
+};
 use crate::model::{DirectoryId, ErrorCode, Limit, Policy, RawEntry, RealmId, RealmRow, RunId};
 use crate::normalise::{Normaliser, mapping_hash};
 use crate::store::{EnrolmentContext, EnrolmentKey, MessageContext, StoreError};
@@ -87,6 +89,28 @@ impl Prepared {
         }
         let scope = self.scope.clone();
         Ok(self.session()?.look_up(&scope, ids).await?)
+    }
+
+    /// The ways of hearing of changes that the server offers.
+    pub(super) async fn ways(&mut self) -> Result<Vec<Way>, PassError> {
+        let scope = self.scope.clone();
+        Ok(self.session()?.ways(&scope).await?)
+    }
+
+    /// Where the directory is now.
+    pub(super) async fn cursor_now(&mut self, way: Way) -> Result<Cursor, NoDelta> {
+        match &mut self.session {
+            Some(session) => session.cursor_now(&self.scope, way).await,
+            None => Err(NoDelta::StartOver("the connection ended".into())),
+        }
+    }
+
+    /// What changed since a cursor.
+    pub(super) async fn changes_since(&mut self, cursor: &Cursor) -> Result<Delta, NoDelta> {
+        match &mut self.session {
+            Some(session) => session.changes_since(&self.scope, cursor).await,
+            None => Err(NoDelta::StartOver("the connection ended".into())),
+        }
     }
 
     /// Entries in scope with this user name.

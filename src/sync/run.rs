@@ -2,18 +2,19 @@
 
 use tracing::Instrument as _;
 
+use super::following::{Beginning, resume};
 use super::pass::Pass;
 use super::plan::Plan;
-use super::prepare::{PassError, prepare, took_over_before, windows, windows_anew};
+use super::prepare::{PassError, Prepared, prepare, took_over_before, windows, windows_anew};
 use super::{Ask, Engine, EngineError, uuid_v7};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::model::{
     Change, ChangeKind, ErrorCode, HeldBy, JobType, Limit, Mode, Outcome, RealmId, RealmRow, Run,
-    RunId,
+    RunId, Trigger,
 };
 use crate::plan::brake::{Weighing, messages_of, weigh};
-use crate::store::{Application, RealmUpdate, RunFacts};
+use crate::store::{Application, RealmUpdate, Resume, RunFacts, StoreError};
 
 /// How a plan ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,54 @@ pub(super) enum Ending {
     Hold,
     /// Nothing is written at all.
     Dry,
+}
+
+/// A run under way.
+pub(super) struct Doing<'a> {
+    pub config: &'a RealmConfig,
+    pub row: &'a RealmRow,
+    pub ask: &'a Ask,
+    pub ending: Ending,
+    pub started: tokio::time::Instant,
+    /// Whether the store knows of it.
+    pub begun: bool,
+}
+
+impl Doing<'_> {
+    /// Whether the run leaves no row where nothing was told: a poll every ten seconds is no history.
+    fn quiet(&self) -> bool {
+        self.ending == Ending::ByTheBrake
+            && matches!(self.ask.trigger, Trigger::Poll | Trigger::Push)
+    }
+
+    /// Makes the run known, once.
+    pub async fn begin(&mut self, engine: &Engine, run: &Run) -> Result<(), StoreError> {
+        if self.begun || self.ending == Ending::Dry {
+            return Ok(());
+        }
+        let first = self.row.first_applied_at.is_none();
+        let running = Run {
+            outcome: Outcome::Running,
+            ..run.clone()
+        };
+        engine.store.begin_run(&running, first).await?;
+        self.begun = true;
+        Ok(())
+    }
+
+    /// Whether a failure is to be kept: of a directory that is down for a night, not each poll's.
+    async fn is_news(&self, engine: &Engine, run: &Run) -> Result<bool, StoreError> {
+        if self.begun || !self.quiet() {
+            return Ok(true);
+        }
+        if run.outcome == Outcome::Cancelled {
+            return Ok(false);
+        }
+        let last = engine.store.last_run(&self.row.id).await?;
+        Ok(last.is_none_or(|last| {
+            (last.outcome, last.error_code) != (Outcome::Failed, run.error_code)
+        }))
+    }
 }
 
 impl Engine {
@@ -71,14 +120,19 @@ impl Engine {
             }
         }
         let mut run = Self::new_run(realm, ask, now);
-        if ending != Ending::Dry {
-            self.store
-                .begin_run(&run, row.first_applied_at.is_none())
-                .await?;
+        let mut doing = Doing {
+            config,
+            row: &row,
+            ask,
+            ending,
+            started: tokio::time::Instant::now(),
+            begun: false,
+        };
+        if !doing.quiet() {
+            doing.begin(self, &run).await?;
         }
-        let started = tokio::time::Instant::now();
         let span = tracing::info_span!("run", run = %run.run, %realm);
-        let outcome = Box::pin(self.pass(&mut run, config, &row, ask, ending, started))
+        let outcome = Box::pin(self.pass(&mut run, &mut doing))
             .instrument(span)
             .await;
         match outcome {
@@ -91,9 +145,10 @@ impl Engine {
                 };
                 run.error_code = error.code;
                 run.error = Some(error.message);
-                run.elapsed_ms = elapsed(started);
+                run.elapsed_ms = elapsed(doing.started);
                 run.decided_at = Some(self.clock.now());
-                if ending != Ending::Dry {
+                if ending != Ending::Dry && doing.is_news(self, &run).await? {
+                    doing.begin(self, &run).await?;
                     self.store.fail_run(&run).await?;
                 }
                 Ok((run, vec![]))
@@ -101,20 +156,43 @@ impl Engine {
         }
     }
 
-    async fn pass(
-        &self,
-        run: &mut Run,
-        config: &RealmConfig,
-        row: &RealmRow,
-        ask: &Ask,
-        ending: Ending,
-        started: tokio::time::Instant,
-    ) -> Result<Vec<Change>, PassError> {
-        let prepared = tokio::select! {
+    async fn pass(&self, run: &mut Run, doing: &mut Doing<'_>) -> Result<Vec<Change>, PassError> {
+        let (config, row, ask) = (doing.config, doing.row, doing.ask);
+        let mut prepared = tokio::select! {
             () = ask.cancel.cancelled() => return Err(PassError::cancelled()),
             prepared = stage("connect", prepare(self, config, row, ask.accept_older)) => prepared?,
         };
         run.server = prepared.server();
+        let keeps = doing.ending == Ending::ByTheBrake;
+        let beginning = tokio::select! {
+            () = ask.cancel.cancelled() => return Err(PassError::cancelled()),
+            beginning = stage("changes", self.begin(run, config, row, ask, &mut prepared, keeps)) => beginning?,
+        };
+        if let (true, Beginning::Delta { since, delta }) = (doing.quiet(), &beginning)
+            && delta.is_empty()
+        {
+            if let Some(cursor) = &delta.cursor {
+                self.move_cursor(&row.id, since, cursor).await?;
+            }
+            run.outcome = Outcome::Unchanged;
+            run.decided_at = Some(self.clock.now());
+            run.elapsed_ms = elapsed(doing.started);
+            return Ok(vec![]);
+        }
+        doing.begin(self, run).await?;
+        let (changes, _) = self.carry_out(run, doing, prepared, beginning).await?;
+        Ok(changes)
+    }
+
+    /// From what the directory said to what is stored. Gives the session back.
+    pub(super) async fn carry_out(
+        &self,
+        run: &mut Run,
+        doing: &Doing<'_>,
+        prepared: Prepared,
+        beginning: Beginning,
+    ) -> Result<(Vec<Change>, Prepared), PassError> {
+        let (config, row, ask, ending) = (doing.config, doing.row, doing.ask, doing.ending);
         let deadline = prepared.deadline;
         let store = (ending != Ending::Dry).then(|| self.store.clone());
         let plan = Plan::new(
@@ -126,10 +204,22 @@ impl Engine {
             store,
         );
         let mut pass = Pass::new(self, config, row, prepared, plan, run.started_at).await?;
+        let is_delta = run.mode == Mode::Delta;
+        let (following, cursor) = match &beginning {
+            Beginning::Full {
+                following: Some(following),
+                cursor,
+            } => (following.text(), resume(cursor.as_ref())),
+            Beginning::Delta { delta, .. } if delta.cursor.is_some() => {
+                (None, resume(delta.cursor.as_ref()))
+            }
+            _ => (None, Resume::Same),
+        };
         let looked = async {
-            match &ask.user {
-                Some(name) => pass.one(name, ask).await,
-                None => pass.full(ask).await,
+            match (&ask.user, beginning) {
+                (Some(name), _) => pass.one(name, ask).await,
+                (None, Beginning::Delta { delta, .. }) => pass.delta(delta, ask).await,
+                (None, Beginning::Full { .. }) => pass.full(ask).await,
             }
         };
         let late = || {
@@ -145,7 +235,7 @@ impl Engine {
         (run.refused_entries, run.refused_phones) = pass.refused();
         looked?;
         crate::failpoint::hit("plan.complete");
-        run.complete = ask.user.is_none();
+        run.complete = ask.user.is_none() && !is_delta;
         let held_by = self.weigh(&pass, ending).await?;
         let refused = pass.refused_diff().await?;
         let facts = RunFacts {
@@ -158,7 +248,7 @@ impl Engine {
         count(run, &pass.plan);
         run.held_by = held_by;
         run.decided_at = Some(self.clock.now());
-        run.elapsed_ms = elapsed(started);
+        run.elapsed_ms = elapsed(doing.started);
         let empty = pass.plan.counts.is_empty();
         if ending == Ending::Dry {
             run.outcome = if !run.held_by.is_empty() {
@@ -168,7 +258,7 @@ impl Engine {
             } else {
                 Outcome::Applied
             };
-            return Ok(pass.plan.into_changes());
+            return Ok((pass.plan.into_changes(), pass.prepared));
         }
         // One person's look measures no absence: what was refused elsewhere in the realm is not gone.
         let refused = if ask.user.is_some() {
@@ -178,7 +268,8 @@ impl Engine {
         };
         if !run.held_by.is_empty() {
             run.outcome = Outcome::Held;
-            return self.hold(run, row, facts, refused).await.map(|()| vec![]);
+            self.hold(run, row, facts, refused).await?;
+            return Ok((vec![], pass.prepared));
         }
         let messages = self
             .messages(config, Some(run.run), run.started_at)
@@ -189,7 +280,8 @@ impl Engine {
         } else {
             Outcome::Applied
         };
-        let full = ask.user.is_none();
+        let whole = ask.user.is_none();
+        let full = whole && !is_delta;
         let update = RealmUpdate {
             mapping_hash: full.then(|| pass.prepared.mapping_hash.clone()),
             directory: Some(pass.prepared.directory_key()),
@@ -198,9 +290,11 @@ impl Engine {
             last_complete_at: full.then_some(run.started_at),
             window_from: (full && pass.first)
                 .then(|| windows_anew(row, run.decided_at.unwrap_or(run.started_at), false)),
-            seen_state: if full { facts.facts.clone() } else { None },
+            seen_state: if whole { facts.facts.clone() } else { None },
             id_form: Some(pass.prepared.scope.id_form),
-            due: full.then_some(false),
+            due: whole.then_some(false),
+            cursor,
+            following,
         };
         let application = Application {
             run,
@@ -211,7 +305,7 @@ impl Engine {
             replaces: if full { row.held } else { None },
         };
         *run = stage("apply", self.store.apply(application)).await?;
-        Ok(vec![])
+        Ok((vec![], pass.prepared))
     }
 
     /// Everything that may hold the plan, in words that the run shows.
@@ -350,6 +444,8 @@ impl Engine {
             elapsed_ms: 0,
             error_code: None,
             error: None,
+            note: None,
+            drift: None,
         }
     }
 

@@ -14,6 +14,7 @@ mod cli_story;
 mod clockwork;
 mod crash;
 mod daemon;
+mod deltas;
 mod directory;
 mod directory_389ds;
 mod directory_openldap;
