@@ -94,6 +94,12 @@ impl Session {
         self.deadline = deadline;
     }
 
+    /// Asks anew how far the server is, on a session that has been open for long.
+    pub async fn look_where_it_is(&mut self) -> Result<(), DirectoryError> {
+        let until = self.page_end();
+        self.read_state(until).await
+    }
+
     pub(super) fn failure(&self, what: &str, came: impl Into<String>, next: &str) -> Failure {
         Failure {
             server: self.server.clone(),

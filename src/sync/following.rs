@@ -67,23 +67,21 @@ pub(super) fn usable(
     config: &RealmConfig,
     row: &RealmRow,
     prepared: &Prepared,
-) -> Result<Option<Cursor>, String> {
-    let Some(text) = &row.cursor else {
+) -> Result<Option<(Cursor, Following)>, String> {
+    let (Some(text), true) = (&row.cursor, row.first_applied_at.is_some()) else {
         return Ok(None);
     };
-    if row.held.is_some() || row.first_applied_at.is_none() {
-        return Ok(None);
-    }
     if row.mapping_hash.as_deref() != Some(&prepared.mapping_hash) {
         return Err("base, filter, attributes or phone rules are other ones than in the last full pass: everything is read".into());
     }
-    if Following::of(row, &configuration(config, prepared)).fell_back {
+    let following = Following::of(row, &configuration(config, prepared));
+    if following.fell_back {
         return Ok(None);
     }
     let cursor: Cursor = serde_json::from_str(text)
         .map_err(|e| format!("the stored cursor cannot be read ({e}): everything is read"))?;
     if fits(config.directory.changes, cursor.way) {
-        Ok(Some(cursor))
+        Ok(Some((cursor, following)))
     } else {
         Err(format!(
             "the stored cursor is of another way ({:?}) than `changes` says: everything is read",
@@ -145,10 +143,11 @@ impl Engine {
         if ask.user.is_some() {
             return Ok(nothing);
         }
-        if !ask.full && !ask.adopt {
+        // While a plan waits for its decision, every pass sees everything.
+        if !ask.full && !ask.adopt && row.held.is_none() {
             match usable(config, row, prepared) {
                 Ok(None) => {}
-                Ok(Some(since)) => match prepared.changes_since(&since).await {
+                Ok(Some((since, _))) => match prepared.changes_since(&since).await {
                     Ok(delta) => {
                         run.mode = Mode::Delta;
                         return Ok(Beginning::Delta { since, delta });

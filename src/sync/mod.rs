@@ -4,6 +4,7 @@ mod absent;
 mod contest;
 mod decided;
 mod delta;
+mod follow;
 mod following;
 mod index;
 mod look;
@@ -23,6 +24,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::model::{Change, ErrorCode, RealmId, Run, RunId, Trigger};
 use crate::store::{Store, StoreError};
+pub use follow::{Follower, Unfollowed};
 pub use following::Following;
 use run::Ending;
 

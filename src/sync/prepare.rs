@@ -70,13 +70,26 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    fn session(&mut self) -> Result<&mut Session, PassError> {
+    pub(super) fn session(&mut self) -> Result<&mut Session, PassError> {
         self.session.as_mut().ok_or_else(|| {
             PassError::new(
                 ErrorCode::Incomplete,
                 "the connection ended; nothing was applied",
             )
         })
+    }
+
+    /// Gives a session that lives on the end of another run.
+    pub(super) fn extend(&mut self, realm: &RealmConfig) -> Result<(), PassError> {
+        self.deadline = run_end(realm);
+        let deadline = self.deadline;
+        self.session()?.extend(deadline);
+        Ok(())
+    }
+
+    /// Asks anew how far the server is.
+    pub(super) async fn look_where_it_is(&mut self) -> Result<(), PassError> {
+        Ok(self.session()?.look_where_it_is().await?)
     }
 
     /// Where these ids are now; a missing one was found nowhere.
@@ -146,6 +159,13 @@ impl Prepared {
     }
 }
 
+/// When a run that begins now must have ended.
+pub(super) fn run_end(realm: &RealmConfig) -> Instant {
+    let run_timeout =
+        Duration::from_millis(u64::try_from(realm.directory.run_timeout_ms).unwrap_or(3_600_000));
+    Instant::now() + run_timeout
+}
+
 /// Connects, decides the kind, and derives the mapping from it.
 pub(super) async fn prepare(
     engine: &Engine,
@@ -153,9 +173,7 @@ pub(super) async fn prepare(
     row: &RealmRow,
     accept_older: bool,
 ) -> Result<Prepared, PassError> {
-    let run_timeout =
-        Duration::from_millis(u64::try_from(realm.directory.run_timeout_ms).unwrap_or(3_600_000));
-    let deadline = Instant::now() + run_timeout;
+    let deadline = run_end(realm);
     let servers = realm.directory.with_secrets(&engine.env).map_err(|e| {
         PassError::new(
             ErrorCode::Config,
@@ -235,7 +253,7 @@ pub(super) async fn prepare(
 }
 
 /// The sentinel must be visible and have a readable phone: whatever hides it may hide others.
-async fn check_sentinel(
+pub(super) async fn check_sentinel(
     session: &mut Session,
     dn: &str,
     scope: &Scope,

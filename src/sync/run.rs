@@ -2,13 +2,15 @@
 
 use tracing::Instrument as _;
 
-use super::following::{Beginning, resume};
+use super::decided::failed;
+use super::following::{Beginning, resume, usable};
 use super::pass::Pass;
 use super::plan::Plan;
 use super::prepare::{PassError, Prepared, prepare, took_over_before, windows, windows_anew};
 use super::{Ask, Engine, EngineError, uuid_v7};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
+use crate::directory::NoDelta;
 use crate::model::{
     Change, ChangeKind, ErrorCode, HeldBy, JobType, Limit, Mode, Outcome, RealmId, RealmRow, Run,
     RunId, Trigger,
@@ -57,6 +59,29 @@ impl Doing<'_> {
         };
         engine.store.begin_run(&running, first).await?;
         self.begun = true;
+        Ok(())
+    }
+
+    /// The run came to nothing.
+    pub async fn failed(
+        &mut self,
+        engine: &Engine,
+        run: &mut Run,
+        error: &PassError,
+    ) -> Result<(), StoreError> {
+        run.outcome = if error.code.is_some() {
+            Outcome::Failed
+        } else {
+            Outcome::Cancelled
+        };
+        run.error_code = error.code;
+        run.error = Some(error.message.clone());
+        run.elapsed_ms = elapsed(self.started);
+        run.decided_at = Some(engine.clock.now());
+        if self.ending != Ending::Dry && self.is_news(engine, run).await? {
+            self.begin(engine, run).await?;
+            engine.store.fail_run(run).await?;
+        }
         Ok(())
     }
 
@@ -128,6 +153,10 @@ impl Engine {
             started: tokio::time::Instant::now(),
             begun: false,
         };
+        if let (true, Some(held)) = (doing.quiet(), row.held) {
+            self.only_due(&doing).await?;
+            return Ok((self.store.run(&held.to_string()).await?, vec![]));
+        }
         if !doing.quiet() {
             doing.begin(self, &run).await?;
         }
@@ -138,21 +167,33 @@ impl Engine {
         match outcome {
             Ok(changes) => Ok((run, changes)),
             Err(error) => {
-                run.outcome = if error.code.is_some() {
-                    Outcome::Failed
-                } else {
-                    Outcome::Cancelled
-                };
-                run.error_code = error.code;
-                run.error = Some(error.message);
-                run.elapsed_ms = elapsed(doing.started);
-                run.decided_at = Some(self.clock.now());
-                if ending != Ending::Dry && doing.is_news(self, &run).await? {
-                    doing.begin(self, &run).await?;
-                    self.store.fail_run(&run).await?;
-                }
+                doing.failed(self, &mut run, &error).await?;
                 Ok((run, vec![]))
             }
+        }
+    }
+
+    /// While a plan is held, what the directory tells only marks the realm: asked once, until the plan is decided.
+    async fn only_due(&self, doing: &Doing<'_>) -> Result<(), EngineError> {
+        let (config, row) = (doing.config, doing.row);
+        if row.due {
+            return Ok(());
+        }
+        let something = async {
+            let mut prepared = prepare(self, config, row, false).await?;
+            match usable(config, row, &prepared) {
+                Ok(Some((since, _))) => match prepared.changes_since(&since).await {
+                    Ok(delta) => Ok(!delta.is_empty()),
+                    Err(NoDelta::Directory(error)) => Err(PassError::from(error)),
+                    Err(_) => Ok(true),
+                },
+                _ => Ok(true),
+            }
+        };
+        match something.await {
+            Ok(true) => Ok(self.store.set_due(&row.id, true).await?),
+            Ok(false) => Ok(()),
+            Err(error) => Err(failed(error)),
         }
     }
 
