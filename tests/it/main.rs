@@ -15,6 +15,7 @@ mod clockwork;
 mod crash;
 mod daemon;
 mod deltas;
+mod deltas_push;
 mod directory;
 mod directory_389ds;
 mod directory_openldap;
