@@ -3,7 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::dirsync::Notification;
 use super::error::DirectoryError;
+use super::read::Scope;
+use super::session::Session;
+use crate::config::DirectoryKind;
 use crate::model::DirectoryId;
 
 /// A way of hearing of changes that a server really offers, best first.
@@ -67,4 +71,77 @@ pub enum NoDelta {
     /// The directory.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+}
+
+impl Session {
+    /// The ways that this server offers to this account, best first, found out by its root DSE and by trying once cheaply.
+    pub async fn ways(&mut self, scope: &Scope) -> Result<Vec<Way>, DirectoryError> {
+        let mut ways = match self.kind {
+            DirectoryKind::ActiveDirectory => self.dirsync_ways(scope).await?,
+            _ => Vec::new(),
+        };
+        ways.extend(self.timestamp_ways(scope).await?);
+        ways.sort_unstable();
+        Ok(ways)
+    }
+
+    /// Where the directory is now: a full pass that begins after this, and the delta from this cursor, miss nothing.
+    pub async fn cursor_now(&mut self, scope: &Scope, way: Way) -> Result<Cursor, NoDelta> {
+        match way {
+            Way::Push | Way::DirSync if self.is_active_directory() => self.dirsync_now(scope).await,
+            Way::Timestamp => self.timestamp_now(scope).await,
+            Way::Push | Way::Syncrepl | Way::DirSync => Err(self.not_offered(way)),
+        }
+    }
+
+    /// What changed since a cursor.
+    pub async fn changes_since(
+        &mut self,
+        scope: &Scope,
+        cursor: &Cursor,
+    ) -> Result<Delta, NoDelta> {
+        match cursor.way {
+            Way::DirSync => self.dirsync_changes(scope, cursor).await,
+            Way::Timestamp => self.timestamp_changes(scope, cursor).await,
+            Way::Push | Way::Syncrepl => Err(self.not_offered(cursor.way)),
+        }
+    }
+
+    /// Holds a persistent search open on this session, which stays usable for looking up meanwhile.
+    pub async fn watch(&mut self, scope: &Scope, cursor: &Cursor) -> Result<Watch, NoDelta> {
+        match cursor.way {
+            Way::DirSync => {
+                let watch = self.dirsync_watch(scope, cursor).await?;
+                Ok(Watch(Kind::DirSync(Box::new(watch))))
+            }
+            Way::Push | Way::Syncrepl | Way::Timestamp => Err(self.not_offered(cursor.way)),
+        }
+    }
+
+    fn is_active_directory(&self) -> bool {
+        self.kind == DirectoryKind::ActiveDirectory
+    }
+
+    fn not_offered(&self, way: Way) -> NoDelta {
+        NoDelta::NotOffered(format!("{}: no {way:?} here", self.server))
+    }
+}
+
+/// A directory that tells of changes as they happen. Dropping it ends that; the session lives on.
+#[derive(Debug)]
+pub struct Watch(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    DirSync(Box<Notification>),
+}
+
+impl Watch {
+    /// Waits for the next changes, and gathers what is there already; a delta in which nothing is told only moves the cursor.
+    /// Cancel-safe. A dead peer is noticed within 60 s. After an error the watch is over.
+    pub async fn next(&mut self) -> Result<Delta, NoDelta> {
+        match &mut self.0 {
+            Kind::DirSync(watch) => watch.next().await,
+        }
+    }
 }

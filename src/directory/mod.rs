@@ -3,6 +3,7 @@
 //! ```text
 //! connect ─▶ Session ─┬─ read ─────▶ pages of RawEntry … Complete (the proof)
 //!   (tls)    (root    ├─ look_up ──▶ in scope │ out of scope │ nowhere
+//!             DSE,    ├─ ways, cursor_now, changes_since, watch ──▶ Delta: whom to look up
 //!             DSE,    ├─ entry, find_by_name, schema, who_am_i
 //!             state)  └─ not_behind: is this server older than what was seen?
 //! ```
@@ -13,6 +14,7 @@
 
 mod connect;
 mod delta;
+mod dirsync;
 mod entry;
 mod error;
 mod introduce;
@@ -26,10 +28,11 @@ mod schema;
 mod search;
 mod session;
 mod state;
+mod timestamp;
 mod tls;
 
 pub use connect::{connect, connect_one};
-pub use delta::{Cursor, Delta, NoDelta, Way};
+pub use delta::{Cursor, Delta, NoDelta, Watch, Way};
 pub use error::{DirectoryError, Failure};
 pub use look_up::Sighting;
 pub use read::{Complete, Scope};
