@@ -27,7 +27,8 @@ mod read;
 mod told;
 
 pub(super) use notify::Notification;
-pub(super) use told::MAX_TOLD;
+pub(super) use read::passing;
+pub(super) use told::{MAX_TOLD, Odd};
 
 /// The control.
 pub(super) const DIRSYNC: &str = "1.2.840.113556.1.4.841";

@@ -30,7 +30,7 @@ use super::{EVERYTHING, NOTIFICATION, SHOW_DELETED};
 /// How long nothing may come before the server is asked all the same. It notices a dead peer: ROUND and ANSWER are less than 60 s.
 const ROUND: Duration = Duration::from_secs(20);
 /// How long the answer to that may take.
-const ANSWER: Duration = Duration::from_secs(30);
+const ANSWER: Duration = Duration::from_secs(20);
 /// How long the first answer may take, which tells of all that changed since the cursor.
 const CATCH_UP: Duration = Duration::from_mins(10);
 /// After strokes that were for nobody of the realm: a domain in which everybody logs on must not be asked a hundred times a second.

@@ -281,6 +281,6 @@ impl Session {
 }
 
 /// Whether a result says only that the server cannot answer now: limits, busy, unavailable.
-pub(super) fn passing(code: u32) -> bool {
+pub(in crate::directory) fn passing(code: u32) -> bool {
     matches!(code, 3 | 4 | 11 | 51 | 52)
 }

@@ -10,7 +10,7 @@ pub(in crate::directory) const MAX_TOLD: usize = 100_000;
 
 /// Why what is told cannot be followed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Odd {
+pub(in crate::directory) enum Odd {
     /// More than [`MAX_TOLD`].
     TooMany,
     /// An entry without an `objectGUID`, or one that cannot be read.
@@ -18,7 +18,7 @@ pub(super) enum Odd {
 }
 
 impl Odd {
-    pub(super) fn text(self) -> String {
+    pub(in crate::directory) fn text(self) -> String {
         match self {
             Self::TooMany => format!("more than {MAX_TOLD} changes: reading everybody is as quick"),
             Self::Nobody => "an entry that does not say who it is".to_owned(),

@@ -7,15 +7,15 @@ use tokio::sync::mpsc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::delta::{Cursor, Delta, NoDelta, Way};
-use super::super::dirsync::MAX_TOLD;
+use super::super::dirsync::{MAX_TOLD, Odd, passing};
 use super::super::entry::directory_id;
-use super::super::error::DirectoryError;
+use super::super::error::{DirectoryError, came};
 use super::super::read::Scope;
-use super::super::search::{Ask, Sink};
+use super::super::search::{Ask, Sink, Trouble};
 use super::super::session::Session;
 use super::super::state::ServerState;
 use super::offer::key;
-use super::window::{Held, Window};
+use super::window::{Held, OVERLAP, Window};
 use super::{BLIND, instant};
 use crate::config::DirectoryKind;
 use crate::model::{DirectoryId, RawEntry};
@@ -34,6 +34,23 @@ struct Now {
     state: Option<u64>,
 }
 
+/// Why nobody is told by timestamps.
+pub(super) enum Unstamped {
+    /// More than a delta may tell.
+    TooMany,
+    /// A result code other than success.
+    Refused {
+        /// The code.
+        code: u32,
+        /// The server's text.
+        text: String,
+        /// What was being done.
+        what: String,
+    },
+    /// Everything else.
+    Directory(DirectoryError),
+}
+
 impl Session {
     pub(super) async fn stamp_place(&mut self, scope: &Scope) -> Result<Cursor, NoDelta> {
         let now = self.server_now().await?;
@@ -42,9 +59,25 @@ impl Session {
         // One search that finds hardly anybody shows whether the server compares timestamps at all.
         let newest = instant::show(at).ok_or_else(|| no_time(at))?;
         let filter = format!("(modifyTimestamp>={newest})");
-        self.stamped(scope, &filter, &["modifyTimestamp"], |_, _| ())
-            .await?;
-        Ok(self.at_window(scope, &Window::begin(at, ours)))
+        match self
+            .stamped(scope, &filter, &["modifyTimestamp"], |_, _| ())
+            .await
+        {
+            Ok(()) | Err(Unstamped::TooMany) => {}
+            Err(Unstamped::Refused { code, text, .. }) if !passing(code) => {
+                return Err(NoDelta::NotOffered(format!(
+                    "{} does not search by modifyTimestamp: {}",
+                    self.server,
+                    came(code, &text)
+                )));
+            }
+            Err(e) => return Err(self.no_stamps(e)),
+        }
+        let begin = Window {
+            state: now.state,
+            ..Window::begin(at, ours)
+        };
+        Ok(self.at_window(scope, &begin))
     }
 
     fn at_window(&self, scope: &Scope, window: &Window) -> Cursor {
@@ -101,17 +134,25 @@ impl Session {
             }
             touched.push(id);
         })
-        .await?;
-        let at = now.at.unwrap_or(newest).max(newest);
+        .await
+        .map_err(|e| self.no_stamps(e))?;
+        // Where the server shows no clock, ours says how much later it is than when the same people were first seen.
+        let later = if window.held == held.value() {
+            ours.since_ms(window.first).max(0) / 1000
+        } else {
+            0
+        };
+        let at = now.at.unwrap_or(newest.saturating_add(later)).max(newest);
         let (next, tell) = window.then(at, now.state, held, ours);
-        if !tell {
-            touched.clear();
-        }
         touched.sort_unstable();
         touched.dedup();
         // A cursor that only lets time go by is not worth keeping, unless it makes the next question a shorter one.
         let settles = next.settled != window.settled || next.state != window.state;
-        let keep = tell || settles || next.held != window.held;
+        let shorter = !touched.is_empty() && next.at.saturating_sub(window.at) >= OVERLAP;
+        if !tell {
+            touched.clear();
+        }
+        let keep = tell || settles || shorter || next.held != window.held;
         Ok(Delta {
             touched,
             blind: Some(BLIND.to_owned()),
@@ -127,7 +168,7 @@ impl Session {
         filter: &str,
         stamps: &[&str],
         mut each: impl FnMut(DirectoryId, Option<i64>),
-    ) -> Result<(), NoDelta> {
+    ) -> Result<(), Unstamped> {
         let names: Vec<String> = stamps.iter().map(|s| s.to_lowercase()).collect();
         let attributes: Arc<[String]> = [&scope.id_attribute[..]]
             .iter()
@@ -147,7 +188,7 @@ impl Session {
             };
             let (sender, mut pages) = mpsc::channel::<Vec<RawEntry>>(2);
             let search = async {
-                let searched = self.search(&what, &ask, Sink::Channel(&sender)).await;
+                let searched = self.try_search(&what, &ask, Sink::Channel(&sender)).await;
                 drop(sender);
                 searched
             };
@@ -172,17 +213,26 @@ impl Session {
             match searched {
                 Ok(_) => {}
                 // A base in which nothing changed, to a server that says of it what it says of one that is not there.
-                Err(DirectoryError::Empty(_)) => {}
-                Err(e) => return Err(e.into()),
+                Err(Trouble::Error(DirectoryError::Empty(_))) => {}
+                Err(Trouble::Error(e)) => return Err(Unstamped::Directory(e)),
+                Err(Trouble::Result { code, text, what }) => {
+                    return Err(Unstamped::Refused { code, text, what });
+                }
             }
             if count > MAX_TOLD {
-                return Err(NoDelta::StartOver(format!(
-                    "more than {MAX_TOLD} changes: reading everybody is as quick"
-                )));
+                return Err(Unstamped::TooMany);
             }
         }
-        self.still_sound("asking for who changed")?;
-        Ok(())
+        self.still_sound("asking for who changed")
+            .map_err(Unstamped::Directory)
+    }
+
+    pub(super) fn no_stamps(&self, why: Unstamped) -> NoDelta {
+        match why {
+            Unstamped::TooMany => NoDelta::StartOver(Odd::TooMany.text()),
+            Unstamped::Refused { code, text, what } => self.refused(&what, code, &text).into(),
+            Unstamped::Directory(e) => e.into(),
+        }
     }
 
     /// What time it is to the server.

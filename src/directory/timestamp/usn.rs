@@ -49,7 +49,8 @@ impl Session {
         let filter = format!("(uSNChanged>={})", then.saturating_add(1));
         let mut touched = Vec::new();
         self.stamped(scope, &filter, &[], |id, _| touched.push(id))
-            .await?;
+            .await
+            .map_err(|e| self.no_stamps(e))?;
         touched.sort_unstable();
         touched.dedup();
         // The range to search stays short though nobody of the realm changes.

@@ -42,6 +42,10 @@ pub(super) struct Window {
 pub(super) struct Held(u64);
 
 impl Held {
+    pub(super) fn value(self) -> u64 {
+        self.0
+    }
+
     pub(super) fn add(&mut self, id: &[u8], stamp: i64) {
         let of = xxh3_64(&[id, &stamp.to_le_bytes()].concat());
         self.0 = self.0.wrapping_add(of);
@@ -103,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_same_window_is_told_until_its_second_is_over() {
-        let t = |ms| Timestamp(1_000_000 + ms);
+        let t = |ms: i64| Timestamp(1_000_000 + ms);
         let people = held(&[(1, 100)]);
         let begin = Window::begin(100, t(0));
         let (first, tell) = begin.then(100, None, people, t(0));
