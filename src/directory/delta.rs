@@ -37,6 +37,25 @@ pub struct Cursor {
     pub scope: u64,
 }
 
+impl Cursor {
+    /// Why it is of no use to this server and scope; `None`: it is of use.
+    pub(super) fn not_of(&self, server: &str, scope: u64) -> Option<String> {
+        if self.scope != scope {
+            Some(
+                "the base, the filter, the attributes or the account are not those of the cursor"
+                    .into(),
+            )
+        } else if self.server != server {
+            let theirs = &self.server;
+            Some(format!(
+                "the cursor is of {theirs} and this server is {server}: another one, or one that was restored"
+            ))
+        } else {
+            None
+        }
+    }
+}
+
 /// What changed since a cursor.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Delta {

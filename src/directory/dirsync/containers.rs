@@ -65,9 +65,8 @@ impl Session {
             let what = format!("looking for who moved with `{base}`");
             let mut beneath: Vec<RawEntry> = Vec::new();
             match self.try_search(&what, &ask, Sink::List(&mut beneath)).await {
-                Ok(_) => {}
-                // Moved again, or gone, meanwhile: the next delta tells.
-                Err(Trouble::Result { code: 32, .. }) => {}
+                // 32: moved again, or gone, meanwhile; the next delta tells.
+                Ok(_) | Err(Trouble::Result { code: 32, .. }) => {}
                 Err(_) if beneath.len() > MAX_TOLD => {
                     return Err(NoDelta::StartOver(Odd::TooMany.text()));
                 }

@@ -52,28 +52,6 @@ impl Session {
             .and_then(|v| std::str::from_utf8(v).ok()?.trim().parse().ok()))
     }
 
-    /// Why a cursor is of no use to the server that is `mine`; `None`: it is of use.
-    pub(in crate::directory) fn not_mine(
-        &self,
-        cursor: &Cursor,
-        mine: &str,
-        key: u64,
-    ) -> Option<String> {
-        if cursor.scope != key {
-            Some(
-                "the base, the filter, the attributes or the account are not those of the cursor"
-                    .into(),
-            )
-        } else if cursor.server != mine {
-            let theirs = &cursor.server;
-            Some(format!(
-                "the cursor is of {theirs} and this server is {mine}: another one, or one that was restored"
-            ))
-        } else {
-            None
-        }
-    }
-
     /// Opens a search with controls of its own.
     pub(super) async fn open(
         &mut self,
@@ -187,7 +165,7 @@ impl Session {
         cursor: &Cursor,
     ) -> Result<Delta, NoDelta> {
         let key = key(scope, &self.account);
-        if let Some(why) = self.not_mine(cursor, &self.invocation(), key) {
+        if let Some(why) = cursor.not_of(&self.invocation(), key) {
             return Err(NoDelta::StartOver(why));
         }
         let contexts = self.contexts.clone();

@@ -59,7 +59,7 @@ impl Session {
         } else {
             self.server.clone()
         };
-        if let Some(why) = self.not_mine(cursor, &mine, key) {
+        if let Some(why) = cursor.not_of(&mine, key) {
             return Err(NoDelta::StartOver(why));
         }
         if ad {

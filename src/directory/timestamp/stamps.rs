@@ -38,17 +38,8 @@ struct Now {
 pub(super) enum Unstamped {
     /// More than a delta may tell.
     TooMany,
-    /// A result code other than success.
-    Refused {
-        /// The code.
-        code: u32,
-        /// The server's text.
-        text: String,
-        /// What was being done.
-        what: String,
-    },
-    /// Everything else.
-    Directory(DirectoryError),
+    /// The search.
+    Trouble(Trouble),
 }
 
 impl Session {
@@ -64,7 +55,7 @@ impl Session {
             .await
         {
             Ok(()) | Err(Unstamped::TooMany) => {}
-            Err(Unstamped::Refused { code, text, .. }) if !passing(code) => {
+            Err(Unstamped::Trouble(Trouble::Result { code, text, .. })) if !passing(code) => {
                 return Err(NoDelta::NotOffered(format!(
                     "{} does not search by modifyTimestamp: {}",
                     self.server,
@@ -211,27 +202,25 @@ impl Session {
             };
             let (searched, ()) = tokio::join!(search, gather);
             match searched {
-                Ok(_) => {}
-                // A base in which nothing changed, to a server that says of it what it says of one that is not there.
-                Err(Trouble::Error(DirectoryError::Empty(_))) => {}
-                Err(Trouble::Error(e)) => return Err(Unstamped::Directory(e)),
-                Err(Trouble::Result { code, text, what }) => {
-                    return Err(Unstamped::Refused { code, text, what });
-                }
+                // Empty: a base in which nothing changed, to a server that says of it what it says of one that is not there.
+                Ok(_) | Err(Trouble::Error(DirectoryError::Empty(_))) => {}
+                Err(trouble) => return Err(Unstamped::Trouble(trouble)),
             }
             if count > MAX_TOLD {
                 return Err(Unstamped::TooMany);
             }
         }
         self.still_sound("asking for who changed")
-            .map_err(Unstamped::Directory)
+            .map_err(|e| Unstamped::Trouble(Trouble::Error(e)))
     }
 
     pub(super) fn no_stamps(&self, why: Unstamped) -> NoDelta {
         match why {
             Unstamped::TooMany => NoDelta::StartOver(Odd::TooMany.text()),
-            Unstamped::Refused { code, text, what } => self.refused(&what, code, &text).into(),
-            Unstamped::Directory(e) => e.into(),
+            Unstamped::Trouble(Trouble::Result { code, text, what }) => {
+                self.refused(&what, code, &text).into()
+            }
+            Unstamped::Trouble(Trouble::Error(e)) => e.into(),
         }
     }
 
