@@ -1,5 +1,5 @@
 //! The value of the control, in both directions: `SEQUENCE { flags INTEGER, size INTEGER, cookie OCTET STRING }`
-//! (MS-ADTS 3.1.1.3.4.1.3). By hand, as [`paging`] is and for the same reasons.
+//! (MS-ADTS 3.1.1.3.4.1.3). By hand, as the paging control is, and for the same reasons.
 
 use super::super::paging::{element, push_length};
 
