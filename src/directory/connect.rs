@@ -89,6 +89,7 @@ async fn connect_to(
         account: config.bind_dn.clone().unwrap_or_default(),
         state: ServerState::Unknown,
         names: Names::default(),
+        clock: clock.clone(),
         deadline,
         contexts: Vec::new(),
         failed: Vec::new(),

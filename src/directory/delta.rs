@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::dirsync::Notification;
 use super::error::DirectoryError;
 use super::read::Scope;
 use super::session::Session;
@@ -35,6 +36,25 @@ pub struct Cursor {
     pub cookie: String,
     /// Of the base, filter and bind DN: a cursor of another search is not used.
     pub scope: u64,
+}
+
+impl Cursor {
+    /// Why it is of no use to this server and scope; `None`: it is of use.
+    pub(super) fn not_of(&self, server: &str, scope: u64) -> Option<String> {
+        if self.scope != scope {
+            Some(
+                "the base, the filter, the attributes or the account are not those of the cursor"
+                    .into(),
+            )
+        } else if self.server != server {
+            let theirs = &self.server;
+            Some(format!(
+                "the cursor is of {theirs} and this server is {server}: another one, or one that was restored"
+            ))
+        } else {
+            None
+        }
+    }
 }
 
 /// What changed since a cursor.
@@ -76,17 +96,22 @@ pub enum NoDelta {
 impl Session {
     /// The ways that this server offers to this account, best first, found out by its root DSE and by trying once cheaply.
     pub async fn ways(&mut self, scope: &Scope) -> Result<Vec<Way>, DirectoryError> {
-        match self.kind {
-            DirectoryKind::ActiveDirectory => Ok(Vec::new()),
-            _ => self.sync_ways(scope).await,
-        }
+        let mut ways = match self.kind {
+            DirectoryKind::ActiveDirectory => self.dirsync_ways(scope).await?,
+            _ => self.sync_ways(scope).await?,
+        };
+        ways.extend(self.timestamp_ways(scope).await?);
+        ways.sort_unstable();
+        Ok(ways)
     }
 
     /// Where the directory is now: a full pass that begins after this, and the delta from this cursor, miss nothing.
     pub async fn cursor_now(&mut self, scope: &Scope, way: Way) -> Result<Cursor, NoDelta> {
         match way {
+            Way::Push | Way::DirSync if self.is_active_directory() => self.dirsync_now(scope).await,
             Way::Push | Way::Syncrepl => self.sync_now(scope).await,
-            Way::DirSync | Way::Timestamp => Err(self.not_offered(way)),
+            Way::Timestamp => self.timestamp_now(scope).await,
+            Way::DirSync => Err(self.not_offered(way)),
         }
     }
 
@@ -98,7 +123,8 @@ impl Session {
     ) -> Result<Delta, NoDelta> {
         match cursor.way {
             Way::Push | Way::Syncrepl => self.sync_changes(scope, cursor).await,
-            Way::DirSync | Way::Timestamp => Err(self.not_offered(cursor.way)),
+            Way::DirSync => self.dirsync_changes(scope, cursor).await,
+            Way::Timestamp => self.timestamp_changes(scope, cursor).await,
         }
     }
 
@@ -108,8 +134,16 @@ impl Session {
             Way::Push | Way::Syncrepl => {
                 Ok(Watch(Kind::Sync(self.sync_watch(scope, cursor).await?)))
             }
-            Way::DirSync | Way::Timestamp => Err(self.not_offered(cursor.way)),
+            Way::DirSync => {
+                let watch = self.dirsync_watch(scope, cursor).await?;
+                Ok(Watch(Kind::DirSync(Box::new(watch))))
+            }
+            Way::Timestamp => Err(self.not_offered(cursor.way)),
         }
+    }
+
+    fn is_active_directory(&self) -> bool {
+        self.kind == DirectoryKind::ActiveDirectory
     }
 
     fn not_offered(&self, way: Way) -> NoDelta {
@@ -124,6 +158,7 @@ pub struct Watch(Kind);
 #[derive(Debug)]
 enum Kind {
     Sync(SyncWatch),
+    DirSync(Box<Notification>),
 }
 
 impl Watch {
@@ -132,6 +167,7 @@ impl Watch {
     pub async fn next(&mut self) -> Result<Delta, NoDelta> {
         match &mut self.0 {
             Kind::Sync(watch) => watch.next().await,
+            Kind::DirSync(watch) => watch.next().await,
         }
     }
 }

@@ -14,6 +14,7 @@
 
 mod connect;
 mod delta;
+mod dirsync;
 mod entry;
 mod error;
 mod introduce;
@@ -28,6 +29,7 @@ mod search;
 mod session;
 mod state;
 mod syncrepl;
+mod timestamp;
 mod tls;
 
 pub use connect::{connect, connect_one};
