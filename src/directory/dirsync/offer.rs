@@ -56,9 +56,9 @@ impl Session {
             ));
         }
         let usn = self.usn_now().await?;
-        match self.cookies(scope, false).await {
+        match self.dirsync_cookies(scope, false).await {
             Err(Trouble::Result { code: 50, .. }) => {
-                let cookies = self.cookies(scope, true).await;
+                let cookies = self.dirsync_cookies(scope, true).await;
                 self.cursor_at(scope, usn, true, cookies)
             }
             cookies => self.cursor_at(scope, usn, false, cookies),
@@ -92,7 +92,7 @@ impl Session {
     }
 
     /// A cookie for each naming context.
-    async fn cookies(
+    async fn dirsync_cookies(
         &mut self,
         scope: &Scope,
         object_security: bool,

@@ -199,7 +199,7 @@ impl Session {
                     &mut told,
                 )
                 .await;
-            match came.map_err(|trouble| self.start_over(trouble))? {
+            match came.map_err(|trouble| self.dirsync_over(trouble))? {
                 Came::Cookie(cookie) => next.push(cookie),
                 Came::Odd(odd) => return Err(NoDelta::StartOver(odd.text())),
             }
@@ -228,7 +228,7 @@ impl Session {
     }
 
     /// A result code that says something of the cookie or of the rights means to read everything; of the server's state, to wait.
-    fn start_over(&self, trouble: Trouble) -> NoDelta {
+    fn dirsync_over(&self, trouble: Trouble) -> NoDelta {
         match trouble {
             Trouble::Error(e) => NoDelta::Directory(e),
             Trouble::Result { code, text, what } if passing(code) => {
