@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::drift::way_of;
 use super::prepare::{PassError, Prepared};
+use super::run::Ending;
 use super::{Ask, Engine, EngineError};
 use crate::config::{ChangesWay, RealmConfig};
 use crate::directory::{Cursor, Delta, NoDelta, Way};
@@ -75,9 +77,6 @@ pub(super) fn usable(
         return Err("base, filter, attributes or phone rules are other ones than in the last full pass: everything is read".into());
     }
     let following = Following::of(row, &configuration(config, prepared));
-    if following.fell_back {
-        return Ok(None);
-    }
     let cursor: Cursor = serde_json::from_str(text)
         .map_err(|e| format!("the stored cursor cannot be read ({e}): everything is read"))?;
     if fits(config.directory.changes, cursor.way) {
@@ -126,7 +125,7 @@ impl Engine {
     }
 
     /// Asks what changed, if a delta will do; else, or where the directory says that it cannot tell, everything is to be read,
-    /// and the cursor is taken before that. `keeps`: whether the run will be stored.
+    /// and the cursor is taken before that.
     pub(super) async fn begin(
         &self,
         run: &mut Run,
@@ -134,7 +133,7 @@ impl Engine {
         row: &RealmRow,
         ask: &Ask,
         prepared: &mut Prepared,
-        keeps: bool,
+        ending: Ending,
     ) -> Result<Beginning, PassError> {
         let nothing = Beginning::Full {
             following: None,
@@ -147,6 +146,8 @@ impl Engine {
         if !ask.full && !ask.adopt && row.held.is_none() {
             match usable(config, row, prepared) {
                 Ok(None) => {}
+                // Only to be measured by the full pass that follows.
+                Ok(Some((_, following))) if following.fell_back && ending != Ending::Ahead => {}
                 Ok(Some((since, _))) => match prepared.changes_since(&since).await {
                     Ok(delta) => {
                         run.mode = Mode::Delta;
@@ -160,10 +161,10 @@ impl Engine {
                 Err(why) => reads_everything(run, why),
             }
         }
-        if !keeps {
+        if !matches!(ending, Ending::ByTheBrake | Ending::Measured) {
             return Ok(nothing);
         }
-        let (following, cursor) = choose(config, row, ask, prepared).await?;
+        let (following, cursor) = choose(config, row, prepared).await?;
         Ok(Beginning::Full {
             following: Some(following),
             cursor,
@@ -182,20 +183,12 @@ fn reads_everything(run: &mut Run, why: String) {
 async fn choose(
     config: &RealmConfig,
     row: &RealmRow,
-    ask: &Ask,
     prepared: &mut Prepared,
 ) -> Result<(Following, Option<Cursor>), PassError> {
     let mut following = Following::of(row, &configuration(config, prepared));
     following.way = None;
-    let wanted = match config.directory.changes {
-        ChangesWay::Full => return Ok((following, None)),
-        ChangesWay::Auto => None,
-        ChangesWay::Push => Some(Way::Push),
-        ChangesWay::Syncrepl => Some(Way::Syncrepl),
-        ChangesWay::DirSync => Some(Way::DirSync),
-        ChangesWay::Timestamp => Some(Way::Timestamp),
-    };
-    if following.fell_back && !ask.full {
+    let wanted = way_of(config.directory.changes);
+    if config.directory.changes == ChangesWay::Full {
         return Ok((following, None));
     }
     following.ways = prepared.ways().await?;
@@ -210,7 +203,8 @@ async fn choose(
     let offered = following.ways.contains(&way);
     match taken {
         Ok(cursor) if offered => {
-            following.way = Some(way);
+            // A realm that fell back keeps a cursor all the same, by which its next full pass is measured.
+            following.way = (!following.fell_back).then_some(way);
             Ok((following, Some(cursor)))
         }
         Err(NoDelta::Directory(error)) => Err(error.into()),

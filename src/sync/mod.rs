@@ -4,6 +4,7 @@ mod absent;
 mod contest;
 mod decided;
 mod delta;
+mod drift;
 mod follow;
 mod following;
 mod index;
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
-use crate::model::{Change, ErrorCode, RealmId, Run, RunId, Trigger};
+use crate::model::{Change, ErrorCode, Outcome, RealmId, Run, RunId, Trigger};
 use crate::store::{Store, StoreError};
 pub use follow::{Follower, Unfollowed};
 pub use following::Following;
@@ -147,9 +148,19 @@ impl Engine {
                 )));
             }
         }
-        self.run(realm, &ask, Ending::ByTheBrake)
-            .await
-            .map(|(run, _)| run)
+        let mut ending = Ending::ByTheBrake;
+        if drift::can_be_measured(&ask, &self.row(realm).await?) {
+            let ahead = Ask {
+                full: false,
+                ..ask.clone()
+            };
+            let (run, _) = self.run(realm, &ahead, Ending::Ahead).await?;
+            // What deltas tell is told: whatever the full pass still finds, they did not.
+            if matches!(run.outcome, Outcome::Applied | Outcome::Unchanged) {
+                ending = Ending::Measured;
+            }
+        }
+        self.run(realm, &ask, ending).await.map(|(run, _)| run)
     }
 
     /// A dry run through the same code; stores nothing, unless `hold`: then the plan is kept as a held one.
@@ -164,7 +175,7 @@ impl Engine {
         }
         let (run, _) = self.run(realm, &ask, Ending::Hold).await?;
         let mut changes = vec![];
-        if run.outcome != crate::model::Outcome::Held {
+        if run.outcome != Outcome::Held {
             return Ok((run, changes));
         }
         loop {

@@ -25,7 +25,10 @@ use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::directory::Sighting;
 use crate::model::dn;
-use crate::model::{DirectoryId, ErrorCode, Person, RawEntry, RealmRow, Refusal, User, UserId};
+use crate::model::{
+    DirectoryId, ErrorCode, Limit, Person, RawEntry, RealmRow, Refusal, User, UserId,
+};
+use crate::plan::brake::{Counts, enough};
 use crate::plan::decide::Context;
 
 /// Ids looked up at once. The directory part cuts them into filters of its own size; this bounds what is in memory.
@@ -312,6 +315,29 @@ impl<'a> Pass<'a> {
         }
         let dn = entry.dn_shown();
         self.empty_bases.retain(|base| !dn::is_within(&dn, base));
+    }
+
+    /// The realm's users that are not removed; for a delta only as many as the brake must know of.
+    pub(super) async fn users(
+        &self,
+        counts: &Counts,
+        window: &[(Limit, i64)],
+    ) -> Result<i64, PassError> {
+        if self.users_before > 0 {
+            return Ok(self.users_before);
+        }
+        let store = &self.engine.store;
+        if self.told.is_some()
+            && let Some(enough) = enough(&self.realm.brake, counts, window)
+        {
+            let some = store
+                .not_removed_up_to(&self.row.id, enough.saturating_add(1))
+                .await?;
+            if some > enough {
+                return Ok(some);
+            }
+        }
+        Ok(store.not_removed(&self.row.id).await?)
     }
 
     pub(super) fn context(&self) -> Context<'_> {

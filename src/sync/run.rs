@@ -3,6 +3,7 @@
 use tracing::Instrument as _;
 
 use super::decided::failed;
+use super::drift::learn;
 use super::following::{Beginning, resume, usable};
 use super::pass::Pass;
 use super::plan::Plan;
@@ -19,10 +20,14 @@ use crate::plan::brake::{Weighing, messages_of, weigh};
 use crate::store::{Application, RealmUpdate, Resume, RunFacts, StoreError};
 
 /// How a plan ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Ending {
     /// As the brake says.
     ByTheBrake,
+    /// The same, after a delta: what is found in spite of it is counted as drift.
+    Measured,
+    /// That delta: nothing at all where there is no cursor to go on from.
+    Ahead,
     /// Held whatever the brake says.
     Hold,
     /// Nothing is written at all.
@@ -43,8 +48,8 @@ pub(super) struct Doing<'a> {
 impl Doing<'_> {
     /// Whether the run leaves no row where nothing was told: a poll every ten seconds is no history.
     fn quiet(&self) -> bool {
-        self.ending == Ending::ByTheBrake
-            && matches!(self.ask.trigger, Trigger::Poll | Trigger::Push)
+        let asked_often = matches!(self.ask.trigger, Trigger::Poll | Trigger::Push);
+        self.ending == Ending::Ahead || self.ending == Ending::ByTheBrake && asked_often
     }
 
     /// Makes the run known, once.
@@ -90,7 +95,7 @@ impl Doing<'_> {
         if self.begun || !self.quiet() {
             return Ok(true);
         }
-        if run.outcome == Outcome::Cancelled {
+        if run.outcome == Outcome::Cancelled || self.ending == Ending::Ahead {
             return Ok(false);
         }
         let last = engine.store.last_run(&self.row.id).await?;
@@ -204,11 +209,13 @@ impl Engine {
             prepared = stage("connect", prepare(self, config, row, ask.accept_older)) => prepared?,
         };
         run.server = prepared.server();
-        let keeps = doing.ending == Ending::ByTheBrake;
         let beginning = tokio::select! {
             () = ask.cancel.cancelled() => return Err(PassError::cancelled()),
-            beginning = stage("changes", self.begin(run, config, row, ask, &mut prepared, keeps)) => beginning?,
+            beginning = stage("changes", self.begin(run, config, row, ask, &mut prepared, doing.ending)) => beginning?,
         };
+        if doing.ending == Ending::Ahead && run.mode != Mode::Delta {
+            return Err(PassError::cancelled());
+        }
         if let (true, Beginning::Delta { since, delta }) = (doing.quiet(), &beginning)
             && delta.is_empty()
         {
@@ -250,7 +257,7 @@ impl Engine {
             Beginning::Full {
                 following: Some(following),
                 cursor,
-            } => (following.text(), resume(cursor.as_ref())),
+            } => (Some(following.clone()), resume(cursor.as_ref())),
             Beginning::Delta { delta, .. } if delta.cursor.is_some() => {
                 (None, resume(delta.cursor.as_ref()))
             }
@@ -277,6 +284,7 @@ impl Engine {
         looked?;
         crate::failpoint::hit("plan.complete");
         run.complete = ask.user.is_none() && !is_delta;
+        run.drift = pass.drift(ending).await?;
         let held_by = self.weigh(&pass, ending).await?;
         let refused = pass.refused_diff().await?;
         let facts = RunFacts {
@@ -335,7 +343,10 @@ impl Engine {
             id_form: Some(pass.prepared.scope.id_form),
             due: whole.then_some(false),
             cursor,
-            following,
+            following: following.and_then(|mut following| {
+                learn(&mut following, run, config.directory.changes);
+                following.text()
+            }),
         };
         let application = Application {
             run,
@@ -352,15 +363,11 @@ impl Engine {
     /// Everything that may hold the plan, in words that the run shows.
     async fn weigh(&self, pass: &Pass<'_>, ending: Ending) -> Result<Vec<HeldBy>, PassError> {
         let (row, plan) = (pass.row, &pass.plan);
-        let of = if pass.users_before > 0 {
-            pass.users_before
-        } else {
-            self.store.not_removed(&row.id).await?
-        };
         if plan.counts.is_empty() {
             return Ok(vec![]);
         }
         let window = self.store.window(&row.id, &windows(row, pass.now)).await?;
+        let of = pass.users(&plan.counts, &window).await?;
         let mut held = weigh(&Weighing {
             config: &pass.realm.brake,
             counts: &plan.counts,
@@ -412,6 +419,10 @@ impl Engine {
                 of,
                 allowed: 0,
             });
+        }
+        if !held.is_empty() && pass.told.is_some() {
+            let of = self.store.not_removed(&row.id).await?;
+            held.iter_mut().for_each(|by| by.of = of);
         }
         Ok(held)
     }

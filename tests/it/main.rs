@@ -16,6 +16,7 @@ mod crash;
 mod daemon;
 mod deltas;
 mod deltas_push;
+mod deltas_table;
 mod deltas_told;
 mod directory;
 mod directory_389ds;
