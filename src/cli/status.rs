@@ -84,6 +84,9 @@ fn untouched(context: &Context) -> Vec<RealmStatus> {
         changes: "full".into(),
         outbox: BTreeMap::new(),
         running: None,
+        following: None,
+        server: None,
+        away: vec![],
     };
     context.config.realms.iter().map(realm).collect()
 }
@@ -240,6 +243,9 @@ mod tests {
             changes: "full".into(),
             outbox: [("dead".to_owned(), 1), ("waiting".to_owned(), 3)].into(),
             running: None,
+            following: None,
+            server: None,
+            away: vec![],
         }
     }
 

@@ -31,7 +31,7 @@ pub async fn connect(
         match connect_to(config, url, clock, deadline).await {
             Ok(mut session) => {
                 for failure in &failed {
-                    tracing::warn!(server = %session.server, "an earlier server could not be used: {failure}");
+                    tracing::debug!(server = %session.server, "an earlier server could not be used: {failure}");
                 }
                 session.failed = failed;
                 return Ok(session);
@@ -103,7 +103,7 @@ async fn connect_to(
 }
 
 /// The URL as it is shown: without what may be secret.
-fn shown(url: &Url) -> String {
+pub fn shown(url: &Url) -> String {
     let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
     format!(
         "{}://{}{port}",

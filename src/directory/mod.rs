@@ -32,7 +32,7 @@ mod syncrepl;
 mod timestamp;
 mod tls;
 
-pub use connect::{connect, connect_one};
+pub use connect::{connect, connect_one, shown};
 pub use delta::{Cursor, Delta, NoDelta, Watch, Way};
 pub use error::{DirectoryError, Failure};
 pub use look_up::Sighting;

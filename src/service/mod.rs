@@ -13,6 +13,7 @@ mod agenda;
 pub mod crontab;
 mod daemon;
 mod desk;
+pub mod follow;
 mod housekeeping;
 mod ledger;
 pub mod life;
@@ -23,6 +24,7 @@ mod notify;
 mod reload;
 pub mod schedule;
 pub mod status;
+pub mod timetable;
 mod web;
 mod work;
 

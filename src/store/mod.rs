@@ -20,6 +20,7 @@ mod staged;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod told;
 mod users;
 
 use secrecy::ExposeSecret as _;
@@ -39,6 +40,7 @@ pub use refused::{RefusedDiff, RefusedRow};
 pub use runs::RunFacts;
 pub use search::UserFilter;
 pub use stage::StagedUser;
+pub use told::Told;
 pub use users::Holder;
 
 use crate::clock::Timestamp;

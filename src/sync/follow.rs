@@ -224,7 +224,7 @@ impl Follower {
     }
 
     /// Takes the realm, after the run that has it. `None`: cancelled.
-    async fn lock(&self) -> Result<Option<RealmLock>, Unfollowed> {
+    async fn lock(&mut self) -> Result<Option<RealmLock>, Unfollowed> {
         loop {
             match self.engine.store.lock_realm(&self.realm).await {
                 Err(StoreError::Busy { .. }) => {}

@@ -19,6 +19,8 @@ pub struct Following {
     pub way: Option<Way>,
     /// All ways that the server offers to the account, best first.
     pub ways: Vec<Way>,
+    /// What the way cannot tell; `None`: it tells everything, or is not known to be blind.
+    pub blind: Option<String>,
     /// Scheduled full passes in a row that found what deltas should have told.
     pub drifts: u32,
     /// Deltas are not trusted any more, until `sync --full` finds no drift or the configuration changes.
