@@ -95,6 +95,8 @@ fn run(n: u128) -> Run {
         elapsed_ms: 0,
         error_code: None,
         error: None,
+        note: None,
+        drift: None,
     }
 }
 

@@ -154,7 +154,7 @@ pub struct RealmStatus {
     pub held: Option<RunId>,
     /// Configured servers, in order.
     pub servers: Vec<String>,
-    /// How changes are heard of.
+    /// How changes are really heard of: `push`, `syncrepl`, `dirsync`, `timestamp` or `full`.
     pub changes: String,
     /// By state.
     pub outbox: BTreeMap<String, i64>,
@@ -167,6 +167,15 @@ pub struct RealmStatus {
     /// How many messages which process (host:pid) is sending; empty with SQLite.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sending_by: BTreeMap<String, i64>,
+    /// More on `changes`; `None`: not a directory realm, or no full pass was applied yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub following: Option<FollowingStatus>,
+    /// The server that answered last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// Servers that come before it and cannot be used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub away: Vec<AwayStatus>,
 }
 
 /// The process that runs a realm, where several share one PostgreSQL.
@@ -178,6 +187,64 @@ pub struct HolderStatus {
     pub since: Timestamp,
     /// Until then, unless it renews the lease; by the database's clock.
     pub until: Timestamp,
+}
+
+/// How a realm hears of changes, in `status`.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FollowingStatus {
+    /// All ways that the server offered to the account in the last full pass, best first.
+    pub ways: Vec<String>,
+    /// Two full passes in a row found what deltas should have told: everything is read until that is over.
+    pub fell_back: bool,
+    /// What this way cannot tell: `deletions are not shown to this account…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blind: Option<String>,
+    /// Whether the push is connected; `None`: the realm does not live by push, or no daemon answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub push: Option<PushStatus>,
+    /// Why the realm is polled although its last full pass found push.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_pushed: Option<String>,
+    /// Time between deltas in milliseconds, where they are asked for; `None`: pushed, or on schedule only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub poll_ms: Option<i64>,
+    /// When the directory was last asked or told something; `None`: not since the daemon started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heard_at: Option<Timestamp>,
+    /// When the last delta that changed anything was decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_delta_at: Option<Timestamp>,
+    /// People whom the last full pass found changed and no delta had told; `None`: not counted yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<i64>,
+    /// When that was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift_at: Option<Timestamp>,
+}
+
+/// A connection on which a directory tells of changes by itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PushStatus {
+    /// Whether it stands.
+    pub connected: bool,
+    /// Since when it stands, or does not.
+    pub since: Timestamp,
+    /// The server at its other end; `None`: it does not stand.
+    pub server: Option<String>,
+    /// Why it does not stand.
+    pub error: Option<String>,
+}
+
+/// A server that comes before the one in use, and cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AwayStatus {
+    /// Its URL.
+    pub server: String,
+    /// When that was noticed.
+    pub since: Timestamp,
+    /// Why.
+    pub error: String,
 }
 
 /// A run under way.

@@ -106,6 +106,15 @@ async fn show(
         run.trigger,
         text::when(run.started_at)
     ));
+    if let Some(note) = &run.note {
+        render::line(&format!("  {note}"));
+    }
+    if let Some(drift) = run.drift.filter(|n| *n > 0) {
+        render::line(&format!(
+            "  drift: {} changed of whom the directory's deltas did not tell",
+            text::count(drift, "user")
+        ));
+    }
     if let Some(replaced) = facts.replaced_by {
         render::line(&format!("  replaced by {replaced}"));
     }

@@ -86,6 +86,9 @@ fn untouched(context: &Context) -> Vec<RealmStatus> {
         running: None,
         holder: None,
         sending_by: BTreeMap::new(),
+        following: None,
+        server: None,
+        away: vec![],
     };
     context.config.realms.iter().map(realm).collect()
 }
@@ -259,6 +262,9 @@ mod tests {
             running: None,
             holder: None,
             sending_by: BTreeMap::new(),
+            following: None,
+            server: None,
+            away: vec![],
         }
     }
 

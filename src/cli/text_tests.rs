@@ -34,6 +34,8 @@ fn a_run(outcome: Outcome) -> Run {
         elapsed_ms: 1234,
         error_code: None,
         error: None,
+        note: None,
+        drift: None,
     }
 }
 

@@ -31,7 +31,7 @@ pub async fn connect(
         match connect_to(config, url, clock, deadline).await {
             Ok(mut session) => {
                 for failure in &failed {
-                    tracing::warn!(server = %session.server, "an earlier server could not be used: {failure}");
+                    tracing::debug!(server = %session.server, "an earlier server could not be used: {failure}");
                 }
                 session.failed = failed;
                 return Ok(session);
@@ -86,8 +86,10 @@ async fn connect_to(
         link: Link::new(connection),
         root: RootDse::default(),
         kind: config.kind.unwrap_or(DirectoryKind::Generic),
+        account: config.bind_dn.clone().unwrap_or_default(),
         state: ServerState::Unknown,
         names: Names::default(),
+        clock: clock.clone(),
         deadline,
         contexts: Vec::new(),
         failed: Vec::new(),
@@ -101,7 +103,7 @@ async fn connect_to(
 }
 
 /// The URL as it is shown: without what may be secret.
-fn shown(url: &Url) -> String {
+pub fn shown(url: &Url) -> String {
     let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
     format!(
         "{}://{}{port}",

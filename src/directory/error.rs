@@ -140,6 +140,7 @@ pub(super) fn result_name(code: u32) -> &'static str {
         52 => "unavailable",
         53 => "unwillingToPerform",
         80 => "other",
+        4096 => "e-syncRefreshRequired",
         _ => "see RFC 4511",
     }
 }

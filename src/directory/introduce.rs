@@ -41,7 +41,7 @@ impl Session {
     }
 
     /// The same within a time, where a refusal is an answer too: not everybody may read everything.
-    async fn glance(
+    pub(super) async fn glance(
         &mut self,
         until: Instant,
         what: &str,

@@ -32,6 +32,11 @@ impl Link {
         Self(set)
     }
 
+    /// Of a session beside another one, which carries the connection.
+    pub(super) fn elsewhere() -> Self {
+        Self(JoinSet::new())
+    }
+
     /// Whether and how it has ended, without waiting.
     pub(super) fn ended(&mut self) -> Option<Ended> {
         self.0.try_join_next().map(Self::how)

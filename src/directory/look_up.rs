@@ -15,7 +15,7 @@ use crate::model::{DirectoryId, IdForm, RawEntry};
 
 /// Ids in one filter. Few enough for every server's limit on filters and for an account that gets 500 entries unpaged,
 /// many enough that a scan of an id that is not indexed is shared.
-const BATCH: usize = 200;
+pub(super) const BATCH: usize = 200;
 
 /// Where an id was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -175,7 +175,11 @@ impl Session {
     }
 }
 
-fn any_of<'a>(attribute: &str, form: IdForm, ids: impl Iterator<Item = &'a DirectoryId>) -> String {
+pub(super) fn any_of<'a>(
+    attribute: &str,
+    form: IdForm,
+    ids: impl Iterator<Item = &'a DirectoryId>,
+) -> String {
     let mut filter = String::from("(|");
     for id in ids {
         let value = match form {

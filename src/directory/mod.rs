@@ -4,7 +4,8 @@
 //! connect ─▶ Session ─┬─ read ─────▶ pages of RawEntry … Complete (the proof)
 //!   (tls)    (root    ├─ look_up ──▶ in scope │ out of scope │ nowhere
 //!             DSE,    ├─ entry, find_by_name, schema, who_am_i
-//!             state)  └─ not_behind: is this server older than what was seen?
+//!             state)  ├─ not_behind: is this server older than what was seen?
+//!                     └─ ways, cursor_now, changes_since, watch ──▶ Delta: whom to look up
 //! ```
 //!
 //! What lies in ldap3 and lber and cannot be mended from here: a message nested some ten thousand levels deep ends the process
@@ -12,6 +13,8 @@
 //! the restart, since a pass that did not end applies nothing. Everything else that a server may send is an error.
 
 mod connect;
+mod delta;
+mod dirsync;
 mod entry;
 mod error;
 mod introduce;
@@ -25,9 +28,12 @@ mod schema;
 mod search;
 mod session;
 mod state;
+mod syncrepl;
+mod timestamp;
 mod tls;
 
-pub use connect::{connect, connect_one};
+pub use connect::{connect, connect_one, shown};
+pub use delta::{Cursor, Delta, NoDelta, Watch, Way};
 pub use error::{DirectoryError, Failure};
 pub use look_up::Sighting;
 pub use read::{Complete, Scope};

@@ -14,7 +14,7 @@ pub(super) fn request(size: i32, cookie: &[u8]) -> Vec<u8> {
     value
 }
 
-fn push_length(out: &mut Vec<u8>, length: usize) {
+pub(super) fn push_length(out: &mut Vec<u8>, length: usize) {
     if let Ok(short @ 0..0x80) = u8::try_from(length) {
         out.push(short);
         return;
@@ -41,7 +41,7 @@ pub(super) fn cookie(value: &[u8]) -> Option<&[u8]> {
 }
 
 /// Tag, content and what follows.
-fn element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub(super) fn element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (tag, rest) = input.split_first()?;
     let (first, rest) = rest.split_first()?;
     let (length, rest) = match first {

@@ -88,7 +88,7 @@ pub(super) struct Answer {
     pub result: LdapResult,
 }
 
-type Stream = ldap3::SearchStream<'static, String, Arc<[String]>>;
+pub(super) type Stream = ldap3::SearchStream<'static, String, Arc<[String]>>;
 
 impl Session {
     /// Reads everything that is asked for; says how many entries that were. `what` names the deed in errors.
@@ -307,7 +307,7 @@ impl Session {
         Ok(answer)
     }
 
-    async fn broken(&mut self, what: &str, broken: Broken) -> Trouble {
+    pub(super) async fn broken(&mut self, what: &str, broken: Broken) -> Trouble {
         let config = matches!(broken, Broken::Link(LdapError::FilterParsing));
         let past = Instant::now() >= self.deadline;
         let (mut came, next, _) = explain(broken, Some(&mut self.link)).await;

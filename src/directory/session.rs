@@ -9,6 +9,7 @@ use super::error::{DirectoryError, Failure, bind_advice, came};
 use super::link::{Broken, Link, explain, within};
 use super::root_dse::{RootDse, fold_dn};
 use super::state::ServerState;
+use crate::clock::Clock;
 use crate::config::{DirectoryConfig, DirectoryKind, Environment};
 
 /// A bound connection to one server. Dropping it closes the connection; after an error it is of no further use.
@@ -18,8 +19,12 @@ pub struct Session {
     pub(super) link: Link,
     pub(super) root: RootDse,
     pub(super) kind: DirectoryKind,
+    /// The DN that it is bound with; empty: by a certificate, or not at all.
+    pub(super) account: String,
     pub(super) state: ServerState,
     pub(super) names: Names,
+    /// Only where a server says of no clock of its own (`timestamp`).
+    pub(super) clock: Clock,
     /// The whole run's end.
     pub(super) deadline: Instant,
     /// The naming contexts that hold the bases, in the order of the bases, each once.
@@ -84,6 +89,35 @@ impl Session {
         match seen.and_then(|seen| self.state.behind(seen)) {
             Some(why) => Err(DirectoryError::stale(&self.server, &why)),
             None => Ok(()),
+        }
+    }
+
+    /// Gives a session that lives on another run's end.
+    pub fn extend(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+    }
+
+    /// Asks anew how far the server is, on a session that has been open for long.
+    pub async fn look_where_it_is(&mut self) -> Result<(), DirectoryError> {
+        let until = self.page_end();
+        self.read_state(until).await
+    }
+
+    /// A second session on the same connection, which ends with this one.
+    pub(super) fn beside(&self) -> Self {
+        Self {
+            server: self.server.clone(),
+            ldap: self.ldap.clone(),
+            link: Link::elsewhere(),
+            root: self.root.clone(),
+            kind: self.kind,
+            account: self.account.clone(),
+            state: self.state.clone(),
+            names: Names::default(),
+            clock: self.clock.clone(),
+            deadline: self.deadline,
+            contexts: self.contexts.clone(),
+            failed: Vec::new(),
         }
     }
 

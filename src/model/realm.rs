@@ -49,6 +49,10 @@ pub struct RealmRow {
     pub seen_state: Option<String>,
     /// How the directory prints its ids; `None`: no pass was applied yet.
     pub id_form: Option<IdForm>,
+    /// JSON: how far the realm has followed its directory; `None`: the next run reads everything.
+    pub cursor: Option<String>,
+    /// JSON: the ways of hearing of changes that were found, and what became of them; `None`: nothing was tried yet.
+    pub following: Option<String>,
     /// The plan that waits for a decision.
     pub held: Option<RunId>,
     /// When the daemon last looked at the schedule (missed ticks are coalesced from here).

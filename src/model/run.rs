@@ -139,4 +139,8 @@ pub struct Run {
     pub elapsed_ms: i64,
     pub error_code: Option<ErrorCode>,
     pub error: Option<String>,
+    /// What did not go as asked although it went well, as why everything was read where a delta would have done.
+    pub note: Option<String>,
+    /// Changes that a full pass found and deltas should have told; `None`: not counted.
+    pub drift: Option<i64>,
 }

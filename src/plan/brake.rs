@@ -83,6 +83,34 @@ pub fn weigh(w: &Weighing<'_>) -> Vec<HeldBy> {
     held
 }
 
+/// With more users than this no limit trips, so that a delta need not count a million for one; `None`: with any number one may.
+pub fn enough(config: &BrakeConfig, counts: &Counts, window: &[(Limit, i64)]) -> Option<i64> {
+    let mut enough = 0;
+    for limit in Limit::ALL.iter().copied() {
+        let now = counts.of(limit.kind());
+        if now <= 0 {
+            continue;
+        }
+        let before = window.iter().find(|(l, _)| *l == limit);
+        let count = now.saturating_add(before.map_or(0, |(_, n)| *n));
+        if limit != Limit::Created && count >= 3 {
+            enough = enough.max(count.saturating_mul(2));
+        }
+        if count >= config.floor {
+            let percent = config.percent_of(limit);
+            let mut of = count.saturating_mul(100);
+            while share(percent, of) < count {
+                if percent <= 0.0 || of > i64::MAX / 4 {
+                    return None;
+                }
+                of = of.saturating_mul(2);
+            }
+            enough = enough.max(of);
+        }
+    }
+    Some(enough)
+}
+
 /// How many changes would have passed: below the floor or within the percentage, and below half of the realm.
 fn allowed(config: &BrakeConfig, limit: Limit, of: i64) -> i64 {
     let by_share = share(config.percent_of(limit), of)
@@ -258,6 +286,27 @@ mod tests {
             assert!(h.count > h.allowed, "{h:?}");
         }
         !held.is_empty()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn with_more_than_enough_users_nothing_trips(
+            percent in proptest::array::uniform7(0.0..20.0_f64), floor in 0..20_i64,
+            changes in proptest::array::uniform7(0..30_i64), before in proptest::array::uniform7(0..100_i64), more in 1..1000_i64,
+        ) {
+            let config = BrakeConfig { percent, floor };
+            let mut counts = Counts::default();
+            for (limit, n) in Limit::ALL.iter().zip(changes) {
+                (0..n).for_each(|_| counts.add(limit.kind()));
+            }
+            let window: Vec<(Limit, i64)> = Limit::ALL.iter().copied().zip(before).collect();
+            let weighed = |of| weigh(&Weighing { config: &config, counts: &counts, window: &window, of, first_pass: false });
+            if let Some(enough) = enough(&config, &counts, &window) {
+                proptest::prop_assert_eq!(weighed(enough + more), vec![]);
+            } else {
+                proptest::prop_assert!(!weighed(i64::MAX / 1000).is_empty());
+            }
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::schedule::Schedule;
+use super::timetable::{Tick, Timetable};
 use crate::clock::Timestamp;
 use crate::model::RealmId;
 
@@ -32,7 +32,7 @@ pub struct Agenda<W> {
 #[derive(Debug)]
 struct Slot<W> {
     /// `None`: not in the configuration (an orphaned realm's held plan can still be decided).
-    schedule: Option<Schedule>,
+    timetable: Option<Timetable>,
     /// Ticks up to here are done with.
     done: Timestamp,
     /// When the next scheduled run starts: its tick and the spread, or the next look at a paused realm.
@@ -50,6 +50,8 @@ pub enum Next<W> {
         tick: Timestamp,
         /// Where the realm stood before, for [`Agenda::put_back`].
         before: Timestamp,
+        /// Everything is to be read, whatever deltas could tell.
+        full: bool,
     },
     /// Something that was asked for.
     Asked(W),
@@ -68,24 +70,24 @@ impl<W> Agenda<W> {
     /// (unless it changed: then it begins now); `stood` says so for new ones, `None` being a realm that had no tick yet.
     pub fn set_realms(
         &mut self,
-        realms: Vec<(RealmId, Schedule)>,
+        realms: Vec<(RealmId, Timetable)>,
         stood: impl Fn(&RealmId) -> Option<Timestamp>,
         now: Timestamp,
         chance: &mut dyn FnMut() -> f64,
     ) {
         let listed: Vec<RealmId> = realms.iter().map(|(id, _)| id.clone()).collect();
-        for (id, schedule) in realms {
+        for (id, timetable) in realms {
             match self.realms.get_mut(&id) {
-                Some(slot) if slot.schedule.as_ref() == Some(&schedule) => {}
+                Some(slot) if slot.timetable.as_ref() == Some(&timetable) => {}
                 Some(slot) => {
                     slot.done = now;
-                    slot.schedule = Some(schedule);
+                    slot.timetable = Some(timetable);
                     slot.plan(now, chance);
                 }
                 None => {
                     let done = stood(&id).unwrap_or(now).min(now);
                     let mut slot = Slot {
-                        schedule: Some(schedule),
+                        timetable: Some(timetable),
                         done,
                         start: None,
                         busy: false,
@@ -98,7 +100,7 @@ impl<W> Agenda<W> {
         }
         for (id, slot) in &mut self.realms {
             if !listed.contains(id) {
-                slot.schedule = None;
+                slot.timetable = None;
                 slot.start = None;
             }
         }
@@ -108,13 +110,20 @@ impl<W> Agenda<W> {
     /// Something for a realm, after what is under way and what waits already.
     pub fn push(&mut self, realm: &RealmId, now: Timestamp, work: W) {
         let slot = self.realms.entry(realm.clone()).or_insert_with(|| Slot {
-            schedule: None,
+            timetable: None,
             done: now,
             start: None,
             busy: false,
             waiting: VecDeque::new(),
         });
         slot.waiting.push_back(work);
+    }
+
+    /// Whether something is under way or waits in a realm.
+    pub fn has_work(&self, realm: &RealmId) -> bool {
+        self.realms
+            .get(realm)
+            .is_some_and(|slot| slot.busy || !slot.waiting.is_empty())
     }
 
     /// The last work that waits for a realm, to be joined by another of the same kind.
@@ -154,15 +163,15 @@ impl<W> Agenda<W> {
             } else if slot.start.is_some_and(|start| start <= now) {
                 let before = slot.done.min(now);
                 match slot
-                    .schedule
+                    .timetable
                     .as_ref()
-                    .and_then(|schedule| schedule.missed(before, now))
+                    .and_then(|timetable| timetable.missed(before, now))
                 {
-                    Some(tick) => {
+                    Some(Tick { at: tick, full }) => {
                         slot.busy = true;
                         slot.done = tick;
                         slot.plan(now, chance);
-                        taken.push((id.clone(), Next::Scheduled { tick, before }));
+                        taken.push((id.clone(), Next::Scheduled { tick, before, full }));
                     }
                     None => slot.plan(now, chance),
                 }
@@ -184,7 +193,7 @@ impl<W> Agenda<W> {
         if let Some(slot) = self.realms.get_mut(realm) {
             slot.busy = false;
             slot.done = before;
-            slot.start = slot.schedule.is_some().then(|| now.plus_ms(LOOK_AGAIN_MS));
+            slot.start = slot.timetable.is_some().then(|| now.plus_ms(LOOK_AGAIN_MS));
         }
         self.sweep();
     }
@@ -193,9 +202,9 @@ impl<W> Agenda<W> {
     pub fn look_now(&mut self, realm: &RealmId, now: Timestamp) {
         if let Some(slot) = self.realms.get_mut(realm)
             && slot
-                .schedule
+                .timetable
                 .as_ref()
-                .is_some_and(|schedule| schedule.missed(slot.done.min(now), now).is_some())
+                .is_some_and(|timetable| timetable.missed(slot.done.min(now), now).is_some())
         {
             slot.start = Some(now);
         }
@@ -220,7 +229,7 @@ impl<W> Agenda<W> {
     /// The pass of a tick came to nothing in another daemon: what was missed since is due now.
     pub fn given_back(&mut self, realm: &RealmId, before: Timestamp, now: Timestamp) {
         if let Some(slot) = self.realms.get_mut(realm)
-            && slot.schedule.is_some()
+            && slot.timetable.is_some()
         {
             slot.done = slot.done.min(before);
             slot.start = Some(now);
@@ -243,16 +252,16 @@ impl<W> Agenda<W> {
     /// Forgets realms that left the configuration and have nothing to do.
     fn sweep(&mut self) {
         self.realms
-            .retain(|_, slot| slot.schedule.is_some() || slot.busy || !slot.waiting.is_empty());
+            .retain(|_, slot| slot.timetable.is_some() || slot.busy || !slot.waiting.is_empty());
     }
 }
 
 impl<W> Slot<W> {
     /// Finds the next start anew. A missed tick is spread too: a thousand machines boot after one power cut.
     fn plan(&mut self, now: Timestamp, chance: &mut dyn FnMut() -> f64) {
-        self.start = self.schedule.as_ref().and_then(|schedule| {
-            let tick = schedule.next_after(self.done.min(now))?;
-            Some(tick.max(now).plus_ms(schedule.spread_ms(tick, chance())))
+        self.start = self.timetable.as_ref().and_then(|timetable| {
+            let tick = timetable.next_after(self.done.min(now))?;
+            Some(tick.max(now).plus_ms(timetable.spread_ms(tick, chance())))
         });
     }
 }
@@ -263,6 +272,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::schedule::Schedule;
     use super::*;
 
     const MINUTE: i64 = 60_000;
@@ -280,7 +290,7 @@ mod tests {
         let mut agenda = Agenda::new(start());
         let schedule = Schedule::new(line, chrono_tz::UTC).expect("schedule");
         agenda.set_realms(
-            vec![(realm("a"), schedule)],
+            vec![(realm("a"), schedule.into())],
             |_| stood,
             start(),
             &mut || 0.0,
@@ -319,7 +329,8 @@ mod tests {
             taken[0].1,
             Next::Scheduled {
                 tick: start().plus_ms(45 * MINUTE),
-                before: start().plus_ms(15 * MINUTE)
+                before: start().plus_ms(15 * MINUTE),
+                full: false
             }
         );
         agenda.ended(&realm("a"));
@@ -371,7 +382,17 @@ mod tests {
         agenda.given_back(&realm("a"), tick.plus_ms(-1), tick.plus_ms(2 * MINUTE));
         let taken = take(&mut agenda, 17);
         let before = tick.plus_ms(-1);
-        assert_eq!(taken, [(realm("a"), Next::Scheduled { tick, before })]);
+        assert_eq!(
+            taken,
+            [(
+                realm("a"),
+                Next::Scheduled {
+                    tick,
+                    before,
+                    full: false
+                }
+            )]
+        );
         agenda.ended(&realm("a"));
         assert!(take(&mut agenda, 18).is_empty());
         // What is known already changes nothing.
@@ -408,7 +429,7 @@ mod tests {
         fn one_at_a_time_and_nothing_lost(steps in proptest::collection::vec((0..5_u8, 0..3_usize, 0..40_i64), 1..120)) {
             let names = ["a", "b", "c"];
             let mut agenda = Agenda::new(start());
-            let realms = names.iter().map(|n| (realm(n), Schedule::new("*/7 * * * *", chrono_tz::UTC).expect("line"))).collect();
+            let realms = names.iter().map(|n| (realm(n), Schedule::new("*/7 * * * *", chrono_tz::UTC).expect("line").into())).collect();
             agenda.set_realms(realms, |_| None, start(), &mut || 0.5);
             let (mut now, mut asked, mut done, mut busy) = (start(), 0_u32, BTreeSet::new(), BTreeSet::new());
             for (what, which, by) in steps {

@@ -1,6 +1,7 @@
 //! The daemon's loop: starts everything, hears signals, orders and ends, and stops everything.
 
 mod farewell;
+mod keeping;
 mod reloading;
 mod runs;
 mod telling;
@@ -15,6 +16,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use self::keeping::Keepers;
 use super::agenda::Agenda;
 use super::desk::After;
 use super::ledger::{self, Ledger};
@@ -133,6 +135,8 @@ struct Running {
     cancel: CancellationToken,
     track: Track,
     since: Timestamp,
+    /// A keeper asked for it, not a person or the schedule.
+    polled: bool,
 }
 
 /// A task that lives as long as the daemon.
@@ -171,6 +175,7 @@ struct Daemon {
     running: HashMap<Id, Running>,
     side: JoinSet<Side>,
     parts: JoinSet<Part>,
+    keepers: Keepers,
     orders: mpsc::Receiver<Order>,
     /// Ticks that other daemons did, or left.
     moved: mpsc::Receiver<Moved>,
@@ -203,8 +208,8 @@ impl Daemon {
         logging: Option<Logging>,
     ) -> Result<Self, Failure> {
         let config = Arc::clone(&start.config);
-        let schedules =
-            reload::schedules(&config).map_err(|why| Failure::coded(ErrorCode::Config, why))?;
+        let timetables =
+            reload::timetables(&config).map_err(|why| Failure::coded(ErrorCode::Config, why))?;
         let ledger = ledger::open(&config.store, &start.environment, start.clock.now())
             .await
             .map_err(|e| Failure::from(&e))?;
@@ -223,7 +228,7 @@ impl Daemon {
             .filter_map(|row| Some((row.id.clone(), row.last_tick_at?)))
             .collect();
         let mut agenda = Agenda::new(now);
-        for (realm, _) in schedules
+        for (realm, _) in timetables
             .iter()
             .filter(|(realm, _)| !stood.contains_key(realm))
         {
@@ -234,7 +239,7 @@ impl Daemon {
                 .map_err(|e| Failure::from(&e))?;
         }
         agenda.set_realms(
-            schedules,
+            timetables,
             |realm| stood.get(realm).copied(),
             now,
             &mut chance,
@@ -264,6 +269,7 @@ impl Daemon {
             running: HashMap::new(),
             side: JoinSet::new(),
             parts: JoinSet::new(),
+            keepers: Keepers::default(),
             orders,
             moved,
             api: Api {
@@ -388,6 +394,7 @@ impl Daemon {
             self.pulse.beat();
             self.feel_outbox();
             self.settle();
+            self.keep();
             self.start_due();
             self.show_status();
             tokio::select! {
@@ -403,6 +410,7 @@ impl Daemon {
                     Err(error) => break Err(Failure::new("stopping", 1, format!("a part of the service broke off ({error}): the service stops, to be started again"))),
                 },
                 Some(ended) = self.runs.join_next_with_id() => self.run_ended(ended),
+                heard = self.keepers.hear() => self.heard(heard),
                 Some(side) = self.side.join_next() => self.side_ended(side),
                 Some(order) = self.orders.recv() => self.order(order),
                 Some(moved) = self.moved.recv() => self.tick_moved(moved),
@@ -427,6 +435,7 @@ impl Daemon {
             Ok(Side::After(After::Nothing) | Side::Nothing) => {}
             Ok(Side::After(After::Look(realm))) => {
                 self.agenda.look_now(&realm, self.start.clock.now());
+                self.keepers.turn(&realm, None);
             }
             Ok(Side::After(After::Enqueue(realm, work, lines))) => {
                 self.enqueue(&realm, *work, lines);

@@ -19,7 +19,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::api::types::RealmStatus;
 use crate::clock::Timestamp;
-use crate::model::{Outcome, Run};
+use crate::model::{Outcome, Run, Trigger};
 
 /// From 10 ms (a delta) to an hour (a run's deadline), about three buckets a decade.
 const SECONDS: [f64; 16] = [
@@ -41,6 +41,19 @@ struct RunLabels {
     mode: String,
     trigger: String,
     outcome: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct DeltaLabels {
+    realm: String,
+    way: String,
+    outcome: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ServerLabels {
+    realm: String,
+    server: String,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -86,6 +99,11 @@ struct Families {
     registry: Registry,
     runs: Family<RunLabels, Counter>,
     run_seconds: Durations<ByRealm>,
+    deltas: Family<DeltaLabels, Counter>,
+    push_seconds: Durations<ByRealm>,
+    push_connected: Numbers<ByRealm>,
+    drift: Numbers<ByRealm>,
+    server_away: Numbers<ServerLabels>,
     changes: Family<KindLabels, Counter>,
     refused: Numbers<KindLabels>,
     held: Numbers<ByRealm>,
@@ -107,6 +125,11 @@ impl Default for Metrics {
             registry: Registry::with_prefix("realmsync"),
             runs: Family::default(),
             run_seconds: Family::new_with_constructor(durations),
+            deltas: Family::default(),
+            push_seconds: Family::new_with_constructor(durations),
+            push_connected: Family::default(),
+            drift: Family::default(),
+            server_away: Family::default(),
             changes: Family::default(),
             refused: Family::default(),
             held: Family::default(),
@@ -132,6 +155,31 @@ impl Default for Metrics {
         r.register("build", "The running version", build);
         r.register("runs", "Runs that ended, by outcome", f.runs.clone());
         r.register("run_seconds", "How long runs took", f.run_seconds.clone());
+        r.register(
+            "deltas",
+            "Runs that looked only at whom the directory told, by way and outcome",
+            f.deltas.clone(),
+        );
+        r.register(
+            "push_seconds",
+            "From the end of a burst that was pushed to applied",
+            f.push_seconds.clone(),
+        );
+        r.register(
+            "push_connected",
+            "1 while the directory tells of changes by itself, 0 while it should and does not; absent where it is polled",
+            f.push_connected.clone(),
+        );
+        r.register(
+            "drift",
+            "People whom the last full pass found changed and no delta had told; absent before one counted them",
+            f.drift.clone(),
+        );
+        r.register(
+            "server_away",
+            "1 for each preferred server that cannot be used",
+            f.server_away.clone(),
+        );
         r.register(
             "changes",
             "Changes of users that were applied, by kind",
@@ -242,6 +290,26 @@ impl Metrics {
         }
     }
 
+    /// Counts a delta, beside [`Metrics::run_ended`]; `way` is how it was asked for.
+    pub fn delta_ended(&self, run: &Run, way: &str) {
+        let labels = DeltaLabels {
+            realm: run.realm.to_string(),
+            way: way.into(),
+            outcome: run.outcome.to_string(),
+        };
+        self.0.deltas.get_or_create(&labels).inc();
+        if run.trigger == Trigger::Push {
+            let of = ByRealm {
+                realm: labels.realm,
+            };
+            #[expect(clippy::cast_precision_loss, reason = "seconds of a run")]
+            self.0
+                .push_seconds
+                .get_or_create(&of)
+                .observe(run.elapsed_ms.max(0) as f64 / 1000.0);
+        }
+    }
+
     /// Counts a reload.
     pub fn reloaded(&self, accepted: bool) {
         let outcome = if accepted { "accepted" } else { "refused" };
@@ -279,9 +347,12 @@ impl Metrics {
             &f.running,
             &f.last_success,
             &f.last_success_age,
+            &f.push_connected,
+            &f.drift,
         ] {
             family.clear();
         }
+        f.server_away.clear();
         f.users.clear();
         f.outbox.clear();
         for realm in realms {
@@ -294,6 +365,21 @@ impl Metrics {
             if let Some(at) = realm.last_success_at {
                 set(&f.last_success, &labels, at.0 / 1000);
                 set(&f.last_success_age, &labels, now.since_ms(at).max(0) / 1000);
+            }
+            if let Some(following) = &realm.following {
+                if let Some(push) = &following.push {
+                    set(&f.push_connected, &labels, i64::from(push.connected));
+                }
+                if let Some(drift) = following.drift {
+                    set(&f.drift, &labels, drift);
+                }
+            }
+            for away in &realm.away {
+                let labels = ServerLabels {
+                    realm: labels.realm.clone(),
+                    server: away.server.clone(),
+                };
+                set(&f.server_away, &labels, 1);
             }
             for (family, counts) in [(&f.users, &realm.users), (&f.outbox, &realm.outbox)] {
                 for (state, count) in counts {

@@ -12,6 +12,7 @@
 mod agenda;
 mod daemon;
 mod desk;
+pub mod follow;
 mod housekeeping;
 mod ledger;
 pub mod life;
@@ -23,6 +24,7 @@ mod reload;
 pub mod schedule;
 pub mod status;
 mod takeover;
+pub mod timetable;
 mod web;
 mod work;
 

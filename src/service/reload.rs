@@ -6,7 +6,7 @@ use std::sync::Arc;
 use secrecy::ExposeSecret;
 use tokio::task::spawn_blocking;
 
-use super::schedule::Schedule;
+use super::timetable::Timetable;
 use super::web::Ready;
 use super::{Read, Reload};
 use crate::config::{Config, StoreUrl};
@@ -17,7 +17,7 @@ use crate::model::RealmId;
 pub(super) struct Prepared {
     pub(super) config: Arc<Config>,
     pub(super) warnings: Vec<String>,
-    pub(super) schedules: Vec<(RealmId, Schedule)>,
+    pub(super) timetables: Vec<(RealmId, Timetable)>,
     pub(super) web: Option<Ready>,
 }
 
@@ -31,25 +31,22 @@ pub(super) async fn prepare(
         .await
         .map_err(|e| format!("reading the configuration broke off: {e}"))??;
     needs_restart(&old, &config)?;
-    let schedules = schedules(&config)?;
+    let timetables = timetables(&config)?;
     let web = Ready::prepare(config.http.as_ref(), bound).await?;
     Ok(Prepared {
         config: Arc::new(config),
         warnings,
-        schedules,
+        timetables,
         web,
     })
 }
 
-/// Every realm's schedule.
-pub(super) fn schedules(config: &Config) -> Result<Vec<(RealmId, Schedule)>, String> {
-    let of = |realm: &crate::config::RealmConfig| {
-        Schedule::new(&realm.schedule, realm.time_zone).map(|schedule| (realm.id.clone(), schedule))
-    };
+/// Every realm's ticks.
+pub(super) fn timetables(config: &Config) -> Result<Vec<(RealmId, Timetable)>, String> {
     config
         .realms
         .iter()
-        .map(|realm| of(realm).map_err(|why| format!("{}: schedule: {why}", realm.id)))
+        .map(|realm| Ok((realm.id.clone(), Timetable::of(realm)?)))
         .collect()
 }
 

@@ -68,21 +68,6 @@ impl Schedule {
         Some(newest)
     }
 
-    /// How long to wait after a tick, in milliseconds: up to 30 s, and up to a tenth of the interval; `chance` is in [0, 1).
-    pub fn spread_ms(&self, tick: Timestamp, chance: f64) -> i64 {
-        let interval = self
-            .next_after(tick)
-            .map_or(i64::MAX, |next| next.since_ms(tick));
-        let widest = (interval / 10).clamp(0, WIDEST_SPREAD_MS);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_precision_loss,
-            reason = "at most 30,000"
-        )]
-        let ms = (widest as f64 * chance.clamp(0.0, 1.0)) as i64;
-        ms
-    }
-
     fn date_matches(&self, date: NaiveDate) -> bool {
         self.crontab.day_matches(
             date.month(),
@@ -168,6 +153,19 @@ impl Schedule {
         }
         None
     }
+}
+
+/// How long to wait after a tick, in milliseconds: up to 30 s, and up to a tenth of the interval to the next one (milliseconds);
+/// `chance` is in [0, 1).
+pub(super) fn spread(interval: i64, chance: f64) -> i64 {
+    let widest = (interval / 10).clamp(0, WIDEST_SPREAD_MS);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "at most 30,000"
+    )]
+    let ms = (widest as f64 * chance.clamp(0.0, 1.0)) as i64;
+    ms
 }
 
 #[cfg(test)]
@@ -318,9 +316,15 @@ mod tests {
         let minute = schedule("* * * * *", "UTC");
         let day = schedule("@daily", "UTC");
         let tick = at("2026-11-24T00:00:00Z");
-        assert_eq!(minute.spread_ms(tick, 0.0), 0);
-        assert!(minute.spread_ms(tick, 0.9999) < 6_000);
-        assert!((29_000..30_000).contains(&day.spread_ms(tick, 0.9999)));
+        let spread_ms = |schedule: &Schedule, chance| {
+            spread(
+                schedule.next_after(tick).expect("a tick").since_ms(tick),
+                chance,
+            )
+        };
+        assert_eq!(spread_ms(&minute, 0.0), 0);
+        assert!(spread_ms(&minute, 0.9999) < 6_000);
+        assert!((29_000..30_000).contains(&spread_ms(&day, 0.9999)));
     }
 
     const ZONES: [&str; 9] = [

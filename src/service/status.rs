@@ -2,19 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::types::{HolderStatus, RealmStatus, RunningStatus};
+use super::follow::seen::Seen;
+use crate::api::types::{FollowingStatus, HolderStatus, RealmStatus, RunningStatus};
 use crate::clock::Timestamp;
-use crate::config::{ChangesWay, Config};
-use crate::model::{RealmId, State};
+use crate::config::{ChangesWay, Config, RealmConfig};
+use crate::directory::Way;
+use crate::model::{RealmId, RealmRow, State};
 use crate::store::{Store, StoreError};
+use crate::sync::Following;
 
 /// What only the daemon knows of a realm.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Live {
     /// When the next scheduled run starts.
     pub next_run_at: Option<Timestamp>,
     /// The run under way.
     pub running: Option<RunningStatus>,
+    /// What keeps it up to date has seen that.
+    pub seen: Seen,
 }
 
 /// Every realm of the store, the configuration's first and in its order. Without a daemon `live` is empty.
@@ -53,7 +58,13 @@ pub async fn gather(
         let outbox = store.outbox_counts(Some(&row.id)).await?;
         let configured = config.realms.iter().find(|realm| realm.id == row.id);
         let paused = row.paused && row.paused_until.is_none_or(|until| until > now);
-        let live = live.get(&row.id).copied().unwrap_or_default();
+        let live = live.get(&row.id).cloned().unwrap_or_default();
+        let following = match configured {
+            Some(realm) => follows(store, realm, &row, &live.seen).await?,
+            None => None,
+        };
+        let pushed_by = live.seen.push.and_then(|push| push.server);
+        let server = pushed_by.or_else(|| last.as_ref().and_then(|run| run.server.clone()));
         realms.push(RealmStatus {
             kind: row.kind,
             paused,
@@ -77,7 +88,7 @@ pub async fn gather(
                 })
                 .unwrap_or_default(),
             changes: configured
-                .map(|realm| word(realm.directory.changes))
+                .map(|realm| used(realm, following.as_ref()))
                 .unwrap_or_default()
                 .to_owned(),
             outbox: outbox
@@ -98,19 +109,86 @@ pub async fn gather(
                 .filter(|(realm, ..)| *realm == row.id)
                 .map(|(_, name, jobs)| (name.clone(), *jobs))
                 .collect(),
+            following: following.map(|(_, status)| status),
+            server,
+            away: live.seen.away,
             realm: row.id,
         });
     }
     Ok(realms)
 }
 
-/// The configuration's word. Only full passes exist so far, so `auto` is `full`.
-fn word(changes: ChangesWay) -> &'static str {
-    match changes {
-        ChangesWay::Auto | ChangesWay::Full => "full",
-        ChangesWay::Syncrepl => "syncrepl",
-        ChangesWay::Push => "push",
-        ChangesWay::DirSync => "dirsync",
-        ChangesWay::Timestamp => "timestamp",
+/// How a realm hears of changes, as its last full pass found and its keeper sees now; `None`: no full pass yet.
+async fn follows(
+    store: &Store,
+    realm: &RealmConfig,
+    row: &RealmRow,
+    seen: &Seen,
+) -> Result<Option<(Option<Way>, FollowingStatus)>, StoreError> {
+    let Some(following) = row
+        .following
+        .as_deref()
+        .and_then(|text| serde_json::from_str::<Following>(text).ok())
+    else {
+        return Ok(None);
+    };
+    let way = following.way.filter(|_| !following.fell_back);
+    let pushed = way == Some(Way::Push) && seen.not_pushed.is_none();
+    let told = store.told(&row.id).await?;
+    let status = FollowingStatus {
+        ways: following
+            .ways
+            .iter()
+            .map(|way| way_word(*way).to_owned())
+            .collect(),
+        fell_back: following.fell_back,
+        blind: following.blind,
+        push: seen.push.clone().filter(|_| pushed),
+        not_pushed: seen.not_pushed.clone().filter(|_| way == Some(Way::Push)),
+        poll_ms: realm.directory.poll_ms.filter(|_| way.is_some() && !pushed),
+        heard_at: seen.heard_at,
+        last_delta_at: told.last_delta_at,
+        drift: told.drift.map(|(count, _)| count),
+        drift_at: told.drift.map(|(_, at)| at),
+    };
+    Ok(Some((way, status)))
+}
+
+/// The word for the way that is used.
+fn used(realm: &RealmConfig, following: Option<&(Option<Way>, FollowingStatus)>) -> &'static str {
+    match following {
+        Some((Some(Way::Push), status)) if status.not_pushed.is_some() => {
+            // The second best that the server offers by the same protocol.
+            match status
+                .ways
+                .iter()
+                .find(|way| *way != "push")
+                .map(String::as_str)
+            {
+                Some("dirsync") => "dirsync",
+                Some("timestamp") => "timestamp",
+                _ => "syncrepl",
+            }
+        }
+        Some((Some(way), _)) => way_word(*way),
+        Some((None, _)) => "full",
+        // Nothing was tried yet: what the configuration names, if it names one.
+        None => match realm.directory.changes {
+            ChangesWay::Auto | ChangesWay::Full => "full",
+            ChangesWay::Syncrepl => "syncrepl",
+            ChangesWay::Push => "push",
+            ChangesWay::DirSync => "dirsync",
+            ChangesWay::Timestamp => "timestamp",
+        },
+    }
+}
+
+/// A way as the configuration writes it.
+pub fn way_word(way: Way) -> &'static str {
+    match way {
+        Way::Push => "push",
+        Way::Syncrepl => "syncrepl",
+        Way::DirSync => "dirsync",
+        Way::Timestamp => "timestamp",
     }
 }

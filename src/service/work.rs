@@ -15,8 +15,14 @@ use crate::api::types::{
     DecideRequest, Decision, Failure, Line, PlanAnswer, PlanRequest, ProgressLine, SyncRequest,
 };
 use crate::clock::Timestamp;
-use crate::model::{Outcome, RealmId, Run, Trigger};
+use crate::model::{ErrorCode, Outcome, RealmId, Run, Trigger};
 use crate::sync::{Ask, Asking, Decided, Engine, EngineError, Progress};
+
+/// A delta of a thousand people takes a second; a first load in another daemon takes longer, and then it is said who has the realm.
+const OTHERS: Duration = Duration::from_mins(2);
+
+/// How often it is looked whether a realm is free.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Something that was asked for.
 #[derive(Debug)]
@@ -79,6 +85,11 @@ impl Work {
         let (ticket, end) = oneshot::channel();
         self.tickets.push(ticket);
         relay(lines, self.track.clone(), end)
+    }
+
+    /// Whether the interval between deltas asks for it.
+    pub fn is_poll(&self) -> bool {
+        matches!(self.task, Task::Pass(Trigger::Poll, _))
     }
 
     /// Whether one pass answers both: it has not begun, and asks for the same in the same name.
@@ -163,8 +174,12 @@ pub async fn carry_out(
                     accept_older: asked.accept_older,
                     ..ask(trigger)
                 };
-                let done = moving(engine.sync(&realm, ask).boxed(), &track, &pulse).await;
-                tell(done.as_ref().ok());
+                let sync = || engine.sync(&realm, ask.clone()).boxed();
+                let done = moving(after_others(sync, &cancel).boxed(), &track, &pulse).await;
+                // What a poll finds is told where it is news.
+                if trigger != Trigger::Poll {
+                    tell(done.as_ref().ok());
+                }
                 (answer(&realm, &done), done.ok())
             }
             Task::Plan(asked) => {
@@ -172,8 +187,8 @@ pub async fn carry_out(
                     full: asked.full,
                     ..ask(Trigger::Command)
                 };
-                let done =
-                    moving(engine.plan(&realm, ask, asked.hold).boxed(), &track, &pulse).await;
+                let plan = || engine.plan(&realm, ask.clone(), asked.hold).boxed();
+                let done = moving(after_others(plan, &cancel).boxed(), &track, &pulse).await;
                 let done = done.map(|(run, changes)| PlanAnswer { run, changes });
                 let held = done
                     .as_ref()
@@ -189,12 +204,8 @@ pub async fn carry_out(
                     accept_older: asked.accept_older,
                     cancel: cancel.clone(),
                 };
-                let done = moving(
-                    decide(&engine, decision, &run, asking).boxed(),
-                    &track,
-                    &pulse,
-                )
-                .await;
+                let decide = || decide(&engine, decision, &run, asking.clone()).boxed();
+                let done = moving(after_others(decide, &cancel).boxed(), &track, &pulse).await;
                 tell(done.as_ref().ok().map(|decided| &decided.run));
                 (answer(&realm, &done), done.ok().map(|decided| decided.run))
             }
@@ -222,12 +233,46 @@ async fn decide(
     }
 }
 
+/// Does something that wants a realm for itself. Its push may be in the middle of a delta, and so may another daemon of the same
+/// database: that is soon over, and no reason to refuse.
+async fn after_others<'a, T>(
+    mut attempt: impl FnMut() -> BoxFuture<'a, Result<T, EngineError>>,
+    cancel: &CancellationToken,
+) -> Result<T, EngineError> {
+    let end = Instant::now() + OTHERS;
+    loop {
+        let done = attempt().await;
+        let busy = match &done {
+            Err(EngineError::Busy(_)) => true,
+            Err(EngineError::Store(error)) => error.code() == ErrorCode::Busy,
+            _ => false,
+        };
+        if !busy || Instant::now() >= end || cancel.is_cancelled() {
+            return done;
+        }
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+/// A tick of the schedule.
+#[derive(Clone, Copy, Debug)]
+pub struct Due {
+    /// The newest tick that the run makes up for.
+    pub tick: Timestamp,
+    /// Where the realm's ticks stood before.
+    pub before: Timestamp,
+    /// Everything is to be read.
+    pub full: bool,
+}
+
 /// The schedule's pass: not while the realm is paused or orphaned.
 pub async fn scheduled(
     engine: Engine,
     realm: RealmId,
-    tick: Timestamp,
-    before: Timestamp,
+    Due { tick, before, full }: Due,
     track: Track,
     cancel: CancellationToken,
     pulse: Pulse,
@@ -242,8 +287,15 @@ pub async fn scheduled(
                 return Ended::NotNow { before };
             }
         }
-        let ask = Ask { tick: Some(tick), cancel: cancel.clone(), progress: track.progress.clone(), ..Ask::new(Trigger::Schedule, None) };
-        let done = moving(engine.sync(&realm, ask).boxed(), &track, &pulse).await;
+        let ask = Ask {
+            full,
+            tick: Some(tick),
+            cancel: cancel.clone(),
+            progress: track.progress.clone(),
+            ..Ask::new(Trigger::Schedule, None)
+        };
+        let sync = || engine.sync(&realm, ask.clone()).boxed();
+        let done = moving(after_others(sync, &cancel).boxed(), &track, &pulse).await;
         if cancel.is_cancelled() && done.as_ref().is_ok_and(|run| run.outcome == Outcome::Cancelled) {
             // A stop in mid-run: the tick counts as missed, and the next daemon makes up for it.
             if let Err(error) = engine.store.give_tick_back(&realm, tick, before).await {
@@ -317,7 +369,7 @@ fn answer<T: Serialize>(realm: &RealmId, done: &Result<T, EngineError>) -> Line 
 }
 
 /// One line for the log that reads alone. Realm and run are fields too: the realm's of the span round it.
-fn tell(run: Option<&Run>) {
+pub fn tell(run: Option<&Run>) {
     let Some(run) = run else { return };
     let Run {
         realm,

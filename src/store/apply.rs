@@ -35,6 +35,22 @@ pub struct RealmUpdate {
     pub id_form: Option<IdForm>,
     /// Whether something waits for another pass.
     pub due: Option<bool>,
+    /// How far the realm has followed its directory.
+    pub cursor: Resume,
+    /// JSON: the ways of hearing of changes that were found.
+    pub following: Option<String>,
+}
+
+/// What becomes of a realm's cursor.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub enum Resume {
+    /// It stays.
+    #[default]
+    Same,
+    /// From here (JSON).
+    At(String),
+    /// There is none any more: the next run reads everything.
+    Nowhere,
 }
 
 /// Everything that [`Store::apply`] writes.
@@ -119,6 +135,7 @@ const REALM: &str = "
         first_applied_at = COALESCE(first_applied_at, $4), clock_ms = COALESCE($5, clock_ms),
         last_complete_at = COALESCE($6, last_complete_at), window_from = COALESCE($7, window_from),
         seen_state = COALESCE($8, seen_state), due = COALESCE($9, due), id_form = COALESCE($12, id_form),
+        cursor = CASE WHEN $13 THEN $14 ELSE cursor END, following = COALESCE($15, following),
         held = CASE WHEN held = $10 OR held = $11 THEN NULL ELSE held END
     WHERE id = $1";
 
@@ -215,9 +232,14 @@ impl Store {
             release_brake(&mut tx, &run.realm, now).await?;
         }
         let r = a.realm;
+        let (moves, cursor) = match r.cursor {
+            Resume::Same => (false, None),
+            Resume::At(cursor) => (true, Some(cursor)),
+            Resume::Nowhere => (true, None),
+        };
         let rows = on!(tx, c => sqlx::query(REALM).bind(run.realm.as_str()).bind(r.mapping_hash).bind(r.directory).bind(r.first_applied_at.map(|t| t.0))
             .bind(r.clock_ms).bind(r.last_complete_at.map(|t| t.0)).bind(r.window_from).bind(r.seen_state).bind(r.due).bind(id.clone())
-            .bind(a.replaces.map(|o| o.0.as_bytes().to_vec())).bind(r.id_form.map(IdForm::as_str)).execute(&mut *c).await.map(|r| r.rows_affected()))
+            .bind(a.replaces.map(|o| o.0.as_bytes().to_vec())).bind(r.id_form.map(IdForm::as_str)).bind(moves).bind(cursor).bind(r.following).execute(&mut *c).await.map(|r| r.rows_affected()))
         .map_err(StoreError::from_sqlx("write a realm"))?;
         if rows != 1 {
             return Err(StoreError::Nonsense(format!(

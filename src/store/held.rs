@@ -96,6 +96,11 @@ impl Store {
         now: Timestamp,
     ) -> Result<Run, StoreError> {
         const SQL: &str = "UPDATE runs SET outcome = $2, by_whom = COALESCE($3, by_whom), replaced_by = $4, decided_at = $5 WHERE id = $1 AND outcome = 'held'";
+        // The next pass decides anew: what a full pass found would not be told to a delta once more.
+        const FREE: &str = "
+            UPDATE realms SET held = NULL,
+                cursor = CASE WHEN (SELECT mode FROM runs WHERE id = $1) IN ('full', 'adopt') THEN NULL ELSE cursor END
+            WHERE held = $1 RETURNING id";
         let mut tx = self.db.begin().await?;
         let rows = on!(tx, c => sqlx::query(SQL).bind(bytes(run)).bind(outcome.as_str()).bind(by).bind(replaced_by.map(bytes)).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
             .map_err(StoreError::from_sqlx("decide a plan"))?;
@@ -104,7 +109,7 @@ impl Store {
                 "plan {run} was decided already: `runs show {run}`"
             )));
         }
-        let realms = on!(tx, c => sqlx::query_scalar::<_, String>("UPDATE realms SET held = NULL WHERE held = $1 RETURNING id").bind(bytes(run)).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("decide a plan"))?;
+        let realms = on!(tx, c => sqlx::query_scalar::<_, String>(FREE).bind(bytes(run)).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("decide a plan"))?;
         for realm in realms {
             keep_on_hold(&mut tx, &RealmId::from(realm)).await?;
         }

@@ -26,13 +26,14 @@ mod staged;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod told;
 mod undone;
 mod users;
 
 use secrecy::ExposeSecret as _;
 use sqlx::migrate::{MigrateError, Migrator};
 
-pub use apply::{Application, RealmUpdate};
+pub use apply::{Application, RealmUpdate, Resume};
 use db::Db;
 pub use error::StoreError;
 pub use lease::RealmLock;
@@ -50,6 +51,7 @@ pub use runs::{CLOCKS_DIFFER_MS, RunFacts};
 pub use search::UserFilter;
 pub use stage::StagedUser;
 pub use sweep::Abandoned;
+pub use told::Told;
 pub use users::Holder;
 
 use crate::clock::Timestamp;

@@ -35,13 +35,15 @@ struct Row {
     window_from: String,
     seen_state: Option<String>,
     id_form: Option<String>,
+    cursor: Option<String>,
+    following: Option<String>,
     held: Option<Vec<u8>>,
     last_tick_at: Option<i64>,
 }
 
 macro_rules! realm_columns {
     () => {
-        "id, kind, name, paused, paused_until, orphaned, due, mapping_hash, directory, first_applied_at, clock_ms, last_complete_at, window_from, seen_state, id_form, held, last_tick_at"
+        "id, kind, name, paused, paused_until, orphaned, due, mapping_hash, directory, first_applied_at, clock_ms, last_complete_at, window_from, seen_state, id_form, cursor, following, held, last_tick_at"
     };
 }
 
@@ -65,6 +67,8 @@ impl TryFrom<Row> for RealmRow {
             window_from: row.window_from,
             seen_state: row.seen_state,
             id_form: row.id_form.as_deref().map(word).transpose()?,
+            cursor: row.cursor,
+            following: row.following,
             held: row.held.as_deref().map(run_id).transpose()?,
             last_tick_at: row.last_tick_at.map(Timestamp),
         })
@@ -165,6 +169,19 @@ impl Store {
         const SQL: &str = "UPDATE realms SET due = $2 WHERE id = $1";
         let mut tx = self.db.begin().await?;
         on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(due).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("mark a realm"))?;
+        tx.commit().await
+    }
+
+    /// Moves the cursor of a realm in which nothing else changed. Where another run has moved it meanwhile, it stays.
+    pub async fn move_cursor(
+        &self,
+        realm: &RealmId,
+        from: &str,
+        to: &str,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE realms SET cursor = $3 WHERE id = $1 AND cursor = $2";
+        let mut tx = self.db.begin().await?;
+        on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(from.to_owned()).bind(to.to_owned()).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("move a cursor"))?;
         tx.commit().await
     }
 

@@ -1,14 +1,18 @@
 //! What could not be used, for the directory team.
 
-use sqlx::QueryBuilder;
+use sqlx::{AssertSqlSafe, QueryBuilder};
 
 use super::db::{Tx, on};
+use super::rows::places;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{RealmId, Refusal};
+use crate::model::{DirectoryId, RealmId, Refusal};
 
 /// Refusals of one statement: the way to PostgreSQL and back costs more than a row.
 const ROWS: usize = 100;
+
+/// Ids in one statement: both engines take more, but the text stays short.
+const LIST: usize = 500;
 
 /// What a pass refused that was not refused before (key, refusal), and the keys that are refused no longer.
 #[derive(Clone, Default, Debug)]
@@ -104,6 +108,44 @@ impl Store {
             .map_err(StoreError::from_sqlx("read refusals"))?;
         keys.into_iter().for_each(&mut each);
         Ok(())
+    }
+
+    /// The keys of what is refused of these people.
+    pub async fn refused_keys_of(
+        &self,
+        realm: &RealmId,
+        ids: &[DirectoryId],
+    ) -> Result<Vec<i64>, StoreError> {
+        let mut keys = vec![];
+        let mut link = self.db.read().await?;
+        for ids in ids.chunks(LIST) {
+            let sql = format!(
+                "SELECT key FROM refused WHERE realm = $1 AND directory_id IN ({})",
+                places(2, ids.len())
+            );
+            let rows = on!(link, c => {
+                let mut query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql)).bind(realm.as_str());
+                for id in ids { query = query.bind(id.0.to_vec()); }
+                query.fetch_all(&mut *c).await
+            })
+            .map_err(StoreError::from_sqlx("read refusals"))?;
+            keys.extend(rows);
+        }
+        Ok(keys)
+    }
+
+    /// Who was refused a name, and the name as it is shown.
+    pub async fn refused_names(
+        &self,
+        realm: &RealmId,
+    ) -> Result<Vec<(DirectoryId, String)>, StoreError> {
+        const SQL: &str = "SELECT directory_id, raw FROM refused WHERE realm = $1 AND attribute = 'username' AND directory_id IS NOT NULL AND raw IS NOT NULL";
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => sqlx::query_as::<_, (Vec<u8>, String)>(SQL).bind(realm.as_str()).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read refusals"))?;
+        rows.into_iter()
+            .map(|(id, name)| Ok((super::rows::directory_id(&id)?, name)))
+            .collect()
     }
 
     /// Everything that is refused, by realm and DN; of one realm, or of one entry of it.

@@ -59,12 +59,14 @@ pub(super) struct Row {
     elapsed_ms: i64,
     error_code: Option<String>,
     error: Option<String>,
+    note: Option<String>,
+    drift: Option<i64>,
 }
 
 macro_rules! run_columns {
     () => {
         "id, realm, mode, trigger_by, by_whom, outcome, complete, seen, created, updated, renamed, phone_changed, phone_lost, suspended, \
-         restored, removed, moved, refused_entries, refused_phones, jobs, held_by, server, started_at, decided_at, elapsed_ms, error_code, error"
+         restored, removed, moved, refused_entries, refused_phones, jobs, held_by, server, started_at, decided_at, elapsed_ms, error_code, error, note, drift"
     };
 }
 
@@ -103,6 +105,8 @@ impl TryFrom<Row> for Run {
             elapsed_ms: row.elapsed_ms,
             error_code: row.error_code.as_deref().map(word).transpose()?,
             error: row.error,
+            note: row.note,
+            drift: row.drift,
         })
     }
 }
@@ -120,7 +124,7 @@ pub(super) async fn write_run(tx: &mut Tx, run: &Run, facts: &RunFacts) -> Resul
         UPDATE runs SET mode = $2, by_whom = $3, outcome = $4, complete = $5, seen = $6, created = $7, updated = $8, renamed = $9,
             phone_changed = $10, phone_lost = $11, suspended = $12, restored = $13, removed = $14, moved = $15, refused_entries = $16,
             refused_phones = $17, jobs = $18, held_by = $19, server = $20, decided_at = $21, elapsed_ms = $22, error_code = $23, error = $24,
-            plan_hash = $25, mapping_hash = $26, expires_at = $27, undoes = $28, facts = $29
+            plan_hash = $25, mapping_hash = $26, expires_at = $27, undoes = $28, facts = $29, note = $30, drift = $31
         WHERE id = $1 AND outcome IN ('running', 'held')";
     let held_by =
         serde_json::to_string(&run.held_by).map_err(|e| StoreError::Nonsense(e.to_string()))?;
@@ -131,6 +135,7 @@ pub(super) async fn write_run(tx: &mut Tx, run: &Run, facts: &RunFacts) -> Resul
         .bind(held_by).bind(run.server.clone()).bind(run.decided_at.map(|t| t.0)).bind(run.elapsed_ms)
         .bind(run.error_code.map(super::super::model::run::ErrorCode::as_str)).bind(run.error.clone()).bind(facts.plan_hash.clone()).bind(facts.mapping_hash.clone())
         .bind(facts.expires_at.map(|t| t.0)).bind(facts.undoes.map(bytes)).bind(facts.facts.clone())
+        .bind(run.note.clone()).bind(run.drift)
         .execute(&mut *c).await.map(|r| r.rows_affected()))
     .map_err(StoreError::from_sqlx("write a run"))?;
     if rows == 1 {
@@ -305,12 +310,14 @@ impl Store {
         since: &[(Limit, Timestamp)],
     ) -> Result<Vec<(Limit, i64)>, StoreError> {
         const SQL: &str = "SELECT decided_at, suspended, restored, phone_changed, phone_lost, renamed, created, removed FROM runs
-            WHERE realm = $1 AND outcome = 'applied' AND decided_at > $2";
+            WHERE realm = $1 AND outcome = 'applied' AND decided_at > $2 AND started_at > $3";
+        // A plan waits seven days for its decision; by `started_at` the index leads past what is older than that.
+        const OLDEST_MS: i64 = 8 * 86_400_000;
         let Some(earliest) = since.iter().map(|(_, at)| *at).min() else {
             return Ok(vec![]);
         };
         let mut link = self.db.read().await?;
-        let rows = on!(link, c => sqlx::query_as::<_, (i64, i64, i64, i64, i64, i64, i64, i64)>(SQL).bind(realm.as_str()).bind(earliest.0).fetch_all(&mut *c).await)
+        let rows = on!(link, c => sqlx::query_as::<_, (i64, i64, i64, i64, i64, i64, i64, i64)>(SQL).bind(realm.as_str()).bind(earliest.0).bind(earliest.plus_ms(-OLDEST_MS).0).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read the window"))?;
         let sum = |limit: Limit, from: Timestamp| {
             rows.iter()

@@ -50,6 +50,8 @@ fn run_of(n: u128) -> Run {
         elapsed_ms: 1,
         error_code: None,
         error: None,
+        note: None,
+        drift: None,
     }
 }
 

@@ -145,6 +145,13 @@ impl Store {
         on!(link, c => sqlx::query_scalar::<_, i64>(SQL).bind(realm.as_str()).fetch_one(&mut *c).await).map_err(StoreError::from_sqlx("count users"))
     }
 
+    /// Users of the realm that are not removed, or so many if there are more.
+    pub async fn not_removed_up_to(&self, realm: &RealmId, enough: i64) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM users WHERE realm = $1 AND state <> 'removed' LIMIT $2) AS some_users";
+        let mut link = self.db.read().await?;
+        on!(link, c => sqlx::query_scalar::<_, i64>(SQL).bind(realm.as_str()).bind(enough).fetch_one(&mut *c).await).map_err(StoreError::from_sqlx("count users"))
+    }
+
     /// Users of the realm by state; a state that nobody is in is left out.
     pub async fn count_by_state(&self, realm: &RealmId) -> Result<Vec<(State, i64)>, StoreError> {
         const SQL: &str =

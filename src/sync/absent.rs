@@ -33,7 +33,7 @@ impl Pass<'_> {
             .store
             .window(&self.row.id, &windows(self.row, self.now))
             .await?;
-        let of = self.users_before;
+        let of = self.users(&counts, &window).await?;
         let weighing = Weighing {
             config: &self.realm.brake,
             counts: &counts,

@@ -16,7 +16,7 @@ use crate::model::{
     StateReason, User, UserId, UserName,
 };
 use crate::plan::decide::{Context, Name, Seen, decide};
-use crate::store::{Application, RealmUpdate, RunFacts, StagedUser, StoreError};
+use crate::store::{Application, RealmUpdate, Resume, RunFacts, StagedUser, StoreError};
 
 /// Staged users looked at again at once.
 const BATCH: i64 = 1000;
@@ -67,18 +67,22 @@ impl Engine {
         approved.by.clone_from(&asking.by);
         approved.decided_at = Some(now);
         let messages = self.messages(config, Some(run.run), now).await?;
-        // A look at one person says nothing of the realm: not what another mapping does to the others, nor that all were seen.
-        let whole = run.mode != Mode::User;
+        // A look at some says nothing of the realm: not what another mapping does to the others, nor that all were seen.
+        let whole = matches!(run.mode, Mode::Full | Mode::Adopt);
+        let several = run.mode != Mode::User;
         let update = RealmUpdate {
             mapping_hash: facts.mapping_hash.clone().filter(|_| whole),
             directory: Some(prepared.directory_key()),
             first_applied_at: whole.then_some(now),
             clock_ms: None,
             last_complete_at: whole.then_some(now),
-            window_from: Some(windows_anew(&row, now, whole && run.moved > 0)),
-            seen_state: facts.facts.clone().filter(|_| whole),
+            window_from: Some(windows_anew(&row, now, several && run.moved > 0)),
+            seen_state: facts.facts.clone().filter(|_| several),
             id_form: Some(prepared.scope.id_form),
             due: whole.then_some(false),
+            // What happened meanwhile is told from where the last applied run stood.
+            cursor: Resume::Same,
+            following: None,
         };
         let application = Application {
             run: &approved,
@@ -108,9 +112,9 @@ impl Engine {
         config: &RealmConfig,
         asking: &Asking,
     ) -> Result<Decided, EngineError> {
-        let (run, _) = self
-            .run_whatever(&config.id, &asking.ask(), Ending::Hold)
-            .await?;
+        let mut ask = asking.ask();
+        ask.full = true;
+        let (run, _) = self.run_whatever(&config.id, &ask, Ending::Hold).await?;
         let replaced = replaced(old, &run);
         Ok(Decided { run, replaced })
     }

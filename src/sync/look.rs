@@ -36,6 +36,10 @@ impl Pass<'_> {
                     .map(|h| (h.key, h.directory_id))
                     .collect()
             };
+        if let Some(told) = &mut self.told {
+            told.holders.extend(holders.values().flatten());
+            told.names.extend(keys);
+        }
         let mut earlier: HashSet<DirectoryId> = HashSet::new();
         let mut free: Vec<(Person, Option<User>)> = vec![];
         for (person, _) in persons {

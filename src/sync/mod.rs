@@ -3,7 +3,11 @@
 mod absent;
 mod contest;
 mod decided;
+mod delta;
 mod doubles;
+mod drift;
+mod follow;
+mod following;
 mod index;
 mod look;
 mod pass;
@@ -20,8 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment};
-use crate::model::{Change, ErrorCode, RealmId, Run, RunId, Trigger};
+use crate::model::{Change, ErrorCode, Outcome, RealmId, Run, RunId, Trigger};
 use crate::store::{RealmLock, Store, StoreError};
+pub use follow::{Follower, Unfollowed};
+pub use following::Following;
 use run::Ending;
 
 /// How far a pass has come, for progress bars and the watchdog.
@@ -191,9 +197,21 @@ impl Engine {
                 )));
             }
         }
-        self.run(realm, &ask, Ending::ByTheBrake)
-            .await
-            .map(|(run, _)| run)
+        let mut ending = Ending::ByTheBrake;
+        if drift::can_be_measured(&ask, &self.row(realm).await?) {
+            // The tick is the full pass's, which comes after.
+            let ahead = Ask {
+                full: false,
+                tick: None,
+                ..ask.clone()
+            };
+            let (run, _) = self.run(realm, &ahead, Ending::Ahead).await?;
+            // What deltas tell is told: whatever the full pass still finds, they did not.
+            if matches!(run.outcome, Outcome::Applied | Outcome::Unchanged) {
+                ending = Ending::Measured;
+            }
+        }
+        self.run(realm, &ask, ending).await.map(|(run, _)| run)
     }
 
     /// A dry run through the same code; stores nothing, unless `hold`: then the plan is kept as a held one.
@@ -208,7 +226,7 @@ impl Engine {
         }
         let (run, _) = self.run(realm, &ask, Ending::Hold).await?;
         let mut changes = vec![];
-        if run.outcome != crate::model::Outcome::Held {
+        if run.outcome != Outcome::Held {
             return Ok((run, changes));
         }
         loop {

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::delta::Told;
 use super::index::{Index, Met};
 use super::plan::Plan;
 use super::prepare::{PassError, Prepared};
@@ -25,8 +26,9 @@ use crate::config::RealmConfig;
 use crate::directory::Sighting;
 use crate::model::dn;
 use crate::model::{
-    DirectoryId, ErrorCode, Person, RawEntry, RealmId, RealmRow, Refusal, User, UserId,
+    DirectoryId, ErrorCode, Limit, Person, RawEntry, RealmId, RealmRow, Refusal, User, UserId,
 };
+use crate::plan::brake::{Counts, enough};
 use crate::plan::decide::Context;
 
 /// Ids looked up at once. The directory part cuts them into filters of its own size; this bounds what is in memory.
@@ -76,6 +78,8 @@ pub(super) struct Pass<'a> {
     pub users_before: i64,
     /// Bases without a usable entry so far.
     pub empty_bases: Vec<String>,
+    /// Of a delta: who is looked at; `None`: everybody is.
+    pub told: Option<Told>,
 }
 
 impl<'a> Pass<'a> {
@@ -123,6 +127,7 @@ impl<'a> Pass<'a> {
             not_looked_up: false,
             users_before: 0,
             empty_bases: prepared.scope.bases.clone(),
+            told: None,
             prepared,
         })
     }
@@ -316,6 +321,29 @@ impl<'a> Pass<'a> {
         }
         let dn = entry.dn_shown();
         self.empty_bases.retain(|base| !dn::is_within(&dn, base));
+    }
+
+    /// The realm's users that are not removed; for a delta only as many as the brake must know of.
+    pub(super) async fn users(
+        &self,
+        counts: &Counts,
+        window: &[(Limit, i64)],
+    ) -> Result<i64, PassError> {
+        if self.users_before > 0 {
+            return Ok(self.users_before);
+        }
+        let store = &self.engine.store;
+        if self.told.is_some()
+            && let Some(enough) = enough(&self.realm.brake, counts, window)
+        {
+            let some = store
+                .not_removed_up_to(&self.row.id, enough.saturating_add(1))
+                .await?;
+            if some > enough {
+                return Ok(some);
+            }
+        }
+        Ok(store.not_removed(&self.row.id).await?)
     }
 
     pub(super) fn context(&self) -> Context<'_> {

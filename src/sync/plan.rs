@@ -95,6 +95,11 @@ impl Plan {
         self.first_pass && matches!(self.sink, Sink::Store(_))
     }
 
+    /// Whose plan it is.
+    pub fn run(&self) -> RunId {
+        self.run
+    }
+
     /// Adds a decision; stages what has gathered when it is a batch.
     pub async fn add(&mut self, decision: Decision) -> Result<(), StoreError> {
         let Decision {

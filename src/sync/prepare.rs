@@ -11,7 +11,9 @@ use tokio::time::Instant;
 use super::{Engine, EngineError};
 use crate::clock::Timestamp;
 use crate::config::{Attributes, RealmConfig};
-use crate::directory::{self, DirectoryError, Scope, Session, Sighting};
+use crate::directory::{
+    self, Cursor, Delta, DirectoryError, NoDelta, Scope, Session, Sighting, Way,
+};
 use crate::model::{
     DirectoryId, ErrorCode, Limit, Policy, RawEntry, RealmId, RealmRow, Refusal, RunId,
 };
@@ -85,13 +87,26 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    fn session(&mut self) -> Result<&mut Session, PassError> {
+    pub(super) fn session(&mut self) -> Result<&mut Session, PassError> {
         self.session.as_mut().ok_or_else(|| {
             PassError::new(
                 ErrorCode::Incomplete,
                 "the connection ended; nothing was applied",
             )
         })
+    }
+
+    /// Gives a session that lives on the end of another run.
+    pub(super) fn extend(&mut self, realm: &RealmConfig) -> Result<(), PassError> {
+        self.deadline = run_end(realm);
+        let deadline = self.deadline;
+        self.session()?.extend(deadline);
+        Ok(())
+    }
+
+    /// Asks anew how far the server is.
+    pub(super) async fn look_where_it_is(&mut self) -> Result<(), PassError> {
+        Ok(self.session()?.look_where_it_is().await?)
     }
 
     /// Where these ids are now; a missing one was found nowhere.
@@ -113,6 +128,28 @@ impl Prepared {
     ) -> Result<BTreeMap<DirectoryId, BTreeSet<String>>, PassError> {
         let scope = self.scope.clone();
         Ok(self.session()?.places(&scope, ids).await?)
+    }
+
+    /// The ways of hearing of changes that the server offers.
+    pub(super) async fn ways(&mut self) -> Result<Vec<Way>, PassError> {
+        let scope = self.scope.clone();
+        Ok(self.session()?.ways(&scope).await?)
+    }
+
+    /// Where the directory is now.
+    pub(super) async fn cursor_now(&mut self, way: Way) -> Result<Cursor, NoDelta> {
+        match &mut self.session {
+            Some(session) => session.cursor_now(&self.scope, way).await,
+            None => Err(NoDelta::StartOver("the connection ended".into())),
+        }
+    }
+
+    /// What changed since a cursor.
+    pub(super) async fn changes_since(&mut self, cursor: &Cursor) -> Result<Delta, NoDelta> {
+        match &mut self.session {
+            Some(session) => session.changes_since(&self.scope, cursor).await,
+            None => Err(NoDelta::StartOver("the connection ended".into())),
+        }
     }
 
     /// Entries in scope with this user name.
@@ -148,6 +185,13 @@ impl Prepared {
     }
 }
 
+/// When a run that begins now must have ended.
+pub(super) fn run_end(realm: &RealmConfig) -> Instant {
+    let run_timeout =
+        Duration::from_millis(u64::try_from(realm.directory.run_timeout_ms).unwrap_or(3_600_000));
+    Instant::now() + run_timeout
+}
+
 /// Connects, decides the kind, and derives the mapping from it.
 pub(super) async fn prepare(
     engine: &Engine,
@@ -155,9 +199,7 @@ pub(super) async fn prepare(
     row: &RealmRow,
     accept_older: bool,
 ) -> Result<Prepared, PassError> {
-    let run_timeout =
-        Duration::from_millis(u64::try_from(realm.directory.run_timeout_ms).unwrap_or(3_600_000));
-    let deadline = Instant::now() + run_timeout;
+    let deadline = run_end(realm);
     let servers = realm.directory.with_secrets(&engine.env).map_err(|e| {
         PassError::new(
             ErrorCode::Config,
@@ -237,7 +279,7 @@ pub(super) async fn prepare(
 }
 
 /// The sentinel must be visible and have a readable phone: whatever hides it may hide others.
-async fn check_sentinel(
+pub(super) async fn check_sentinel(
     session: &mut Session,
     dn: &str,
     scope: &Scope,

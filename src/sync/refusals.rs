@@ -49,14 +49,21 @@ impl Pass<'_> {
     pub(super) async fn refused_diff(&mut self) -> Result<crate::store::RefusedDiff, PassError> {
         let mut now = std::mem::take(&mut self.refusals);
         let mut gone = vec![];
-        self.engine
-            .store
-            .refused_keys(&self.row.id, |key| {
-                if now.remove(&key).is_none() {
-                    gone.push(key);
-                }
-            })
-            .await?;
+        let compare = |key| {
+            if now.remove(&key).is_none() {
+                gone.push(key);
+            }
+        };
+        let store = &self.engine.store;
+        match &self.told {
+            None => store.refused_keys(&self.row.id, compare).await?,
+            // Whoever was not looked at is refused as before.
+            Some(told) => {
+                let ids: Vec<DirectoryId> = told.ids.iter().copied().collect();
+                let keys = store.refused_keys_of(&self.row.id, &ids).await?;
+                keys.into_iter().for_each(compare);
+            }
+        }
         Ok(crate::store::RefusedDiff {
             add: now.into_iter().collect(),
             gone,

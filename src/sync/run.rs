@@ -2,28 +2,118 @@
 
 use tracing::Instrument as _;
 
+use super::decided::failed;
+use super::drift::learn;
+use super::following::{Beginning, resume, usable};
 use super::pass::Pass;
 use super::plan::Plan;
-use super::prepare::{PassError, prepare, took_over_before, windows, windows_anew};
+use super::prepare::{PassError, Prepared, prepare, took_over_before, windows, windows_anew};
 use super::{Ask, Engine, EngineError, uuid_v7};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
+use crate::directory::NoDelta;
 use crate::model::{
     Change, ChangeKind, ErrorCode, HeldBy, JobType, Limit, Mode, Outcome, RealmId, RealmRow, Run,
-    RunId,
+    RunId, Trigger,
 };
 use crate::plan::brake::{Weighing, messages_of, weigh};
-use crate::store::{Application, CLOCKS_DIFFER_MS, RealmLock, RealmUpdate, RunFacts, StoreError};
+use crate::store::{
+    Application, CLOCKS_DIFFER_MS, RealmLock, RealmUpdate, Resume, RunFacts, StoreError,
+};
 
 /// How a plan ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Ending {
     /// As the brake says.
     ByTheBrake,
+    /// The same, after a delta: what is found in spite of it is counted as drift.
+    Measured,
+    /// That delta: nothing at all where there is no cursor to go on from.
+    Ahead,
     /// Held whatever the brake says.
     Hold,
     /// Nothing is written at all.
     Dry,
+}
+
+/// A run under way.
+pub(super) struct Doing<'a> {
+    pub config: &'a RealmConfig,
+    pub row: &'a RealmRow,
+    pub ask: &'a Ask,
+    pub ending: Ending,
+    pub started: tokio::time::Instant,
+    /// Whether the store knows of it.
+    pub begun: bool,
+}
+
+impl Doing<'_> {
+    /// Whether the run leaves no row where nothing was told: a poll every ten seconds is no history.
+    fn quiet(&self) -> bool {
+        let asked_often = matches!(self.ask.trigger, Trigger::Poll | Trigger::Push);
+        self.ending == Ending::Ahead || self.ending == Ending::ByTheBrake && asked_often
+    }
+
+    /// Makes the run known, once. `false`: it is a tick's, and another daemon made that.
+    pub async fn begin(&mut self, engine: &Engine, run: &Run) -> Result<bool, StoreError> {
+        if self.begun || self.ending == Ending::Dry {
+            return Ok(true);
+        }
+        let first = self.row.first_applied_at.is_none();
+        let running = Run {
+            outcome: Outcome::Running,
+            ..run.clone()
+        };
+        self.begun = engine
+            .store
+            .begin_for_tick(&running, first, self.ask.tick)
+            .await?;
+        Ok(self.begun)
+    }
+
+    /// The run came to nothing.
+    pub async fn failed(
+        &mut self,
+        engine: &Engine,
+        run: &mut Run,
+        error: &PassError,
+    ) -> Result<(), StoreError> {
+        run.outcome = if error.code.is_some() {
+            Outcome::Failed
+        } else {
+            Outcome::Cancelled
+        };
+        run.error_code = error.code;
+        run.error = Some(error.message.clone());
+        run.elapsed_ms = elapsed(self.started);
+        run.decided_at = Some(engine.clock.now());
+        if self.ending != Ending::Dry && self.is_news(engine, run).await? {
+            self.begin(engine, run).await?;
+            engine.store.fail_run(run).await?;
+            // What could not be used is why there was nobody.
+            if let Some(refused) = error.refused.clone() {
+                let store = &engine.store;
+                store
+                    .add_refused(&self.row.id, refused, run.started_at)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a failure is to be kept: of a directory that is down for a night, not each poll's.
+    async fn is_news(&self, engine: &Engine, run: &Run) -> Result<bool, StoreError> {
+        if self.begun || !self.quiet() {
+            return Ok(true);
+        }
+        if run.outcome == Outcome::Cancelled || self.ending == Ending::Ahead {
+            return Ok(false);
+        }
+        let last = engine.store.last_run(&self.row.id).await?;
+        Ok(last.is_none_or(|last| {
+            (last.outcome, last.error_code) != (Outcome::Failed, run.error_code)
+        }))
+    }
 }
 
 impl Engine {
@@ -82,14 +172,10 @@ impl Engine {
             }
         }
         let run = Self::new_run(realm, ask, now);
-        let first = row.first_applied_at.is_none();
-        if !me.store.begin_for_tick(&run, first, ask.tick).await? {
-            return Err(EngineError::TickDone);
-        }
         me.passed(run, config, &row, ask, ending, Some(&lock)).await
     }
 
-    /// A run that has begun, to its last row.
+    /// A run of a realm that is ours, to its last row.
     async fn passed(
         &self,
         mut run: Run,
@@ -99,10 +185,23 @@ impl Engine {
         ending: Ending,
         lock: Option<&RealmLock>,
     ) -> Result<(Run, Vec<Change>), EngineError> {
-        let started = tokio::time::Instant::now();
+        let mut doing = Doing {
+            config,
+            row,
+            ask,
+            ending,
+            started: tokio::time::Instant::now(),
+            begun: false,
+        };
+        if let (true, Some(held)) = (doing.quiet(), row.held) {
+            self.only_due(&doing).await?;
+            return Ok((self.store.run(&held.to_string()).await?, vec![]));
+        }
+        if !doing.quiet() && !doing.begin(self, &run).await? {
+            return Err(EngineError::TickDone);
+        }
         let span = tracing::info_span!("run", run = %run.run, realm = %row.id);
-        let pass =
-            Box::pin(self.pass(&mut run, config, row, ask, ending, started)).instrument(span);
+        let pass = Box::pin(self.pass(&mut run, &mut doing)).instrument(span);
         let lost = async {
             match lock {
                 Some(lock) => lock.lost().await,
@@ -117,34 +216,14 @@ impl Engine {
         match outcome {
             Ok(changes) => Ok((run, changes)),
             Err(error) if error.nobody => {
-                if ending != Ending::Dry {
+                if doing.begun {
                     self.store.drop_run(run.run).await?;
                 }
                 Err(EngineError::NotFound(error.message))
             }
             Err(error) => {
-                run.outcome = if error.code.is_some() {
-                    Outcome::Failed
-                } else {
-                    Outcome::Cancelled
-                };
-                run.error_code = error.code;
-                run.error = Some(error.message);
-                run.elapsed_ms = elapsed(started);
-                run.decided_at = Some(self.clock.now());
-                if ending == Ending::Dry {
-                    return Ok((run, vec![]));
-                }
-                match self.store.fail_run(&run).await {
-                    Ok(()) => {
-                        // What could not be used is why there was nobody.
-                        if let Some(refused) = error.refused {
-                            self.store
-                                .add_refused(&row.id, refused, run.started_at)
-                                .await?;
-                        }
-                        Ok((run, vec![]))
-                    }
+                match doing.failed(self, &mut run, &error).await {
+                    Ok(()) => Ok((run, vec![])),
                     Err(taken @ StoreError::TakenOver) => {
                         run.outcome = Outcome::Failed;
                         run.error_code = Some(taken.code());
@@ -160,20 +239,69 @@ impl Engine {
         }
     }
 
-    async fn pass(
-        &self,
-        run: &mut Run,
-        config: &RealmConfig,
-        row: &RealmRow,
-        ask: &Ask,
-        ending: Ending,
-        started: tokio::time::Instant,
-    ) -> Result<Vec<Change>, PassError> {
-        let prepared = tokio::select! {
+    /// While a plan is held, what the directory tells only marks the realm: asked once, until the plan is decided.
+    async fn only_due(&self, doing: &Doing<'_>) -> Result<(), EngineError> {
+        let (config, row) = (doing.config, doing.row);
+        if row.due {
+            return Ok(());
+        }
+        let something = async {
+            let mut prepared = prepare(self, config, row, false).await?;
+            match usable(config, row, &prepared) {
+                Ok(Some((since, _))) => match prepared.changes_since(&since).await {
+                    Ok(delta) => Ok(!delta.is_empty()),
+                    Err(NoDelta::Directory(error)) => Err(PassError::from(error)),
+                    Err(_) => Ok(true),
+                },
+                _ => Ok(true),
+            }
+        };
+        match something.await {
+            Ok(true) => Ok(self.store.set_due(&row.id, true).await?),
+            Ok(false) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    async fn pass(&self, run: &mut Run, doing: &mut Doing<'_>) -> Result<Vec<Change>, PassError> {
+        let (config, row, ask) = (doing.config, doing.row, doing.ask);
+        let mut prepared = tokio::select! {
             () = ask.cancel.cancelled() => return Err(PassError::cancelled()),
             prepared = stage("connect", prepare(self, config, row, ask.accept_older)) => prepared?,
         };
         run.server = prepared.server();
+        let beginning = tokio::select! {
+            () = ask.cancel.cancelled() => return Err(PassError::cancelled()),
+            beginning = stage("changes", self.begin(run, config, row, ask, &mut prepared, doing.ending)) => beginning?,
+        };
+        if doing.ending == Ending::Ahead && run.mode != Mode::Delta {
+            return Err(PassError::cancelled());
+        }
+        if let (true, Beginning::Delta { since, delta }) = (doing.quiet(), &beginning)
+            && delta.is_empty()
+        {
+            if let Some(cursor) = &delta.cursor {
+                self.move_cursor(&row.id, since, cursor).await?;
+            }
+            run.outcome = Outcome::Unchanged;
+            run.decided_at = Some(self.clock.now());
+            run.elapsed_ms = elapsed(doing.started);
+            return Ok(vec![]);
+        }
+        doing.begin(self, run).await?;
+        let (changes, _) = self.carry_out(run, doing, prepared, beginning).await?;
+        Ok(changes)
+    }
+
+    /// From what the directory said to what is stored. Gives the session back.
+    pub(super) async fn carry_out(
+        &self,
+        run: &mut Run,
+        doing: &Doing<'_>,
+        prepared: Prepared,
+        beginning: Beginning,
+    ) -> Result<(Vec<Change>, Prepared), PassError> {
+        let (config, row, ask, ending) = (doing.config, doing.row, doing.ask, doing.ending);
         let deadline = prepared.deadline;
         let store = (ending != Ending::Dry).then(|| self.store.clone());
         let plan = Plan::new(
@@ -185,10 +313,22 @@ impl Engine {
             store,
         );
         let mut pass = Pass::new(self, config, row, prepared, plan, run.started_at).await?;
+        let is_delta = run.mode == Mode::Delta;
+        let (following, cursor) = match &beginning {
+            Beginning::Full {
+                following: Some(following),
+                cursor,
+            } => (Some(following.clone()), resume(cursor.as_ref())),
+            Beginning::Delta { delta, .. } if delta.cursor.is_some() => {
+                (None, resume(delta.cursor.as_ref()))
+            }
+            _ => (None, Resume::Same),
+        };
         let looked = async {
-            match &ask.user {
-                Some(name) => pass.one(name, ask).await,
-                None => pass.full(ask).await,
+            match (&ask.user, beginning) {
+                (Some(name), _) => pass.one(name, ask).await,
+                (None, Beginning::Delta { delta, .. }) => pass.delta(delta, ask).await,
+                (None, Beginning::Full { .. }) => pass.full(ask).await,
             }
         };
         let late = || {
@@ -209,7 +349,8 @@ impl Engine {
             return Err(error);
         }
         crate::failpoint::hit("plan.complete");
-        run.complete = ask.user.is_none();
+        run.complete = ask.user.is_none() && !is_delta;
+        run.drift = pass.drift(ending).await?;
         let held_by = self.weigh(&pass, ending).await?;
         let refused = pass.refused_diff().await?;
         let facts = RunFacts {
@@ -222,7 +363,7 @@ impl Engine {
         count(run, &pass.plan, config);
         run.held_by = held_by;
         run.decided_at = Some(self.clock.now());
-        run.elapsed_ms = elapsed(started);
+        run.elapsed_ms = elapsed(doing.started);
         let empty = pass.plan.counts.is_empty();
         if ending == Ending::Dry {
             run.outcome = if !run.held_by.is_empty() {
@@ -232,7 +373,7 @@ impl Engine {
             } else {
                 Outcome::Applied
             };
-            return Ok(pass.plan.into_changes());
+            return Ok((pass.plan.into_changes(), pass.prepared));
         }
         // One person's look measures no absence: what was refused elsewhere in the realm is not gone.
         let refused = if ask.user.is_some() {
@@ -247,7 +388,8 @@ impl Engine {
             if row.id_form != Some(form) {
                 self.store.remember_id_form(&row.id, form).await?;
             }
-            return self.hold(run, row, facts, refused).await.map(|()| vec![]);
+            self.hold(run, row, facts, refused).await?;
+            return Ok((vec![], pass.prepared));
         }
         let messages = self
             .messages(config, Some(run.run), run.started_at)
@@ -258,7 +400,8 @@ impl Engine {
         } else {
             Outcome::Applied
         };
-        let full = ask.user.is_none();
+        let whole = ask.user.is_none();
+        let full = whole && !is_delta;
         let update = RealmUpdate {
             mapping_hash: full.then(|| pass.prepared.mapping_hash.clone()),
             directory: Some(pass.prepared.directory_key()),
@@ -267,9 +410,14 @@ impl Engine {
             last_complete_at: full.then_some(run.started_at),
             window_from: (full && pass.first)
                 .then(|| windows_anew(row, run.decided_at.unwrap_or(run.started_at), false)),
-            seen_state: if full { facts.facts.clone() } else { None },
+            seen_state: if whole { facts.facts.clone() } else { None },
             id_form: Some(pass.prepared.scope.id_form),
-            due: full.then_some(false),
+            due: whole.then_some(false),
+            cursor,
+            following: following.and_then(|mut following| {
+                learn(&mut following, run, config.directory.changes);
+                following.text()
+            }),
         };
         let application = Application {
             run,
@@ -280,21 +428,17 @@ impl Engine {
             replaces: if full { row.held } else { None },
         };
         *run = stage("apply", self.store.apply(application)).await?;
-        Ok(vec![])
+        Ok((vec![], pass.prepared))
     }
 
     /// Everything that may hold the plan, in words that the run shows.
     async fn weigh(&self, pass: &Pass<'_>, ending: Ending) -> Result<Vec<HeldBy>, PassError> {
         let (row, plan) = (pass.row, &pass.plan);
-        let of = if pass.users_before > 0 {
-            pass.users_before
-        } else {
-            self.store.not_removed(&row.id).await?
-        };
         if plan.counts.is_empty() {
             return Ok(vec![]);
         }
         let window = self.store.window(&row.id, &windows(row, pass.now)).await?;
+        let of = pass.users(&plan.counts, &window).await?;
         let mut held = weigh(&Weighing {
             config: &pass.realm.brake,
             counts: &plan.counts,
@@ -341,6 +485,10 @@ impl Engine {
                 of,
                 allowed: 0,
             });
+        }
+        if !held.is_empty() && pass.told.is_some() {
+            let of = self.store.not_removed(&row.id).await?;
+            held.iter_mut().for_each(|by| by.of = of);
         }
         Ok(held)
     }
@@ -414,6 +562,8 @@ impl Engine {
             elapsed_ms: 0,
             error_code: None,
             error: None,
+            note: None,
+            drift: None,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::model::{
 };
 use crate::plan::brake::{Weighing, messages_of, weigh};
 use crate::plan::undo::{PutBack, put_back};
-use crate::store::{Application, RealmUpdate, RunFacts};
+use crate::store::{Application, RealmUpdate, Resume, RunFacts};
 
 /// Changes read at once.
 const BATCH: i64 = 1000;
@@ -298,6 +298,8 @@ impl Engine {
         let messages = self.messages(config, Some(run.run), now).await?;
         let update = RealmUpdate {
             window_from: Some(windows_anew(&row, now, false)),
+            // The directory still says otherwise, and no delta would: the next run reads everything.
+            cursor: Resume::Nowhere,
             ..RealmUpdate::default()
         };
         let application = Application {

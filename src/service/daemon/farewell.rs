@@ -42,6 +42,7 @@ impl Daemon {
         while let Ok(Some(ended)) = timeout_at(deadline, self.runs.join_next_with_id()).await {
             self.run_ended(ended);
         }
+        self.keepers.farewell(deadline).await;
         for running in self.running.values() {
             tracing::warn!(realm = %running.realm, "{}: the run did not end in time; its transaction is rolled back", running.realm);
         }

@@ -38,7 +38,7 @@ impl Daemon {
         let Prepared {
             config,
             warnings,
-            schedules,
+            timetables,
             web,
         } = match prepared {
             Ok(prepared) => prepared,
@@ -64,9 +64,11 @@ impl Daemon {
                 running.cancel.cancel();
             }
         }
+        // They work by the old one, and what they have open is opened again in an instant.
+        self.keepers.stop();
         // Realms that come back and new ones alike begin now; ticks of a former life are past.
         self.agenda
-            .set_realms(schedules, |_| None, now, &mut chance);
+            .set_realms(timetables, |_| None, now, &mut chance);
         self.engine.send_modify(|engine| {
             *engine = Engine::new(
                 Arc::clone(&config),
@@ -81,7 +83,7 @@ impl Daemon {
         self.unsettled = true;
     }
 
-    /// Declares a new configuration to the store once no run of a realm that left is under way.
+    /// Declares a new configuration to the store once no run of a realm that left is under way, and nobody follows the old one.
     pub(super) fn settle(&mut self) {
         if !self.unsettled || self.settling || Instant::now() < self.settle_at {
             return;
@@ -91,7 +93,7 @@ impl Daemon {
             .running
             .values()
             .any(|running| !config.realms.iter().any(|realm| realm.id == running.realm));
-        if leaving {
+        if leaving || !self.keepers.are_gone() {
             return;
         }
         self.settling = true;

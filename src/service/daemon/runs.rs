@@ -39,7 +39,9 @@ impl Daemon {
                 Next::Asked(work) => work.track.clone(),
                 Next::Scheduled { .. } => Track::default(),
             };
+            let polled = matches!(&next, Next::Asked(work) if work.is_poll());
             let running = Running {
+                polled,
                 realm: realm.clone(),
                 cancel: cancel.clone(),
                 track: track.clone(),
@@ -49,9 +51,11 @@ impl Daemon {
                 Next::Asked(work) => self
                     .runs
                     .spawn(work::carry_out(engine, realm, work, cancel, pulse)),
-                Next::Scheduled { tick, before } => self.runs.spawn(work::scheduled(
-                    engine, realm, tick, before, track, cancel, pulse,
-                )),
+                Next::Scheduled { tick, before, full } => {
+                    let due = work::Due { tick, before, full };
+                    self.runs
+                        .spawn(work::scheduled(engine, realm, due, track, cancel, pulse))
+                }
             };
             self.running.insert(handle.id(), running);
         }
@@ -62,7 +66,7 @@ impl Daemon {
             Ok((id, ended)) => (id, Ok(ended)),
             Err(error) => (error.id(), Err(error)),
         };
-        let Some(Running { realm, .. }) = self.running.remove(&id) else {
+        let Some(Running { realm, polled, .. }) = self.running.remove(&id) else {
             return;
         };
         // Whatever it did, there may be messages.
@@ -70,22 +74,27 @@ impl Daemon {
         match ended {
             Ok(Ended::NotNow { before }) => {
                 self.agenda.put_back(&realm, before, self.start.clock.now());
+                self.keepers.turn(&realm, None);
             }
             Ok(Ended::Done(run)) => {
                 self.agenda.ended(&realm);
-                if let Some(run) = run {
-                    self.metrics.run_ended(&run);
-                    match run.outcome {
-                        Outcome::Held => self.held.insert(realm),
-                        Outcome::Failed | Outcome::Cancelled | Outcome::Running => false,
-                        _ => self.held.remove(&realm),
-                    };
+                if let Some(run) = &run {
+                    // The plan that was held before is no news.
+                    let known = run.outcome == Outcome::Held && self.held.contains(&realm);
+                    if polled {
+                        self.polled(run);
+                    }
+                    if !(polled && known) {
+                        self.count(run);
+                    }
                 }
+                self.keepers.turn(&realm, run.as_deref());
             }
             Err(error) => {
                 // One realm's fault must not stop the others; what it left is swept like after a crash.
                 tracing::error!(%realm, %error, "{realm}: the run broke off: {error}; nothing of it was applied. This is a fault of realmsync: please report it with the log");
                 self.agenda.ended(&realm);
+                self.keepers.turn(&realm, None);
             }
         }
     }

@@ -15,8 +15,9 @@ impl Daemon {
         let engine = self.engine.borrow().clone();
         let mut live: BTreeMap<RealmId, Live> = BTreeMap::new();
         for realm in &engine.config.realms {
-            live.entry(realm.id.clone()).or_default().next_run_at =
-                self.agenda.next_start(&realm.id);
+            let live = live.entry(realm.id.clone()).or_default();
+            live.next_run_at = self.agenda.next_start(&realm.id);
+            live.seen = self.keepers.seen(&realm.id);
         }
         for running in self.running.values() {
             let progress = *running.track.progress.borrow();
@@ -87,6 +88,15 @@ impl Daemon {
         if !self.held.is_empty() {
             let held: Vec<&str> = self.held.iter().map(RealmId::as_str).collect();
             said = format!("{said}; a plan waits for a decision in {}", held.join(", "));
+        }
+        let away: Vec<&str> = self
+            .keepers
+            .away()
+            .into_iter()
+            .map(RealmId::as_str)
+            .collect();
+        if !away.is_empty() {
+            said = format!("{said}; no changes are pushed now in {}", away.join(", "));
         }
         if let Some((realm, at)) = self.agenda.first() {
             said = format!("{said}; next: {realm} at {at}");

@@ -93,11 +93,17 @@ impl House {
         } else {
             "filter = \"(objectClass=inetOrgPerson)\"\n"
         };
+        // What a whole pass finds is the subject, unless a story is about deltas.
+        let changes = if directory.contains("changes") {
+            ""
+        } else {
+            "changes = \"full\"\n"
+        };
         let text = format!(
             "version = 1\n[store]\nurl = \"{}\"\n[http]\nlisten = \"127.0.0.1:0\"\npublic-url = \"https://mfa.example.org\"\n\
              [control]\nsocket = \"{}\"\n[delivery]\nkind = \"webhook\"\nurl = \"{}\"\nsecret-file = \"{}\"\ntimeout = \"2s\"\n\
              [log]\nformat = \"text\"\n[[realm]]\nid = \"r\"\nschedule = \"0 3 * * *\"\n{}\n\
-             [realm.directory]\nservers = [\"{}\"]\nca-file = \"{}\"\nbind-dn = \"{bind_dn}\"\nbind-password-file = \"{}\"\nbase = [\"{}\"]\n{filter}{directory}\n\
+             [realm.directory]\nservers = [\"{}\"]\nca-file = \"{}\"\nbind-dn = \"{bind_dn}\"\nbind-password-file = \"{}\"\nbase = [\"{}\"]\n{filter}{changes}{directory}\n\
              [realm.phone]\nregion = \"SK\"\n{}\n",
             self.database,
             self.path("control.sock").display(),

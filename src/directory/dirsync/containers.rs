@@ -1,0 +1,134 @@
+//! What DirSync does not say by itself: who was taken along by a container that moved, and whether deletions are shown at all.
+
+use std::sync::Arc;
+
+use ldap3::Scope as Depth;
+use ldap3::controls::RawControl;
+
+use super::super::delta::NoDelta;
+use super::super::entry::{self, directory_id};
+use super::super::error::DirectoryError;
+use super::super::link::within;
+use super::super::look_up::{BATCH, any_of};
+use super::super::read::Scope;
+use super::super::search::{Ask, Sink, Trouble};
+use super::super::session::Session;
+use super::SHOW_DELETED;
+use super::told::{MAX_TOLD, Odd, Told};
+use crate::model::{IdForm, RawEntry};
+
+const ID: &str = "objectGUID";
+
+impl Session {
+    /// Adds whoever is beneath a container that was renamed or moved: their names changed, and nothing was told of them.
+    pub(super) async fn taken_along(
+        &mut self,
+        scope: &Scope,
+        told: &mut Told,
+    ) -> Result<(), NoDelta> {
+        let attributes: Arc<[String]> = vec![ID.to_owned()].into();
+        let moved = told.moved();
+        let mut containers = Vec::new();
+        for batch in moved.chunks(BATCH) {
+            let any = any_of(ID, IdForm::Guid, batch.iter());
+            // People and groups are leaves, and most of those who are renamed.
+            let filter = format!("(&{any}(!(objectClass=person))(!(objectClass=group)))");
+            for context in self.contexts.clone() {
+                let ask = Ask {
+                    base: &context,
+                    depth: Depth::Subtree,
+                    filter: &filter,
+                    attributes: Arc::clone(&attributes),
+                    page_size: scope.page_size,
+                    elsewhere_is_fine: true,
+                };
+                let what = format!("looking for containers that moved under `{context}`");
+                self.search(&what, &ask, Sink::List(&mut containers))
+                    .await?;
+            }
+        }
+        let filter = scope.enclosed_filter();
+        for container in containers {
+            let Ok(base) = String::from_utf8(container.dn) else {
+                return Err(NoDelta::StartOver(
+                    "a container whose name is no text was moved".into(),
+                ));
+            };
+            let ask = Ask {
+                base: &base,
+                depth: Depth::Subtree,
+                filter: &filter,
+                attributes: Arc::clone(&attributes),
+                page_size: scope.page_size,
+                elsewhere_is_fine: true,
+            };
+            let what = format!("looking for who moved with `{base}`");
+            let mut beneath: Vec<RawEntry> = Vec::new();
+            match self.try_search(&what, &ask, Sink::List(&mut beneath)).await {
+                // 32: moved again, or gone, meanwhile; the next delta tells.
+                Ok(_) | Err(Trouble::Result { code: 32, .. }) => {}
+                Err(_) if beneath.len() > MAX_TOLD => {
+                    return Err(NoDelta::StartOver(Odd::TooMany.text()));
+                }
+                Err(Trouble::Result { code, text, what }) => {
+                    return Err(self.refused(&what, code, &text).into());
+                }
+                Err(Trouble::Error(e)) => return Err(e.into()),
+            }
+            for id in beneath
+                .iter()
+                .filter_map(|e| directory_id(e, ID, IdForm::Guid))
+            {
+                told.along(id)
+                    .map_err(|odd| NoDelta::StartOver(odd.text()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the account is shown tombstones. Everybody may know that their container exists; who is given the right to list it
+    /// can also read it, and that is what can be tried without a deletion at hand.
+    pub(super) async fn sees_deletions(&mut self) -> Result<bool, DirectoryError> {
+        let attributes: Arc<[String]> = vec!["isDeleted".to_owned()].into();
+        for context in self.contexts.clone() {
+            let container = format!("CN=Deleted Objects,{context}");
+            let what = format!("reading `{container}`");
+            let mut ldap = self.ldap.clone();
+            ldap.with_controls(vec![RawControl {
+                ctype: SHOW_DELETED.into(),
+                crit: true,
+                val: None,
+            }]);
+            let until = self.page_end();
+            let names = &mut self.names;
+            let shown = within(until, async {
+                let any = "(objectClass=*)";
+                let mut stream = ldap
+                    .streaming_search(&container, Depth::Base, any, Arc::clone(&attributes))
+                    .await?;
+                let mut shown = false;
+                while let Some(item) = stream.next().await? {
+                    if !item.is_ref()
+                        && !item.is_intermediate()
+                        && let Ok((entry, _)) = entry::entry(item.0, names)
+                    {
+                        shown |= entry.values("isdeleted").next().is_some();
+                    }
+                }
+                Ok(shown)
+            })
+            .await;
+            match shown {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(broken) => {
+                    return Err(match self.broken(&what, broken).await {
+                        Trouble::Error(e) => e,
+                        Trouble::Result { code, text, what } => self.refused(&what, code, &text),
+                    });
+                }
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,134 @@
+//! One delta: whoever was told is looked up by id, and with them whoever wants or holds one of their names. Nobody else is touched.
+//!
+//! ```text
+//! told ─▶ looked up by id ─▶ as any page of a full pass ─▶ names touched? ─▶ their rivals are told too ─┐
+//!  ▲                                                                                                    │
+//!  └────────────────────────────────────────────────────────────────────────────────────────────────────┘
+//! nobody more ─▶ not met: the evidence of a full pass ─▶ names settled
+//! ```
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::Ask;
+use super::pass::{LOOK_UP, Pass};
+use super::prepare::PassError;
+use super::run::stage;
+use crate::directory::{Delta, Sighting};
+use crate::model::DirectoryId;
+use crate::model::person::fold_name;
+
+/// What a delta keeps while it spreads from those who were told to those whose names they touch.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Everybody who is looked at.
+    pub ids: BTreeSet<DirectoryId>,
+    /// Names (folded) that somebody looked at has, had or wants.
+    pub names: HashSet<String>,
+    /// Who holds a name that somebody looked at wants.
+    pub holders: BTreeSet<DirectoryId>,
+}
+
+impl Pass<'_> {
+    /// Looks at those who were told, and decides about them as a full pass would.
+    pub(super) async fn delta(&mut self, delta: Delta, ask: &Ask) -> Result<(), PassError> {
+        self.told = Some(Told::default());
+        let mut next = self.whom(delta).await?;
+        let refused = self.refused_by_name().await?;
+        while !next.is_empty() {
+            stage("look up", self.look_at(&next, &refused, ask)).await?;
+            next = self.rivals(&refused);
+        }
+        self.take_back_early().await?;
+        stage("absent", self.absent(ask)).await?;
+        stage("names", self.settle_names(ask)).await?;
+        self.plan.flush().await?;
+        Ok(())
+    }
+
+    /// Everybody told; where all who are there were told, also whoever is held and not among them.
+    async fn whom(&mut self, delta: Delta) -> Result<BTreeSet<DirectoryId>, PassError> {
+        let mut whom: BTreeSet<DirectoryId> = delta.touched.into_iter().collect();
+        if let Some(present) = delta.present {
+            let present: HashSet<DirectoryId> = present.into_iter().collect();
+            let mut away = vec![];
+            self.engine
+                .store
+                .index(&self.row.id, |id, _, there| {
+                    if present.contains(&id) || whom.contains(&id) {
+                        return;
+                    }
+                    if there {
+                        whom.insert(id);
+                    } else {
+                        away.push(id);
+                    }
+                })
+                .await?;
+            // Whoever was away already is only asked for where they were undone.
+            for id in away {
+                self.index.hold(id, None, false);
+            }
+        }
+        whom.extend(delta.gone);
+        Ok(whom)
+    }
+
+    /// Folded name → who was refused it.
+    async fn refused_by_name(&self) -> Result<HashMap<String, Vec<DirectoryId>>, PassError> {
+        let mut refused: HashMap<String, Vec<DirectoryId>> = HashMap::new();
+        for (id, name) in self.engine.store.refused_names(&self.row.id).await? {
+            refused.entry(fold_name(&name)).or_default().push(id);
+        }
+        Ok(refused)
+    }
+
+    async fn look_at(
+        &mut self,
+        ids: &BTreeSet<DirectoryId>,
+        refused: &HashMap<String, Vec<DirectoryId>>,
+        ask: &Ask,
+    ) -> Result<(), PassError> {
+        let ids: Vec<DirectoryId> = ids.iter().copied().collect();
+        for ids in ids.chunks(LOOK_UP) {
+            if ask.cancel.is_cancelled() {
+                return Err(PassError::cancelled());
+            }
+            let held = self.held(ids).await?;
+            for (id, user) in &held {
+                self.index.hold(*id, user.fingerprint, user.present());
+            }
+            if let Some(told) = &mut self.told {
+                told.ids.extend(ids);
+                told.names
+                    .extend(held.into_values().map(|user| user.username_key));
+                let wanted = refused
+                    .iter()
+                    .filter(|(_, by)| by.iter().any(|id| told.ids.contains(id)));
+                told.names.extend(wanted.map(|(name, _)| name.clone()));
+            }
+            let mut here = vec![];
+            for (_, sighting) in self.look_up(ids).await? {
+                // Who is elsewhere or nowhere is looked up once more as absent: what was told may be older than now.
+                if let Sighting::InScope(entry) = sighting {
+                    here.push(entry);
+                }
+            }
+            self.page(here).await?;
+            self.look_at_waiting().await?;
+        }
+        Ok(())
+    }
+
+    /// Whoever is to be looked at because of a name, and was not yet.
+    fn rivals(&mut self, refused: &HashMap<String, Vec<DirectoryId>>) -> BTreeSet<DirectoryId> {
+        let Some(told) = &mut self.told else {
+            return BTreeSet::new();
+        };
+        let mut rivals = std::mem::take(&mut told.holders);
+        for name in told.names.drain() {
+            rivals.extend(refused.get(&name).into_iter().flatten());
+        }
+        rivals.retain(|id| !told.ids.contains(id));
+        rivals
+    }
+}

@@ -1,0 +1,119 @@
+//! What deltas should have told and did not: counted by full passes, so that a way that loses changes is not trusted for ever.
+//!
+//! ```text
+//! delta ahead ─▶ everything is read ─▶ what changed meanwhile? ─▶ the plan without it = drift
+//! ```
+
+use std::collections::HashSet;
+
+use super::Ask;
+use super::following::Following;
+use super::pass::{LOOK_UP, Pass};
+use super::prepare::PassError;
+use super::run::Ending;
+use crate::config::ChangesWay;
+use crate::directory::{Cursor, NoDelta, Way};
+use crate::model::{ChangeKind, DirectoryId, RealmRow, Run, Trigger};
+
+/// Full passes in a row that find drift, until deltas are not trusted any more. One may be an accident of the day.
+const ENOUGH: u32 = 2;
+
+/// What deltas are to tell. Grace runs by the clock, and who moves to another realm is told to that one.
+const TOLD: [ChangeKind; 7] = [
+    ChangeKind::Created,
+    ChangeKind::Updated,
+    ChangeKind::Renamed,
+    ChangeKind::PhoneChanged,
+    ChangeKind::PhoneLost,
+    ChangeKind::Suspended,
+    ChangeKind::Restored,
+];
+
+/// How a full pass that was asked for goes: measured after a delta, where there is a cursor to begin from.
+pub(super) fn can_be_measured(ask: &Ask, row: &RealmRow) -> bool {
+    let deltas = row.cursor.is_some() && row.first_applied_at.is_some() && row.held.is_none();
+    ask.full && ask.user.is_none() && !ask.adopt && !ask.accept_older && deltas
+}
+
+impl Pass<'_> {
+    /// How many people the plan changes of whom a delta from the realm's cursor should have told before the pass began.
+    /// `None`: that cannot be said.
+    pub(super) async fn drift(&mut self, ending: Ending) -> Result<Option<i64>, PassError> {
+        let since = self
+            .row
+            .cursor
+            .as_deref()
+            .map(serde_json::from_str::<Cursor>);
+        let (Ending::Measured, Some(Ok(since))) = (ending, since) else {
+            return Ok(None);
+        };
+        if self.plan.counts.is_empty() {
+            return Ok(Some(0));
+        }
+        // What changed while everything was read is seen by some pages and not by others.
+        let meanwhile = match self.prepared.changes_since(&since).await {
+            Ok(delta) if delta.present.is_none() => delta,
+            Ok(_) | Err(NoDelta::StartOver(_) | NoDelta::NotOffered(_)) => return Ok(None),
+            Err(NoDelta::Directory(error)) => return Err(error.into()),
+        };
+        let told: HashSet<DirectoryId> = meanwhile
+            .touched
+            .into_iter()
+            .chain(meanwhile.gone)
+            .collect();
+        let store = &self.engine.store;
+        let limit = i64::try_from(LOOK_UP).unwrap_or(1000);
+        let (mut drift, mut after) = (0, 0);
+        loop {
+            let staged = store
+                .staged_by_kind(self.plan.run(), &TOLD, after, limit)
+                .await?;
+            let Some(last) = staged.last() else {
+                return Ok(Some(drift));
+            };
+            after = last.seq;
+            let untold = staged.iter().filter(|s| {
+                // Why somebody is away is looked up when the grace is over.
+                let ages = s.base_version > 0
+                    && !s.user.present()
+                    && s.user.suspended_at != Some(self.now);
+                !ages && s.user.directory_id.is_none_or(|id| !told.contains(&id))
+            });
+            drift += i64::try_from(untold.count()).unwrap_or(i64::MAX);
+        }
+    }
+}
+
+/// What becomes of the trust in deltas after a full pass that measured them.
+pub(super) fn learn(following: &mut Following, run: &Run, changes: ChangesWay) {
+    let Some(drift) = run.drift else { return };
+    let (id, realm) = (run.run, &run.realm);
+    if drift == 0 {
+        following.drifts = 0;
+        // Only an administrator's own look ends it: the next night would begin it anew.
+        if following.fell_back && run.trigger != Trigger::Schedule {
+            following.fell_back = false;
+            following.way = way_of(changes).or_else(|| following.ways.first().copied());
+            tracing::info!(run = %id, "{realm}: no drift: deltas are trusted again");
+        }
+        return;
+    }
+    following.drifts = following.drifts.saturating_add(1);
+    tracing::warn!(run = %id, drift, "{realm}: drift: {drift} people changed of whom the directory's deltas did not tell; look with `realmsync runs show {id}`");
+    if following.drifts >= ENOUGH && !following.fell_back {
+        following.fell_back = true;
+        following.way = None;
+        tracing::warn!(run = %id, "{realm}: {} full passes in a row found drift: every run reads everything now, until `realmsync sync {realm} --full` finds none or the configuration changes", following.drifts);
+    }
+}
+
+/// The way that is named.
+pub(super) fn way_of(changes: ChangesWay) -> Option<Way> {
+    match changes {
+        ChangesWay::Auto | ChangesWay::Full => None,
+        ChangesWay::Push => Some(Way::Push),
+        ChangesWay::Syncrepl => Some(Way::Syncrepl),
+        ChangesWay::DirSync => Some(Way::DirSync),
+        ChangesWay::Timestamp => Some(Way::Timestamp),
+    }
+}

@@ -1,0 +1,237 @@
+//! How a realm hears of changes: by which way, from where on, and when only a full pass will do.
+
+use serde::{Deserialize, Serialize};
+
+use super::drift::way_of;
+use super::prepare::{PassError, Prepared};
+use super::run::Ending;
+use super::{Ask, Engine, EngineError};
+use crate::config::{ChangesWay, RealmConfig};
+use crate::directory::{Cursor, Delta, NoDelta, Way};
+use crate::model::{ErrorCode, Mode, RealmId, RealmRow, Run};
+use crate::store::{Resume, StoreError};
+
+/// What a realm's full passes found out about deltas. The store keeps it as JSON beside the cursor.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Following {
+    /// The way that is used; `None`: full passes only.
+    pub way: Option<Way>,
+    /// All ways that the server offers to the account, best first.
+    pub ways: Vec<Way>,
+    /// What the way cannot tell; `None`: it tells everything, or is not known to be blind.
+    pub blind: Option<String>,
+    /// Scheduled full passes in a row that found what deltas should have told.
+    pub drifts: u32,
+    /// Deltas are not trusted any more, until `sync --full` finds no drift or the configuration changes.
+    pub fell_back: bool,
+    /// The configuration that this was found out with: `changes` and the mapping's hash.
+    pub of: String,
+}
+
+impl Following {
+    /// What the store remembers; nothing where it is of another configuration, or cannot be read.
+    pub(super) fn of(row: &RealmRow, of: &str) -> Self {
+        let kept = row
+            .following
+            .as_deref()
+            .and_then(|text| serde_json::from_str::<Self>(text).ok())
+            .filter(|kept| kept.of == of);
+        kept.unwrap_or_else(|| Self {
+            of: of.to_owned(),
+            ..Self::default()
+        })
+    }
+
+    pub(super) fn text(&self) -> Option<String> {
+        serde_json::to_string(self).ok()
+    }
+}
+
+/// What a run begins with.
+#[derive(Debug)]
+pub(super) enum Beginning {
+    /// Everything is read; then it goes on from here.
+    Full {
+        /// `None`: nothing is to be remembered (a dry run, one person).
+        following: Option<Following>,
+        cursor: Option<Cursor>,
+    },
+    /// Those are looked at whom the directory told.
+    Delta { since: Cursor, delta: Delta },
+}
+
+/// Names the configuration of which a [`Following`] is.
+pub(super) fn configuration(config: &RealmConfig, prepared: &Prepared) -> String {
+    format!("{:?} {}", config.directory.changes, prepared.mapping_hash)
+}
+
+/// The cursor from which a delta could go on; `None`: everything is to be read.
+pub(super) fn usable(
+    config: &RealmConfig,
+    row: &RealmRow,
+    prepared: &Prepared,
+) -> Result<Option<(Cursor, Following)>, String> {
+    let (Some(text), true) = (&row.cursor, row.first_applied_at.is_some()) else {
+        return Ok(None);
+    };
+    if row.mapping_hash.as_deref() != Some(&prepared.mapping_hash) {
+        return Err("base, filter, attributes or phone rules are other ones than in the last full pass: everything is read".into());
+    }
+    let following = Following::of(row, &configuration(config, prepared));
+    let cursor: Cursor = serde_json::from_str(text)
+        .map_err(|e| format!("the stored cursor cannot be read ({e}): everything is read"))?;
+    if fits(config.directory.changes, cursor.way) {
+        Ok(Some((cursor, following)))
+    } else {
+        Err(format!(
+            "the stored cursor is of another way ({:?}) than `changes` says: everything is read",
+            cursor.way
+        ))
+    }
+}
+
+/// Whether a cursor of this protocol serves the configured way.
+fn fits(changes: ChangesWay, of: Way) -> bool {
+    match changes {
+        ChangesWay::Auto => true,
+        ChangesWay::Full => false,
+        ChangesWay::Syncrepl => of == Way::Syncrepl,
+        ChangesWay::Push => of != Way::Timestamp,
+        ChangesWay::DirSync => of == Way::DirSync,
+        ChangesWay::Timestamp => of == Way::Timestamp,
+    }
+}
+
+impl Engine {
+    /// Moves a cursor with which nothing was told.
+    pub(super) async fn move_cursor(
+        &self,
+        realm: &RealmId,
+        from: &Cursor,
+        to: &Cursor,
+    ) -> Result<(), StoreError> {
+        let (Ok(from), Ok(to)) = (serde_json::to_string(from), serde_json::to_string(to)) else {
+            return Ok(());
+        };
+        self.store.move_cursor(realm, &from, &to).await
+    }
+
+    /// How a realm hears of changes, as its last full pass found out; `None`: no full pass was applied yet.
+    pub async fn following(&self, realm: &RealmId) -> Result<Option<Following>, EngineError> {
+        let row = self.row(realm).await?;
+        Ok(row
+            .following
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok()))
+    }
+
+    /// Asks what changed, if a delta will do; else, or where the directory says that it cannot tell, everything is to be read,
+    /// and the cursor is taken before that.
+    pub(super) async fn begin(
+        &self,
+        run: &mut Run,
+        config: &RealmConfig,
+        row: &RealmRow,
+        ask: &Ask,
+        prepared: &mut Prepared,
+        ending: Ending,
+    ) -> Result<Beginning, PassError> {
+        let nothing = Beginning::Full {
+            following: None,
+            cursor: None,
+        };
+        if ask.user.is_some() {
+            return Ok(nothing);
+        }
+        // While a plan waits for its decision, every pass sees everything.
+        if !ask.full && !ask.adopt && row.held.is_none() {
+            match usable(config, row, prepared) {
+                Ok(None) => {}
+                // Only to be measured by the full pass that follows.
+                Ok(Some((_, following))) if following.fell_back && ending != Ending::Ahead => {}
+                Ok(Some((since, _))) => match prepared.changes_since(&since).await {
+                    Ok(delta) => {
+                        run.mode = Mode::Delta;
+                        return Ok(Beginning::Delta { since, delta });
+                    }
+                    Err(NoDelta::Directory(error)) => return Err(error.into()),
+                    Err(NoDelta::StartOver(why) | NoDelta::NotOffered(why)) => {
+                        reads_everything(run, why);
+                    }
+                },
+                Err(why) => reads_everything(run, why),
+            }
+        }
+        if !matches!(ending, Ending::ByTheBrake | Ending::Measured) {
+            return Ok(nothing);
+        }
+        let (following, cursor) = choose(config, row, prepared).await?;
+        Ok(Beginning::Full {
+            following: Some(following),
+            cursor,
+        })
+    }
+}
+
+/// The same run goes on as a full pass, and says why.
+fn reads_everything(run: &mut Run, why: String) {
+    let (id, realm) = (run.run, &run.realm);
+    tracing::warn!(run = %id, "{realm}: no delta: {why}");
+    run.note = Some(why);
+}
+
+/// Chooses the way among those that the server offers, and takes the cursor.
+async fn choose(
+    config: &RealmConfig,
+    row: &RealmRow,
+    prepared: &mut Prepared,
+) -> Result<(Following, Option<Cursor>), PassError> {
+    let mut following = Following::of(row, &configuration(config, prepared));
+    following.way = None;
+    let wanted = way_of(config.directory.changes);
+    if config.directory.changes == ChangesWay::Full {
+        return Ok((following, None));
+    }
+    following.ways = prepared.ways().await?;
+    let way = match wanted {
+        None => following.ways.first().copied(),
+        wanted => wanted,
+    };
+    let Some(way) = way else {
+        return Ok((following, None));
+    };
+    let taken = prepared.cursor_now(way).await;
+    let offered = following.ways.contains(&way);
+    match taken {
+        Ok(cursor) if offered => {
+            // A realm that fell back keeps a cursor all the same, by which its next full pass is measured.
+            following.way = (!following.fell_back).then_some(way);
+            Ok((following, Some(cursor)))
+        }
+        Err(NoDelta::Directory(error)) => Err(error.into()),
+        // A named way must be there: whoever asked for it would wait for changes in vain.
+        taken if wanted.is_some() => {
+            let why = match taken {
+                Err(why) => why.to_string(),
+                Ok(_) => format!("it offers {:?}", following.ways),
+            };
+            Err(PassError::new(
+                ErrorCode::Config,
+                format!(
+                    "the directory of realm `{}` does not offer the way that `changes` names: {why}. `changes = \"auto\"` takes the best that is there",
+                    row.id
+                ),
+            ))
+        }
+        _ => Ok((following, None)),
+    }
+}
+
+/// Where the realm goes on after a full pass.
+pub(super) fn resume(cursor: Option<&Cursor>) -> Resume {
+    match cursor.map(serde_json::to_string) {
+        Some(Ok(text)) => Resume::At(text),
+        _ => Resume::Nowhere,
+    }
+}
