@@ -1,5 +1,7 @@
 //! `status`: how every realm stands. Takes no lock, so it may be asked as often as one likes.
 
+mod heard;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -200,8 +202,8 @@ fn about_realm(r: &RealmStatus, now: Timestamp) -> String {
             ),
         );
     }
-    if !r.servers.is_empty() {
-        row("servers", &r.servers.join(", "));
+    for (what, says) in heard::about(r, now) {
+        row(what, &says);
     }
     row("outbox", &counts(&r.outbox, "empty"));
     text
@@ -220,7 +222,7 @@ fn paint(outcome: Outcome) -> String {
 mod tests {
     use super::*;
 
-    fn realm() -> RealmStatus {
+    pub(super) fn realm() -> RealmStatus {
         RealmStatus {
             realm: "example.org".into(),
             kind: RealmKind::Directory,

@@ -11,8 +11,8 @@
 //! It decides nothing and writes nothing: the engine knows what a held plan, a pause or a cursor mean. Idle, it sleeps.
 
 pub mod backoff;
-pub mod home;
 mod hear;
+pub mod home;
 pub mod seen;
 
 use std::sync::Arc;
@@ -196,7 +196,10 @@ impl Keeper {
 
     /// Every run tries the preferred server first by itself; here it is only looked why it was not taken.
     async fn look_home(&mut self, used: &str) {
-        let due = self.state.looked_home.is_none_or(|at| at.elapsed() >= home::EVERY);
+        let due = self
+            .state
+            .looked_home
+            .is_none_or(|at| at.elapsed() >= home::EVERY);
         let at_home = home::before(&self.realm, used).is_empty();
         if at_home && self.seen.borrow().away.is_empty() {
             self.state.looked_home = None;

@@ -304,7 +304,10 @@ mod tests {
         let day = schedule("@daily", "UTC");
         let tick = at("2026-11-24T00:00:00Z");
         let spread_ms = |schedule: &Schedule, chance| {
-            spread(schedule.next_after(tick).expect("a tick").since_ms(tick), chance)
+            spread(
+                schedule.next_after(tick).expect("a tick").since_ms(tick),
+                chance,
+            )
         };
         assert_eq!(spread_ms(&minute, 0.0), 0);
         assert!(spread_ms(&minute, 0.9999) < 6_000);

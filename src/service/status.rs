@@ -130,10 +130,7 @@ async fn follows(
         blind: following.blind,
         push: seen.push.clone().filter(|_| pushed),
         not_pushed: seen.not_pushed.clone().filter(|_| way == Some(Way::Push)),
-        poll_ms: realm
-            .directory
-            .poll_ms
-            .filter(|_| way.is_some() && !pushed),
+        poll_ms: realm.directory.poll_ms.filter(|_| way.is_some() && !pushed),
         heard_at: seen.heard_at,
         last_delta_at: told.last_delta_at,
         drift: told.drift.map(|(count, _)| count),
@@ -143,14 +140,16 @@ async fn follows(
 }
 
 /// The word for the way that is used.
-fn used(
-    realm: &RealmConfig,
-    following: Option<&(Option<Way>, FollowingStatus)>,
-) -> &'static str {
+fn used(realm: &RealmConfig, following: Option<&(Option<Way>, FollowingStatus)>) -> &'static str {
     match following {
         Some((Some(Way::Push), status)) if status.not_pushed.is_some() => {
             // The second best that the server offers by the same protocol.
-            match status.ways.iter().find(|way| *way != "push").map(String::as_str) {
+            match status
+                .ways
+                .iter()
+                .find(|way| *way != "push")
+                .map(String::as_str)
+            {
                 Some("dirsync") => "dirsync",
                 Some("timestamp") => "timestamp",
                 _ => "syncrepl",

@@ -41,7 +41,11 @@ impl Timetable {
         };
         let full = match realm.directory.changes {
             ChangesWay::Full => None,
-            _ => Some(line(&realm.full_schedule, realm.time_zone, "full-schedule")?),
+            _ => Some(line(
+                &realm.full_schedule,
+                realm.time_zone,
+                "full-schedule",
+            )?),
         };
         Ok(Self {
             schedule: line(&realm.schedule, realm.time_zone, "schedule")?,

@@ -34,6 +34,7 @@ mod house;
 mod lab;
 mod main_job;
 mod normalise;
+mod push_daemon;
 mod rules;
 mod servers;
 mod systemd;

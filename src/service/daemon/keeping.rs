@@ -73,7 +73,9 @@ impl Keepers {
     pub(super) fn away(&self) -> Vec<&RealmId> {
         let is_away = |kept: &Kept| {
             let seen = kept.seen.borrow();
-            seen.push.as_ref().is_some_and(|push| !push.connected && push.error.is_some())
+            seen.push
+                .as_ref()
+                .is_some_and(|push| !push.connected && push.error.is_some())
         };
         self.kept
             .iter()
@@ -103,7 +105,9 @@ impl Keepers {
                 }
             });
             // The directory was asked, and answered.
-            if let Some(run) = run.filter(|run| matches!(run.outcome, Outcome::Applied | Outcome::Unchanged)) {
+            if let Some(run) =
+                run.filter(|run| matches!(run.outcome, Outcome::Applied | Outcome::Unchanged))
+            {
                 kept.seen.send_modify(|seen| seen.heard_at = run.decided_at);
             }
         }
@@ -146,7 +150,12 @@ impl Keepers {
 impl Daemon {
     /// Starts keepers for realms that have none.
     pub(super) fn keep(&mut self) {
-        if self.unsettled || self.keepers.not_before.is_some_and(|at| Instant::now() < at) {
+        if self.unsettled
+            || self
+                .keepers
+                .not_before
+                .is_some_and(|at| Instant::now() < at)
+        {
             return;
         }
         let config = self.config.borrow().clone();

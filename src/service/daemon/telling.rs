@@ -88,7 +88,12 @@ impl Daemon {
             let held: Vec<&str> = self.held.iter().map(RealmId::as_str).collect();
             said = format!("{said}; a plan waits for a decision in {}", held.join(", "));
         }
-        let away: Vec<&str> = self.keepers.away().into_iter().map(RealmId::as_str).collect();
+        let away: Vec<&str> = self
+            .keepers
+            .away()
+            .into_iter()
+            .map(RealmId::as_str)
+            .collect();
         if !away.is_empty() {
             said = format!("{said}; no changes are pushed now in {}", away.join(", "));
         }

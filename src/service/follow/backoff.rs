@@ -48,7 +48,12 @@ mod tests {
         let mut backoff = Backoff::default();
         let mut waits = |n| {
             (0..n)
-                .map(|_| backoff.after(ErrorCode::Unreachable, 0.5).as_secs_f64().round())
+                .map(|_| {
+                    backoff
+                        .after(ErrorCode::Unreachable, 0.5)
+                        .as_secs_f64()
+                        .round()
+                })
                 .collect::<Vec<_>>()
         };
         assert_eq!(waits(8), [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]);
@@ -62,9 +67,7 @@ mod tests {
     #[test]
     fn trap_34_a_refused_account_is_tried_seldom() {
         let mut backoff = Backoff::default();
-        let tried: Duration = (0..20)
-            .map(|_| backoff.after(ErrorCode::Auth, 0.0))
-            .sum();
+        let tried: Duration = (0..20).map(|_| backoff.after(ErrorCode::Auth, 0.0)).sum();
         assert!(tried > Duration::from_hours(3), "{tried:?}");
     }
 }

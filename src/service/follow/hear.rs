@@ -112,7 +112,9 @@ impl Keeper {
             }
         };
         if in_the_way {
-            self.away(&format!("{why}; that waits for a decision on the held plan, or for the end of the pause"));
+            self.away(&format!(
+                "{why}; that waits for a decision on the held plan, or for the end of the pause"
+            ));
             return self.rest(Some(LOOK_AGAIN)).await;
         }
         if self.state.asked_for_pass {

@@ -110,7 +110,5 @@ async fn usable(
     let seen = row
         .and_then(|row| row.seen_state)
         .and_then(|text| serde_json::from_str(&text).ok());
-    session
-        .not_behind(seen.as_ref())
-        .map_err(|e| e.to_string())
+    session.not_behind(seen.as_ref()).map_err(|e| e.to_string())
 }
