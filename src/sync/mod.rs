@@ -5,6 +5,7 @@ mod contest;
 mod decided;
 mod delta;
 mod drift;
+mod evidence;
 mod follow;
 mod following;
 mod index;
@@ -191,7 +192,7 @@ impl Engine {
 
     /// Applies a held plan exactly as shown, after a fresh look; `run` is an id or a unique prefix.
     pub async fn approve(&self, run: &str, by: Option<String>) -> Result<Decided, EngineError> {
-        self.approve_held(run, by).await
+        Box::pin(self.approve_held(run, by)).await
     }
 
     /// Says no to a held plan.

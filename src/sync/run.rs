@@ -422,7 +422,9 @@ impl Engine {
         }
         if !held.is_empty() && pass.told.is_some() {
             let of = self.store.not_removed(&row.id).await?;
-            held.iter_mut().for_each(|by| by.of = of);
+            for by in &mut held {
+                by.of = of;
+            }
         }
         Ok(held)
     }

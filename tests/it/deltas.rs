@@ -234,3 +234,72 @@ fn a_held_delta_waits_and_a_tick_reads_everything() {
     assert_eq!(house.sync(0)["outcome"], "unchanged");
     assert_eq!(house.sync(0)["mode"], "delta");
 }
+
+/// Trap 47: who is blind finds nobody by id either, and a delta has seen nobody else.
+#[test]
+fn trap_47_a_deletion_told_to_a_blind_account_is_held() {
+    let house = house("openldap", 40);
+    house.sync(0);
+    let before = house.users();
+    house.churn(&[("delete", 1)]);
+    house.server.configure(&format!(
+        "dn: olcDatabase={{1}}mdb,cn=config\nchangetype: modify\nadd: olcAccess\n\
+         olcAccess: {{0}}to dn.children=\"{}\" by dn.exact=\"{}\" none by * break\n",
+        &house.server["PEOPLE_DN"], &house.server["BIND_DN"]
+    ));
+    let run = house.sync(3);
+    assert_eq!(
+        (&run["mode"], &run["held_by"][0]["limit"]),
+        (&"delta".into(), &"container".into()),
+        "{run}"
+    );
+    assert_eq!(house.users(), before);
+    // The next pass reads everything, and finds nobody at all.
+    let run = house.run(&["--json", "sync", "r"]).json();
+    assert_eq!(run["error_code"], "empty", "{run}");
+    assert_eq!(house.users(), before);
+    house.server.configure(
+        "dn: olcDatabase={1}mdb,cn=config\nchangetype: modify\ndelete: olcAccess\nolcAccess: {0}\n",
+    );
+    let run = house.sync(0);
+    assert_eq!(
+        (&run["mode"], &run["suspended"]),
+        (&"full".into(), &1.into()),
+        "{run}"
+    );
+}
+
+/// Refused is not absent: an entry whose id cannot be read is not found by its id.
+#[test]
+fn an_entry_whose_id_cannot_be_read_any_more_is_no_absent_one() {
+    let house = house("openldap", 40);
+    house.sync(0);
+    let users = house.users();
+    let (name, user) = users
+        .iter()
+        .find(|(_, u)| u["state"] == "active")
+        .expect("somebody");
+    let dn = user["dn"].as_str().unwrap();
+    house.server.configure(&format!(
+        "dn: olcDatabase={{1}}mdb,cn=config\nchangetype: modify\nadd: olcAccess\n\
+         olcAccess: {{0}}to dn.exact=\"{dn}\" attrs=entryUUID by dn.exact=\"{}\" none by * break\n",
+        &house.server["BIND_DN"]
+    ));
+    house.server.modify(&format!(
+        "dn: {dn}\nchangetype: modify\nreplace: description\ndescription: x\n"
+    ));
+    let run = house.sync(0);
+    assert_eq!(
+        (&run["mode"], &run["suspended"], &run["refused_entries"]),
+        (&"delta".into(), &0.into(), &1.into()),
+        "{run}"
+    );
+    assert_eq!(house.users()[name]["state"], "active");
+    // A full pass says the same.
+    let run = full(&house);
+    assert_eq!(
+        (&run["suspended"], &run["drift"]),
+        (&0.into(), &0.into()),
+        "{run}"
+    );
+}
