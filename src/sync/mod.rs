@@ -4,6 +4,7 @@ mod absent;
 mod contest;
 mod decided;
 mod delta;
+mod doing;
 mod drift;
 mod evidence;
 mod follow;
