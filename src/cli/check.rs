@@ -2,6 +2,7 @@
 
 mod people;
 mod server;
+mod ways;
 
 use super::{Context, render, text};
 use crate::config::Fault;

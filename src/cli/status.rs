@@ -1,5 +1,7 @@
 //! `status`: how every realm stands. Takes no lock, so it may be asked as often as one likes.
 
+mod heard;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -213,8 +215,8 @@ fn about_realm(r: &RealmStatus, now: Timestamp) -> String {
             ),
         );
     }
-    if !r.servers.is_empty() {
-        row("servers", &r.servers.join(", "));
+    for (what, says) in heard::about(r, now) {
+        row(what, &says);
     }
     row("outbox", &counts(&r.outbox, "empty"));
     for (name, jobs) in &r.sending_by {
@@ -237,7 +239,7 @@ mod tests {
     use super::*;
     use crate::api::types::HolderStatus;
 
-    fn realm() -> RealmStatus {
+    pub(super) fn realm() -> RealmStatus {
         RealmStatus {
             realm: "example.org".into(),
             kind: RealmKind::Directory,

@@ -260,7 +260,7 @@ fn the_objects_have_the_fields_of_the_design_in_its_order() {
     assert_eq!(
         keys(&run),
         "run realm mode trigger by outcome complete seen created updated renamed phone_changed phone_lost suspended restored removed moved \
-         refused_entries refused_phones jobs held_by server started_at decided_at elapsed_ms error_code error"
+         refused_entries refused_phones jobs held_by server started_at decided_at elapsed_ms error_code error note drift"
     );
     let change = serde_json::to_value(&changes()[0]).expect("json");
     assert_eq!(

@@ -15,7 +15,7 @@ use crate::api::types::{
     DecideRequest, Decision, Failure, Line, PlanAnswer, PlanRequest, ProgressLine, SyncRequest,
 };
 use crate::clock::Timestamp;
-use crate::model::{ErrorCode, Outcome, RealmId, Run, Trigger};
+use crate::model::{ErrorCode, Mode, Outcome, RealmId, Run, Trigger};
 use crate::sync::{Ask, Asking, Decided, Engine, EngineError, Progress};
 
 /// A delta of a thousand people takes a second; a first load in another daemon takes longer, and then it is said who has the realm.
@@ -177,7 +177,9 @@ pub async fn carry_out(
                 let sync = || engine.sync(&realm, ask.clone()).boxed();
                 let done = moving(after_others(sync, &cancel).boxed(), &track, &pulse).await;
                 // What a poll finds is told where it is news.
-                if trigger != Trigger::Poll {
+                if trigger == Trigger::Poll {
+                    leave_no_trace(&engine, done.as_ref().ok()).await;
+                } else {
                     tell(done.as_ref().ok());
                 }
                 (answer(&realm, &done), done.ok())
@@ -217,6 +219,17 @@ pub async fn carry_out(
         let _gone = ticket.send(line.clone());
     }
     Ended::Done(run.map(Box::new))
+}
+
+/// Timestamps tell of everybody who changed within their overlap again and again: a poll that found nothing new is no history.
+async fn leave_no_trace(engine: &Engine, run: Option<&Run>) {
+    let idle =
+        |run: &&Run| run.outcome == Outcome::Unchanged && run.mode == Mode::Delta && run.seen > 0;
+    if let Some(run) = run.filter(idle)
+        && let Err(error) = engine.store.drop_run(run.run).await
+    {
+        tracing::debug!(%error, "a poll that found nothing stays in the history: {error}");
+    }
 }
 
 async fn decide(

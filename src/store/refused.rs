@@ -148,6 +148,18 @@ impl Store {
             .collect()
     }
 
+    /// Who is refused because another realm holds them.
+    pub async fn refused_as_elsewhere(
+        &self,
+        realm: &RealmId,
+    ) -> Result<Vec<DirectoryId>, StoreError> {
+        const SQL: &str = "SELECT directory_id FROM refused WHERE realm = $1 AND attribute IS NULL AND directory_id IS NOT NULL AND reason LIKE 'still in realm %'";
+        let mut link = self.db.read().await?;
+        let ids = on!(link, c => sqlx::query_scalar::<_, Vec<u8>>(SQL).bind(realm.as_str()).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read refusals"))?;
+        ids.iter().map(|id| super::rows::directory_id(id)).collect()
+    }
+
     /// Everything that is refused, by realm and DN; of one realm, or of one entry of it.
     pub async fn refused(&self, realm: Option<&RealmId>) -> Result<Vec<RefusedRow>, StoreError> {
         const SQL: &str = "SELECT realm, dn, directory_id, username, attribute, raw, reason, entry, since FROM refused WHERE ($1 IS NULL OR realm = $1) ORDER BY realm, dn, attribute, key";

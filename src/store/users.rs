@@ -138,6 +138,24 @@ impl Store {
             .map_err(StoreError::from_sqlx("count a container"))
     }
 
+    /// Some of the present users whose entry is directly in this (folded) container, among the newest of the realm: a small
+    /// container in a realm of a million must not cost a walk through all of it.
+    pub async fn some_in_container(
+        &self,
+        realm: &RealmId,
+        container: &str,
+        some: usize,
+    ) -> Result<Vec<DirectoryId>, StoreError> {
+        const SQL: &str = "
+            SELECT directory_id FROM (SELECT directory_id, container, state, state_reason FROM users WHERE realm = $1 ORDER BY pk DESC LIMIT 50000) AS newest
+            WHERE container = $2 AND (state = 'active' OR state_reason = 'disabled') AND directory_id IS NOT NULL LIMIT $3";
+        let some = i64::try_from(some).unwrap_or(i64::MAX);
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => sqlx::query_scalar::<_, Vec<u8>>(SQL).bind(realm.as_str()).bind(container).bind(some).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read a container"))?;
+        rows.iter().map(|id| directory_id(id)).collect()
+    }
+
     /// Users of the realm that are not removed.
     pub async fn not_removed(&self, realm: &RealmId) -> Result<i64, StoreError> {
         const SQL: &str = "SELECT COUNT(*) FROM users WHERE realm = $1 AND state <> 'removed'";

@@ -1,6 +1,6 @@
 //! Evidence for who is absent, and the end of the grace period.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::Ask;
 use super::pass::{LOOK_UP, Pass};
@@ -42,7 +42,7 @@ impl Pass<'_> {
             first_pass: self.first,
         };
         self.not_looked_up = weigh(&weighing).iter().any(|h| h.limit == "suspended");
-        let mut nowhere: HashMap<String, i64> = HashMap::new();
+        let mut nowhere: BTreeMap<String, i64> = BTreeMap::new();
         for ids in present.chunks(LOOK_UP) {
             if ask.cancel.is_cancelled() {
                 return Err(PassError::cancelled());
@@ -66,6 +66,9 @@ impl Pass<'_> {
                     }
                     Some(Sighting::OutOfScope { .. }) => Some(StateReason::OutOfScope),
                     None => {
+                        if self.stands_there(&user).await? {
+                            continue;
+                        }
                         if let Some(container) = user.dn.as_deref().and_then(dn::container) {
                             *nowhere.entry(container).or_default() += 1;
                         }
@@ -79,6 +82,7 @@ impl Pass<'_> {
             self.page(back).await?;
             self.look_at_waiting().await?;
         }
+        self.sees_others(&nowhere).await?;
         for (container, gone) in nowhere.into_iter().filter(|(_, n)| *n >= 3) {
             if self
                 .engine
@@ -91,6 +95,8 @@ impl Pass<'_> {
             }
         }
         self.gone_containers.sort();
+        self.gone_containers
+            .dedup_by(|later, first| later.0 == first.0);
         Ok(())
     }
 

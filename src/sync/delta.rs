@@ -70,6 +70,10 @@ impl Pass<'_> {
             }
         }
         whom.extend(delta.gone);
+        if !self.neighbours.is_empty() {
+            // What keeps them out is told to the other realm only.
+            whom.extend(self.engine.store.refused_as_elsewhere(&self.row.id).await?);
+        }
         Ok(whom)
     }
 

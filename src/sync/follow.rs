@@ -13,9 +13,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::doing::Doing;
 use super::following::{Beginning, usable};
 use super::prepare::{PassError, Prepared, check_sentinel, prepare};
-use super::run::{Doing, Ending};
+use super::run::Ending;
 use super::{Ask, Engine, EngineError};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;

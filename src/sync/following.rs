@@ -207,6 +207,7 @@ async fn choose(
         Ok(cursor) if offered => {
             // A realm that fell back keeps a cursor all the same, by which its next full pass is measured.
             following.way = (!following.fell_back).then_some(way);
+            see_what_is_not_told(&row.id, prepared, &cursor, &mut following).await?;
             Ok((following, Some(cursor)))
         }
         Err(NoDelta::Directory(error)) => Err(error.into()),
@@ -226,6 +227,32 @@ async fn choose(
         }
         _ => Ok((following, None)),
     }
+}
+
+/// Asks for a first delta only to hear what this way cannot tell; new words about that are logged.
+async fn see_what_is_not_told(
+    realm: &RealmId,
+    prepared: &mut Prepared,
+    cursor: &Cursor,
+    following: &mut Following,
+) -> Result<(), PassError> {
+    // RFC 4533 tells everything, or says that it cannot.
+    let blind = match cursor.way {
+        Way::Push | Way::Syncrepl => None,
+        Way::DirSync | Way::Timestamp => match prepared.changes_since(cursor).await {
+            Ok(delta) => delta.blind,
+            Err(NoDelta::Directory(error)) => return Err(error.into()),
+            Err(NoDelta::StartOver(_) | NoDelta::NotOffered(_)) => None,
+        },
+    };
+    if let Some(blind) = blind
+        .as_ref()
+        .filter(|now| following.blind.as_ref() != Some(now))
+    {
+        tracing::warn!(%realm, "{realm}: deltas do not tell everything: {blind}");
+    }
+    following.blind = blind;
+    Ok(())
 }
 
 /// Where the realm goes on after a full pass.

@@ -4,8 +4,10 @@ mod absent;
 mod contest;
 mod decided;
 mod delta;
+mod doing;
 mod doubles;
 mod drift;
+mod evidence;
 mod follow;
 mod following;
 mod index;
@@ -63,7 +65,7 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// A full pass for this trigger.
+    /// A run for this trigger: a delta where there is a cursor to go on from, else a full pass.
     pub fn new(trigger: Trigger, by: Option<String>) -> Self {
         Self {
             full: false,
@@ -182,7 +184,14 @@ impl Engine {
         }
     }
 
-    /// One run now. A failed run is `Ok` with outcome `failed`; one that confirms a held plan answers with the held run.
+    /// One run now: a delta, or a full pass where `ask.full` says so, a plan is held, or the directory cannot tell what changed
+    /// ([`Run::note`] says which). A full pass that is asked for follows a delta of its own row, and counts drift.
+    ///
+    /// A poll or push in which nothing was told gives an `unchanged` run that the store does not know; while a plan is held it
+    /// gives that plan, and marks the realm as due if something was told. Do not poll a realm whose
+    /// [`Following::way`] is `None`: without a cursor each poll would read everything.
+    ///
+    /// A failed run is `Ok` with outcome `failed`; one that confirms a held plan answers with the held run.
     pub async fn sync(&self, realm: &RealmId, ask: Ask) -> Result<Run, EngineError> {
         if ask.user.is_some() {
             let row = self.row(realm).await?;
@@ -246,7 +255,7 @@ impl Engine {
         run: &str,
         asking: impl Into<Asking>,
     ) -> Result<Decided, EngineError> {
-        self.approve_held(run, asking.into()).await
+        Box::pin(self.approve_held(run, asking.into())).await
     }
 
     /// Says no to a held plan.

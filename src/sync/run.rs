@@ -2,19 +2,18 @@
 
 use tracing::Instrument as _;
 
-use super::decided::failed;
+use super::doing::Doing;
 use super::drift::learn;
-use super::following::{Beginning, resume, usable};
+use super::following::{Beginning, resume};
 use super::pass::Pass;
 use super::plan::Plan;
 use super::prepare::{PassError, Prepared, prepare, took_over_before, windows, windows_anew};
 use super::{Ask, Engine, EngineError, uuid_v7};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
-use crate::directory::NoDelta;
 use crate::model::{
     Change, ChangeKind, ErrorCode, HeldBy, JobType, Limit, Mode, Outcome, RealmId, RealmRow, Run,
-    RunId, Trigger,
+    RunId,
 };
 use crate::plan::brake::{Weighing, messages_of, weigh};
 use crate::store::{
@@ -34,86 +33,6 @@ pub(super) enum Ending {
     Hold,
     /// Nothing is written at all.
     Dry,
-}
-
-/// A run under way.
-pub(super) struct Doing<'a> {
-    pub config: &'a RealmConfig,
-    pub row: &'a RealmRow,
-    pub ask: &'a Ask,
-    pub ending: Ending,
-    pub started: tokio::time::Instant,
-    /// Whether the store knows of it.
-    pub begun: bool,
-}
-
-impl Doing<'_> {
-    /// Whether the run leaves no row where nothing was told: a poll every ten seconds is no history.
-    fn quiet(&self) -> bool {
-        let asked_often = matches!(self.ask.trigger, Trigger::Poll | Trigger::Push);
-        self.ending == Ending::Ahead || self.ending == Ending::ByTheBrake && asked_often
-    }
-
-    /// Makes the run known, once. `false`: it is a tick's, and another daemon made that.
-    pub async fn begin(&mut self, engine: &Engine, run: &Run) -> Result<bool, StoreError> {
-        if self.begun || self.ending == Ending::Dry {
-            return Ok(true);
-        }
-        let first = self.row.first_applied_at.is_none();
-        let running = Run {
-            outcome: Outcome::Running,
-            ..run.clone()
-        };
-        self.begun = engine
-            .store
-            .begin_for_tick(&running, first, self.ask.tick)
-            .await?;
-        Ok(self.begun)
-    }
-
-    /// The run came to nothing.
-    pub async fn failed(
-        &mut self,
-        engine: &Engine,
-        run: &mut Run,
-        error: &PassError,
-    ) -> Result<(), StoreError> {
-        run.outcome = if error.code.is_some() {
-            Outcome::Failed
-        } else {
-            Outcome::Cancelled
-        };
-        run.error_code = error.code;
-        run.error = Some(error.message.clone());
-        run.elapsed_ms = elapsed(self.started);
-        run.decided_at = Some(engine.clock.now());
-        if self.ending != Ending::Dry && self.is_news(engine, run).await? {
-            self.begin(engine, run).await?;
-            engine.store.fail_run(run).await?;
-            // What could not be used is why there was nobody.
-            if let Some(refused) = error.refused.clone() {
-                let store = &engine.store;
-                store
-                    .add_refused(&self.row.id, refused, run.started_at)
-                    .await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a failure is to be kept: of a directory that is down for a night, not each poll's.
-    async fn is_news(&self, engine: &Engine, run: &Run) -> Result<bool, StoreError> {
-        if self.begun || !self.quiet() {
-            return Ok(true);
-        }
-        if run.outcome == Outcome::Cancelled || self.ending == Ending::Ahead {
-            return Ok(false);
-        }
-        let last = engine.store.last_run(&self.row.id).await?;
-        Ok(last.is_none_or(|last| {
-            (last.outcome, last.error_code) != (Outcome::Failed, run.error_code)
-        }))
-    }
 }
 
 impl Engine {
@@ -236,30 +155,6 @@ impl Engine {
                     Err(error) => Err(error.into()),
                 }
             }
-        }
-    }
-
-    /// While a plan is held, what the directory tells only marks the realm: asked once, until the plan is decided.
-    async fn only_due(&self, doing: &Doing<'_>) -> Result<(), EngineError> {
-        let (config, row) = (doing.config, doing.row);
-        if row.due {
-            return Ok(());
-        }
-        let something = async {
-            let mut prepared = prepare(self, config, row, false).await?;
-            match usable(config, row, &prepared) {
-                Ok(Some((since, _))) => match prepared.changes_since(&since).await {
-                    Ok(delta) => Ok(!delta.is_empty()),
-                    Err(NoDelta::Directory(error)) => Err(PassError::from(error)),
-                    Err(_) => Ok(true),
-                },
-                _ => Ok(true),
-            }
-        };
-        match something.await {
-            Ok(true) => Ok(self.store.set_due(&row.id, true).await?),
-            Ok(false) => Ok(()),
-            Err(error) => Err(failed(error)),
         }
     }
 
@@ -488,7 +383,9 @@ impl Engine {
         }
         if !held.is_empty() && pass.told.is_some() {
             let of = self.store.not_removed(&row.id).await?;
-            held.iter_mut().for_each(|by| by.of = of);
+            for by in &mut held {
+                by.of = of;
+            }
         }
         Ok(held)
     }

@@ -234,3 +234,186 @@ fn a_held_delta_waits_and_a_tick_reads_everything() {
     assert_eq!(house.sync(0)["outcome"], "unchanged");
     assert_eq!(house.sync(0)["mode"], "delta");
 }
+
+/// Trap 47: who is blind finds nobody by id either, and a delta has seen nobody else.
+#[test]
+fn trap_47_a_deletion_told_to_a_blind_account_is_held() {
+    let house = house("openldap", 40);
+    house.sync(0);
+    let before = house.users();
+    house.churn(&[("delete", 1)]);
+    house.server.configure(&format!(
+        "dn: olcDatabase={{1}}mdb,cn=config\nchangetype: modify\nadd: olcAccess\n\
+         olcAccess: {{0}}to dn.children=\"{}\" by dn.exact=\"{}\" none by * break\n",
+        &house.server["PEOPLE_DN"], &house.server["BIND_DN"]
+    ));
+    let run = house.sync(3);
+    assert_eq!(
+        (&run["mode"], &run["held_by"][0]["limit"]),
+        (&"delta".into(), &"container".into()),
+        "{run}"
+    );
+    assert_eq!(house.users(), before);
+    // The next pass reads everything, and finds nobody at all.
+    let run = house.run(&["--json", "sync", "r"]).json();
+    assert_eq!(run["error_code"], "empty", "{run}");
+    assert_eq!(house.users(), before);
+    house.server.configure(
+        "dn: olcDatabase={1}mdb,cn=config\nchangetype: modify\ndelete: olcAccess\nolcAccess: {0}\n",
+    );
+    let run = house.sync(0);
+    assert_eq!(
+        (&run["mode"], &run["suspended"]),
+        (&"full".into(), &1.into()),
+        "{run}"
+    );
+}
+
+/// Refused is not absent: an entry whose id cannot be read is not found by its id.
+#[test]
+fn an_entry_whose_id_cannot_be_read_any_more_is_no_absent_one() {
+    let house = house("openldap", 40);
+    house.sync(0);
+    let users = house.users();
+    let (name, user) = users
+        .iter()
+        .find(|(_, u)| u["state"] == "active")
+        .expect("somebody");
+    let dn = user["dn"].as_str().unwrap();
+    house.server.configure(&format!(
+        "dn: olcDatabase={{1}}mdb,cn=config\nchangetype: modify\nadd: olcAccess\n\
+         olcAccess: {{0}}to dn.exact=\"{dn}\" attrs=entryUUID by dn.exact=\"{}\" none by * break\n",
+        &house.server["BIND_DN"]
+    ));
+    house.server.modify(&format!(
+        "dn: {dn}\nchangetype: modify\nreplace: description\ndescription: x\n"
+    ));
+    let run = house.sync(0);
+    assert_eq!(
+        (&run["mode"], &run["suspended"], &run["refused_entries"]),
+        (&"delta".into(), &0.into(), &1.into()),
+        "{run}"
+    );
+    assert_eq!(house.users()[name]["state"], "active");
+    // A full pass says the same.
+    let run = full(&house);
+    assert_eq!(
+        (&run["suspended"], &run["drift"]),
+        (&0.into(), &0.into()),
+        "{run}"
+    );
+}
+
+/// Every statement runs on both engines.
+#[test]
+fn deltas_on_postgresql() {
+    let postgres = Server::start("postgres", &[]);
+    let mut house = house("openldap", 60);
+    postgres["DATABASE_URL"].clone_into(&mut house.database);
+    house.configure_as(&house.server["BIND_DN"], "changes = \"auto\"", "");
+    house.sync(0);
+    assert_eq!(house.sync(0)["outcome"], "unchanged");
+    house.churn(&[
+        ("add", 1),
+        ("phone", 2),
+        ("rename", 1),
+        ("move", 1),
+        ("delete", 2),
+    ]);
+    let twins: String = ["one", "two"]
+        .map(|cn| {
+            format!(
+                "dn: cn={cn},{}\nchangetype: add\nobjectClass: inetOrgPerson\ncn: {cn}\nsn: x\nuid: twin\n\n",
+                &house.server["PEOPLE_DN"]
+            )
+        })
+        .concat();
+    house.server.modify(&twins);
+    let run = house.sync(0);
+    assert_eq!(
+        (&run["mode"], &run["refused_entries"]),
+        (&"delta".into(), &2.into()),
+        "{run}"
+    );
+    house.server.modify(&format!(
+        "dn: cn=one,{}\nchangetype: delete\n",
+        &house.server["PEOPLE_DN"]
+    ));
+    let run = house.sync(0);
+    assert_eq!(
+        (&run["mode"], &run["created"]),
+        (&"delta".into(), &1.into()),
+        "{run}"
+    );
+    let run = full(&house);
+    assert_eq!(
+        (&run["outcome"], &run["drift"]),
+        (&"unchanged".into(), &0.into()),
+        "{run}"
+    );
+    house.churn(&[("delete", 40)]);
+    let held = house.sync(3);
+    assert_eq!(held["mode"], "delta", "{held}");
+    assert_eq!(
+        house.run(&["reject", held["run"].as_str().unwrap()]).code,
+        0
+    );
+    assert_eq!(house.sync(3)["mode"], "delta", "a delta tells it again");
+}
+
+/// § 3.13: who is out of the one realm is told to that one only; the next run of the other takes them over.
+#[test]
+fn who_moves_between_realms_is_taken_over_without_a_full_pass() {
+    let house = house("openldap", 30);
+    let file = house.path("realmsync.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let (head, realm) = text.split_once("[[realm]]").unwrap();
+    let other = realm.replace("id = \"r\"", "id = \"former\"").replace(
+        &format!("base = [\"{}\"]", &house.server["PEOPLE_DN"]),
+        &format!("base = [\"{}\"]", &house.server["FORMER_DN"]),
+    );
+    std::fs::write(&file, format!("{head}[[realm]]{realm}[[realm]]{other}")).unwrap();
+    house.churn(&[("move", 3)]);
+    let sync = |realm: &str, code: i32| {
+        let said = house.run(&["--json", "sync", realm]);
+        assert_eq!(said.code, code, "{}{}", said.out, said.err);
+        said.json()
+    };
+    sync("r", 0);
+    sync("former", 0);
+    let dn = house
+        .users()
+        .values()
+        .find(|u| u["state"] == "active")
+        .unwrap()["dn"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let rdn = dn.split(',').next().unwrap();
+    house.server.modify(&format!(
+        "dn: {dn}\nchangetype: modrdn\nnewrdn: {rdn}\ndeleteoldrdn: 0\nnewsuperior: {}\n",
+        &house.server["FORMER_DN"]
+    ));
+    let early = sync("former", 0);
+    assert_eq!(
+        (&early["mode"], &early["refused_entries"]),
+        (&"delta".into(), &1.into()),
+        "{early}"
+    );
+    assert_eq!(sync("r", 0)["suspended"], 1);
+    // The first takeover is held, whatever tells of it.
+    let moved = sync("former", 3);
+    assert_eq!(
+        (&moved["mode"], &moved["moved"]),
+        (&"delta".into(), &1.into()),
+        "{moved}"
+    );
+    let approved = house.run(&["--json", "approve", moved["run"].as_str().unwrap()]);
+    assert_eq!(approved.code, 0, "{}", approved.err);
+    let idle = sync("former", 0);
+    assert_eq!(
+        (&idle["mode"], &idle["outcome"]),
+        (&"delta".into(), &"unchanged".into()),
+        "{idle}"
+    );
+}

@@ -36,6 +36,7 @@ mod house;
 mod lab;
 mod main_job;
 mod normalise;
+mod push_daemon;
 mod rules;
 mod scripted_pass;
 mod servers;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Report, Stopped, people};
+use super::{Report, Stopped, people, ways};
 use crate::cli::Context;
 use crate::config::{Attributes, DirectoryKind, DisabledRule, RealmConfig, default_filter};
 use crate::directory::{DirectoryError, Schema, Scope, Session, connect_one};
@@ -62,6 +62,7 @@ pub(super) async fn look(
     if let Some(dn) = &realm.directory.sentinel {
         sentinel(&mut session, dn, &scope, &normaliser, report).await?;
     }
+    ways::look(&mut session, &scope, realm, report).await?;
     people::read(session, scope, &normaliser, realm, &attributes, report).await?;
     Ok(())
 }

@@ -208,6 +208,18 @@ impl House {
         panic!("the daemon did not come up: {}", self.log());
     }
 
+    /// What Prometheus would read.
+    pub fn metrics(&self) -> String {
+        let output = Command::new("curl")
+            .args(["-sS", "--unix-socket"])
+            .arg(self.path("control.sock"))
+            .arg("http://localhost/metrics")
+            .output()
+            .expect("curl");
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("daemon.log")).unwrap_or_default()
     }
