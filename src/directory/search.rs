@@ -252,7 +252,7 @@ impl Session {
                     let Ok((entry, rests)) = entry::entry(item.0, &mut self.names) else {
                         return Ok(Portion::Malformed);
                     };
-                    weight += entry::weight(&entry);
+                    weight += entry.size();
                     let at = answer.entries.len();
                     answer.rests.extend(rests.into_iter().map(|r| (at, r)));
                     answer.entries.push(entry);

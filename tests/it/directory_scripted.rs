@@ -270,7 +270,7 @@ async fn trap_16_bytes_that_are_no_text() {
         ]
     });
     let all = all.await.unwrap();
-    assert_eq!(all[0].dn, b"uid=\xff\xfe,ou=people");
+    assert_eq!(all[0].dn(), b"uid=\xff\xfe,ou=people");
     assert_eq!(
         all[0].values("mobile").collect::<Vec<_>>(),
         [&b"\xc3\x28"[..], b"+421905123456", b""]
