@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lber::structure::{PL, StructureTag};
 
-use crate::model::{DirectoryId, IdForm, RawAttribute, RawEntry};
+use crate::model::{AttributeName, DirectoryId, IdForm, RawAttribute, RawEntry};
 
 /// The longest value that is kept whole. No name, number or id comes near it; what is cut is refused later by its length.
 pub(super) const MAX_VALUE: usize = 64 * 1024;
@@ -57,6 +57,19 @@ impl Names {
             self.0.push((raw.to_vec(), fresh.clone()));
         }
         fresh
+    }
+
+    /// The name of an attribute that came whole; `None`: it is a part of one.
+    pub(super) fn whole(&mut self, raw: &[u8]) -> Option<AttributeName> {
+        let Description {
+            name,
+            options,
+            range: None,
+        } = self.take_apart(raw)
+        else {
+            return None;
+        };
+        Some(AttributeName { name, options })
     }
 }
 

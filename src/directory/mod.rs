@@ -11,21 +11,29 @@
 //! (lber's recursion), a message without end is buffered without bound. `MemoryMax` bounds the latter; both are harmless after
 //! the restart, since a pass that did not end applies nothing. Everything else that a server may send is an error.
 
+mod account;
+mod ber;
 mod connect;
 mod entry;
 mod error;
 mod introduce;
 mod link;
 mod look_up;
+mod message;
+mod pages;
 mod paging;
 mod ranges;
+mod reach;
 mod read;
+mod request;
 mod root_dse;
 mod schema;
 mod search;
 mod session;
 mod state;
 mod tls;
+mod unpack;
+mod wire;
 
 pub use connect::{connect, connect_one};
 pub use error::{DirectoryError, Failure};

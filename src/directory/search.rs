@@ -1,4 +1,4 @@
-//! One search, and the loop over its pages. Nothing counts as read unless every page ended in success (design § 3.1).
+//! One search for a few, and the loop over its pages. Nothing counts as read unless every page ended in success (design § 3.1).
 //!
 //! ldap3's own paging adapter never looks at a page's result, and its stream looks finished after an error; so here each page
 //! is a search of its own, its result is checked, and its cookie is only ever used on the connection that gave it.
@@ -9,7 +9,6 @@ use std::time::Duration;
 use lber::structure::{PL, StructureTag};
 use ldap3::controls::RawControl;
 use ldap3::{LdapError, LdapResult, ResultEntry, Scope as Depth};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::entry::{self, Rest};
@@ -24,12 +23,8 @@ use crate::model::{RawEntry, dn};
 /// How long one page may take. A first page with a filter that is not indexed costs a scan, a minute or so at a million entries.
 const PAGE_TIME: Duration = Duration::from_mins(5);
 
-/// Bytes that one page may hold, and with it what waits in the channel.
-const MAX_PAGE: usize = 256 << 20;
-
-/// Entries that go on together while their page still arrives. Small, so that whoever reads along finds them in the processor's
-/// cache, and begins at once: with whole pages of 1,000 a tenth of a pass was waiting for memory.
-const PORTION: usize = 128;
+/// Bytes that one page may hold; of a page that is handed on in portions, one portion.
+pub(super) const MAX_PAGE: usize = 256 << 20;
 
 /// Entries of a search whose answer is kept as a whole.
 const MAX_COLLECTED: usize = 100_000;
@@ -46,12 +41,15 @@ pub(super) struct Ask<'a> {
     pub elsewhere_is_fine: bool,
 }
 
-/// Where the pages go.
-pub(super) enum Sink<'a> {
-    /// To whoever reads along; waiting there is what keeps memory bounded.
-    Channel(&'a mpsc::Sender<Vec<RawEntry>>),
-    /// Into one list, for small answers.
-    List(&'a mut Vec<RawEntry>),
+impl Ask<'_> {
+    fn size(&self) -> usize {
+        usize::try_from(self.page_size).unwrap_or(0).max(1)
+    }
+
+    /// A page is at most as long as was asked; twice that is a server that does not page.
+    pub(super) fn longest(&self) -> usize {
+        self.size().saturating_mul(2)
+    }
 }
 
 /// How a search went, when it did not simply succeed.
@@ -88,17 +86,41 @@ pub(super) struct Answer {
     pub result: LdapResult,
 }
 
+impl Default for Answer {
+    /// Nothing, and no success either.
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            rests: Vec::new(),
+            references: Vec::new(),
+            result: LdapResult {
+                rc: 80,
+                matched: String::new(),
+                text: String::new(),
+                refs: vec![],
+                ctrls: vec![],
+            },
+        }
+    }
+}
+
+/// What a page cannot be.
+pub(super) enum TooMuch {
+    Malformed,
+    Heavy,
+    Long,
+}
+
 type Stream = ldap3::SearchStream<'static, String, Arc<[String]>>;
 
 impl Session {
-    /// Reads everything that is asked for; says how many entries that were. `what` names the deed in errors.
+    /// Reads everything that is asked for, which is to be a few. `what` names the deed in errors.
     pub(super) async fn search(
         &mut self,
         what: &str,
         ask: &Ask<'_>,
-        sink: Sink<'_>,
-    ) -> Result<u64, DirectoryError> {
-        self.try_search(what, ask, sink)
+    ) -> Result<Vec<RawEntry>, DirectoryError> {
+        self.try_search(what, ask)
             .await
             .map_err(|trouble| match trouble {
                 Trouble::Error(e) => e,
@@ -116,58 +138,57 @@ impl Session {
         &mut self,
         what: &str,
         ask: &Ask<'_>,
-        mut sink: Sink<'_>,
-    ) -> Result<u64, Trouble> {
+    ) -> Result<Vec<RawEntry>, Trouble> {
         let paged = self.pages(ask);
-        let page = |number: u64| {
-            if paged {
-                format!("{what}, page {number}")
-            } else {
-                what.to_owned()
-            }
-        };
-        let mut count = 0;
-        let mut number = 1_u64;
-        let mut deed = page(number);
-        let mut until = self.page_end();
-        let mut stream = self.start(&deed, ask, paged.then(Vec::new), until).await?;
-        loop {
-            // What goes on before its page ended well is only looked at: nothing is applied unless all pages do.
-            let along = matches!(sink, Sink::Channel(_)).then_some(&mut sink);
-            let answer = self
-                .collect(&deed, ask, stream, until, along, &mut count)
-                .await?;
-            self.nothing_hidden(&deed, ask, &answer.references)?;
-            if answer.result.rc != 0 {
-                return Err(Trouble::result(answer.result, deed));
-            }
-            let first = number == 1 && count == 0 && answer.entries.is_empty();
-            let cookie = if paged {
-                self.cookie(&deed, &answer.result, first)?
-            } else {
-                None
-            };
+        let mut all: Vec<RawEntry> = Vec::new();
+        let mut cookie = paged.then(Vec::new);
+        for number in 1_u64.. {
+            let deed = deed(what, paged, number);
+            let until = self.page_end();
+            let stream = self.start(&deed, ask, cookie.take(), until).await?;
+            let answer = self.collect(&deed, ask, stream, until).await?;
+            let nothing = number == 1 && answer.entries.is_empty();
+            cookie = self.page_ended(&deed, ask, paged, &answer, nothing)?;
             let mut entries = answer.entries;
             self.put_together(&deed, &mut entries, answer.rests, ask.elsewhere_is_fine)
                 .await?;
-            count += entries.len() as u64;
-            let Some(cookie) = cookie else {
-                self.deliver(&deed, &mut sink, entries).await?;
-                return Ok(count);
-            };
-            // The server works on the next page while this one is handed on.
-            number += 1;
-            deed = page(number);
-            until = self.page_end();
-            stream = self.start(&deed, ask, Some(cookie), until).await?;
-            self.deliver(&deed, &mut sink, entries).await?;
-            // Waiting for whoever reads along is not the server's time.
-            until = self.page_end();
+            all.extend(entries);
+            if all.len() > MAX_COLLECTED {
+                return Err(self.incomplete(
+                    &deed,
+                    format!("more than {MAX_COLLECTED} entries"),
+                    "this search was to find a few",
+                ));
+            }
+            if cookie.is_none() {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Whether the page ended in success and hides nothing; the next page's cookie, `None` after the last.
+    pub(super) fn page_ended(
+        &self,
+        deed: &str,
+        ask: &Ask<'_>,
+        paged: bool,
+        answer: &Answer,
+        nothing: bool,
+    ) -> Result<Option<Vec<u8>>, Trouble> {
+        self.nothing_hidden(deed, ask, &answer.references)?;
+        if answer.result.rc != 0 {
+            return Err(Trouble::result(answer.result.clone(), deed.to_owned()));
+        }
+        if paged {
+            self.cookie(deed, &answer.result, nothing)
+        } else {
+            Ok(None)
         }
     }
 
     /// Whether the answer is asked for in pages.
-    fn pages(&self, ask: &Ask<'_>) -> bool {
+    pub(super) fn pages(&self, ask: &Ask<'_>) -> bool {
         ask.depth != Depth::Base
             && (self.root.controls.is_empty() || self.root.has_control(PAGED_RESULTS))
     }
@@ -176,19 +197,14 @@ impl Session {
         self.deadline.min(Instant::now() + PAGE_TIME)
     }
 
-    pub(super) async fn start(
-        &mut self,
-        what: &str,
-        ask: &Ask<'_>,
-        cookie: Option<Vec<u8>>,
-        until: Instant,
-    ) -> Result<Stream, Trouble> {
+    /// The controls of a search; a cookie, empty at first, asks for a page.
+    pub(super) fn controls(&self, ask: &Ask<'_>, cookie: Option<&[u8]>) -> Vec<RawControl> {
         let mut controls = Vec::new();
         if let Some(cookie) = cookie {
             controls.push(RawControl {
                 ctype: PAGED_RESULTS.into(),
                 crit: true,
-                val: Some(paging::request(ask.page_size, &cookie)),
+                val: Some(paging::request(ask.page_size, cookie)),
             });
         }
         if self.kind == DirectoryKind::ActiveDirectory
@@ -201,6 +217,17 @@ impl Session {
                 val: None,
             });
         }
+        controls
+    }
+
+    pub(super) async fn start(
+        &mut self,
+        what: &str,
+        ask: &Ask<'_>,
+        cookie: Option<Vec<u8>>,
+        until: Instant,
+    ) -> Result<Stream, Trouble> {
+        let controls = self.controls(ask, cookie.as_deref());
         let mut ldap = self.ldap.clone();
         if !controls.is_empty() {
             ldap.with_controls(controls);
@@ -216,102 +243,82 @@ impl Session {
         }
     }
 
-    /// Reads one search to its end. The entries go on in portions meanwhile, where there is a sink.
+    /// Reads one search to its end.
     pub(super) async fn collect(
         &mut self,
         what: &str,
         ask: &Ask<'_>,
         mut stream: Stream,
         until: Instant,
-        mut sink: Option<&mut Sink<'_>>,
-        count: &mut u64,
     ) -> Result<Answer, Trouble> {
-        let size = usize::try_from(ask.page_size).unwrap_or(0).max(1);
-        let mut answer = Answer {
-            entries: Vec::with_capacity(size.min(PORTION)),
-            rests: Vec::new(),
-            references: Vec::new(),
-            result: nothing(),
-        };
-        let paged = self.pages(ask);
-        let (mut weight, mut handed_on) = (0, 0);
+        let mut answer = Answer::default();
+        let mut weight = 0;
         loop {
-            // One timer for a portion, not one for every entry.
-            let portion = within(until, async {
-                loop {
-                    let Some(item) = stream.next().await? else {
-                        return Ok(Portion::End);
-                    };
-                    if item.is_intermediate() {
-                        continue;
-                    }
-                    if item.is_ref() {
-                        answer.references.extend(references(item));
-                        continue;
-                    }
-                    let Ok((entry, rests)) = entry::entry(item.0, &mut self.names) else {
-                        return Ok(Portion::Malformed);
-                    };
-                    weight += entry.size();
-                    let at = answer.entries.len();
-                    answer.rests.extend(rests.into_iter().map(|r| (at, r)));
-                    answer.entries.push(entry);
-                    if weight > MAX_PAGE {
-                        return Ok(Portion::TooHeavy);
-                    }
-                    // A page is at most as long as was asked; twice that is a server that does not page.
-                    let long = handed_on + answer.entries.len() > size.saturating_mul(2);
-                    if long && (paged || sink.is_none()) {
-                        return Ok(Portion::TooLong);
-                    }
-                    if sink.is_some() && answer.entries.len() >= PORTION {
-                        return Ok(Portion::Full);
-                    }
-                }
-            })
-            .await;
-            let (came, next) = match portion {
-                Ok(Portion::End) => break,
-                Ok(Portion::Full) => {
-                    let next = Vec::with_capacity(PORTION);
-                    let mut entries = std::mem::replace(&mut answer.entries, next);
-                    let rests = std::mem::take(&mut answer.rests);
-                    handed_on += entries.len();
-                    self.put_together(what, &mut entries, rests, ask.elsewhere_is_fine)
-                        .await?;
-                    *count += entries.len() as u64;
-                    weight = 0;
-                    if let Some(sink) = sink.as_deref_mut() {
-                        self.deliver(what, sink, entries).await?;
-                    }
-                    continue;
-                }
-                Ok(Portion::Malformed) => (
-                    "an entry is no LDAP that can be read".to_owned(),
-                    "look at the server, or at what stands between",
-                ),
-                Ok(Portion::TooHeavy) => (
-                    format!("more than {} MiB in one page", MAX_PAGE >> 20),
-                    "lower `page-size`, and look for entries of absurd size",
-                ),
-                Ok(Portion::TooLong) => (
-                    format!("more than the {size} entries that a page may have"),
-                    "the server does not page: its answer cannot be told from a cut one",
-                ),
+            let item = match within(until, stream.next()).await {
+                Ok(Some(item)) => item,
+                Ok(None) => break,
                 Err(broken) => return Err(self.broken(what, broken).await),
             };
-            return Err(self.incomplete(what, came, next));
+            if item.is_intermediate() {
+                continue;
+            }
+            if item.is_ref() {
+                answer.references.extend(references(item));
+                continue;
+            }
+            let Ok((entry, rests)) = entry::entry(item.0, &mut self.names) else {
+                return Err(self.too_much(what, ask, TooMuch::Malformed));
+            };
+            weight += entry.size();
+            let at = answer.entries.len();
+            answer.rests.extend(rests.into_iter().map(|r| (at, r)));
+            answer.entries.push(entry);
+            if weight > MAX_PAGE {
+                return Err(self.too_much(what, ask, TooMuch::Heavy));
+            }
+            if answer.entries.len() > ask.longest() {
+                return Err(self.too_much(what, ask, TooMuch::Long));
+            }
         }
         // `next` came to its end without an error, and only then is this the result of this very search.
         answer.result = stream.finish().await;
         Ok(answer)
     }
 
+    /// The error of a page that cannot be what was asked for.
+    pub(super) fn too_much(&self, what: &str, ask: &Ask<'_>, how: TooMuch) -> Trouble {
+        let (came, next) = match how {
+            TooMuch::Malformed => (
+                "an entry is no LDAP that can be read".to_owned(),
+                "look at the server, or at what stands between",
+            ),
+            TooMuch::Heavy => (
+                format!("more than {} MiB in one page", MAX_PAGE >> 20),
+                "lower `page-size`, and look for entries of absurd size",
+            ),
+            TooMuch::Long => (
+                format!("more than the {} entries that a page may have", ask.size()),
+                "the server does not page: its answer cannot be told from a cut one",
+            ),
+        };
+        self.incomplete(what, came, next)
+    }
+
     async fn broken(&mut self, what: &str, broken: Broken) -> Trouble {
         let config = matches!(broken, Broken::Link(LdapError::FilterParsing));
-        let past = Instant::now() >= self.deadline;
-        let (mut came, next, _) = explain(broken, Some(&mut self.link)).await;
-        if past {
+        let explained = explain(broken, Some(&mut self.link)).await;
+        self.broke(what, config, explained)
+    }
+
+    /// The same on the connection of a pass.
+    pub(super) async fn broken_off(&self, what: &str, broken: Broken) -> Trouble {
+        let config = matches!(broken, Broken::Link(LdapError::FilterParsing));
+        self.broke(what, config, explain(broken, None).await)
+    }
+
+    fn broke(&self, what: &str, config: bool, explained: (String, &str, bool)) -> Trouble {
+        let (mut came, next, _) = explained;
+        if Instant::now() >= self.deadline {
             came.push_str(", and the run's time is over (`run-timeout`)");
         }
         let failure = self.failure(what, came, next);
@@ -324,41 +331,6 @@ impl Session {
 
     pub(super) fn incomplete(&self, what: &str, came: impl Into<String>, next: &str) -> Trouble {
         Trouble::Error(DirectoryError::Incomplete(self.failure(what, came, next)))
-    }
-
-    async fn deliver(
-        &self,
-        what: &str,
-        sink: &mut Sink<'_>,
-        entries: Vec<RawEntry>,
-    ) -> Result<(), Trouble> {
-        if entries.is_empty() {
-            return Ok(());
-        }
-        match sink {
-            Sink::Channel(channel) => {
-                match tokio::time::timeout_at(self.deadline, channel.send(entries)).await {
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err(_)) => Err(self.incomplete(what, "the run was stopped", "")),
-                    Err(_) => Err(self.incomplete(
-                        what,
-                        "the run's time is over (`run-timeout`)",
-                        "nothing is taken from what came so far",
-                    )),
-                }
-            }
-            Sink::List(list) => {
-                list.extend(entries);
-                if list.len() > MAX_COLLECTED {
-                    return Err(self.incomplete(
-                        what,
-                        format!("more than {MAX_COLLECTED} entries"),
-                        "this search was to find a few",
-                    ));
-                }
-                Ok(())
-            }
-        }
     }
 
     /// A reference stands for a part of the tree that another server holds: what is there was not read.
@@ -428,21 +400,12 @@ impl Session {
     }
 }
 
-enum Portion {
-    End,
-    Full,
-    Malformed,
-    TooHeavy,
-    TooLong,
-}
-
-fn nothing() -> LdapResult {
-    LdapResult {
-        rc: 80,
-        matched: String::new(),
-        text: String::new(),
-        refs: vec![],
-        ctrls: vec![],
+/// What `what` is called, page by page.
+pub(super) fn deed(what: &str, paged: bool, number: u64) -> String {
+    if paged {
+        format!("{what}, page {number}")
+    } else {
+        what.to_owned()
     }
 }
 
