@@ -66,8 +66,7 @@ fn length(bytes: &[u8]) -> Option<usize> {
 /// Whether a whole message has come.
 pub(super) fn frame(input: &[u8]) -> Frame {
     let (first, rest) = match input {
-        [] => return Frame::Part,
-        [SEQUENCE] => return Frame::Part,
+        [] | [SEQUENCE] => return Frame::Part,
         [SEQUENCE, first, rest @ ..] => (*first, rest),
         _ => return Frame::Nothing,
     };
@@ -122,7 +121,7 @@ pub(super) fn push_number(out: &mut Vec<u8>, tag: u8, number: i32) {
     push(out, tag, &bytes[skip..]);
 }
 
-fn push_length(out: &mut Vec<u8>, length: usize) {
+pub(super) fn push_length(out: &mut Vec<u8>, length: usize) {
     if let Ok(short @ 0..0x80) = u8::try_from(length) {
         out.push(short);
         return;

@@ -6,7 +6,7 @@ use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, StdStream};
 use tokio::time::Instant;
 use url::Url;
 
-use super::account::Account;
+use super::credentials::Credentials;
 use super::entry::Names;
 use super::error::{DirectoryError, Failure, one_line};
 use super::link::{Link, within};
@@ -81,11 +81,11 @@ async fn connect_to(
     let (connection, ldap) = open(config, &mut reach, clock, until())
         .await
         .map_err(here)?;
-    let account = Account::of(config, &reach).map_err(|e| (e, true))?;
+    let credentials = Credentials::of(config, &reach).map_err(|e| (e, true))?;
     let mut session = Session {
         server: reach.server.clone(),
-        reach,
-        account,
+        reach: Arc::new(reach),
+        credentials: Arc::new(credentials),
         ldap,
         link: Link::new(connection),
         root: RootDse::default(),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::error::DirectoryError;
 use super::link::{explain, within};
 use super::root_dse::{ATTRIBUTES, RootDse, WHO_AM_I, fold_dn};
-use super::search::{Ask, Trouble};
+use super::search::{Ask, Sink, Trouble};
 use super::session::Session;
 use super::state::ServerState;
 use crate::config::DirectoryKind;
@@ -35,7 +35,8 @@ impl Session {
             page_size: 1,
             elsewhere_is_fine: true,
         };
-        let found = self.try_search(what, &ask).await?;
+        let mut found = Vec::new();
+        self.try_search(what, &ask, Sink::List(&mut found)).await?;
         Ok(found.into_iter().next())
     }
 

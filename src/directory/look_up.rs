@@ -9,7 +9,7 @@ use ldap3::Scope as Depth;
 use super::entry::directory_id;
 use super::error::DirectoryError;
 use super::read::Scope;
-use super::search::Ask;
+use super::search::{Ask, Sink};
 use super::session::Session;
 use crate::model::{DirectoryId, IdForm, RawEntry};
 
@@ -143,7 +143,9 @@ impl Session {
             page_size: scope.page_size,
             elsewhere_is_fine,
         };
-        self.search(what, &ask).await
+        let mut found = Vec::new();
+        self.search(what, &ask, Sink::List(&mut found)).await?;
+        Ok(found)
     }
 }
 

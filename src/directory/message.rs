@@ -149,3 +149,104 @@ fn controls(mut list: &[u8]) -> Option<Vec<Control>> {
 fn text(bytes: &[u8]) -> Option<String> {
     std::str::from_utf8(bytes).ok().map(str::to_owned)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::ber::push;
+    use super::super::{paging, request};
+    use super::*;
+
+    fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        push(&mut out, tag, content);
+        out
+    }
+
+    fn result_of(tag: u8, id: u8, extra: &[u8], after: &[u8]) -> Vec<u8> {
+        let fields = [
+            &[0x0a, 1, 4][..],
+            &tlv(OCTETS, b"dc=x"),
+            &tlv(OCTETS, b"why"),
+            extra,
+        ]
+        .concat();
+        tlv(
+            SEQUENCE,
+            &[&[INTEGER, 1, id][..], &tlv(tag, &fields), after].concat(),
+        )
+    }
+
+    fn a_control() -> Vec<u8> {
+        let value = tlv(OCTETS, &paging::request(0, b"cookie"));
+        tlv(
+            SEQUENCE,
+            &[tlv(OCTETS, b"1.2.3"), tlv(BOOLEAN, &[0xff]), value].concat(),
+        )
+    }
+
+    #[test]
+    fn a_result_with_everything_that_may_be_in_it() {
+        let referral = tlv(REFERRAL, &tlv(OCTETS, b"ldap://other"));
+        let bytes = result_of(SEARCH_DONE, 7, &referral, &tlv(CONTROLS, &a_control()));
+        let Some(Message {
+            id: 7,
+            said: Said::Result(SEARCH_DONE, result),
+        }) = message(&bytes)
+        else {
+            panic!("no result");
+        };
+        assert_eq!(
+            (result.rc, result.matched.as_str(), result.text.as_str()),
+            (4, "dc=x", "why")
+        );
+        assert_eq!(result.refs, ["ldap://other"]);
+        let control = &result.ctrls[0].1;
+        assert!(control.crit && control.ctype == "1.2.3");
+        assert_eq!(
+            control.val.as_deref().and_then(paging::cookie),
+            Some(&b"cookie"[..])
+        );
+    }
+
+    #[test]
+    fn trap_06_a_notice_of_disconnection_is_one_only_unasked() {
+        let name = tlv(RESPONSE_NAME, DISCONNECTION);
+        let said = |id| {
+            let bytes = result_of(EXTENDED_RESPONSE, id, &name, &[]);
+            matches!(message(&bytes).unwrap().said, Said::Goodbye(_))
+        };
+        assert!(said(0) && !said(1));
+    }
+
+    #[test]
+    fn requests_are_no_answers() {
+        for operation in [
+            request::unbind(),
+            request::start_tls(),
+            request::simple_bind("a", "b"),
+        ] {
+            assert!(message(&request::message(1, &operation, &[])).is_none());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn trap_36_no_bytes_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..60),
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let _any = message(&bytes);
+            let mut good = result_of(SEARCH_DONE, 7, &[], &tlv(CONTROLS, &a_control()));
+            for (at, byte) in flips {
+                let at = at.index(good.len());
+                good[at] = byte;
+            }
+            let _flipped = message(&good);
+            good.truncate(cut.index(good.len()));
+            let _cut = message(&good);
+        }
+    }
+}

@@ -11,9 +11,9 @@
 //! (lber's recursion), a message without end is buffered without bound. `MemoryMax` bounds the latter; both are harmless after
 //! the restart, since a pass that did not end applies nothing. Everything else that a server may send is an error.
 
-mod account;
 mod ber;
 mod connect;
+mod credentials;
 mod entry;
 mod error;
 mod introduce;

@@ -14,11 +14,11 @@ use tokio::time::Instant;
 
 use super::entry::Rest;
 use super::error::DirectoryError;
-use super::link::{Broken, timely};
+use super::link::{Broken, explain, timely};
 use super::message::{SEARCH_DONE, Said};
 use super::request;
 use super::root_dse::{ATTRIBUTES, RootDse};
-use super::search::{Answer, Ask, MAX_PAGE, TooMuch, Trouble, deed};
+use super::search::{Answer, Ask, MAX_PAGE, NoPage, PORTION, Sink, Trouble};
 use super::session::Session;
 use super::state::ServerState;
 use super::unpack::Unpacker;
@@ -26,24 +26,20 @@ use super::wire::Wire;
 use crate::config::DirectoryKind;
 use crate::model::RawEntry;
 
-/// Entries that go on together while their page still arrives. Small, so that whoever reads along finds them in the processor's
-/// cache, and begins at once: with whole pages of 1,000 a tenth of a pass was waiting for memory.
-const PORTION: usize = 128;
-
 /// The session's own connection says something this often while a pass is under way: servers close one that is silent for
 /// some minutes (Active Directory after 15), and who is absent is looked up over it.
 const SILENCE: Duration = Duration::from_mins(3);
 
 /// A pass under way.
-pub(super) struct Pass {
+pub(super) struct Pass<'a> {
     wire: Wire,
     unpacker: Unpacker,
-    pages: mpsc::Sender<Vec<RawEntry>>,
+    sink: Sink<'a>,
     /// When the session's own connection was last used.
     heard: Instant,
 }
 
-impl Pass {
+impl Pass<'_> {
     /// Every page of every base was read.
     pub(super) async fn end(self) {
         self.wire.close().await;
@@ -56,52 +52,56 @@ enum Stop {
     End,
     /// A portion is full.
     Full,
-    TooMuch(TooMuch),
+    Not(NoPage),
 }
 
 impl Session {
     /// Connects to the session's server once more, as the same account.
-    pub(super) async fn begin_pass(
+    pub(super) async fn begin_pass<'a>(
         &self,
-        pages: mpsc::Sender<Vec<RawEntry>>,
-    ) -> Result<Pass, DirectoryError> {
-        let (reach, account) = (&self.reach, &self.account);
-        if Instant::now() >= self.deadline {
-            return Err(DirectoryError::Incomplete(self.failure(
-                "connecting for a pass",
-                "the run's time is over (`run-timeout`)",
-                "nothing was read",
-            )));
+        pages: &'a mpsc::Sender<Vec<RawEntry>>,
+    ) -> Result<Pass<'a>, DirectoryError> {
+        match self.connect_again().await {
+            Ok(wire) => Ok(Pass {
+                wire,
+                unpacker: Unpacker::default(),
+                sink: Sink::Channel(pages),
+                heard: Instant::now(),
+            }),
+            // Not the server's fault: the session was there, and the run is over.
+            Err(DirectoryError::Unreachable(mut f) | DirectoryError::Tls(mut f))
+                if Instant::now() >= self.deadline =>
+            {
+                f.came
+                    .push_str(", and the run's time is over (`run-timeout`)");
+                Err(DirectoryError::Incomplete(f))
+            }
+            Err(e) => Err(e),
         }
+    }
+
+    async fn connect_again(&self) -> Result<Wire, DirectoryError> {
+        let (reach, credentials) = (&*self.reach, &*self.credentials);
         let until = || self.deadline.min(Instant::now() + reach.step);
         let tcp = reach.again(until()).await?;
         let mut wire = match timely(until(), Wire::open(reach, tcp)).await {
             Ok(wire) => wire,
             Err(broken) => return Err(reach.unopened(broken).await),
         };
-        match timely(until(), wire.bind(account)).await {
+        match timely(until(), wire.bind(credentials)).await {
             Ok(None) => {}
-            Ok(Some(result)) => account.judged(reach, &result).map_err(|(e, _)| e)?,
-            Err(broken) => return Err(account.unanswered(reach, broken, None).await),
+            Ok(Some(result)) => credentials.judged(reach, &result).map_err(|(e, _)| e)?,
+            Err(broken) => return Err(credentials.unanswered(reach, broken, None).await),
         }
         match timely(until(), self.is_no_older(&mut wire)).await {
-            Ok(None) => {}
-            Ok(Some(why)) => return Err(DirectoryError::stale(&self.server, &why)),
+            Ok(None) => Ok(wire),
+            Ok(Some(why)) => Err(DirectoryError::stale(&self.server, &why)),
             Err(broken) => {
+                let (came, next, _) = explain(broken, None).await;
                 let what = "reading how far the server is";
-                return Err(match self.broken_off(what, broken).await {
-                    Trouble::Error(DirectoryError::Incomplete(f)) => DirectoryError::Unreachable(f),
-                    Trouble::Error(e) => e,
-                    Trouble::Result { code, text, what } => self.refused(&what, code, &text),
-                });
+                Err(DirectoryError::Unreachable(self.failure(what, came, next)))
             }
         }
-        Ok(Pass {
-            wire,
-            unpacker: Unpacker::default(),
-            pages,
-            heard: Instant::now(),
-        })
     }
 
     /// Behind one address there may be several servers, and what the session knows is of the one it asked: this one must be as
@@ -128,38 +128,53 @@ impl Session {
     /// Reads a base to its end; says how many entries it had.
     pub(super) async fn read_base(
         &mut self,
-        pass: &mut Pass,
+        pass: &mut Pass<'_>,
         what: &str,
         ask: &Ask<'_>,
     ) -> Result<u64, Trouble> {
         let paged = self.pages(ask);
-        let Some(search) = request::search(ask.base, ask.depth, ask.filter, &ask.attributes) else {
-            let none = Broken::Link(LdapError::FilterParsing);
-            return Err(self.broken_off(&deed(what, paged, 1), none).await);
+        let deed = |number: u64| {
+            if paged {
+                format!("{what}, page {number}")
+            } else {
+                what.to_owned()
+            }
         };
         let mut count = 0;
         let mut number = 1_u64;
-        let mut page = deed(what, paged, number);
+        let mut page = deed(number);
+        let Some(search) = request::search(ask.base, ask.depth, ask.filter, &ask.attributes) else {
+            let none = Broken::Link(LdapError::FilterParsing);
+            return Err(self.broken_off(&page, none).await);
+        };
         let mut until = self.page_end();
         let first = paged.then_some(&[][..]);
         self.ask(pass, &page, &search, ask, first, until).await?;
         loop {
             let answer = self.page(pass, &page, ask, until, &mut count).await?;
             let nothing = number == 1 && count == 0 && answer.entries.is_empty();
-            let cookie = self.page_ended(&page, ask, paged, &answer, nothing)?;
+            self.nothing_hidden(&page, ask, &answer.references)?;
+            if answer.result.rc != 0 {
+                return Err(Trouble::result(answer.result, page));
+            }
+            let cookie = if paged {
+                self.cookie(&page, &answer.result, nothing)?
+            } else {
+                None
+            };
             let last = self.whole(&page, ask, answer.entries, answer.rests).await?;
             count += last.len() as u64;
             let Some(cookie) = cookie else {
-                self.deliver(&page, pass, last).await?;
+                self.deliver(&page, &mut pass.sink, last).await?;
                 return Ok(count);
             };
             // The server works on the next page while this one is handed on.
             number += 1;
-            page = deed(what, paged, number);
+            page = deed(number);
             until = self.page_end();
             self.ask(pass, &page, &search, ask, Some(&cookie), until)
                 .await?;
-            self.deliver(&page, pass, last).await?;
+            self.deliver(&page, &mut pass.sink, last).await?;
             self.stay_awake(pass).await?;
             // Waiting for whoever reads along is not the server's time.
             until = self.page_end();
@@ -168,7 +183,7 @@ impl Session {
 
     async fn ask(
         &self,
-        pass: &mut Pass,
+        pass: &mut Pass<'_>,
         page: &str,
         search: &[u8],
         ask: &Ask<'_>,
@@ -185,7 +200,7 @@ impl Session {
     /// Reads one page to its result; the entries go on in portions meanwhile, the last portion comes back.
     async fn page(
         &mut self,
-        pass: &mut Pass,
+        pass: &mut Pass<'_>,
         page: &str,
         ask: &Ask<'_>,
         until: Instant,
@@ -203,7 +218,7 @@ impl Session {
             match stop {
                 Ok(Stop::End) => return Ok(answer),
                 Ok(Stop::Full) => {}
-                Ok(Stop::TooMuch(how)) => return Err(self.too_much(page, ask, how)),
+                Ok(Stop::Not(it)) => return Err(self.no_page(page, ask, it)),
                 Err(broken) => return Err(self.broken_off(page, broken).await),
             }
             // What goes on before its page ended well is only looked at: nothing is applied unless all pages do.
@@ -214,7 +229,7 @@ impl Session {
             let entries = self.whole(page, ask, entries, rests).await?;
             handed_on += entries.len();
             *count += entries.len() as u64;
-            self.deliver(page, pass, entries).await?;
+            self.deliver(page, &mut pass.sink, entries).await?;
         }
     }
 
@@ -232,28 +247,8 @@ impl Session {
         Ok(entries)
     }
 
-    async fn deliver(
-        &self,
-        page: &str,
-        pass: &Pass,
-        entries: Vec<RawEntry>,
-    ) -> Result<(), Trouble> {
-        if entries.is_empty() {
-            return Ok(());
-        }
-        match tokio::time::timeout_at(self.deadline, pass.pages.send(entries)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(self.incomplete(page, "the run was stopped", "")),
-            Err(_) => Err(self.incomplete(
-                page,
-                "the run's time is over (`run-timeout`)",
-                "nothing is taken from what came so far",
-            )),
-        }
-    }
-
     /// Uses the session's own connection, if it was silent for long.
-    async fn stay_awake(&mut self, pass: &mut Pass) -> Result<(), Trouble> {
+    async fn stay_awake(&mut self, pass: &mut Pass<'_>) -> Result<(), Trouble> {
         if pass.heard.elapsed() < SILENCE {
             return Ok(());
         }
@@ -266,7 +261,12 @@ impl Session {
             page_size: 1,
             elsewhere_is_fine: true,
         };
-        match self.try_search("keeping the connection open", &ask).await {
+        let mut found = Vec::new();
+        let sink = Sink::List(&mut found);
+        match self
+            .try_search("keeping the connection open", &ask, sink)
+            .await
+        {
             // Whatever it says: it is there.
             Ok(_) | Err(Trouble::Result { .. }) => Ok(()),
             Err(trouble) => Err(trouble),
@@ -275,24 +275,24 @@ impl Session {
 }
 
 /// Reads on until the result, or until a portion is full.
-async fn portion(pass: &mut Pass, answer: &mut Answer, left: usize) -> Result<Stop, Broken> {
+async fn portion(pass: &mut Pass<'_>, answer: &mut Answer, left: usize) -> Result<Stop, Broken> {
     let mut weight = 0;
     loop {
         let at = pass.wire.next().await?;
         match pass.wire.said(at)? {
             Some(Said::Entry { dn, attributes }) => {
                 let Ok((entry, rests)) = pass.unpacker.entry(dn, attributes) else {
-                    return Ok(Stop::TooMuch(TooMuch::Malformed));
+                    return Ok(Stop::Not(NoPage::Malformed));
                 };
                 weight += entry.size();
                 let at = answer.entries.len();
                 answer.rests.extend(rests.into_iter().map(|r| (at, r)));
                 answer.entries.push(entry);
                 if weight > MAX_PAGE {
-                    return Ok(Stop::TooMuch(TooMuch::Heavy));
+                    return Ok(Stop::Not(NoPage::TooHeavy));
                 }
                 if answer.entries.len() > left {
-                    return Ok(Stop::TooMuch(TooMuch::Long));
+                    return Ok(Stop::Not(NoPage::TooLong));
                 }
                 if answer.entries.len() >= PORTION {
                     return Ok(Stop::Full);
@@ -302,7 +302,7 @@ async fn portion(pass: &mut Pass, answer: &mut Answer, left: usize) -> Result<St
                 weight += urls.iter().map(|u| size_of_val(u) + u.len()).sum::<usize>();
                 answer.references.extend(urls);
                 if weight > MAX_PAGE {
-                    return Ok(Stop::TooMuch(TooMuch::Heavy));
+                    return Ok(Stop::Not(NoPage::TooHeavy));
                 }
             }
             Some(Said::Result(SEARCH_DONE, result)) => {

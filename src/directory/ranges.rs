@@ -51,7 +51,8 @@ impl Session {
                 let deed = format!("{what}, reading `{}` of `{dn}`", wanted.ask);
                 let until = self.page_end();
                 let stream = self.start(&deed, &ask, None, until).await?;
-                let answer = self.collect(&deed, &ask, stream, until).await?;
+                let answer =
+                    Box::pin(self.collect(&deed, &ask, stream, until, None, &mut 0)).await?;
                 if answer.result.rc != 0 {
                     return Err(Trouble::result(answer.result, deed));
                 }

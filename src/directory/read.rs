@@ -74,7 +74,7 @@ impl Session {
     ) -> Result<Complete, DirectoryError> {
         let mut entries = Vec::with_capacity(scope.bases.len());
         let (attributes, filter) = (scope.asked(), scope.enclosed_filter());
-        let mut pass = self.begin_pass(pages).await?;
+        let mut pass = Box::pin(self.begin_pass(&pages)).await?;
         for base in &scope.bases {
             let what = format!("reading `{base}`");
             let ask = Ask {
@@ -85,7 +85,7 @@ impl Session {
                 page_size: scope.page_size,
                 elsewhere_is_fine: false,
             };
-            let count = match self.read_base(&mut pass, &what, &ask).await {
+            let count = match Box::pin(self.read_base(&mut pass, &what, &ask)).await {
                 Ok(count) => count,
                 // A base that is gone is as empty as one without people.
                 Err(Trouble::Result { code: 32, text, .. }) => {

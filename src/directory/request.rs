@@ -128,3 +128,65 @@ fn push_tag(out: &mut Vec<u8>, tag: StructureTag) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ber::{element, expect};
+    use super::*;
+
+    #[test]
+    fn a_search_is_written_as_the_standard_says() {
+        let bytes = search("dc=x", Depth::Subtree, "(&(a=b)(!(c=*)))", &["uid"]).unwrap();
+        let (SEARCH, body, []) = element(&bytes).unwrap() else {
+            panic!("no search");
+        };
+        let filter = [
+            &[0xa0, 13][..],
+            &[0xa3, 6, 4, 1, b'a', 4, 1, b'b'],
+            &[0xa2, 3, 0x87, 1, b'c'],
+        ]
+        .concat();
+        let expected = [
+            &[4, 4][..],
+            b"dc=x",
+            &[10, 1, 2, 10, 1, 0, 2, 1, 0, 2, 1, 0, 1, 1, 0],
+            &filter,
+            &[0x30, 5, 4, 3],
+            b"uid",
+        ]
+        .concat();
+        assert_eq!(body, expected);
+        assert!(search("dc=x", Depth::Base, "(a=b", &["uid"]).is_none());
+    }
+
+    #[test]
+    fn controls_follow_the_operation() {
+        let control = |crit, val| RawControl {
+            ctype: "1.2".into(),
+            crit,
+            val,
+        };
+        let controls = [control(true, None), control(false, Some(vec![7]))];
+        let bytes = message(300, &unbind(), &controls);
+        let expected = [
+            &[2, 2, 1, 44, 0x42, 0, 0xa0, 20][..],
+            &[0x30, 8, 4, 3, b'1', b'.', b'2', 1, 1, 0xff],
+            &[0x30, 8, 4, 3, b'1', b'.', b'2', 4, 1, 7],
+        ]
+        .concat();
+        assert_eq!(expect(SEQUENCE, &bytes), Some((&expected[..], &[][..])));
+    }
+
+    #[test]
+    fn binds_are_written_as_the_standard_says() {
+        let simple = [&[0x60, 11, 2, 1, 3, 4, 1, b'a', 0x80, 3][..], b"pwd"].concat();
+        assert_eq!(simple_bind("a", "pwd"), simple);
+        let external = [
+            &[0x60, 19, 2, 1, 3, 4, 0, 0xa3, 12, 4, 8][..],
+            b"EXTERNAL",
+            &[4, 0],
+        ]
+        .concat();
+        assert_eq!(external_bind(), external);
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ldap3::Scope as Depth;
 
 use super::error::DirectoryError;
-use super::search::Ask;
+use super::search::{Ask, Sink};
 use super::session::Session;
 
 /// Names and OIDs, in lower case.
@@ -59,7 +59,8 @@ impl Session {
             page_size: 1,
             elsewhere_is_fine: true,
         };
-        let found = self.search(WHAT, &ask).await?;
+        let mut found = Vec::new();
+        self.search(WHAT, &ask, Sink::List(&mut found)).await?;
         let mut schema = Schema::default();
         for entry in &found {
             entry

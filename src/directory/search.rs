@@ -1,4 +1,4 @@
-//! One search for a few, and the loop over its pages. Nothing counts as read unless every page ended in success (design § 3.1).
+//! One search over ldap3, and the loop over its pages. Nothing counts as read unless every page ended in success (design § 3.1).
 //!
 //! ldap3's own paging adapter never looks at a page's result, and its stream looks finished after an error; so here each page
 //! is a search of its own, its result is checked, and its cookie is only ever used on the connection that gave it.
@@ -9,6 +9,7 @@ use std::time::Duration;
 use lber::structure::{PL, StructureTag};
 use ldap3::controls::RawControl;
 use ldap3::{LdapError, LdapResult, ResultEntry, Scope as Depth};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::entry::{self, Rest};
@@ -23,8 +24,12 @@ use crate::model::{RawEntry, dn};
 /// How long one page may take. A first page with a filter that is not indexed costs a scan, a minute or so at a million entries.
 const PAGE_TIME: Duration = Duration::from_mins(5);
 
-/// Bytes that one page may hold; of a page that is handed on in portions, one portion.
+/// Bytes that one page may hold, and with it what waits in the channel.
 pub(super) const MAX_PAGE: usize = 256 << 20;
+
+/// Entries that go on together while their page still arrives. Small, so that whoever reads along finds them in the processor's
+/// cache, and begins at once: with whole pages of 1,000 a tenth of a pass was waiting for memory.
+pub(super) const PORTION: usize = 128;
 
 /// Entries of a search whose answer is kept as a whole.
 const MAX_COLLECTED: usize = 100_000;
@@ -41,15 +46,12 @@ pub(super) struct Ask<'a> {
     pub elsewhere_is_fine: bool,
 }
 
-impl Ask<'_> {
-    fn size(&self) -> usize {
-        usize::try_from(self.page_size).unwrap_or(0).max(1)
-    }
-
-    /// A page is at most as long as was asked; twice that is a server that does not page.
-    pub(super) fn longest(&self) -> usize {
-        self.size().saturating_mul(2)
-    }
+/// Where the pages go.
+pub(super) enum Sink<'a> {
+    /// To whoever reads along; waiting there is what keeps memory bounded.
+    Channel(&'a mpsc::Sender<Vec<RawEntry>>),
+    /// Into one list, for small answers.
+    List(&'a mut Vec<RawEntry>),
 }
 
 /// How a search went, when it did not simply succeed.
@@ -86,41 +88,17 @@ pub(super) struct Answer {
     pub result: LdapResult,
 }
 
-impl Default for Answer {
-    /// Nothing, and no success either.
-    fn default() -> Self {
-        Self {
-            entries: Vec::new(),
-            rests: Vec::new(),
-            references: Vec::new(),
-            result: LdapResult {
-                rc: 80,
-                matched: String::new(),
-                text: String::new(),
-                refs: vec![],
-                ctrls: vec![],
-            },
-        }
-    }
-}
-
-/// What a page cannot be.
-pub(super) enum TooMuch {
-    Malformed,
-    Heavy,
-    Long,
-}
-
 type Stream = ldap3::SearchStream<'static, String, Arc<[String]>>;
 
 impl Session {
-    /// Reads everything that is asked for, which is to be a few. `what` names the deed in errors.
+    /// Reads everything that is asked for; says how many entries that were. `what` names the deed in errors.
     pub(super) async fn search(
         &mut self,
         what: &str,
         ask: &Ask<'_>,
-    ) -> Result<Vec<RawEntry>, DirectoryError> {
-        self.try_search(what, ask)
+        sink: Sink<'_>,
+    ) -> Result<u64, DirectoryError> {
+        self.try_search(what, ask, sink)
             .await
             .map_err(|trouble| match trouble {
                 Trouble::Error(e) => e,
@@ -138,52 +116,53 @@ impl Session {
         &mut self,
         what: &str,
         ask: &Ask<'_>,
-    ) -> Result<Vec<RawEntry>, Trouble> {
+        mut sink: Sink<'_>,
+    ) -> Result<u64, Trouble> {
         let paged = self.pages(ask);
-        let mut all: Vec<RawEntry> = Vec::new();
-        let mut cookie = paged.then(Vec::new);
-        for number in 1_u64.. {
-            let deed = deed(what, paged, number);
-            let until = self.page_end();
-            let stream = self.start(&deed, ask, cookie.take(), until).await?;
-            let answer = self.collect(&deed, ask, stream, until).await?;
-            let nothing = number == 1 && answer.entries.is_empty();
-            cookie = self.page_ended(&deed, ask, paged, &answer, nothing)?;
+        let page = |number: u64| {
+            if paged {
+                format!("{what}, page {number}")
+            } else {
+                what.to_owned()
+            }
+        };
+        let mut count = 0;
+        let mut number = 1_u64;
+        let mut deed = page(number);
+        let mut until = self.page_end();
+        let mut stream = self.start(&deed, ask, paged.then(Vec::new), until).await?;
+        loop {
+            // What goes on before its page ended well is only looked at: nothing is applied unless all pages do.
+            let along = matches!(sink, Sink::Channel(_)).then_some(&mut sink);
+            let answer = self
+                .collect(&deed, ask, stream, until, along, &mut count)
+                .await?;
+            self.nothing_hidden(&deed, ask, &answer.references)?;
+            if answer.result.rc != 0 {
+                return Err(Trouble::result(answer.result, deed));
+            }
+            let first = number == 1 && count == 0 && answer.entries.is_empty();
+            let cookie = if paged {
+                self.cookie(&deed, &answer.result, first)?
+            } else {
+                None
+            };
             let mut entries = answer.entries;
             self.put_together(&deed, &mut entries, answer.rests, ask.elsewhere_is_fine)
                 .await?;
-            all.extend(entries);
-            if all.len() > MAX_COLLECTED {
-                return Err(self.incomplete(
-                    &deed,
-                    format!("more than {MAX_COLLECTED} entries"),
-                    "this search was to find a few",
-                ));
-            }
-            if cookie.is_none() {
-                break;
-            }
-        }
-        Ok(all)
-    }
-
-    /// Whether the page ended in success and hides nothing; the next page's cookie, `None` after the last.
-    pub(super) fn page_ended(
-        &self,
-        deed: &str,
-        ask: &Ask<'_>,
-        paged: bool,
-        answer: &Answer,
-        nothing: bool,
-    ) -> Result<Option<Vec<u8>>, Trouble> {
-        self.nothing_hidden(deed, ask, &answer.references)?;
-        if answer.result.rc != 0 {
-            return Err(Trouble::result(answer.result.clone(), deed.to_owned()));
-        }
-        if paged {
-            self.cookie(deed, &answer.result, nothing)
-        } else {
-            Ok(None)
+            count += entries.len() as u64;
+            let Some(cookie) = cookie else {
+                self.deliver(&deed, &mut sink, entries).await?;
+                return Ok(count);
+            };
+            // The server works on the next page while this one is handed on.
+            number += 1;
+            deed = page(number);
+            until = self.page_end();
+            stream = self.start(&deed, ask, Some(cookie), until).await?;
+            self.deliver(&deed, &mut sink, entries).await?;
+            // Waiting for whoever reads along is not the server's time.
+            until = self.page_end();
         }
     }
 
@@ -243,41 +222,70 @@ impl Session {
         }
     }
 
-    /// Reads one search to its end.
+    /// Reads one search to its end. The entries go on in portions meanwhile, where there is a sink.
     pub(super) async fn collect(
         &mut self,
         what: &str,
         ask: &Ask<'_>,
         mut stream: Stream,
         until: Instant,
+        mut sink: Option<&mut Sink<'_>>,
+        count: &mut u64,
     ) -> Result<Answer, Trouble> {
         let mut answer = Answer::default();
-        let mut weight = 0;
+        let paged = self.pages(ask);
+        let (mut weight, mut handed_on) = (0, 0);
         loop {
-            let item = match within(until, stream.next()).await {
-                Ok(Some(item)) => item,
-                Ok(None) => break,
+            // One timer for a portion, not one for every entry.
+            let portion = within(until, async {
+                loop {
+                    let Some(item) = stream.next().await? else {
+                        return Ok(Portion::End);
+                    };
+                    if item.is_intermediate() {
+                        continue;
+                    }
+                    if item.is_ref() {
+                        answer.references.extend(references(item));
+                        continue;
+                    }
+                    let Ok((entry, rests)) = entry::entry(item.0, &mut self.names) else {
+                        return Ok(Portion::Not(NoPage::Malformed));
+                    };
+                    weight += entry.size();
+                    let at = answer.entries.len();
+                    answer.rests.extend(rests.into_iter().map(|r| (at, r)));
+                    answer.entries.push(entry);
+                    if weight > MAX_PAGE {
+                        return Ok(Portion::Not(NoPage::TooHeavy));
+                    }
+                    let long = handed_on + answer.entries.len() > ask.longest();
+                    if long && (paged || sink.is_none()) {
+                        return Ok(Portion::Not(NoPage::TooLong));
+                    }
+                    if sink.is_some() && answer.entries.len() >= PORTION {
+                        return Ok(Portion::Full);
+                    }
+                }
+            })
+            .await;
+            match portion {
+                Ok(Portion::End) => break,
+                Ok(Portion::Full) => {
+                    let next = Vec::with_capacity(PORTION);
+                    let mut entries = std::mem::replace(&mut answer.entries, next);
+                    let rests = std::mem::take(&mut answer.rests);
+                    handed_on += entries.len();
+                    self.put_together(what, &mut entries, rests, ask.elsewhere_is_fine)
+                        .await?;
+                    *count += entries.len() as u64;
+                    weight = 0;
+                    if let Some(sink) = sink.as_deref_mut() {
+                        self.deliver(what, sink, entries).await?;
+                    }
+                }
+                Ok(Portion::Not(it)) => return Err(self.no_page(what, ask, it)),
                 Err(broken) => return Err(self.broken(what, broken).await),
-            };
-            if item.is_intermediate() {
-                continue;
-            }
-            if item.is_ref() {
-                answer.references.extend(references(item));
-                continue;
-            }
-            let Ok((entry, rests)) = entry::entry(item.0, &mut self.names) else {
-                return Err(self.too_much(what, ask, TooMuch::Malformed));
-            };
-            weight += entry.size();
-            let at = answer.entries.len();
-            answer.rests.extend(rests.into_iter().map(|r| (at, r)));
-            answer.entries.push(entry);
-            if weight > MAX_PAGE {
-                return Err(self.too_much(what, ask, TooMuch::Heavy));
-            }
-            if answer.entries.len() > ask.longest() {
-                return Err(self.too_much(what, ask, TooMuch::Long));
             }
         }
         // `next` came to its end without an error, and only then is this the result of this very search.
@@ -286,17 +294,17 @@ impl Session {
     }
 
     /// The error of a page that cannot be what was asked for.
-    pub(super) fn too_much(&self, what: &str, ask: &Ask<'_>, how: TooMuch) -> Trouble {
-        let (came, next) = match how {
-            TooMuch::Malformed => (
+    pub(super) fn no_page(&self, what: &str, ask: &Ask<'_>, why: NoPage) -> Trouble {
+        let (came, next) = match why {
+            NoPage::Malformed => (
                 "an entry is no LDAP that can be read".to_owned(),
                 "look at the server, or at what stands between",
             ),
-            TooMuch::Heavy => (
+            NoPage::TooHeavy => (
                 format!("more than {} MiB in one page", MAX_PAGE >> 20),
                 "lower `page-size`, and look for entries of absurd size",
             ),
-            TooMuch::Long => (
+            NoPage::TooLong => (
                 format!("more than the {} entries that a page may have", ask.size()),
                 "the server does not page: its answer cannot be told from a cut one",
             ),
@@ -304,21 +312,28 @@ impl Session {
         self.incomplete(what, came, next)
     }
 
-    async fn broken(&mut self, what: &str, broken: Broken) -> Trouble {
+    pub(super) async fn broken(&mut self, what: &str, broken: Broken) -> Trouble {
         let config = matches!(broken, Broken::Link(LdapError::FilterParsing));
+        let past = Instant::now() >= self.deadline;
         let explained = explain(broken, Some(&mut self.link)).await;
-        self.broke(what, config, explained)
+        self.broke(what, config, past, explained)
     }
 
     /// The same on the connection of a pass.
     pub(super) async fn broken_off(&self, what: &str, broken: Broken) -> Trouble {
         let config = matches!(broken, Broken::Link(LdapError::FilterParsing));
-        self.broke(what, config, explain(broken, None).await)
+        let past = Instant::now() >= self.deadline;
+        self.broke(what, config, past, explain(broken, None).await)
     }
 
-    fn broke(&self, what: &str, config: bool, explained: (String, &str, bool)) -> Trouble {
-        let (mut came, next, _) = explained;
-        if Instant::now() >= self.deadline {
+    fn broke(
+        &self,
+        what: &str,
+        config: bool,
+        past: bool,
+        (mut came, next, _): (String, &str, bool),
+    ) -> Trouble {
+        if past {
             came.push_str(", and the run's time is over (`run-timeout`)");
         }
         let failure = self.failure(what, came, next);
@@ -333,8 +348,43 @@ impl Session {
         Trouble::Error(DirectoryError::Incomplete(self.failure(what, came, next)))
     }
 
+    pub(super) async fn deliver(
+        &self,
+        what: &str,
+        sink: &mut Sink<'_>,
+        entries: Vec<RawEntry>,
+    ) -> Result<(), Trouble> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        match sink {
+            Sink::Channel(channel) => {
+                match tokio::time::timeout_at(self.deadline, channel.send(entries)).await {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(_)) => Err(self.incomplete(what, "the run was stopped", "")),
+                    Err(_) => Err(self.incomplete(
+                        what,
+                        "the run's time is over (`run-timeout`)",
+                        "nothing is taken from what came so far",
+                    )),
+                }
+            }
+            Sink::List(list) => {
+                list.extend(entries);
+                if list.len() > MAX_COLLECTED {
+                    return Err(self.incomplete(
+                        what,
+                        format!("more than {MAX_COLLECTED} entries"),
+                        "this search was to find a few",
+                    ));
+                }
+                Ok(())
+            }
+        }
+    }
+
     /// A reference stands for a part of the tree that another server holds: what is there was not read.
-    fn nothing_hidden(
+    pub(super) fn nothing_hidden(
         &self,
         what: &str,
         ask: &Ask<'_>,
@@ -358,7 +408,7 @@ impl Session {
     }
 
     /// The next page's cookie; `None`: that was the last page. A page without the control is one of a server that does not page.
-    fn cookie(
+    pub(super) fn cookie(
         &self,
         what: &str,
         result: &LdapResult,
@@ -400,12 +450,46 @@ impl Session {
     }
 }
 
-/// What `what` is called, page by page.
-pub(super) fn deed(what: &str, paged: bool, number: u64) -> String {
-    if paged {
-        format!("{what}, page {number}")
-    } else {
-        what.to_owned()
+enum Portion {
+    End,
+    Full,
+    Not(NoPage),
+}
+
+/// Why something is no page of entries.
+#[derive(Clone, Copy)]
+pub(super) enum NoPage {
+    Malformed,
+    TooHeavy,
+    TooLong,
+}
+
+impl Default for Answer {
+    /// Nothing, and no success either.
+    fn default() -> Self {
+        Self {
+            entries: Vec::with_capacity(PORTION),
+            rests: Vec::new(),
+            references: Vec::new(),
+            result: LdapResult {
+                rc: 80,
+                matched: String::new(),
+                text: String::new(),
+                refs: vec![],
+                ctrls: vec![],
+            },
+        }
+    }
+}
+
+impl Ask<'_> {
+    fn size(&self) -> usize {
+        usize::try_from(self.page_size).unwrap_or(0).max(1)
+    }
+
+    /// A page is at most as long as was asked; twice that is a server that does not page.
+    pub(super) fn longest(&self) -> usize {
+        self.size().saturating_mul(2)
     }
 }
 

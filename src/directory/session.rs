@@ -1,9 +1,11 @@
 //! A session: one server, who we are to it, and what it says about itself.
 
+use std::sync::Arc;
+
 use ldap3::Ldap;
 use tokio::time::Instant;
 
-use super::account::Account;
+use super::credentials::Credentials;
 use super::entry::Names;
 use super::error::{DirectoryError, Failure};
 use super::link::Link;
@@ -16,8 +18,8 @@ use crate::config::{DirectoryConfig, DirectoryKind};
 pub struct Session {
     pub(super) server: String,
     /// How to reach the same server again, for a pass.
-    pub(super) reach: Reach,
-    pub(super) account: Account,
+    pub(super) reach: Arc<Reach>,
+    pub(super) credentials: Arc<Credentials>,
     pub(super) ldap: Ldap,
     pub(super) link: Link,
     pub(super) root: RootDse,

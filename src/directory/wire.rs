@@ -19,8 +19,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::account::Account;
 use super::ber::{Frame, frame};
+use super::credentials::Credentials;
 use super::error::came;
 use super::link::Broken;
 use super::message::{BIND_RESPONSE, EXTENDED_RESPONSE, SEARCH_DONE, Said, message};
@@ -92,8 +92,11 @@ impl Wire {
     }
 
     /// Binds; `None`: there is nobody to bind as.
-    pub(super) async fn bind(&mut self, account: &Account) -> Result<Option<LdapResult>, Broken> {
-        let Some(request) = account.request() else {
+    pub(super) async fn bind(
+        &mut self,
+        credentials: &Credentials,
+    ) -> Result<Option<LdapResult>, Broken> {
+        let Some(request) = credentials.request() else {
             return Ok(None);
         };
         self.send(&request, &[]).await?;

@@ -38,7 +38,7 @@ pub struct RawEntry {
 }
 
 /// One attribute of an entry.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Attribute<'a> {
     /// The name without options, in lower case.
     pub name: &'a str,
@@ -50,12 +50,12 @@ pub struct Attribute<'a> {
 impl<'a> Attribute<'a> {
     /// The values in the server's order, which means nothing.
     pub fn values(&self) -> Values<'a> {
-        self.values
+        self.values.clone()
     }
 }
 
-/// The values of one attribute, undecoded. Copies go through them again.
-#[derive(Clone, Copy)]
+/// The values of one attribute, undecoded.
+#[derive(Clone)]
 pub struct Values<'a> {
     left: u32,
     rest: &'a [u8],
@@ -105,18 +105,18 @@ impl RawEntry {
         let mut rest = counted(&self.packed).map_or(&[][..], |(_, rest)| rest);
         self.names.iter().map_while(move |names| {
             let (count, after) = number(rest)?;
-            let mut values = Values {
+            let values = Values {
                 left: count,
                 rest: after,
             };
-            let attribute = Attribute {
+            let mut over = values.clone();
+            while over.next().is_some() {}
+            rest = over.rest;
+            Some(Attribute {
                 name: &names.name,
                 options: &names.options,
                 values,
-            };
-            while values.next().is_some() {}
-            rest = values.rest;
-            Some(attribute)
+            })
         })
     }
 
@@ -157,7 +157,7 @@ impl fmt::Debug for RawEntry {
         f.debug_struct("RawEntry")
             .field("dn_bytes", &self.dn().len())
             .field("attributes", &names)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -11,8 +11,8 @@ use super::request;
 use super::session::{Refused, Session};
 use crate::config::{DirectoryConfig, Environment};
 
-/// The account as the configuration gives it, with the password that was read once.
-pub(super) enum Account {
+/// What the configuration gives to bind with, with the password that was read once.
+pub(super) enum Credentials {
     /// No bind at all.
     Nobody,
     /// A simple bind; neither is empty.
@@ -21,8 +21,8 @@ pub(super) enum Account {
     Certificate,
 }
 
-impl Account {
-    /// The account of a configuration; the error is one that no other server can mend.
+impl Credentials {
+    /// The credentials of a configuration; the error is one that no other server can mend.
     pub(super) fn of(config: &DirectoryConfig, reach: &Reach) -> Result<Self, DirectoryError> {
         let (dn, secret) = match (&config.bind_dn, &config.bind_password) {
             (Some(dn), Some(secret)) => (dn.clone(), secret),
@@ -71,7 +71,7 @@ impl Account {
     }
 }
 
-impl Account {
+impl Credentials {
     /// What the server said to a bind.
     pub(super) fn judged(&self, reach: &Reach, result: &LdapResult) -> Result<(), Refused> {
         if result.rc == 0 {
@@ -116,19 +116,19 @@ impl Account {
 impl Session {
     pub(super) async fn bind(&mut self, until: Instant) -> Result<(), Refused> {
         let mut ldap = self.ldap.clone();
-        let answer = match &self.account {
-            Account::Nobody => return Ok(()),
-            Account::Simple { dn, password } => {
+        let answer = match &*self.credentials {
+            Credentials::Nobody => return Ok(()),
+            Credentials::Simple { dn, password } => {
                 within(until, ldap.simple_bind(dn, password.expose_secret())).await
             }
-            Account::Certificate => within(until, ldap.sasl_external_bind()).await,
+            Credentials::Certificate => within(until, ldap.sasl_external_bind()).await,
         };
         match answer {
-            Ok(result) => self.account.judged(&self.reach, &result),
+            Ok(result) => self.credentials.judged(&self.reach, &result),
             Err(broken) => {
                 let link = Some(&mut self.link);
                 Err((
-                    self.account.unanswered(&self.reach, broken, link).await,
+                    self.credentials.unanswered(&self.reach, broken, link).await,
                     false,
                 ))
             }
