@@ -1,19 +1,19 @@
 //! From the list of servers to a session: the first one that answers, is who it says, and lets the account in.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, StdStream};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, StdStream};
+use tokio::time::Instant;
 use url::Url;
 
+use super::credentials::Credentials;
 use super::entry::Names;
-use super::error::{DirectoryError, Failure, came, one_line};
-use super::link::{Broken, Link, explain, within};
+use super::error::{DirectoryError, Failure, one_line};
+use super::link::{Link, within};
+use super::reach::Reach;
 use super::root_dse::RootDse;
 use super::session::{Refused, Session};
 use super::state::ServerState;
-use super::tls;
 use crate::clock::Clock;
 use crate::config::{DirectoryConfig, DirectoryKind};
 
@@ -74,14 +74,18 @@ async fn connect_to(
     clock: &Clock,
     deadline: Instant,
 ) -> Result<Session, Refused> {
-    let server = shown(url);
-    let step = Duration::from_millis(u64::try_from(config.connect_timeout_ms).unwrap_or(0).max(1));
+    let here = |e| (e, false);
+    let mut reach = Reach::of(config, url).map_err(here)?;
+    let step = reach.step;
     let until = || deadline.min(Instant::now() + step);
-    let (connection, ldap) = open(config, url, &server, clock, until())
+    let (connection, ldap) = open(config, &mut reach, clock, until())
         .await
-        .map_err(|e| (e, false))?;
+        .map_err(here)?;
+    let credentials = Credentials::of(config, &reach).map_err(|e| (e, true))?;
     let mut session = Session {
-        server,
+        server: reach.server.clone(),
+        reach: Arc::new(reach),
+        credentials: Arc::new(credentials),
         ldap,
         link: Link::new(connection),
         root: RootDse::default(),
@@ -94,11 +98,8 @@ async fn connect_to(
         contexts: Vec::new(),
         failed: Vec::new(),
     };
-    session.bind(config, until()).await?;
-    session
-        .introduce(config, until())
-        .await
-        .map_err(|e| (e, false))?;
+    session.bind(until()).await?;
+    session.introduce(config, until()).await.map_err(here)?;
     Ok(session)
 }
 
@@ -112,144 +113,44 @@ pub fn shown(url: &Url) -> String {
     )
 }
 
-/// What to do about a server to which no connection comes about.
-fn connect_advice(kind: std::io::ErrorKind) -> &'static str {
-    use std::io::ErrorKind;
-    match kind {
-        ErrorKind::ConnectionRefused => {
-            "see that the server runs there and that `servers` names the right host and port; \
-             nothing listens on it, or a firewall turns this machine away"
-        }
-        ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
-            "see that the server is up and that a firewall lets this machine in"
-        }
-        _ => "see that `servers` names the right host and that this machine can find it",
-    }
-}
-
 /// TCP, and TLS where it is due.
 async fn open(
     config: &DirectoryConfig,
-    url: &Url,
-    server: &str,
+    reach: &mut Reach,
     clock: &Clock,
     until: Instant,
 ) -> Result<(LdapConnAsync, Ldap), DirectoryError> {
-    let failure = |what: &str, came: String, next: &str| Failure {
-        server: server.into(),
-        what: what.into(),
-        came,
-        next: next.into(),
-    };
-    let bracketed = url.host_str().unwrap_or_default();
-    let host = bracketed
-        .strip_prefix('[')
-        .and_then(|h| h.strip_suffix(']'))
-        .unwrap_or(bracketed);
-    if host.is_empty() {
-        return Err(DirectoryError::Config(failure(
-            "connecting",
-            "no host is named".into(),
-            "write ldaps://host",
-        )));
-    }
-    let ldaps = url.scheme() == "ldaps";
-    let encrypted = ldaps || config.start_tls;
-    if !encrypted {
-        if !config.insecure_plaintext {
-            let next = "use ldaps:// or `start-tls = true`; `insecure-plaintext = true` would send the password readable to all on the way";
-            return Err(DirectoryError::Config(failure(
-                "connecting",
-                "this would be without TLS".into(),
-                next,
-            )));
-        }
-        tracing::warn!(
-            server,
-            "the connection is not encrypted: the bind password and all personal data travel readable (insecure-plaintext)"
-        );
-    }
-    let port = url.port().unwrap_or(if ldaps { 636 } else { 389 });
-    let tcp = match timeout_at(until, TcpStream::connect((host, port))).await {
-        Ok(Ok(tcp)) => tcp,
-        Ok(Err(e)) => {
-            return Err(DirectoryError::Unreachable(failure(
-                "connecting",
-                one_line(&e.to_string()),
-                connect_advice(e.kind()),
-            )));
-        }
-        Err(_) => {
-            let came = format!("no answer within {} ms", config.connect_timeout_ms);
-            return Err(DirectoryError::Unreachable(failure(
-                "connecting",
-                came,
-                connect_advice(std::io::ErrorKind::TimedOut),
-            )));
-        }
-    };
-    let std = tcp.set_nodelay(true).and_then(|()| tcp.into_std());
-    let std = std.map_err(|e| {
-        DirectoryError::Unreachable(failure("connecting", one_line(&e.to_string()), ""))
-    })?;
+    let unconnected =
+        |reach: &Reach, came: &str, next: &str| reach.failure("connecting", one_line(came), next);
+    let tcp = reach.first(config, clock, until).await?;
+    let std = tcp
+        .into_std()
+        .map_err(|e| DirectoryError::Unreachable(unconnected(reach, &e.to_string(), "")))?;
     let mut settings = LdapConnSettings::new().set_std_stream(StdStream::Tcp(std));
-    if encrypted {
-        let tls = tls::client_config(config, host, clock);
-        let tls = tls.map_err(|why| DirectoryError::Config(failure("setting up TLS", why, "")))?;
+    if let Some(tls) = &reach.tls {
         settings = settings
-            .set_config(tls.into())
-            .set_starttls(config.start_tls && !ldaps);
+            .set_config(Arc::clone(tls))
+            .set_starttls(reach.start_tls);
     }
-    let name = if host.contains(':') {
-        tls::STAND_IN
-    } else {
-        host
-    };
-    let address = Url::parse(&format!(
-        "{}://{name}:{port}",
-        if ldaps { "ldaps" } else { "ldap" }
-    ));
+    let scheme = if reach.ldaps { "ldaps" } else { "ldap" };
+    let address = Url::parse(&format!("{scheme}://{}:{}", reach.name(), reach.port));
     let address = address.map_err(|e| {
-        DirectoryError::Config(failure("connecting", e.to_string(), "write ldaps://host"))
+        DirectoryError::Config(unconnected(reach, &e.to_string(), "write ldaps://host"))
     })?;
-    let what = if ldaps {
-        "opening TLS"
-    } else if encrypted {
-        "asking for StartTLS"
-    } else {
-        "connecting"
-    };
-    match within(
+    let opened = within(
         until,
         LdapConnAsync::from_url_with_settings(settings, &address),
-    )
-    .await
-    {
+    );
+    match opened.await {
         Ok(pair) => Ok(pair),
-        Err(Broken::Link(LdapError::LdapResult { result })) => {
-            let next = "the server refuses StartTLS, and nothing is sent without it: use ldaps://";
-            Err(DirectoryError::Tls(failure(
-                what,
-                came(result.rc, &result.text),
-                next,
-            )))
-        }
-        Err(broken) => {
-            let late = matches!(broken, Broken::Late(_));
-            let (came, next, tls) = explain(broken, None).await;
-            let failure = failure(what, came, next);
-            // A server that answers TCP but breaks off TLS is a matter of TLS; one that says nothing is just not there.
-            Err(if encrypted && !late || tls {
-                DirectoryError::Tls(failure)
-            } else {
-                DirectoryError::Unreachable(failure)
-            })
-        }
+        Err(broken) => Err(reach.unopened(broken).await),
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::config::{ChangesWay, Secret};
     use crate::model::ErrorCode;
@@ -307,17 +208,5 @@ pub(super) mod tests {
         let e = refused(&c).await;
         assert_eq!(e.code(), ErrorCode::Config);
         assert!(e.to_string().contains("start-tls"), "{e}");
-    }
-
-    #[test]
-    fn a_url_is_shown_without_what_may_be_secret() {
-        assert_eq!(
-            shown(&Url::parse("ldaps://user:pw@host:1636/dc=x?y").unwrap()),
-            "ldaps://host:1636"
-        );
-        assert_eq!(
-            shown(&Url::parse("ldaps://[::1]").unwrap()),
-            "ldaps://[::1]"
-        );
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lber::structure::{PL, StructureTag};
 
-use crate::model::{DirectoryId, IdForm, RawAttribute, RawEntry};
+use crate::model::{AttributeName, DirectoryId, IdForm, RawAttribute, RawEntry};
 
 /// The longest value that is kept whole. No name, number or id comes near it; what is cut is refused later by its length.
 pub(super) const MAX_VALUE: usize = 64 * 1024;
@@ -58,6 +58,19 @@ impl Names {
         }
         fresh
     }
+
+    /// The name of an attribute that came whole; `None`: it is a part of one.
+    pub(super) fn whole(&mut self, raw: &[u8]) -> Option<AttributeName> {
+        let Description {
+            name,
+            options,
+            range: None,
+        } = self.take_apart(raw)
+        else {
+            return None;
+        };
+        Some(AttributeName { name, options })
+    }
 }
 
 fn describe(raw: &[u8]) -> Description {
@@ -90,7 +103,10 @@ fn describe(raw: &[u8]) -> Description {
     }
 }
 
-/// One entry, and which of its attributes must be read further.
+/// An attribute as it came: the description, options and all, and the values.
+pub(super) type Came = (Vec<u8>, Vec<Vec<u8>>);
+
+/// One entry of ldap3, and which of its attributes must be read further.
 pub(super) fn entry(
     message: StructureTag,
     names: &mut Names,
@@ -103,11 +119,7 @@ pub(super) fn entry(
             .ok_or(Malformed("the list of attributes is missing"))?,
         "the list of attributes",
     )?;
-    let mut entry = RawEntry {
-        dn,
-        attributes: Vec::with_capacity(list.len()),
-    };
-    let mut rest = Vec::new();
+    let mut came = Vec::with_capacity(list.len());
     for attribute in list {
         let mut parts = constructed(attribute, "an attribute")?.into_iter();
         let raw = primitive(parts.next(), "an attribute's name")?;
@@ -120,20 +132,27 @@ pub(super) fn entry(
         let mut values = Vec::with_capacity(set.len());
         for value in set {
             let mut value = primitive(Some(value), "a value")?;
-            if value.len() > MAX_VALUE {
-                value.truncate(MAX_VALUE);
-                value.shrink_to_fit();
-            }
+            value.truncate(MAX_VALUE);
             values.push(value);
         }
+        came.push((raw, values));
+    }
+    Ok(assembled(&dn, came, names))
+}
+
+/// An entry of what came: names folded, parts of one attribute put together, too many values cut.
+pub(super) fn assembled(dn: &[u8], came: Vec<Came>, names: &mut Names) -> (RawEntry, Vec<Rest>) {
+    let mut attributes: Vec<RawAttribute> = Vec::with_capacity(came.len());
+    let mut rest = Vec::new();
+    for (raw, values) in came {
         let Description {
             name,
             options,
             range,
         } = names.take_apart(&raw);
-        let at = insert(&mut entry, name, options, values);
+        let at = insert(&mut attributes, name, options, values);
         if let Some(Range { last: Some(last) }) = range {
-            let found = &entry.attributes[at];
+            let found = &attributes[at];
             let options = if found.options.is_empty() {
                 String::new()
             } else {
@@ -145,24 +164,28 @@ pub(super) fn entry(
             });
         }
     }
-    Ok((entry, rest))
+    (RawEntry::new(dn, &attributes), rest)
 }
 
 /// Adds values to the attribute of that name and options (Active Directory sends an empty `member` beside `member;range=…`).
-fn insert(entry: &mut RawEntry, name: Arc<str>, options: Arc<str>, values: Vec<Vec<u8>>) -> usize {
-    let at = entry
-        .attributes
+fn insert(
+    attributes: &mut Vec<RawAttribute>,
+    name: Arc<str>,
+    options: Arc<str>,
+    values: Vec<Vec<u8>>,
+) -> usize {
+    let at = attributes
         .iter()
         .position(|a| a.name == name && a.options == options);
     let at = at.unwrap_or_else(|| {
-        entry.attributes.push(RawAttribute {
+        attributes.push(RawAttribute {
             name,
             options,
             values: Vec::new(),
         });
-        entry.attributes.len() - 1
+        attributes.len() - 1
     });
-    let held = &mut entry.attributes[at].values;
+    let held = &mut attributes[at].values;
     if held.is_empty() {
         *held = values;
     } else {
@@ -179,24 +202,26 @@ fn insert(entry: &mut RawEntry, name: Arc<str>, options: Arc<str>, values: Vec<V
 pub(super) fn append(
     entry: &mut RawEntry,
     wanted: &Rest,
-    part: RawEntry,
+    part: &RawEntry,
     more: Vec<Rest>,
 ) -> Result<Option<Rest>, Malformed> {
-    let held = &entry.attributes[wanted.at];
+    const MISSING: Malformed = Malformed("the rest of a range");
+    let mut attributes = entry.taken_apart();
+    let held = attributes.get(wanted.at).ok_or(MISSING)?;
     let (name, options) = (Arc::clone(&held.name), Arc::clone(&held.options));
-    let found = part
-        .attributes
+    let mut parts = part.taken_apart();
+    let found = parts
         .iter()
         .position(|a| a.name == name && a.options == options);
-    let found = found.ok_or(Malformed("the rest of a range"))?;
+    let found = found.ok_or(MISSING)?;
     let next = more.into_iter().find(|r| r.at == found).map(|r| r.ask);
-    let values = part
-        .attributes
-        .into_iter()
-        .nth(found)
-        .map(|a| a.values)
-        .unwrap_or_default();
-    let at = insert(entry, name, options, values);
+    let at = insert(
+        &mut attributes,
+        name,
+        options,
+        parts.swap_remove(found).values,
+    );
+    *entry = RawEntry::new(entry.dn(), &attributes);
     Ok(next.map(|ask| Rest { at, ask }))
 }
 
@@ -214,29 +239,17 @@ fn primitive(tag: Option<StructureTag>, what: &'static str) -> Result<Vec<u8>, M
     }
 }
 
-/// Bytes that an entry holds, for the cap on a page.
-pub(super) fn weight(entry: &RawEntry) -> usize {
-    let values = entry
-        .attributes
-        .iter()
-        .flat_map(|a| &a.values)
-        .map(|v| v.len() + size_of::<Vec<u8>>())
-        .sum::<usize>();
-    entry.dn.len() + values
-}
-
 /// The directory id of an entry; `None` when it is missing, not single, or no id.
 pub(super) fn directory_id(entry: &RawEntry, attribute: &str, form: IdForm) -> Option<DirectoryId> {
     let mut values = entry
-        .attributes
-        .iter()
+        .attributes()
         .filter(|a| a.name.eq_ignore_ascii_case(attribute))
-        .flat_map(|a| &a.values);
+        .flat_map(|a| a.values());
     let (value, None) = (values.next()?, values.next()) else {
         return None;
     };
     match form {
-        IdForm::Guid => value.as_slice().try_into().ok().map(DirectoryId),
+        IdForm::Guid => value.try_into().ok().map(DirectoryId),
         IdForm::Uuid | IdForm::NsUniqueId => {
             DirectoryId::parse(std::str::from_utf8(value).ok()?, form)
         }
@@ -279,9 +292,8 @@ mod tests {
     }
 
     fn shown(e: &RawEntry) -> Vec<(String, String, usize)> {
-        e.attributes
-            .iter()
-            .map(|a| (a.name.to_string(), a.options.to_string(), a.values.len()))
+        e.attributes()
+            .map(|a| (a.name.to_owned(), a.options.to_owned(), a.values().len()))
             .collect()
     }
 
@@ -318,7 +330,7 @@ mod tests {
             &[("mobile", &[b"+421905123456", b"\xc3\x28"])],
         );
         let (e, _) = entry(tag, &mut Names::default()).unwrap();
-        assert_eq!(e.dn, b"cn=\xff\xfe");
+        assert_eq!(e.dn(), b"cn=\xff\xfe");
         assert_eq!(
             e.values("mobile").collect::<Vec<_>>(),
             [&b"+421905123456"[..], b"\xc3\x28"]
@@ -345,15 +357,15 @@ mod tests {
             &mut Names::default(),
         )
         .unwrap();
-        let next = append(&mut e, &rest[0], part, more).unwrap().unwrap();
+        let next = append(&mut e, &rest[0], &part, more).unwrap().unwrap();
         assert_eq!(next.ask, "member;range=4-*");
         let (part, more) = entry(
             message(b"cn=g", &[("member;range=4-*", &[b"e"])]),
             &mut Names::default(),
         )
         .unwrap();
-        assert_eq!(append(&mut e, &next, part, more), Ok(None));
-        assert!(append(&mut e, &next, RawEntry::default(), vec![]).is_err());
+        assert_eq!(append(&mut e, &next, &part, more), Ok(None));
+        assert!(append(&mut e, &next, &RawEntry::default(), vec![]).is_err());
         assert_eq!(e.values("member").count(), 5);
     }
 
@@ -433,9 +445,9 @@ mod tests {
             let mut names = Names::default();
             if let (Ok((mut e, rest)), Ok((part, more))) = (entry(tag, &mut names), entry(other, &mut names)) {
                 for r in &rest {
-                    let _unused = append(&mut e, r, part.clone(), more.clone());
+                    let _unused = append(&mut e, r, &part, more.clone());
                 }
-                prop_assert!(weight(&e) >= e.dn.len());
+                prop_assert!(e.size() >= e.dn().len());
             }
         }
 

@@ -97,54 +97,68 @@ impl Session {
 
     /// Reads how far the server is. It is read before the pass, so that it never claims more than was seen.
     pub(super) async fn read_state(&mut self, until: Instant) -> Result<(), DirectoryError> {
-        const WHAT: &str = "reading how far the server is";
-        self.state = match self.kind {
+        let mut answers = Vec::new();
+        for (dn, attribute) in self.state_questions(&self.root) {
+            let what = "reading how far the server is";
+            answers.push(self.glance(until, what, &dn, &[attribute]).await?);
+        }
+        self.state = self.state_by(&self.root, &answers);
+        Ok(())
+    }
+
+    /// Where it is written how far a server with this root DSE is: entries, and an attribute of each.
+    pub(super) fn state_questions(&self, root: &RootDse) -> Vec<(String, &'static str)> {
+        match self.kind {
+            DirectoryKind::Ds389 => Vec::new(),
+            DirectoryKind::OpenLdap | DirectoryKind::Generic => {
+                let contexts = self.contexts.iter();
+                contexts.map(|c| (c.clone(), "contextCSN")).collect()
+            }
+            DirectoryKind::ActiveDirectory => match (root.highest_usn, &root.service) {
+                (Some(_), Some(service)) => {
+                    let first = self.contexts.first();
+                    std::iter::once((service.clone(), "invocationId"))
+                        .chain(first.map(|c| (c.clone(), "replUpToDateVector")))
+                        .collect()
+                }
+                _ => Vec::new(),
+            },
+        }
+    }
+
+    /// The answers to [`Session::state_questions`], in their order.
+    pub(super) fn state_by(&self, root: &RootDse, answers: &[Option<RawEntry>]) -> ServerState {
+        let first_of = |at: usize, name: &'static str| {
+            let entry = answers.get(at)?.as_ref()?;
+            entry.values(name).next()
+        };
+        match self.kind {
             DirectoryKind::Ds389 => ServerState::Unknown,
             DirectoryKind::OpenLdap | DirectoryKind::Generic => {
                 let mut values = Vec::new();
-                for (at, context) in self.contexts.clone().iter().enumerate() {
-                    if let Some(entry) = self.glance(until, WHAT, context, &["contextCSN"]).await? {
-                        // Each database counts by itself, under the same server ids.
-                        let of = if at == 0 {
-                            String::new()
-                        } else {
-                            format!(" of {}", fold_dn(context))
-                        };
-                        values.extend(entry.values("contextcsn").map(|v| (of.clone(), v.to_vec())));
-                    }
+                for (at, (context, entry)) in self.contexts.iter().zip(answers).enumerate() {
+                    // Each database counts by itself, under the same server ids.
+                    let of = if at == 0 {
+                        String::new()
+                    } else {
+                        format!(" of {}", fold_dn(context))
+                    };
+                    let found = entry.iter().flat_map(|e| e.values("contextcsn"));
+                    values.extend(found.map(|v| (of.clone(), v)));
                 }
-                ServerState::from_context_csn(
-                    values.iter().map(|(of, v)| (of.as_str(), v.as_slice())),
-                )
+                ServerState::from_context_csn(values.iter().map(|(of, v)| (of.as_str(), *v)))
             }
             DirectoryKind::ActiveDirectory => {
-                match (self.root.highest_usn, self.root.service.clone()) {
-                    (Some(highest), Some(service)) => {
-                        let settings = self
-                            .glance(until, WHAT, &service, &["invocationId"])
-                            .await?;
-                        let vector = match self.contexts.first().cloned() {
-                            Some(context) => {
-                                self.glance(until, WHAT, &context, &["replUpToDateVector"])
-                                    .await?
-                            }
-                            None => None,
-                        };
-                        let invocation = settings
-                            .as_ref()
-                            .and_then(|s| s.values("invocationid").next());
-                        let vector = vector
-                            .as_ref()
-                            .and_then(|v| v.values("repluptodatevector").next());
-                        invocation.map_or(ServerState::Unknown, |id| {
-                            ServerState::from_active_directory(id, highest, vector)
-                        })
-                    }
+                match (root.highest_usn, first_of(0, "invocationid")) {
+                    (Some(highest), Some(invocation)) => ServerState::from_active_directory(
+                        invocation,
+                        highest,
+                        first_of(1, "repluptodatevector"),
+                    ),
                     _ => ServerState::Unknown,
                 }
             }
-        };
-        Ok(())
+        }
     }
 
     /// One entry by its DN (the sentinel); `None`: it does not exist, or the account may not see it.

@@ -9,8 +9,12 @@ use ldap3::{LdapConnAsync, LdapError};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use super::ber::MAX_MESSAGE;
 use super::error::one_line;
 use super::tls;
+
+/// What came when it is no LDAP.
+pub(super) const UNREADABLE: &str = "the answer is no LDAP that can be read";
 
 /// The task that carries the connection. It is ldap3's `drive`, in a set of its own so that it ends with the session.
 pub(super) struct Link(JoinSet<Result<(), LdapError>>);
@@ -67,8 +71,30 @@ pub(super) enum Broken {
     Late(u64),
     /// The connection, or ldap3's reading of the answer.
     Link(LdapError),
-    /// ldap3 panicked over the answer.
+    /// The answer is no LDAP that can be read; ldap3 panicked over it.
     Unreadable,
+    /// The server closed the connection, and perhaps said why before.
+    Closed(Option<String>),
+    /// A message that is longer than any may be.
+    TooLong,
+}
+
+impl From<std::io::Error> for Broken {
+    fn from(error: std::io::Error) -> Self {
+        Self::Link(LdapError::from(error))
+    }
+}
+
+/// Runs an operation on our own connection within a time.
+pub(super) async fn timely<T>(
+    until: Instant,
+    operation: impl Future<Output = Result<T, Broken>>,
+) -> Result<T, Broken> {
+    let started = Instant::now();
+    match timeout_at(until, operation).await {
+        Ok(done) => done,
+        Err(_) => Err(Broken::Late(started.elapsed().as_secs())),
+    }
 }
 
 /// Runs an operation of ldap3 within a time. ldap3 panics over results that are no UTF-8; here that is an error.
@@ -92,14 +118,17 @@ pub(super) async fn explain(
 ) -> (String, &'static str, bool) {
     const LATER: &str =
         "nothing is taken from what came so far; the next pass makes a new connection";
+    const LOOK: &str = "look at the server, or at what stands between";
+    const CLOSED: &str = "the server closed the connection";
+    let unreadable = (UNREADABLE.into(), LOOK, false);
     let error = match broken {
         Broken::Late(seconds) => return (format!("no answer within {seconds} s"), LATER, false),
-        Broken::Unreadable => {
-            return (
-                "the answer is no LDAP that can be read".into(),
-                "look at the server, or at what stands between",
-                false,
-            );
+        Broken::Unreadable => return unreadable,
+        Broken::Closed(None) => return (CLOSED.into(), LATER, false),
+        Broken::Closed(Some(why)) => return (format!("{CLOSED}: {why}"), LATER, false),
+        Broken::TooLong => {
+            let came = format!("a message of more than {} MiB", MAX_MESSAGE >> 20);
+            return (came, "look for entries of absurd size", false);
         }
         Broken::Link(error) => error,
     };
@@ -109,16 +138,8 @@ pub(super) async fn explain(
     let error = match link {
         Some(link) => match link.end().await {
             Some(Ended::Broke(e)) => e,
-            Some(Ended::Closed) => {
-                return ("the server closed the connection".into(), LATER, false);
-            }
-            Some(Ended::Unreadable) => {
-                return (
-                    "the answer is no LDAP that can be read".into(),
-                    "look at the server, or at what stands between",
-                    false,
-                );
-            }
+            Some(Ended::Closed) => return (CLOSED.into(), LATER, false),
+            Some(Ended::Unreadable) => return unreadable,
             None => error,
         },
         None => error,

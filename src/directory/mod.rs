@@ -12,7 +12,9 @@
 //! (lber's recursion), a message without end is buffered without bound. `MemoryMax` bounds the latter; both are harmless after
 //! the restart, since a pass that did not end applies nothing. Everything else that a server may send is an error.
 
+mod ber;
 mod connect;
+mod credentials;
 mod delta;
 mod dirsync;
 mod entry;
@@ -20,9 +22,13 @@ mod error;
 mod introduce;
 mod link;
 mod look_up;
+mod message;
+mod pages;
 mod paging;
 mod ranges;
+mod reach;
 mod read;
+mod request;
 mod root_dse;
 mod schema;
 mod search;
@@ -31,6 +37,8 @@ mod state;
 mod syncrepl;
 mod timestamp;
 mod tls;
+mod unpack;
+mod wire;
 
 pub use connect::{connect, connect_one, shown};
 pub use delta::{Cursor, Delta, NoDelta, Watch, Way};

@@ -1,66 +1,28 @@
 //! The value of the paged results control, written and read by hand: ldap3's reader panics, and lber's recurses as deep as
 //! the server likes.
 
+use super::ber::{INTEGER, OCTETS, SEQUENCE, expect, push, push_number};
+
 /// `realSearchControlValue ::= SEQUENCE { size INTEGER, cookie OCTET STRING }` (RFC 2696).
 pub(super) fn request(size: i32, cookie: &[u8]) -> Vec<u8> {
-    let mut body = vec![0x02, 4];
-    body.extend(size.to_be_bytes());
-    body.push(0x04);
-    push_length(&mut body, cookie.len());
-    body.extend(cookie);
-    let mut value = vec![0x30];
-    push_length(&mut value, body.len());
-    value.extend(body);
+    let mut body = Vec::with_capacity(cookie.len() + 16);
+    push_number(&mut body, INTEGER, size);
+    push(&mut body, OCTETS, cookie);
+    let mut value = Vec::with_capacity(body.len() + 8);
+    push(&mut value, SEQUENCE, &body);
     value
-}
-
-pub(super) fn push_length(out: &mut Vec<u8>, length: usize) {
-    if let Ok(short @ 0..0x80) = u8::try_from(length) {
-        out.push(short);
-        return;
-    }
-    let bytes = length.to_be_bytes();
-    let bytes = &bytes[bytes.iter().take_while(|b| **b == 0).count()..];
-    // At most eight bytes.
-    out.push(0x80 | u8::try_from(bytes.len()).unwrap_or(8));
-    out.extend(bytes);
 }
 
 /// The cookie of an answer's control; `None`: it is no such value.
 pub(super) fn cookie(value: &[u8]) -> Option<&[u8]> {
-    let (0x30, sequence, []) = element(value)? else {
+    let (sequence, []) = expect(SEQUENCE, value)? else {
         return None;
     };
-    let (0x02, _, rest) = element(sequence)? else {
-        return None;
-    };
-    match element(rest)? {
-        (0x04, cookie, []) => Some(cookie),
+    let (_, rest) = expect(INTEGER, sequence)?;
+    match expect(OCTETS, rest)? {
+        (cookie, []) => Some(cookie),
         _ => None,
     }
-}
-
-/// Tag, content and what follows.
-pub(super) fn element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (tag, rest) = input.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        short @ 0..0x80 => (usize::from(*short), rest),
-        long => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(long & 0x7f))?;
-            let significant = &bytes[bytes.iter().take_while(|b| **b == 0).count()..];
-            if significant.is_empty() && bytes.is_empty() || significant.len() > size_of::<usize>()
-            {
-                return None;
-            }
-            (
-                significant.iter().fold(0, |n, b| n << 8 | usize::from(*b)),
-                rest,
-            )
-        }
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    Some((*tag, content, rest))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ impl Session {
             let Some(found) = entries.get_mut(at) else {
                 continue;
             };
-            let Ok(dn) = String::from_utf8(found.dn.clone()) else {
+            let Ok(dn) = String::from_utf8(found.dn().to_vec()) else {
                 return Err(self.incomplete(
                     what,
                     "an attribute came in part, and the entry's DN is not UTF-8",
@@ -65,7 +65,7 @@ impl Session {
                     ));
                 };
                 let more = answer.rests.into_iter().map(|(_, r)| r).collect();
-                match entry::append(found, &wanted, entry, more) {
+                match entry::append(found, &wanted, &entry, more) {
                     Ok(next) if next.as_ref().is_some_and(|n| n.ask == wanted.ask) => {
                         return Err(self.incomplete(
                             &deed,

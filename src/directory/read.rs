@@ -6,7 +6,7 @@ use ldap3::Scope as Depth;
 use tokio::sync::mpsc;
 
 use super::error::{DirectoryError, came, search_advice};
-use super::search::{Ask, Sink, Trouble};
+use super::search::{Ask, Trouble};
 use super::session::Session;
 use crate::model::{IdForm, RawEntry};
 
@@ -66,7 +66,7 @@ impl Complete {
 }
 
 impl Session {
-    /// Reads all bases, a page at a time into the (bounded) channel. An error says that the pass is not complete, whatever came before it.
+    /// Reads all bases, in portions into the (bounded) channel. An error says that the pass is not complete, whatever came before it.
     pub async fn read(
         &mut self,
         scope: &Scope,
@@ -74,6 +74,7 @@ impl Session {
     ) -> Result<Complete, DirectoryError> {
         let mut entries = Vec::with_capacity(scope.bases.len());
         let (attributes, filter) = (scope.asked(), scope.enclosed_filter());
+        let mut pass = Box::pin(self.begin_pass(&pages)).await?;
         for base in &scope.bases {
             let what = format!("reading `{base}`");
             let ask = Ask {
@@ -84,7 +85,7 @@ impl Session {
                 page_size: scope.page_size,
                 elsewhere_is_fine: false,
             };
-            let count = match self.try_search(&what, &ask, Sink::Channel(&pages)).await {
+            let count = match Box::pin(self.read_base(&mut pass, &what, &ask)).await {
                 Ok(count) => count,
                 // A base that is gone is as empty as one without people.
                 Err(Trouble::Result { code: 32, text, .. }) => {
@@ -108,6 +109,7 @@ impl Session {
             }
             entries.push(count);
         }
+        pass.end().await;
         self.still_sound("reading to the end")?;
         Ok(Complete { entries })
     }

@@ -136,17 +136,15 @@ mod tests {
     use crate::model::RawAttribute;
 
     fn dse(attributes: &[(&str, &[&str])]) -> RootDse {
-        RootDse::read(&RawEntry {
-            dn: vec![],
-            attributes: attributes
-                .iter()
-                .map(|(n, vs)| RawAttribute {
-                    name: (*n).into(),
-                    options: "".into(),
-                    values: vs.iter().map(|v| v.as_bytes().to_vec()).collect(),
-                })
-                .collect(),
-        })
+        let attributes: Vec<RawAttribute> = attributes
+            .iter()
+            .map(|(n, vs)| RawAttribute {
+                name: (*n).into(),
+                options: "".into(),
+                values: vs.iter().map(|v| v.as_bytes().to_vec()).collect(),
+            })
+            .collect();
+        RootDse::read(&RawEntry::new(b"", &attributes))
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One search, and the loop over its pages. Nothing counts as read unless every page ended in success (design § 3.1).
+//! One search over ldap3, and the loop over its pages. Nothing counts as read unless every page ended in success (design § 3.1).
 //!
 //! ldap3's own paging adapter never looks at a page's result, and its stream looks finished after an error; so here each page
 //! is a search of its own, its result is checked, and its cookie is only ever used on the connection that gave it.
@@ -25,11 +25,11 @@ use crate::model::{RawEntry, dn};
 const PAGE_TIME: Duration = Duration::from_mins(5);
 
 /// Bytes that one page may hold, and with it what waits in the channel.
-const MAX_PAGE: usize = 256 << 20;
+pub(super) const MAX_PAGE: usize = 256 << 20;
 
 /// Entries that go on together while their page still arrives. Small, so that whoever reads along finds them in the processor's
 /// cache, and begins at once: with whole pages of 1,000 a tenth of a pass was waiting for memory.
-const PORTION: usize = 128;
+pub(super) const PORTION: usize = 128;
 
 /// Entries of a search whose answer is kept as a whole.
 const MAX_COLLECTED: usize = 100_000;
@@ -167,7 +167,7 @@ impl Session {
     }
 
     /// Whether the answer is asked for in pages.
-    fn pages(&self, ask: &Ask<'_>) -> bool {
+    pub(super) fn pages(&self, ask: &Ask<'_>) -> bool {
         ask.depth != Depth::Base
             && (self.root.controls.is_empty() || self.root.has_control(PAGED_RESULTS))
     }
@@ -176,19 +176,14 @@ impl Session {
         self.deadline.min(Instant::now() + PAGE_TIME)
     }
 
-    pub(super) async fn start(
-        &mut self,
-        what: &str,
-        ask: &Ask<'_>,
-        cookie: Option<Vec<u8>>,
-        until: Instant,
-    ) -> Result<Stream, Trouble> {
+    /// The controls of a search; a cookie, empty at first, asks for a page.
+    pub(super) fn controls(&self, ask: &Ask<'_>, cookie: Option<&[u8]>) -> Vec<RawControl> {
         let mut controls = Vec::new();
         if let Some(cookie) = cookie {
             controls.push(RawControl {
                 ctype: PAGED_RESULTS.into(),
                 crit: true,
-                val: Some(paging::request(ask.page_size, &cookie)),
+                val: Some(paging::request(ask.page_size, cookie)),
             });
         }
         if self.kind == DirectoryKind::ActiveDirectory
@@ -201,6 +196,17 @@ impl Session {
                 val: None,
             });
         }
+        controls
+    }
+
+    pub(super) async fn start(
+        &mut self,
+        what: &str,
+        ask: &Ask<'_>,
+        cookie: Option<Vec<u8>>,
+        until: Instant,
+    ) -> Result<Stream, Trouble> {
+        let controls = self.controls(ask, cookie.as_deref());
         let mut ldap = self.ldap.clone();
         if !controls.is_empty() {
             ldap.with_controls(controls);
@@ -226,13 +232,7 @@ impl Session {
         mut sink: Option<&mut Sink<'_>>,
         count: &mut u64,
     ) -> Result<Answer, Trouble> {
-        let size = usize::try_from(ask.page_size).unwrap_or(0).max(1);
-        let mut answer = Answer {
-            entries: Vec::with_capacity(size.min(PORTION)),
-            rests: Vec::new(),
-            references: Vec::new(),
-            result: nothing(),
-        };
+        let mut answer = Answer::default();
         let paged = self.pages(ask);
         let (mut weight, mut handed_on) = (0, 0);
         loop {
@@ -250,19 +250,18 @@ impl Session {
                         continue;
                     }
                     let Ok((entry, rests)) = entry::entry(item.0, &mut self.names) else {
-                        return Ok(Portion::Malformed);
+                        return Ok(Portion::Not(NoPage::Malformed));
                     };
-                    weight += entry::weight(&entry);
+                    weight += entry.size();
                     let at = answer.entries.len();
                     answer.rests.extend(rests.into_iter().map(|r| (at, r)));
                     answer.entries.push(entry);
                     if weight > MAX_PAGE {
-                        return Ok(Portion::TooHeavy);
+                        return Ok(Portion::Not(NoPage::TooHeavy));
                     }
-                    // A page is at most as long as was asked; twice that is a server that does not page.
-                    let long = handed_on + answer.entries.len() > size.saturating_mul(2);
+                    let long = handed_on + answer.entries.len() > ask.longest();
                     if long && (paged || sink.is_none()) {
-                        return Ok(Portion::TooLong);
+                        return Ok(Portion::Not(NoPage::TooLong));
                     }
                     if sink.is_some() && answer.entries.len() >= PORTION {
                         return Ok(Portion::Full);
@@ -270,7 +269,7 @@ impl Session {
                 }
             })
             .await;
-            let (came, next) = match portion {
+            match portion {
                 Ok(Portion::End) => break,
                 Ok(Portion::Full) => {
                     let next = Vec::with_capacity(PORTION);
@@ -284,33 +283,56 @@ impl Session {
                     if let Some(sink) = sink.as_deref_mut() {
                         self.deliver(what, sink, entries).await?;
                     }
-                    continue;
                 }
-                Ok(Portion::Malformed) => (
-                    "an entry is no LDAP that can be read".to_owned(),
-                    "look at the server, or at what stands between",
-                ),
-                Ok(Portion::TooHeavy) => (
-                    format!("more than {} MiB in one page", MAX_PAGE >> 20),
-                    "lower `page-size`, and look for entries of absurd size",
-                ),
-                Ok(Portion::TooLong) => (
-                    format!("more than the {size} entries that a page may have"),
-                    "the server does not page: its answer cannot be told from a cut one",
-                ),
+                Ok(Portion::Not(it)) => return Err(self.no_page(what, ask, it)),
                 Err(broken) => return Err(self.broken(what, broken).await),
-            };
-            return Err(self.incomplete(what, came, next));
+            }
         }
         // `next` came to its end without an error, and only then is this the result of this very search.
         answer.result = stream.finish().await;
         Ok(answer)
     }
 
+    /// The error of a page that cannot be what was asked for.
+    pub(super) fn no_page(&self, what: &str, ask: &Ask<'_>, why: NoPage) -> Trouble {
+        let (came, next) = match why {
+            NoPage::Malformed => (
+                "an entry is no LDAP that can be read".to_owned(),
+                "look at the server, or at what stands between",
+            ),
+            NoPage::TooHeavy => (
+                format!("more than {} MiB in one page", MAX_PAGE >> 20),
+                "lower `page-size`, and look for entries of absurd size",
+            ),
+            NoPage::TooLong => (
+                format!("more than the {} entries that a page may have", ask.size()),
+                "the server does not page: its answer cannot be told from a cut one",
+            ),
+        };
+        self.incomplete(what, came, next)
+    }
+
     pub(super) async fn broken(&mut self, what: &str, broken: Broken) -> Trouble {
         let config = matches!(broken, Broken::Link(LdapError::FilterParsing));
         let past = Instant::now() >= self.deadline;
-        let (mut came, next, _) = explain(broken, Some(&mut self.link)).await;
+        let explained = explain(broken, Some(&mut self.link)).await;
+        self.broke(what, config, past, explained)
+    }
+
+    /// The same on the connection of a pass.
+    pub(super) async fn broken_off(&self, what: &str, broken: Broken) -> Trouble {
+        let config = matches!(broken, Broken::Link(LdapError::FilterParsing));
+        let past = Instant::now() >= self.deadline;
+        self.broke(what, config, past, explain(broken, None).await)
+    }
+
+    fn broke(
+        &self,
+        what: &str,
+        config: bool,
+        past: bool,
+        (mut came, next, _): (String, &str, bool),
+    ) -> Trouble {
         if past {
             came.push_str(", and the run's time is over (`run-timeout`)");
         }
@@ -326,7 +348,7 @@ impl Session {
         Trouble::Error(DirectoryError::Incomplete(self.failure(what, came, next)))
     }
 
-    async fn deliver(
+    pub(super) async fn deliver(
         &self,
         what: &str,
         sink: &mut Sink<'_>,
@@ -362,7 +384,7 @@ impl Session {
     }
 
     /// A reference stands for a part of the tree that another server holds: what is there was not read.
-    fn nothing_hidden(
+    pub(super) fn nothing_hidden(
         &self,
         what: &str,
         ask: &Ask<'_>,
@@ -386,7 +408,7 @@ impl Session {
     }
 
     /// The next page's cookie; `None`: that was the last page. A page without the control is one of a server that does not page.
-    fn cookie(
+    pub(super) fn cookie(
         &self,
         what: &str,
         result: &LdapResult,
@@ -431,18 +453,43 @@ impl Session {
 enum Portion {
     End,
     Full,
+    Not(NoPage),
+}
+
+/// Why something is no page of entries.
+#[derive(Clone, Copy)]
+pub(super) enum NoPage {
     Malformed,
     TooHeavy,
     TooLong,
 }
 
-fn nothing() -> LdapResult {
-    LdapResult {
-        rc: 80,
-        matched: String::new(),
-        text: String::new(),
-        refs: vec![],
-        ctrls: vec![],
+impl Default for Answer {
+    /// Nothing, and no success either.
+    fn default() -> Self {
+        Self {
+            entries: Vec::with_capacity(PORTION),
+            rests: Vec::new(),
+            references: Vec::new(),
+            result: LdapResult {
+                rc: 80,
+                matched: String::new(),
+                text: String::new(),
+                refs: vec![],
+                ctrls: vec![],
+            },
+        }
+    }
+}
+
+impl Ask<'_> {
+    fn size(&self) -> usize {
+        usize::try_from(self.page_size).unwrap_or(0).max(1)
+    }
+
+    /// A page is at most as long as was asked; twice that is a server that does not page.
+    pub(super) fn longest(&self) -> usize {
+        self.size().saturating_mul(2)
     }
 }
 

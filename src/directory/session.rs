@@ -1,20 +1,26 @@
 //! A session: one server, who we are to it, and what it says about itself.
 
-use ldap3::{Ldap, LdapResult};
-use secrecy::ExposeSecret;
+use std::sync::Arc;
+
+use ldap3::Ldap;
 use tokio::time::Instant;
 
+use super::credentials::Credentials;
 use super::entry::Names;
-use super::error::{DirectoryError, Failure, bind_advice, came};
-use super::link::{Broken, Link, explain, within};
+use super::error::{DirectoryError, Failure};
+use super::link::Link;
+use super::reach::Reach;
 use super::root_dse::{RootDse, fold_dn};
 use super::state::ServerState;
 use crate::clock::Clock;
-use crate::config::{DirectoryConfig, DirectoryKind, Environment};
+use crate::config::{DirectoryConfig, DirectoryKind};
 
 /// A bound connection to one server. Dropping it closes the connection; after an error it is of no further use.
 pub struct Session {
     pub(super) server: String,
+    /// How to reach the same server again, for a pass.
+    pub(super) reach: Arc<Reach>,
+    pub(super) credentials: Arc<Credentials>,
     pub(super) ldap: Ldap,
     pub(super) link: Link,
     pub(super) root: RootDse,
@@ -107,6 +113,8 @@ impl Session {
     pub(super) fn beside(&self) -> Self {
         Self {
             server: self.server.clone(),
+            reach: Arc::clone(&self.reach),
+            credentials: Arc::clone(&self.credentials),
             ldap: self.ldap.clone(),
             link: Link::elsewhere(),
             root: self.root.clone(),
@@ -127,88 +135,6 @@ impl Session {
             what: what.into(),
             came: came.into(),
             next: next.into(),
-        }
-    }
-
-    pub(super) async fn bind(
-        &mut self,
-        config: &DirectoryConfig,
-        until: Instant,
-    ) -> Result<(), Refused> {
-        let mut ldap = self.ldap.clone();
-        let (what, result) = match (&config.bind_dn, &config.bind_password) {
-            (Some(dn), Some(secret)) => {
-                let what = format!("binding as `{dn}`");
-                let fault = |came: String, next: &str| {
-                    DirectoryError::Config(self.failure(&what, came, next))
-                };
-                let password = secret
-                    .resolve(&Environment::from_process())
-                    .map_err(|e| (fault(e.message, &e.help), true))?;
-                // A simple bind without a password is an anonymous one that succeeds (RFC 4513 § 5.1.2).
-                if password.expose_secret().is_empty() || dn.trim().is_empty() {
-                    return Err((
-                        fault(
-                            "the name or the password is empty, which would be an anonymous bind"
-                                .into(),
-                            "mend `bind-dn` and `bind-password`",
-                        ),
-                        true,
-                    ));
-                }
-                let result = within(until, ldap.simple_bind(dn, password.expose_secret())).await;
-                (what, result)
-            }
-            (Some(dn), None) => {
-                let failure = self.failure(
-                    &format!("binding as `{dn}`"),
-                    "no password is configured",
-                    "give `bind-password-file` or `bind-password-credential`",
-                );
-                return Err((DirectoryError::Config(failure), true));
-            }
-            (None, _) if config.client_cert.is_some() => (
-                "binding by the client certificate (SASL EXTERNAL)".to_owned(),
-                within(until, ldap.sasl_external_bind()).await,
-            ),
-            (None, _) => return Ok(()),
-        };
-        match result {
-            Ok(LdapResult { rc: 0, .. }) => Ok(()),
-            Ok(result) => {
-                let failure = self.failure(
-                    &what,
-                    came(result.rc, &result.text),
-                    bind_advice(result.rc, &result.text),
-                );
-                match result.rc {
-                    51 | 52 => Err((DirectoryError::Unreachable(failure), false)),
-                    code => Err((DirectoryError::Auth(failure), code == 49)),
-                }
-            }
-            Err(broken) => {
-                let late = matches!(broken, Broken::Late(_));
-                let (came, next, tls) = explain(broken, Some(&mut self.link)).await;
-                // OpenLDAP misses a client certificate only now, and says so by hanging up.
-                let unsure = !late
-                    && !tls
-                    && config.client_cert.is_none()
-                    && self.server.starts_with("ldaps");
-                let next = if unsure {
-                    "does the server want a client certificate (`client-cert`)?"
-                } else {
-                    next
-                };
-                let failure = self.failure(&what, came, next);
-                Err((
-                    if tls {
-                        DirectoryError::Tls(failure)
-                    } else {
-                        DirectoryError::Unreachable(failure)
-                    },
-                    false,
-                ))
-            }
         }
     }
 

@@ -14,7 +14,7 @@ pub mod run;
 pub mod user;
 
 pub use change::{Change, ChangeKind, Limit};
-pub use entry::{RawAttribute, RawEntry};
+pub use entry::{Attribute, AttributeName, Packing, RawAttribute, RawEntry, Values};
 pub use ids::{DirectoryId, EnrolmentId, IdForm, JobId, RealmId, RunId, UserId};
 pub use job::{Intent, Job, JobReason, JobState, JobType};
 pub use person::{AttributeReading, Known, Person, PhoneReading, PhoneValue, Refusal, UserName};

@@ -44,10 +44,10 @@ impl Wanted {
                 .iter()
                 .all(|wanted| options.split(';').any(|has| has == wanted))
         };
-        let of_name = entry.attributes.iter().filter(move |a| {
-            *a.name == *self.name && (self.options.is_empty() || counts(&a.options))
+        let of_name = entry.attributes().filter(move |a| {
+            *a.name == *self.name && (self.options.is_empty() || counts(a.options))
         });
-        of_name.flat_map(|a| a.values.iter().map(Vec::as_slice))
+        of_name.flat_map(|a| a.values())
     }
 }
 
@@ -138,13 +138,9 @@ impl Normaliser {
     /// irrelevant; attributes that are not mapped do not count, so an entry looked up with more of them is the same entry.
     pub fn fingerprint(&self, entry: &RawEntry) -> u64 {
         // A sum, unlike a hash of hashes, does not know the order; unlike a xor it knows a value that is there twice.
-        let mut sum = xxh3_64_with_seed(&entry.dn, self.seed);
-        for attribute in &entry.attributes {
-            let Some((_, seed)) = self
-                .seeds
-                .iter()
-                .find(|(name, _)| **name == *attribute.name)
-            else {
+        let mut sum = xxh3_64_with_seed(entry.dn(), self.seed);
+        for attribute in entry.attributes() {
+            let Some((_, seed)) = self.seeds.iter().find(|(name, _)| name == attribute.name) else {
                 continue;
             };
             let seed = if attribute.options.is_empty() {
@@ -152,7 +148,7 @@ impl Normaliser {
             } else {
                 xxh3_64_with_seed(attribute.options.as_bytes(), *seed)
             };
-            for value in &attribute.values {
+            for value in attribute.values() {
                 sum = sum.wrapping_add(xxh3_64_with_seed(value, seed));
             }
         }

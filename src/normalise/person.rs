@@ -142,7 +142,7 @@ impl Normaliser {
             if usable.is_empty() && faults.is_empty() {
                 continue;
             }
-            let chosen = text::choose(&wanted.name, usable, &entry.dn);
+            let chosen = text::choose(&wanted.name, usable, entry.dn());
             // One report is enough where no value can be used: it is about the entry.
             faults.sort_by(|a, b| a.0.cmp(b.0));
             for (value, fault) in &faults {
@@ -315,7 +315,7 @@ fn first_usable(
                 }
             }
         }
-        if let Some(chosen) = text::choose(&wanted.name, usable, &entry.dn) {
+        if let Some(chosen) = text::choose(&wanted.name, usable, entry.dn()) {
             return Known::Known(Some(chosen));
         }
     }

@@ -43,26 +43,29 @@ pub(super) fn normaliser() -> Normaliser {
 
 /// An entry of `name;options: value` pairs beside its id.
 pub(super) fn entry(pairs: &[(&str, &[u8])]) -> RawEntry {
-    let mut entry = RawEntry {
-        dn: b"uid=jan,ou=people,dc=example,dc=org".to_vec(),
-        attributes: Vec::new(),
-    };
+    let mut attributes: Vec<RawAttribute> = Vec::new();
     for (description, value) in std::iter::once(&("entryuuid", UUID.as_bytes())).chain(pairs) {
         let (name, options) = description.split_once(';').unwrap_or((description, ""));
-        let there = entry
-            .attributes
+        let there = attributes
             .iter_mut()
             .find(|a| &*a.name == name && &*a.options == options);
         match there {
             Some(attribute) => attribute.values.push(value.to_vec()),
-            None => entry.attributes.push(RawAttribute {
+            None => attributes.push(RawAttribute {
                 name: name.into(),
                 options: Arc::from(options),
                 values: vec![value.to_vec()],
             }),
         }
     }
-    entry
+    RawEntry::new(b"uid=jan,ou=people,dc=example,dc=org", &attributes)
+}
+
+/// The entry with its attributes changed.
+pub(super) fn changed(entry: &RawEntry, change: impl FnOnce(&mut Vec<RawAttribute>)) -> RawEntry {
+    let mut attributes = entry.taken_apart();
+    change(&mut attributes);
+    RawEntry::new(entry.dn(), &attributes)
 }
 
 fn person(pairs: &[(&str, &[u8])]) -> Person {
@@ -297,14 +300,14 @@ fn without_a_name_the_rest_is_still_read() {
 #[test]
 fn an_entry_without_a_readable_id_is_refused_as_a_whole() {
     let normaliser = normaliser();
-    let mut none = entry(&[("uid", b"jan")]);
-    none.attributes.remove(0);
+    let none = changed(&entry(&[("uid", b"jan")]), |all| {
+        all.remove(0);
+    });
     for bad in [none, entry(&[("entryuuid", UUID.as_bytes())])] {
         assert!(normaliser.person(&bad).unwrap_err().entry);
         assert!(normaliser.directory_id(&bad).is_err());
     }
-    let mut bad = entry(&[]);
-    bad.attributes[0].values[0] = b"6f1c".to_vec();
+    let bad = changed(&entry(&[]), |all| all[0].values[0] = b"6f1c".to_vec());
     assert!(
         normaliser
             .person(&bad)
@@ -324,11 +327,12 @@ fn ids_in_the_forms_of_the_directories() {
             ..attributes()
         };
         let normaliser = Normaliser::new(&attributes, &rules(), 1);
-        let mut entry = entry(&[]);
-        entry.attributes.push(RawAttribute {
-            name: attribute.to_lowercase().into(),
-            options: "".into(),
-            values: vec![value.to_vec()],
+        let entry = changed(&entry(&[]), |all| {
+            all.push(RawAttribute {
+                name: attribute.to_lowercase().into(),
+                options: "".into(),
+                values: vec![value.to_vec()],
+            });
         });
         (
             normaliser

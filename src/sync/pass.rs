@@ -270,7 +270,7 @@ impl<'a> Pass<'a> {
                     continue;
                 }
             };
-            let place = xxhash_rust::xxh3::xxh3_64(&entry.dn);
+            let place = xxhash_rust::xxh3::xxh3_64(entry.dn());
             let met = self
                 .index
                 .meet(id, self.prepared.normaliser.fingerprint(&entry), place);

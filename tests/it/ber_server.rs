@@ -1,6 +1,8 @@
 //! A scripted LDAP server: answers that no real server gives, byte for byte.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,7 +18,7 @@ pub struct Request {
     pub tag: u8,
     /// The operation's content.
     pub body: Vec<u8>,
-    /// How many searches for people this connection has had before.
+    /// How many searches, but for the root DSE, the server has had before, over all its connections.
     pub nth: usize,
 }
 
@@ -54,14 +56,15 @@ impl BerServer {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let script: std::sync::Arc<Script> = std::sync::Arc::new(script);
+        let script: Arc<Script> = Arc::new(script);
+        let searches = Arc::new(AtomicUsize::new(0));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let script = std::sync::Arc::clone(&script);
+                let (script, searches) = (Arc::clone(&script), Arc::clone(&searches));
                 connections.spawn(async move {
-                    let _closed = serve(stream, vendor, &*script).await;
+                    let _closed = serve(stream, vendor, &*script, &searches).await;
                 });
             }
         });
@@ -76,15 +79,17 @@ impl BerServer {
     }
 }
 
-async fn serve(mut stream: TcpStream, vendor: &str, script: &Script) -> std::io::Result<()> {
-    let mut nth = 0;
+async fn serve(
+    mut stream: TcpStream,
+    vendor: &str,
+    script: &Script,
+    searches: &AtomicUsize,
+) -> std::io::Result<()> {
     loop {
         let mut request = read_request(&mut stream).await?;
-        request.nth = nth;
         let root = request.is_root_dse();
-        if request.tag == 0x63 && !root {
-            nth += 1;
-        }
+        let one = usize::from(request.tag == 0x63 && !root);
+        request.nth = searches.fetch_add(one, Ordering::SeqCst);
         let replies = script(&request).unwrap_or_else(|| default_replies(&request, root, vendor));
         for reply in replies {
             match reply {

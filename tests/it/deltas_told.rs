@@ -17,10 +17,9 @@ pub async fn people(session: &mut Session, scope: &Scope) -> People {
 
 fn form(entry: &RawEntry) -> (Vec<u8>, BTreeMap<String, BTreeSet<Vec<u8>>>) {
     let attributes = entry
-        .attributes
-        .iter()
-        .map(|a| (a.name.to_string(), a.values.iter().cloned().collect()));
-    (entry.dn.clone(), attributes.collect())
+        .attributes()
+        .map(|a| (a.name.to_owned(), a.values().map(<[u8]>::to_vec).collect()));
+    (entry.dn().to_vec(), attributes.collect())
 }
 
 /// The id of the person with this number, as `churn` names people.

@@ -428,10 +428,9 @@ async fn trap_15_attribute_options() {
     ));
     let again = named(&mut session, &scope, "uid", &value(&one, "uid").unwrap()).await;
     let mut mobile: Vec<_> = again
-        .attributes
-        .iter()
-        .filter(|a| &*a.name == "mobile")
-        .map(|a| (a.options.to_string(), a.values.len()))
+        .attributes()
+        .filter(|a| a.name == "mobile")
+        .map(|a| (a.options.to_string(), a.values().len()))
         .collect();
     mobile.sort();
     assert_eq!(mobile, [(String::new(), 1), ("lang-fi".to_owned(), 1)]);

@@ -139,11 +139,7 @@ async fn trap_15_a_group_of_thousands_in_ranges() {
     assert!(sorted(&whole).len() > 1000, "{}", sorted(&whole).len());
     assert_eq!(sorted(&joined), sorted(&whole));
     assert_eq!(
-        joined
-            .attributes
-            .iter()
-            .filter(|a| &*a.name == "member")
-            .count(),
+        joined.attributes().filter(|a| a.name == "member").count(),
         1
     );
 }

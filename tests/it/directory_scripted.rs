@@ -1,5 +1,6 @@
 //! The directory stage against answers that no real server gives.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use realmsync::clock::Clock;
@@ -270,7 +271,7 @@ async fn trap_16_bytes_that_are_no_text() {
         ]
     });
     let all = all.await.unwrap();
-    assert_eq!(all[0].dn, b"uid=\xff\xfe,ou=people");
+    assert_eq!(all[0].dn(), b"uid=\xff\xfe,ou=people");
     assert_eq!(
         all[0].values("mobile").collect::<Vec<_>>(),
         [&b"\xc3\x28"[..], b"+421905123456", b""]
@@ -466,6 +467,147 @@ async fn trap_36_hostile_answers_are_errors() {
         assert_eq!(e.code(), ErrorCode::Incomplete, "{what}: {e}");
         assert!(begun.elapsed() < Duration::from_secs(5), "{what}");
     }
+}
+
+#[tokio::test]
+async fn trap_36_a_message_of_another_id_is_never_just_overlooked() {
+    for other in [1, 99] {
+        incomplete(
+            pages(move |r| {
+                vec![
+                    person(r.id, "a"),
+                    person(other, "b"),
+                    Reply::Send(done(r.id, 0, Some(b""))),
+                ]
+            })
+            .await,
+            "no LDAP that can be read",
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_said_unasked_is_heard_or_ignored() {
+    let extended = |name: &[u8]| {
+        let fields = [
+            tlv(0x0a, &[52]),
+            tlv(0x04, b""),
+            tlv(0x04, b"going down"),
+            tlv(0x8a, name),
+        ];
+        Reply::Send(message(0, &tlv(0x78, &fields.concat()), None))
+    };
+    let notice = move |r: &Request| vec![person(r.id, "a"), extended(b"1.3.6.1.4.1.1466.20036")];
+    incomplete(
+        pages(notice).await,
+        "closed the connection: unavailable (52): going down",
+    );
+    let others = pages(move |r| {
+        vec![
+            extended(b"1.2.3"),
+            person(r.id, "a"),
+            Reply::Send(message(r.id, &tlv(0x79, &tlv(0x80, b"1.2.3")), None)),
+            Reply::Send(done(r.id, 0, Some(b""))),
+        ]
+    });
+    assert_eq!(others.await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn trap_36_a_message_that_is_too_long_is_not_waited_for() {
+    let begun = Instant::now();
+    incomplete(
+        pages(|r| {
+            vec![
+                person(r.id, "a"),
+                Reply::Send(vec![0x30, 0x84, 0x7f, 0xff, 0xff, 0xff, 2, 1, r.id]),
+            ]
+        })
+        .await,
+        "more than 64 MiB",
+    );
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn messages_come_in_pieces_and_in_heaps() {
+    let all = pages(|r| {
+        let people: Vec<u8> = (0..2)
+            .flat_map(|i| match person(r.id, &i.to_string()) {
+                Reply::Send(bytes) => bytes,
+                _ => Vec::new(),
+            })
+            .chain(done(r.id, 0, Some(b"")))
+            .collect();
+        let (begin, end) = people.split_at(people.len() / 3);
+        let mut replies: Vec<Reply> = begin.iter().map(|b| Reply::Send(vec![*b])).collect();
+        replies.push(Reply::Pause(Duration::from_millis(50)));
+        replies.push(Reply::Send(end.to_vec()));
+        replies
+    });
+    assert_eq!(all.await.unwrap().len(), 2);
+}
+
+/// A server that forgets between the session's connection and the pass's, as two behind one address would.
+async fn second_connection(
+    script: impl Fn(&Request, usize) -> Option<Vec<Reply>> + Send + Sync + 'static,
+) -> DirectoryError {
+    let binds = AtomicUsize::new(0);
+    let server = BerServer::start("OpenLDAP", move |r| {
+        let bound = binds.fetch_add(usize::from(r.tag == 0x60), Ordering::SeqCst);
+        let connection = bound + usize::from(r.tag == 0x60);
+        script(r, connection)
+    })
+    .await;
+    let mut session = connect(&config(&server)).await.unwrap();
+    read(&mut session, &scope()).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn trap_08_a_pass_on_an_older_server_behind_the_same_address_is_stale() {
+    let e = second_connection(|r, connection| {
+        let contexts = r.tag == 0x63 && !r.body.starts_with(&[4, 0]);
+        let csn: &[u8] = if connection == 1 {
+            b"20260101000000.000000Z#000000#001#000000"
+        } else {
+            b"20250101000000.000000Z#000000#001#000000"
+        };
+        contexts.then(|| {
+            vec![
+                Reply::Send(entry(
+                    r.id,
+                    b"dc=example,dc=org",
+                    &[(b"contextCSN", &[csn])],
+                )),
+                Reply::Send(done(r.id, 0, None)),
+            ]
+        })
+    })
+    .await;
+    assert_eq!(e.code(), ErrorCode::Stale, "{e}");
+    assert!(e.to_string().contains("contextCSN of server id 001"), "{e}");
+}
+
+#[tokio::test]
+async fn trap_34_a_second_bind_that_is_refused() {
+    let refusing = |code: u8| {
+        second_connection(move |r, connection| {
+            (r.tag == 0x60 && connection == 2)
+                .then(|| vec![Reply::Send(result(r.id, 0x61, code, b"no", None))])
+        })
+    };
+    assert_eq!(refusing(49).await.code(), ErrorCode::Auth);
+    assert_eq!(refusing(51).await.code(), ErrorCode::Unreachable);
+    let e = second_connection(|r, connection| {
+        (r.tag == 0x60 && connection == 2).then(|| vec![Reply::Close])
+    })
+    .await;
+    assert_eq!(e.code(), ErrorCode::Unreachable);
+    assert!(
+        e.to_string()
+            .contains("binding as `cn=sync`: the server closed the connection"),
+        "{e}"
+    );
 }
 
 #[tokio::test]

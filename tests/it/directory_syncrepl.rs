@@ -19,16 +19,15 @@ pub async fn people(session: &mut Session, scope: &Scope) -> People {
 
 fn shown(entry: &RawEntry) -> String {
     let mut attributes: Vec<String> = entry
-        .attributes
-        .iter()
+        .attributes()
         .map(|a| {
-            let mut values = a.values.clone();
-            values.sort();
+            let mut values: Vec<&[u8]> = a.values().collect();
+            values.sort_unstable();
             format!("{}{:?}", a.name, values)
         })
         .collect();
     attributes.sort();
-    format!("{:?}{}", entry.dn, attributes.concat())
+    format!("{:?}{}", entry.dn(), attributes.concat())
 }
 
 /// Who is new or different, and who is not there any more.

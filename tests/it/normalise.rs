@@ -124,16 +124,16 @@ fn entry(someone: &Someone, target: &str) -> RawEntry {
         )
     };
     let id = b"6f1c9a52-9f0e-4c1b-a0f1-0123456789ab".to_vec();
-    RawEntry {
-        dn: b"uid=jan,dc=example,dc=org".to_vec(),
-        attributes: vec![
+    RawEntry::new(
+        b"uid=jan,dc=example,dc=org",
+        &[
             attribute("entryuuid", vec![id]),
             attribute("uid", vec![b"jan".to_vec()]),
             country,
             attribute("mobile", numbers("mobile")),
             attribute("telephonenumber", numbers("telephoneNumber")),
         ],
-    }
+    )
 }
 
 /// libphonenumber's verdict on the text as typed.

@@ -1,7 +1,7 @@
 //! The value of the control, in both directions: `SEQUENCE { flags INTEGER, size INTEGER, cookie OCTET STRING }`
 //! (MS-ADTS 3.1.1.3.4.1.3). By hand, as the paging control is, and for the same reasons.
 
-use super::super::paging::{element, push_length};
+use super::super::ber::{element, push_length};
 
 /// `LDAP_DIRSYNC_OBJECT_SECURITY`: what the account may see, without the right to replicate.
 pub(super) const OBJECT_SECURITY: i32 = 1;

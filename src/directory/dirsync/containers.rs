@@ -49,7 +49,7 @@ impl Session {
         }
         let filter = scope.enclosed_filter();
         for container in containers {
-            let Ok(base) = String::from_utf8(container.dn) else {
+            let Ok(base) = String::from_utf8(container.dn().to_vec()) else {
                 return Err(NoDelta::StartOver(
                     "a container whose name is no text was moved".into(),
                 ));

@@ -100,10 +100,7 @@ mod tests {
                 .iter()
                 .map(|(n, vs)| of(n, vs.iter().map(|v| v.as_bytes().to_vec()).collect())),
         );
-        RawEntry {
-            dn: vec![],
-            attributes: all,
-        }
+        RawEntry::new(b"", &all)
     }
 
     fn id(id: u8) -> DirectoryId {
@@ -139,8 +136,8 @@ mod tests {
     fn an_entry_without_an_id_is_nobody() {
         let mut told = Told::default();
         assert_eq!(told.take(&RawEntry::default()), Err(Odd::Nobody));
-        let mut two = entry(1, &[]);
-        two.attributes[0].values.push(vec![2; 16]);
-        assert_eq!(told.take(&two), Err(Odd::Nobody));
+        let mut two = entry(1, &[]).taken_apart();
+        two[0].values.push(vec![2; 16]);
+        assert_eq!(told.take(&RawEntry::new(b"", &two)), Err(Odd::Nobody));
     }
 }

@@ -1,6 +1,6 @@
 //! The controls and messages of content synchronisation (RFC 4533 § 2), written and read by hand: ldap3's readers panic.
 
-use super::super::paging::{element, push_length};
+use super::super::ber::{element, push_length};
 use crate::model::DirectoryId;
 
 /// Sync Request: what to send with a search.

@@ -1,0 +1,226 @@
+//! How a server is reached: its address, and the TLS that is due. A session's second connection goes where the first one went.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ldap3::LdapError;
+use rustls::ClientConfig;
+use tokio::net::{TcpStream, ToSocketAddrs};
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use super::error::{DirectoryError, Failure, came, one_line};
+use super::link::{Broken, explain};
+use super::tls;
+use crate::clock::Clock;
+use crate::config::DirectoryConfig;
+
+/// A server, by the configuration and by the first connection to it.
+pub(super) struct Reach {
+    /// The URL as it is shown: without what may be secret.
+    pub server: String,
+    /// The host without the brackets of an IPv6 address.
+    host: String,
+    pub port: u16,
+    /// Whether TLS comes before LDAP.
+    pub ldaps: bool,
+    /// Whether TLS is asked for within LDAP.
+    pub start_tls: bool,
+    /// Whether we show a client certificate.
+    pub certificate: bool,
+    /// How to open TLS; `None`: it is not due, or there was no connection yet.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// Where the first connection went. Behind one name there may be several servers, and a pass is of one.
+    peer: Option<SocketAddr>,
+    /// How long a connection may take to be there.
+    pub step: Duration,
+}
+
+/// The URL as it is shown: without what may be secret.
+fn shown(url: &Url) -> String {
+    let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
+    format!(
+        "{}://{}{port}",
+        url.scheme(),
+        url.host_str().unwrap_or_default()
+    )
+}
+
+impl Reach {
+    /// By the configuration, which may forbid it.
+    pub(super) fn of(config: &DirectoryConfig, url: &Url) -> Result<Self, DirectoryError> {
+        let bracketed = url.host_str().unwrap_or_default();
+        let host = bracketed
+            .strip_prefix('[')
+            .and_then(|h| h.strip_suffix(']'))
+            .unwrap_or(bracketed);
+        let ldaps = url.scheme() == "ldaps";
+        let reach = Self {
+            server: shown(url),
+            host: host.to_owned(),
+            port: url.port().unwrap_or(if ldaps { 636 } else { 389 }),
+            ldaps,
+            start_tls: config.start_tls && !ldaps,
+            certificate: config.client_cert.is_some(),
+            tls: None,
+            peer: None,
+            step: Duration::from_millis(
+                u64::try_from(config.connect_timeout_ms).unwrap_or(0).max(1),
+            ),
+        };
+        if reach.host.is_empty() {
+            return Err(DirectoryError::Config(reach.failure(
+                "connecting",
+                "no host is named".into(),
+                "write ldaps://host",
+            )));
+        }
+        if !reach.encrypted() {
+            if !config.insecure_plaintext {
+                let next = "use ldaps:// or `start-tls = true`; `insecure-plaintext = true` would send the password readable to all on the way";
+                return Err(DirectoryError::Config(reach.failure(
+                    "connecting",
+                    "this would be without TLS".into(),
+                    next,
+                )));
+            }
+            tracing::warn!(
+                server = reach.server,
+                "the connection is not encrypted: the bind password and all personal data travel readable (insecure-plaintext)"
+            );
+        }
+        Ok(reach)
+    }
+
+    fn encrypted(&self) -> bool {
+        self.ldaps || self.start_tls
+    }
+
+    /// The first connection: TCP, and what the next layer needs.
+    pub(super) async fn first(
+        &mut self,
+        config: &DirectoryConfig,
+        clock: &Clock,
+        until: Instant,
+    ) -> Result<TcpStream, DirectoryError> {
+        let tcp = self.tcp((self.host.as_str(), self.port), until).await?;
+        self.peer = tcp.peer_addr().ok();
+        if self.encrypted() {
+            let tls = tls::client_config(config, &self.host, clock);
+            let tls =
+                tls.map_err(|why| DirectoryError::Config(self.failure("setting up TLS", why, "")))?;
+            self.tls = Some(tls.into());
+        }
+        Ok(tcp)
+    }
+
+    /// Another connection to where the first one went.
+    pub(super) async fn again(&self, until: Instant) -> Result<TcpStream, DirectoryError> {
+        match self.peer {
+            Some(peer) => self.tcp(peer, until).await,
+            None => self.tcp((self.host.as_str(), self.port), until).await,
+        }
+    }
+
+    async fn tcp(
+        &self,
+        to: impl ToSocketAddrs,
+        until: Instant,
+    ) -> Result<TcpStream, DirectoryError> {
+        let connected = timeout_at(until, TcpStream::connect(to)).await;
+        let (came, next) = match connected {
+            Ok(Ok(tcp)) => match tcp.set_nodelay(true) {
+                Ok(()) => return Ok(tcp),
+                Err(e) => {
+                    let failure = self.failure("connecting", one_line(&e.to_string()), "");
+                    return Err(DirectoryError::Unreachable(failure));
+                }
+            },
+            Ok(Err(e)) => (one_line(&e.to_string()), connect_advice(e.kind())),
+            Err(_) => (
+                format!("no answer within {} ms", self.step.as_millis()),
+                connect_advice(std::io::ErrorKind::TimedOut),
+            ),
+        };
+        Err(DirectoryError::Unreachable(self.failure(
+            "connecting",
+            came,
+            next,
+        )))
+    }
+
+    /// The name that TLS asks for. ldap3 and SNI know no IPv6 address: there the verifier knows better.
+    pub(super) fn name(&self) -> &str {
+        if self.host.contains(':') {
+            tls::STAND_IN
+        } else {
+            &self.host
+        }
+    }
+
+    /// Why the connection could not be opened.
+    pub(super) async fn unopened(&self, broken: Broken) -> DirectoryError {
+        let what = if self.ldaps {
+            "opening TLS"
+        } else if self.start_tls {
+            "asking for StartTLS"
+        } else {
+            "connecting"
+        };
+        if let Broken::Link(LdapError::LdapResult { result }) = &broken {
+            let next = "the server refuses StartTLS, and nothing is sent without it: use ldaps://";
+            return DirectoryError::Tls(self.failure(what, came(result.rc, &result.text), next));
+        }
+        let late = matches!(broken, Broken::Late(_));
+        let (came, next, tls) = explain(broken, None).await;
+        let failure = self.failure(what, came, next);
+        // A server that answers TCP but breaks off TLS is a matter of TLS; one that says nothing is just not there.
+        if self.encrypted() && !late || tls {
+            DirectoryError::Tls(failure)
+        } else {
+            DirectoryError::Unreachable(failure)
+        }
+    }
+
+    pub(super) fn failure(&self, what: &str, came: String, next: &str) -> Failure {
+        Failure {
+            server: self.server.clone(),
+            what: what.into(),
+            came,
+            next: next.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_what_may_be_secret() {
+        assert_eq!(
+            shown(&Url::parse("ldaps://user:pw@host:1636/dc=x?y").unwrap()),
+            "ldaps://host:1636"
+        );
+        assert_eq!(
+            shown(&Url::parse("ldaps://[::1]").unwrap()),
+            "ldaps://[::1]"
+        );
+    }
+}
+
+/// What to do about a server to which no connection comes about.
+fn connect_advice(kind: std::io::ErrorKind) -> &'static str {
+    use std::io::ErrorKind;
+    match kind {
+        ErrorKind::ConnectionRefused => {
+            "see that the server runs there and that `servers` names the right host and port; \
+             nothing listens on it, or a firewall turns this machine away"
+        }
+        ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+            "see that the server is up and that a firewall lets this machine in"
+        }
+        _ => "see that `servers` names the right host and that this machine can find it",
+    }
+}
