@@ -1,9 +1,9 @@
 //! Everybody under a base, page by page over a connection of the pass's own.
 //!
 //! ```text
-//! connect again, bind, is it the same server? ─▶ page ─▶ portions ─▶ channel
-//!                                                 ▲        │ parts of an attribute are put together over the session's connection
-//!                                                 └─ cookie┘
+//! connect again, bind, is it as far as the first? ─▶ page ─▶ portions ─▶ channel
+//!                                                     ▲        │ parts of an attribute are put together over the session's connection
+//!                                                     └─ cookie┘
 //! ```
 
 use std::time::Duration;
@@ -56,28 +56,28 @@ enum Stop {
 }
 
 impl Session {
-    /// Connects to the session's server once more, as the same account.
+    /// Connects to the session's server once more, as the same account. `None`: that cannot be, and the session's own
+    /// connection reads as well, only more slowly. Its errors are then the ones that count.
     pub(super) async fn begin_pass<'a>(
         &self,
         pages: &'a mpsc::Sender<Vec<RawEntry>>,
-    ) -> Result<Pass<'a>, DirectoryError> {
-        match self.connect_again().await {
-            Ok(wire) => Ok(Pass {
-                wire,
-                unpacker: Unpacker::default(),
-                sink: Sink::Channel(pages),
-                heard: Instant::now(),
-            }),
-            // Not the server's fault: the session was there, and the run is over.
-            Err(DirectoryError::Unreachable(mut f) | DirectoryError::Tls(mut f))
-                if Instant::now() >= self.deadline =>
-            {
-                f.came
-                    .push_str(", and the run's time is over (`run-timeout`)");
-                Err(DirectoryError::Incomplete(f))
+    ) -> Option<Pass<'a>> {
+        let why = match self.connect_again().await {
+            Ok(wire) => {
+                return Some(Pass {
+                    wire,
+                    unpacker: Unpacker::default(),
+                    sink: Sink::Channel(pages),
+                    heard: Instant::now(),
+                });
             }
-            Err(e) => Err(e),
-        }
+            Err(e) => e,
+        };
+        tracing::info!(
+            server = self.server,
+            "no second connection for this pass, so it is read over the first one, more slowly: {why}"
+        );
+        None
     }
 
     async fn connect_again(&self) -> Result<Wire, DirectoryError> {

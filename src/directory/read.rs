@@ -6,7 +6,7 @@ use ldap3::Scope as Depth;
 use tokio::sync::mpsc;
 
 use super::error::{DirectoryError, came, search_advice};
-use super::search::{Ask, Trouble};
+use super::search::{Ask, Sink, Trouble};
 use super::session::Session;
 use crate::model::{IdForm, RawEntry};
 
@@ -74,7 +74,7 @@ impl Session {
     ) -> Result<Complete, DirectoryError> {
         let mut entries = Vec::with_capacity(scope.bases.len());
         let (attributes, filter) = (scope.asked(), scope.enclosed_filter());
-        let mut pass = Box::pin(self.begin_pass(&pages)).await?;
+        let mut pass = Box::pin(self.begin_pass(&pages)).await;
         for base in &scope.bases {
             let what = format!("reading `{base}`");
             let ask = Ask {
@@ -85,7 +85,11 @@ impl Session {
                 page_size: scope.page_size,
                 elsewhere_is_fine: false,
             };
-            let count = match Box::pin(self.read_base(&mut pass, &what, &ask)).await {
+            let read = match &mut pass {
+                Some(pass) => Box::pin(self.read_base(pass, &what, &ask)).await,
+                None => Box::pin(self.try_search(&what, &ask, Sink::Channel(&pages))).await,
+            };
+            let count = match read {
                 Ok(count) => count,
                 // A base that is gone is as empty as one without people.
                 Err(Trouble::Result { code: 32, text, .. }) => {
@@ -109,7 +113,9 @@ impl Session {
             }
             entries.push(count);
         }
-        pass.end().await;
+        if let Some(pass) = pass {
+            pass.end().await;
+        }
         self.still_sound("reading to the end")?;
         Ok(Complete { entries })
     }

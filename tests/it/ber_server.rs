@@ -20,6 +20,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// How many searches, but for the root DSE, the server has had before, over all its connections.
     pub nth: usize,
+    /// The connection that it came over: 1 for the first one.
+    pub connection: usize,
 }
 
 impl Request {
@@ -61,10 +63,13 @@ impl BerServer {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
+            for connection in 1.. {
+                let Ok((stream, _)) = listener.accept().await else {
+                    break;
+                };
                 let (script, searches) = (Arc::clone(&script), Arc::clone(&searches));
                 connections.spawn(async move {
-                    let _closed = serve(stream, vendor, &*script, &searches).await;
+                    let _closed = serve(stream, connection, vendor, &*script, &searches).await;
                 });
             }
         });
@@ -81,6 +86,7 @@ impl BerServer {
 
 async fn serve(
     mut stream: TcpStream,
+    connection: usize,
     vendor: &str,
     script: &Script,
     searches: &AtomicUsize,
@@ -89,6 +95,7 @@ async fn serve(
         let mut request = read_request(&mut stream).await?;
         let root = request.is_root_dse();
         let one = usize::from(request.tag == 0x63 && !root);
+        request.connection = connection;
         request.nth = searches.fetch_add(one, Ordering::SeqCst);
         let replies = script(&request).unwrap_or_else(|| default_replies(&request, root, vendor));
         for reply in replies {
@@ -151,6 +158,7 @@ async fn read_request(stream: &mut TcpStream) -> std::io::Result<Request> {
         tag: operation[0],
         body: operation[skip..].to_vec(),
         nth: 0,
+        connection: 0,
     })
 }
 

@@ -122,9 +122,12 @@ async fn an_ipv6_address_is_a_server_too() {
     let port = listener.local_addr().unwrap().port();
     let mut passing = tokio::task::JoinSet::new();
     passing.spawn(async move {
+        let mut connections = tokio::task::JoinSet::new();
         while let Ok((mut from, _)) = listener.accept().await {
-            let mut to = TcpStream::connect(target).await.unwrap();
-            let _ended = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+            connections.spawn(async move {
+                let mut to = TcpStream::connect(target).await.unwrap();
+                let _ended = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+            });
         }
     });
     let mut session = connect(&config(&server, "BIND", &format!("ldaps://[::1]:{port}")))
