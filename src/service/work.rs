@@ -218,9 +218,8 @@ pub async fn carry_out(
 
 /// Timestamps tell of everybody who changed within their overlap again and again: a poll that found nothing new is no history.
 async fn leave_no_trace(engine: &Engine, run: Option<&Run>) {
-    let idle = |run: &&Run| {
-        run.outcome == Outcome::Unchanged && run.mode == Mode::Delta && run.seen > 0
-    };
+    let idle =
+        |run: &&Run| run.outcome == Outcome::Unchanged && run.mode == Mode::Delta && run.seen > 0;
     if let Some(run) = run.filter(idle)
         && let Err(error) = engine.store.drop_run(run.run).await
     {

@@ -35,6 +35,7 @@ mod lab;
 mod main_job;
 mod normalise;
 mod push_daemon;
+mod push_failover;
 mod rules;
 mod servers;
 mod systemd;
