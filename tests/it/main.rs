@@ -37,6 +37,7 @@ mod lab;
 mod main_job;
 mod normalise;
 mod push_daemon;
+mod push_failover;
 mod rules;
 mod scripted_pass;
 mod servers;
