@@ -132,7 +132,8 @@ impl Session {
     pub async fn watch(&mut self, scope: &Scope, cursor: &Cursor) -> Result<Watch, NoDelta> {
         match cursor.way {
             Way::Push | Way::Syncrepl => {
-                Ok(Watch(Kind::Sync(self.sync_watch(scope, cursor).await?)))
+                let watch = self.sync_watch(scope, cursor).await?;
+                Ok(Watch(Kind::Sync(Box::new(watch))))
             }
             Way::DirSync => {
                 let watch = self.dirsync_watch(scope, cursor).await?;
@@ -157,7 +158,7 @@ pub struct Watch(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Sync(SyncWatch),
+    Sync(Box<SyncWatch>),
     DirSync(Box<Notification>),
 }
 

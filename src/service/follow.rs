@@ -93,10 +93,10 @@ pub(super) struct State {
 
 /// What a realm lives by.
 enum Lives {
-    ByPush,
-    ByPoll(Duration),
+    Push,
+    Poll(Duration),
     /// Nothing is to be done before the schedule's next run has ended, or that time is over.
-    BySchedule(Option<Duration>),
+    Schedule(Option<Duration>),
 }
 
 /// Why a rest is over.
@@ -114,9 +114,9 @@ impl Keeper {
         loop {
             self.pulse.beat();
             let woke = match self.lives().await {
-                Ok(Lives::ByPush) => self.push().await,
-                Ok(Lives::ByPoll(every)) => self.poll(every).await,
-                Ok(Lives::BySchedule(look)) => self.rest(look).await,
+                Ok(Lives::Push) => Box::pin(self.push()).await,
+                Ok(Lives::Poll(every)) => Box::pin(self.poll(every)).await,
+                Ok(Lives::Schedule(look)) => self.rest(look).await,
                 Err(error) => {
                     tracing::error!(realm = %self.realm.id, %error, "{}: cannot look how changes are heard of: {error}", self.realm.id);
                     self.rest(Some(LOOK_AGAIN)).await
@@ -159,30 +159,28 @@ impl Keeper {
             before != (seen.way, seen.push.is_some(), seen.not_pushed.is_some())
         });
         let Some(row) = row.filter(|row| !row.orphaned) else {
-            return Ok(Lives::BySchedule(Some(LOOK_AGAIN)));
+            return Ok(Lives::Schedule(Some(LOOK_AGAIN)));
         };
         let paused = row.paused && row.paused_until.is_none_or(|until| until > now);
         Ok(match (way, self.realm.directory.poll_ms) {
-            (None, _) => Lives::BySchedule(None),
-            (Some(_), _) if pushed => Lives::ByPush,
-            (Some(_), _) if paused => Lives::BySchedule(Some(LOOK_AGAIN)),
+            (Some(_), _) if pushed => Lives::Push,
+            (Some(_), _) if paused => Lives::Schedule(Some(LOOK_AGAIN)),
             (Some(_), Some(ms)) => {
-                Lives::ByPoll(Duration::from_millis(u64::try_from(ms).unwrap_or(10_000)))
+                Lives::Poll(Duration::from_millis(u64::try_from(ms).unwrap_or(10_000)))
             }
-            (Some(Way::Push), None) => Lives::BySchedule(Some(NOT_OFFERED)),
-            (Some(_), None) => Lives::BySchedule(None),
+            (Some(Way::Push), None) => Lives::Schedule(Some(NOT_OFFERED)),
+            (None, _) | (Some(_), None) => Lives::Schedule(None),
         })
     }
 
     /// One poll, when it is time. While the directory is away they come less often.
     async fn poll(&mut self, every: Duration) -> Woke {
         let turn = self.turns.borrow_and_update().clone();
-        let wait = match turn.failed {
-            Some(code) => every.max(self.state.backoff.after(code, (self.chance)())),
-            None => {
-                self.state.backoff.reset();
-                every
-            }
+        let wait = if let Some(code) = turn.failed {
+            every.max(self.state.backoff.after(code, (self.chance)()))
+        } else {
+            self.state.backoff.reset();
+            every
         };
         if let Some(used) = &turn.server {
             self.look_home(used).await;

@@ -79,7 +79,7 @@ fn set(house: &House, dn: &str, phone: &str) {
 
 /// Sets new numbers of many in one go.
 fn set_all(house: &House, dns: &[String], first: usize) {
-    let ldif: String = dns
+    let ldif: Vec<String> = dns
         .iter()
         .enumerate()
         .map(|(i, dn)| {
@@ -89,7 +89,7 @@ fn set_all(house: &House, dns: &[String], first: usize) {
             )
         })
         .collect();
-    house.server.modify(&ldif);
+    house.server.modify(&ldif.concat());
 }
 
 /// How often each number was told, each key once.

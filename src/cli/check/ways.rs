@@ -43,15 +43,15 @@ pub(super) async fn look(
             way_word(way),
             advice(kind, way)
         ));
-    } else if realm.directory.changes == ChangesWay::Auto {
-        if let Some(better) = better(kind, &ways) {
-            let why = why_not(session, scope, better).await?;
-            report.found(format!(
-                "{} would be better: {why}; {}",
-                way_word(better),
-                advice(kind, better)
-            ));
-        }
+    } else if realm.directory.changes == ChangesWay::Auto
+        && let Some(better) = better(kind, &ways)
+    {
+        let why = why_not(session, scope, better).await?;
+        report.found(format!(
+            "{} would be better: {why}; {}",
+            way_word(better),
+            advice(kind, better)
+        ));
     }
     if let Some(way) = used {
         not_told(session, scope, way, report).await?;

@@ -134,10 +134,11 @@ mod tests {
             }],
             ..realm()
         };
-        about(&r, NOW)
+        let rows: Vec<String> = about(&r, NOW)
             .into_iter()
-            .map(|(what, says)| format!("{what}: {says}\n"))
-            .collect()
+            .map(|(what, says)| format!("{what}: {says}"))
+            .collect();
+        rows.join("\n") + "\n"
     }
 
     #[test]

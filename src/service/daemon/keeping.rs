@@ -186,7 +186,7 @@ impl Daemon {
             };
             let id = realm.id.clone();
             let task = self.keepers.tasks.spawn(async move {
-                keeper.keep().await;
+                Box::pin(keeper.keep()).await;
                 id
             });
             let kept = Kept {

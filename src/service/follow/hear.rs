@@ -22,11 +22,11 @@ impl Keeper {
         let engine = self.engine.clone();
         let realm = self.realm.id.clone();
         let follow = engine.follow(&realm, cancel.clone());
-        let ended = match self.beating(follow).await {
+        let ended = match Box::pin(self.beating(follow)).await {
             Ok(mut follower) => {
                 let since = Instant::now();
                 self.connected(&follower);
-                let ended = self.hear(&mut follower, &cancel).await;
+                let ended = Box::pin(self.hear(&mut follower, &cancel)).await;
                 if since.elapsed() >= HELD {
                     self.recovered();
                 }

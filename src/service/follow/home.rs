@@ -61,7 +61,7 @@ pub async fn look(
     let realm = &realm.id;
     for url in &preferred {
         let server = shown(url);
-        match usable(engine, realm, config, url).await {
+        match Box::pin(usable(engine, realm, config, url)).await {
             Ok(()) => {
                 tracing::info!(server, "{realm}: {server} can be used again");
                 seen.send_modify(|seen| seen.away.retain(|away| away.server != server));
