@@ -34,8 +34,14 @@ async fn trap_17_389_tells_in_both_dialects_and_an_idle_poll_makes_nobody_absent
     let mut by_uuid = own.clone();
     (by_uuid.id_attribute, by_uuid.id_form) = ("entryUUID".into(), IdForm::Uuid);
     let mut sync = session(&server).await;
-    assert_eq!(sync.ways(&own).await.unwrap(), [Way::Push, Way::Syncrepl]);
-    assert_eq!(sync.ways(&by_uuid).await.unwrap(), [Way::Syncrepl]);
+    assert_eq!(
+        sync.ways(&own).await.unwrap(),
+        [Way::Push, Way::Syncrepl, Way::Timestamp]
+    );
+    assert_eq!(
+        sync.ways(&by_uuid).await.unwrap(),
+        [Way::Syncrepl, Way::Timestamp]
+    );
 
     let mut firsts = Vec::new();
     let mut befores = Vec::new();
@@ -216,9 +222,12 @@ async fn a_389_that_does_not_speak_a_dialect_says_so() {
     let mut by_uuid = own.clone();
     (by_uuid.id_attribute, by_uuid.id_form) = ("entryUUID".into(), IdForm::Uuid);
     let mut sync = session(&server).await;
-    assert_eq!(sync.ways(&own).await.unwrap(), [Way::Push, Way::Syncrepl]);
-    assert_eq!(sync.ways(&by_uuid).await.unwrap(), []);
+    assert_eq!(
+        sync.ways(&own).await.unwrap(),
+        [Way::Push, Way::Syncrepl, Way::Timestamp]
+    );
+    assert_eq!(sync.ways(&by_uuid).await.unwrap(), [Way::Timestamp]);
     let server = Server::start("ds389", &["--users", "5", "--no-sync"]);
     let mut sync = session(&server).await;
-    assert_eq!(sync.ways(&scope(&server)).await.unwrap(), []);
+    assert_eq!(sync.ways(&scope(&server)).await.unwrap(), [Way::Timestamp]);
 }
