@@ -33,7 +33,7 @@ impl House {
         let sqlite = format!("sqlite:{}", folder.path().join("realmsync.db").display());
         let text = format!(
             "version = 1\n[store]\nurl = \"{}\"\n[[realm]]\nid = \"r\"\n[realm.directory]\nkind = \"generic\"\nservers = [\"{}\"]\n\
-             insecure-plaintext = true\nbind-dn = \"cn=sync\"\nbind-password = \"secret\"\nbase = [\"{BASE}\"]\n",
+             insecure-plaintext = true\nchanges = \"full\"\nbind-dn = \"cn=sync\"\nbind-password = \"secret\"\nbase = [\"{BASE}\"]\n",
             database.unwrap_or(&sqlite),
             server.uri()
         );
