@@ -193,6 +193,21 @@ impl Reach {
     }
 }
 
+/// What to do about a server to which no connection comes about.
+fn connect_advice(kind: std::io::ErrorKind) -> &'static str {
+    use std::io::ErrorKind;
+    match kind {
+        ErrorKind::ConnectionRefused => {
+            "see that the server runs there and that `servers` names the right host and port; \
+             nothing listens on it, or a firewall turns this machine away"
+        }
+        ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+            "see that the server is up and that a firewall lets this machine in"
+        }
+        _ => "see that `servers` names the right host and that this machine can find it",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,20 +222,5 @@ mod tests {
             shown(&Url::parse("ldaps://[::1]").unwrap()),
             "ldaps://[::1]"
         );
-    }
-}
-
-/// What to do about a server to which no connection comes about.
-fn connect_advice(kind: std::io::ErrorKind) -> &'static str {
-    use std::io::ErrorKind;
-    match kind {
-        ErrorKind::ConnectionRefused => {
-            "see that the server runs there and that `servers` names the right host and port; \
-             nothing listens on it, or a firewall turns this machine away"
-        }
-        ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
-            "see that the server is up and that a firewall lets this machine in"
-        }
-        _ => "see that `servers` names the right host and that this machine can find it",
     }
 }
