@@ -28,7 +28,7 @@ impl Store {
         tx.commit().await
     }
 
-    /// Those of a run's users whose number would be told by messages that [`drop_jobs`] drops.
+    /// Those of a run's users whose number would be told by messages that `drop_jobs` drops.
     pub async fn untold_by_undo(&self, undone: RunId) -> Result<Vec<UserId>, StoreError> {
         const SQL: &str = "
             SELECT DISTINCT user_id FROM jobs
