@@ -54,6 +54,7 @@ id = "bench"
 schedule = "0 3 * * *"
 [realm.directory]
 kind = "openldap"
+changes = "full"
 servers = ["{facts['LDAPS_URI']}"]
 ca-file = "{facts['CA_FILE']}"
 bind-dn = "{facts['BIND_DN']}"
