@@ -8,6 +8,14 @@
 //!                     └─ ways, cursor_now, changes_since, watch ──▶ Delta: whom to look up
 //! ```
 //!
+//! A pass reads over a second connection to the same server (`wire`), in messages that are read where they lie: ldap3 was a third
+//! of a pass. All else goes through ldap3, and so does a pass where that connection cannot be made or reached an older server.
+//!
+//! ```text
+//! read ─▶ pages ─▶ request ─▶ wire ─▶ ber ─▶ message ─▶ unpack ─▶ RawEntry
+//!           └ no second connection ─▶ search (ldap3) ─▶ entry ─▶ RawEntry
+//! ```
+//!
 //! What lies in ldap3 and lber and cannot be mended from here: a message nested some ten thousand levels deep ends the process
 //! (lber's recursion), a message without end is buffered without bound. `MemoryMax` bounds the latter; both are harmless after
 //! the restart, since a pass that did not end applies nothing. Everything else that a server may send is an error.
