@@ -87,10 +87,10 @@ impl Pass<'_> {
             .filter_map(|(id, (person, _))| {
                 let name = person.username.as_ref().ok()?;
                 let rival = self
-                    .claims
-                    .get(&hash_name(&name.key))
-                    .filter(|r| *r != id)?;
-                (!asked.contains(rival)).then_some(*rival)
+                    .index
+                    .claimant(hash_name(&name.key))
+                    .filter(|r| r != id)?;
+                (!asked.contains(&rival)).then_some(rival)
             })
             .collect();
         self.decided_early.extend(drawn.iter().copied());
@@ -197,7 +197,7 @@ impl Pass<'_> {
         }
         back.into_iter()
             .filter(|(_, key)| taken.get(key) == Some(&1))
-            .filter(|(_, key)| !self.claims.contains_key(&hash_name(key)))
+            .filter(|(_, key)| self.index.claimant(hash_name(key)).is_none())
             .map(|(id, _)| id)
             .collect()
     }

@@ -16,7 +16,7 @@ impl Pass<'_> {
             doubles.retain(|_, dns| dns.len() > 1);
             self.decided_early.extend(doubles.keys());
             self.take_back_early().await?;
-            self.claims.retain(|_, id| !doubles.contains_key(id));
+            self.index.unclaim(|id| doubles.contains_key(&id));
             for (id, dns) in doubles {
                 self.uncontest(id);
                 let scope = &self.prepared.scope;

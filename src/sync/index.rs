@@ -1,7 +1,9 @@
-//! What the store holds of a realm, small enough to be in memory at a million users: directory id → fingerprint, some 25 bytes each.
+//! What a pass remembers of everybody, small enough to be in memory at a million users: directory id → fingerprint, and who asked
+//! for which name. Entries lie one after the other, 24 bytes each, and the tables hold their places alone, 5 bytes: a map of the
+//! whole would be half empty, and twice there while it grows.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::model::DirectoryId;
 
@@ -9,30 +11,18 @@ const SEEN: u64 = 1 << 62;
 const PRESENT: u64 = 1 << 63;
 const FINGERPRINT: u64 = SEEN - 1;
 
-/// Folds the id's bytes: directory ids are unique, and many are random; an attacker who chooses ids already owns the directory.
-#[derive(Default)]
-pub(super) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
-    }
-
-    fn write_usize(&mut self, _length: usize) {}
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = word;
-    }
-}
+/// A place in a list. More than four billion entries are in no directory, nor in any memory.
+type Place = u32;
 
 /// The index of one pass. Entries of the directory that the store does not hold are added as seen, to notice one that comes twice.
 #[derive(Default)]
 pub(super) struct Index {
-    map: HashMap<DirectoryId, u64, BuildHasherDefault<IdHasher>>,
+    entries: Vec<(DirectoryId, u64)>,
+    by_id: HashTable<Place>,
+    /// Folded names (hashed) that somebody asked for in this pass, and who did last.
+    claims: Vec<u64>,
+    claimants: Vec<Place>,
+    by_name: HashTable<Place>,
     /// Users that the store held at the start.
     pub held: u64,
 }
@@ -52,26 +42,63 @@ pub(super) enum Met {
     Twice,
 }
 
+fn place(length: usize) -> Place {
+    Place::try_from(length).unwrap_or(Place::MAX)
+}
+
+fn at<T>(list: &[T], place: Place) -> Option<&T> {
+    list.get(usize::try_from(place).ok()?)
+}
+
 impl Index {
+    fn find(&self, id: DirectoryId) -> Option<Place> {
+        let is_it = |p: &Place| at(&self.entries, *p).is_some_and(|e| e.0 == id);
+        self.by_id.find(xxh3_64(&id.0), is_it).copied()
+    }
+
+    fn value(&mut self, id: DirectoryId) -> Option<&mut u64> {
+        let place = usize::try_from(self.find(id)?).ok()?;
+        self.entries.get_mut(place).map(|e| &mut e.1)
+    }
+
+    /// Adds an entry that is not there yet.
+    fn add(&mut self, id: DirectoryId, value: u64) -> Place {
+        let new = place(self.entries.len());
+        self.entries.push((id, value));
+        let entries = &self.entries;
+        self.by_id.insert_unique(xxh3_64(&id.0), new, |p| {
+            at(entries, *p).map_or(0, |e| xxh3_64(&e.0.0))
+        });
+        new
+    }
+
     /// Adds a user of the store.
     pub fn hold(&mut self, id: DirectoryId, fingerprint: Option<u64>, present: bool) {
-        let value = fingerprint.unwrap_or(0) & FINGERPRINT | if present { PRESENT } else { 0 };
-        self.map.insert(id, value);
+        let is = fingerprint.unwrap_or(0) & FINGERPRINT | if present { PRESENT } else { 0 };
+        match self.value(id) {
+            Some(value) => *value = is,
+            None => {
+                self.add(id, is);
+            }
+        }
         self.held += 1;
     }
 
-    /// Makes room at once, so that the table never is there twice while it grows.
+    /// Makes room at once, so that nothing is there twice while it grows.
     pub fn reserve(&mut self, users: usize) {
-        self.map.reserve(users);
+        self.entries.reserve(users);
+        let entries = &self.entries;
+        self.by_id
+            .reserve(users, |p| at(entries, *p).map_or(0, |e| xxh3_64(&e.0.0)));
     }
 
     /// Meets an entry; a fingerprint of 0 never counts as unchanged. `place` is a hash of its DN, which is kept from here on
     /// in the fingerprint's place: each is asked for once.
     pub fn meet(&mut self, id: DirectoryId, fingerprint: u64, place: u64) -> Met {
         let met = SEEN | place & FINGERPRINT;
-        match self.map.get_mut(&id) {
+        match self.value(id) {
             None => {
-                self.map.insert(id, met);
+                self.add(id, met);
                 Met::New
             }
             Some(value) if *value & SEEN != 0 => {
@@ -95,19 +122,60 @@ impl Index {
 
     /// Whether this pass has met the entry.
     pub fn seen(&self, id: DirectoryId) -> bool {
-        self.map.get(&id).is_some_and(|v| v & SEEN != 0)
+        self.find(id)
+            .and_then(|p| at(&self.entries, p))
+            .is_some_and(|e| e.1 & SEEN != 0)
     }
 
     /// Held users that were not met: present ones first, then those who were away already.
     pub fn unseen(&self) -> (Vec<DirectoryId>, Vec<DirectoryId>) {
-        let unseen = self.map.iter().filter(|(_, v)| **v & SEEN == 0);
-        let (present, away): (Vec<_>, Vec<_>) = unseen.partition(|(_, v)| **v & PRESENT != 0);
-        let ids = |list: Vec<(&DirectoryId, &u64)>| {
+        let unseen = self.entries.iter().filter(|(_, v)| v & SEEN == 0);
+        let (present, away): (Vec<_>, Vec<_>) = unseen.partition(|(_, v)| v & PRESENT != 0);
+        let ids = |list: Vec<&(DirectoryId, u64)>| {
             let mut ids: Vec<DirectoryId> = list.into_iter().map(|(id, _)| *id).collect();
             ids.sort_unstable();
             ids
         };
         (ids(present), ids(away))
+    }
+
+    /// An entry that was met asks for a name (hashed); gives who asked for it before.
+    pub fn claim(&mut self, name: u64, id: DirectoryId) -> Option<DirectoryId> {
+        let by = match self.find(id) {
+            Some(by) => by,
+            None => self.add(id, SEEN),
+        };
+        let claims = &self.claims;
+        let is_it = |p: &Place| at(claims, *p) == Some(&name);
+        if let Some(there) = self.by_name.find(name, is_it) {
+            let last = self.claimants.get_mut(usize::try_from(*there).ok()?)?;
+            let before = std::mem::replace(last, by);
+            return at(&self.entries, before).map(|e| e.0);
+        }
+        let new = place(self.claims.len());
+        self.claims.push(name);
+        self.claimants.push(by);
+        let claims = &self.claims;
+        self.by_name
+            .insert_unique(name, new, |p| at(claims, *p).copied().unwrap_or(0));
+        None
+    }
+
+    /// Who asked last for a name (hashed) in this pass.
+    pub fn claimant(&self, name: u64) -> Option<DirectoryId> {
+        let is_it = |p: &Place| at(&self.claims, *p) == Some(&name);
+        let by = at(&self.claimants, *self.by_name.find(name, is_it)?)?;
+        at(&self.entries, *by).map(|e| e.0)
+    }
+
+    /// These ask for nothing any more.
+    pub fn unclaim(&mut self, is_one: impl Fn(DirectoryId) -> bool) {
+        let (claimants, entries) = (&self.claimants, &self.entries);
+        self.by_name.retain(|p| {
+            at(claimants, *p)
+                .and_then(|by| at(entries, *by))
+                .is_some_and(|e| !is_one(e.0))
+        });
     }
 }
 
@@ -130,5 +198,50 @@ mod tests {
         assert_eq!(index.meet(id(4), 1, 70), Met::Again);
         assert_eq!(index.meet(id(4), 1, 71), Met::Twice);
         assert_eq!(index.unseen(), (vec![], vec![id(3)]));
+    }
+
+    #[test]
+    fn a_name_is_asked_for_by_the_last_who_did() {
+        let mut index = Index::default();
+        let id = |n| DirectoryId([n; 16]);
+        for n in 1..4 {
+            index.meet(id(n), 7, 70);
+        }
+        assert_eq!(index.claimant(5), None);
+        assert_eq!(index.claim(5, id(1)), None);
+        assert_eq!(index.claim(6, id(2)), None);
+        assert_eq!(index.claim(5, id(3)), Some(id(1)));
+        assert_eq!(
+            (index.claimant(5), index.claimant(6)),
+            (Some(id(3)), Some(id(2)))
+        );
+        index.unclaim(|one| one == id(3));
+        assert_eq!((index.claimant(5), index.claimant(6)), (None, Some(id(2))));
+        assert_eq!(index.claim(5, id(1)), None);
+        assert_eq!(index.claimant(5), Some(id(1)));
+    }
+
+    #[test]
+    fn many_are_found_again() {
+        let mut index = Index::default();
+        let id = |n: u32| {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&n.to_be_bytes());
+            DirectoryId(bytes)
+        };
+        for n in 0..20_000 {
+            index.hold(id(n), Some(u64::from(n) + 1), n % 2 == 0);
+        }
+        for n in 0..30_000 {
+            let met = index.meet(id(n), u64::from(n) + 1, 9);
+            assert_eq!(met, if n < 20_000 { Met::Unchanged } else { Met::New });
+            assert_eq!(
+                index.claim(u64::from(n) % 25_000, id(n)).is_some(),
+                n >= 25_000
+            );
+        }
+        assert_eq!(index.claimant(3), Some(id(25_003)));
+        assert_eq!(index.unseen(), (vec![], vec![]));
+        assert_eq!(index.held, 20_000);
     }
 }

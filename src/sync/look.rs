@@ -25,12 +25,22 @@ impl Pass<'_> {
             .iter()
             .filter_map(|(p, _)| p.username.as_ref().ok().map(|n| n.key.clone()))
             .collect();
+        // Whoever is present under a name holds it alone: that is asked about the others only.
+        let others: Vec<String> = persons
+            .iter()
+            .filter_map(|(p, _)| Some((p.directory_id, &p.username.as_ref().ok()?.key)))
+            .filter(|(id, key)| {
+                let own = |u: &User| u.present() && u.username_key == **key;
+                !held.get(id).is_some_and(own)
+            })
+            .map(|(_, key)| key.clone())
+            .collect();
         let holders: HashMap<String, Option<DirectoryId>> =
             if self.users_before == 0 && self.first && self.neighbours.is_empty() {
                 HashMap::new()
             } else {
                 store
-                    .name_holders(&self.row.id, &keys)
+                    .name_holders(&self.row.id, &others)
                     .await?
                     .into_iter()
                     .map(|h| (h.key, h.directory_id))
@@ -57,7 +67,7 @@ impl Pass<'_> {
             match &person.username {
                 Ok(name) => {
                     let name_hash = hash_name(&name.key);
-                    if let Some(rival) = self.claims.insert(name_hash, id) {
+                    if let Some(rival) = self.index.claim(name_hash, id) {
                         self.rivals.insert(name_hash);
                         contest = true;
                         earlier.insert(rival);
@@ -69,7 +79,7 @@ impl Pass<'_> {
                 // Keeping a held name is a claim too: another may have taken it in this pass.
                 Err(_) => {
                     contest = user.as_ref().is_some_and(|u| {
-                        !u.present() || self.claims.contains_key(&hash_name(&u.username_key))
+                        !u.present() || self.index.claimant(hash_name(&u.username_key)).is_some()
                     });
                 }
             }

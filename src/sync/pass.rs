@@ -34,8 +34,12 @@ use crate::plan::decide::Context;
 /// Ids looked up at once. The directory part cuts them into filters of its own size; this bounds what is in memory.
 pub(super) const LOOK_UP: usize = 1000;
 
-/// Portions of a page that wait between reading and looking: enough that neither side idles, few enough to stay small.
-const PORTIONS_WAITING: usize = 8;
+/// People who differ that gather before the store is asked about them. What is left of them at the end is waited for alone.
+const WAITING: usize = 250;
+
+/// Portions of a page that wait between reading and looking: enough that the server need not wait while the store is asked about a
+/// batch of people, few enough to stay small.
+const PORTIONS_WAITING: usize = 24;
 
 /// A pass under way.
 pub(super) struct Pass<'a> {
@@ -51,8 +55,6 @@ pub(super) struct Pass<'a> {
     pub first: bool,
     /// Realms of the same directory whose users this one may meet.
     pub neighbours: Vec<RealmRow>,
-    /// Folded name (hashed) → who of this pass was looked at with it.
-    pub claims: HashMap<u64, DirectoryId>,
     pub contested: BTreeSet<DirectoryId>,
     /// Decided before a rival for their name came along; see [`Pass::take_back_early`].
     pub decided_early: HashSet<DirectoryId>,
@@ -111,7 +113,6 @@ impl<'a> Pass<'a> {
             index: Index::default(),
             first: row.first_applied_at.is_none(),
             neighbours,
-            claims: HashMap::new(),
             contested: BTreeSet::new(),
             decided_early: HashSet::new(),
             rivals: HashSet::new(),
@@ -134,7 +135,6 @@ impl<'a> Pass<'a> {
 
     /// Reads and decides everything. What is left to do is to weigh the plan.
     pub async fn full(&mut self, ask: &Ask) -> Result<(), PassError> {
-        self.load_index().await?;
         stage("read", self.read(ask)).await?;
         if self.seen - self.refused_entries <= 0 || !self.empty_bases.is_empty() {
             let bases = if self.empty_bases.is_empty() {
@@ -229,6 +229,8 @@ impl<'a> Pass<'a> {
             let outcome = session.read(&scope, pages).await;
             (session, outcome)
         });
+        // While the first entries are on their way.
+        self.load_index().await?;
         let expected = self.index.held;
         loop {
             let page = tokio::select! {
@@ -300,7 +302,7 @@ impl<'a> Pass<'a> {
             self.usable(&entry);
         }
         // Who differs is mostly few, so they gather over pages: the store is asked by batches.
-        if self.waiting.len() >= LOOK_UP {
+        if self.waiting.len() >= WAITING {
             self.look_at_waiting().await?;
         }
         Ok(())
