@@ -193,19 +193,6 @@ impl Engine {
     ///
     /// A failed run is `Ok` with outcome `failed`; one that confirms a held plan answers with the held run.
     pub async fn sync(&self, realm: &RealmId, ask: Ask) -> Result<Run, EngineError> {
-        if ask.user.is_some() {
-            let row = self.row(realm).await?;
-            if row.first_applied_at.is_none() {
-                return Err(EngineError::Refused(format!(
-                    "realm `{realm}` had no full pass yet: run `sync {realm}` first"
-                )));
-            }
-            if let Some(held) = row.held {
-                return Err(EngineError::Refused(format!(
-                    "plan {held} of realm `{realm}` waits for a decision: `approve` or `reject` it first"
-                )));
-            }
-        }
         let mut ending = Ending::ByTheBrake;
         if drift::can_be_measured(&ask, &self.row(realm).await?) {
             // The tick is the full pass's, which comes after.

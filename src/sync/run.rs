@@ -44,15 +44,8 @@ impl Engine {
         ending: Ending,
     ) -> Result<(Run, Vec<Change>), EngineError> {
         let row = self.row(realm).await?;
-        if ending != Ending::Dry
-            && row.paused
-            && row
-                .paused_until
-                .is_none_or(|until| until > self.clock.now())
-        {
-            return Err(EngineError::Refused(format!(
-                "realm `{realm}` is paused: `resume {realm}` lets it run again"
-            )));
+        if ending != Ending::Dry {
+            self.may_run(&row, ask)?;
         }
         if ask
             .tick
@@ -60,7 +53,7 @@ impl Engine {
         {
             return Err(EngineError::TickDone);
         }
-        Box::pin(self.run_whatever(realm, ask, ending)).await
+        Box::pin(self.run_locked(realm, ask, ending, false)).await
     }
 
     /// The same, also on a paused realm: what an administrator decides about a held plan goes on there.
@@ -69,6 +62,41 @@ impl Engine {
         realm: &RealmId,
         ask: &Ask,
         ending: Ending,
+    ) -> Result<(Run, Vec<Change>), EngineError> {
+        self.run_locked(realm, ask, ending, true).await
+    }
+
+    /// Whether a realm takes a run now, by what is known of it.
+    fn may_run(&self, row: &RealmRow, ask: &Ask) -> Result<(), EngineError> {
+        let realm = &row.id;
+        let ended = |until| until <= self.clock.now();
+        if row.paused && !row.paused_until.is_some_and(ended) {
+            return Err(EngineError::Refused(format!(
+                "realm `{realm}` is paused: `resume {realm}` lets it run again"
+            )));
+        }
+        if ask.user.is_none() {
+            return Ok(());
+        }
+        if row.first_applied_at.is_none() {
+            return Err(EngineError::Refused(format!(
+                "realm `{realm}` had no full pass yet: run `sync {realm}` first"
+            )));
+        }
+        if let Some(held) = row.held {
+            return Err(EngineError::Refused(format!(
+                "plan {held} of realm `{realm}` waits for a decision: `approve` or `reject` it first"
+            )));
+        }
+        Ok(())
+    }
+
+    async fn run_locked(
+        &self,
+        realm: &RealmId,
+        ask: &Ask,
+        ending: Ending,
+        whatever: bool,
     ) -> Result<(Run, Vec<Change>), EngineError> {
         let config = self.realm_config(realm)?;
         let now = self.clock.now();
@@ -82,13 +110,16 @@ impl Engine {
         if let Some(former) = lock.taken_over_from() {
             me.store.end_abandoned(realm, Some(former), now).await?;
         }
-        // Read under the lock: another run may just have ended.
+        // Read under the lock: another run may just have ended, an undo for one, after which none may follow.
         let mut row = me.row(realm).await?;
         if let Some(held) = row.held {
             let facts = me.store.run_facts(held).await?;
             if me.expire(held, &facts).await? {
                 row = me.row(realm).await?;
             }
+        }
+        if !whatever {
+            me.may_run(&row, ask)?;
         }
         let run = Self::new_run(realm, ask, now);
         me.passed(run, config, &row, ask, ending, Some(&lock)).await

@@ -191,3 +191,30 @@ async fn a_stopped_undo_puts_nothing_back() {
             .paused
     );
 }
+
+/// § 5: no pass replaces what an undo put back: not even one that already waited for the realm while it was undone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pass_that_waits_for_the_realm_sees_that_it_was_paused_meanwhile() {
+    use realmsync::model::{RealmId, Trigger};
+    use realmsync::sync::Ask;
+    let s = Story::new(40, "").await;
+    s.pass().await;
+    let runs = s.engine.store.runs(None, 100).await.unwrap().len();
+    let realm = RealmId::from("r");
+    let lock = s.engine.store.lock_realm(&realm).await.unwrap();
+    let waiting = s.engine.sync(&realm, Ask::new(Trigger::Schedule, None));
+    let undoing = async {
+        // The other has looked at the realm, and waits for its lock.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        s.engine
+            .store
+            .pause(&realm, None, s.clock.now())
+            .await
+            .unwrap();
+        drop(lock);
+    };
+    let (waited, ()) = tokio::join!(waiting, undoing);
+    let error = waited.expect_err("a paused realm");
+    assert!(matches!(error, EngineError::Refused(_)), "{error}");
+    assert_eq!(s.engine.store.runs(None, 100).await.unwrap().len(), runs);
+}
