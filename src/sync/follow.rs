@@ -111,7 +111,9 @@ impl Engine {
             let scope = prepared.scope.clone();
             let session = prepared.session()?;
             let alive = session.liveness();
-            let watch = alive.beside(session.watch(&scope, &cursor)).await?;
+            let watch = alive
+                .beside(Box::pin(session.watch(&scope, &cursor)))
+                .await?;
             Ok::<_, Unfollowed>((prepared, watch))
         };
         let (prepared, watch) = tokio::select! {
@@ -281,7 +283,9 @@ impl Follower {
         let span = tracing::info_span!("run", run = %run.run, realm = %self.realm);
         let done = async {
             let alive = prepared.session()?.liveness();
-            alive.beside(look_first(config, &mut prepared)).await?;
+            alive
+                .beside(Box::pin(look_first(config, &mut prepared)))
+                .await?;
             doing.begin(engine, &run).await?;
             Box::pin(engine.carry_out(&mut run, &doing, prepared, beginning)).await
         };

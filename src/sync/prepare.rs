@@ -149,9 +149,8 @@ impl Prepared {
         match &mut self.session {
             Some(session) => {
                 let alive = session.liveness();
-                alive
-                    .beside(session.changes_since(&self.scope, cursor))
-                    .await
+                let asked = session.changes_since(&self.scope, cursor);
+                alive.beside(Box::pin(asked)).await
             }
             None => Err(NoDelta::StartOver("the connection ended".into())),
         }
@@ -229,7 +228,7 @@ pub(super) async fn prepare(
                 format!("the realm's remembered server state is unreadable: {e}"),
             )
         })?;
-        session = not_behind(session, servers, &seen, &engine.clock, deadline).await?;
+        session = Box::pin(not_behind(session, servers, &seen, &engine.clock, deadline)).await?;
     }
     let attributes = Attributes::for_kind(session.kind(), &realm.attributes);
     let filter = realm

@@ -224,7 +224,7 @@ impl Engine {
                 (Some(name), _) => pass.one(name, ask).await,
                 (None, Beginning::Delta { delta, .. }) => {
                     let alive = pass.prepared.session()?.liveness();
-                    alive.beside(pass.delta(delta, ask)).await
+                    alive.beside(Box::pin(pass.delta(delta, ask))).await
                 }
                 (None, Beginning::Full { .. }) => pass.full(ask).await,
             }

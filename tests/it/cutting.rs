@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ type Through = (TcpStream, TcpStream, Arc<AtomicBool>);
 
 #[derive(Default)]
 struct Rules {
-    left: Mutex<Option<(u64, End)>>,
+    left: Mutex<Option<(usize, End)>>,
     fired: AtomicBool,
     /// Bytes from the server so far.
-    passed: AtomicU64,
+    passed: AtomicUsize,
     drip: AtomicBool,
     twice: AtomicBool,
     open: Mutex<Vec<Through>>,
@@ -56,12 +56,12 @@ impl Proxy {
     }
 
     /// All connections are cut once `bytes` more came from the server; those that come afterwards are left alone.
-    pub fn cut_after(&self, bytes: u64) {
+    pub fn cut_after(&self, bytes: usize) {
         self.rules.end_after(bytes, End::Cut);
     }
 
     /// The same, and they stand still instead.
-    pub fn freeze_after(&self, bytes: u64) {
+    pub fn freeze_after(&self, bytes: usize) {
         self.rules.end_after(bytes, End::Freeze);
     }
 
@@ -87,13 +87,13 @@ impl Proxy {
     }
 
     /// Bytes from the server so far.
-    pub fn passed(&self) -> u64 {
+    pub fn passed(&self) -> usize {
         self.rules.passed.load(Ordering::SeqCst)
     }
 }
 
 impl Rules {
-    fn end_after(&self, bytes: u64, end: End) {
+    fn end_after(&self, bytes: usize, end: End) {
         self.fired.store(false, Ordering::SeqCst);
         *self.left.lock().expect("the rule") = Some((bytes, end));
     }
@@ -177,17 +177,17 @@ impl Rules {
         let mut through = came;
         let mut end = None;
         if let Some((left, then)) = &mut *rule {
-            if (*left as usize) <= came {
-                through = *left as usize;
+            if *left <= came {
+                through = *left;
                 end = Some(*then);
             } else {
-                *left -= came as u64;
+                *left -= came;
             }
         }
         if end.is_some() {
             *rule = None;
         }
-        self.passed.fetch_add(through as u64, Ordering::SeqCst);
+        self.passed.fetch_add(through, Ordering::SeqCst);
         (through, end)
     }
 }

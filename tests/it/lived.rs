@@ -95,10 +95,12 @@ pub fn each_once(numbers: std::ops::Range<usize>) -> BTreeMap<String, usize> {
     numbers.map(|n| (number(n), 1)).collect()
 }
 
-/// The runs that read everything.
+/// The runs that read everything to the end.
 pub fn full_passes(house: &House) -> usize {
-    let runs = house.run(&["--json", "runs", "r"]).lines();
-    runs.iter().filter(|run| run["mode"] == "full").count()
+    let runs = house.run(&["--json", "runs", "r", "--limit", "1000"]);
+    let runs = runs.lines().into_iter();
+    runs.filter(|run| run["mode"] == "full" && run["complete"] == true)
+        .count()
 }
 
 /// A full pass finds nothing to do, and a fresh store knows the same people: but for those who are gone, whom it never knew.

@@ -21,6 +21,7 @@ mod deltas;
 mod deltas_cut;
 mod deltas_fleet;
 mod deltas_push;
+mod deltas_restored;
 mod deltas_table;
 mod deltas_told;
 mod directory;
