@@ -8,11 +8,12 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
+use super::stale::not_behind;
 use super::{Engine, EngineError};
-use crate::clock::{Clock, Timestamp};
-use crate::config::{Attributes, DirectoryConfig, RealmConfig};
+use crate::clock::Timestamp;
+use crate::config::{Attributes, RealmConfig};
 use crate::directory::{
-    self, Cursor, Delta, DirectoryError, NoDelta, Scope, ServerState, Session, Sighting, Way, shown,
+    self, Cursor, Delta, DirectoryError, NoDelta, Scope, ServerState, Session, Sighting, Way,
 };
 use crate::model::{
     DirectoryId, ErrorCode, Limit, Policy, RawEntry, RealmId, RealmRow, Refusal, RunId,
@@ -281,38 +282,6 @@ pub(super) async fn prepare(
         policy,
         deadline,
     })
-}
-
-/// This session, or one with the first server after it that holds what was already seen. Where there is none it is the error of
-/// the first one that lacks it: a server that is behind is left as one that is down is, and nothing is taken from it.
-async fn not_behind(
-    mut session: Session,
-    mut left: DirectoryConfig,
-    seen: &ServerState,
-    clock: &Clock,
-    deadline: Instant,
-) -> Result<Session, PassError> {
-    let mut stale: Option<String> = None;
-    while let Some(why) = session.state().behind(seen) {
-        let server = session.server().to_owned();
-        let stale = stale.get_or_insert_with(|| {
-            format!(
-                "{server} is behind what was already seen: {why}; nothing was applied. Once it has caught up the next run goes on; `sync --accept-older` takes it as it is, once"
-            )
-        });
-        let place = left.servers.iter().position(|url| shown(url) == server);
-        left.servers
-            .drain(..=place.unwrap_or(left.servers.len() - 1));
-        let failed = |more: &str| PassError::new(ErrorCode::Stale, format!("{stale}{more}"));
-        if left.servers.is_empty() {
-            return Err(failed(""));
-        }
-        tracing::debug!(server, "left for the next one, since it is behind: {why}");
-        session = directory::connect(&left, clock, deadline)
-            .await
-            .map_err(|e| failed(&format!(". Of the others none can be used: {e}")))?;
-    }
-    Ok(session)
 }
 
 /// The sentinel must be visible and have a readable phone: whatever hides it may hide others.
