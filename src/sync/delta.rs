@@ -45,25 +45,28 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Everybody told; where all who are there were told, also whoever is held and not among them.
+    /// Everybody told; where all who are there were told, also whoever is held and not among them, or among them and not held.
     async fn whom(&mut self, delta: Delta) -> Result<BTreeSet<DirectoryId>, PassError> {
         let mut whom: BTreeSet<DirectoryId> = delta.touched.into_iter().collect();
         if let Some(present) = delta.present {
-            let present: HashSet<DirectoryId> = present.into_iter().collect();
+            let mut present: HashSet<DirectoryId> = present.into_iter().collect();
             let mut away = vec![];
             self.engine
                 .store
                 .index(&self.row.id, |id, _, there| {
-                    if present.contains(&id) || whom.contains(&id) {
+                    let told = present.remove(&id);
+                    if whom.contains(&id) || told && there {
                         return;
                     }
-                    if there {
+                    if told || there {
                         whom.insert(id);
                     } else {
                         away.push(id);
                     }
                 })
                 .await?;
+            // Told to be there unchanged, and nobody knows them: one is refused, or the directory has changed its mind (a backup).
+            whom.extend(present);
             // Whoever was away already is only asked for where they were undone.
             for id in away {
                 self.index.hold(id, None, false);

@@ -109,7 +109,11 @@ impl Engine {
             let mut prepared = prepare(self, config, &row, false).await?;
             let cursor = cursor_of(config, &row, &prepared)?;
             let scope = prepared.scope.clone();
-            let watch = prepared.session()?.watch(&scope, &cursor).await?;
+            let session = prepared.session()?;
+            let alive = session.liveness();
+            let watch = alive
+                .beside(Box::pin(session.watch(&scope, &cursor)))
+                .await?;
             Ok::<_, Unfollowed>((prepared, watch))
         };
         let (prepared, watch) = tokio::select! {
@@ -278,11 +282,10 @@ impl Follower {
         };
         let span = tracing::info_span!("run", run = %run.run, realm = %self.realm);
         let done = async {
-            prepared.look_where_it_is().await?;
-            if let Some(sentinel) = &config.directory.sentinel {
-                let (scope, normaliser) = (prepared.scope.clone(), prepared.normaliser.clone());
-                check_sentinel(prepared.session()?, sentinel, &scope, &normaliser).await?;
-            }
+            let alive = prepared.session()?.liveness();
+            alive
+                .beside(Box::pin(look_first(config, &mut prepared)))
+                .await?;
             doing.begin(engine, &run).await?;
             Box::pin(engine.carry_out(&mut run, &doing, prepared, beginning)).await
         };
@@ -308,6 +311,16 @@ impl Follower {
             }
         }
     }
+}
+
+/// How far the server is by now, and whether the account still sees what it must.
+async fn look_first(config: &RealmConfig, prepared: &mut Prepared) -> Result<(), PassError> {
+    prepared.look_where_it_is().await?;
+    if let Some(sentinel) = &config.directory.sentinel {
+        let (scope, normaliser) = (prepared.scope.clone(), prepared.normaliser.clone());
+        check_sentinel(prepared.session()?, sentinel, &scope, &normaliser).await?;
+    }
+    Ok(())
 }
 
 /// Whether a delta must wait: until a plan is decided, or a pause is over.

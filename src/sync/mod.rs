@@ -18,6 +18,7 @@ mod prepare;
 mod refusals;
 mod run;
 mod settle;
+mod stale;
 mod undo;
 
 use std::sync::Arc;

@@ -8,11 +8,12 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
+use super::stale::not_behind;
 use super::{Engine, EngineError};
 use crate::clock::Timestamp;
 use crate::config::{Attributes, RealmConfig};
 use crate::directory::{
-    self, Cursor, Delta, DirectoryError, NoDelta, Scope, Session, Sighting, Way,
+    self, Cursor, Delta, DirectoryError, NoDelta, Scope, ServerState, Session, Sighting, Way,
 };
 use crate::model::{
     DirectoryId, ErrorCode, Limit, Policy, RawEntry, RealmId, RealmRow, Refusal, RunId,
@@ -147,7 +148,11 @@ impl Prepared {
     /// What changed since a cursor.
     pub(super) async fn changes_since(&mut self, cursor: &Cursor) -> Result<Delta, NoDelta> {
         match &mut self.session {
-            Some(session) => session.changes_since(&self.scope, cursor).await,
+            Some(session) => {
+                let alive = session.liveness();
+                let asked = session.changes_since(&self.scope, cursor);
+                alive.beside(Box::pin(asked)).await
+            }
             None => Err(NoDelta::StartOver("the connection ended".into())),
         }
     }
@@ -174,14 +179,21 @@ impl Prepared {
         self.session.as_ref().map(|s| s.server().to_owned())
     }
 
-    /// What the servers were seen at, this one included, as the store keeps it.
-    pub(super) fn seen_state(&self, row: &RealmRow) -> Option<String> {
+    /// What the servers were seen at, this one included, as the store keeps it. Who takes an older server takes it as the measure
+    /// of what comes: the store holds nothing newer any more.
+    pub(super) fn seen_state(&self, row: &RealmRow, accept_older: bool) -> Option<String> {
         let seen = row
             .seen_state
             .as_deref()
             .and_then(|s| serde_json::from_str(s).ok());
-        let merged = self.session.as_ref()?.state().merged(seen.as_ref());
-        serde_json::to_string(&merged).ok()
+        let state = self.session.as_ref()?.state();
+        let older = |seen: &ServerState| state.behind(seen).is_some();
+        let kept = if accept_older && seen.as_ref().is_some_and(older) {
+            state.clone()
+        } else {
+            state.merged(seen.as_ref())
+        };
+        serde_json::to_string(&kept).ok()
     }
 }
 
@@ -210,6 +222,15 @@ pub(super) async fn prepare(
         )
     })?;
     let mut session = directory::connect(&servers, &engine.clock, deadline).await?;
+    if let (Some(seen), false) = (&row.seen_state, accept_older) {
+        let seen = serde_json::from_str(seen).map_err(|e| {
+            PassError::new(
+                ErrorCode::Store,
+                format!("the realm's remembered server state is unreadable: {e}"),
+            )
+        })?;
+        session = Box::pin(not_behind(session, servers, &seen, &engine.clock, deadline)).await?;
+    }
     let attributes = Attributes::for_kind(session.kind(), &realm.attributes);
     let filter = realm
         .directory
@@ -227,21 +248,6 @@ pub(super) async fn prepare(
         id_form: attributes.id_form,
         page_size: realm.directory.page_size,
     };
-    if let (Some(seen), false) = (&row.seen_state, accept_older) {
-        let seen = serde_json::from_str(seen).map_err(|e| {
-            PassError::new(
-                ErrorCode::Store,
-                format!("the realm's remembered server state is unreadable: {e}"),
-            )
-        })?;
-        if let Some(why) = session.state().behind(&seen) {
-            let text = format!(
-                "{} is behind what was already seen: {why}; nothing was applied. Once it has caught up the next run goes on; `sync --accept-older` takes it as it is, once",
-                session.server()
-            );
-            return Err(PassError::new(ErrorCode::Stale, text));
-        }
-    }
     if row.mapping_hash.as_deref() != Some(&mapping_hash) && !attributes.explicit.is_empty() {
         let schema = session.schema().await?;
         let unknown: Vec<&str> = attributes

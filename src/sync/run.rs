@@ -253,7 +253,10 @@ impl Engine {
         let looked = async {
             match (&ask.user, beginning) {
                 (Some(name), _) => pass.one(name, ask).await,
-                (None, Beginning::Delta { delta, .. }) => pass.delta(delta, ask).await,
+                (None, Beginning::Delta { delta, .. }) => {
+                    let alive = pass.prepared.session()?.liveness();
+                    alive.beside(Box::pin(pass.delta(delta, ask))).await
+                }
                 (None, Beginning::Full { .. }) => pass.full(ask).await,
             }
         };
@@ -283,7 +286,7 @@ impl Engine {
             plan_hash: Some(pass.plan.hash.hex()),
             mapping_hash: Some(pass.prepared.mapping_hash.clone()),
             first_pass: pass.first,
-            facts: pass.prepared.seen_state(row),
+            facts: pass.prepared.seen_state(row, ask.accept_older),
             ..RunFacts::default()
         };
         count(run, &pass.plan, config);

@@ -2,6 +2,7 @@
 //! is half done, and every message has one key however often it is sent.
 
 mod pair;
+mod push;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Stdio};

@@ -70,6 +70,16 @@ impl Server {
         self.read_facts();
     }
 
+    /// A replica hears nothing of the other one any more.
+    pub fn cut(&self) {
+        self.expect("cut");
+    }
+
+    /// It follows the other one again.
+    pub fn join(&self) {
+        self.expect("join");
+    }
+
     /// Applies LDIF as the directory's administrator.
     pub fn modify(&self, ldif: &str) {
         self.ldapmodify("ADMIN", ldif);

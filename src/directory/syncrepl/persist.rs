@@ -9,22 +9,18 @@
 //!            the peer is dead
 //! ```
 
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{pending, select_all};
-use ldap3::exop::WhoAmI;
 use ldap3::{Ldap, LdapError, ResultEntry, Scope as Depth};
 use tokio::time::{Instant, sleep_until};
 
 use super::super::delta::{Cursor, Delta, NoDelta};
 use super::super::error::{DirectoryError, Failure, came};
-use super::super::link::{Broken, explain, within};
+use super::super::link::{Broken, explain};
+use super::super::liveness::{Probe, SILENCE, probe};
 use super::super::read::Scope;
-use super::super::root_dse::WHO_AM_I;
 use super::super::search::Stream;
 use super::super::session::Session;
 use super::codec::Mode;
@@ -33,14 +29,8 @@ use super::offer::abandon;
 use super::refresh::{Asked, together};
 use super::told::{self, Told};
 
-/// How long silence is not questioned, and how long an answer may take: together less than the 60 s within which a dead peer
-/// must be noticed.
-const SILENCE: Duration = Duration::from_secs(25);
-
 /// Messages that are gathered into one delta. A burst that is longer goes on in the next.
 const GATHERED: usize = 10_000;
-
-type Probe = Pin<Box<dyn Future<Output = Result<(), Broken>> + Send>>;
 
 /// A persistent search on a session, one for each base. Dropping it takes the searches back; the session lives on.
 pub struct SyncWatch {
@@ -94,7 +84,7 @@ impl Session {
             what: "waiting for changes".into(),
             dialect,
             ldap: self.ldap.clone(),
-            who_am_i: self.root.extensions.iter().any(|e| e == WHO_AM_I),
+            who_am_i: self.knows_who_am_i(),
             streams: Vec::new(),
             cookies: Vec::new(),
             cursor: cursor.clone(),
@@ -229,17 +219,7 @@ impl SyncWatch {
 
     /// Asks something cheap on the same connection.
     fn ask(&mut self) {
-        let mut ldap = self.ldap.clone();
-        let until = Instant::now() + SILENCE;
-        self.probe = Some(if self.who_am_i {
-            Box::pin(async move { within(until, ldap.extended(WhoAmI)).await.map(|_| ()) })
-        } else {
-            let root = async move {
-                ldap.search("", Depth::Base, "(objectClass=*)", vec!["1.1"])
-                    .await
-            };
-            Box::pin(async move { within(until, root).await.map(|_| ()) })
-        });
+        self.probe = Some(probe(self.ldap.clone(), self.who_am_i));
     }
 
     async fn take(&mut self, heard: Heard) -> Result<(), NoDelta> {

@@ -125,8 +125,10 @@ impl Keeper {
                 .after(ErrorCode::Incomplete, (self.chance)())
                 * PASS_AGAIN;
             self.away(&why);
-            if self.pause(wait).await == Woke::Cancelled {
-                return Woke::Cancelled;
+            match self.pause_for_success(wait).await {
+                Woke::Time => {}
+                // It was mended, or another server took its place.
+                woke => return woke,
             }
         } else {
             tracing::info!(%realm, "{realm}: before changes can be pushed, a run: {why}");
@@ -143,6 +145,18 @@ impl Keeper {
             let left = end.saturating_duration_since(Instant::now());
             match self.rest(Some(left)).await {
                 Woke::Turn => {}
+                woke => return woke,
+            }
+        }
+    }
+
+    /// The same, but a run that did not fail ends it.
+    async fn pause_for_success(&mut self, wait: Duration) -> Woke {
+        let end = Instant::now() + wait;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.rest(Some(left)).await {
+                Woke::Turn if self.turns.borrow().failed.is_some() => {}
                 woke => return woke,
             }
         }

@@ -27,11 +27,16 @@ pub struct Member {
 
 impl Pair {
     pub fn new(users: u32) -> Self {
+        Self::with(users, "", "")
+    }
+
+    /// The same with lines inside `[realm.directory]`, and behind it.
+    pub fn with(users: u32, directory: &str, extra: &str) -> Self {
         let server = Server::start("openldap", &["--users", &users.to_string()]);
         let postgres = Server::start("postgres", &[]);
         let mut house = House::with(server, "");
         postgres["DATABASE_URL"].clone_into(&mut house.database);
-        house.configure("");
+        house.configure_as(&house.server["BIND_DN"], directory, extra);
         let text = std::fs::read_to_string(house.path("realmsync.toml")).unwrap();
         for place in [0, 1] {
             let own = text.replace("control.sock", &format!("control{place}.sock"));
