@@ -65,6 +65,10 @@ impl Life {
         let first = life.house.sync_and_deliver(0);
         assert_eq!(first["mode"], "full", "{first}");
         assert_eq!(life.heard(), [""; 0], "{first}");
+        // What is not told is said from the beginning.
+        let status = life.house.run(&["status"]).out;
+        let all = words.deletions && words.moves;
+        assert_eq!(!status.contains("not told"), all, "{status}");
         life.rest();
         life
     }

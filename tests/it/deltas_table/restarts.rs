@@ -74,12 +74,18 @@ fn a_cursor_that_was_wiped_or_is_of_another_server_reads_everything() {
                 + &words.person("Bea", "bea", "+421905111002")),
         );
         life.delta(kind);
+        // A cookie of slapd is one of all its replicas.
+        let other = if kind == "openldap" {
+            "'{}'"
+        } else {
+            "json_set(cursor, '$.server', 'x')"
+        };
         for (n, wiped) in [
             "NULL",
             "''",
             "'{}'",
             "json_set(cursor, '$.cookie', 'x')",
-            "json_set(cursor, '$.server', 'x')",
+            other,
         ]
         .iter()
         .enumerate()

@@ -129,13 +129,13 @@ fn contests(life: &Life) {
     let twins = person("Fay", "twin", 6) + &person("Gil", "twin", 7);
     let run = life.scene("twins", &twins, &[], &[]);
     assert_eq!(run["refused_entries"], 2, "{run}");
-    life.away(
-        words.deletions,
-        "one twin goes",
-        &deleted("Fay"),
-        &[("created", 1)],
-        &[],
-    );
+    if words.deletions {
+        let goes = deleted("Fay");
+        life.scene("one twin goes", &goes, &[("created", 1)], &[]);
+    } else {
+        let gives = words.named("Fay", "fay");
+        life.scene("one twin gives up", &gives, &[("created", 2)], &[]);
+    }
 }
 
 fn ends(life: &Life) {
