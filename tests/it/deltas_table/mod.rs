@@ -1,6 +1,7 @@
 //! The scenario table: the same life in two houses, one told by deltas and one that reads everything into a fresh store. Both
 //! must know the same people and say the same.
 
+mod chance;
 mod restarts;
 mod scenes;
 mod words;

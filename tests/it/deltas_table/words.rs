@@ -60,7 +60,7 @@ impl Words {
     /// Lines after it.
     pub fn realm(&self) -> String {
         format!(
-            "[realm.brake]\nfloor = 50\n[realm.attributes]\nusername = \"{}\"\n",
+            "[realm.brake]\nfloor = 50\nrenamed = \"100%\"\n[realm.attributes]\nusername = \"{}\"\n",
             self.name
         )
     }
