@@ -83,7 +83,7 @@ impl Life {
 
     /// Waits until nothing is told any more of what is there.
     fn rest(&self) {
-        for _ in 0..if self.words.rests { 0 } else { 10 } {
+        for _ in 0..if self.words.rests() { 0 } else { 10 } {
             if self.house.sync(0)["seen"] == 0 {
                 return;
             }

@@ -192,7 +192,6 @@ fn the_table_on_openldap_by_time_stamps() {
         changes: "timestamp",
         deletions: false,
         moves: false,
-        rests: false,
         ..OPENLDAP
     });
 }

@@ -19,8 +19,6 @@ pub struct Words {
     pub deletions: bool,
     /// Whether a move out of the base is.
     pub moves: bool,
-    /// Whether one delta is enough to be at rest: time stamps of a second are looked at twice.
-    pub rests: bool,
 }
 
 /// slapd and 389-ds by syncrepl.
@@ -33,7 +31,6 @@ pub const OPENLDAP: Words = Words {
     class: "objectClass: inetOrgPerson\n",
     deletions: true,
     moves: true,
-    rests: true,
 };
 
 pub const DS389: Words = Words {
@@ -52,6 +49,11 @@ pub const SAMBA: Words = Words {
 };
 
 impl Words {
+    /// Whether one delta is enough to be at rest: time stamps of a second are looked at twice.
+    pub fn rests(&self) -> bool {
+        self.changes != "timestamp" || self.kind == "samba"
+    }
+
     /// Lines of `[realm.directory]`.
     pub fn directory(&self) -> String {
         format!("changes = \"{}\"", self.changes)
