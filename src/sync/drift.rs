@@ -36,8 +36,8 @@ pub(super) fn can_be_measured(ask: &Ask, row: &RealmRow) -> bool {
 }
 
 impl Pass<'_> {
-    /// How many people the plan changes of whom a delta from the realm's cursor should have told before the pass began.
-    /// `None`: that cannot be said.
+    /// How many people the plan changes of whom a delta from the realm's cursor should have told before the pass began. Who is gone
+    /// is none of them where the way says that it does not tell everything. `None`: that cannot be said.
     pub(super) async fn drift(&mut self, ending: Ending) -> Result<Option<i64>, PassError> {
         let since = self
             .row
@@ -56,6 +56,7 @@ impl Pass<'_> {
             Ok(_) | Err(NoDelta::StartOver(_) | NoDelta::NotOffered(_)) => return Ok(None),
             Err(NoDelta::Directory(error)) => return Err(error.into()),
         };
+        let blind = meanwhile.blind.is_some();
         let told: HashSet<DirectoryId> = meanwhile
             .touched
             .into_iter()
@@ -74,10 +75,9 @@ impl Pass<'_> {
             after = last.seq;
             let untold = staged.iter().filter(|s| {
                 // Why somebody is away is looked up when the grace is over.
-                let ages = s.base_version > 0
-                    && !s.user.present()
-                    && s.user.suspended_at != Some(self.now);
-                !ages && s.user.directory_id.is_none_or(|id| !told.contains(&id))
+                let ages = s.base_version > 0 && s.user.suspended_at != Some(self.now);
+                let expected = !s.user.present() && (ages || blind);
+                !expected && s.user.directory_id.is_none_or(|id| !told.contains(&id))
             });
             drift += i64::try_from(untold.count()).unwrap_or(i64::MAX);
         }

@@ -27,6 +27,7 @@ mod deltas_told;
 mod directory;
 mod directory_389ds;
 mod directory_dirsync;
+mod directory_dirsync_scripted;
 mod directory_openldap;
 mod directory_samba;
 mod directory_scripted;

@@ -182,7 +182,12 @@ impl Session {
                 )));
             }
             if now == then {
-                return Ok(Delta::default());
+                // What is never told is said though there is nothing to tell: it is asked for just after the cursor was taken.
+                let blind = self.blind(scope).await?;
+                return Ok(Delta {
+                    blind,
+                    ..Delta::default()
+                });
             }
         }
         let attributes: Arc<[String]> = asked(scope).into();

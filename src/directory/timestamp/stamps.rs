@@ -91,8 +91,12 @@ impl Session {
         // Both are read before the search, so that they never claim more than was seen.
         let now = self.server_now().await?;
         let ours = self.clock.now();
+        let blind = Some(BLIND.to_owned());
         if now.state.is_some() && now.state == window.state {
-            return Ok(Delta::default());
+            return Ok(Delta {
+                blind,
+                ..Delta::default()
+            });
         }
         let from = window.from();
         if let Some(at) = now.at
@@ -146,7 +150,7 @@ impl Session {
         let keep = tell || settles || shorter || next.held != window.held;
         Ok(Delta {
             touched,
-            blind: Some(BLIND.to_owned()),
+            blind,
             cursor: keep.then(|| self.at_window(scope, &next)),
             ..Delta::default()
         })

@@ -37,7 +37,12 @@ impl Session {
         };
         let blind = Some(BLIND.to_owned());
         let now = match self.usn_now().await? {
-            Some(now) if now == then => return Ok(Delta::default()),
+            Some(now) if now == then => {
+                return Ok(Delta {
+                    blind,
+                    ..Delta::default()
+                });
+            }
             Some(now) if now > then => now,
             other => {
                 let now = other.map_or("at none".into(), |n| n.to_string());
