@@ -26,6 +26,7 @@ mod directory_dirsync;
 mod directory_openldap;
 mod directory_samba;
 mod directory_scripted;
+mod directory_second;
 mod directory_syncrepl;
 mod directory_syncrepl_389;
 mod directory_syncrepl_live;
