@@ -61,6 +61,7 @@ async fn look(
         let who = former.as_deref().unwrap_or("its process");
         tracing::warn!(%realm, %run, "{realm}: {who} ended or stood still in the middle of run {run}, which is swept: nothing of it was applied");
     }
+    engine.settle_pauses().await?;
     for row in engine.store.realms().await? {
         let Some(at) = row.last_tick_at else { continue };
         let news = match stood.insert(row.id.clone(), at) {

@@ -16,7 +16,7 @@ use crate::model::{
     StateReason, User, UserId, UserName,
 };
 use crate::plan::decide::{Context, Name, Seen, decide};
-use crate::store::{Application, RealmUpdate, Resume, RunFacts, StagedUser, StoreError};
+use crate::store::{Application, RealmLock, RealmUpdate, Resume, RunFacts, StagedUser, StoreError};
 
 /// Staged users looked at again at once.
 const BATCH: i64 = 1000;
@@ -34,7 +34,32 @@ impl Engine {
         }
         let config = self.realm_config(&run.realm)?;
         let lock = self.store.lock_realm(&run.realm).await?;
-        let me = self.fenced(&lock);
+        let applied = tokio::select! {
+            biased;
+            applied = Box::pin(self.approve_under(&lock, &run, facts, config, &asking)) => applied?,
+            // Whoever has the realm now decides about the plan; here is nothing to wait for.
+            () = lock.lost() => return Err(StoreError::TakenOver.into()),
+        };
+        let Some(run) = applied else {
+            drop(lock);
+            return self.another_plan(&run, config, &asking).await;
+        };
+        Ok(Decided {
+            run,
+            replaced: None,
+        })
+    }
+
+    /// Looks again and applies; `None`: directory or store no longer agree with the plan.
+    async fn approve_under(
+        &self,
+        lock: &RealmLock,
+        run: &Run,
+        facts: RunFacts,
+        config: &RealmConfig,
+        asking: &Asking,
+    ) -> Result<Option<Run>, EngineError> {
+        let me = self.fenced(lock);
         let row = self.row(&run.realm).await?;
         let stopped = || {
             EngineError::Stopped(format!(
@@ -44,7 +69,7 @@ impl Engine {
         };
         let mut prepared = tokio::select! {
             () = asking.cancel.cancelled() => return Err(stopped()),
-            prepared = prepare(self, config, &row, asking.accept_older) => prepared.map_err(|e| not_approved(&run, e))?,
+            prepared = prepare(self, config, &row, asking.accept_older) => prepared.map_err(|e| not_approved(run, e))?,
         };
         if facts.mapping_hash.as_deref() != Some(&prepared.mapping_hash) {
             let text = format!(
@@ -56,11 +81,10 @@ impl Engine {
         let now = self.clock.now();
         let agrees = tokio::select! {
             () = asking.cancel.cancelled() => return Err(stopped()),
-            agrees = me.look_again(&run, &row, &mut prepared, now) => agrees?,
+            agrees = me.look_again(run, &row, &mut prepared, now) => agrees?,
         };
         if !agrees {
-            drop(lock);
-            return self.another_plan(&run, config, &asking).await;
+            return Ok(None);
         }
         let mut approved = run.clone();
         approved.outcome = Outcome::Applied;
@@ -93,14 +117,8 @@ impl Engine {
             replaces: None,
         };
         match me.store.apply(application).await {
-            Ok(applied) => Ok(Decided {
-                run: applied,
-                replaced: None,
-            }),
-            Err(StoreError::Conflict(_)) => {
-                drop(lock);
-                self.another_plan(&run, config, &asking).await
-            }
+            Ok(applied) => Ok(Some(applied)),
+            Err(StoreError::Conflict(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

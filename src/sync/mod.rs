@@ -12,6 +12,7 @@ mod follow;
 mod following;
 mod index;
 mod look;
+mod meanwhile;
 mod pass;
 mod plan;
 mod prepare;

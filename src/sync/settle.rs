@@ -22,6 +22,7 @@ impl Engine {
             .collect();
         self.store.declare_realms(&realms, now).await?;
         self.store.sweep_abandoned(now).await?;
+        self.settle_pauses().await?;
         Ok(())
     }
 

@@ -18,7 +18,7 @@ use crate::model::{
 };
 use crate::plan::brake::{Weighing, messages_of, weigh};
 use crate::plan::undo::{PutBack, put_back};
-use crate::store::{Application, RealmUpdate, Resume, RunFacts};
+use crate::store::{Application, RealmUpdate, Resume, RunFacts, StoreError};
 
 /// Changes read at once.
 const BATCH: i64 = 1000;
@@ -54,10 +54,11 @@ impl Engine {
         // Before anything else: what RUN wanted said and was not said yet must not go out while this is open.
         let on_hold = me.store.hold_jobs_for_undo(target.run, run.run, now).await;
         let undone = match on_hold {
-            Ok(()) => {
-                me.put_all_back(&mut run, &target, config, &row, &asking.cancel)
-                    .await
-            }
+            Ok(()) => tokio::select! {
+                biased;
+                undone = Box::pin(me.put_all_back(&mut run, &target, config, &row, &asking.cancel)) => undone,
+                () = lock.lost() => Err(StoreError::TakenOver.into()),
+            },
             Err(error) => Err(error.into()),
         };
         if let Err(error) = &undone {
@@ -73,9 +74,7 @@ impl Engine {
             run.error = Some(error.to_string());
             run.decided_at = Some(self.clock.now());
             me.store.fail_run(&run).await?;
-            if !row.paused {
-                me.store.resume(&row.id, self.clock.now()).await?;
-            }
+            me.pause_as_before(&row).await?;
         }
         undone
     }
@@ -197,7 +196,7 @@ impl Engine {
             });
         }
         // The directory still says the opposite: no pass may run before the administrator has looked.
-        self.store.pause(&target.realm, None, now).await?;
+        self.pause_meanwhile(row, now).await?;
         let of = self.store.not_removed(&row.id).await?;
         let window = self.store.window(&row.id, &windows(row, now)).await?;
         run.held_by = weigh(&Weighing {
@@ -210,6 +209,7 @@ impl Engine {
         if run.held_by.is_empty() {
             run.outcome = Outcome::Applied;
             let run = self.apply_undo(run, facts, now).await?;
+            self.store.pause(&target.realm, None, now).await?;
             return Ok(Decided {
                 run,
                 replaced: None,
@@ -222,6 +222,7 @@ impl Engine {
             .flat_map(|l| messages_of(*l).iter().copied())
             .collect();
         self.store.hold(run, facts, None, None, &types).await?;
+        self.store.pause(&target.realm, None, now).await?;
         Ok(Decided {
             run: run.clone(),
             replaced: None,
@@ -280,7 +281,12 @@ impl Engine {
         approved.outcome = Outcome::Applied;
         approved.by = by;
         approved.decided_at = Some(now);
-        let run = self.fenced(&lock).apply_undo(&approved, facts, now).await?;
+        let me = self.fenced(&lock);
+        let run = tokio::select! {
+            biased;
+            applied = Box::pin(me.apply_undo(&approved, facts, now)) => applied?,
+            () = lock.lost() => return Err(StoreError::TakenOver.into()),
+        };
         Ok(Decided {
             run,
             replaced: None,

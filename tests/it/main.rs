@@ -35,6 +35,7 @@ mod directory_timestamp;
 mod directory_tls;
 mod house;
 mod lab;
+mod lease_lost;
 mod main_job;
 mod normalise;
 mod push_daemon;

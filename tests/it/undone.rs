@@ -4,6 +4,7 @@ use realmsync::model::{JobState, JobType, Outcome};
 use realmsync::sync::{Asking, EngineError};
 use tokio_util::sync::CancellationToken;
 
+use crate::house::House;
 use crate::rules::{HOUR, STRICT, Story};
 
 /// § 5: what RUN wanted said does not go out while the undo plan is open, and is due again once that is rejected.
@@ -190,4 +191,51 @@ async fn a_stopped_undo_puts_nothing_back() {
             .unwrap()
             .paused
     );
+}
+
+/// The pause of an undo whose process is killed is settled by whoever comes next: over, where nothing was put back; until
+/// somebody resumes it, where it was, since the next pass would do all that again.
+#[test]
+fn trap_29_a_killed_undo_leaves_no_realm_paused_without_a_reason() {
+    let house = House::new(40);
+    house.sync(0);
+    for (point, put_back) in [
+        ("stage.after", false),
+        ("apply.before", false),
+        ("apply.before-commit", false),
+        ("apply.after-commit", true),
+    ] {
+        house.churn(&[("phone", 2)]);
+        let run = house.sync(0);
+        assert_eq!(run["outcome"], "applied", "{run}");
+        let run = run["run"].as_str().unwrap();
+        let killed = house
+            .command(&["undo", run, "--yes"])
+            .env("REALMSYNC_FAILPOINT", point)
+            .output()
+            .expect("the binary");
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&killed.status),
+            Some(9),
+            "{point}: {}",
+            String::from_utf8_lossy(&killed.stderr)
+        );
+        let next = house.run(&["--json", "sync", "r"]);
+        let status = house.run(&["status"]).out;
+        if put_back {
+            assert_eq!(next.code, 1, "{point}: {}", next.err);
+            assert!(status.contains("paused by undo"), "{point}: {status}");
+            assert!(status.contains("realmsync resume r"), "{point}: {status}");
+            let json = house.run(&["--json", "status"]).json();
+            let undo = &house.run(&["--json", "runs", "r"]).lines()[0]["run"];
+            assert_eq!(&json["paused_by_undo"], undo, "{point}: {json}");
+            assert_eq!(json["paused_until"], serde_json::Value::Null);
+            assert_eq!(house.run(&["resume", "r"]).code, 0);
+            let again = house.sync(0);
+            assert_eq!(again["phone_changed"], 2, "{point}: {again}");
+        } else {
+            assert_eq!(next.code, 0, "{point}: {}", next.err);
+            assert!(!status.contains("paused"), "{point}: {status}");
+        }
+    }
 }
