@@ -67,7 +67,9 @@ pub fn search_filter(data: &[u8]) {
             for attribute in read.attributes() {
                 assert!(read.values_of(&attribute).len() <= text.len());
             }
-            crate::directory::fuzzing::search(&read.to_string());
+            for text in [&*text, &read.to_string()] {
+                crate::directory::fuzzing::search(text);
+            }
         }
         Err(e) => assert!(e.at <= text.len()),
     }
