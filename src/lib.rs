@@ -41,6 +41,9 @@ pub mod config;
 pub mod delivery;
 pub mod directory;
 pub mod failpoint;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod model;
 pub mod normalise;
 pub mod outbox;

@@ -18,6 +18,7 @@ const RANKS: &[&[&str]] = &[
     &["api", "console"],
     &["service"],
     &["cli"],
+    &["fuzzing"],
 ];
 
 /// Crates that only these modules may name, so that a stage can be read, tested and replaced by itself.

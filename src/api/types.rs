@@ -158,6 +158,9 @@ pub struct RealmStatus {
     pub changes: String,
     /// By state.
     pub outbox: BTreeMap<String, i64>,
+    /// The undo for which the realm is paused until it is resumed; `None`: it is not, or for another reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_by_undo: Option<RunId>,
     /// How far the run under way has come; `None`: none is, or no daemon answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<RunningStatus>,

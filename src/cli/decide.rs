@@ -26,6 +26,15 @@ pub(super) async fn decide(
             "directory or store no longer agree with plan {old}: nothing was applied, and a new plan is held instead"
         ));
     }
+    let nothing_left = decision == Decision::Approve && run.outcome == Outcome::Unchanged;
+    if !context.json
+        && nothing_left
+        && let Some(old) = decided.replaced
+    {
+        render::talk(&format!(
+            "plan {old} was not applied: by now directory and store say the same without it, so there is nothing left to approve"
+        ));
+    }
     sync::show(context, run, waits);
     if !context.json
         && decision == Decision::Undo
@@ -41,7 +50,8 @@ pub(super) async fn decide(
             run.realm
         ));
     }
-    Ok(exit_of(run))
+    // 0 would say that the plan was applied.
+    Ok(if nothing_left { 1 } else { exit_of(run) })
 }
 
 pub(super) async fn pause(

@@ -85,6 +85,7 @@ fn untouched(context: &Context) -> Vec<RealmStatus> {
             .collect(),
         changes: "full".into(),
         outbox: BTreeMap::new(),
+        paused_by_undo: None,
         running: None,
         holder: None,
         sending_by: BTreeMap::new(),
@@ -132,10 +133,14 @@ fn about_daemon(daemon: &DaemonStatus) -> String {
 fn about_realm(r: &RealmStatus, now: Timestamp) -> String {
     let mut marks = vec![];
     if r.paused {
-        marks.push(r.paused_until.map_or_else(
-            || "paused".to_owned(),
-            |t| format!("paused until {}", text::when(t)),
-        ));
+        marks.push(match (r.paused_until, r.paused_by_undo) {
+            (Some(t), _) => format!("paused until {}", text::when(t)),
+            (None, Some(undo)) => format!(
+                "paused by undo {undo}: mend the directory or the configuration, then `realmsync resume {}`",
+                r.realm
+            ),
+            (None, None) => "paused".to_owned(),
+        });
     }
     if r.orphaned {
         marks.push("orphaned: not in the configuration any more".to_owned());
@@ -261,6 +266,7 @@ mod tests {
             servers: vec!["ldaps://a:636".into(), "ldaps://b:636".into()],
             changes: "full".into(),
             outbox: [("dead".to_owned(), 1), ("waiting".to_owned(), 3)].into(),
+            paused_by_undo: None,
             running: None,
             holder: None,
             sending_by: BTreeMap::new(),
@@ -301,6 +307,23 @@ mod tests {
             about_realm(&fresh, now),
             about_realm(&shared, now)
         ));
+    }
+
+    #[test]
+    fn an_undos_pause_says_how_to_go_on() {
+        let undo = "01a20dac-e9d1-7620-bd85-0713e96ec38d";
+        let paused = RealmStatus {
+            paused_until: None,
+            paused_by_undo: undo.parse().ok(),
+            ..realm()
+        };
+        let says = about_realm(&paused, Timestamp(1_795_507_200_000));
+        for words in [
+            format!("paused by undo {undo}: mend"),
+            "`realmsync resume example.org`".to_owned(),
+        ] {
+            assert!(says.contains(&words), "{says}");
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@ mod check;
 pub mod crontab;
 mod directory;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod keys;
 mod load;
 mod mask;

@@ -9,6 +9,10 @@ pub(super) const ENUMERATED: u8 = 0x0a;
 pub(super) const SEQUENCE: u8 = 0x30;
 pub(super) const SET: u8 = 0x31;
 
+/// The bit of a tag whose element holds others.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) const CONSTRUCTED: u8 = 0x20;
+
 /// The longest message that is read. An entry with a photograph has a few megabytes, the values of a huge group come in parts.
 pub(super) const MAX_MESSAGE: usize = 64 << 20;
 

@@ -9,11 +9,12 @@ use url::Url;
 use super::credentials::Credentials;
 use super::entry::Names;
 use super::error::{DirectoryError, Failure, one_line};
-use super::link::{Link, within};
+use super::link::{Link, timely, within};
 use super::reach::Reach;
 use super::root_dse::RootDse;
 use super::session::{Refused, Session};
 use super::state::ServerState;
+use super::wire::Wire;
 use crate::clock::Clock;
 use crate::config::{DirectoryConfig, DirectoryKind};
 
@@ -122,17 +123,22 @@ async fn open(
 ) -> Result<(LdapConnAsync, Ldap), DirectoryError> {
     let unconnected =
         |reach: &Reach, came: &str, next: &str| reach.failure("connecting", one_line(came), next);
-    let tcp = reach.first(config, clock, until).await?;
+    let mut tcp = reach.first(config, clock, until).await?;
+    if reach.start_tls {
+        tcp = match timely(until, Wire::start_tls(tcp)).await {
+            Ok(tcp) => tcp,
+            Err(broken) => return Err(reach.unopened(broken).await),
+        };
+    }
     let std = tcp
         .into_std()
         .map_err(|e| DirectoryError::Unreachable(unconnected(reach, &e.to_string(), "")))?;
     let mut settings = LdapConnSettings::new().set_std_stream(StdStream::Tcp(std));
     if let Some(tls) = &reach.tls {
-        settings = settings
-            .set_config(Arc::clone(tls))
-            .set_starttls(reach.start_tls);
+        settings = settings.set_config(Arc::clone(tls));
     }
-    let scheme = if reach.ldaps { "ldaps" } else { "ldap" };
+    // After StartTLS, too, the next byte is TLS's.
+    let scheme = if reach.tls.is_some() { "ldaps" } else { "ldap" };
     let address = Url::parse(&format!("{scheme}://{}:{}", reach.name(), reach.port));
     let address = address.map_err(|e| {
         DirectoryError::Config(unconnected(reach, &e.to_string(), "write ldaps://host"))

@@ -77,6 +77,8 @@ pub(super) enum Broken {
     Closed(Option<String>),
     /// A message that is longer than any may be.
     TooLong,
+    /// Bytes between the consent to StartTLS and TLS.
+    SlippedIn,
 }
 
 impl From<std::io::Error> for Broken {
@@ -129,6 +131,13 @@ pub(super) async fn explain(
         Broken::TooLong => {
             let came = format!("a message of more than {} MiB", MAX_MESSAGE >> 20);
             return (came, "look for entries of absurd size", false);
+        }
+        Broken::SlippedIn => {
+            return (
+                "bytes in the clear behind the consent to StartTLS".into(),
+                "somebody on the way may have slipped them in: use ldaps://, and look at what stands between",
+                true,
+            );
         }
         Broken::Link(error) => error,
     };

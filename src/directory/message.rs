@@ -124,7 +124,7 @@ fn result<'a>(operation: &'a [u8], after: &[u8]) -> Option<(LdapResult, Option<&
     Some((result, name))
 }
 
-fn controls(mut list: &[u8]) -> Option<Vec<Control>> {
+pub(super) fn controls(mut list: &[u8]) -> Option<Vec<Control>> {
     let mut all = Vec::new();
     while !list.is_empty() {
         let (control, next) = expect(SEQUENCE, list)?;

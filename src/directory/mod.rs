@@ -27,6 +27,8 @@ mod delta;
 mod dirsync;
 mod entry;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod introduce;
 mod link;
 mod liveness;

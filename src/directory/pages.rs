@@ -6,6 +6,7 @@
 //!                                                     └─ cookie┘
 //! ```
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ldap3::{LdapError, Scope as Depth};
@@ -62,6 +63,9 @@ impl Session {
         &self,
         pages: &'a mpsc::Sender<Vec<RawEntry>>,
     ) -> Option<Pass<'a>> {
+        if self.reach.once_is_enough.load(Ordering::Relaxed) {
+            return None;
+        }
         let why = match self.connect_again().await {
             Ok(wire) => {
                 return Some(Pass {
@@ -90,7 +94,10 @@ impl Session {
         };
         match timely(until(), wire.bind(credentials)).await {
             Ok(None) => {}
-            Ok(Some(result)) => credentials.judged(reach, &result).map_err(|(e, _)| e)?,
+            Ok(Some(result)) => credentials.judged(reach, &result).map_err(|(e, in_vain)| {
+                reach.once_is_enough.fetch_or(in_vain, Ordering::Relaxed);
+                e
+            })?,
             Err(broken) => return Err(credentials.unanswered(reach, broken, None).await),
         }
         match timely(until(), self.is_no_older(&mut wire)).await {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use ldap3::LdapError;
@@ -35,6 +36,9 @@ pub(super) struct Reach {
     peer: Option<SocketAddr>,
     /// How long a connection may take to be there.
     pub step: Duration,
+    /// Whether the server said *invalid credentials* on a second connection, though it had let them in on the first: each
+    /// further try would bring the account closer to being locked.
+    pub once_is_enough: AtomicBool,
 }
 
 /// The URL as it is shown: without what may be secret.
@@ -68,6 +72,7 @@ impl Reach {
             step: Duration::from_millis(
                 u64::try_from(config.connect_timeout_ms).unwrap_or(0).max(1),
             ),
+            once_is_enough: AtomicBool::new(false),
         };
         if reach.host.is_empty() {
             return Err(DirectoryError::Config(reach.failure(

@@ -56,28 +56,13 @@ pub(super) struct Wire {
 impl Wire {
     /// TLS, where it is due, over a connection.
     pub(super) async fn open(reach: &Reach, tcp: TcpStream) -> Result<Self, Broken> {
-        let mut wire = Self {
-            stream: Stream::Plain(tcp),
-            came: Vec::with_capacity(CHUNK),
-            at: 0,
-            id: 0,
-        };
         let Some(tls) = &reach.tls else {
-            return Ok(wire);
+            return Ok(Self::over(Stream::Plain(tcp)));
         };
-        if reach.start_tls {
-            wire.send(&request::start_tls(), &[]).await?;
-            let result = wire.result(EXTENDED_RESPONSE).await?;
-            if result.rc != 0 {
-                return Err(Broken::Link(LdapError::LdapResult { result }));
-            }
-            // What somebody slipped in before TLS must not be taken for the server's word under TLS.
-            if wire.at < wire.came.len() {
-                return Err(Broken::Unreadable);
-            }
-        }
-        let Stream::Plain(tcp) = wire.stream else {
-            return Err(Broken::Unreadable);
+        let tcp = if reach.start_tls {
+            Self::start_tls(tcp).await?
+        } else {
+            tcp
         };
         let name = ServerName::try_from(reach.name().to_owned())
             .map_err(|e| Broken::Link(LdapError::from(e)))?;
@@ -85,10 +70,35 @@ impl Wire {
         let tls = TlsConnector::from(Arc::clone(tls))
             .connect(name, tcp)
             .await?;
-        Ok(Self {
-            stream: Stream::Tls(Box::new(tls)),
-            ..wire
-        })
+        Ok(Self::over(Stream::Tls(Box::new(tls))))
+    }
+
+    /// Asks for TLS; from then on the connection carries nothing else. Both of a session's connections ask here, since ldap3 drops
+    /// without a word what was slipped in behind the answer.
+    pub(super) async fn start_tls(tcp: TcpStream) -> Result<TcpStream, Broken> {
+        let mut wire = Self::over(Stream::Plain(tcp));
+        wire.send(&request::start_tls(), &[]).await?;
+        let result = wire.result(EXTENDED_RESPONSE).await?;
+        if result.rc != 0 {
+            return Err(Broken::Link(LdapError::LdapResult { result }));
+        }
+        // It must not be taken for the server's word under TLS; and a server sends nothing here, so somebody else did.
+        if wire.at < wire.came.len() {
+            return Err(Broken::SlippedIn);
+        }
+        match wire.stream {
+            Stream::Plain(tcp) => Ok(tcp),
+            Stream::Tls(_) => Err(Broken::Unreadable),
+        }
+    }
+
+    fn over(stream: Stream) -> Self {
+        Self {
+            stream,
+            came: Vec::with_capacity(CHUNK),
+            at: 0,
+            id: 0,
+        }
     }
 
     /// Binds; `None`: there is nobody to bind as.

@@ -23,6 +23,7 @@ mod notify;
 mod reload;
 pub mod schedule;
 pub mod status;
+mod summary;
 mod takeover;
 pub mod timetable;
 mod web;

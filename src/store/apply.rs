@@ -12,7 +12,7 @@ use super::runs::{RunFacts, write_run};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::failpoint;
-use crate::model::{Change, IdForm, Intent, Run, RunId, State, User};
+use crate::model::{Change, IdForm, Intent, Outcome, Run, RunId, State, User};
 
 /// What the realm remembers afterwards; `None` leaves a column as it is.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -250,6 +250,9 @@ impl Store {
         write_run(&mut tx, &run, &a.facts).await?;
         if a.facts.undoes.is_some() {
             super::undone::release(&mut tx, now).await?;
+            if run.outcome == Outcome::Applied {
+                super::undone::pause(&mut tx, &run.realm, now).await?;
+            }
         }
         super::sweep::forget_staged(&mut tx, run.run).await?;
         if let (Tx::Postgres(_), true) = (&tx, run.created >= super::stage::MANY) {

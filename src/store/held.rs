@@ -82,6 +82,9 @@ impl Store {
         set_waiting_on_hold(&mut tx, &run.realm, types, now).await?;
         on!(tx, c => sqlx::query(SQL).bind(run.realm.as_str()).bind(bytes(run.run)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("hold a plan"))?;
         write_run(&mut tx, run, &facts).await?;
+        if facts.undoes.is_some() {
+            super::undone::pause(&mut tx, &run.realm, now).await?;
+        }
         super::stage::analyze(&mut tx, run).await?;
         tx.commit().await
     }
@@ -114,6 +117,9 @@ impl Store {
             keep_on_hold(&mut tx, &RealmId::from(realm)).await?;
         }
         super::undone::release(&mut tx, now).await?;
+        if matches!(outcome, Outcome::Rejected | Outcome::Expired) {
+            super::undone::unpause(&mut tx, run, now).await?;
+        }
         tx.commit().await?;
         self.sweep(run).await?;
         self.run(&run.to_string()).await

@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::db::on;
+use super::db::{Tx, on};
 use super::outbox::reckon_standing;
 use super::rows::{run_id, word};
 use super::{Store, StoreError};
@@ -151,16 +151,8 @@ impl Store {
         until: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE realms SET paused = $2, paused_until = $3 WHERE id = $1";
         let mut tx = self.db.begin().await?;
-        let rows = on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(paused).bind(until.map(|t| t.0)).execute(&mut *c).await.map(|r| r.rows_affected()))
-            .map_err(StoreError::from_sqlx("pause a realm"))?;
-        if rows == 0 {
-            return Err(StoreError::NotFound(format!(
-                "there is no realm `{realm}`: `status` lists them"
-            )));
-        }
-        reckon_standing(&mut tx, now).await?;
+        set_paused_in(&mut tx, realm, paused, until, now).await?;
         tx.commit().await
     }
 
@@ -206,4 +198,23 @@ impl Store {
         on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(tick.0).bind(before.0).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("give a tick back"))?;
         tx.commit().await
     }
+}
+
+/// No passes, or passes again, from the commit of the caller's transaction on.
+pub(super) async fn set_paused_in(
+    tx: &mut Tx,
+    realm: &RealmId,
+    paused: bool,
+    until: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const SQL: &str = "UPDATE realms SET paused = $2, paused_until = $3 WHERE id = $1";
+    let rows = on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(paused).bind(until.map(|t| t.0)).execute(&mut *c).await.map(|r| r.rows_affected()))
+        .map_err(StoreError::from_sqlx("pause a realm"))?;
+    if rows == 0 {
+        return Err(StoreError::NotFound(format!(
+            "there is no realm `{realm}`: `status` lists them"
+        )));
+    }
+    reckon_standing(tx, now).await
 }

@@ -1,6 +1,7 @@
 //! The order of the stages: directory ─▶ normalise ─▶ plan ─▶ brake ─▶ apply. One engine for daemon and command line.
 
 mod absent;
+mod approve;
 mod contest;
 mod decided;
 mod delta;

@@ -13,12 +13,12 @@ use super::{Asking, Decided, Engine, EngineError};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::model::{
-    Change, DirectoryId, ErrorCode, HeldBy, IdForm, Limit, Mode, Outcome, RealmId, RealmRow, Run,
-    UserId,
+    Change, ChangeKind, DirectoryId, ErrorCode, HeldBy, IdForm, Limit, Mode, Outcome, RealmId,
+    RealmRow, Run, RunId, UserId,
 };
 use crate::plan::brake::{Weighing, messages_of, weigh};
 use crate::plan::undo::{PutBack, put_back};
-use crate::store::{Application, RealmUpdate, Resume, RunFacts};
+use crate::store::{Application, RealmLock, RealmUpdate, Resume, RunFacts, StoreError};
 
 /// Changes read at once.
 const BATCH: i64 = 1000;
@@ -37,9 +37,7 @@ impl Engine {
                 target.run, target.outcome
             )));
         }
-        let config = self.realm_config(&target.realm)?;
         let lock = self.store.lock_realm(&target.realm).await?;
-        let me = self.fenced(&lock);
         let row = self.row(&target.realm).await?;
         if let Some(held) = row.held {
             return Err(EngineError::Refused(format!(
@@ -47,6 +45,19 @@ impl Engine {
                 row.id
             )));
         }
+        self.undo_under(&lock, &target, &row, &asking).await
+    }
+
+    /// Undoes a run of a realm that is ours; a held plan for that, if there is one, is replaced by another one.
+    async fn undo_under(
+        &self,
+        lock: &RealmLock,
+        target: &Run,
+        row: &RealmRow,
+        asking: &Asking,
+    ) -> Result<Decided, EngineError> {
+        let config = self.realm_config(&target.realm)?;
+        let me = self.fenced(lock);
         let now = self.clock.now();
         let mut run = Self::new_run(&target.realm, &asking.ask(), now);
         run.mode = Mode::Undo;
@@ -54,10 +65,11 @@ impl Engine {
         // Before anything else: what RUN wanted said and was not said yet must not go out while this is open.
         let on_hold = me.store.hold_jobs_for_undo(target.run, run.run, now).await;
         let undone = match on_hold {
-            Ok(()) => {
-                me.put_all_back(&mut run, &target, config, &row, &asking.cancel)
-                    .await
-            }
+            Ok(()) => tokio::select! {
+                biased;
+                undone = Box::pin(me.put_all_back(&mut run, target, config, row, &asking.cancel)) => undone,
+                () = lock.lost() => Err(StoreError::TakenOver.into()),
+            },
             Err(error) => Err(error.into()),
         };
         if let Err(error) = &undone {
@@ -73,9 +85,6 @@ impl Engine {
             run.error = Some(error.to_string());
             run.decided_at = Some(self.clock.now());
             me.store.fail_run(&run).await?;
-            if !row.paused {
-                me.store.resume(&row.id, self.clock.now()).await?;
-            }
         }
         undone
     }
@@ -189,15 +198,13 @@ impl Engine {
                 realm: RealmUpdate::default(),
                 refused: None,
                 messages: &messages,
-                replaces: None,
+                replaces: row.held,
             };
             return Ok(Decided {
                 run: self.store.apply(application).await?,
-                replaced: None,
+                replaced: row.held,
             });
         }
-        // The directory still says the opposite: no pass may run before the administrator has looked.
-        self.store.pause(&target.realm, None, now).await?;
         let of = self.store.not_removed(&row.id).await?;
         let window = self.store.window(&row.id, &windows(row, now)).await?;
         run.held_by = weigh(&Weighing {
@@ -207,6 +214,15 @@ impl Engine {
             of,
             first_pass: false,
         });
+        if row.held.is_some() && run.held_by.is_empty() {
+            // Whoever approved another plan has not seen this one.
+            run.held_by.push(HeldBy {
+                limit: "asked".into(),
+                count: ChangeKind::ALL.iter().map(|k| plan.counts.of(*k)).sum(),
+                of,
+                allowed: 0,
+            });
+        }
         if run.held_by.is_empty() {
             run.outcome = Outcome::Applied;
             let run = self.apply_undo(run, facts, now).await?;
@@ -221,10 +237,10 @@ impl Engine {
             .filter(|l| run.held_by.iter().any(|h: &HeldBy| h.limit == l.as_str()))
             .flat_map(|l| messages_of(*l).iter().copied())
             .collect();
-        self.store.hold(run, facts, None, None, &types).await?;
+        self.store.hold(run, facts, None, row.held, &types).await?;
         Ok(Decided {
             run: run.clone(),
-            replaced: None,
+            replaced: row.held,
         })
     }
 
@@ -267,24 +283,40 @@ impl Engine {
         }
     }
 
-    /// Approves a held undo plan: it contradicts the directory on purpose, so only the store is asked.
+    /// Approves a held undo plan: it contradicts the directory on purpose, so only the store is asked. Where users changed since
+    /// it was made, another one is made, and held.
     pub(super) async fn approve_undo(
         &self,
+        lock: &RealmLock,
         run: Run,
         facts: RunFacts,
-        by: Option<String>,
+        undone: RunId,
+        asking: &Asking,
     ) -> Result<Decided, EngineError> {
-        let lock = self.store.lock_realm(&run.realm).await?;
         let now = self.clock.now();
+        let realm = run.realm.clone();
         let mut approved = run;
         approved.outcome = Outcome::Applied;
-        approved.by = by;
+        approved.by.clone_from(&asking.by);
         approved.decided_at = Some(now);
-        let run = self.fenced(&lock).apply_undo(&approved, facts, now).await?;
-        Ok(Decided {
-            run,
-            replaced: None,
-        })
+        let me = self.fenced(lock);
+        let applied = tokio::select! {
+            biased;
+            applied = Box::pin(me.apply_undo(&approved, facts, now)) => applied,
+            () = lock.lost() => return Err(StoreError::TakenOver.into()),
+        };
+        match applied {
+            Ok(run) => Ok(Decided {
+                run,
+                replaced: None,
+            }),
+            Err(EngineError::Store(StoreError::Conflict(_))) => {
+                let target = self.store.run(&undone.to_string()).await?;
+                let row = self.row(&realm).await?;
+                self.undo_under(lock, &target, &row, asking).await
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn apply_undo(

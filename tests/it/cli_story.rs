@@ -114,3 +114,32 @@ fn a_list_of_messages_fits_a_terminal_and_its_ids_can_be_used() {
         held.out
     );
 }
+
+/// § 5: `approve` is 0 where the plan was applied; where everything is as before by now, nothing was, and it says so.
+#[test]
+fn approving_what_was_put_right_meanwhile_is_no_success() {
+    let house = House::new(20);
+    let base = house.server["PEOPLE_DN"].to_owned();
+    house.server.modify(&format!(
+        "dn: uid=xaver,{base}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: xaver\ncn: x\nsn: x\nmobile: +421905000001\n"
+    ));
+    house.configure("[realm.brake]\nphone-changed = \"0%\"\nfloor = 0\n");
+    house.sync(0);
+    let set = |number: &str| {
+        house.server.modify(&format!(
+            "dn: uid=xaver,{base}\nchangetype: modify\nreplace: mobile\nmobile: {number}\n"
+        ));
+    };
+    set("+421905000002");
+    let held = house.sync(3);
+    set("+421905000001");
+    let said = house.run(&["approve", held["run"].as_str().unwrap()]);
+    assert_eq!(said.code, 1, "{}\n{}", said.out, said.err);
+    assert!(
+        said.err.contains("nothing left to approve"),
+        "{}\n{}",
+        said.out,
+        said.err
+    );
+    house.sync(0);
+}

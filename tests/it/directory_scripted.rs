@@ -13,14 +13,14 @@ use crate::directory::{bare, connect, read};
 
 const BASE: &str = "ou=people,dc=example,dc=org";
 
-fn config(server: &BerServer) -> DirectoryConfig {
+pub fn config(server: &BerServer) -> DirectoryConfig {
     let mut config = bare(&server.uri(), BASE);
     config.bind_dn = Some("cn=sync".into());
     config.bind_password = Some(Secret::Inline("secret".to_owned().into()));
     config
 }
 
-fn scope() -> Scope {
+pub fn scope() -> Scope {
     Scope {
         bases: vec![BASE.into()],
         filter: "(objectClass=person)".into(),
@@ -31,7 +31,7 @@ fn scope() -> Scope {
     }
 }
 
-fn person(id: u8, name: &str) -> Reply {
+pub fn person(id: u8, name: &str) -> Reply {
     let dn = format!("uid={name},{BASE}");
     Reply::Send(entry(
         id,
@@ -41,6 +41,13 @@ fn person(id: u8, name: &str) -> Reply {
             (b"mobile", &[b"+421905000001"]),
         ],
     ))
+}
+
+/// How far a server is that was written to in the first second of 2026.
+pub fn context_csn(id: u8) -> Reply {
+    let csn: &[u8] = b"20260101000000.000000Z#000000#001#000000";
+    let values: &[&[u8]] = &[csn];
+    Reply::Send(entry(id, b"dc=example,dc=org", &[(b"contextCSN", values)]))
 }
 
 /// A pass over a server whose searches for people the script answers, by their number; everything else is well.

@@ -15,15 +15,15 @@ use crate::lab::Server;
 const BASE: &str = "ou=people,dc=example,dc=org";
 
 /// The engine over a script.
-struct House {
-    engine: Engine,
+pub struct House {
+    pub engine: Engine,
     clock: Clock,
     _server: BerServer,
     _folder: tempfile::TempDir,
 }
 
 impl House {
-    async fn new(
+    pub async fn new(
         database: Option<&str>,
         script: impl Fn(&Request) -> Option<Vec<Reply>> + Send + Sync + 'static,
     ) -> Self {
@@ -56,7 +56,7 @@ impl House {
         }
     }
 
-    async fn pass(&self) -> Run {
+    pub async fn pass(&self) -> Run {
         let ask = Ask::new(Trigger::Schedule, None);
         let run = self.engine.sync(&"r".into(), ask).await.expect("a run");
         assert_ne!(run.outcome, Outcome::Failed, "{run:?}");
@@ -81,7 +81,7 @@ impl House {
     }
 }
 
-fn uuid(n: u8) -> String {
+pub fn uuid(n: u8) -> String {
     format!("00000000-0000-4000-8000-0000000000{n:02}")
 }
 
@@ -96,23 +96,23 @@ fn person(id: u8, n: u8, dn: &[u8], uid: &str) -> Reply {
     ))
 }
 
-fn at(name: &str) -> Vec<u8> {
+pub fn at(name: &str) -> Vec<u8> {
     format!("cn={name},{BASE}").into_bytes()
 }
 
-fn end(id: u8, cookie: &'static [u8]) -> Reply {
+pub fn end(id: u8, cookie: &'static [u8]) -> Reply {
     Reply::Send(done(id, 0, Some(cookie)))
 }
 
 /// What a search is for.
-enum For {
+pub enum For {
     /// A page of everybody.
     Page,
     /// Entries by these numbers.
     Ids(Vec<u8>),
 }
 
-fn asked(request: &Request) -> Option<For> {
+pub fn asked(request: &Request) -> Option<For> {
     if request.tag != 0x63 || request.body.starts_with(&[4, 0]) {
         return None;
     }

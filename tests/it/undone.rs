@@ -4,6 +4,7 @@ use realmsync::model::{JobState, JobType, Outcome};
 use realmsync::sync::{Asking, EngineError};
 use tokio_util::sync::CancellationToken;
 
+use crate::house::House;
 use crate::rules::{HOUR, STRICT, Story};
 
 /// § 5: what RUN wanted said does not go out while the undo plan is open, and is due again once that is rejected.
@@ -217,4 +218,102 @@ async fn a_pass_that_waits_for_the_realm_sees_that_it_was_paused_meanwhile() {
     let error = waited.expect_err("a paused realm");
     assert!(matches!(error, EngineError::Refused(_)), "{error}");
     assert_eq!(s.engine.store.runs(None, 100).await.unwrap().len(), runs);
+}
+
+/// The pause of an undo whose process is killed is settled by whoever comes next: over, where nothing was put back; until
+/// somebody resumes it, where it was, since the next pass would do all that again.
+#[test]
+fn trap_29_a_killed_undo_leaves_no_realm_paused_without_a_reason() {
+    // So many that the few changes are nothing to the brake.
+    let house = House::new(400);
+    house.sync(0);
+    for (point, put_back) in [
+        ("stage.after", false),
+        ("apply.before", false),
+        ("apply.before-commit", false),
+        ("apply.after-commit", true),
+    ] {
+        house.churn(&[("phone", 2)]);
+        let run = house.sync(0);
+        assert_eq!(run["outcome"], "applied", "{run}");
+        let run = run["run"].as_str().unwrap();
+        let killed = house
+            .command(&["undo", run])
+            .env("REALMSYNC_FAILPOINT", point)
+            .output()
+            .expect("the binary");
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&killed.status),
+            Some(9),
+            "{point}: {}",
+            String::from_utf8_lossy(&killed.stderr)
+        );
+        let next = house.run(&["--json", "sync", "r"]);
+        let status = house.run(&["status"]).out;
+        if put_back {
+            assert_eq!(next.code, 1, "{point}: {}", next.err);
+            assert!(status.contains("paused by undo"), "{point}: {status}");
+            assert!(status.contains("realmsync resume r"), "{point}: {status}");
+            let json = house.run(&["--json", "status"]).json();
+            let undo = &house.run(&["--json", "runs", "r"]).lines()[0]["run"];
+            assert_eq!(&json["paused_by_undo"], undo, "{point}: {json}");
+            assert_eq!(json["paused_until"], serde_json::Value::Null);
+            assert_eq!(house.run(&["resume", "r"]).code, 0);
+            let again = house.sync(0);
+            assert_eq!(again["outcome"], "applied", "{point}: {again}");
+        } else {
+            assert_eq!(next.code, 0, "{point}: {}", next.err);
+            assert!(!status.contains("paused"), "{point}: {status}");
+        }
+    }
+}
+
+/// § 3.4: where users changed since an undo plan was made, its approval applies nothing: another plan is made, and held.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_plan_that_no_longer_fits_is_replaced_by_one_that_does() {
+    let hold = "[realm.phone-change]\nhold = \"1h\"\n";
+    let mut s = Story::new(40, hold).await;
+    s.add("x", "xavier", "mobile: +421905000001\n");
+    s.pass().await;
+    s.set(&format!("cn=x,{}", s.base()), "+421905000002");
+    let run = s.pass().await;
+    s.reconfigure(&format!("{hold}{STRICT}")).await;
+    let undo = s.engine.undo(&run.run.to_string(), None).await.unwrap().run;
+    assert_eq!(undo.outcome, Outcome::Held, "{undo:?}");
+    // The realm is resumed by hand, and the new number's time has come before anybody decided.
+    s.clock.advance_ms(2 * HOUR);
+    let now = s.clock.now();
+    s.engine.store.resume(&"r".into(), now).await.unwrap();
+    assert_eq!(s.engine.end_holds().await.unwrap(), 1);
+    let decided = s.engine.approve(&undo.run.to_string(), None).await.unwrap();
+    assert_eq!(decided.replaced, Some(undo.run));
+    assert_eq!(decided.run.outcome, Outcome::Held, "{:?}", decided.run);
+    assert_eq!(decided.run.phone_changed, 1, "{:?}", decided.run);
+    let row = s.engine.store.realm(&"r".into()).await.unwrap().unwrap();
+    assert_eq!((row.held, row.paused), (Some(decided.run.run), true));
+    let user = s.named("xavier").await.remove(0);
+    assert_eq!(user.phone.unwrap().as_str(), "+421905000002");
+    let applied = s.approve(&decided.run).await;
+    assert_eq!(applied.outcome, Outcome::Applied);
+    let user = s.named("xavier").await.remove(0);
+    assert_eq!(user.phone.unwrap().as_str(), "+421905000001");
+}
+
+/// An undo plan that expires puts nothing back, so its pause ends as after a rejection.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_plan_that_expires_ends_its_pause() {
+    let mut s = Story::new(40, "").await;
+    s.add("x", "xavier", "mobile: +421905000001\n");
+    s.pass().await;
+    s.set(&format!("cn=x,{}", s.base()), "+421905000002");
+    let run = s.pass().await;
+    s.reconfigure(STRICT).await;
+    let undo = s.engine.undo(&run.run.to_string(), None).await.unwrap().run;
+    assert_eq!(undo.outcome, Outcome::Held, "{undo:?}");
+    s.clock.advance_ms(8 * 24 * HOUR);
+    let late = s.engine.approve(&undo.run.to_string(), None).await;
+    assert!(matches!(late, Err(EngineError::Refused(_))), "{late:?}");
+    let row = s.engine.store.realm(&"r".into()).await.unwrap().unwrap();
+    assert_eq!((row.held, row.paused), (None, false));
+    s.pass().await;
 }

@@ -20,6 +20,8 @@
 
 mod codec;
 mod containers;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod notify;
 mod offer;
 mod place;

@@ -13,6 +13,8 @@
 
 mod codec;
 mod cookie;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod offer;
 mod persist;
 mod refresh;

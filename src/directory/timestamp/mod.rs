@@ -10,6 +10,8 @@
 //!
 //! The realm's filter is not sent, since it would hide who leaves it. Everybody told is looked up.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod instant;
 mod offer;
 mod stamps;

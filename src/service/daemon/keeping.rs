@@ -16,7 +16,8 @@ use crate::directory::Way;
 use crate::model::{ErrorCode, Mode, Outcome, RealmId, Run, Trigger};
 use crate::service::follow::seen::Seen;
 use crate::service::follow::{Keeper, News, SILENCE, State, Turn};
-use crate::service::work::{Task, Work, tell};
+use crate::service::summary::tell;
+use crate::service::work::{Task, Work};
 
 /// A keeper that broke off is not started again at once.
 const START_AGAIN: Duration = Duration::from_mins(1);
