@@ -18,7 +18,7 @@ use crate::model::{
     DirectoryId, ErrorCode, Limit, Policy, RawEntry, RealmId, RealmRow, Refusal, RunId,
 };
 use crate::normalise::{Normaliser, mapping_hash};
-use crate::store::{EnrolmentContext, EnrolmentKey, MessageContext, StoreError};
+use crate::store::{CLOCKS_DIFFER_MS, EnrolmentContext, EnrolmentKey, MessageContext, StoreError};
 
 /// Why a pass came to nothing. It becomes the run's `error_code` and `error`.
 #[derive(thiserror::Error, Debug)]
@@ -312,6 +312,18 @@ pub(super) async fn check_sentinel(
 }
 
 impl Engine {
+    /// What was applied to a realm within its windows, by limit.
+    pub(super) async fn window(
+        &self,
+        row: &RealmRow,
+        now: Timestamp,
+    ) -> Result<Vec<(Limit, i64)>, StoreError> {
+        let until = now.plus_ms(CLOCKS_DIFFER_MS);
+        self.store
+            .window(&row.id, &windows(&row.window_from, now), until)
+            .await
+    }
+
     /// The configuration of a directory realm.
     pub(super) fn realm_config(&self, id: &RealmId) -> Result<&RealmConfig, EngineError> {
         self.config
@@ -380,11 +392,16 @@ impl Engine {
     }
 }
 
-/// Where each limit's window begins: 24 hours back, or when it last began anew.
-pub(super) fn windows(row: &RealmRow, now: Timestamp) -> Vec<(Limit, Timestamp)> {
+/// Where each limit's window begins: 24 hours back, or when it last began anew. What a clock that was ahead made begin in the future
+/// never began: until then nothing would be counted.
+fn windows(window_from: &str, now: Timestamp) -> Vec<(Limit, Timestamp)> {
     const DAY_MS: i64 = 86_400_000;
-    let from: BTreeMap<String, i64> = serde_json::from_str(&row.window_from).unwrap_or_default();
-    let began = |limit: Limit| from.get(limit.as_str()).copied().unwrap_or(0);
+    let from: BTreeMap<String, i64> = serde_json::from_str(window_from).unwrap_or_default();
+    let latest = now.plus_ms(CLOCKS_DIFFER_MS).0;
+    let began = |limit: Limit| {
+        let began = from.get(limit.as_str()).copied();
+        began.filter(|at| *at <= latest).unwrap_or(0)
+    };
     Limit::ALL
         .iter()
         .map(|limit| (*limit, now.plus_ms(-DAY_MS).max(Timestamp(began(*limit)))))
@@ -408,4 +425,28 @@ pub(super) fn windows_anew(row: &RealmRow, now: Timestamp, moved: bool) -> Strin
 pub(super) fn took_over_before(row: &RealmRow) -> bool {
     serde_json::from_str::<BTreeMap<String, i64>>(&row.window_from)
         .is_ok_and(|from| from.contains_key("moved"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_that_a_wrong_clock_began_in_the_future_did_not_begin() {
+        const DAY: i64 = 86_400_000;
+        let now = Timestamp(400 * DAY);
+        let begins = |at: i64| {
+            let windows = windows(&format!("{{\"suspended\":{at}}}"), now);
+            windows
+                .iter()
+                .find(|(l, _)| *l == Limit::Suspended)
+                .unwrap()
+                .1
+        };
+        assert_eq!(begins(765 * DAY), Timestamp(399 * DAY));
+        assert_eq!(begins(now.0 - 5), Timestamp(now.0 - 5));
+        // Another daemon's clock may be a little ahead.
+        assert_eq!(begins(now.0 + 5), Timestamp(now.0 + 5));
+        assert_eq!(begins(1), Timestamp(399 * DAY));
+    }
 }

@@ -7,7 +7,7 @@ use super::drift::learn;
 use super::following::{Beginning, resume};
 use super::pass::Pass;
 use super::plan::Plan;
-use super::prepare::{PassError, Prepared, prepare, took_over_before, windows, windows_anew};
+use super::prepare::{PassError, Prepared, prepare, took_over_before, windows_anew};
 use super::{Ask, Engine, EngineError, uuid_v7};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
@@ -332,7 +332,7 @@ impl Engine {
         if plan.counts.is_empty() {
             return Ok(vec![]);
         }
-        let window = self.store.window(&row.id, &windows(row, pass.now)).await?;
+        let window = self.window(row, pass.now).await?;
         let of = pass.users(&plan.counts, &window).await?;
         let mut held = weigh(&Weighing {
             config: &pass.realm.brake,

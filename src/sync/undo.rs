@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::decided::undo_plan;
 use super::pass::LOOK_UP;
 use super::plan::Plan;
-use super::prepare::{windows, windows_anew};
+use super::prepare::windows_anew;
 use super::run::{count, elapsed};
 use super::{Asking, Decided, Engine, EngineError};
 use crate::clock::Timestamp;
@@ -199,7 +199,7 @@ impl Engine {
         // The directory still says the opposite: no pass may run before the administrator has looked.
         self.store.pause(&target.realm, None, now).await?;
         let of = self.store.not_removed(&row.id).await?;
-        let window = self.store.window(&row.id, &windows(row, now)).await?;
+        let window = self.window(row, now).await?;
         run.held_by = weigh(&Weighing {
             config: &config.brake,
             counts: &plan.counts,
