@@ -80,6 +80,7 @@ pub(super) struct Prepared {
     pub scope: Scope,
     pub normaliser: Normaliser,
     pub attributes: Attributes,
+    /// With what is due; see [`RealmRow::mapping_hash`].
     pub mapping_hash: String,
     pub policy: Policy,
     /// No step may go on after this.
@@ -217,7 +218,9 @@ pub(super) async fn prepare(
         .clone()
         .unwrap_or_else(|| crate::config::default_filter(session.kind()).to_owned());
     let mapping_hash = mapping_hash(&realm.directory.base, &filter, &attributes, &realm.phone);
-    let key = u64::from_str_radix(mapping_hash.get(..16).unwrap_or_default(), 16).unwrap_or(0);
+    let due = what_is_due(realm);
+    let key = fingerprint_key(&mapping_hash, &due);
+    let mapping_hash = mapping_hash + &due;
     let normaliser = Normaliser::new(&attributes, &realm.phone, key);
     let scope = Scope {
         bases: realm.directory.base.clone(),
@@ -276,6 +279,35 @@ pub(super) async fn prepare(
         policy,
         deadline,
     })
+}
+
+/// What of the rules decides which messages are due to whom nothing changes, as words beside the mapping's hash: a switch is looked
+/// at whole, in one plan. The rules that most realms have are no words.
+fn what_is_due(realm: &RealmConfig) -> String {
+    [
+        (realm.policy.send_to_new, "+send"),
+        (realm.policy.only_provisioned, "+provisioned"),
+        (realm.delivery.is_none(), "+undelivered"),
+    ]
+    .iter()
+    .filter(|(is, _)| *is)
+    .map(|(_, word)| *word)
+    .collect()
+}
+
+/// The key of the fingerprints: of the mapping and of what is due, so that a switch of either looks at everybody.
+fn fingerprint_key(mapping: &str, due: &str) -> u64 {
+    let key = u64::from_str_radix(mapping.get(..16).unwrap_or_default(), 16).unwrap_or(0);
+    if due.is_empty() {
+        key
+    } else {
+        xxhash_rust::xxh3::xxh3_64_with_seed(due.as_bytes(), key)
+    }
+}
+
+/// The mapping alone, without what is due.
+pub(super) fn mapping_of(hash: &str) -> &str {
+    hash.split('+').next().unwrap_or(hash)
 }
 
 /// The sentinel must be visible and have a readable phone: whatever hides it may hide others.
@@ -448,5 +480,27 @@ mod tests {
         // Another daemon's clock may be a little ahead.
         assert_eq!(begins(now.0 + 5), Timestamp(now.0 + 5));
         assert_eq!(begins(1), Timestamp(399 * DAY));
+    }
+
+    #[test]
+    fn what_is_due_is_part_of_the_key_where_it_is_not_as_in_most_realms() {
+        let mapping = "00000000000000ff11";
+        assert_eq!(
+            fingerprint_key(mapping, ""),
+            255,
+            "as a store of before has it"
+        );
+        assert_ne!(fingerprint_key(mapping, "+send"), 255);
+        assert_ne!(
+            fingerprint_key(mapping, "+send"),
+            fingerprint_key(mapping, "+provisioned")
+        );
+    }
+
+    #[test]
+    fn the_mapping_is_known_without_what_is_due() {
+        assert_eq!(mapping_of("00ff+send+provisioned"), "00ff");
+        // As a store of before knows it.
+        assert_eq!(mapping_of("00ff"), "00ff");
     }
 }
