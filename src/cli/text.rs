@@ -111,8 +111,11 @@ pub(super) fn summary(run: &Run) -> String {
             .filter(|(n, _)| *n > 0)
             .map(|(n, word)| format!("{n} {word}")),
     );
-    if parts.is_empty() {
+    if parts.is_empty() && run.jobs == 0 {
         return "nothing differs".into();
+    }
+    if parts.is_empty() {
+        parts.push("nobody changes".into());
     }
     let mut text = parts.join(", ");
     if run.jobs > 0 {
@@ -222,7 +225,7 @@ fn why_held(held: &HeldBy) -> String {
             if n == 1 { "person" } else { "people" }
         ),
         "messages" => format!(
-            "this first pass would send {} ({} go without asking)",
+            "it would send {} to people whom no other limit counts ({} go without asking)",
             count(n, "message"),
             held.allowed
         ),

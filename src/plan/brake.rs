@@ -245,6 +245,24 @@ impl PlanHash {
         }
     }
 
+    /// Adds that so much is said to a person of whom nothing changes.
+    pub fn add_said(&mut self, who: Result<DirectoryId, UserId>, messages: i64) {
+        self.mix(&Self::said(who, messages), u64::wrapping_add);
+    }
+
+    /// Takes that back.
+    pub fn take_back_said(&mut self, who: Result<DirectoryId, UserId>, messages: i64) {
+        self.mix(&Self::said(who, messages), u64::wrapping_sub);
+    }
+
+    fn said(who: Result<DirectoryId, UserId>, messages: i64) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(who.map_or_else(|user| *user.0.as_bytes(), |id| id.0));
+        hash.update("said");
+        hash.update(messages.to_le_bytes());
+        hash.finalize().into()
+    }
+
     /// The hash as hexadecimal text.
     pub fn hex(&self) -> String {
         self.0.iter().fold(String::new(), |mut text, word| {

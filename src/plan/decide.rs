@@ -10,7 +10,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::phone::{Choice, Outcome, choose};
+use super::phone::{Choice, Outcome, choose, previous, waits};
 use super::say::{dues, plain};
 use crate::clock::Timestamp;
 use crate::model::{
@@ -252,15 +252,17 @@ fn follow(held: &User, person: &Person, name: &Name, context: &Context<'_>) -> O
             previous_username: Some(held.username.clone()),
         });
     }
+    let noticed =
+        previous(held).filter(|p| after.phone_pending.is_some() || after.phone.as_ref() != Some(p));
     if phone_row == Some(ChangeKind::PhoneChanged)
         && context.policy.notify_previous
-        && held.phone.is_some()
+        && noticed.is_some()
         && after.usable()
     {
         intents.push(Intent::Say {
             r#type: JobType::PhoneNotice,
             reason: JobReason::PhoneChanged,
-            previous_phone: held.phone.clone(),
+            previous_phone: noticed.cloned(),
             previous_username: None,
         });
     }
@@ -291,7 +293,11 @@ fn follow_phone(
             drop_pending(after);
             Some(ChangeKind::PhoneLost)
         }
-        Outcome::Other(choice) if context.policy.hold_ms > 0 && held.phone.is_some() => {
+        Outcome::Withdrawn => {
+            drop_pending(after);
+            None
+        }
+        Outcome::Other(choice) if waits(held, &choice.value.phone, context.policy) => {
             if held.phone_pending.as_ref() == Some(&choice.value.phone) {
                 after.phone_pending_raw = Some(choice.value.raw);
                 return None;

@@ -13,6 +13,8 @@ pub enum Outcome {
     Other(Choice),
     /// No number any more.
     Lost,
+    /// The number that waited is given no more; the one in use, if there is one, stays.
+    Withdrawn,
 }
 
 /// A value and the attribute that it came from.
@@ -32,6 +34,7 @@ pub struct Choice {
 ///   values only, the number in use stays: an invalid new value never erases a valid old one.
 /// * A number that was set by hand or in self-enrolment stays under `phone-authority = "local"`, and under `directory`
 ///   for as long as the directory gives none.
+/// * A number that waits while nothing else of the directory is in use goes with its value: only a refused one keeps it waiting.
 pub fn choose(held: Option<&User>, reading: &PhoneReading, policy: &Policy) -> Outcome {
     let PhoneReading::Read(attributes) = reading else {
         return Outcome::Keep;
@@ -43,12 +46,18 @@ pub fn choose(held: Option<&User>, reading: &PhoneReading, policy: &Policy) -> O
                 &attributes[i],
                 held.and_then(|u| u.phone_pending.as_ref()),
             )),
-            None => Outcome::Keep,
+            None => no_more(held, attributes),
         };
     };
     let by_hand = held.phone_source != Some(PhoneSource::Directory);
-    if by_hand && (policy.local_phones || deciding.is_none()) {
-        return Outcome::Keep;
+    if by_hand && policy.local_phones {
+        return held
+            .phone_pending
+            .as_ref()
+            .map_or(Outcome::Keep, |_| Outcome::Withdrawn);
+    }
+    if by_hand && deciding.is_none() {
+        return no_more(Some(held), attributes);
     }
     let first_usable = deciding.unwrap_or(attributes.len());
     let own_rank = own_rank(held, attributes);
@@ -69,6 +78,29 @@ pub fn choose(held: Option<&User>, reading: &PhoneReading, policy: &Policy) -> O
             value: value.clone(),
         }),
         None => Outcome::Other(pick(reading, held.phone_pending.as_ref())),
+    }
+}
+
+/// Whether another number must wait before it is used (§ 3.9). Who was never provisioned with any waits for none, whether or not one
+/// is in use now: a number that was deleted and then given is no first one. Back to the one that the outside world knows is no
+/// wait either.
+pub fn waits(held: &User, phone: &Phone, policy: &Policy) -> bool {
+    let lost = || held.phone_provisioned.as_ref().is_some_and(|p| p != phone);
+    policy.hold_ms > 0 && (held.phone.is_some() || lost())
+}
+
+/// The number that hears of another one: the one in use, or after a loss the one that the outside world last knows of.
+pub fn previous(held: &User) -> Option<&Phone> {
+    held.phone.as_ref().or(held.phone_provisioned.as_ref())
+}
+
+/// The directory gives no usable number, and none of its own is in use.
+fn no_more(held: Option<&User>, attributes: &[AttributeReading]) -> Outcome {
+    let waiting = held.is_some_and(|u| u.phone_pending.is_some());
+    if waiting && attributes.iter().all(|a| a.refused == 0) {
+        Outcome::Withdrawn
+    } else {
+        Outcome::Keep
     }
 }
 

@@ -27,6 +27,12 @@ pub(super) fn dues(
     });
     let never_provisioned = policy.send_to_new && !after.provisioned;
     if never_provisioned && !after.told {
+        // To whom nothing happened, the realm began to send: they are new to it.
+        let reason = if phone_moved {
+            reason
+        } else {
+            cause.unwrap_or(JobReason::Created)
+        };
         return vec![tell(after, JobType::Provision, reason)];
     }
     let Some(phone) = after.phone.clone() else {

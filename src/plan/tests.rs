@@ -1,5 +1,7 @@
 //! Properties of one person's decision, told as sequences of what a directory may show and an outside world that listens.
 
+use std::collections::HashMap;
+
 use proptest::prelude::*;
 
 use super::decide::{Context, Decision, Name, Seen, decide, end_hold, remove};
@@ -8,6 +10,8 @@ use crate::model::{
     AttributeReading, ChangeKind, DirectoryId, IdForm, Intent, JobReason, JobType, Known, Person,
     Phone, PhoneReading, PhoneValue, Policy, RealmId, State, StateReason, User, UserId, UserName,
 };
+
+mod holds;
 
 fn policy() -> Policy {
     Policy {
@@ -510,6 +514,8 @@ proptest! {
         let mut user: Option<User> = None;
         // An administrator's act, which has messages of its own: what it left due is told at the next look.
         let mut unblocked = false;
+        // Since when the directory shows a number without a break; a refused value breaks nothing.
+        let mut shown: HashMap<Phone, i64> = HashMap::new();
         for (now, event) in events.iter().enumerate() {
             let now = i64::try_from(now).unwrap() * 3;
             let context = at(&realm, &policy, now);
@@ -518,6 +524,8 @@ proptest! {
                 Event::Seen { mobile, refused, other, enabled, renamed } => {
                     let mut someone = person(mobile, *refused, other, 0);
                     someone.enabled = Known::Known(*enabled);
+                    if *refused == 0 { shown.retain(|phone, _| mobile.iter().chain(other).any(|n| number(*n) == *phone)); }
+                    for n in mobile.iter().chain(other) { shown.entry(number(*n)).or_insert(now); }
                     if *renamed { someone.username = Ok(name("jano")); }
                     p = someone;
                     let seen = Seen::Here { person: &p, name: Name::Granted(p.username.clone().unwrap()) };
@@ -553,6 +561,14 @@ proptest! {
                 let suspends = says.contains(&JobType::Suspend);
                 prop_assert_eq!(suspends, b.usable() && !decision.after.usable());
                 prop_assert_eq!(says.contains(&JobType::Restore), !b.usable() && decision.after.usable());
+                let provisioned = b.phone_provisioned.as_ref();
+                if let Some(phone) = decision.after.phone.as_ref().filter(|p| hold && b.phone.as_ref() != Some(p)) && provisioned.is_some_and(|p| p != phone) {
+                    // What is not in use is not told: every message about a number carries the one in use.
+                    prop_assert!(shown.get(phone).is_some_and(|since| now - since >= policy.hold_ms), "no number gets round its hold");
+                }
+                if notify && decision.after.usable() && decision.changes.iter().any(|c| c.kind == ChangeKind::PhoneChanged) && provisioned.is_some() && provisioned != decision.after.phone.as_ref() {
+                    prop_assert!(says.contains(&JobType::PhoneNotice), "the number before hears of it");
+                }
                 if b.phone.is_some() && decision.after.phone != b.phone {
                     prop_assert!(!matches!(event, Event::Gone(_)), "who is gone keeps the number");
                 }

@@ -82,7 +82,7 @@ pub fn put_back(user: &User, changes: &[&Change], rules: &PutBack<'_>) -> Option
         }
         let back = change.before.iter();
         drafts.push(Draft {
-            kind: opposite(change),
+            kind: opposite(user, change),
             after: back
                 .filter(|(field, _)| !took_effect || shown.contains_key(*field))
                 .map(|(field, was)| (field.clone(), was.clone()))
@@ -132,14 +132,14 @@ fn waited_and_took_effect(user: &User, change: &Change) -> bool {
         && waited.is_some_and(|phone| user.phone.as_ref().is_some_and(|is| is.as_str() == phone))
 }
 
-fn opposite(change: &Change) -> ChangeKind {
+fn opposite(user: &User, change: &Change) -> ChangeKind {
+    let was_none = change.before.get("phone").is_none_or(Value::is_null);
     match change.kind {
         ChangeKind::Suspended => ChangeKind::Restored,
         ChangeKind::Restored => ChangeKind::Suspended,
         ChangeKind::PhoneLost => ChangeKind::PhoneChanged,
-        ChangeKind::PhoneChanged if change.before.get("phone").is_none_or(Value::is_null) => {
-            ChangeKind::PhoneLost
-        }
+        // A number that only waits, beside none in use, is not lost.
+        ChangeKind::PhoneChanged if was_none && user.phone.is_some() => ChangeKind::PhoneLost,
         kind => kind,
     }
 }

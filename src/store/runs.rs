@@ -308,16 +308,17 @@ impl Store {
         &self,
         realm: &RealmId,
         since: &[(Limit, Timestamp)],
+        until: Timestamp,
     ) -> Result<Vec<(Limit, i64)>, StoreError> {
         const SQL: &str = "SELECT decided_at, suspended, restored, phone_changed, phone_lost, renamed, created, removed FROM runs
-            WHERE realm = $1 AND outcome = 'applied' AND decided_at > $2 AND started_at > $3";
+            WHERE realm = $1 AND outcome = 'applied' AND decided_at > $2 AND started_at > $3 AND decided_at <= $4";
         // A plan waits seven days for its decision; by `started_at` the index leads past what is older than that.
         const OLDEST_MS: i64 = 8 * 86_400_000;
         let Some(earliest) = since.iter().map(|(_, at)| *at).min() else {
             return Ok(vec![]);
         };
         let mut link = self.db.read().await?;
-        let rows = on!(link, c => sqlx::query_as::<_, (i64, i64, i64, i64, i64, i64, i64, i64)>(SQL).bind(realm.as_str()).bind(earliest.0).bind(earliest.plus_ms(-OLDEST_MS).0).fetch_all(&mut *c).await)
+        let rows = on!(link, c => sqlx::query_as::<_, (i64, i64, i64, i64, i64, i64, i64, i64)>(SQL).bind(realm.as_str()).bind(earliest.0).bind(earliest.plus_ms(-OLDEST_MS).0).bind(until.0).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read the window"))?;
         let sum = |limit: Limit, from: Timestamp| {
             rows.iter()

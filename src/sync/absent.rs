@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::Ask;
 use super::pass::{LOOK_UP, Pass};
-use super::prepare::{PassError, windows};
+use super::prepare::PassError;
 use crate::directory::Sighting;
 use crate::model::dn;
 use crate::model::{ChangeKind, DirectoryId, JobReason, State, StateReason, User, UserId};
@@ -28,11 +28,7 @@ impl Pass<'_> {
                 }
             }
         }
-        let window = self
-            .engine
-            .store
-            .window(&self.row.id, &windows(self.row, self.now))
-            .await?;
+        let window = self.engine.window(self.row, self.now).await?;
         let of = self.users(&counts, &window).await?;
         let weighing = Weighing {
             config: &self.realm.brake,

@@ -51,6 +51,8 @@ pub(super) struct Plan {
     pub hash: PlanHash,
     /// Messages that the plan will cause.
     pub messages: i64,
+    /// Those of them about people of whom the brake counts no change: no other limit stops them.
+    pub uncounted: i64,
     /// Users of whom only the reason changes, to or from `disabled`: their name is free now or taken again, and they age or do not.
     pub reasons: i64,
     /// Users that differ only in what is not told (a raw value, a fingerprint).
@@ -89,6 +91,7 @@ impl Plan {
             counts: Counts::default(),
             hash: PlanHash::default(),
             messages: 0,
+            uncounted: 0,
             reasons: 0,
             silent: 0,
         }
@@ -115,7 +118,15 @@ impl Plan {
         if changes.is_empty() {
             self.silent += 1;
         }
-        self.messages += said(&intents);
+        let messages = said(&intents);
+        self.messages += messages;
+        if uncounted(changes.iter().map(|c| (c.kind, &c.after))) {
+            self.uncounted += messages;
+        }
+        if changes.is_empty() && messages > 0 {
+            self.hash
+                .add_said(after.directory_id.ok_or(after.id), messages);
+        }
         // The first line of a user has the user's own place.
         self.seq += 1;
         let seq = self.seq;
@@ -248,7 +259,18 @@ impl Plan {
             }
         };
         for staged in &users {
-            self.messages -= said(&staged.intents);
+            let messages = said(&staged.intents);
+            let of_user = || changes.iter().filter(|c| c.user == staged.user.id);
+            self.messages -= messages;
+            // The making of a user may have no line of its own.
+            let made = staged.base_version == 0;
+            if !made && uncounted(of_user().map(|c| (c.kind, &c.after))) {
+                self.uncounted -= messages;
+            }
+            if !made && messages > 0 && of_user().next().is_none() {
+                let who = staged.user.directory_id.ok_or(staged.user.id);
+                self.hash.take_back_said(who, messages);
+            }
             if staged.base_version == 0 {
                 self.counts.take_back(ChangeKind::Created);
                 self.hash.take_back_created(&staged.user);
@@ -293,6 +315,11 @@ impl Plan {
         }
     }
 
+    /// Whether it changes nobody and says nothing.
+    pub fn is_empty(&self, delivers: bool) -> bool {
+        self.counts.is_empty() && (self.messages == 0 || !delivers)
+    }
+
     /// How often the plan changes somebody's name, state or phone, or makes somebody: what a changed mapping must not do unseen.
     pub fn touched(&self) -> i64 {
         let told = ChangeKind::ALL
@@ -301,6 +328,11 @@ impl Plan {
             .map(|k| self.counts.of(*k));
         told.sum::<i64>() + self.reasons
     }
+}
+
+/// Whether the brake counts none of a user's changes. A number that waited was counted when it began to.
+fn uncounted<'a>(mut changes: impl Iterator<Item = (ChangeKind, &'a Map<String, Value>)>) -> bool {
+    changes.all(|(kind, after)| kind == ChangeKind::Updated && !after.contains_key("phone"))
 }
 
 /// Whether a line `updated` makes somebody `disabled` of somebody who is gone, or the other way round.
@@ -320,4 +352,63 @@ fn said(intents: &[Intent]) -> i64 {
         .iter()
         .map(|i| i64::from(matches!(i, Intent::Say { .. })))
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::{JobReason, JobType};
+    use crate::store::outbox_tests::{START, user};
+
+    /// A decision about a held user who is sent the application, with one line of a kind, or none.
+    fn decision(n: u8, line: Option<(ChangeKind, &str)>) -> Decision {
+        let mut after = user(&format!("u{n}"), "+421905123456");
+        after.directory_id = Some(DirectoryId([n; 16]));
+        let draft = |(kind, field): (ChangeKind, &str)| Draft {
+            kind,
+            before: Map::new(),
+            after: Map::from_iter([(field.to_owned(), json!("x"))]),
+        };
+        Decision {
+            base_version: 1,
+            after,
+            changes: line.map(draft).into_iter().collect(),
+            intents: vec![Intent::Say {
+                r#type: JobType::Provision,
+                reason: JobReason::Created,
+                previous_phone: None,
+                previous_username: None,
+            }],
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_that_no_change_explains_are_counted_and_taken_back() {
+        let run = RunId(uuid::Uuid::from_u128(1));
+        let mut plan = Plan::new(run, RealmId::from("r"), None, START, false, None);
+        let empty = plan.hash.hex();
+        plan.add(decision(1, None)).await.unwrap();
+        assert!(plan.counts.is_empty() && !plan.is_empty(true) && plan.is_empty(false));
+        let one = plan.hash.hex();
+        assert_ne!(one, empty, "another plan than none");
+        for (n, line) in [
+            (2, (ChangeKind::Updated, "email")),
+            // A number that waited was counted when it began to, and the others are counted now.
+            (3, (ChangeKind::Updated, "phone")),
+            (4, (ChangeKind::PhoneChanged, "phone")),
+            (5, (ChangeKind::Restored, "state")),
+        ] {
+            plan.add(decision(n, Some(line))).await.unwrap();
+        }
+        assert_eq!((plan.messages, plan.uncounted), (5, 2));
+        let ids: Vec<DirectoryId> = (2..=5).map(|n| DirectoryId([n; 16])).collect();
+        plan.take_back(&ids).await.unwrap();
+        assert_eq!((plan.messages, plan.uncounted, plan.silent), (1, 1, 1));
+        assert_eq!(plan.hash.hex(), one);
+        plan.take_back(&[DirectoryId([1; 16])]).await.unwrap();
+        assert_eq!((plan.messages, plan.uncounted, plan.silent), (0, 0, 0));
+        assert!(plan.is_empty(true) && plan.hash.hex() == empty);
+    }
 }

@@ -19,7 +19,7 @@ use crate::model::{
     DirectoryId, ErrorCode, Limit, Policy, RawEntry, RealmId, RealmRow, Refusal, RunId,
 };
 use crate::normalise::{Normaliser, mapping_hash};
-use crate::store::{EnrolmentContext, EnrolmentKey, MessageContext, StoreError};
+use crate::store::{CLOCKS_DIFFER_MS, EnrolmentContext, EnrolmentKey, MessageContext, StoreError};
 
 /// Why a pass came to nothing. It becomes the run's `error_code` and `error`.
 #[derive(thiserror::Error, Debug)]
@@ -81,6 +81,7 @@ pub(super) struct Prepared {
     pub scope: Scope,
     pub normaliser: Normaliser,
     pub attributes: Attributes,
+    /// With what is due; see [`RealmRow::mapping_hash`].
     pub mapping_hash: String,
     pub policy: Policy,
     /// No step may go on after this.
@@ -238,7 +239,9 @@ pub(super) async fn prepare(
         .clone()
         .unwrap_or_else(|| crate::config::default_filter(session.kind()).to_owned());
     let mapping_hash = mapping_hash(&realm.directory.base, &filter, &attributes, &realm.phone);
-    let key = u64::from_str_radix(mapping_hash.get(..16).unwrap_or_default(), 16).unwrap_or(0);
+    let due = what_is_due(realm);
+    let key = fingerprint_key(&mapping_hash, &due);
+    let mapping_hash = mapping_hash + &due;
     let normaliser = Normaliser::new(&attributes, &realm.phone, key);
     let scope = Scope {
         bases: realm.directory.base.clone(),
@@ -284,6 +287,35 @@ pub(super) async fn prepare(
     })
 }
 
+/// What of the rules decides which messages are due to whom nothing changes, as words beside the mapping's hash: a switch is looked
+/// at whole, in one plan. The rules that most realms have are no words.
+fn what_is_due(realm: &RealmConfig) -> String {
+    [
+        (realm.policy.send_to_new, "+send"),
+        (realm.policy.only_provisioned, "+provisioned"),
+        (realm.delivery.is_none(), "+undelivered"),
+    ]
+    .iter()
+    .filter(|(is, _)| *is)
+    .map(|(_, word)| *word)
+    .collect()
+}
+
+/// The key of the fingerprints: of the mapping and of what is due, so that a switch of either looks at everybody.
+fn fingerprint_key(mapping: &str, due: &str) -> u64 {
+    let key = u64::from_str_radix(mapping.get(..16).unwrap_or_default(), 16).unwrap_or(0);
+    if due.is_empty() {
+        key
+    } else {
+        xxhash_rust::xxh3::xxh3_64_with_seed(due.as_bytes(), key)
+    }
+}
+
+/// The mapping alone, without what is due.
+pub(super) fn mapping_of(hash: &str) -> &str {
+    hash.split('+').next().unwrap_or(hash)
+}
+
 /// The sentinel must be visible and have a readable phone: whatever hides it may hide others.
 pub(super) async fn check_sentinel(
     session: &mut Session,
@@ -318,6 +350,18 @@ pub(super) async fn check_sentinel(
 }
 
 impl Engine {
+    /// What was applied to a realm within its windows, by limit.
+    pub(super) async fn window(
+        &self,
+        row: &RealmRow,
+        now: Timestamp,
+    ) -> Result<Vec<(Limit, i64)>, StoreError> {
+        let until = now.plus_ms(CLOCKS_DIFFER_MS);
+        self.store
+            .window(&row.id, &windows(&row.window_from, now), until)
+            .await
+    }
+
     /// The configuration of a directory realm.
     pub(super) fn realm_config(&self, id: &RealmId) -> Result<&RealmConfig, EngineError> {
         self.config
@@ -386,11 +430,16 @@ impl Engine {
     }
 }
 
-/// Where each limit's window begins: 24 hours back, or when it last began anew.
-pub(super) fn windows(row: &RealmRow, now: Timestamp) -> Vec<(Limit, Timestamp)> {
+/// Where each limit's window begins: 24 hours back, or when it last began anew. What a clock that was ahead made begin in the future
+/// never began: until then nothing would be counted.
+fn windows(window_from: &str, now: Timestamp) -> Vec<(Limit, Timestamp)> {
     const DAY_MS: i64 = 86_400_000;
-    let from: BTreeMap<String, i64> = serde_json::from_str(&row.window_from).unwrap_or_default();
-    let began = |limit: Limit| from.get(limit.as_str()).copied().unwrap_or(0);
+    let from: BTreeMap<String, i64> = serde_json::from_str(window_from).unwrap_or_default();
+    let latest = now.plus_ms(CLOCKS_DIFFER_MS).0;
+    let began = |limit: Limit| {
+        let began = from.get(limit.as_str()).copied();
+        began.filter(|at| *at <= latest).unwrap_or(0)
+    };
     Limit::ALL
         .iter()
         .map(|limit| (*limit, now.plus_ms(-DAY_MS).max(Timestamp(began(*limit)))))
@@ -414,4 +463,50 @@ pub(super) fn windows_anew(row: &RealmRow, now: Timestamp, moved: bool) -> Strin
 pub(super) fn took_over_before(row: &RealmRow) -> bool {
     serde_json::from_str::<BTreeMap<String, i64>>(&row.window_from)
         .is_ok_and(|from| from.contains_key("moved"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_that_a_wrong_clock_began_in_the_future_did_not_begin() {
+        const DAY: i64 = 86_400_000;
+        let now = Timestamp(400 * DAY);
+        let begins = |at: i64| {
+            let windows = windows(&format!("{{\"suspended\":{at}}}"), now);
+            windows
+                .iter()
+                .find(|(l, _)| *l == Limit::Suspended)
+                .unwrap()
+                .1
+        };
+        assert_eq!(begins(765 * DAY), Timestamp(399 * DAY));
+        assert_eq!(begins(now.0 - 5), Timestamp(now.0 - 5));
+        // Another daemon's clock may be a little ahead.
+        assert_eq!(begins(now.0 + 5), Timestamp(now.0 + 5));
+        assert_eq!(begins(1), Timestamp(399 * DAY));
+    }
+
+    #[test]
+    fn what_is_due_is_part_of_the_key_where_it_is_not_as_in_most_realms() {
+        let mapping = "00000000000000ff11";
+        assert_eq!(
+            fingerprint_key(mapping, ""),
+            255,
+            "as a store of before has it"
+        );
+        assert_ne!(fingerprint_key(mapping, "+send"), 255);
+        assert_ne!(
+            fingerprint_key(mapping, "+send"),
+            fingerprint_key(mapping, "+provisioned")
+        );
+    }
+
+    #[test]
+    fn the_mapping_is_known_without_what_is_due() {
+        assert_eq!(mapping_of("00ff+send+provisioned"), "00ff");
+        // As a store of before knows it.
+        assert_eq!(mapping_of("00ff"), "00ff");
+    }
 }

@@ -7,7 +7,7 @@ use super::drift::learn;
 use super::following::{Beginning, resume};
 use super::pass::Pass;
 use super::plan::Plan;
-use super::prepare::{PassError, Prepared, prepare, took_over_before, windows, windows_anew};
+use super::prepare::{PassError, Prepared, mapping_of, prepare, took_over_before, windows_anew};
 use super::{Ask, Engine, EngineError, uuid_v7};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
@@ -293,7 +293,7 @@ impl Engine {
         run.held_by = held_by;
         run.decided_at = Some(self.clock.now());
         run.elapsed_ms = elapsed(doing.started);
-        let empty = pass.plan.counts.is_empty();
+        let empty = pass.plan.is_empty(config.delivery.is_some());
         if ending == Ending::Dry {
             run.outcome = if !run.held_by.is_empty() {
                 Outcome::Held
@@ -363,10 +363,11 @@ impl Engine {
     /// Everything that may hold the plan, in words that the run shows.
     async fn weigh(&self, pass: &Pass<'_>, ending: Ending) -> Result<Vec<HeldBy>, PassError> {
         let (row, plan) = (pass.row, &pass.plan);
-        if plan.counts.is_empty() {
+        let delivers = pass.realm.delivery.is_some();
+        if plan.is_empty(delivers) {
             return Ok(vec![]);
         }
-        let window = self.store.window(&row.id, &windows(row, pass.now)).await?;
+        let window = self.window(row, pass.now).await?;
         let of = pass.users(&plan.counts, &window).await?;
         let mut held = weigh(&Weighing {
             config: &pass.realm.brake,
@@ -389,7 +390,7 @@ impl Engine {
         let other_mapping = row
             .mapping_hash
             .as_ref()
-            .is_some_and(|hash| *hash != pass.prepared.mapping_hash);
+            .is_some_and(|hash| mapping_of(hash) != mapping_of(&pass.prepared.mapping_hash));
         if other_mapping && plan.touched() > 0 {
             also("mapping", plan.touched(), 0);
         }
@@ -397,20 +398,23 @@ impl Engine {
         if moved > 0 && !took_over_before(row) {
             also("moved", moved, 0);
         }
-        if pass.first && plan.messages > pass.realm.brake.floor && pass.realm.delivery.is_some() {
-            also("messages", plan.messages, pass.realm.brake.floor);
+        let messages = if pass.first {
+            plan.messages
+        } else {
+            plan.uncounted
+        };
+        if messages > pass.realm.brake.floor && delivers {
+            also("messages", messages, pass.realm.brake.floor);
         }
+        let changes: i64 = ChangeKind::ALL.iter().map(|k| plan.counts.of(*k)).sum();
+        let decided = if changes > 0 { changes } else { plan.messages };
         if pass.realm.approve {
-            also(
-                "approve",
-                ChangeKind::ALL.iter().map(|k| plan.counts.of(*k)).sum(),
-                0,
-            );
+            also("approve", decided, 0);
         }
         if ending == Ending::Hold && held.is_empty() {
             held.push(HeldBy {
                 limit: "asked".into(),
-                count: ChangeKind::ALL.iter().map(|k| plan.counts.of(*k)).sum(),
+                count: decided,
                 of,
                 allowed: 0,
             });

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::decided::undo_plan;
 use super::pass::LOOK_UP;
 use super::plan::Plan;
-use super::prepare::{windows, windows_anew};
+use super::prepare::windows_anew;
 use super::run::{count, elapsed};
 use super::{Asking, Decided, Engine, EngineError};
 use crate::clock::Timestamp;
@@ -206,7 +206,7 @@ impl Engine {
             });
         }
         let of = self.store.not_removed(&row.id).await?;
-        let window = self.store.window(&row.id, &windows(row, now)).await?;
+        let window = self.window(row, now).await?;
         run.held_by = weigh(&Weighing {
             config: &config.brake,
             counts: &plan.counts,

@@ -190,6 +190,101 @@ async fn trap_37_a_new_number_waits_until_the_timer_ends_it() {
     assert_eq!(c.jobs(JobType::Reprovision).await, notices, "told once");
 }
 
+/// TRAPS 37: whoever deletes the number first does not get round the hold, nor the notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn trap_37_a_number_that_was_deleted_first_waits_too() {
+    let c = Clockwork::new(
+        60,
+        "[realm.phone-change]\nhold = \"24h\"\nnotify-previous = true\n",
+    )
+    .await;
+    c.pass().await;
+    let filter = UserFilter {
+        realm: Some(c.realm.clone()),
+        state: Some(State::Active),
+        ..UserFilter::default()
+    };
+    let users = c.engine.store.list_users(&filter, None, 100).await.unwrap();
+    let mut with_number = users.iter().filter(|u| u.phone.is_some());
+    let (one, two) = (with_number.next().unwrap(), with_number.next().unwrap());
+    let modify = |user: &realmsync::model::User, what: &str| {
+        let dn = user.dn.as_deref().unwrap();
+        c.house
+            .server
+            .modify(&format!("dn: {dn}\nchangetype: modify\n{what}\n"));
+    };
+    let is = async |user: &realmsync::model::User| {
+        let mut users = c.engine.store.users_by_id(&[user.id]).await.unwrap();
+        users.pop().unwrap()
+    };
+    for user in [one, two] {
+        modify(user, "delete: mobile");
+    }
+    assert_eq!(c.pass().await.phone_lost, 2);
+    modify(one, "replace: mobile\nmobile: +421905666666");
+    modify(two, "replace: mobile\nmobile: +421905666667");
+    let run = c.pass().await;
+    assert_eq!((run.phone_changed, run.jobs), (2, 2), "{run:?}");
+    assert_eq!(c.jobs(JobType::PhoneNotice).await, 2);
+    assert_eq!(c.jobs(JobType::Reprovision).await, 0);
+    let waits = is(one).await;
+    assert_eq!(
+        (waits.phone, waits.phone_pending.unwrap().as_str()),
+        (None, "+421905666666")
+    );
+    // One is taken away again before the hold is over.
+    modify(two, "delete: mobile");
+    let run = c.pass().await;
+    assert_eq!(
+        (run.updated, run.phone_lost, run.jobs),
+        (1, 0, 0),
+        "{run:?}"
+    );
+    c.clock.advance_ms(25 * HOUR);
+    assert_eq!(c.engine.end_holds().await.unwrap(), 1);
+    assert_eq!(c.jobs(JobType::Reprovision).await, 1);
+    assert_eq!(is(one).await.phone.unwrap().as_str(), "+421905666666");
+    assert_eq!(is(two).await.phone, None);
+    assert_eq!(c.pass().await.outcome, Outcome::Unchanged);
+    // And back at once to the number that the outside world knows.
+    modify(
+        two,
+        &format!(
+            "replace: mobile\nmobile: {}",
+            two.phone.as_ref().unwrap().as_str()
+        ),
+    );
+    let run = c.pass().await;
+    assert_eq!((run.phone_changed, run.jobs), (1, 0), "{run:?}");
+    assert_eq!(is(two).await.phone, two.phone);
+}
+
+/// What was approved while the clock was a year ahead neither fills the window for a year, nor empties it.
+#[tokio::test(flavor = "multi_thread")]
+async fn trap_28_a_clock_that_was_ahead_does_not_stop_the_counting() {
+    let c = Clockwork::new(1000, "").await;
+    c.pass().await;
+    c.clock.advance_ms(365 * DAY);
+    c.house.churn(&[("nophone", 30)]);
+    let run = c.pass().await;
+    assert_eq!(run.outcome, Outcome::Held);
+    c.engine
+        .approve(&run.run.to_string(), Some("ada".into()))
+        .await
+        .unwrap();
+    c.clock.advance_ms(-365 * DAY);
+    let mut outcomes = vec![];
+    for _ in 0..3 {
+        c.clock.advance_ms(HOUR);
+        c.house.churn(&[("nophone", 10)]);
+        outcomes.push(c.pass().await.outcome);
+    }
+    assert_eq!(
+        outcomes,
+        [Outcome::Applied, Outcome::Applied, Outcome::Held]
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn trap_42_lost_in_one_pass_and_another_given_in_the_next() {
     let c = Clockwork::new(60, "").await;

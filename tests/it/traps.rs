@@ -545,6 +545,158 @@ fn a_first_pass_that_would_send_to_many_is_held_and_sends_when_approved() {
     assert_eq!(accepted.len(), active);
 }
 
+/// Everybody is due, not only those at whom a pass happens to look; and what is due to many is weighed.
+#[test]
+fn a_realm_that_begins_to_send_does_so_in_one_plan_that_is_held() {
+    let house = House::new(60);
+    house.sync(0);
+    let active = house
+        .users()
+        .values()
+        .filter(|u| u["state"] == "active")
+        .count();
+    house.configure("realm: new-users = \"send\"\n");
+    let planned = house.run(&["--json", "plan", "r"]);
+    assert_eq!(planned.code, 3, "{}{}", planned.out, planned.err);
+    let run = house.sync_and_deliver(3);
+    let held = &run["held_by"][0];
+    assert_eq!(
+        (held["limit"].as_str(), held["count"].as_u64()),
+        (Some("messages"), Some(active as u64)),
+        "{run}"
+    );
+    assert_eq!(run["held_by"].as_array().unwrap().len(), 1, "{run}");
+    let again = house.sync_and_deliver(3);
+    assert_eq!(again["run"], run["run"], "the same plan is confirmed");
+    assert_eq!(house.receiver.all().len(), 0);
+    let said = house.run(&["runs", "show", run["run"].as_str().unwrap()]);
+    assert!(
+        !said.out.contains("nothing differs") && said.out.contains("messages"),
+        "{}",
+        said.out
+    );
+    let approved = house.run(&["--json", "approve", run["run"].as_str().unwrap()]);
+    assert_eq!(approved.code, 0, "{}{}", approved.out, approved.err);
+    assert_eq!(approved.json()["outcome"], "applied");
+    assert_eq!(house.sync_and_deliver(0)["outcome"], "unchanged");
+    let accepted = house.receiver.wait_for(active);
+    assert_eq!(accepted.len(), active);
+    assert!(
+        accepted.iter().all(
+            |m| m.json()["type"] == "user.provision" && m.json()["data"]["reason"] == "created"
+        )
+    );
+}
+
+/// With deltas too: nobody is told of whom nothing changed, so the switch itself makes a run read everything.
+#[test]
+fn a_switch_of_what_is_sent_is_no_delta() {
+    let house = House::new(60);
+    let send = |extra: &str| {
+        house.configure_as(
+            &house.server["BIND_DN"],
+            "changes = \"syncrepl\"",
+            &format!("realm: {extra}\n[realm.brake]\nphone-changed = \"100%\"\n"),
+        );
+    };
+    send("on-phone-change = \"provisioned\"");
+    house.sync(0);
+    house.churn(&[("phone", 4)]);
+    let run = house.sync(0);
+    assert_eq!((&run["mode"], &run["jobs"]), (&"delta".into(), &0.into()));
+    let due = everybody(&house)
+        .values()
+        .filter(|u| u["state"] == "active" && u["phone"] != u["phone_provisioned"])
+        .count();
+    assert!(due > 1, "{run}");
+    // Few, so that nobody is asked: all of them at once.
+    send("on-phone-change = \"always\"");
+    let run = house.sync(0);
+    assert_eq!(
+        (&run["mode"], &run["outcome"], &run["jobs"]),
+        (&"full".into(), &"applied".into(), &due.into()),
+        "{run}"
+    );
+    let run = house.sync(0);
+    assert_eq!((&run["mode"], &run["jobs"]), (&"delta".into(), &0.into()));
+    send("new-users = \"send\"");
+    let run = house.sync(3);
+    assert_eq!(
+        (&run["mode"], &run["held_by"][0]["limit"]),
+        (&"full".into(), &"messages".into()),
+        "{run}"
+    );
+}
+
+/// TRAPS 37, as an attacker does it.
+#[test]
+fn trap_37_deleting_the_number_first_gains_nothing() {
+    let house = House::new(30);
+    house.configure("[realm.phone-change]\nhold = \"24h\"\nnotify-previous = true\n");
+    house.sync(0);
+    let before = everybody(&house);
+    let (name, user) = before
+        .iter()
+        .find(|(_, u)| u["state"] == "active" && u["phone"].is_string())
+        .unwrap();
+    let dn = user["dn"].as_str().unwrap();
+    let modify = |what: &str| {
+        house
+            .server
+            .modify(&format!("dn: {dn}\nchangetype: modify\n{what}\n"));
+    };
+    modify("delete: mobile");
+    assert_eq!(house.sync_and_deliver(0)["phone_lost"], 1);
+    modify("replace: mobile\nmobile: +421905666666");
+    let run = house.sync_and_deliver(0);
+    assert_eq!(
+        (&run["phone_changed"], &run["jobs"]),
+        (&1.into(), &1.into())
+    );
+    let waits = &everybody(&house)[name];
+    assert_eq!(
+        (&waits["phone"], &waits["phone_pending"]),
+        (&Value::Null, &"+421905666666".into())
+    );
+    let said = house.receiver.wait_for(1);
+    let [notice] = said.as_slice() else {
+        panic!("{said:?}")
+    };
+    let notice = notice.json();
+    assert_eq!(notice["type"], "user.phone_notice");
+    assert_eq!(notice["data"]["previous_phone"], user["phone"]);
+    let explained = house.run(&["explain", name, "--realm", "r"]);
+    assert!(
+        explained.out.contains("takes effect at") && !explained.out.contains("has no value"),
+        "{}",
+        explained.out
+    );
+}
+
+#[test]
+fn a_plan_of_messages_alone_is_applied_and_said() {
+    let house = House::new(60);
+    house.sync(0);
+    house.configure("realm: new-users = \"send\"\n[realm.brake]\nfloor = 1000\n");
+    let planned = house.run(&["plan", "r"]);
+    assert_eq!(planned.code, 2, "{}{}", planned.out, planned.err);
+    assert!(!planned.out.contains("nothing differs"), "{}", planned.out);
+    let run = house.sync_and_deliver(0);
+    assert_eq!(run["outcome"], "applied", "{run}");
+    let jobs = usize::try_from(run["jobs"].as_u64().unwrap()).unwrap();
+    let users = house.users();
+    assert_eq!(
+        jobs,
+        users.values().filter(|u| u["state"] == "active").count()
+    );
+    assert_eq!(house.receiver.wait_for(jobs).len(), jobs);
+    // Back to waiting: nobody is told, and who was is not told again.
+    house.configure("");
+    assert_eq!(house.sync_and_deliver(0)["jobs"], 0);
+    house.configure("realm: new-users = \"send\"\n");
+    assert_eq!(house.sync_and_deliver(0)["outcome"], "unchanged");
+}
+
 #[test]
 fn trap_46_a_mass_rename_is_held() {
     let house = House::new(60);

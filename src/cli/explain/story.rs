@@ -136,7 +136,7 @@ impl Story {
                 "  kept",
                 "a value that is refused never erases one that was good",
             ),
-            (None, true) => {
+            (None, true) if u.phone_pending.is_none() => {
                 let mapped = realm
                     .map(|r| either(&Attributes::for_kind(self.kind(r), &r.attributes).phone))
                     .unwrap_or_default();

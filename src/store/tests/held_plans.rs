@@ -103,11 +103,15 @@ pub(super) async fn the_window_sums_what_was_applied_since(f: &Fixture) {
     let since = |at: Timestamp| [(Limit::Created, at), (Limit::Suspended, at)];
     let sums = f
         .store
-        .window(&realm(), &since(START.plus_ms(-1)))
+        .window(&realm(), &since(START.plus_ms(-1)), START.plus_ms(60_000))
         .await
         .unwrap();
     assert_eq!(sums, [(Limit::Created, 2), (Limit::Suspended, 0)]);
-    let sums = f.store.window(&realm(), &since(START)).await.unwrap();
+    let sums = f
+        .store
+        .window(&realm(), &since(START), START.plus_ms(60_000))
+        .await
+        .unwrap();
     assert_eq!(sums, [(Limit::Created, 0), (Limit::Suspended, 0)]);
 }
 

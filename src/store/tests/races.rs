@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::changes::add_own;
 use super::super::db::{Db, on};
 use super::*;
 use crate::model::JobState;
@@ -151,6 +152,42 @@ async fn a_lost_postgresql_is_said_and_found_again() {
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     panic!("it was not found again: {said:?}");
+}
+
+/// Two holds that end at once in two realms: the changes that no run made share one list.
+#[tokio::test]
+async fn changes_that_no_run_made_wait_for_each_others_place() {
+    let f = postgres().await;
+    let (one, two) = (person("a", 1), person("b", 2));
+    make(&f, 1, &[one.clone(), two.clone()]).await;
+    let change = |user: &User| Change {
+        run: None,
+        seq: 0,
+        realm: realm(),
+        user: user.id,
+        username: Some(user.username.clone()),
+        by: None,
+        kind: ChangeKind::Updated,
+        before: serde_json::Map::new(),
+        after: serde_json::Map::new(),
+        at: START,
+    };
+    let mut tx = f.store.db.begin().await.unwrap();
+    add_own(&mut tx, &[change(&one)]).await.unwrap();
+    let (other, messages, second) = (another(&f), f.ctx(), change(&two));
+    let mut acting = tokio::task::JoinSet::new();
+    acting.spawn(async move {
+        let changed = later(&two);
+        other.act(&[second], &changed, 1, &[], &messages).await
+    });
+    let early = tokio::time::timeout(Duration::from_millis(300), acting.join_next()).await;
+    assert!(early.is_err(), "it waits for its place: {early:?}");
+    tx.commit().await.unwrap();
+    acting.join_next().await.unwrap().unwrap().unwrap();
+    for user in [one.id, held(&f, 2).await.id] {
+        let own = f.store.changes_of_user(user, 10).await.unwrap();
+        assert_eq!(own.iter().filter(|c| c.run.is_none()).count(), 1);
+    }
 }
 
 /// A realm of so many new people, staged.
