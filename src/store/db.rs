@@ -164,7 +164,7 @@ impl Db {
         let reader = options
             .clone()
             .pragma("query_only", "ON")
-            .pragma("cache_size", "-2000");
+            .pragma("cache_size", "-500");
         let relaxed = Arc::new(AtomicBool::new(false));
         let left = Arc::clone(&relaxed);
         let writers = SqlitePoolOptions::new()
