@@ -63,19 +63,6 @@ async fn a_lease_that_ends_soon_is_not_used() {
     assert!(matches!(look(&f, &job).await, Go::Back));
     f.store.renew("one", f.now, 15_000).await.unwrap();
     assert!(matches!(look(&f, &job).await, Go::Send(_)));
-    let begun = Instant::now();
-    for _ in 0..200 {
-        f.store
-            .still_mine("one", &job)
-            .await
-            .unwrap()
-            .expect("ours");
-    }
-    let each = begun.elapsed() / 200;
-    assert!(
-        each < Duration::from_millis(20),
-        "beside each request: {each:?}"
-    );
 }
 
 #[tokio::test]
