@@ -62,8 +62,15 @@ pub(super) struct Beginning {
     environment: Environment,
     /// Whose leases these are.
     owner: String,
-    /// Keys that this process has read, the newest first.
-    keys: Mutex<Vec<EnrolmentKey>>,
+    keys: Mutex<Keys>,
+}
+
+#[derive(Default, Debug)]
+struct Keys {
+    /// Those that this process has read, the newest first.
+    known: Vec<EnrolmentKey>,
+    /// It was said that this one is another one than before.
+    said: Option<EnrolmentKey>,
 }
 
 impl Beginning {
@@ -148,10 +155,16 @@ impl Beginning {
         if let Some(key) = self.known().iter().find(fits) {
             return Ok(Go::Send(key.fill_in(body, Some(enrolment))));
         }
+        if self.is_news(&current) {
+            tracing::warn!(
+                "enrolment.key is another one than when some waiting messages were made: those that were never sent get links of the new key, \
+                 those that were sent at least once are given up (`realmsync outbox list`). Links that people have already stay good"
+            );
+        }
         if job.attempts > 1 || job.uncertain {
             return Ok(Go::Never(
                 "its link was made with a former enrolment.key, and it was sent with that link at least once, so that it may not be sent with another; \
-                 put the former key back, restart and `realmsync outbox retry` it, or `realmsync outbox drop` it and send the application anew"
+                 put the former key back and `realmsync outbox retry` it, or `realmsync outbox drop` it and send the application anew"
                     .into(),
             ));
         }
@@ -164,21 +177,27 @@ impl Beginning {
         if !made {
             return Ok(Go::Back);
         }
-        tracing::warn!(job = %job.id, user = %job.user, "enrolment.key is another one than when a message was made: its link is made anew, since it was never sent. Links that people have already stay good");
+        tracing::debug!(job = %job.id, "the link was made anew");
         Ok(Go::Send(current.fill_in(body, Some(enrolment))))
     }
 
     fn known(&self) -> Vec<EnrolmentKey> {
         let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.clone()
+        keys.known.clone()
+    }
+
+    /// Whether it is yet to be said that this key is another one than before.
+    fn is_news(&self, key: &EnrolmentKey) -> bool {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.said.replace(key.clone()).as_ref() != Some(key)
     }
 
     /// Notes a key as the newest.
     fn learn(&self, key: Option<EnrolmentKey>) {
         let Some(key) = key else { return };
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.retain(|known| *known != key);
-        keys.insert(0, key);
-        keys.truncate(FORMER);
+        keys.known.retain(|known| *known != key);
+        keys.known.insert(0, key);
+        keys.known.truncate(FORMER);
     }
 }

@@ -32,6 +32,7 @@ mod directory_syncrepl_live;
 mod directory_syncrepl_scripted;
 mod directory_timestamp;
 mod directory_tls;
+mod enrolment_key;
 mod half_open;
 mod house;
 mod lab;
