@@ -50,7 +50,7 @@ fn retry(house: &House) {
 
 #[test]
 fn trap_60_no_link_is_dead_and_no_body_changes_when_the_key_does() {
-    let house = House::new(60);
+    let house = House::new(300);
     let path = house.path("realmsync.toml");
     let text = std::fs::read_to_string(&path).unwrap();
     let key = house.path("enrolment.key");
