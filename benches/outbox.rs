@@ -54,7 +54,6 @@ async fn measure(messages: usize) -> anyhow::Result<()> {
         Clock::system().now(),
     )
     .await?;
-    let key = store.enrolment_key(None).await?;
     let (_sender, receiver) = watch::channel(Arc::new(config));
     let stats = Arc::new(Stats::default());
     let runner = OutboxRunner {
@@ -62,7 +61,6 @@ async fn measure(messages: usize) -> anyhow::Result<()> {
         config: receiver,
         environment: Environment::default(),
         clock: Clock::system(),
-        key,
         stats: stats.clone(),
     };
     let cancel = CancellationToken::new();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Extension;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
@@ -20,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::peer::Peer;
 use super::socket::ControlSocket;
@@ -28,13 +30,17 @@ use super::{Api, control, open};
 /// Connections at once on one listener: more than all commands and probes of one machine, far less than its descriptors.
 const CONNECTIONS: usize = 256;
 
-/// A peer that does not speak must not keep its place.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A peer that does not speak must not keep its place: so long for a TLS handshake, and for the head of each request. Those who
+/// hold all places in this way hold others up for no longer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The daemon stops, and nothing is being answered: for the last bytes of an answer that is done.
+const LAST_BYTES: Duration = Duration::from_millis(300);
 
 /// How long answers may still be written once the daemon stops.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Answers on the control socket until cancelled.
+/// Answers on the control socket until cancelled. Its places are its own: what happens on TCP holds no command up.
 pub async fn unix(socket: ControlSocket, api: Api, cancel: CancellationToken) {
     let router = open::routes().merge(control::routes()).with_state(api);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
@@ -45,7 +51,8 @@ pub async fn unix(socket: ControlSocket, api: Api, cancel: CancellationToken) {
             _ended = connections.join_next(), if !connections.is_empty() => continue,
             accepted = socket.listener.accept() => accepted,
         };
-        let Some((stream, place)) = admit(accepted.map(|(stream, _)| stream), &places).await else {
+        let accepted = accepted.map(|(stream, _)| stream);
+        let Some((stream, place)) = admit(accepted, &places, &cancel).await else {
             continue;
         };
         // Without a peer the control routes answer 403, the open ones as ever.
@@ -55,7 +62,8 @@ pub async fn unix(socket: ControlSocket, api: Api, cancel: CancellationToken) {
         };
         let cancel = cancel.clone();
         connections.spawn(async move {
-            converse(stream, router, cancel).await;
+            // Answers in many lines go on until their work ends, and say that it does.
+            converse(stream, router, cancel, FAREWELL).await;
             drop(place);
         });
     }
@@ -78,18 +86,25 @@ pub async fn tcp(
             _ended = connections.join_next(), if !connections.is_empty() => continue,
             accepted = listener.accept() => accepted,
         };
-        let Some((stream, place)) = admit(accepted.map(|(stream, _)| stream), &places).await else {
+        let accepted = accepted.map(|(stream, _)| stream);
+        let Some((stream, place)) = admit(accepted, &places, &cancel).await else {
             continue;
         };
         let (router, cancel, tls) = (router.clone(), cancel.clone(), tls.borrow().clone());
         connections.spawn(async move {
             match tls {
-                None => converse(stream, router, cancel).await,
+                None => converse(stream, router, cancel, LAST_BYTES).await,
                 Some(config) => {
-                    match timeout(PATIENCE, TlsAcceptor::from(config).accept(stream)).await {
-                        Ok(Ok(stream)) => converse(stream, router, cancel).await,
-                        Ok(Err(why)) => tracing::debug!(%why, "a client's TLS handshake failed"),
-                        Err(_) => tracing::debug!("a client's TLS handshake took too long"),
+                    let shaking = timeout(PATIENCE, TlsAcceptor::from(config).accept(stream));
+                    match cancel.run_until_cancelled(shaking).await {
+                        Some(Ok(Ok(stream))) => {
+                            converse(stream, router, cancel, LAST_BYTES).await;
+                        }
+                        Some(Ok(Err(why))) => {
+                            tracing::debug!(%why, "a client's TLS handshake failed");
+                        }
+                        Some(Err(_)) => tracing::debug!("a client's TLS handshake took too long"),
+                        None => {}
                     }
                 }
             }
@@ -101,13 +116,17 @@ pub async fn tcp(
     farewell(connections).await;
 }
 
-/// A connection and its place; waits when too many are open. `None`: the connection failed before it began.
+/// A connection and its place; waits when too many are open. `None`: the connection failed before it began, or the daemon stops.
 async fn admit<S>(
     accepted: io::Result<S>,
     places: &Arc<Semaphore>,
+    cancel: &CancellationToken,
 ) -> Option<(S, tokio::sync::OwnedSemaphorePermit)> {
     match accepted {
-        Ok(stream) => Some((stream, places.clone().acquire_owned().await.ok()?)),
+        Ok(stream) => {
+            let place = cancel.run_until_cancelled(places.clone().acquire_owned());
+            Some((stream, place.await?.ok()?))
+        }
         Err(why) => {
             // Out of descriptors, mostly: nothing is won by asking again at once.
             tracing::warn!(%why, "cannot accept a connection");
@@ -117,23 +136,39 @@ async fn admit<S>(
     }
 }
 
-/// One connection from its first request to its last.
+/// One connection from its first request to its last. When the daemon stops, an answer that is being made is waited for, and
+/// the rest of one that is made for as long as `rest`; half of a request is not.
 async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     router: Router,
     cancel: CancellationToken,
+    rest: Duration,
 ) {
+    let answering = TaskTracker::new();
+    let (asked, router) = (answering.clone(), TowerToHyperService::new(router));
+    let service = service_fn(move |request| {
+        let (token, answer) = (asked.token(), router.call(request));
+        async move {
+            let answer = answer.await;
+            drop(token);
+            answer
+        }
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .max_buf_size(64 * 1024)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = cancel.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            if answering.is_empty() {
+                timeout(rest, connection).await.unwrap_or(Ok(()))
+            } else {
+                connection.await
+            }
         }
     };
     if let Err(why) = ended {

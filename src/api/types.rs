@@ -221,6 +221,9 @@ pub struct FollowingStatus {
     /// People whom the last full pass found changed and no delta had told; `None`: not counted yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift: Option<i64>,
+    /// The same people by what changed, each once; `unknown` is what was counted with another configuration. Empty: not counted yet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drift_by_kind: BTreeMap<String, i64>,
     /// When that was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift_at: Option<Timestamp>,

@@ -100,10 +100,6 @@ async fn send(context: &Context, engine: &Engine) -> Result<u8, Failure> {
         config: tokio::sync::watch::Sender::new(Arc::clone(&context.config)).subscribe(),
         environment: (*context.env).clone(),
         clock: context.clock.clone(),
-        key: engine
-            .enrolment_key()
-            .await
-            .map_err(|e| Failure::from(&e))?,
         stats: Arc::new(Stats::default()),
     };
     let cancel = CancellationToken::new();

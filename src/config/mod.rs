@@ -9,6 +9,7 @@ mod attributes;
 mod check;
 pub mod crontab;
 mod directory;
+mod enrolment;
 mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;

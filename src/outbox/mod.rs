@@ -1,6 +1,7 @@
 //! The daemon's other half: takes waiting messages from the store, hands them to delivery, settles what came of it.
 
 mod backoff;
+mod begin;
 mod circuit;
 mod stats;
 mod targets;

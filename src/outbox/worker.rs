@@ -12,13 +12,14 @@ use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::backoff::delay_ms;
+use super::begin::{Beginning, Go};
 use super::stats::{Count, Stats};
 use super::targets::{Targets, receiver};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment};
 use crate::delivery::{Attempt, Verdict};
 use crate::model::{Job, JobId, RealmId};
-use crate::store::{Ending, EnrolmentKey, Fate, Settlement, Store, StoreError};
+use crate::store::{Ending, Fate, Settlement, Store, StoreError};
 
 /// A daemon that died is noticed after this long, and its messages are sent by another.
 const LEASE_MS: i64 = 15_000;
@@ -46,8 +47,6 @@ pub struct OutboxRunner {
     pub environment: Environment,
     /// The time.
     pub clock: Clock,
-    /// For the tokens in enrolment links.
-    pub key: EnrolmentKey,
     /// Where the numbers go.
     pub stats: Arc<Stats>,
 }
@@ -138,11 +137,18 @@ pub async fn deliver_waiting(
     })
 }
 
-/// How one attempt ended. `attempt` is `None` when it was not begun.
+/// How one turn ended.
 struct Done {
     target: u64,
     job: JobId,
-    attempt: Option<Attempt>,
+    end: End,
+}
+
+enum End {
+    /// With an attempt.
+    Attempt(Attempt),
+    /// None was begun; and why, unless it is as it was.
+    Untried(Option<Go>),
 }
 
 /// What a turn came to.
@@ -158,6 +164,7 @@ struct Worker {
     cancel: CancellationToken,
     /// Whose leases these are.
     owner: String,
+    beginning: Arc<Beginning>,
     targets: Targets,
     tasks: JoinSet<Done>,
     /// Claimed jobs whose attempt has not ended.
@@ -171,10 +178,17 @@ struct Worker {
 impl Worker {
     fn new(runner: OutboxRunner, cancel: CancellationToken) -> Self {
         let owner = format!("{} {}", runner.store.process_name(), uuid::Uuid::now_v7());
+        let beginning = Arc::new(Beginning::new(
+            runner.store.clone(),
+            runner.config.clone(),
+            runner.environment.clone(),
+            owner.clone(),
+        ));
         Self {
             runner,
             cancel,
             owner,
+            beginning,
             targets: Targets::default(),
             tasks: JoinSet::new(),
             under_way: HashMap::new(),
@@ -192,10 +206,7 @@ impl Worker {
         self.settle().await?;
         let now = self.runner.clock.now();
         if !self.under_way.is_empty() && self.renewed.elapsed() > RENEW {
-            self.runner
-                .store
-                .renew(&self.owner, now.plus_ms(LEASE_MS))
-                .await?;
+            self.runner.store.renew(&self.owner, now, LEASE_MS).await?;
             self.renewed = Instant::now();
         }
         let sending = self.runner.store.sending_realms(now).await?;
@@ -296,7 +307,7 @@ impl Worker {
 
     fn begin(&mut self, target: usize, job: Job) {
         let target = &mut self.targets.all[target];
-        let (Ok(webhook), Some(body)) = (target.webhook.clone(), job.body.as_deref()) else {
+        let (Ok(webhook), Some(body)) = (target.webhook.clone(), job.body.clone()) else {
             let ending = if job.body.is_none() {
                 Ending::Final("its body was erased".into())
             } else {
@@ -309,10 +320,10 @@ impl Worker {
             });
             return;
         };
-        let body = self.runner.key.fill_in(body, job.enrolment);
         let (id, target_id) = (job.id, target.id);
         let turns = target.turns.clone();
         let (cancel, clock) = (self.cancel.clone(), self.runner.clock.clone());
+        let (beginning, claimed) = (Arc::clone(&self.beginning), job.clone());
         target.under_way += 1;
         self.under_way.insert(id, (target_id, job));
         self.tasks.spawn(async move {
@@ -321,14 +332,23 @@ impl Worker {
                 () = cancel.cancelled() => None,
                 permit = turns.acquire_owned() => permit.ok(),
             };
-            let attempt = match &permit {
-                Some(_) => Some(webhook.send(id, &body, clock.now()).await),
+            // Its turn may come long after it was taken.
+            let go = match &permit {
+                Some(_) => tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => None,
+                    go = beginning.look(&claimed, &body) => Some(go),
+                },
                 None => None,
+            };
+            let end = match go {
+                Some(Go::Send(body)) => End::Attempt(webhook.send(id, &body, clock.now()).await),
+                other => End::Untried(other),
             };
             Done {
                 target: target_id,
                 job: id,
-                attempt,
+                end,
             }
         });
     }
@@ -343,16 +363,23 @@ impl Worker {
         let now = self.runner.clock.now();
         let chance = chance(job.id, job.attempts);
         let target = self.targets.find(done.target);
-        let Some(attempt) = done.attempt else {
-            if let Some(target) = target {
-                target.under_way -= 1;
+        let attempt = match done.end {
+            End::Attempt(attempt) => attempt,
+            End::Untried(go) => {
+                if let Some(target) = target {
+                    target.under_way -= 1;
+                }
+                let ending = match go {
+                    Some(Go::Later { why, wait_ms }) => Ending::Later {
+                        why,
+                        next_attempt_at: now.plus_ms(wait_ms),
+                    },
+                    Some(Go::Never(why)) => Ending::GivenUp(why),
+                    _ => Ending::NotTried,
+                };
+                self.ended.push(Settlement { job, ending, now });
+                return;
             }
-            self.ended.push(Settlement {
-                job,
-                ending: Ending::NotTried,
-                now,
-            });
-            return;
         };
         self.runner.stats.attempt(attempt.elapsed_ms);
         tracing::debug!(job = %job.id, r#type = %job.r#type, realm = %job.realm, user = %job.user, attempt = job.attempts, status = attempt.status, elapsed_ms = attempt.elapsed_ms, "attempt ended");
@@ -415,7 +442,8 @@ impl Worker {
             let stats = &self.runner.stats;
             match fate {
                 Fate::Delivered => stats.count(Count::Delivered, 1),
-                Fate::Again if settlement.ending == Ending::NotTried => {}
+                Fate::Again
+                    if matches!(settlement.ending, Ending::NotTried | Ending::Later { .. }) => {}
                 Fate::Again => stats.count(Count::Again, 1),
                 Fate::Dropped => stats.count(Count::Dropped, 1),
                 Fate::Gone => {}
@@ -428,7 +456,8 @@ impl Worker {
                         },
                         1,
                     );
-                    let (Ending::Final(why) | Ending::Again { why, .. }) = &settlement.ending
+                    let (Ending::Final(why) | Ending::GivenUp(why) | Ending::Again { why, .. }) =
+                        &settlement.ending
                     else {
                         continue;
                     };

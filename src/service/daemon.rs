@@ -244,7 +244,8 @@ impl Daemon {
             now,
             &mut chance,
         );
-        let key = engine
+        // Whether it can be read is better known now than when somebody's number changes.
+        engine
             .enrolment_key()
             .await
             .map_err(|e| Failure::from(&e))?;
@@ -297,7 +298,7 @@ impl Daemon {
             life,
             start,
         };
-        daemon.start_parts(key, moved_in);
+        daemon.start_parts(moved_in);
         daemon.serve_web(ready);
         // Last: whoever finds the socket finds a daemon that works.
         let socket =
@@ -318,13 +319,12 @@ impl Daemon {
         Ok(daemon)
     }
 
-    fn start_parts(&mut self, key: crate::store::EnrolmentKey, moved: mpsc::Sender<Moved>) {
+    fn start_parts(&mut self, moved: mpsc::Sender<Moved>) {
         let runner = OutboxRunner {
             store: self.engine.borrow().store.clone(),
             config: self.config.subscribe(),
             environment: self.start.environment.clone(),
             clock: self.start.clock.clone(),
-            key,
             stats: Arc::clone(&self.stats),
         };
         let stop = self.stop.clone();

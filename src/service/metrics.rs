@@ -102,7 +102,7 @@ struct Families {
     deltas: Family<DeltaLabels, Counter>,
     push_seconds: Durations<ByRealm>,
     push_connected: Numbers<ByRealm>,
-    drift: Numbers<ByRealm>,
+    drift: Numbers<KindLabels>,
     server_away: Numbers<ServerLabels>,
     changes: Family<KindLabels, Counter>,
     refused: Numbers<KindLabels>,
@@ -172,7 +172,7 @@ impl Default for Metrics {
         );
         r.register(
             "drift",
-            "People whom the last full pass found changed and no delta had told; absent before one counted them",
+            "People whom the last full pass found changed and no delta had told, by what changed, each once; absent before one counted them",
             f.drift.clone(),
         );
         r.register(
@@ -348,10 +348,10 @@ impl Metrics {
             &f.last_success,
             &f.last_success_age,
             &f.push_connected,
-            &f.drift,
         ] {
             family.clear();
         }
+        f.drift.clear();
         f.server_away.clear();
         f.users.clear();
         f.outbox.clear();
@@ -370,8 +370,12 @@ impl Metrics {
                 if let Some(push) = &following.push {
                     set(&f.push_connected, &labels, i64::from(push.connected));
                 }
-                if let Some(drift) = following.drift {
-                    set(&f.drift, &labels, drift);
+                for (kind, people) in &following.drift_by_kind {
+                    let labels = KindLabels {
+                        realm: labels.realm.clone(),
+                        kind: kind.clone(),
+                    };
+                    set(&f.drift, &labels, *people);
                 }
             }
             for away in &realm.away {

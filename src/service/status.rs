@@ -9,7 +9,7 @@ use crate::config::{ChangesWay, Config, RealmConfig};
 use crate::directory::Way;
 use crate::model::{Mode, Outcome, RealmId, RealmRow, Run, State};
 use crate::store::{Store, StoreError};
-use crate::sync::Following;
+use crate::sync::{ByKind, Following};
 
 /// What only the daemon knows of a realm.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -159,9 +159,26 @@ async fn follows(
         heard_at: seen.heard_at,
         last_delta_at: told.last_delta_at,
         drift: told.drift.map(|(count, _)| count),
+        drift_by_kind: told
+            .drift
+            .map(|(count, _)| by_kind(&following.untold, count))
+            .unwrap_or_default(),
         drift_at: told.drift.map(|(_, at)| at),
     };
     Ok(Some((way, status)))
+}
+
+/// Drift by kind; what the realm's memory does not say is `unknown`, so that the sum is right.
+fn by_kind(untold: &ByKind, drift: i64) -> BTreeMap<String, i64> {
+    let mut kinds: BTreeMap<String, i64> = untold
+        .each()
+        .map(|(kind, people)| (kind.to_owned(), people))
+        .collect();
+    let unknown = drift - kinds.values().sum::<i64>();
+    if unknown > 0 {
+        kinds.insert("unknown".to_owned(), unknown);
+    }
+    kinds
 }
 
 /// The word for the way that is used.

@@ -14,7 +14,8 @@ const BATCH: i64 = 2000;
 
 impl Store {
     /// Forgets what is older than `keep-runs`, and runs that changed nothing after two days. Held plans, runs under way and each
-    /// realm's newest pass that succeeded (see [`Store::last_success`]) stay. Gives the number of runs that went.
+    /// realm's newest pass that succeeded (see [`Store::last_success`]) stay. What was erased goes from the log of an SQLite file too.
+    /// Gives the number of runs that went.
     pub async fn prune(&self, now: Timestamp, keep_runs_ms: i64) -> Result<u64, StoreError> {
         const RUNS: &str = "
             DELETE FROM runs WHERE id IN (
@@ -57,6 +58,7 @@ impl Store {
                 }
             }
         }
+        self.db.fold_log().await?;
         Ok(gone)
     }
 

@@ -43,7 +43,8 @@ pub use lock::{StoreLock, lock};
 #[cfg(test)]
 pub(crate) use outbox::tests as outbox_tests;
 pub use outbox::{
-    Act, Ending, EnrolmentContext, EnrolmentKey, Fate, JobSelection, MessageContext, Settlement,
+    Act, Ending, EnrolmentContext, EnrolmentKey, Fate, JobSelection, MessageContext, Mine,
+    Settlement,
 };
 pub use realms::RealmDecl;
 pub use refused::{RefusedDiff, RefusedRow};

@@ -21,6 +21,7 @@ mod standing;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use claim::Mine;
 pub use enrolment::{EnrolmentContext, EnrolmentKey};
 pub(super) use intents::carry_out;
 pub use selection::{Act, JobSelection};

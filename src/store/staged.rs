@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 
 use sqlx::{AssertSqlSafe, FromRow};
+use uuid::Uuid;
 
 use super::changes::side;
 use super::db::{Tx, on};
-use super::rows::{UserRow, places, user_columns};
+use super::rows::{UserRow, places, user_columns, word};
 use super::stage::{StagedUser, intents_text};
 use super::{Store, StoreError};
 use crate::model::{Change, ChangeKind, DirectoryId, RunId, StateReason, UserId};
@@ -125,6 +126,35 @@ impl Store {
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read a plan"))?;
         rows.into_iter().map(StagedUser::try_from).collect()
+    }
+
+    /// The kinds of changes that a plan has for these users, one line each.
+    pub async fn kinds_of(
+        &self,
+        run: RunId,
+        users: &[UserId],
+    ) -> Result<Vec<(UserId, ChangeKind)>, StoreError> {
+        let failed = StoreError::from_sqlx("read a plan");
+        let mut link = self.db.read().await?;
+        let mut kinds = vec![];
+        for users in users.chunks(500) {
+            let sql = format!(
+                "SELECT user_id, kind FROM changes WHERE run = $1 AND user_id IN ({})",
+                places(2, users.len())
+            );
+            let lines = on!(link, c => {
+                let mut query = sqlx::query_as::<_, (Vec<u8>, String)>(AssertSqlSafe(sql)).bind(run.0.as_bytes().to_vec());
+                for user in users { query = query.bind(user.0.as_bytes().to_vec()); }
+                query.fetch_all(&mut *c).await
+            })
+            .map_err(&failed)?;
+            for (id, kind) in lines {
+                let id = Uuid::from_slice(&id)
+                    .map_err(|e| StoreError::Nonsense(format!("an id of a change: {e}")))?;
+                kinds.push((UserId(id), word(&kind)?));
+            }
+        }
+        Ok(kinds)
     }
 
     /// Staged users with a change of one of these kinds, by their place after `after`; nobody: there are no more.

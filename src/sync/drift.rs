@@ -11,15 +11,16 @@ use super::following::Following;
 use super::pass::{LOOK_UP, Pass};
 use super::prepare::PassError;
 use super::run::Ending;
+use super::untold::ByKind;
 use crate::config::ChangesWay;
 use crate::directory::{Cursor, NoDelta, Way};
-use crate::model::{ChangeKind, DirectoryId, RealmRow, Run, Trigger};
+use crate::model::{ChangeKind, DirectoryId, RealmRow, Run, Trigger, UserId};
 
 /// Full passes in a row that find drift, until deltas are not trusted any more. One may be an accident of the day.
 const ENOUGH: u32 = 2;
 
 /// What deltas are to tell. Grace runs by the clock, and who moves to another realm is told to that one.
-const TOLD: [ChangeKind; 7] = [
+pub(super) const TOLD: [ChangeKind; 7] = [
     ChangeKind::Created,
     ChangeKind::Updated,
     ChangeKind::Renamed,
@@ -79,14 +80,18 @@ impl Pass<'_> {
                 let expected = !s.user.present() && (ages || blind);
                 !expected && s.user.directory_id.is_none_or(|id| !told.contains(&id))
             });
-            drift += i64::try_from(untold.count()).unwrap_or(i64::MAX);
+            let untold: Vec<UserId> = untold.map(|s| s.user.id).collect();
+            drift += i64::try_from(untold.len()).unwrap_or(i64::MAX);
+            self.untold
+                .add(store.kinds_of(self.plan.run(), &untold).await?);
         }
     }
 }
 
 /// What becomes of the trust in deltas after a full pass that measured them.
-pub(super) fn learn(following: &mut Following, run: &Run, changes: ChangesWay) {
+pub(super) fn learn(following: &mut Following, run: &Run, untold: &ByKind, changes: ChangesWay) {
     let Some(drift) = run.drift else { return };
+    following.untold = untold.clone();
     let (id, realm) = (run.run, &run.realm);
     if drift == 0 {
         following.drifts = 0;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::drift::way_of;
 use super::prepare::{PassError, Prepared};
 use super::run::Ending;
+use super::untold::ByKind;
 use super::{Ask, Engine, EngineError};
 use crate::config::{ChangesWay, RealmConfig};
 use crate::directory::{Cursor, Delta, NoDelta, Way};
@@ -25,6 +26,8 @@ pub struct Following {
     pub drifts: u32,
     /// Deltas are not trusted any more, until `sync --full` finds no drift or the configuration changes.
     pub fell_back: bool,
+    /// Whom the last full pass that counted drift found, by kind.
+    pub untold: ByKind,
     /// The configuration that this was found out with: `changes` and the mapping's hash.
     pub of: String,
 }

@@ -21,6 +21,7 @@ mod run;
 mod settle;
 mod stale;
 mod undo;
+mod untold;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ use crate::store::{RealmLock, Store, StoreError};
 pub use follow::{Follower, Unfollowed};
 pub use following::Following;
 use run::Ending;
+pub use untold::ByKind;
 
 /// How far a pass has come, for progress bars and the watchdog.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]

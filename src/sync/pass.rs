@@ -20,6 +20,7 @@ use super::index::{Index, Met};
 use super::plan::Plan;
 use super::prepare::{PassError, Prepared};
 use super::run::stage;
+use super::untold::ByKind;
 use super::{Ascending, Ask, Engine, Progress};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
@@ -82,6 +83,8 @@ pub(super) struct Pass<'a> {
     pub empty_bases: Vec<String>,
     /// Of a delta: who is looked at; `None`: everybody is.
     pub told: Option<Told>,
+    /// Of a full pass that counted drift: whom deltas did not tell, by kind.
+    pub untold: ByKind,
 }
 
 impl<'a> Pass<'a> {
@@ -129,6 +132,7 @@ impl<'a> Pass<'a> {
             users_before: 0,
             empty_bases: prepared.scope.bases.clone(),
             told: None,
+            untold: ByKind::default(),
             prepared,
         })
     }

@@ -3,9 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 
 use super::stale::not_behind;
@@ -380,27 +377,11 @@ impl Engine {
 
     /// The key of the enrolments' tokens: the configured one (32 bytes in base64), or the store's own.
     pub async fn enrolment_key(&self) -> Result<EnrolmentKey, EngineError> {
-        let wrong = |why: String| EngineError::Failed {
+        let wrong = |message| EngineError::Failed {
             code: ErrorCode::Config,
-            message: format!("enrolment.key: {why}"),
+            message,
         };
-        let configured = match &self.config.enrolment.key {
-            None => None,
-            Some(secret) => {
-                let text = secret
-                    .resolve(&self.env)
-                    .map_err(|e| wrong(format!("{}; {}", e.message, e.help)))?;
-                let text = text.expose_secret().trim();
-                let bytes = STANDARD
-                    .decode(text)
-                    .or_else(|_| URL_SAFE_NO_PAD.decode(text))
-                    .ok()
-                    .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-                Some(bytes.ok_or_else(|| {
-                    wrong("must be 32 bytes in base64 (`openssl rand -base64 32` makes one)".into())
-                })?)
-            }
-        };
+        let configured = self.config.enrolment.key_bytes(&self.env).map_err(wrong)?;
         Ok(self.store.enrolment_key(configured).await?)
     }
 

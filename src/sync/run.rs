@@ -344,7 +344,7 @@ impl Engine {
             due: whole.then_some(false),
             cursor,
             following: following.and_then(|mut following| {
-                learn(&mut following, run, config.directory.changes);
+                learn(&mut following, run, &pass.untold, config.directory.changes);
                 following.text()
             }),
         };

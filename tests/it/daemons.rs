@@ -178,6 +178,67 @@ fn trap_30_a_daemon_frozen_while_it_sends_wakes_up_and_nothing_counts_twice() {
     in_turn(&["outbox.claimed", "outbox.sent"], true);
 }
 
+/// It had taken four messages ahead, of which one was on its way, when it was stopped for longer than its leases last.
+#[test]
+fn trap_30_a_daemon_frozen_with_messages_taken_ahead_begins_none_of_them() {
+    let pair = Pair::new(200);
+    pair.rewrite("timeout = \"2s\"", "timeout = \"20s\"\nconcurrency = 1");
+    let frozen = pair.daemon(0, None);
+    pair.sync_within(0, TAKEOVER);
+    let people: Vec<Value> = pair
+        .house
+        .users()
+        .into_values()
+        .filter(|u| u["phone"].is_string() && u["state"] == "active")
+        .take(4)
+        .collect();
+    let change = |user: &Value, number: &str| {
+        pair.house.server.modify(&format!(
+            "dn: {}\nchangetype: modify\nreplace: mobile\nmobile: {number}\n",
+            user["dn"].as_str().unwrap()
+        ));
+    };
+    pair.house.receiver.slow(Duration::from_secs(3));
+    for (n, user) in people.iter().enumerate() {
+        change(user, &format!("+42190555000{n}"));
+    }
+    assert_eq!(pair.sync_within(0, TAKEOVER)["jobs"], 4);
+    eventually("one is on its way", || {
+        !pair.house.receiver.all().is_empty()
+    });
+    frozen.daemon.signal("STOP");
+    let taken = "SELECT COUNT(*) FROM jobs WHERE state = 'sending'";
+    assert_eq!(pair.sql(taken), "4");
+    pair.house.receiver.slow(Duration::ZERO);
+
+    let _other = pair.daemon(1, None);
+    let first = pair.house.receiver.all()[0].json()["data"]["user"]["username"].clone();
+    let two: Vec<&Value> = people
+        .iter()
+        .filter(|u| u["username"] != first)
+        .take(2)
+        .collect();
+    for (n, user) in two.iter().enumerate() {
+        change(user, &format!("+42190555111{n}"));
+    }
+    assert_eq!(pair.sync_within(1, TAKEOVER)["jobs"], 2);
+    eventually("the other one told all", || pair.sql(OPEN_JOBS) == "0");
+    let before = pair.house.receiver.all().len();
+    frozen.daemon.signal("CONT");
+    std::thread::sleep(Duration::from_secs(8));
+    let late: Vec<String> = pair.house.receiver.all()[before..]
+        .iter()
+        .map(|r| r.body.clone())
+        .collect();
+    assert!(late.is_empty(), "begun after it woke up: {late:#?}");
+    // It works on.
+    change(&people[3], "+421905552223");
+    pair.sync_within(0, TAKEOVER);
+    eventually("the newest is told", || pair.sql(OPEN_JOBS) == "0");
+    let last = pair.house.receiver.all().pop().unwrap();
+    assert_eq!(last.json()["data"]["user"]["phone"], "+421905552223");
+}
+
 /// Both have the schedule; whoever begins a tick's pass dies or stands still in it.
 #[test]
 fn a_tick_is_done_once_and_by_the_other_daemon_if_the_first_one_fails() {

@@ -107,6 +107,13 @@ fn drift_is_counted_and_two_in_a_row_end_the_trust_in_deltas() {
     );
     let said = house.run(&["runs", "show", first["run"].as_str().unwrap()]);
     assert!(said.out.contains("drift: 2 users changed"), "{}", said.out);
+    let daemon = house.daemon();
+    let metrics = house.metrics();
+    for (kind, people) in [("phone_lost", 2), ("created", 0), ("renamed", 0)] {
+        let expected = format!("realmsync_drift{{realm=\"r\",kind=\"{kind}\"}} {people}.0\n");
+        assert!(metrics.contains(&expected), "{expected}{metrics}");
+    }
+    drop(daemon);
     assert_eq!(house.sync(0)["mode"], "delta", "once may be an accident");
     hide(&[&with_phone[2]]);
     let second = full(&house);

@@ -38,6 +38,8 @@ mod directory_syncrepl_live;
 mod directory_syncrepl_scripted;
 mod directory_timestamp;
 mod directory_tls;
+mod enrolment_key;
+mod half_open;
 mod house;
 mod lab;
 mod lease_lost;

@@ -172,7 +172,7 @@ fn a_number_that_is_typed_arrives_and_a_burst_is_few_runs() {
             "realmsync_push_connected{realm=\"r\"} 1",
             "realmsync_deltas_total{realm=\"r\",way=\"push\",outcome=\"applied\"}",
             "realmsync_push_seconds_count{realm=\"r\"}",
-            "realmsync_drift{realm=\"r\"} 0",
+            "realmsync_drift{realm=\"r\",kind=\"phone_changed\"} 0",
         ] {
             assert!(metrics.contains(expected), "{kind}: {expected}\n{metrics}");
         }

@@ -550,6 +550,13 @@ async fn a_delivered_farewell_leaves_no_name_behind() {
         !bytes.windows(9).any(|w| w == b"xavierius"),
         "the copy holds no freed page, and the name is in none of its rows"
     );
+    // Nor does the file itself, whose pages were freed and used again meanwhile, nor its log once housekeeping came by.
+    store.prune(s.clock.now(), 400 * DAY).await.unwrap();
+    for file in ["realmsync.db", "realmsync.db-wal"] {
+        let bytes = std::fs::read(s.house.path(file)).unwrap();
+        let found = bytes.windows(9).filter(|w| w == b"xavierius").count();
+        assert_eq!(found, 0, "{file} of {} bytes", bytes.len());
+    }
 }
 
 /// § 3.4: a plan that says the same but no longer fits the store is made anew, or nobody could ever approve it.

@@ -1,19 +1,26 @@
 //! Taking jobs: by lease, in batches, in order for each user and each name.
+//!
+//! The clock of leases is the database's on PostgreSQL, since daemons on several machines share them; of an SQLite file the one
+//! daemon's own. When a message is due stays a matter of the daemon's clock.
+
+use std::time::Duration;
 
 use super::settle::{self, Ending};
 use super::{JobRow, job_columns, text};
 use crate::clock::Timestamp;
 use crate::model::{Job, RealmId};
-use crate::store::db::{Tx, on};
+use crate::store::db::{Db, Tx, on};
+use crate::store::lease_rows::now as database_now;
 use crate::store::{Store, StoreError};
 
 /// The due jobs of one realm that no older open job of the same user or name stands before.
 /// The list of states is spelt as in the partial indexes, or SQLite would not use them.
 macro_rules! claim {
-    ($lock:literal) => {
+    ($lease_until:expr, $lock:literal) => {
         concat!(
-            "UPDATE jobs SET state = 'sending', attempts = attempts + 1, lease_until = $3, leased_by = $4
-             WHERE seq IN (
+            "UPDATE jobs SET state = 'sending', attempts = attempts + 1, leased_by = $4, lease_until = ",
+            $lease_until,
+            " WHERE seq IN (
                 SELECT j.seq FROM jobs j
                 WHERE j.realm = $1 AND j.state = 'waiting' AND j.next_attempt_at <= $2
                   AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.user_id = j.user_id AND o.seq < j.seq AND o.state IN ('waiting', 'sending', 'held'))
@@ -31,9 +38,49 @@ macro_rules! claim {
 }
 
 /// The claim on SQLite, which has one writer.
-pub(super) const CLAIM_SQLITE: &str = claim!("");
+pub(super) const CLAIM_SQLITE: &str = claim!("$3", "");
 /// The claim on PostgreSQL: what another daemon is looking at is passed by.
-const CLAIM_POSTGRES: &str = claim!(" FOR UPDATE SKIP LOCKED");
+const CLAIM_POSTGRES: &str = claim!(concat!(database_now!(), " + $3"), " FOR UPDATE SKIP LOCKED");
+
+/// A claimed job, right before it is sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mine {
+    /// For how long nobody else may take it; `None`: nobody ever does (an SQLite file has one daemon).
+    pub left: Option<Duration>,
+    /// The hash of the token that its link was made with; `None`: there is no link.
+    pub token_sha256: Option<[u8; 32]>,
+}
+
+/// The columns and the row of [`Store::still_mine`].
+macro_rules! still_mine {
+    () => {
+        "SELECT (SELECT e.token_sha256 FROM enrolments e WHERE e.id = jobs.enrolment), "
+    };
+}
+macro_rules! of_job {
+    () => {
+        " FROM jobs WHERE seq = $1 AND leased_by = $2 AND attempts = $3 AND state = 'sending'"
+    };
+}
+
+/// Jobs of others ($1) whose lease is over at this time, or all ($3).
+macro_rules! left_behind {
+    ($now:expr) => {
+        concat!(
+            " FROM jobs WHERE state = 'sending' AND leased_by <> $1 AND (lease_until < ",
+            $now,
+            " OR $3)"
+        )
+    };
+}
+
+/// What is added to the clock of leases in a statement: on PostgreSQL nothing, since it asks its own.
+fn own_clock(db: &Db, now: Timestamp) -> Timestamp {
+    match db {
+        Db::Sqlite { .. } => now,
+        Db::Postgres { .. } => Timestamp(0),
+    }
+}
 
 impl Store {
     /// Takes up to `limit` due jobs of these realms, oldest attempt first, realm by realm as given. They are `sending`
@@ -73,12 +120,49 @@ impl Store {
     }
 
     /// Moves the end of this owner's leases: called more often than a lease lasts while attempts are under way.
-    pub async fn renew(&self, owner: &str, lease_until: Timestamp) -> Result<(), StoreError> {
-        const SQL: &str =
+    pub async fn renew(
+        &self,
+        owner: &str,
+        now: Timestamp,
+        lease_ms: i64,
+    ) -> Result<(), StoreError> {
+        const SQLITE: &str =
             "UPDATE jobs SET lease_until = $2 WHERE leased_by = $1 AND state = 'sending'";
+        const POSTGRES: &str = concat!(
+            "UPDATE jobs SET lease_until = ",
+            database_now!(),
+            " + $2 WHERE leased_by = $1 AND state = 'sending'"
+        );
         let mut tx = self.db.begin().await?;
-        on!(tx, c => sqlx::query(SQL).bind(owner).bind(lease_until.0).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("renew leases"))?;
+        let sql = text(&tx, SQLITE, POSTGRES);
+        let until = own_clock(&self.db, now).plus_ms(lease_ms);
+        on!(tx, c => sqlx::query(sql).bind(owner).bind(until.0).execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("renew leases"))?;
         tx.commit().await
+    }
+
+    /// Whether a claimed job is still this owner's, and for how long. One look-up by key; renews nothing, since the worker
+    /// does so for all of its jobs at once.
+    pub async fn still_mine(&self, owner: &str, job: &Job) -> Result<Option<Mine>, StoreError> {
+        const SQLITE: &str = concat!(still_mine!(), "NULL", of_job!());
+        const POSTGRES: &str = concat!(still_mine!(), "lease_until - ", database_now!(), of_job!());
+        let sql = match self.db {
+            Db::Sqlite { .. } => SQLITE,
+            Db::Postgres { .. } => POSTGRES,
+        };
+        let mut link = self.db.read().await?;
+        let row = on!(link, c => sqlx::query_as::<_, (Option<Vec<u8>>, Option<i64>)>(sql).bind(job.seq).bind(owner).bind(job.attempts).fetch_optional(&mut *c).await)
+            .map_err(StoreError::from_sqlx("look whose a message is"))?;
+        let Some((hash, left)) = row else {
+            return Ok(None);
+        };
+        let wrong = |_| StoreError::Nonsense("enrolments.token_sha256 is not 32 bytes".to_owned());
+        Ok(Some(Mine {
+            left: left.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
+            token_sha256: hash
+                .map(|hash| <[u8; 32]>::try_from(hash).map_err(wrong))
+                .transpose()?,
+        }))
     }
 
     /// Takes back what others left in `sending`: jobs whose lease is over, or, with `all`, every job that is not this
@@ -89,17 +173,26 @@ impl Store {
         now: Timestamp,
         all: bool,
     ) -> Result<usize, StoreError> {
-        const SQL: &str = "SELECT COUNT(*) FROM jobs WHERE state = 'sending' AND leased_by <> $1 AND (lease_until < $2 OR $3)";
+        const SQLITE: &str = concat!("SELECT COUNT(*)", left_behind!("$2"));
+        const POSTGRES: &str = concat!(
+            "SELECT COUNT(*)",
+            left_behind!(concat!(database_now!(), " + $2"))
+        );
+        let sql = match self.db {
+            Db::Sqlite { .. } => SQLITE,
+            Db::Postgres { .. } => POSTGRES,
+        };
+        let lease_now = own_clock(&self.db, now);
         // Most often there is nothing, and then nobody's turn to write is taken.
         let mut link = self.db.read().await?;
-        let left = on!(link, c => sqlx::query_scalar::<_, i64>(SQL).bind(owner).bind(now.0).bind(all).fetch_one(&mut *c).await)
+        let left = on!(link, c => sqlx::query_scalar::<_, i64>(sql).bind(owner).bind(lease_now.0).bind(all).fetch_one(&mut *c).await)
             .map_err(StoreError::from_sqlx("look for interrupted messages"))?;
         drop(link);
         if left == 0 {
             return Ok(0);
         }
         let mut tx = self.db.begin().await?;
-        let taken = reclaim(&mut tx, owner, now, all).await?;
+        let taken = reclaim(&mut tx, owner, (lease_now, now), all).await?;
         tx.commit().await?;
         Ok(taken)
     }
@@ -141,6 +234,10 @@ pub(super) async fn claim(
     limit: usize,
 ) -> Result<Vec<Job>, StoreError> {
     let sql = text(tx, CLAIM_SQLITE, CLAIM_POSTGRES);
+    let lease_until = match tx {
+        Tx::Sqlite(_) => now.plus_ms(lease_ms),
+        Tx::Postgres(_) => Timestamp(lease_ms),
+    };
     let mut jobs: Vec<Job> = Vec::new();
     for realm in realms {
         let room = i64::try_from(limit.saturating_sub(jobs.len())).unwrap_or(i64::MAX);
@@ -150,7 +247,7 @@ pub(super) async fn claim(
         let rows = on!(tx, c => sqlx::query_as::<_, JobRow>(sql)
             .bind(realm.as_str())
             .bind(now.0)
-            .bind(now.plus_ms(lease_ms).0)
+            .bind(lease_until.0)
             .bind(owner)
             .bind(room)
             .fetch_all(&mut *c)
@@ -165,13 +262,26 @@ pub(super) async fn claim(
 }
 
 /// See [`Store::reclaim`].
-async fn reclaim(tx: &mut Tx, owner: &str, now: Timestamp, all: bool) -> Result<usize, StoreError> {
-    const SQL: &str = concat!(
+async fn reclaim(
+    tx: &mut Tx,
+    owner: &str,
+    (lease_now, now): (Timestamp, Timestamp),
+    all: bool,
+) -> Result<usize, StoreError> {
+    const SQLITE: &str = concat!(
         "SELECT ",
         job_columns!(),
-        " FROM jobs WHERE state = 'sending' AND leased_by <> $1 AND (lease_until < $2 OR $3) ORDER BY seq"
+        left_behind!("$2"),
+        " ORDER BY seq"
     );
-    let rows = on!(tx, c => sqlx::query_as::<_, JobRow>(SQL).bind(owner).bind(now.0).bind(all).fetch_all(&mut *c).await)
+    const POSTGRES: &str = concat!(
+        "SELECT ",
+        job_columns!(),
+        left_behind!(concat!(database_now!(), " + $2")),
+        " ORDER BY seq"
+    );
+    let sql = text(tx, SQLITE, POSTGRES);
+    let rows = on!(tx, c => sqlx::query_as::<_, JobRow>(sql).bind(owner).bind(lease_now.0).bind(all).fetch_all(&mut *c).await)
         .map_err(StoreError::from_sqlx("read interrupted messages"))?;
     let taken = rows.len();
     for row in rows {

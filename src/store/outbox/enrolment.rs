@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::fresh_id;
 use crate::clock::Timestamp;
-use crate::model::{EnrolmentId, UserId};
+use crate::model::{EnrolmentId, Job, UserId};
 use crate::store::db::{Tx, on};
 use crate::store::{Store, StoreError};
 
@@ -47,6 +47,11 @@ impl EnrolmentKey {
         mac.finalize().into_bytes().into()
     }
 
+    /// The hash of that token, as `enrolments` holds it: whoever opens the link is found by it, and it tells which key it was made with.
+    pub fn token_sha256(&self, enrolment: EnrolmentId) -> [u8; 32] {
+        Sha256::digest(self.token(enrolment)).into()
+    }
+
     /// A stored body as it is sent: the token in URL-safe base64 in its place. The place is the last one in the body,
     /// since what people are called stands before it.
     pub fn fill_in(&self, body: &str, enrolment: Option<EnrolmentId>) -> String {
@@ -72,6 +77,20 @@ pub(super) struct Enrolment {
     /// The link, with a place for the token.
     pub(super) url: String,
     pub(super) expires_at: Timestamp,
+}
+
+const KEPT: &str = "SELECT value FROM meta WHERE key = 'enrolment_key'";
+
+fn decoded(text: &str) -> Result<EnrolmentKey, StoreError> {
+    let bytes = URL_SAFE_NO_PAD
+        .decode(text)
+        .ok()
+        .and_then(|b| <[u8; 32]>::try_from(b).ok());
+    bytes.map(EnrolmentKey).ok_or_else(|| {
+        StoreError::Nonsense(
+            "the enrolment key in meta is not 32 bytes in base64; set enrolment.key".into(),
+        )
+    })
 }
 
 /// Voids the user's open enrolments.
@@ -100,7 +119,7 @@ pub(super) async fn make(
     void(tx, user).await?;
     let id = EnrolmentId(fresh_id(now));
     let expires_at = now.plus_ms(ctx.valid_ms);
-    let hash = Sha256::digest(ctx.key.token(id));
+    let hash = ctx.key.token_sha256(id);
     on!(tx, c => sqlx::query(SQL)
         .bind(id.0.as_bytes().as_slice())
         .bind(user.0.as_bytes().as_slice())
@@ -128,7 +147,6 @@ impl Store {
         configured: Option<[u8; 32]>,
     ) -> Result<EnrolmentKey, StoreError> {
         const INSERT: &str = "INSERT INTO meta (key, value) VALUES ('enrolment_key', $1) ON CONFLICT (key) DO NOTHING";
-        const SELECT: &str = "SELECT value FROM meta WHERE key = 'enrolment_key'";
         if let Some(key) = configured {
             return Ok(EnrolmentKey(key));
         }
@@ -141,17 +159,45 @@ impl Store {
         let mut tx = self.db.begin().await?;
         on!(tx, c => sqlx::query(INSERT).bind(URL_SAFE_NO_PAD.encode(fresh)).execute(&mut *c).await.map(|_| ()))
             .map_err(StoreError::from_sqlx("keep the enrolment key"))?;
-        let text = on!(tx, c => sqlx::query_scalar::<_, String>(SELECT).fetch_one(&mut *c).await)
+        let text = on!(tx, c => sqlx::query_scalar::<_, String>(KEPT).fetch_one(&mut *c).await)
             .map_err(StoreError::from_sqlx("read the enrolment key"))?;
         tx.commit().await?;
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text)
-            .ok()
-            .and_then(|b| <[u8; 32]>::try_from(b).ok());
-        bytes.map(EnrolmentKey).ok_or_else(|| {
-            StoreError::Nonsense(
-                "the enrolment key in meta is not 32 bytes in base64; set enrolment.key".into(),
-            )
-        })
+        decoded(&text)
+    }
+
+    /// The store's own key, made while none was configured; `None`: there never was a need for one.
+    pub async fn kept_enrolment_key(&self) -> Result<Option<EnrolmentKey>, StoreError> {
+        let mut link = self.db.read().await?;
+        let text =
+            on!(link, c => sqlx::query_scalar::<_, String>(KEPT).fetch_optional(&mut *c).await)
+                .map_err(StoreError::from_sqlx("read the enrolment key"))?;
+        text.as_deref().map(decoded).transpose()
+    }
+
+    /// Another token for an enrolment whose link has never left the house, since the key is another one now. `false`: the job
+    /// is not this owner's any more.
+    pub async fn make_link_anew(
+        &self,
+        owner: &str,
+        job: &Job,
+        enrolment: EnrolmentId,
+        token_sha256: [u8; 32],
+    ) -> Result<bool, StoreError> {
+        const SQL: &str = "
+            UPDATE enrolments SET token_sha256 = $5
+            WHERE id = $4 AND EXISTS (SELECT 1 FROM jobs WHERE seq = $1 AND leased_by = $2 AND attempts = $3 AND state = 'sending' AND enrolment = $4)";
+        let mut tx = self.db.begin().await?;
+        let rows = on!(tx, c => sqlx::query(SQL)
+            .bind(job.seq)
+            .bind(owner)
+            .bind(job.attempts)
+            .bind(enrolment.0.as_bytes().as_slice())
+            .bind(token_sha256.as_slice())
+            .execute(&mut *c)
+            .await
+            .map(|r| r.rows_affected()))
+        .map_err(StoreError::from_sqlx("make a link anew"))?;
+        tx.commit().await?;
+        Ok(rows == 1)
     }
 }

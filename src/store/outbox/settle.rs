@@ -28,6 +28,15 @@ pub enum Ending {
     },
     /// Claimed, but no attempt was begun.
     NotTried,
+    /// Claimed, but no attempt can be begun yet.
+    Later {
+        /// What is missing here, for people.
+        why: String,
+        /// When to look again.
+        next_attempt_at: Timestamp,
+    },
+    /// No attempt can be begun, until an administrator sees to it.
+    GivenUp(String),
     /// The process ended, or lost its lease, with the attempt under way.
     Interrupted,
 }
@@ -52,7 +61,7 @@ pub enum Fate {
     Final,
     /// Waits for the next attempt, or is held.
     Again,
-    /// `retry-for` is over.
+    /// `retry-for` is over, or no attempt can be begun.
     Dead,
     /// Not needed any more.
     Dropped,
@@ -139,9 +148,11 @@ async fn settle_one(tx: &mut Tx, settlement: &Settlement) -> Result<Fate, StoreE
             erase_of_removed(tx, job.seq).await?;
             Ok(if rows == 0 { Fate::Gone } else { Fate::Final })
         }
-        Ending::Again { .. } | Ending::NotTried | Ending::Interrupted => {
-            come_back(tx, job, ending, *now).await
-        }
+        Ending::Again { .. }
+        | Ending::NotTried
+        | Ending::Later { .. }
+        | Ending::GivenUp(_)
+        | Ending::Interrupted => come_back(tx, job, ending, *now).await,
     }
 }
 
@@ -202,6 +213,11 @@ pub(super) async fn come_back(
             next_attempt_at,
         } => (Some(why.clone()), *unknown_end, *next_attempt_at, true),
         Ending::NotTried => (job.last_error.clone(), false, job.next_attempt_at, false),
+        Ending::Later {
+            why,
+            next_attempt_at,
+        } => (Some(why.clone()), false, *next_attempt_at, false),
+        Ending::GivenUp(why) => (Some(why.clone()), false, now, false),
         _ => (
             Some("interrupted while being sent; whether it arrived is unknown".to_owned()),
             true,
@@ -239,7 +255,8 @@ pub(super) async fn come_back(
         return Ok(Fate::Dropped);
     }
     // Only an attempt that failed can be the last one: after an outage of this machine each message gets another.
-    if matches!(ending, Ending::Again { .. }) && now >= job.give_up_at {
+    let last = matches!(ending, Ending::Again { .. }) && now >= job.give_up_at;
+    if last || matches!(ending, Ending::GivenUp(_)) {
         on!(tx, c => sqlx::query(DEAD).bind(job.seq).bind(uncertain).bind(attempts).bind(&why).bind(now.0).execute(&mut *c).await.map(|_| ()))
             .map_err(StoreError::from_sqlx("give a message up"))?;
         return Ok(Fate::Dead);

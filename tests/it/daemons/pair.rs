@@ -47,6 +47,16 @@ impl Pair {
         Self { house, postgres }
     }
 
+    /// Changes the text of both configurations.
+    pub fn rewrite(&self, from: &str, to: &str) {
+        for place in [0, 1] {
+            let path = self.house.path(&format!("realmsync{place}.toml"));
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.contains(from), "{text}");
+            std::fs::write(path, text.replace(from, to)).unwrap();
+        }
+    }
+
     pub fn command(&self, place: usize, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_realmsync"));
         command

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub struct Receiver {
     status: Arc<AtomicU16>,
     /// Takes the request and never answers.
     hang: Arc<AtomicBool>,
+    /// Milliseconds that each answer takes.
+    slow: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
 }
 
@@ -50,21 +52,30 @@ impl Receiver {
             received: Arc::default(),
             status: Arc::new(AtomicU16::new(204)),
             hang: Arc::default(),
+            slow: Arc::default(),
             stop: Arc::default(),
         };
-        let (received, status, hang, stop) = (
+        let (received, status, hang, slow, stop) = (
             receiver.received.clone(),
             receiver.status.clone(),
             receiver.hang.clone(),
+            receiver.slow.clone(),
             receiver.stop.clone(),
         );
         std::thread::spawn(move || {
             while !stop.load(Ordering::SeqCst) {
                 match listener.accept() {
                     Ok((stream, _)) => {
-                        let (received, status, hang, stop) =
-                            (received.clone(), status.clone(), hang.clone(), stop.clone());
-                        std::thread::spawn(move || serve(stream, &received, &status, &hang, &stop));
+                        let (received, status, hang, slow, stop) = (
+                            received.clone(),
+                            status.clone(),
+                            hang.clone(),
+                            slow.clone(),
+                            stop.clone(),
+                        );
+                        std::thread::spawn(move || {
+                            serve(stream, &received, &status, &hang, &slow, &stop);
+                        });
                     }
                     Err(_) => std::thread::sleep(Duration::from_millis(5)),
                 }
@@ -81,6 +92,12 @@ impl Receiver {
     /// Whether requests are taken and never answered.
     pub fn hang(&self, yes: bool) {
         self.hang.store(yes, Ordering::SeqCst);
+    }
+
+    /// How long each answer takes from now on.
+    pub fn slow(&self, time: Duration) {
+        let ms = u64::try_from(time.as_millis()).expect("milliseconds");
+        self.slow.store(ms, Ordering::SeqCst);
     }
 
     /// Everything that arrived, also what was refused.
@@ -126,6 +143,7 @@ fn serve(
     received: &Mutex<Vec<Received>>,
     status: &AtomicU16,
     hang: &AtomicBool,
+    slow: &AtomicU64,
     stop: &AtomicBool,
 ) {
     stream.set_nonblocking(false).expect("blocking");
@@ -179,6 +197,7 @@ fn serve(
             }
             return;
         }
+        std::thread::sleep(Duration::from_millis(slow.load(Ordering::SeqCst)));
         let answer = format!("HTTP/1.1 {answered} X\r\ncontent-length: 0\r\n\r\n");
         if reader.get_mut().write_all(answer.as_bytes()).is_err() {
             return;

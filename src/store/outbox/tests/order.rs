@@ -313,9 +313,9 @@ async fn the_life_of_a_message_on_postgresql() {
     assert_eq!(f.attempt(timed_out(f.now)).await.1, Fate::Again);
     f.claim(1).await;
     f.now = f.now.plus_ms(20_000);
-    f.store.renew("one", f.now.plus_ms(1)).await.unwrap();
+    f.store.renew("one", f.now, 15_000).await.unwrap();
     assert_eq!(f.store.reclaim("two", f.now, false).await.unwrap(), 0);
-    f.now = f.now.plus_ms(2);
+    f.store.renew("one", f.now, -1).await.unwrap();
     assert_eq!(f.store.reclaim("two", f.now, false).await.unwrap(), 1);
     assert_eq!(f.attempt(Ending::NotTried).await.1, Fate::Again);
 

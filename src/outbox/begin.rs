@@ -1,0 +1,203 @@
+//! The last look before a message is sent: whether it is still ours, and which enrolment key its link was made with.
+//!
+//! ```text
+//!   permit ─▶ still mine? ──no, or not for long──▶ back, untried
+//!                 │ yes
+//!                 ▼
+//!             key fits? ──yes──▶ send
+//!                 │ no: read it anew
+//!                 ├── fits ──▶ send
+//!                 ├── cannot be read ──▶ back, for later
+//!                 ├── never sent ──▶ the link is made with the new key ──▶ send
+//!                 └── sent before ──▶ dead: its body may not change under its webhook-id
+//! ```
+//!
+//! Jobs are taken ahead of their turn, so between taking and sending there may be minutes, in which the process may stand still
+//! (SIGSTOP, a suspended machine) and another daemon may take, send and settle them. So the store is asked right before each
+//! attempt: one look-up by key, a fraction of a millisecond beside a request of several. Its answer is good for as long as
+//! the lease, reckoned from before the question by a clock that goes on while the process stands still.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::clock::Uptime;
+use crate::config::{Config, Environment};
+use crate::model::{EnrolmentId, Job};
+use crate::store::{EnrolmentKey, Store, StoreError};
+
+/// A lease that ends sooner than this is not used: the request is on its way for a moment, and clocks are not the same to the instant.
+const MARGIN: Duration = Duration::from_secs(3);
+/// The question takes longer than this only where something is wrong, and then the message goes back.
+const ANSWER: Duration = Duration::from_secs(8);
+/// A key that cannot be read is read again after this.
+const KEY_AGAIN_MS: i64 = 10_000;
+/// Former keys of this process that are kept for messages made with them.
+const FORMER: usize = 8;
+
+/// What becomes of a message whose turn has come.
+#[derive(Debug)]
+pub(super) enum Go {
+    /// This body is sent, now.
+    Send(String),
+    /// Not ours any more, or nobody knows: back, untried.
+    Back,
+    /// Something is missing here.
+    Later {
+        /// What, for people.
+        why: String,
+        /// For how long, in milliseconds.
+        wait_ms: i64,
+    },
+    /// It can never go as it is.
+    Never(String),
+}
+
+/// What the look needs.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    store: Store,
+    config: watch::Receiver<Arc<Config>>,
+    environment: Environment,
+    /// Whose leases these are.
+    owner: String,
+    keys: Mutex<Keys>,
+}
+
+#[derive(Default, Debug)]
+struct Keys {
+    /// Those that this process has read, the newest first.
+    known: Vec<EnrolmentKey>,
+    /// It was said that this one is another one than before.
+    said: Option<EnrolmentKey>,
+}
+
+impl Beginning {
+    pub(super) fn new(
+        store: Store,
+        config: watch::Receiver<Arc<Config>>,
+        environment: Environment,
+        owner: String,
+    ) -> Self {
+        Self {
+            store,
+            config,
+            environment,
+            owner,
+            keys: Mutex::default(),
+        }
+    }
+
+    /// Looks at a claimed job whose turn has come.
+    pub(super) async fn look(&self, job: &Job, body: &str) -> Go {
+        let asked = Uptime::now();
+        let asking = self.store.still_mine(&self.owner, job);
+        let mine = match tokio::time::timeout(ANSWER, asking).await {
+            Ok(Ok(Some(mine))) => mine,
+            Ok(Ok(None)) => {
+                tracing::info!(job = %job.id, "a message was taken over by another daemon, since this one did not renew its lease in time");
+                return Go::Back;
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(job = %job.id, %error, "a message is not sent, since the store does not say whose it is: {error}");
+                return Go::Back;
+            }
+            Err(_) => {
+                tracing::warn!(job = %job.id, "a message is not sent, since the store does not say whose it is");
+                return Go::Back;
+            }
+        };
+        let go = match (job.enrolment, mine.token_sha256) {
+            (Some(enrolment), Some(hash)) => match self.with_link(job, body, enrolment, hash).await
+            {
+                Ok(go) => go,
+                Err(error) => Go::Later {
+                    why: format!("the enrolment key cannot be read from the store: {error}"),
+                    wait_ms: KEY_AGAIN_MS,
+                },
+            },
+            _ => Go::Send(body.to_owned()),
+        };
+        match mine.left {
+            Some(left) if asked.elapsed() + MARGIN >= left => Go::Back,
+            _ => go,
+        }
+    }
+
+    /// Fills the token in with the key that it was made with; its hash tells which that is.
+    async fn with_link(
+        &self,
+        job: &Job,
+        body: &str,
+        enrolment: EnrolmentId,
+        hash: [u8; 32],
+    ) -> Result<Go, StoreError> {
+        let fits = |key: &&EnrolmentKey| key.token_sha256(enrolment) == hash;
+        if let Some(key) = self.known().iter().find(fits) {
+            return Ok(Go::Send(key.fill_in(body, Some(enrolment))));
+        }
+        let configured = self.config.borrow().enrolment.clone();
+        let configured = match configured.key_bytes(&self.environment) {
+            Ok(configured) => configured,
+            Err(why) => {
+                tracing::error!(job = %job.id, error = why, "a message waits for the enrolment key: {why}");
+                return Ok(Go::Later {
+                    why,
+                    wait_ms: KEY_AGAIN_MS,
+                });
+            }
+        };
+        let current = self.store.enrolment_key(configured).await?;
+        let own = self.store.kept_enrolment_key().await?;
+        self.learn(own);
+        self.learn(Some(current.clone()));
+        if let Some(key) = self.known().iter().find(fits) {
+            return Ok(Go::Send(key.fill_in(body, Some(enrolment))));
+        }
+        if self.is_news(&current) {
+            tracing::warn!(
+                "enrolment.key is another one than when some waiting messages were made: those that were never sent get links of the new key, \
+                 those that were sent at least once are given up (`realmsync outbox list`). Links that people have already stay good"
+            );
+        }
+        if job.attempts > 1 || job.uncertain {
+            return Ok(Go::Never(
+                "its link was made with a former enrolment.key, and it was sent with that link at least once, so that it may not be sent with another; \
+                 put the former key back and `realmsync outbox retry` it, or `realmsync outbox drop` it and send the application anew"
+                    .into(),
+            ));
+        }
+        // Nobody has ever seen this link.
+        let hash_now = current.token_sha256(enrolment);
+        let made = self
+            .store
+            .make_link_anew(&self.owner, job, enrolment, hash_now)
+            .await?;
+        if !made {
+            return Ok(Go::Back);
+        }
+        tracing::debug!(job = %job.id, "the link was made anew");
+        Ok(Go::Send(current.fill_in(body, Some(enrolment))))
+    }
+
+    fn known(&self) -> Vec<EnrolmentKey> {
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.known.clone()
+    }
+
+    /// Whether it is yet to be said that this key is another one than before.
+    fn is_news(&self, key: &EnrolmentKey) -> bool {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.said.replace(key.clone()).as_ref() != Some(key)
+    }
+
+    /// Notes a key as the newest.
+    fn learn(&self, key: Option<EnrolmentKey>) {
+        let Some(key) = key else { return };
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.known.retain(|known| *known != key);
+        keys.known.insert(0, key);
+        keys.known.truncate(FORMER);
+    }
+}

@@ -1,0 +1,118 @@
+//! A worker whose leases are over begins nothing (design § 3.10).
+
+use super::super::begin::{Beginning, Go};
+use super::*;
+use crate::model::RealmId;
+use crate::store::outbox_tests::postgres;
+
+/// As another daemon does once the leases of one that stood still are over.
+const TAKEN: &str =
+    "UPDATE jobs SET leased_by = 'two', attempts = attempts + 1 WHERE state = 'sending'";
+
+#[tokio::test]
+async fn what_another_daemon_has_taken_is_not_begun() {
+    let (f, receiver) = (postgres().await, Receiver::start().await);
+    changed_numbers(&f, 4).await;
+    receiver.next(Behaviour::Hang);
+    let slow = DeliveryConfig {
+        concurrency: 1,
+        timeout_ms: 1500,
+        ..receiver.config()
+    };
+    let running = Running::start(&f, slow);
+    until("the first is under way", async || {
+        receiver.requests().len() == 1
+    })
+    .await;
+    assert_eq!(f.sql(TAKEN).await, 4, "taken ahead");
+    until("its attempt ended", async || {
+        running.stats.snapshot().attempts == 1
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(receiver.requests().len(), 1, "no other was begun");
+    assert!(
+        all_are(&f, JobState::Sending).await,
+        "{:?}",
+        f.states().await
+    );
+    running.stop().await;
+    assert!(
+        all_are(&f, JobState::Sending).await,
+        "they are another's: {:?}",
+        f.states().await
+    );
+}
+
+/// What `Beginning` says of the first of these jobs.
+async fn look(f: &Fixture, job: &crate::model::Job) -> Go {
+    let (runner, _config) = runner(f, config("http://127.0.0.1:1/"));
+    let (store, config, environment) = (runner.store, runner.config, runner.environment);
+    let beginning = Beginning::new(store, config, environment, "one".into());
+    beginning.look(job, job.body.as_deref().unwrap()).await
+}
+
+#[tokio::test]
+async fn a_lease_that_ends_soon_is_not_used() {
+    let f = postgres().await;
+    changed_numbers(&f, 1).await;
+    let job = f.claim(1).await.remove(0);
+    assert!(matches!(look(&f, &job).await, Go::Send(_)));
+    f.sql("UPDATE jobs SET lease_until = lease_until - 13000")
+        .await;
+    assert!(matches!(look(&f, &job).await, Go::Back));
+    f.store.renew("one", f.now, 15_000).await.unwrap();
+    assert!(matches!(look(&f, &job).await, Go::Send(_)));
+}
+
+#[tokio::test]
+async fn a_lease_that_is_over_is_not_used_even_if_nobody_took_it() {
+    let (f, receiver) = (postgres().await, Receiver::start().await);
+    changed_numbers(&f, 2).await;
+    receiver.next(Behaviour::Hang);
+    let slow = DeliveryConfig {
+        concurrency: 1,
+        timeout_ms: 1500,
+        ..receiver.config()
+    };
+    let running = Running::start(&f, slow);
+    until("the first is under way", async || {
+        receiver.requests().len() == 1
+    })
+    .await;
+    f.sql("UPDATE jobs SET lease_until = lease_until - 14000 WHERE state = 'sending'")
+        .await;
+    until("given back, taken again, and sent", async || {
+        f.jobs().await[1].state == JobState::Delivered
+    })
+    .await;
+    let second = f.jobs().await[1].clone();
+    assert_eq!(
+        (second.attempts, second.uncertain),
+        (1, false),
+        "{second:?}"
+    );
+    running.stop().await;
+}
+
+/// Two machines whose clocks are a minute apart.
+#[tokio::test]
+async fn leases_go_by_the_databases_clock() {
+    let f = postgres().await;
+    changed_numbers(&f, 1).await;
+    let realm = [RealmId::from("example.org")];
+    let ahead = f.now.plus_ms(60_000);
+    assert_eq!(f.claim(1).await.len(), 1);
+    let taken = f.store.reclaim("two", ahead, false).await.unwrap();
+    assert_eq!(taken, 0, "the lease runs, whatever the other's clock says");
+    f.sql("UPDATE jobs SET lease_until = (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT - 1 WHERE state = 'sending'").await;
+    let behind = f.now.plus_ms(-60_000);
+    let taken = f.store.reclaim("two", behind, false).await.unwrap();
+    assert_eq!(taken, 1);
+    let again = f
+        .store
+        .claim("two", &realm, ahead, 15_000, 1)
+        .await
+        .unwrap();
+    assert_eq!(again.len(), 1);
+}
