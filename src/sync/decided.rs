@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::following::{Following, configuration};
 use super::look::hash_name;
 use super::pass::Pass;
 use super::plan::Plan;
@@ -77,12 +78,17 @@ impl Engine {
             clock_ms: None,
             last_complete_at: whole.then_some(now),
             window_from: Some(windows_anew(&row, now, several && run.moved > 0)),
-            seen_state: facts.facts.clone().filter(|_| several),
+            seen_state: prepared
+                .accepted_state()
+                .filter(|_| whole)
+                .or(facts.facts.clone())
+                .filter(|_| several),
             id_form: Some(prepared.scope.id_form),
             due: whole.then_some(false),
             // What happened meanwhile is told from where the last applied run stood.
             cursor: Resume::Same,
-            following: None,
+            following: Following::renewed(&row, config, &configuration(config, &prepared))
+                .filter(|_| whole),
         };
         let application = Application {
             run: &approved,
@@ -93,10 +99,13 @@ impl Engine {
             replaces: None,
         };
         match me.store.apply(application).await {
-            Ok(applied) => Ok(Decided {
-                run: applied,
-                replaced: None,
-            }),
+            Ok(applied) => {
+                me.wake_siblings(&run.realm).await?;
+                Ok(Decided {
+                    run: applied,
+                    replaced: None,
+                })
+            }
             Err(StoreError::Conflict(_)) => {
                 drop(lock);
                 self.another_plan(&run, config, &asking).await

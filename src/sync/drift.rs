@@ -12,8 +12,9 @@ use super::pass::{LOOK_UP, Pass};
 use super::prepare::PassError;
 use super::run::Ending;
 use crate::config::ChangesWay;
-use crate::directory::{Cursor, NoDelta, Way};
-use crate::model::{ChangeKind, DirectoryId, RealmRow, Run, Trigger};
+use crate::directory::{Blind, Cursor, NoDelta, Way};
+use crate::model::{ChangeKind, DirectoryId, RealmRow, Run, StateReason, Trigger};
+use crate::store::StagedUser;
 
 /// Full passes in a row that find drift, until deltas are not trusted any more. One may be an accident of the day.
 const ENOUGH: u32 = 2;
@@ -36,9 +37,13 @@ pub(super) fn can_be_measured(ask: &Ask, row: &RealmRow) -> bool {
 }
 
 impl Pass<'_> {
-    /// How many people the plan changes of whom a delta from the realm's cursor should have told before the pass began.
-    /// `None`: that cannot be said.
-    pub(super) async fn drift(&mut self, ending: Ending) -> Result<Option<i64>, PassError> {
+    /// How many people the plan changes of whom a delta from the realm's cursor should have told before the pass began, and how
+    /// many of whom it cannot tell. `None`: that cannot be said.
+    pub(super) async fn drift(
+        &mut self,
+        ending: Ending,
+        following: Option<&Following>,
+    ) -> Result<Option<Drift>, PassError> {
         let since = self
             .row
             .cursor
@@ -48,11 +53,18 @@ impl Pass<'_> {
             return Ok(None);
         };
         if self.plan.counts.is_empty() {
-            return Ok(Some(0));
+            return Ok(Some(Drift::default()));
         }
         // What changed while everything was read is seen by some pages and not by others.
         let meanwhile = match self.prepared.changes_since(&since).await {
-            Ok(delta) if delta.present.is_none() => delta,
+            Ok(mut delta) if delta.present.is_none() => {
+                let (engine, realm) = (self.engine, &self.row.id);
+                let along = engine.taken_along(realm, &mut self.prepared, &mut delta);
+                if along.await?.is_some() {
+                    return Ok(None);
+                }
+                delta
+            }
             Ok(_) | Err(NoDelta::StartOver(_) | NoDelta::NotOffered(_)) => return Ok(None),
             Err(NoDelta::Directory(error)) => return Err(error.into()),
         };
@@ -61,15 +73,43 @@ impl Pass<'_> {
             .into_iter()
             .chain(meanwhile.gone)
             .collect();
+        let blind = following.map_or(&[][..], |f| &f.blind_to);
+        let expected = self.staged(
+            &told,
+            &[
+                ChangeKind::Suspended,
+                ChangeKind::Created,
+                ChangeKind::Restored,
+            ],
+            |s| cannot_be_told(s, blind),
+        );
+        let expected = expected.await?;
+        let drift = self
+            .staged(&told, &TOLD, |s| !expected.contains(&s.seq))
+            .await?;
+        let count = |seqs: HashSet<i64>| i64::try_from(seqs.len()).unwrap_or(i64::MAX);
+        Ok(Some(Drift {
+            drift: count(drift),
+            expected: count(expected),
+        }))
+    }
+
+    /// What is staged of these kinds about people who were not told, as far as it `counts`.
+    async fn staged(
+        &self,
+        told: &HashSet<DirectoryId>,
+        kinds: &[ChangeKind],
+        counts: impl Fn(&StagedUser) -> bool,
+    ) -> Result<HashSet<i64>, PassError> {
         let store = &self.engine.store;
         let limit = i64::try_from(LOOK_UP).unwrap_or(1000);
-        let (mut drift, mut after) = (0, 0);
+        let (mut found, mut after) = (HashSet::new(), 0);
         loop {
             let staged = store
-                .staged_by_kind(self.plan.run(), &TOLD, after, limit)
+                .staged_by_kind(self.plan.run(), kinds, after, limit)
                 .await?;
             let Some(last) = staged.last() else {
-                return Ok(Some(drift));
+                return Ok(found);
             };
             after = last.seq;
             let untold = staged.iter().filter(|s| {
@@ -77,11 +117,44 @@ impl Pass<'_> {
                 let ages = s.base_version > 0
                     && !s.user.present()
                     && s.user.suspended_at != Some(self.now);
-                !ages && s.user.directory_id.is_none_or(|id| !told.contains(&id))
+                !ages && s.user.directory_id.is_none_or(|id| !told.contains(&id)) && counts(s)
             });
-            drift += i64::try_from(untold.count()).unwrap_or(i64::MAX);
+            found.extend(untold.map(|s| s.seq));
         }
     }
+}
+
+/// What a full pass found in spite of deltas.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Drift {
+    /// People of whom deltas should have told.
+    pub drift: i64,
+    /// People of whom the way cannot tell.
+    pub expected: i64,
+}
+
+impl Drift {
+    /// What the way cannot tell is said, and blamed on nobody.
+    pub(super) fn say(self, run: &mut Run) {
+        if self.expected > 0 && run.note.is_none() {
+            run.note = Some(format!(
+                "{} changes were found of which this way of hearing of changes never tells: no drift",
+                self.expected
+            ));
+        }
+    }
+}
+
+/// Whether somebody who came, went or came back is nobody of whom this way tells.
+fn cannot_be_told(staged: &StagedUser, blind: &[Blind]) -> bool {
+    let user = &staged.user;
+    let gone = staged.base_version > 0 && !user.present();
+    let deleted = user.state_reason != Some(StateReason::OutOfScope);
+    blind.iter().any(|blind| match blind {
+        Blind::Departures => gone,
+        Blind::Deletions => gone && deleted,
+        Blind::Groups => !gone || !deleted,
+    })
 }
 
 /// What becomes of the trust in deltas after a full pass that measured them.

@@ -1,6 +1,7 @@
 //! The order of the stages: directory ─▶ normalise ─▶ plan ─▶ brake ─▶ apply. One engine for daemon and command line.
 
 mod absent;
+mod along;
 mod contest;
 mod decided;
 mod delta;
@@ -18,6 +19,7 @@ mod prepare;
 mod refusals;
 mod run;
 mod settle;
+mod siblings;
 mod undo;
 
 use std::sync::Arc;
