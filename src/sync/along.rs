@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::prepare::{PassError, Prepared};
 use super::{Engine, pass};
-use crate::directory::Delta;
+use crate::directory::{Cursor, Delta, Way};
 use crate::model::{DirectoryId, RealmId, dn};
 
 /// More than this taken along at once is no delta: reading everybody is as quick.
@@ -26,8 +26,13 @@ impl Engine {
         &self,
         realm: &RealmId,
         prepared: &mut Prepared,
+        since: &Cursor,
         delta: &mut Delta,
     ) -> Result<Option<String>, PassError> {
+        // DirSync looks by itself, among those who were renamed only: it tells of everything in the naming context.
+        if since.way == Way::DirSync {
+            return Ok(None);
+        }
         if let Some(base) = self.unseen_base(realm, prepared, delta).await? {
             return Ok(Some(format!(
                 "the server told of everybody who is there, and of nobody under `{base}`; did the account lose its rights? Everything is read"
@@ -44,7 +49,12 @@ impl Engine {
         }
         let known = self.store.containers(realm).await?;
         let mut along: BTreeSet<DirectoryId> = BTreeSet::new();
+        let is_base = |dn: &str| scope.bases.iter().any(|base| dn::is_within(base, dn));
         for container in &containers.here {
+            // By time stamps it is told for as long as its own is new, and everybody may be beneath it.
+            if since.way == Way::Timestamp && is_base(container) {
+                continue;
+            }
             let beneath = prepared.session()?.beneath(&scope, container, MANY).await?;
             let Some(beneath) = beneath else {
                 return Ok(Some(too_many(container)));

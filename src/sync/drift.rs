@@ -59,7 +59,7 @@ impl Pass<'_> {
         let meanwhile = match self.prepared.changes_since(&since).await {
             Ok(mut delta) if delta.present.is_none() => {
                 let (engine, realm) = (self.engine, &self.row.id);
-                let along = engine.taken_along(realm, &mut self.prepared, &mut delta);
+                let along = engine.taken_along(realm, &mut self.prepared, &since, &mut delta);
                 if along.await?.is_some() {
                     return Ok(None);
                 }

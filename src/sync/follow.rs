@@ -206,7 +206,7 @@ impl Follower {
             self.behind = false;
             let Some(mut delta) = delta else { continue };
             if let Some(why) = engine
-                .taken_along(&self.realm, prepared, &mut delta)
+                .taken_along(&self.realm, prepared, &since, &mut delta)
                 .await?
             {
                 return Err(Unfollowed::PassFirst(why));

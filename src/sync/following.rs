@@ -169,7 +169,10 @@ impl Engine {
                 // Only to be measured by the full pass that follows.
                 Ok(Some((_, following))) if following.fell_back && ending != Ending::Ahead => {}
                 Ok(Some((since, _))) => match prepared.changes_since(&since).await {
-                    Ok(mut delta) => match self.taken_along(&row.id, prepared, &mut delta).await? {
+                    Ok(mut delta) => match self
+                        .taken_along(&row.id, prepared, &since, &mut delta)
+                        .await?
+                    {
                         Some(why) => reads_everything(run, why),
                         None => {
                             run.mode = Mode::Delta;

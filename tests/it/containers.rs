@@ -187,12 +187,65 @@ fn trap_20_a_present_phase_tells_of_containers_too() {
     }
 }
 
+/// Trap 18: who is not let see anybody any more is still told of the base itself.
+#[test]
+fn trap_18_a_base_without_people_is_no_evidence_in_a_present_phase() {
+    let mut house = house("openldap", "changes = \"syncrepl\"");
+    house.sync(0);
+    let before = house.users();
+    house.server.configure(&format!(
+        "dn: olcDatabase={{1}}mdb,cn=config\nchangetype: modify\nadd: olcAccess\n\
+         olcAccess: {{0}}to dn.children=\"{}\" by dn.exact=\"{}\" none by * break\n",
+        &house.server["PEOPLE_DN"], &house.server["BIND_DN"]
+    ));
+    house.server.modify(&format!(
+        "dn: {}\nchangetype: modify\nreplace: description\ndescription: x\n",
+        &house.server["FORMER_DN"]
+    ));
+    house.server.stop();
+    house.server.resume();
+    let run = house.run(&["--json", "sync", "r"]).json();
+    assert_eq!(
+        (&run["mode"], &run["error_code"]),
+        (&"full".into(), &"empty".into()),
+        "{run}"
+    );
+    assert!(
+        run["note"].as_str().unwrap().contains("nobody under"),
+        "{run}"
+    );
+    assert_eq!(house.users(), before);
+}
+
 fn eventually(house: &House, what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(20);
     while !holds() {
         assert!(Instant::now() < end, "{what}\n{}", house.log());
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Time stamps tell of a container that is renamed or comes, and not of one that goes.
+#[test]
+fn trap_10_a_container_is_renamed_and_goes_by_timestamps() {
+    let house = house("openldap", "changes = \"timestamp\"");
+    let (people, former) = (&house.server["PEOPLE_DN"], &house.server["FORMER_DN"]);
+    house.sync(0);
+    let here = format!("ou=team,{people}");
+    house.server.modify(&renamed(&here, "ou=crew", people));
+    delta(&house, "renamed");
+    let crew = format!("ou=crew,{people}");
+    assert!(team(&house).iter().all(|(_, dn)| dn.ends_with(&crew)));
+    no_drift(&house, "renamed");
+    house.server.modify(&renamed(&crew, "ou=crew", former));
+    let full = house.run(&["--json", "sync", "r", "--full"]).json();
+    assert_eq!(full["drift"], 0, "{full}");
+    assert!(all_are(&house, "suspended"));
+    house
+        .server
+        .modify(&renamed(&format!("ou=crew,{former}"), "ou=team", people));
+    assert_eq!(delta(&house, "back")["restored"], 4);
+    no_drift(&house, "back");
 }
 
 fn pushed(house: &House) {
