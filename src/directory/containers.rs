@@ -108,13 +108,12 @@ impl Session {
             return Ok(None);
         }
         match searched {
-            // 32: moved again, or gone, meanwhile; the next delta tells.
-            Ok(_) | Err(Trouble::Result { code: 32, .. }) => {}
+            // 32: moved again, or gone, meanwhile; the next delta tells. Empty: some servers say so of where nobody is.
+            Ok(_)
+            | Err(Trouble::Result { code: 32, .. } | Trouble::Error(DirectoryError::Empty(_))) => {}
             Err(Trouble::Result { code, text, what }) => {
                 return Err(self.refused(&what, code, &text));
             }
-            // Nobody is beneath it, to a server that says of that what it says of a base that is not there.
-            Err(Trouble::Error(DirectoryError::Empty(_))) => {}
             Err(Trouble::Error(e)) => return Err(e),
         }
         self.still_sound(&what)?;

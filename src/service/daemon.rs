@@ -449,7 +449,7 @@ impl Daemon {
                 self.settled(settled);
                 self.look_who_is_due();
             }
-            Ok(Side::Due(realms)) => realms.into_iter().for_each(|realm| self.is_due(realm)),
+            Ok(Side::Due(realms)) => realms.iter().for_each(|realm| self.is_due(realm)),
             Err(error) => {
                 tracing::error!(%error, "a request broke off: {error}. This is a fault of realmsync: please report it with the log");
                 // Whichever it was, nothing waits for it for ever.

@@ -169,16 +169,14 @@ impl Engine {
                 // Only to be measured by the full pass that follows.
                 Ok(Some((_, following))) if following.fell_back && ending != Ending::Ahead => {}
                 Ok(Some((since, _))) => match prepared.changes_since(&since).await {
-                    Ok(mut delta) => match self
-                        .taken_along(&row.id, prepared, &since, &mut delta)
-                        .await?
-                    {
-                        Some(why) => reads_everything(run, why),
-                        None => {
+                    Ok(mut delta) => {
+                        let along = self.taken_along(&row.id, prepared, &since, &mut delta);
+                        let Some(why) = along.await? else {
                             run.mode = Mode::Delta;
                             return Ok(Beginning::Delta { since, delta });
-                        }
-                    },
+                        };
+                        reads_everything(run, why);
+                    }
                     Err(NoDelta::Directory(error)) => return Err(error.into()),
                     Err(NoDelta::StartOver(why) | NoDelta::NotOffered(why)) => {
                         reads_everything(run, why);

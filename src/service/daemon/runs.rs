@@ -159,7 +159,7 @@ impl Daemon {
     pub(super) fn tick_moved(&mut self, moved: Moved) {
         let now = self.start.clock.now();
         match moved {
-            Moved::Due(realm) => self.is_due(realm),
+            Moved::Due(realm) => self.is_due(&realm),
             Moved::Done(realm, tick) => {
                 self.agenda.done_elsewhere(&realm, tick, now, &mut chance);
             }

@@ -33,8 +33,8 @@ impl Daemon {
     }
 
     /// A realm is due now: asked as if it were polled.
-    pub(super) fn is_due(&mut self, realm: RealmId) {
-        self.wants(&realm, Trigger::Poll);
+    pub(super) fn is_due(&mut self, realm: &RealmId) {
+        self.wants(realm, Trigger::Poll);
     }
 
     /// A run of a realm is wanted, unless there is one: the end of what is under way is told to the keeper, which looks again.
