@@ -21,7 +21,9 @@
 //! the restart, since a pass that did not end applies nothing. Everything else that a server may send is an error.
 
 mod ber;
+mod blind;
 mod connect;
+mod containers;
 mod credentials;
 mod delta;
 mod dirsync;
@@ -51,7 +53,9 @@ mod tls;
 mod unpack;
 mod wire;
 
+pub use blind::Blind;
 pub use connect::{connect, connect_one, shown};
+pub use containers::Containers;
 pub use delta::{Cursor, Delta, NoDelta, Watch, Way};
 pub use error::{DirectoryError, Failure};
 pub use liveness::Liveness;

@@ -4,6 +4,7 @@ mod farewell;
 mod keeping;
 mod reloading;
 mod runs;
+mod siblings;
 mod telling;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -151,6 +152,8 @@ enum Side {
     After(After),
     Reload(Box<Result<Prepared, String>>),
     Settled(Result<(), EngineError>),
+    /// Realms that another one let go of people for.
+    Due(Vec<RealmId>),
     Nothing,
 }
 
@@ -390,6 +393,7 @@ impl Daemon {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         notify::ready(&self.describe());
         tracing::info!("ready: {}", self.describe());
+        self.look_who_is_due();
         let ended = loop {
             self.pulse.beat();
             self.feel_outbox();
@@ -441,7 +445,11 @@ impl Daemon {
                 self.enqueue(&realm, *work, lines);
             }
             Ok(Side::Reload(prepared)) => self.take_over(*prepared),
-            Ok(Side::Settled(settled)) => self.settled(settled),
+            Ok(Side::Settled(settled)) => {
+                self.settled(settled);
+                self.look_who_is_due();
+            }
+            Ok(Side::Due(realms)) => realms.iter().for_each(|realm| self.is_due(realm)),
             Err(error) => {
                 tracing::error!(%error, "a request broke off: {error}. This is a fault of realmsync: please report it with the log");
                 // Whichever it was, nothing waits for it for ever.

@@ -1,6 +1,6 @@
 //! What daemons that share a store see of each other: runs whose daemon died or stands still are ended, and ticks are done once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -11,7 +11,7 @@ use super::life::Pulse;
 use crate::clock::Timestamp;
 use crate::model::RealmId;
 use crate::store::{Abandoned, StoreError};
-use crate::sync::Engine;
+use crate::sync::{Engine, EngineError};
 
 /// With the 15 s of a lease, another daemon is at work within 20 s.
 const LOOK: Duration = Duration::from_secs(3);
@@ -23,6 +23,8 @@ pub(super) enum Moved {
     Done(RealmId, Timestamp),
     /// Whoever made it died or was stopped: what comes after this instant is due.
     Back(RealmId, Timestamp),
+    /// It was marked as due: another realm let go of people for whom it waits.
+    Due(RealmId),
 }
 
 /// Runs until cancelled. Not with SQLite, where nobody else is.
@@ -32,13 +34,13 @@ pub(super) async fn run(
     pulse: Pulse,
     cancel: CancellationToken,
 ) {
-    let mut stood = BTreeMap::new();
+    let (mut stood, mut due) = (BTreeMap::new(), BTreeSet::new());
     loop {
         pulse.beat();
         let engine = engine.borrow().clone();
         tokio::select! {
             () = cancel.cancelled() => return,
-            looked = look(&engine, &mut stood, &moved) => if let Err(error) = looked {
+            looked = look(&engine, &mut stood, &mut due, &moved) => if let Err(error) = looked {
                 tracing::error!(%error, "other daemons' runs cannot be looked after: {error}");
             }
         }
@@ -52,6 +54,7 @@ pub(super) async fn run(
 async fn look(
     engine: &Engine,
     stood: &mut BTreeMap<RealmId, Timestamp>,
+    due: &mut BTreeSet<RealmId>,
     moved: &mpsc::Sender<Moved>,
 ) -> Result<(), StoreError> {
     for Abandoned {
@@ -70,5 +73,15 @@ async fn look(
         };
         let _stopping = moved.send(news).await;
     }
+    // Once: one whose run fails is asked again by whoever keeps it up to date.
+    let now: BTreeSet<RealmId> = match engine.due(engine.clock.now()).await {
+        Ok(realms) => realms.into_iter().collect(),
+        Err(EngineError::Store(error)) => return Err(error),
+        Err(_) => BTreeSet::new(),
+    };
+    for realm in now.difference(due) {
+        let _stopping = moved.send(Moved::Due(realm.clone())).await;
+    }
+    *due = now;
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod answer;
 mod apply;
 mod changes;
+mod containers;
 mod copy;
 mod db;
 mod error;

@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 
 use super::decided::{failed, replaced};
+use super::following::{Following, configuration};
 use super::prepare::{PassError, Prepared, prepare, windows_anew};
 use super::run::Ending;
 use super::{Asking, Decided, Engine, EngineError};
@@ -108,12 +109,18 @@ impl Engine {
             clock_ms: None,
             last_complete_at: whole.then_some(now),
             window_from: Some(windows_anew(&row, now, several && run.moved > 0)),
-            seen_state: facts.facts.clone().filter(|_| several),
+            seen_state: prepared
+                .accepted_state()
+                .filter(|_| whole)
+                .or(facts.facts.clone())
+                .filter(|_| several),
             id_form: Some(prepared.scope.id_form),
-            due: whole.then_some(false),
+            // What was marked meanwhile may be what this plan was too early for.
+            due: (whole && row.due).then_some(false),
             // What happened meanwhile is told from where the last applied run stood.
             cursor: Resume::Same,
-            following: None,
+            following: Following::renewed(&row, config, &configuration(config, &prepared))
+                .filter(|_| whole),
         };
         let application = Application {
             run: &approved,
@@ -124,7 +131,10 @@ impl Engine {
             replaces: None,
         };
         match me.store.apply(application).await {
-            Ok(applied) => Ok(Some(applied)),
+            Ok(applied) => {
+                me.wake_siblings(&run.realm).await?;
+                Ok(Some(applied))
+            }
             Err(StoreError::Conflict(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }

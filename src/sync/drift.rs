@@ -4,7 +4,7 @@
 //! delta ahead ─▶ everything is read ─▶ what changed meanwhile? ─▶ the plan without it = drift
 //! ```
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::Ask;
 use super::following::Following;
@@ -13,8 +13,9 @@ use super::prepare::PassError;
 use super::run::Ending;
 use super::untold::ByKind;
 use crate::config::ChangesWay;
-use crate::directory::{Cursor, NoDelta, Way};
-use crate::model::{ChangeKind, DirectoryId, RealmRow, Run, Trigger, UserId};
+use crate::directory::{Blind, Cursor, NoDelta, Way};
+use crate::model::{ChangeKind, DirectoryId, RealmRow, Run, StateReason, Trigger, UserId};
+use crate::store::StagedUser;
 
 /// Full passes in a row that find drift, until deltas are not trusted any more. One may be an accident of the day.
 const ENOUGH: u32 = 2;
@@ -37,9 +38,13 @@ pub(super) fn can_be_measured(ask: &Ask, row: &RealmRow) -> bool {
 }
 
 impl Pass<'_> {
-    /// How many people the plan changes of whom a delta from the realm's cursor should have told before the pass began. Who is gone
-    /// is none of them where the way says that it does not tell everything. `None`: that cannot be said.
-    pub(super) async fn drift(&mut self, ending: Ending) -> Result<Option<i64>, PassError> {
+    /// How many people the plan changes of whom a delta from the realm's cursor should have told before the pass began, and how
+    /// many of whom it cannot tell. `None`: that cannot be said.
+    pub(super) async fn drift(
+        &mut self,
+        ending: Ending,
+        following: Option<&Following>,
+    ) -> Result<Option<Drift>, PassError> {
         let since = self
             .row
             .cursor
@@ -49,43 +54,112 @@ impl Pass<'_> {
             return Ok(None);
         };
         if self.plan.counts.is_empty() {
-            return Ok(Some(0));
+            return Ok(Some(Drift::default()));
         }
         // What changed while everything was read is seen by some pages and not by others.
         let meanwhile = match self.prepared.changes_since(&since).await {
-            Ok(delta) if delta.present.is_none() => delta,
+            Ok(mut delta) if delta.present.is_none() => {
+                let (engine, realm) = (self.engine, &self.row.id);
+                let along = engine.taken_along(realm, &mut self.prepared, &since, &mut delta);
+                if along.await?.is_some() {
+                    return Ok(None);
+                }
+                delta
+            }
             Ok(_) | Err(NoDelta::StartOver(_) | NoDelta::NotOffered(_)) => return Ok(None),
             Err(NoDelta::Directory(error)) => return Err(error.into()),
         };
-        let blind = meanwhile.blind.is_some();
         let told: HashSet<DirectoryId> = meanwhile
             .touched
             .into_iter()
             .chain(meanwhile.gone)
             .collect();
+        let blind = following.map_or(&[][..], |f| &f.blind_to);
+        let expected = self.staged(
+            &told,
+            &[
+                ChangeKind::Suspended,
+                ChangeKind::Created,
+                ChangeKind::Restored,
+            ],
+            |s| cannot_be_told(s, blind),
+        );
+        let expected = expected.await?;
+        let drift = self
+            .staged(&told, &TOLD, |s| !expected.contains_key(&s.seq))
+            .await?;
+        let users: Vec<UserId> = drift.values().copied().collect();
+        let store = &self.engine.store;
+        self.untold
+            .add(store.kinds_of(self.plan.run(), &users).await?);
+        let count = |found: HashMap<i64, UserId>| i64::try_from(found.len()).unwrap_or(i64::MAX);
+        Ok(Some(Drift {
+            drift: count(drift),
+            expected: count(expected),
+        }))
+    }
+
+    /// Whom these kinds are staged of and who were not told, as far as it `counts`, by their place in the plan.
+    async fn staged(
+        &self,
+        told: &HashSet<DirectoryId>,
+        kinds: &[ChangeKind],
+        counts: impl Fn(&StagedUser) -> bool,
+    ) -> Result<HashMap<i64, UserId>, PassError> {
         let store = &self.engine.store;
         let limit = i64::try_from(LOOK_UP).unwrap_or(1000);
-        let (mut drift, mut after) = (0, 0);
+        let (mut found, mut after) = (HashMap::new(), 0);
         loop {
             let staged = store
-                .staged_by_kind(self.plan.run(), &TOLD, after, limit)
+                .staged_by_kind(self.plan.run(), kinds, after, limit)
                 .await?;
             let Some(last) = staged.last() else {
-                return Ok(Some(drift));
+                return Ok(found);
             };
             after = last.seq;
             let untold = staged.iter().filter(|s| {
                 // Why somebody is away is looked up when the grace is over.
-                let ages = s.base_version > 0 && s.user.suspended_at != Some(self.now);
-                let expected = !s.user.present() && (ages || blind);
-                !expected && s.user.directory_id.is_none_or(|id| !told.contains(&id))
+                let ages = s.base_version > 0
+                    && !s.user.present()
+                    && s.user.suspended_at != Some(self.now);
+                !ages && s.user.directory_id.is_none_or(|id| !told.contains(&id)) && counts(s)
             });
-            let untold: Vec<UserId> = untold.map(|s| s.user.id).collect();
-            drift += i64::try_from(untold.len()).unwrap_or(i64::MAX);
-            self.untold
-                .add(store.kinds_of(self.plan.run(), &untold).await?);
+            found.extend(untold.map(|s| (s.seq, s.user.id)));
         }
     }
+}
+
+/// What a full pass found in spite of deltas.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Drift {
+    /// People of whom deltas should have told.
+    pub drift: i64,
+    /// People of whom the way cannot tell.
+    pub expected: i64,
+}
+
+impl Drift {
+    /// What the way cannot tell is said, and blamed on nobody.
+    pub(super) fn say(self, run: &mut Run) {
+        if self.expected > 0 && run.note.is_none() {
+            run.note = Some(format!(
+                "{} changes were found of which this way of hearing of changes never tells: no drift",
+                self.expected
+            ));
+        }
+    }
+}
+
+/// Whether somebody who came, went or came back is nobody of whom this way tells.
+fn cannot_be_told(staged: &StagedUser, blind: &[Blind]) -> bool {
+    let user = &staged.user;
+    let gone = staged.base_version > 0 && !user.present();
+    let deleted = user.state_reason != Some(StateReason::OutOfScope);
+    blind.iter().any(|blind| match blind {
+        Blind::Departures => gone,
+        Blind::Deletions => gone && deleted,
+        Blind::Groups => !gone || !deleted,
+    })
 }
 
 /// What becomes of the trust in deltas after a full pass that measured them.

@@ -208,7 +208,13 @@ impl Follower {
                 delta = Some(prepared.changes_since(&since).await?);
             }
             self.behind = false;
-            let Some(delta) = delta else { continue };
+            let Some(mut delta) = delta else { continue };
+            if let Some(why) = engine
+                .taken_along(&self.realm, prepared, &since, &mut delta)
+                .await?
+            {
+                return Err(Unfollowed::PassFirst(why));
+            }
             if delta.is_empty() {
                 if let Some(cursor) = &delta.cursor {
                     engine.move_cursor(&self.realm, &since, cursor).await?;
@@ -324,7 +330,7 @@ async fn look_first(config: &RealmConfig, prepared: &mut Prepared) -> Result<(),
 }
 
 /// Whether a delta must wait: until a plan is decided, or a pause is over.
-fn in_the_way(row: &RealmRow, now: Timestamp) -> bool {
+pub(super) fn in_the_way(row: &RealmRow, now: Timestamp) -> bool {
     let paused = row.paused && row.paused_until.is_none_or(|until| until > now);
     row.held.is_some() || paused || row.orphaned
 }

@@ -8,7 +8,7 @@ use super::run::Ending;
 use super::untold::ByKind;
 use super::{Ask, Engine, EngineError};
 use crate::config::{ChangesWay, RealmConfig};
-use crate::directory::{Cursor, Delta, NoDelta, Way};
+use crate::directory::{Blind, Cursor, Delta, NoDelta, Way};
 use crate::model::{ErrorCode, Mode, RealmId, RealmRow, Run};
 use crate::store::{Resume, StoreError};
 
@@ -22,6 +22,8 @@ pub struct Following {
     pub ways: Vec<Way>,
     /// What the way cannot tell; `None`: it tells everything, or is not known to be blind.
     pub blind: Option<String>,
+    /// The same for comparing: what it cannot tell is no drift.
+    pub blind_to: Vec<Blind>,
     /// Scheduled full passes in a row that found what deltas should have told.
     pub drifts: u32,
     /// Deltas are not trusted any more, until `sync --full` finds no drift or the configuration changes.
@@ -44,6 +46,22 @@ impl Following {
             of: of.to_owned(),
             ..Self::default()
         })
+    }
+
+    /// What is remembered once a plan of another mapping is approved: the cursor goes on as it is, and so does the way, which the
+    /// next full pass looks at again. `None`: nothing is to be written.
+    pub(super) fn renewed(row: &RealmRow, config: &RealmConfig, of: &str) -> Option<String> {
+        let kept: Self = serde_json::from_str(row.following.as_deref()?).ok()?;
+        if kept.of == of || kept.fell_back {
+            return None;
+        }
+        let renewed = Self {
+            way: way_of(config.directory.changes).or(kept.way),
+            of: of.to_owned(),
+            drifts: 0,
+            ..kept
+        };
+        renewed.text()
     }
 
     pub(super) fn text(&self) -> Option<String> {
@@ -148,15 +166,19 @@ impl Engine {
             return Ok(nothing);
         }
         // While a plan waits for its decision, every pass sees everything.
-        if !ask.full && !ask.adopt && row.held.is_none() {
+        if !ask.full && !ask.adopt && !ask.accept_older && row.held.is_none() {
             match usable(config, row, prepared) {
                 Ok(None) => {}
                 // Only to be measured by the full pass that follows.
                 Ok(Some((_, following))) if following.fell_back && ending != Ending::Ahead => {}
                 Ok(Some((since, _))) => match prepared.changes_since(&since).await {
-                    Ok(delta) => {
-                        run.mode = Mode::Delta;
-                        return Ok(Beginning::Delta { since, delta });
+                    Ok(mut delta) => {
+                        let along = self.taken_along(&row.id, prepared, &since, &mut delta);
+                        let Some(why) = along.await? else {
+                            run.mode = Mode::Delta;
+                            return Ok(Beginning::Delta { since, delta });
+                        };
+                        reads_everything(run, why);
                     }
                     Err(NoDelta::Directory(error)) => return Err(error.into()),
                     Err(NoDelta::StartOver(why) | NoDelta::NotOffered(why)) => {
@@ -232,22 +254,15 @@ async fn choose(
     }
 }
 
-/// Asks for a first delta only to hear what this way cannot tell; new words about that are logged.
+/// New words about what this way does not tell are logged.
 async fn see_what_is_not_told(
     realm: &RealmId,
     prepared: &mut Prepared,
     cursor: &Cursor,
     following: &mut Following,
 ) -> Result<(), PassError> {
-    // RFC 4533 tells everything, or says that it cannot.
-    let blind = match cursor.way {
-        Way::Push | Way::Syncrepl => None,
-        Way::DirSync | Way::Timestamp => match prepared.changes_since(cursor).await {
-            Ok(delta) => delta.blind,
-            Err(NoDelta::Directory(error)) => return Err(error.into()),
-            Err(NoDelta::StartOver(_) | NoDelta::NotOffered(_)) => None,
-        },
-    };
+    following.blind_to = prepared.blind_to(cursor.way).await?;
+    let blind = Blind::text(&following.blind_to);
     if let Some(blind) = blind
         .as_ref()
         .filter(|now| following.blind.as_ref() != Some(now))

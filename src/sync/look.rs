@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::pass::Pass;
 use super::prepare::PassError;
-use crate::model::{DirectoryId, Person, RealmId, Refusal, State, StateReason, User};
+use super::siblings::let_go;
+use crate::model::{DirectoryId, Person, RealmId, Refusal, User};
 use crate::plan::decide::{Name, Seen, decide};
 
 impl Pass<'_> {
@@ -166,9 +167,7 @@ impl Pass<'_> {
             let Some(from) = self.neighbours.iter().find(|r| r.id == user.realm) else {
                 continue;
             };
-            let left = user.state == State::Suspended
-                && user.state_reason == Some(StateReason::OutOfScope);
-            let takeover = if left || from.orphaned {
+            let takeover = if let_go(&user, from) {
                 Takeover::Take(Box::new(user))
             } else {
                 Takeover::StillThere(from.id.clone())

@@ -1,6 +1,7 @@
 //! The order of the stages: directory ─▶ normalise ─▶ plan ─▶ brake ─▶ apply. One engine for daemon and command line.
 
 mod absent;
+mod along;
 mod approve;
 mod contest;
 mod decided;
@@ -19,6 +20,7 @@ mod prepare;
 mod refusals;
 mod run;
 mod settle;
+mod siblings;
 mod stale;
 mod undo;
 mod untold;

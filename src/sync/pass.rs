@@ -98,13 +98,7 @@ impl<'a> Pass<'a> {
         now: Timestamp,
     ) -> Result<Self, PassError> {
         let key = prepared.directory_key();
-        let neighbours = engine
-            .store
-            .realms()
-            .await?
-            .into_iter()
-            .filter(|r| r.id != row.id && r.directory.as_deref() == Some(&key))
-            .collect();
+        let neighbours = engine.siblings(row, &key).await?;
         let clock_ms = realm_clock(row, realm.policy.grace_ms, now);
         Ok(Self {
             engine,

@@ -10,7 +10,7 @@ use super::{Engine, EngineError};
 use crate::clock::Timestamp;
 use crate::config::{Attributes, RealmConfig};
 use crate::directory::{
-    self, Cursor, Delta, DirectoryError, NoDelta, Scope, ServerState, Session, Sighting, Way,
+    self, Blind, Cursor, Delta, DirectoryError, NoDelta, Scope, Session, Sighting, Way,
 };
 use crate::model::{
     DirectoryId, ErrorCode, Limit, Policy, RawEntry, RealmId, RealmRow, Refusal, RunId,
@@ -83,6 +83,8 @@ pub(super) struct Prepared {
     pub policy: Policy,
     /// No step may go on after this.
     pub deadline: Instant,
+    /// A server that is behind is taken as it is.
+    pub accepts_older: bool,
 }
 
 impl Prepared {
@@ -143,6 +145,12 @@ impl Prepared {
         }
     }
 
+    /// What a way does not tell.
+    pub(super) async fn blind_to(&mut self, way: Way) -> Result<Vec<Blind>, PassError> {
+        let scope = self.scope.clone();
+        Ok(self.session()?.blind_to(&scope, way).await?)
+    }
+
     /// What changed since a cursor.
     pub(super) async fn changes_since(&mut self, cursor: &Cursor) -> Result<Delta, NoDelta> {
         match &mut self.session {
@@ -177,21 +185,24 @@ impl Prepared {
         self.session.as_ref().map(|s| s.server().to_owned())
     }
 
-    /// What the servers were seen at, this one included, as the store keeps it. Who takes an older server takes it as the measure
-    /// of what comes: the store holds nothing newer any more.
-    pub(super) fn seen_state(&self, row: &RealmRow, accept_older: bool) -> Option<String> {
+    /// Where a server that is taken as it is stands. What others were seen at counts no more: one that was replaced never comes
+    /// back, and every later run would fail as stale. `None`: it was not taken so.
+    pub(super) fn accepted_state(&self) -> Option<String> {
+        let session = self.session.as_ref().filter(|_| self.accepts_older)?;
+        serde_json::to_string(session.state()).ok()
+    }
+
+    /// What the servers were seen at, this one included, as the store keeps it; `whole`: after everybody was read.
+    pub(super) fn seen_state(&self, row: &RealmRow, whole: bool) -> Option<String> {
+        if let Some(accepted) = self.accepted_state().filter(|_| whole) {
+            return Some(accepted);
+        }
         let seen = row
             .seen_state
             .as_deref()
             .and_then(|s| serde_json::from_str(s).ok());
         let state = self.session.as_ref()?.state();
-        let older = |seen: &ServerState| state.behind(seen).is_some();
-        let kept = if accept_older && seen.as_ref().is_some_and(older) {
-            state.clone()
-        } else {
-            state.merged(seen.as_ref())
-        };
-        serde_json::to_string(&kept).ok()
+        serde_json::to_string(&state.merged(seen.as_ref())).ok()
     }
 }
 
@@ -281,6 +292,7 @@ pub(super) async fn prepare(
         mapping_hash,
         policy,
         deadline,
+        accepts_older: accept_older,
     })
 }
 

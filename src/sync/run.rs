@@ -205,7 +205,11 @@ impl Engine {
         }
         if let (true, Beginning::Delta { since, delta }) = (doing.quiet(), &beginning)
             && delta.is_empty()
+            && !self.waits_no_longer(row, &prepared).await?
         {
+            if row.due {
+                self.store.set_due(&row.id, false).await?;
+            }
             if let Some(cursor) = &delta.cursor {
                 self.move_cursor(&row.id, since, cursor).await?;
             }
@@ -279,14 +283,17 @@ impl Engine {
         }
         crate::failpoint::hit("plan.complete");
         run.complete = ask.user.is_none() && !is_delta;
-        run.drift = pass.drift(ending).await?;
+        if let Some(found) = pass.drift(ending, following.as_ref()).await? {
+            run.drift = Some(found.drift);
+            found.say(run);
+        }
         let held_by = self.weigh(&pass, ending).await?;
         let refused = pass.refused_diff().await?;
         let facts = RunFacts {
             plan_hash: Some(pass.plan.hash.hex()),
             mapping_hash: Some(pass.prepared.mapping_hash.clone()),
             first_pass: pass.first,
-            facts: pass.prepared.seen_state(row, ask.accept_older),
+            facts: pass.prepared.seen_state(row, run.complete),
             ..RunFacts::default()
         };
         count(run, &pass.plan, config);
@@ -341,7 +348,8 @@ impl Engine {
                 .then(|| windows_anew(row, run.decided_at.unwrap_or(run.started_at), false)),
             seen_state: if whole { facts.facts.clone() } else { None },
             id_form: Some(pass.prepared.scope.id_form),
-            due: whole.then_some(false),
+            // What was marked meanwhile may be what this run was too early for.
+            due: (whole && row.due).then_some(false),
             cursor,
             following: following.and_then(|mut following| {
                 learn(&mut following, run, &pass.untold, config.directory.changes);
@@ -357,6 +365,7 @@ impl Engine {
             replaces: if full { row.held } else { None },
         };
         *run = stage("apply", self.store.apply(application)).await?;
+        self.after_siblings(&pass).await?;
         Ok((vec![], pass.prepared))
     }
 

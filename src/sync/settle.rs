@@ -22,6 +22,12 @@ impl Engine {
             .collect();
         self.store.declare_realms(&realms, now).await?;
         self.store.sweep_abandoned(now).await?;
+        // Whom an orphaned realm had is to be had by its siblings.
+        for row in self.store.realms().await? {
+            if row.orphaned {
+                self.wake_siblings(&row.id).await?;
+            }
+        }
         Ok(())
     }
 

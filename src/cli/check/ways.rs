@@ -2,7 +2,7 @@
 
 use super::Report;
 use crate::config::{ChangesWay, DirectoryKind, RealmConfig};
-use crate::directory::{DirectoryError, NoDelta, Scope, Session, Way};
+use crate::directory::{Blind, DirectoryError, NoDelta, Scope, Session, Way};
 use crate::service::status::way_word;
 
 pub(super) async fn look(
@@ -124,18 +124,12 @@ async fn not_told(
         Err(NoDelta::Directory(error)) => return Err(error),
         Err(NoDelta::NotOffered(_) | NoDelta::StartOver(_)) => return Ok(()),
     };
-    match session.changes_since(scope, &cursor).await {
-        Ok(delta) => {
-            if let Some(blind) = delta.blind {
-                report.found(format!(
-                    "deltas do not tell everything: {blind}; `full-schedule` finds the rest"
-                ));
-            }
-            Ok(())
-        }
-        Err(NoDelta::Directory(error)) => Err(error),
-        Err(NoDelta::NotOffered(_) | NoDelta::StartOver(_)) => Ok(()),
+    if let Some(blind) = Blind::text(&session.blind_to(scope, cursor.way).await?) {
+        report.found(format!(
+            "deltas do not tell everything: {blind}; `full-schedule` finds the rest"
+        ));
     }
+    Ok(())
 }
 
 #[cfg(test)]

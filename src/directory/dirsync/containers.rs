@@ -88,7 +88,7 @@ impl Session {
 
     /// Whether the account is shown tombstones. Everybody may know that their container exists; who is given the right to list it
     /// can also read it, and that is what can be tried without a deletion at hand.
-    pub(super) async fn sees_deletions(&mut self) -> Result<bool, DirectoryError> {
+    pub(in crate::directory) async fn sees_deletions(&mut self) -> Result<bool, DirectoryError> {
         let attributes: Arc<[String]> = vec!["isDeleted".to_owned()].into();
         for context in self.contexts.clone() {
             let container = format!("CN=Deleted Objects,{context}");

@@ -29,6 +29,7 @@ mod read;
 mod told;
 
 pub(super) use notify::Notification;
+pub(super) use place::by_groups;
 pub(super) use read::passing;
 pub(super) use told::{MAX_TOLD, Odd};
 

@@ -80,7 +80,7 @@ fn mentioned(scope: &Scope) -> impl Iterator<Item = String> {
 }
 
 /// Whether people are judged by `memberOf`, which is not theirs: the group changes, and nothing is told of its members.
-pub(super) fn by_groups(scope: &Scope) -> bool {
+pub(in crate::directory) fn by_groups(scope: &Scope) -> bool {
     mentioned(scope).any(|name| name == "memberof")
 }
 

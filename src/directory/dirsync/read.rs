@@ -6,6 +6,7 @@ use ldap3::Scope as Depth;
 use ldap3::controls::RawControl;
 use tokio::time::Instant;
 
+use super::super::blind::Blind;
 use super::super::delta::{Cursor, Delta, NoDelta, Way};
 use super::super::entry;
 use super::super::error::{DirectoryError, came};
@@ -15,7 +16,7 @@ use super::super::search::{Stream, Trouble};
 use super::super::session::Session;
 use super::super::state::ServerState;
 use super::codec::{OBJECT_SECURITY, answer, request};
-use super::place::{Place, asked, by_groups, key};
+use super::place::{Place, asked, key};
 use super::told::{Odd, Told};
 use super::{DIRSYNC, EVERYTHING};
 
@@ -183,7 +184,7 @@ impl Session {
             }
             if now == then {
                 // What is never told is said though there is nothing to tell: it is asked for just after the cursor was taken.
-                let blind = self.blind(scope).await?;
+                let blind = Blind::text(&self.blind_to(scope, Way::DirSync).await?);
                 return Ok(Delta {
                     blind,
                     ..Delta::default()
@@ -210,7 +211,7 @@ impl Session {
             }
         }
         self.taken_along(scope, &mut told).await?;
-        let blind = self.blind(scope).await?;
+        let blind = Blind::text(&self.blind_to(scope, Way::DirSync).await?);
         self.still_sound("asking for changes (DirSync)")?;
         let moved_on = match (usn, place.usn) {
             (Some(now), Some(then)) => now - then >= WORTH_KEEPING,
@@ -248,18 +249,6 @@ impl Session {
                 came(code, &text)
             )),
         }
-    }
-
-    /// What the server keeps from this account.
-    async fn blind(&mut self, scope: &Scope) -> Result<Option<String>, DirectoryError> {
-        let mut blind = Vec::new();
-        if !self.sees_deletions().await? {
-            blind.push("deletions are not shown to this account, which may not list CN=Deleted Objects: only a full pass finds who is gone");
-        }
-        if by_groups(scope) {
-            blind.push("a change of `memberOf` is one of the group: only a full pass finds it");
-        }
-        Ok((!blind.is_empty()).then(|| blind.join("; ")))
     }
 }
 

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! On 389-ds the search is made without the realm's filter: the server is silent when an entry leaves a filter (trap 21), and
-//! everybody told is looked up within the filter anyway. OpenLDAP tells those who leave as gone.
+//! everybody told is looked up within the filter anyway. OpenLDAP tells those who leave as gone; there the filter lets in whatever
+//! is no person besides, since a container that is moved takes people along, of whom nothing is told.
 
 mod codec;
 mod cookie;
@@ -30,6 +31,11 @@ use super::root_dse::fold_dn;
 use super::session::Session;
 use crate::config::DirectoryKind;
 use crate::model::IdForm;
+
+/// What may hold others: containers are of many classes, people and their groups of few. Only classes that every OpenLDAP knows:
+/// of one that it does not, neither the one nor the other is true, and nothing would be told.
+const NO_LEAF: &str =
+    "(!(|(objectClass=person)(objectClass=groupOfNames)(objectClass=groupOfUniqueNames)))";
 
 impl Session {
     /// The dialect that gives the ids that the realm keeps.
@@ -59,7 +65,7 @@ impl Session {
         if dialect.is_389() {
             "(objectClass=*)".to_owned()
         } else {
-            scope.enclosed_filter()
+            format!("(|{}{NO_LEAF})", scope.enclosed_filter())
         }
     }
 

@@ -19,4 +19,4 @@ mod usn;
 mod window;
 
 /// What this way never tells.
-const BLIND: &str = "timestamps tell neither of deletions nor of moves out of the base: only a full pass finds who is gone";
+pub(super) const BLIND: &str = "timestamps tell neither of deletions nor of moves out of the base: only a full pass finds who is gone";

@@ -10,14 +10,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Daemon, chance};
-use crate::api::types::SyncRequest;
 use crate::config::ChangesWay;
 use crate::directory::Way;
 use crate::model::{ErrorCode, Mode, Outcome, RealmId, Run, Trigger};
 use crate::service::follow::seen::Seen;
 use crate::service::follow::{Keeper, News, SILENCE, State, Turn};
 use crate::service::summary::tell;
-use crate::service::work::{Task, Work};
 
 /// A keeper that broke off is not started again at once.
 const START_AGAIN: Duration = Duration::from_mins(1);
@@ -208,15 +206,9 @@ impl Daemon {
                 tell(Some(&run));
                 self.count(&run);
                 self.keepers.turn(&run.realm, Some(&run));
+                self.let_go(&run);
             }
-            Heard::News(News::Wants(realm, trigger)) => {
-                let known = self.config.borrow().realms.iter().any(|r| r.id == realm);
-                // The end of what is under way is told to the keeper, which then looks again.
-                if known && !self.agenda.has_work(&realm) {
-                    let work = Work::new(Task::Pass(trigger, SyncRequest::default()), None);
-                    self.agenda.push(&realm, self.start.clock.now(), work);
-                }
-            }
+            Heard::News(News::Wants(realm, trigger)) => self.wants(&realm, trigger),
         }
     }
 

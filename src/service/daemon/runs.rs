@@ -87,6 +87,7 @@ impl Daemon {
                     if !(polled && known) {
                         self.count(run);
                     }
+                    self.let_go(run);
                 }
                 self.keepers.turn(&realm, run.as_deref());
             }
@@ -158,6 +159,7 @@ impl Daemon {
     pub(super) fn tick_moved(&mut self, moved: Moved) {
         let now = self.start.clock.now();
         match moved {
+            Moved::Due(realm) => self.is_due(&realm),
             Moved::Done(realm, tick) => {
                 self.agenda.done_elsewhere(&realm, tick, now, &mut chance);
             }

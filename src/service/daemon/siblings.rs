@@ -1,0 +1,48 @@
+//! A realm that let people go wakes those of the same directory that wait for them.
+
+use super::{Daemon, Side};
+use crate::api::types::SyncRequest;
+use crate::model::{Outcome, RealmId, Run, Trigger};
+use crate::service::work::{Task, Work};
+
+impl Daemon {
+    /// A run ended: whoever waited for those whom it let go may go on.
+    pub(super) fn let_go(&mut self, run: &Run) {
+        let several = self.config.borrow().realms.len() > 1;
+        let ended = matches!(run.outcome, Outcome::Applied | Outcome::Unchanged);
+        // A push is one run after the other, and most of them concern no other realm.
+        let concerns = run.trigger != Trigger::Push || run.suspended > 0 || run.refused_entries > 0;
+        if several && ended && concerns {
+            self.look_who_is_due();
+        }
+    }
+
+    /// Asks the store which realms are marked as due.
+    pub(super) fn look_who_is_due(&mut self) {
+        let engine = self.engine.borrow().clone();
+        self.side.spawn(async move {
+            let now = engine.clock.now();
+            match engine.due(now).await {
+                Ok(realms) => Side::Due(realms),
+                Err(error) => {
+                    tracing::error!(%error, "the realms that are due cannot be read: {error}");
+                    Side::Nothing
+                }
+            }
+        });
+    }
+
+    /// A realm is due now: asked as if it were polled.
+    pub(super) fn is_due(&mut self, realm: &RealmId) {
+        self.wants(realm, Trigger::Poll);
+    }
+
+    /// A run of a realm is wanted, unless there is one: the end of what is under way is told to the keeper, which looks again.
+    pub(super) fn wants(&mut self, realm: &RealmId, trigger: Trigger) {
+        let known = self.config.borrow().realms.iter().any(|r| r.id == *realm);
+        if known && !self.agenda.has_work(realm) {
+            let work = Work::new(Task::Pass(trigger, SyncRequest::default()), None);
+            self.agenda.push(realm, self.start.clock.now(), work);
+        }
+    }
+}
