@@ -47,7 +47,7 @@ impl Session {
         self.root.extensions.iter().any(|e| e == WHO_AM_I)
     }
 
-    /// For what is short where a server is well: a delta and its look-ups, whose own patience ([`Session::page_end`]) is that of a
+    /// For what is short where a server is well: a delta and its look-ups, whose own patience (`Session::page_end`) is that of a
     /// page of a full pass. A domain controller may answer one question after the other, and is not asked.
     pub fn liveness(&self) -> Liveness {
         Liveness {
