@@ -14,14 +14,58 @@ const FINGERPRINT: u64 = SEEN - 1;
 /// A place in a list. More than four billion entries are in no directory, nor in any memory.
 type Place = u32;
 
+/// So many values lie together.
+const CHUNK: usize = 1 << 16;
+
+/// A list that grows without being copied, so that nothing of it is ever there twice.
+struct Chunks<T>(Vec<Vec<T>>);
+
+impl<T> Default for Chunks<T> {
+    fn default() -> Self {
+        Self(vec![])
+    }
+}
+
+impl<T> Chunks<T> {
+    /// Adds a value; gives its place.
+    fn push(&mut self, value: T) -> Place {
+        let full = self.0.last().is_none_or(|last| last.len() == CHUNK);
+        if full {
+            // The first grows as it needs: most realms are small.
+            let room = if self.0.is_empty() { 0 } else { CHUNK };
+            self.0.push(Vec::with_capacity(room));
+        }
+        let before = self.0.len().saturating_sub(1) * CHUNK;
+        let Some(last) = self.0.last_mut() else {
+            return Place::MAX;
+        };
+        last.push(value);
+        Place::try_from(before + last.len() - 1).unwrap_or(Place::MAX)
+    }
+
+    fn at(&self, place: Place) -> Option<&T> {
+        let place = usize::try_from(place).ok()?;
+        self.0.get(place / CHUNK)?.get(place % CHUNK)
+    }
+
+    fn at_mut(&mut self, place: Place) -> Option<&mut T> {
+        let place = usize::try_from(place).ok()?;
+        self.0.get_mut(place / CHUNK)?.get_mut(place % CHUNK)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().flatten()
+    }
+}
+
 /// The index of one pass. Entries of the directory that the store does not hold are added as seen, to notice one that comes twice.
 #[derive(Default)]
 pub(super) struct Index {
-    entries: Vec<(DirectoryId, u64)>,
+    entries: Chunks<(DirectoryId, u64)>,
     by_id: HashTable<Place>,
     /// Folded names (hashed) that somebody asked for in this pass, and who did last.
-    claims: Vec<u64>,
-    claimants: Vec<Place>,
+    claims: Chunks<u64>,
+    claimants: Chunks<Place>,
     by_name: HashTable<Place>,
     /// Users that the store held at the start.
     pub held: u64,
@@ -42,32 +86,23 @@ pub(super) enum Met {
     Twice,
 }
 
-fn place(length: usize) -> Place {
-    Place::try_from(length).unwrap_or(Place::MAX)
-}
-
-fn at<T>(list: &[T], place: Place) -> Option<&T> {
-    list.get(usize::try_from(place).ok()?)
-}
-
 impl Index {
     fn find(&self, id: DirectoryId) -> Option<Place> {
-        let is_it = |p: &Place| at(&self.entries, *p).is_some_and(|e| e.0 == id);
+        let is_it = |p: &Place| self.entries.at(*p).is_some_and(|e| e.0 == id);
         self.by_id.find(xxh3_64(&id.0), is_it).copied()
     }
 
     fn value(&mut self, id: DirectoryId) -> Option<&mut u64> {
-        let place = usize::try_from(self.find(id)?).ok()?;
-        self.entries.get_mut(place).map(|e| &mut e.1)
+        let place = self.find(id)?;
+        self.entries.at_mut(place).map(|e| &mut e.1)
     }
 
     /// Adds an entry that is not there yet.
     fn add(&mut self, id: DirectoryId, value: u64) -> Place {
-        let new = place(self.entries.len());
-        self.entries.push((id, value));
+        let new = self.entries.push((id, value));
         let entries = &self.entries;
         self.by_id.insert_unique(xxh3_64(&id.0), new, |p| {
-            at(entries, *p).map_or(0, |e| xxh3_64(&e.0.0))
+            entries.at(*p).map_or(0, |e| xxh3_64(&e.0.0))
         });
         new
     }
@@ -84,12 +119,11 @@ impl Index {
         self.held += 1;
     }
 
-    /// Makes room at once, so that nothing is there twice while it grows.
+    /// Makes room in the table at once, so that it is never there twice while it grows.
     pub fn reserve(&mut self, users: usize) {
-        self.entries.reserve(users);
         let entries = &self.entries;
         self.by_id
-            .reserve(users, |p| at(entries, *p).map_or(0, |e| xxh3_64(&e.0.0)));
+            .reserve(users, |p| entries.at(*p).map_or(0, |e| xxh3_64(&e.0.0)));
     }
 
     /// Meets an entry; a fingerprint of 0 never counts as unchanged. `place` is a hash of its DN, which is kept from here on
@@ -123,7 +157,7 @@ impl Index {
     /// Whether this pass has met the entry.
     pub fn seen(&self, id: DirectoryId) -> bool {
         self.find(id)
-            .and_then(|p| at(&self.entries, p))
+            .and_then(|p| self.entries.at(p))
             .is_some_and(|e| e.1 & SEEN != 0)
     }
 
@@ -146,34 +180,34 @@ impl Index {
             None => self.add(id, SEEN),
         };
         let claims = &self.claims;
-        let is_it = |p: &Place| at(claims, *p) == Some(&name);
+        let is_it = |p: &Place| claims.at(*p) == Some(&name);
         if let Some(there) = self.by_name.find(name, is_it) {
-            let last = self.claimants.get_mut(usize::try_from(*there).ok()?)?;
+            let last = self.claimants.at_mut(*there)?;
             let before = std::mem::replace(last, by);
-            return at(&self.entries, before).map(|e| e.0);
+            return self.entries.at(before).map(|e| e.0);
         }
-        let new = place(self.claims.len());
-        self.claims.push(name);
+        let new = self.claims.push(name);
         self.claimants.push(by);
         let claims = &self.claims;
         self.by_name
-            .insert_unique(name, new, |p| at(claims, *p).copied().unwrap_or(0));
+            .insert_unique(name, new, |p| claims.at(*p).copied().unwrap_or(0));
         None
     }
 
     /// Who asked last for a name (hashed) in this pass.
     pub fn claimant(&self, name: u64) -> Option<DirectoryId> {
-        let is_it = |p: &Place| at(&self.claims, *p) == Some(&name);
-        let by = at(&self.claimants, *self.by_name.find(name, is_it)?)?;
-        at(&self.entries, *by).map(|e| e.0)
+        let is_it = |p: &Place| self.claims.at(*p) == Some(&name);
+        let by = self.claimants.at(*self.by_name.find(name, is_it)?)?;
+        self.entries.at(*by).map(|e| e.0)
     }
 
     /// These ask for nothing any more.
     pub fn unclaim(&mut self, is_one: impl Fn(DirectoryId) -> bool) {
         let (claimants, entries) = (&self.claimants, &self.entries);
         self.by_name.retain(|p| {
-            at(claimants, *p)
-                .and_then(|by| at(entries, *by))
+            claimants
+                .at(*p)
+                .and_then(|by| entries.at(*by))
                 .is_some_and(|e| !is_one(e.0))
         });
     }
@@ -229,19 +263,26 @@ mod tests {
             bytes[..4].copy_from_slice(&n.to_be_bytes());
             DirectoryId(bytes)
         };
-        for n in 0..20_000 {
+        for n in 0..200_000 {
             index.hold(id(n), Some(u64::from(n) + 1), n % 2 == 0);
         }
-        for n in 0..30_000 {
+        for n in 0..300_000 {
             let met = index.meet(id(n), u64::from(n) + 1, 9);
-            assert_eq!(met, if n < 20_000 { Met::Unchanged } else { Met::New });
             assert_eq!(
-                index.claim(u64::from(n) % 25_000, id(n)).is_some(),
-                n >= 25_000
+                met,
+                if n < 200_000 {
+                    Met::Unchanged
+                } else {
+                    Met::New
+                }
+            );
+            assert_eq!(
+                index.claim(u64::from(n) % 250_000, id(n)).is_some(),
+                n >= 250_000
             );
         }
-        assert_eq!(index.claimant(3), Some(id(25_003)));
+        assert_eq!(index.claimant(3), Some(id(250_003)));
         assert_eq!(index.unseen(), (vec![], vec![]));
-        assert_eq!(index.held, 20_000);
+        assert_eq!(index.held, 200_000);
     }
 }
