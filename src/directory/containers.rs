@@ -52,37 +52,49 @@ impl Session {
         for batch in ids.chunks(BATCH) {
             let filter = any_of(&scope.id_attribute, scope.id_form, batch.iter());
             let mut nowhere: HashSet<DirectoryId> = batch.iter().copied().collect();
-            for context in self.contexts.clone() {
-                let ask = Ask {
-                    base: &context,
-                    depth: Depth::Subtree,
-                    filter: &filter,
-                    attributes: Arc::clone(&attributes),
-                    page_size: scope.page_size,
-                    elsewhere_is_fine: true,
-                };
-                let what = format!("looking for containers under `{context}`");
-                let mut entries = Vec::new();
-                self.search(&what, &ask, Sink::List(&mut entries)).await?;
-                for entry in entries {
-                    if let Some(id) = directory_id(&entry, &scope.id_attribute, scope.id_form) {
-                        nowhere.remove(&id);
+            let what = "looking for containers";
+            for entry in self.everywhere(what, scope, &filter, &attributes).await? {
+                if let Some(id) = directory_id(&entry, &scope.id_attribute, scope.id_form) {
+                    nowhere.remove(&id);
+                }
+                if !may_hold_others(&entry) {
+                    continue;
+                }
+                match String::from_utf8(entry.dn().to_vec()) {
+                    Ok(dn) if scope.bases.iter().any(|base| is_within(&dn, base)) => {
+                        found.here.push(dn);
                     }
-                    if !may_hold_others(&entry) {
-                        continue;
-                    }
-                    match String::from_utf8(entry.dn().to_vec()) {
-                        Ok(dn) if scope.bases.iter().any(|base| is_within(&dn, base)) => {
-                            found.here.push(dn);
-                        }
-                        _ => found.away = true,
-                    }
+                    _ => found.away = true,
                 }
             }
             found.away |= !nowhere.is_empty();
         }
         self.still_sound("looking for containers")?;
         Ok(found)
+    }
+
+    /// What a filter finds in all naming contexts.
+    pub(super) async fn everywhere(
+        &mut self,
+        what: &str,
+        scope: &Scope,
+        filter: &str,
+        attributes: &Arc<[String]>,
+    ) -> Result<Vec<RawEntry>, DirectoryError> {
+        let mut entries = Vec::new();
+        for context in self.contexts.clone() {
+            let ask = Ask {
+                base: &context,
+                depth: Depth::Subtree,
+                filter,
+                attributes: Arc::clone(attributes),
+                page_size: scope.page_size,
+                elsewhere_is_fine: true,
+            };
+            let what = format!("{what} under `{context}`");
+            self.search(&what, &ask, Sink::List(&mut entries)).await?;
+        }
+        Ok(entries)
     }
 
     /// Who of the scope is beneath this entry now; `None`: more than `most`.

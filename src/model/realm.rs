@@ -59,3 +59,10 @@ pub struct RealmRow {
     /// When the daemon last looked at the schedule (missed ticks are coalesced from here).
     pub last_tick_at: Option<Timestamp>,
 }
+
+impl RealmRow {
+    /// Whether no passes are made at this time: a pause that is over counts no more, whether or not anybody ended it.
+    pub fn is_paused(&self, now: Timestamp) -> bool {
+        self.paused && self.paused_until.is_none_or(|until| until > now)
+    }
+}

@@ -71,6 +71,8 @@ struct Keys {
     known: Vec<EnrolmentKey>,
     /// It was said that this one is another one than before.
     said: Option<EnrolmentKey>,
+    /// It was said that none can be read, and why.
+    unreadable: Option<String>,
 }
 
 impl Beginning {
@@ -141,7 +143,13 @@ impl Beginning {
         let configured = match configured.key_bytes(&self.environment) {
             Ok(configured) => configured,
             Err(why) => {
-                tracing::error!(job = %job.id, error = why, "a message waits for the enrolment key: {why}");
+                if self.is_another_fault(&why) {
+                    tracing::error!(
+                        error = why,
+                        "messages with a link wait for the enrolment key, which is looked at again every {} s: {why}",
+                        KEY_AGAIN_MS / 1000
+                    );
+                }
                 return Ok(Go::Later {
                     why,
                     wait_ms: KEY_AGAIN_MS,
@@ -192,10 +200,17 @@ impl Beginning {
         keys.said.replace(key.clone()).as_ref() != Some(key)
     }
 
+    /// Whether it is yet to be said why no key can be read: each waiting message meets it.
+    fn is_another_fault(&self, why: &str) -> bool {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.unreadable.replace(why.to_owned()).as_deref() != Some(why)
+    }
+
     /// Notes a key as the newest.
     fn learn(&self, key: Option<EnrolmentKey>) {
         let Some(key) = key else { return };
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.unreadable = None;
         keys.known.retain(|known| *known != key);
         keys.known.insert(0, key);
         keys.known.truncate(FORMER);

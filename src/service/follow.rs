@@ -161,7 +161,7 @@ impl Keeper {
         let Some(row) = row.filter(|row| !row.orphaned) else {
             return Ok(Lives::Schedule(Some(LOOK_AGAIN)));
         };
-        let paused = row.paused && row.paused_until.is_none_or(|until| until > now);
+        let paused = row.is_paused(now);
         Ok(match (way, self.realm.directory.poll_ms) {
             (Some(_), _) if pushed => Lives::Push,
             (Some(_), _) if paused => Lives::Schedule(Some(LOOK_AGAIN)),

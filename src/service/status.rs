@@ -62,7 +62,7 @@ pub async fn gather(
         );
         let outbox = store.outbox_counts(Some(&row.id)).await?;
         let configured = config.realms.iter().find(|realm| realm.id == row.id);
-        let paused = row.paused && row.paused_until.is_none_or(|until| until > now);
+        let paused = row.is_paused(now);
         let live = live.get(&row.id).cloned().unwrap_or_default();
         let following = match configured {
             Some(realm) => follows(store, realm, &row, &live.seen).await?,

@@ -343,13 +343,11 @@ async fn may_run(engine: &Engine, realm: &RealmId) -> Result<bool, crate::store:
         return Ok(false);
     }
     if row.paused {
-        if row
-            .paused_until
-            .is_none_or(|until| until > engine.clock.now())
-        {
+        let now = engine.clock.now();
+        if row.is_paused(now) {
             return Ok(false);
         }
-        engine.store.resume(realm, engine.clock.now()).await?;
+        engine.store.resume(realm, now).await?;
         tracing::info!("{realm}: the pause is over");
     }
     Ok(true)

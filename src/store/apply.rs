@@ -252,6 +252,9 @@ impl Store {
             super::undone::release(&mut tx, now).await?;
             if run.outcome == Outcome::Applied {
                 super::undone::pause(&mut tx, &run.realm, now).await?;
+            } else if let Some(old) = a.replaces {
+                // Nothing is left to put back, and so nothing to wait for.
+                super::undone::unpause(&mut tx, old, now).await?;
             }
         }
         super::sweep::forget_staged(&mut tx, run.run).await?;

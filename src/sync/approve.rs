@@ -132,7 +132,7 @@ impl Engine {
         };
         match me.store.apply(application).await {
             Ok(applied) => {
-                me.wake_siblings(&run.realm).await?;
+                me.after_approved(&run.realm).await;
                 Ok(Some(applied))
             }
             Err(StoreError::Conflict(_)) => Ok(None),

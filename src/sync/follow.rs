@@ -331,8 +331,7 @@ async fn look_first(config: &RealmConfig, prepared: &mut Prepared) -> Result<(),
 
 /// Whether a delta must wait: until a plan is decided, or a pause is over.
 pub(super) fn in_the_way(row: &RealmRow, now: Timestamp) -> bool {
-    let paused = row.paused && row.paused_until.is_none_or(|until| until > now);
-    row.held.is_some() || paused || row.orphaned
+    row.held.is_some() || row.is_paused(now) || row.orphaned
 }
 
 fn over() -> PassError {

@@ -69,8 +69,7 @@ impl Engine {
     /// Whether a realm takes a run now, by what is known of it.
     fn may_run(&self, row: &RealmRow, ask: &Ask) -> Result<(), EngineError> {
         let realm = &row.id;
-        let ended = |until| until <= self.clock.now();
-        if row.paused && !row.paused_until.is_some_and(ended) {
+        if row.is_paused(self.clock.now()) {
             return Err(EngineError::Refused(format!(
                 "realm `{realm}` is paused: `resume {realm}` lets it run again"
             )));
@@ -365,7 +364,7 @@ impl Engine {
             replaces: if full { row.held } else { None },
         };
         *run = stage("apply", self.store.apply(application)).await?;
-        self.after_siblings(&pass).await?;
+        self.after_applied(&pass).await;
         Ok((vec![], pass.prepared))
     }
 

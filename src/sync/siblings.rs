@@ -83,11 +83,22 @@ impl Engine {
 }
 
 impl Engine {
-    /// After a plan was applied: siblings wait for whom it let go, and one may have let go of others while it was made.
-    pub(super) async fn after_siblings(&self, pass: &Pass<'_>) -> Result<(), PassError> {
-        if pass.neighbours.is_empty() {
-            return Ok(());
+    /// After a plan was applied: siblings wait for whom it let go, and one may have let go of others while it was made. What was
+    /// applied stays so whatever becomes of this: whoever is not woken goes on by its own schedule.
+    pub(super) async fn after_applied(&self, pass: &Pass<'_>) {
+        if !pass.neighbours.is_empty() {
+            let woken = self.wake_all(pass).await;
+            not_woken(&pass.row.id, woken.map_err(|error| error.message));
         }
+    }
+
+    /// The same after an approval.
+    pub(super) async fn after_approved(&self, realm: &RealmId) {
+        let woken = self.wake_siblings(realm).await;
+        not_woken(realm, woken.map_err(|error| error.to_string()));
+    }
+
+    async fn wake_all(&self, pass: &Pass<'_>) -> Result<(), PassError> {
         if pass.plan.counts.of(ChangeKind::Suspended) > 0 {
             self.wake_siblings(&pass.row.id).await?;
         }
@@ -111,5 +122,11 @@ impl Engine {
             .into_iter()
             .filter(|r| r.id != row.id && r.directory.as_deref() == Some(directory))
             .collect())
+    }
+}
+
+fn not_woken(realm: &RealmId, woken: Result<(), String>) {
+    if let Err(error) = woken {
+        tracing::warn!(%realm, error, "{realm}: what was applied stays applied, but realms of the same directory could not be told of it, and go on by their schedule: {error}");
     }
 }

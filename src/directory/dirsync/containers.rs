@@ -6,16 +6,16 @@ use ldap3::Scope as Depth;
 use ldap3::controls::RawControl;
 
 use super::super::delta::NoDelta;
-use super::super::entry::{self, directory_id};
+use super::super::entry;
 use super::super::error::DirectoryError;
 use super::super::link::within;
 use super::super::look_up::{BATCH, any_of};
 use super::super::read::Scope;
-use super::super::search::{Ask, Sink, Trouble};
+use super::super::search::Trouble;
 use super::super::session::Session;
 use super::SHOW_DELETED;
 use super::told::{MAX_TOLD, Odd, Told};
-use crate::model::{IdForm, RawEntry};
+use crate::model::IdForm;
 
 const ID: &str = "objectGUID";
 
@@ -33,52 +33,19 @@ impl Session {
             let any = any_of(ID, IdForm::Guid, batch.iter());
             // People and groups are leaves, and most of those who are renamed.
             let filter = format!("(&{any}(!(objectClass=person))(!(objectClass=group)))");
-            for context in self.contexts.clone() {
-                let ask = Ask {
-                    base: &context,
-                    depth: Depth::Subtree,
-                    filter: &filter,
-                    attributes: Arc::clone(&attributes),
-                    page_size: scope.page_size,
-                    elsewhere_is_fine: true,
-                };
-                let what = format!("looking for containers that moved under `{context}`");
-                self.search(&what, &ask, Sink::List(&mut containers))
-                    .await?;
-            }
+            let what = "looking for containers that moved";
+            containers.extend(self.everywhere(what, scope, &filter, &attributes).await?);
         }
-        let filter = scope.enclosed_filter();
         for container in containers {
             let Ok(base) = String::from_utf8(container.dn().to_vec()) else {
                 return Err(NoDelta::StartOver(
                     "a container whose name is no text was moved".into(),
                 ));
             };
-            let ask = Ask {
-                base: &base,
-                depth: Depth::Subtree,
-                filter: &filter,
-                attributes: Arc::clone(&attributes),
-                page_size: scope.page_size,
-                elsewhere_is_fine: true,
+            let Some(beneath) = self.beneath(scope, &base, MAX_TOLD).await? else {
+                return Err(NoDelta::StartOver(Odd::TooMany.text()));
             };
-            let what = format!("looking for who moved with `{base}`");
-            let mut beneath: Vec<RawEntry> = Vec::new();
-            match self.try_search(&what, &ask, Sink::List(&mut beneath)).await {
-                // 32: moved again, or gone, meanwhile; the next delta tells.
-                Ok(_) | Err(Trouble::Result { code: 32, .. }) => {}
-                Err(_) if beneath.len() > MAX_TOLD => {
-                    return Err(NoDelta::StartOver(Odd::TooMany.text()));
-                }
-                Err(Trouble::Result { code, text, what }) => {
-                    return Err(self.refused(&what, code, &text).into());
-                }
-                Err(Trouble::Error(e)) => return Err(e.into()),
-            }
-            for id in beneath
-                .iter()
-                .filter_map(|e| directory_id(e, ID, IdForm::Guid))
-            {
+            for id in beneath {
                 told.along(id)
                     .map_err(|odd| NoDelta::StartOver(odd.text()))?;
             }
