@@ -53,3 +53,55 @@ pub(super) async fn what_an_undo_holds_is_let_go_by_whatever_ends_it(f: &Fixture
     assert_eq!(ended.len(), 1);
     assert_eq!(f.states().await, ["waiting"]);
 }
+
+pub(super) async fn the_pause_of_an_undo_lasts_as_long_as_what_it_puts_back(f: &Fixture) {
+    let someone = person("a", 1);
+    make(f, 1, std::slice::from_ref(&someone)).await;
+    let mut told = run_of(2);
+    f.store.begin_run(&told, false).await.unwrap();
+    let plan = [(later(&someone), 1, vec![])];
+    stage(f, &told, &plan, ChangeKind::Renamed).await;
+    (told.outcome, told.renamed) = (Outcome::Applied, 1);
+    let realm = told.realm.clone();
+    let messages = f.ctx();
+    let facts = || RunFacts {
+        undoes: Some(told.run),
+        ..RunFacts::default()
+    };
+    let paused = async || {
+        let row = f.store.realm(&realm).await.unwrap().unwrap();
+        (row.is_paused(START), row.held)
+    };
+    let apply = async |run: &Run, facts, replaces| {
+        let application = Application {
+            run,
+            facts,
+            realm: RealmUpdate::default(),
+            refused: None,
+            messages: &messages,
+            replaces,
+        };
+        f.store.apply(application).await.unwrap();
+    };
+    apply(&told, RunFacts::default(), None).await;
+    let undo = async |n, outcome| {
+        let mut undo = Run {
+            mode: Mode::Undo,
+            ..run_of(n)
+        };
+        f.store.begin_run(&undo, false).await.unwrap();
+        undo.outcome = outcome;
+        undo
+    };
+    let held = undo(3, Outcome::Held).await;
+    f.store.hold(&held, facts(), None, None, &[]).await.unwrap();
+    assert_eq!(paused().await, (true, Some(held.run)));
+    // By now nothing is left to put back.
+    let nothing = undo(4, Outcome::Unchanged).await;
+    apply(&nothing, facts(), Some(held.run)).await;
+    assert_eq!(paused().await, (false, None));
+    // One that does put something back pauses with its own commit.
+    let applied = undo(5, Outcome::Applied).await;
+    apply(&applied, facts(), None).await;
+    assert_eq!(paused().await, (true, None));
+}
