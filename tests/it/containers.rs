@@ -1,11 +1,10 @@
 //! Containers that are moved, renamed and deleted: no server touches the people in them, and all the same nobody is forgotten.
 
-use std::time::{Duration, Instant};
-
 use serde_json::Value;
 
 use crate::house::House;
 use crate::lab::Server;
+use crate::lived::eventually;
 
 const TEAM: [&str; 4] = ["team-a", "team-b", "team-c", "team-d"];
 
@@ -215,14 +214,6 @@ fn trap_18_a_base_without_people_is_no_evidence_in_a_present_phase() {
         "{run}"
     );
     assert_eq!(house.users(), before);
-}
-
-fn eventually(house: &House, what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < end, "{what}\n{}", house.log());
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// Time stamps tell of a container that is renamed or comes, and not of one that goes.

@@ -2,12 +2,12 @@
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::house::House;
 use crate::lab::Server;
+use crate::lived::eventually;
 
 const BRAKE: &str = "[realm.brake]\nfloor = 1000\n";
 
@@ -124,19 +124,6 @@ fn push_goes_on_after_an_approved_plan_of_another_mapping() {
     let _daemon = house.daemon();
     pushed(&house, "r");
     assert_eq!(house.sync(0)["mode"], "delta");
-}
-
-fn eventually(house: &House, what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(
-            Instant::now() < end,
-            "{what}\n{}\n{}",
-            house.run(&["status"]).out,
-            house.log()
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 fn pushed(house: &House, realm: &str) {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::house::{Daemon, House};
 use crate::lab::Server;
+use crate::lived::{eventually, status};
 
 const KINDS: [&str; 3] = ["openldap", "ds389", "samba"];
 
@@ -40,23 +41,6 @@ fn house_that_restarts(kind: &'static str, users: u32) -> House {
         Server::start(kind, &options),
         "changes = \"auto\"\npoll = \"1s\"",
     )
-}
-
-fn eventually(house: &House, what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(
-            Instant::now() < end,
-            "{what}\n{}\n{}",
-            house.run(&["status"]).out,
-            house.log()
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn status(house: &House) -> Value {
-    house.run(&["--json", "status"]).json()
 }
 
 fn pushed(house: &House) -> bool {
