@@ -9,10 +9,10 @@ use crate::store::outbox_tests::postgres;
 const TAKEN: &str =
     "UPDATE jobs SET leased_by = 'two', attempts = attempts + 1 WHERE state = 'sending'";
 
-#[tokio::test]
-async fn what_another_daemon_has_taken_is_not_begun() {
+/// So many messages, taken ahead by one worker on PostgreSQL, and the first under way to a receiver that hangs.
+async fn the_first_of(messages: usize) -> (Fixture, Receiver, Running) {
     let (f, receiver) = (postgres().await, Receiver::start().await);
-    changed_numbers(&f, 4).await;
+    changed_numbers(&f, messages).await;
     receiver.next(Behaviour::Hang);
     let slow = DeliveryConfig {
         concurrency: 1,
@@ -24,6 +24,12 @@ async fn what_another_daemon_has_taken_is_not_begun() {
         receiver.requests().len() == 1
     })
     .await;
+    (f, receiver, running)
+}
+
+#[tokio::test]
+async fn what_another_daemon_has_taken_is_not_begun() {
+    let (f, receiver, running) = the_first_of(4).await;
     assert_eq!(f.sql(TAKEN).await, 4, "taken ahead");
     until("its attempt ended", async || {
         running.stats.snapshot().attempts == 1
@@ -67,19 +73,7 @@ async fn a_lease_that_ends_soon_is_not_used() {
 
 #[tokio::test]
 async fn a_lease_that_is_over_is_not_used_even_if_nobody_took_it() {
-    let (f, receiver) = (postgres().await, Receiver::start().await);
-    changed_numbers(&f, 2).await;
-    receiver.next(Behaviour::Hang);
-    let slow = DeliveryConfig {
-        concurrency: 1,
-        timeout_ms: 1500,
-        ..receiver.config()
-    };
-    let running = Running::start(&f, slow);
-    until("the first is under way", async || {
-        receiver.requests().len() == 1
-    })
-    .await;
+    let (f, _receiver, running) = the_first_of(2).await;
     f.sql("UPDATE jobs SET lease_until = lease_until - 14000 WHERE state = 'sending'")
         .await;
     until("given back, taken again, and sent", async || {

@@ -55,6 +55,16 @@ async fn known(f: &Fixture) -> Vec<String> {
         .collect()
 }
 
+async fn no_dead_link(f: &Fixture, receiver: &Receiver) {
+    for request in receiver.requests() {
+        assert!(
+            known(f).await.contains(&sent(&request)),
+            "a dead link: {}",
+            request.body
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_message_is_sent_with_the_key_that_its_run_read() {
     let (mut f, receiver) = (sqlite().await, Receiver::start().await);
@@ -71,13 +81,7 @@ async fn a_message_is_sent_with_the_key_that_its_run_read() {
         .await;
     running.wake.notify_one();
     until("the second", async || receiver.requests().len() == 2).await;
-    for request in receiver.requests() {
-        assert!(
-            known(&f).await.contains(&sent(&request)),
-            "a dead link: {}",
-            request.body
-        );
-    }
+    no_dead_link(&f, &receiver).await;
     running.stop().await;
 }
 
@@ -161,15 +165,8 @@ async fn never_left(f: Fixture) {
     changed_numbers(&f, 3).await;
     let running = start(&f, &receiver);
     until("delivered", async || all_are(&f, JobState::Delivered).await).await;
-    let requests = receiver.requests();
-    assert_eq!(requests.len(), 3);
-    for request in requests {
-        assert!(
-            known(&f).await.contains(&sent(&request)),
-            "a dead link: {}",
-            request.body
-        );
-    }
+    assert_eq!(receiver.requests().len(), 3);
+    no_dead_link(&f, &receiver).await;
     running.stop().await;
 }
 
