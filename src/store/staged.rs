@@ -3,11 +3,10 @@
 use std::collections::HashSet;
 
 use sqlx::{AssertSqlSafe, FromRow};
-use uuid::Uuid;
 
 use super::changes::side;
 use super::db::{Tx, on};
-use super::rows::{UserRow, places, user_columns, word};
+use super::rows::{UserRow, places, user_columns, uuid, word};
 use super::stage::{StagedUser, intents_text};
 use super::{Store, StoreError};
 use crate::model::{Change, ChangeKind, DirectoryId, RunId, StateReason, UserId};
@@ -149,9 +148,7 @@ impl Store {
             })
             .map_err(&failed)?;
             for (id, kind) in lines {
-                let id = Uuid::from_slice(&id)
-                    .map_err(|e| StoreError::Nonsense(format!("an id of a change: {e}")))?;
-                kinds.push((UserId(id), word(&kind)?));
+                kinds.push((UserId(uuid(&id)?), word(&kind)?));
             }
         }
         Ok(kinds)
