@@ -46,8 +46,9 @@ pub(super) fn dues(
         };
     };
     if after.phone_provisioned.as_ref() == Some(&phone) {
-        let other_told = after.phone_told.as_ref().is_some_and(|told| *told != phone);
-        return if other_told && (phone_moved || newly_usable) {
+        // Also where nothing is known to be open: a message that a suspension or a lost number dropped may have followed one whose
+        // end is unknown, and the outside world then has that one's number.
+        return if before.is_some() && (phone_moved || newly_usable) {
             vec![Intent::Unsay]
         } else {
             vec![]

@@ -92,17 +92,34 @@ const UPDATE: &str = "
         phone_provisioned = CASE WHEN s.state = 'removed' THEN NULL ELSE COALESCE(users.phone_provisioned, s.phone_provisioned) END,
         phone_told = CASE WHEN s.state = 'removed' THEN NULL ELSE users.phone_told END,
         state = s.state, state_reason = s.state_reason, suspended_at = s.suspended_at, suspended_clock = s.suspended_clock,
-        blocked = s.blocked, two_factor = s.two_factor, version = s.version, fingerprint = s.fingerprint, updated_at = s.updated_at
+        blocked = s.blocked, two_factor = s.two_factor, version = s.version, fingerprint = s.fingerprint, updated_at = s.updated_at,
+        made_by = NULL, made_seq = NULL
     FROM staged_users s WHERE s.run = $1 AND s.base_version > 0 AND s.id = users.id AND s.base_version = users.version";
 
+/// In the order of the plan as it lies there: to ask for it made PostgreSQL sort a file.
 const INSERT: &str = concat!(
     "INSERT INTO users (",
     user_columns!(),
     ") SELECT ",
     user_columns!(),
-    // In the order of the plan as it lies there: to ask for it made PostgreSQL sort a file.
     " FROM staged_users WHERE run = $1 AND base_version = 0"
 );
+
+/// The same in a first pass: the rows are the lines of who is made, see the view `lines`.
+const MAKE: &str = concat!(
+    "INSERT INTO users (",
+    user_columns!(),
+    ", made_by, made_seq) SELECT ",
+    user_columns!(),
+    ", run, seq FROM staged_users WHERE run = $1 AND base_version = 0"
+);
+
+/// Whoever changes for the first time since then: the line is written while the row still says what was made.
+const MADE: &str = "
+    INSERT INTO changes (run, seq, realm, user_id, username, by_whom, kind, at)
+    SELECT u.made_by, u.made_seq, u.realm, u.id, u.username, r.by_whom, 'created', r.started_at
+    FROM staged_users s JOIN users u ON u.id = s.id JOIN runs r ON r.id = u.made_by
+    WHERE s.run = $1 AND s.base_version > 0";
 
 /// Who is taken over brings along what is still to be said of them: the realm that they leave may be orphaned and send nothing.
 const TAKE_ALONG: &str = "
@@ -114,11 +131,6 @@ const TAKE_ALONG: &str = "
 /// In PostgreSQL this locks `users` until the commit, and two who want that at once would wait for each other: it is done by one
 /// at a time, and only in a plan that changes nobody, so that whoever waits for it has nothing that another waits for.
 const SORTED: i64 = 20_000;
-
-/// The lines of what a first pass makes: bare, since the user's row is what was made.
-const MADE: &str = "
-    INSERT INTO changes (run, seq, realm, user_id, username, by_whom, kind, at)
-    SELECT run, seq, realm, id, username, $2, 'created', $3 FROM staged_users WHERE run = $1 AND base_version = 0";
 
 /// Personal data of those who are removed goes from the audit trail and the refusals too.
 const ERASE: [&str; 3] = [
@@ -144,11 +156,10 @@ async fn set_indexes_aside(tx: &mut Tx, new: i64, changed: i64) -> Result<Vec<St
     const ALONE: &str =
         "SELECT $1 = 0 AND pg_try_advisory_xact_lock(hashtextextended('realmsync indexes', 0))";
     const THERE: &str = "SELECT COUNT(*) FROM users";
-    const SQLITE: &str =
-        "SELECT sql FROM sqlite_schema WHERE name IN ('users_name', 'users_directory_id')";
+    const SQLITE: &str = "SELECT sql FROM sqlite_schema WHERE name IN ('users_name', 'users_directory_id', 'users_made')";
     const POSTGRES: &str = "
         SELECT indexdef FROM pg_indexes
-        WHERE schemaname = current_schema() AND indexname IN ('users_name', 'users_directory_id')";
+        WHERE schemaname = current_schema() AND indexname IN ('users_name', 'users_directory_id', 'users_made')";
     if new < SORTED {
         return Ok(vec![]);
     }
@@ -170,7 +181,11 @@ async fn set_indexes_aside(tx: &mut Tx, new: i64, changed: i64) -> Result<Vec<St
     };
     let indexes = on!(tx, c => sqlx::query_scalar::<_, String>(sql).fetch_all(&mut *c).await)
         .map_err(&failed)?;
-    for sql in ["DROP INDEX users_name", "DROP INDEX users_directory_id"] {
+    for sql in [
+        "DROP INDEX users_name",
+        "DROP INDEX users_directory_id",
+        "DROP INDEX users_made",
+    ] {
         on!(tx, c => sqlx::query(sql).execute(&mut *c).await.map(|_| ())).map_err(&failed)?;
     }
     Ok(indexes)
@@ -188,7 +203,7 @@ impl Store {
         let staged = on!(tx, c => sqlx::query_scalar::<_, i64>(CHANGED).bind(id.clone()).fetch_one(&mut *c).await).map_err(StoreError::from_sqlx("compare a plan"))?;
         let erase: &[&'static str] = if run.removed > 0 { &ERASE } else { &[] };
         if staged > 0 {
-            for sql in erase.iter().copied().chain([LET_GO]) {
+            for sql in [MADE].iter().chain(erase).copied().chain([LET_GO]) {
                 on!(tx, c => sqlx::query(sql).bind(id.clone()).execute(&mut *c).await.map(|_| ()))
                     .map_err(StoreError::from_sqlx("change users"))?;
             }
@@ -198,7 +213,8 @@ impl Store {
             }
         }
         let indexes = set_indexes_aside(&mut tx, run.created, staged).await?;
-        let created = on!(tx, c => sqlx::query(INSERT).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("add users"))?;
+        let insert = if a.facts.first_pass { MAKE } else { INSERT };
+        let created = on!(tx, c => sqlx::query(insert).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("add users"))?;
         for sql in indexes {
             on!(tx, c => sqlx::query(AssertSqlSafe(sql)).execute(&mut *c).await.map(|_| ()))
                 .map_err(StoreError::from_sqlx("add users"))?;
@@ -208,9 +224,6 @@ impl Store {
                 "{created} users were staged to be created, and {} counted",
                 run.created
             )));
-        }
-        if a.facts.first_pass {
-            on!(tx, c => sqlx::query(MADE).bind(id.clone()).bind(run.by.clone()).bind(run.started_at.0).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("write changes"))?;
         }
         failpoint::hit("apply.after-users");
         if let Some(undone) = a.facts.undoes {
@@ -321,12 +334,12 @@ impl Store {
             bind_user!(query, user, container).execute(&mut *c).await.map(|_| ())
         })
         .map_err(StoreError::from_sqlx("stage a user"))?;
-        let mut rows = [0; 3];
-        for (sql, rows) in [LET_GO, UPDATE, DELETE].into_iter().zip(&mut rows) {
+        let mut rows = [0; 4];
+        for (sql, rows) in [MADE, LET_GO, UPDATE, DELETE].into_iter().zip(&mut rows) {
             *rows = on!(tx, c => sqlx::query(sql).bind(stage.clone()).execute(&mut *c).await.map(|r| r.rows_affected()))
                 .map_err(StoreError::from_sqlx("change a user"))?;
         }
-        if rows[1] != 1 {
+        if rows[2] != 1 {
             return Err(StoreError::Conflict(1));
         }
         super::changes::add_own(&mut tx, changes).await?;

@@ -97,7 +97,7 @@ impl Store {
         after: i64,
         limit: i64,
     ) -> Result<Vec<Change>, StoreError> {
-        const SQL: &str = "SELECT run, seq, realm, user_id, username, by_whom, kind, before, after, at FROM changes WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+        const SQL: &str = "SELECT run, seq, realm, user_id, username, by_whom, kind, before, after, at FROM lines WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3";
         let mut link = self.db.read().await?;
         let id = run.0.as_bytes().to_vec();
         let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(id.clone()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read changes"))?;
@@ -158,7 +158,7 @@ impl Store {
     ) -> Result<Vec<Change>, StoreError> {
         const SQL: &str = "
             SELECT c.run, c.seq, c.realm, c.user_id, c.username, c.by_whom, c.kind, c.before, c.after, c.at
-            FROM changes c LEFT JOIN runs r ON r.id = c.run
+            FROM lines c LEFT JOIN runs r ON r.id = c.run
             WHERE c.user_id = $1 AND (r.outcome = 'applied' OR c.run = $2) ORDER BY c.at DESC, c.seq DESC LIMIT $3";
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(user.0.as_bytes().to_vec()).bind(NO_RUN.to_vec()).bind(limit).fetch_all(&mut *c).await)

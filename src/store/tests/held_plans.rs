@@ -302,6 +302,80 @@ pub(super) async fn a_first_pass_shows_its_lines_before_and_after(f: &Fixture) {
         (before[0].user, ChangeKind::Created)
     );
     assert!(after[0].after.is_empty(), "the user's row is it");
+    the_lines_stay_as_they_were(f, &run).await;
+}
+
+/// Whatever becomes of those whom a first pass of five made.
+async fn the_lines_stay_as_they_were(f: &Fixture, first: &Run) {
+    let all = async || f.store.changes(first.run, 0, 9).await.unwrap();
+    let made = all().await;
+    let mut renamed = later(&held(f, 2).await);
+    renamed.username = "other".into();
+    renamed.username_key = "other".into();
+    let mut run = run_of(2);
+    f.store.begin_run(&run, false).await.unwrap();
+    stage(
+        f,
+        &run,
+        &[(renamed.clone(), 1, vec![])],
+        ChangeKind::Renamed,
+    )
+    .await;
+    run.outcome = Outcome::Applied;
+    apply(f, &run).await.unwrap();
+    let blocked = User {
+        blocked: true,
+        ..later(&held(f, 3).await)
+    };
+    f.store.act(&[], &blocked, 1, &[], &f.ctx()).await.unwrap();
+    assert_eq!(all().await, made);
+    let story = f.store.changes_of_user(renamed.id, 9).await.unwrap();
+    let named = |kind, name| {
+        story
+            .iter()
+            .any(|c| c.kind == kind && c.username.as_deref() == Some(name))
+    };
+    assert_eq!(story.len(), 2);
+    assert!(
+        named(ChangeKind::Created, "p2") && named(ChangeKind::Renamed, "other"),
+        "{story:?}"
+    );
+    let untouched = f.store.changes_of_user(made[0].user, 9).await.unwrap();
+    assert_eq!(untouched, made[..1]);
+    // Nothing of a name is left where somebody is removed.
+    let gone = User {
+        state: State::Removed,
+        username: String::new(),
+        username_key: String::new(),
+        directory_id: None,
+        phone: None,
+        phone_source: None,
+        email: None,
+        dn: None,
+        ..later(&held(f, 5).await)
+    };
+    let mut run = run_of(3);
+    f.store.begin_run(&run, false).await.unwrap();
+    stage(f, &run, &[(gone, 1, vec![])], ChangeKind::Removed).await;
+    run.outcome = Outcome::Applied;
+    run.removed = 1;
+    apply(f, &run).await.unwrap();
+    let names: Vec<_> = all().await.into_iter().map(|c| c.username).collect();
+    let named = |name: &str| Some(name.to_owned());
+    assert_eq!(
+        names,
+        [named("p1"), named("p2"), named("p3"), named("p4"), None]
+    );
+    // They go with their run, whether or not somebody has changed.
+    let late = START.plus_ms(3 * DAY_MS);
+    f.store.prune(late, DAY_MS).await.unwrap();
+    for user in [made[0].user, renamed.id] {
+        let story = f.store.changes_of_user(user, 9).await.unwrap();
+        assert!(
+            story.iter().all(|c| c.kind != ChangeKind::Created),
+            "{story:?}"
+        );
+    }
 }
 
 pub(super) async fn why_somebody_is_gone_is_filled_in(f: &Fixture) {
