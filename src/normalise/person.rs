@@ -18,6 +18,31 @@ struct Hint<'a> {
     attribute: &'a str,
 }
 
+/// The usable values of one attribute, mostly a single one.
+#[derive(Default)]
+struct Usable {
+    only: Option<String>,
+    more: Vec<String>,
+}
+
+impl Usable {
+    fn add(&mut self, value: String) {
+        if self.only.is_none() {
+            self.only = Some(value);
+        } else {
+            self.more.push(value);
+        }
+    }
+
+    fn chosen(mut self, wanted: &Wanted, entry: &RawEntry) -> Option<String> {
+        if self.more.is_empty() {
+            return self.only;
+        }
+        self.more.extend(self.only);
+        text::choose(&wanted.name, self.more, entry.dn())
+    }
+}
+
 /// The refusals of one entry while they are gathered.
 struct Refused<'a> {
     entry: &'a RawEntry,
@@ -132,17 +157,17 @@ impl Normaliser {
     /// attribute would rename a person because of a typing error.
     fn username(&self, entry: &RawEntry, refused: &mut Refused<'_>) -> Result<UserName, String> {
         for wanted in &self.username {
-            let (mut usable, mut faults) = (Vec::new(), Vec::new());
+            let (mut usable, mut faults) = (Usable::default(), Vec::new());
             for value in wanted.values(entry) {
                 match text::utf8(value).and_then(text::name) {
-                    Ok(name) => usable.push(name),
+                    Ok(name) => usable.add(name),
                     Err(fault) => faults.push((value, fault)),
                 }
             }
-            if usable.is_empty() && faults.is_empty() {
+            if usable.only.is_none() && faults.is_empty() {
                 continue;
             }
-            let chosen = text::choose(&wanted.name, usable, entry.dn());
+            let chosen = usable.chosen(wanted, entry);
             // One report is enough where no value can be used: it is about the entry.
             faults.sort_by(|a, b| a.0.cmp(b.0));
             for (value, fault) in &faults {
@@ -229,6 +254,7 @@ impl Normaliser {
         let mut region = || self.national_region(hint.get_or_insert_with(|| self.hint(entry)));
         let (number, region) = phone::read(text, &mut region)?;
         number.allowed(&self.rules)?;
+        // One piece of memory, of its length from the beginning: every number has such a text.
         let rule = match (region, hint) {
             (None, _) => "international".to_owned(),
             (
@@ -237,8 +263,19 @@ impl Normaliser {
                     said: Said::Country(_),
                     attribute,
                 }),
-            ) => format!("national, region {region} from {attribute}"),
-            (Some(region), _) => format!("national, region {region} of the realm"),
+            ) => [
+                "national, region ",
+                &region.as_region_str(),
+                " from ",
+                attribute,
+            ]
+            .concat(),
+            (Some(region), _) => [
+                "national, region ",
+                &region.as_region_str(),
+                " of the realm",
+            ]
+            .concat(),
         };
         Ok(PhoneValue {
             phone: number.phone,
@@ -303,10 +340,10 @@ fn first_usable(
 ) -> Known<Option<String>> {
     let mut any_refused = false;
     for wanted in wanted {
-        let mut usable = Vec::new();
+        let mut usable = Usable::default();
         for value in wanted.values(entry) {
             match text::utf8(value).and_then(read) {
-                Ok(text) => usable.push(text),
+                Ok(text) => usable.add(text),
                 // What is empty says that there is none, as people without the right to delete an attribute say it.
                 Err(TextFault::Empty) => {}
                 Err(fault) => {
@@ -315,7 +352,7 @@ fn first_usable(
                 }
             }
         }
-        if let Some(chosen) = text::choose(&wanted.name, usable, entry.dn()) {
+        if let Some(chosen) = usable.chosen(wanted, entry) {
             return Known::Known(Some(chosen));
         }
     }

@@ -8,6 +8,8 @@
 //!
 //! The same function serves full passes, deltas, pushes, single look-ups and imports.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::phone::{Choice, Outcome, choose, previous, waits};
@@ -23,8 +25,8 @@ use crate::model::{
 pub enum Seen<'a> {
     /// The entry is there, in scope.
     Here {
-        /// The entry, normalised.
-        person: &'a Person,
+        /// The entry, normalised; what is made of an owned one takes its texts along.
+        person: Cow<'a, Person>,
         /// The name they get; see [`super::names`].
         name: Name,
     },
@@ -89,16 +91,16 @@ pub struct Draft {
 }
 
 /// Decides about one person. `None`: nothing differs, not even a raw value.
-pub fn decide(held: Option<&User>, seen: &Seen<'_>, context: &Context<'_>) -> Option<Decision> {
+pub fn decide(held: Option<&User>, seen: Seen<'_>, context: &Context<'_>) -> Option<Decision> {
     match (held, seen) {
-        (None, Seen::Here { person, name }) => create(person, name, context),
+        (None, Seen::Here { person, name }) => create(person.into_owned(), name, context),
         (None, Seen::Gone(_)) => None,
-        (Some(held), Seen::Here { person, name }) => follow(held, person, name, context),
-        (Some(held), Seen::Gone(reason)) => gone(held, *reason, context),
+        (Some(held), Seen::Here { person, name }) => follow(held, &person, name, context),
+        (Some(held), Seen::Gone(reason)) => gone(held, reason, context),
     }
 }
 
-fn create(person: &Person, name: &Name, context: &Context<'_>) -> Option<Decision> {
+fn create(mut person: Person, name: Name, context: &Context<'_>) -> Option<Decision> {
     let Name::Granted(name) = name else {
         return None;
     };
@@ -109,11 +111,11 @@ fn create(person: &Person, name: &Name, context: &Context<'_>) -> Option<Decisio
         realm: context.realm.clone(),
         directory_id: Some(person.directory_id),
         entry_uuid: person.entry_uuid,
-        username: name.shown.clone(),
-        username_key: name.key.clone(),
-        display_name: known(&person.display_name, None),
-        email: known(&person.email, None),
-        dn: Some(person.dn.clone()),
+        username: name.shown,
+        username_key: name.key,
+        display_name: known(std::mem::replace(&mut person.display_name, Known::Unknown)),
+        email: known(std::mem::replace(&mut person.email, Known::Unknown)),
+        dn: Some(std::mem::take(&mut person.dn)),
         phone: None,
         phone_raw: None,
         phone_attribute: None,
@@ -143,9 +145,9 @@ fn create(person: &Person, name: &Name, context: &Context<'_>) -> Option<Decisio
         updated_at: context.now,
     };
     if let Outcome::Other(choice) = choose(None, &person.phone, context.policy) {
-        take(&mut after, &choice);
+        take(&mut after, choice);
     }
-    after.fingerprint = rest(&after, person);
+    after.fingerprint = rest(&after, &person);
     let intents = dues(None, &mut after, context.policy, None);
     let draft = Draft {
         kind: ChangeKind::Created,
@@ -164,7 +166,7 @@ fn create(person: &Person, name: &Name, context: &Context<'_>) -> Option<Decisio
     })
 }
 
-fn follow(held: &User, person: &Person, name: &Name, context: &Context<'_>) -> Option<Decision> {
+fn follow(held: &User, person: &Person, name: Name, context: &Context<'_>) -> Option<Decision> {
     if held.state == State::Removed
         || (held.state_reason == Some(StateReason::Undone) && !context.adopts)
     {
@@ -176,12 +178,16 @@ fn follow(held: &User, person: &Person, name: &Name, context: &Context<'_>) -> O
     after.directory_id = Some(person.directory_id);
     after.entry_uuid = person.entry_uuid.or(held.entry_uuid);
     after.dn = Some(person.dn.clone());
-    after.display_name = known(&person.display_name, held.display_name.as_ref());
-    after.email = known(&person.email, held.email.as_ref());
+    if let Known::Known(display_name) = &person.display_name {
+        after.display_name.clone_from(display_name);
+    }
+    if let Known::Known(email) = &person.email {
+        after.email.clone_from(email);
+    }
     match name {
         Name::Granted(name) => {
-            after.username.clone_from(&name.shown);
-            after.username_key.clone_from(&name.key);
+            after.username = name.shown;
+            after.username_key = name.key;
         }
         Name::Keep => {}
         // Somebody else has the name by now: who yielded it, or comes from another realm, stays away until that is settled.
@@ -280,7 +286,7 @@ fn follow_phone(
     match choose(Some(held), &person.phone, context.policy) {
         Outcome::Keep => None,
         Outcome::Same(choice) => {
-            take(after, &choice);
+            take(after, choice);
             drop_pending(after);
             None
         }
@@ -299,18 +305,18 @@ fn follow_phone(
         }
         Outcome::Other(choice) if waits(held, &choice.value.phone, context.policy) => {
             if held.phone_pending.as_ref() == Some(&choice.value.phone) {
-                after.phone_pending_raw = Some(choice.value.raw);
+                after.phone_pending_raw = Some(choice.value.raw.clone());
                 return None;
             }
-            after.phone_pending = Some(choice.value.phone);
-            after.phone_pending_raw = Some(choice.value.raw);
+            after.phone_pending = Some(choice.value.phone.clone());
+            after.phone_pending_raw = Some(choice.value.raw.clone());
             after.phone_pending_until = Some(context.now.plus_ms(context.policy.hold_ms));
             Some(ChangeKind::PhoneChanged)
         }
         Outcome::Other(choice) => {
             // A number that waited, when the hold was since taken out of the file, was counted when it began to wait.
             let waited = held.phone_pending.as_ref() == Some(&choice.value.phone);
-            take(after, &choice);
+            take(after, choice);
             drop_pending(after);
             (!waited).then_some(ChangeKind::PhoneChanged)
         }
@@ -457,17 +463,17 @@ fn finish(
     })
 }
 
-fn known(value: &Known<Option<String>>, held: Option<&String>) -> Option<String> {
+fn known(value: Known<Option<String>>) -> Option<String> {
     match value {
-        Known::Known(value) => value.clone(),
-        Known::Unknown => held.cloned(),
+        Known::Known(value) => value,
+        Known::Unknown => None,
     }
 }
 
-fn take(user: &mut User, choice: &Choice) {
+fn take(user: &mut User, choice: Choice<'_>) {
     user.phone = Some(choice.value.phone.clone());
     user.phone_raw = Some(choice.value.raw.clone());
-    user.phone_attribute = Some(choice.attribute.clone());
+    user.phone_attribute = Some(choice.attribute.to_owned());
     user.phone_rule = Some(choice.value.rule.clone());
     user.phone_source = Some(PhoneSource::Directory);
 }

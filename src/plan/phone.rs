@@ -4,13 +4,13 @@ use crate::model::{AttributeReading, Phone, PhoneReading, PhoneSource, PhoneValu
 
 /// What becomes of the number.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub enum Outcome<'a> {
     /// Whatever is held stays as it is, the raw value included.
     Keep,
     /// The number in use is among the values; it may be written another way, or in another attribute, than before.
-    Same(Choice),
+    Same(Choice<'a>),
     /// Another number, or a first one.
-    Other(Choice),
+    Other(Choice<'a>),
     /// No number any more.
     Lost,
     /// The number that waited is given no more; the one in use, if there is one, stays.
@@ -18,12 +18,12 @@ pub enum Outcome {
 }
 
 /// A value and the attribute that it came from.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Choice {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Choice<'a> {
     /// The attribute, as configured.
-    pub attribute: String,
+    pub attribute: &'a str,
     /// The number.
-    pub value: PhoneValue,
+    pub value: &'a PhoneValue,
 }
 
 /// Chooses the number of a person. `held`: the user as the store holds them, `None` for a new one.
@@ -35,7 +35,7 @@ pub struct Choice {
 /// * A number that was set by hand or in self-enrolment stays under `phone-authority = "local"`, and under `directory`
 ///   for as long as the directory gives none.
 /// * A number that waits while nothing else of the directory is in use goes with its value: only a refused one keeps it waiting.
-pub fn choose(held: Option<&User>, reading: &PhoneReading, policy: &Policy) -> Outcome {
+pub fn choose<'a>(held: Option<&User>, reading: &'a PhoneReading, policy: &Policy) -> Outcome<'a> {
     let PhoneReading::Read(attributes) = reading else {
         return Outcome::Keep;
     };
@@ -74,8 +74,8 @@ pub fn choose(held: Option<&User>, reading: &PhoneReading, policy: &Policy) -> O
     };
     match reading.usable.iter().find(|v| v.phone == *in_use) {
         Some(value) => Outcome::Same(Choice {
-            attribute: reading.attribute.clone(),
-            value: value.clone(),
+            attribute: &reading.attribute,
+            value,
         }),
         None => Outcome::Other(pick(reading, held.phone_pending.as_ref())),
     }
@@ -95,7 +95,7 @@ pub fn previous(held: &User) -> Option<&Phone> {
 }
 
 /// The directory gives no usable number, and none of its own is in use.
-fn no_more(held: Option<&User>, attributes: &[AttributeReading]) -> Outcome {
+fn no_more<'a>(held: Option<&User>, attributes: &[AttributeReading]) -> Outcome<'a> {
     let waiting = held.is_some_and(|u| u.phone_pending.is_some());
     if waiting && attributes.iter().all(|a| a.refused == 0) {
         Outcome::Withdrawn
@@ -117,15 +117,14 @@ fn own_rank(held: &User, attributes: &[AttributeReading]) -> usize {
 }
 
 /// The waiting number if it is among the values, else the smallest.
-fn pick(reading: &AttributeReading, waiting: Option<&Phone>) -> Choice {
+fn pick<'a>(reading: &'a AttributeReading, waiting: Option<&Phone>) -> Choice<'a> {
     let wanted = reading.usable.iter().find(|v| Some(&v.phone) == waiting);
     let smallest = reading.usable.iter().min_by(|a, b| a.phone.cmp(&b.phone));
     let value = wanted
         .or(smallest)
-        .cloned()
         .unwrap_or_else(|| unreachable!("an attribute decides only with a usable value"));
     Choice {
-        attribute: reading.attribute.clone(),
+        attribute: &reading.attribute,
         value,
     }
 }

@@ -37,6 +37,10 @@ impl Text {
             self.text.push_str("\\N");
             return;
         };
+        let odd = |c: char| matches!(c, '\\' | '\n' | '\r' | '\t' | '\0');
+        if !value.contains(odd) {
+            return self.text.push_str(value);
+        }
         for c in value.chars() {
             match c {
                 '\\' => self.text.push_str("\\\\"),

@@ -210,11 +210,14 @@ pub(super) fn users(rows: Vec<UserRow>) -> Result<Vec<User>, StoreError> {
 }
 
 pub(super) fn methods(two_factor: &[TwoFactor]) -> String {
-    two_factor
-        .iter()
-        .map(|m| m.as_str())
-        .collect::<Vec<_>>()
-        .join(",")
+    let mut words = String::new();
+    for method in two_factor {
+        if !words.is_empty() {
+            words.push(',');
+        }
+        words.push_str(method.as_str());
+    }
+    words
 }
 
 fn two_factor(text: &str) -> Result<Vec<TwoFactor>, StoreError> {

@@ -71,7 +71,7 @@ impl Pass<'_> {
                         Some(StateReason::Deleted)
                     }
                 };
-                if let Some(decision) = decide(Some(&user), &Seen::Gone(reason), &self.context()) {
+                if let Some(decision) = decide(Some(&user), Seen::Gone(reason), &self.context()) {
                     self.plan.add(decision).await?;
                 }
             }
@@ -125,7 +125,7 @@ impl Pass<'_> {
                 if let Some(decision) = held.get(id).and_then(|user| {
                     decide(
                         Some(user),
-                        &Seen::Gone(Some(StateReason::Deleted)),
+                        Seen::Gone(Some(StateReason::Deleted)),
                         &self.context(),
                     )
                 }) {
@@ -179,7 +179,7 @@ impl Pass<'_> {
                 let decision = if user.state_reason == Some(reason) {
                     remove(user, JobReason::GraceOver, &self.context())
                 } else {
-                    decide(Some(user), &Seen::Gone(Some(reason)), &self.context())
+                    decide(Some(user), Seen::Gone(Some(reason)), &self.context())
                 };
                 if let Some(decision) = decision {
                     self.plan.add(decision).await?;

@@ -7,6 +7,7 @@
 //!                                another plan, held
 //! ```
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::decided::{failed, replaced};
@@ -278,8 +279,8 @@ fn again(
             let name = Name::Granted(name);
             decide(
                 Some(before),
-                &Seen::Here {
-                    person: &person,
+                Seen::Here {
+                    person: Cow::Owned(person),
                     name,
                 },
                 &context,
@@ -287,12 +288,12 @@ fn again(
         }
         Some(Sighting::OutOfScope { .. }) => decide(
             Some(before),
-            &Seen::Gone(Some(StateReason::OutOfScope)),
+            Seen::Gone(Some(StateReason::OutOfScope)),
             &context,
         ),
         None => decide(
             Some(before),
-            &Seen::Gone(Some(StateReason::Deleted)),
+            Seen::Gone(Some(StateReason::Deleted)),
             &context,
         ),
     };

@@ -1,5 +1,6 @@
 //! What an administrator decides about a held plan, but for its approval: reject, adopt; and how long it can be decided.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::look::hash_name;
@@ -164,8 +165,8 @@ impl Pass<'_> {
                 };
                 let decision = decide(
                     Some(&user),
-                    &Seen::Here {
-                        person: &person,
+                    Seen::Here {
+                        person: Cow::Borrowed(&person),
                         name: Name::Granted(name),
                     },
                     &context,

@@ -1,5 +1,6 @@
 //! Looks at people who differ: decided at once, unless their name is contested or another realm holds them.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use super::pass::Pass;
@@ -22,24 +23,23 @@ impl Pass<'_> {
             .collect();
         let mut held = self.held(&held_ids).await?;
         let taken_over = self.elsewhere(&persons).await?;
-        let keys: Vec<String> = persons
-            .iter()
-            .filter_map(|(p, _)| p.username.as_ref().ok().map(|n| n.key.clone()))
-            .collect();
-        // Whoever is present under a name holds it alone: that is asked about the others only.
-        let others: Vec<String> = persons
-            .iter()
-            .filter_map(|(p, _)| Some((p.directory_id, &p.username.as_ref().ok()?.key)))
-            .filter(|(id, key)| {
-                let own = |u: &User| u.present() && u.username_key == **key;
-                !held.get(id).is_some_and(own)
-            })
-            .map(|(_, key)| key.clone())
-            .collect();
+        let names = || {
+            persons
+                .iter()
+                .filter_map(|(p, _)| Some((p.directory_id, &p.username.as_ref().ok()?.key)))
+        };
         let holders: HashMap<String, Option<DirectoryId>> =
             if self.users_before == 0 && self.first && self.neighbours.is_empty() {
                 HashMap::new()
             } else {
+                // Whoever is present under a name holds it alone: that is asked about the others only.
+                let others: Vec<String> = names()
+                    .filter(|(id, key)| {
+                        let own = |u: &User| u.present() && u.username_key == **key;
+                        !held.get(id).is_some_and(own)
+                    })
+                    .map(|(_, key)| key.clone())
+                    .collect();
                 store
                     .name_holders(&self.row.id, &others)
                     .await?
@@ -49,15 +49,15 @@ impl Pass<'_> {
             };
         if let Some(told) = &mut self.told {
             told.holders.extend(holders.values().flatten());
-            told.names.extend(keys);
+            told.names.extend(names().map(|(_, key)| key.clone()));
         }
         let mut earlier: HashSet<DirectoryId> = HashSet::new();
-        let mut free: Vec<(Person, Option<User>)> = vec![];
+        let mut free: Vec<(Person, Option<Box<User>>)> = vec![];
         for (person, _) in persons {
             let id = person.directory_id;
-            let mut user = held.remove(&id);
+            let mut user = held.remove(&id).map(Box::new);
             match taken_over.get(&id) {
-                Some(Takeover::Take(from)) => user = Some((**from).clone()),
+                Some(Takeover::Take(from)) => user = Some(from.clone()),
                 Some(Takeover::StillThere(realm)) => {
                     self.refuse(still_in(&person, realm));
                     continue;
@@ -91,15 +91,16 @@ impl Pass<'_> {
             }
         }
         self.contested.extend(earlier.iter().copied());
-        for (person, user) in free {
+        for (mut person, user) in free {
             if self.contested.contains(&person.directory_id) {
                 continue;
             }
-            let name = match &person.username {
-                Ok(name) => Name::Granted(name.clone()),
+            // The name goes along; nothing asks the person for it any more.
+            let name = match std::mem::replace(&mut person.username, Err(String::new())) {
+                Ok(name) => Name::Granted(name),
                 Err(_) => Name::Keep,
             };
-            self.decide(user.as_ref(), person, name).await?;
+            self.decide(user.as_deref(), person, name).await?;
         }
         self.decided_early.extend(earlier);
         Ok(())
@@ -124,15 +125,16 @@ impl Pass<'_> {
         name: Name,
     ) -> Result<(), PassError> {
         let context = self.context();
+        let refused = person.refused.clone();
         let decision = decide(
             held,
-            &Seen::Here {
-                person: &person,
+            Seen::Here {
+                person: Cow::Owned(person),
                 name,
             },
             &context,
         );
-        for refusal in person.refused {
+        for refusal in refused {
             self.refuse(refusal);
         }
         if let Some(decision) = decision {
