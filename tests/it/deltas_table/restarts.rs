@@ -1,7 +1,7 @@
 //! Servers that stop, crash or forget, and cursors that are of no use any more.
 
-use super::Life;
 use super::words::{DS389, OPENLDAP, SAMBA, Words, deleted, set};
+use super::{By, Life};
 
 #[test]
 fn trap_20_restarts_and_a_session_log_that_forgot() {
@@ -12,7 +12,7 @@ fn trap_20_restarts_and_a_session_log_that_forgot() {
         (SAMBA, &["--users", "40"]),
     ] {
         let kind = words.kind;
-        let mut life = Life::new(words, options);
+        let mut life = Life::new(words, options, By::Command);
         life.house
             .churn(&[("delete", 8), ("phone", 3), ("add", 2), ("move", 1)]);
         if options.len() == 2 {
@@ -34,7 +34,7 @@ fn trap_20_restarts_and_a_session_log_that_forgot() {
 fn a_server_that_crashes_tells_everything_once() {
     for words in [OPENLDAP, DS389, SAMBA] {
         let kind = words.kind;
-        let mut life = Life::new(words, &["--users", "20"]);
+        let mut life = Life::new(words, &["--users", "20"], By::Command);
         life.ldif(
             &(words.person("Ada", "ada", "+421905111001")
                 + &words.person("Bea", "bea", "+421905111002")),
@@ -58,7 +58,7 @@ fn a_server_that_crashes_tells_everything_once() {
 /// Whatever became of the cursor, everything is read, and nothing is said twice.
 fn a_wiped_cursor_reads_everything(words: Words) {
     let kind = words.kind;
-    let life = Life::new(words, &["--users", "20"]);
+    let life = Life::new(words, &["--users", "20"], By::Command);
     life.ldif(
         &(words.person("Ada", "ada", "+421905111001")
             + &words.person("Bea", "bea", "+421905111002")),
