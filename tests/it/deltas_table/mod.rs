@@ -39,7 +39,12 @@ struct Life {
 
 impl Life {
     fn new(words: Words, options: &[&str], by: By) -> Self {
-        let house = House::with(Server::lasting(words.kind, options), "");
+        let mut options = options.to_vec();
+        if by == By::Push && words.kind == "samba" {
+            // What another process wrote is told after seconds, and there are many scenes.
+            options.extend(["--workers", "1"]);
+        }
+        let house = House::with(Server::lasting(words.kind, &options), "");
         let password = &house.server[&format!("{}_PASSWORD", words.account)];
         std::fs::write(house.path("bind"), password).expect("a password");
         let (base, former) = (
