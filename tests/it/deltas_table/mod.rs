@@ -75,7 +75,11 @@ impl Life {
         life
     }
 
+    /// Writes the configuration, after the server's addresses may have changed too: not under a daemon, which must find its own.
     fn configure(&self) {
+        if self.pushed.is_some() {
+            return;
+        }
         let account = &self.house.server[&format!("{}_DN", self.words.account)];
         self.house
             .configure_as(account, &self.words.directory(), &self.words.realm());
@@ -105,6 +109,12 @@ impl Life {
             Some(pushed) => self.settled(pushed, scene),
             None => self.typed(scene),
         }
+    }
+
+    /// The same of a scene after which everything had to be read.
+    fn read_again(&self, scene: &str) -> Value {
+        let pushed = self.pushed.as_ref().expect("a daemon");
+        self.settled_somehow(pushed, scene)
     }
 
     /// The next run, which must be a delta. A full pass over a copy of the store comes to the same, and so does one into a

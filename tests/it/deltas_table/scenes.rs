@@ -10,6 +10,7 @@ fn the_table(words: Words, by: By) -> Life {
     places(&life);
     names(&life);
     ends(&life);
+    life.never_away();
     life
 }
 
