@@ -23,7 +23,7 @@ const AWAY: &str = "changes are not pushed now";
 
 /// What the daemon's side of a life needs.
 pub struct Pushed {
-    _daemon: Daemon,
+    daemon: Daemon,
     /// The daemon's way to the directory; whoever plays a scene takes another one.
     door: Door,
     /// How often the mark was set.
@@ -42,7 +42,7 @@ impl Pushed {
         let own = std::fs::read_to_string(&path).expect("a configuration");
         std::fs::write(&path, own.replace(uri, &door.url())).expect("written");
         let pushed = Self {
-            _daemon: following(house),
+            daemon: following(house),
             door,
             marks: Cell::new(0),
             runs: RefCell::default(),
@@ -247,6 +247,18 @@ impl Life {
     pub fn never_away(&self) {
         let log = self.house.log();
         assert!(!log.contains(AWAY), "{log}");
+    }
+
+    /// Does something of which the daemon hears only when it is over, all at once.
+    pub fn at_once(&self, what: impl FnOnce()) {
+        let signal = |signal| {
+            if let Some(pushed) = &self.pushed {
+                pushed.daemon.signal(signal);
+            }
+        };
+        signal("STOP");
+        what();
+        signal("CONT");
     }
 
     /// Does something while nobody hears of it.

@@ -169,7 +169,9 @@ fn burst(life: &Life) {
     if life.words.deletions {
         all.push(("delete", 2));
     }
-    life.house.churn(&all);
+    life.at_once(|| {
+        life.house.churn(&all);
+    });
     let run = life.delta("burst");
     assert_eq!(run["created"], 3, "{run}");
     let heard = life.heard();
