@@ -15,8 +15,9 @@ use crate::lived::{eventually, following, status};
 /// Who is changed after each scene: once that has come, all that was before it has, too. No scene and no picture shows them.
 pub const MARK: &str = "mark";
 
-/// How long a change may take to come: a server that was away for some seconds is tried again within as many more.
-const SOON: Duration = Duration::from_secs(45);
+/// How long a change may take to come: a server that was away for some seconds is tried again within as many more, and disks that
+/// are shared stand still for longer.
+const SOON: Duration = Duration::from_mins(1);
 
 /// What the log says when the connection is lost.
 const AWAY: &str = "changes are not pushed now";
@@ -151,8 +152,13 @@ impl Life {
     }
 
     fn comes_to(&self, scene: &str, read: &Picture, there: bool) {
+        self.soon(scene, || differ(&self.picture(there), read));
+    }
+
+    /// Waits until nothing is wrong.
+    fn soon(&self, scene: &str, wrong: impl Fn() -> Option<String>) {
         let end = Instant::now() + SOON;
-        while let Some(how) = differ(&self.picture(there), read) {
+        while let Some(how) = wrong() {
             let house = &self.house;
             let late = Instant::now() > end;
             assert!(!late, "{scene}: {how}\n{}\n{}", status(house), house.log());
@@ -165,8 +171,9 @@ impl Life {
         pushed.marks.set(pushed.marks.get() + 1);
         let mark = format!("Mark {}", pushed.marks.get());
         self.ldif(&set("Mark", "displayName", &mark));
-        eventually(&self.house, &format!("{scene}: {mark} comes"), || {
-            self.house.users()[MARK]["display_name"] == *mark
+        self.soon(scene, || {
+            let came = self.house.users()[MARK]["display_name"].clone();
+            (came != *mark).then(|| format!("{mark} does not come, but {came}"))
         });
     }
 
