@@ -40,6 +40,15 @@ impl Server {
         panic!("it did not start (tests/lab/install installs it): {said:?}");
     }
 
+    /// The same for one that goes and comes: nobody else's Samba may take its address meanwhile.
+    pub fn lasting(kind: &'static str, options: &[&str]) -> Self {
+        let process = std::process::id();
+        let address = format!("127.0.{}.{}", 100 + process / 250 % 100, 1 + process % 250);
+        let own = ["--address", &address];
+        let own = if kind == "samba" { &own[..] } else { &[] };
+        Self::start(kind, &[options, own].concat())
+    }
+
     /// Options that make the script pick free ports or a free address.
     fn free_ports(&self) -> &'static [&'static str] {
         match self.kind {

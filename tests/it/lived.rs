@@ -2,12 +2,11 @@
 //! message once, and a full pass that finds no drift.
 
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::house::{Daemon, House, said};
+use crate::house::{Daemon, House};
 use crate::lab::Server;
 
 pub fn eventually(house: &House, what: &str, mut holds: impl FnMut() -> bool) {
@@ -118,20 +117,10 @@ pub fn nothing_is_missing(house: &House) {
             .run(&["--json", "users", "list", "--realm", "r"])
             .lines(),
     );
-    let own = std::fs::read_to_string(house.path("realmsync.toml")).expect("a configuration");
-    let store = format!("sqlite:{}", house.path("fresh.db").display());
-    let fresh = own
-        .replace(&house.database, &store)
-        .replace("control.sock", "fresh.sock");
-    // Beside the other one, so that it is nobody else's to read either.
-    std::fs::copy(house.path("realmsync.toml"), house.path("fresh.toml")).expect("a copy");
-    std::fs::write(house.path("fresh.toml"), fresh).expect("written");
+    house.beside("fresh", &[]);
     let _of_an_earlier_scene = std::fs::remove_file(house.path("fresh.db"));
     let run = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_realmsync"));
-        command.arg("-c").arg(house.path("fresh.toml"));
-        let output = command.args(arguments).stdin(Stdio::null()).output();
-        let said = said(&output.expect("the binary"));
+        let said = house.run_of("fresh", arguments);
         assert_eq!(said.code, 0, "{}\n{}", said.out, said.err);
         said
     };

@@ -29,16 +29,10 @@ fn house_on(server: Server, directory: &str) -> House {
     house
 }
 
-/// The same with a server that goes and comes: nobody else's Samba may take its address meanwhile.
+/// The same with a server that goes and comes.
 fn house_that_restarts(kind: &'static str, users: u32) -> House {
-    let (users, process) = (users.to_string(), std::process::id());
-    let address = format!("127.0.{}.{}", 100 + process / 250 % 100, 1 + process % 250);
-    let mut options = vec!["--users", &users];
-    if kind == "samba" {
-        options.extend(["--address", &address]);
-    }
     house_on(
-        Server::start(kind, &options),
+        Server::lasting(kind, &["--users", &users.to_string()]),
         "changes = \"auto\"\npoll = \"1s\"",
     )
 }

@@ -1,9 +1,6 @@
 //! A realm with two servers: the other one is taken when the first goes, and the first one again when it is back.
 
-use std::io;
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use realmsync::clock::Clock;
@@ -15,67 +12,14 @@ use realmsync::store::{Access, Store};
 use realmsync::sync::{Ask, Engine};
 use tokio::sync::watch;
 
-use crate::house::House;
+use crate::house::{Door, House};
 use crate::lab::Server;
-
-/// A door to a server on a port of its own, which can be shut and opened again.
-struct Door {
-    port: u16,
-    shut: Arc<AtomicBool>,
-    open: Arc<Mutex<Vec<TcpStream>>>,
-}
-
-impl Door {
-    fn to(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (shut, open) = (Arc::new(AtomicBool::new(false)), Arc::default());
-        let door = Self { port, shut, open };
-        let (shut, open) = (Arc::clone(&door.shut), Arc::clone(&door.open));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if shut.load(Ordering::SeqCst) {
-                    continue;
-                }
-                let Ok(behind) = TcpStream::connect(("127.0.0.1", server)) else {
-                    continue;
-                };
-                let mut list = open.lock().unwrap();
-                for (from, to) in [(&stream, &behind), (&behind, &stream)] {
-                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    list.push(from.try_clone().unwrap());
-                    std::thread::spawn(move || {
-                        let _cut = io::copy(&mut from, &mut to);
-                        let _gone = to.shutdown(Shutdown::Both);
-                    });
-                }
-            }
-        });
-        door
-    }
-
-    fn shut(&self) {
-        self.shut.store(true, Ordering::SeqCst);
-        for stream in self.open.lock().unwrap().drain(..) {
-            let _gone = stream.shutdown(Shutdown::Both);
-        }
-    }
-
-    fn reopen(&self) {
-        self.shut.store(false, Ordering::SeqCst);
-    }
-
-    fn url(&self) -> String {
-        format!("ldaps://127.0.0.1:{}", self.port)
-    }
-}
 
 /// A house whose realm has one server behind two doors.
 fn house() -> (House, Door, Door) {
     let house = House::with(Server::start("openldap", &["--users", "120"]), "");
     let uri = house.server["LDAPS_URI"].to_owned();
-    let port: u16 = uri.rsplit(':').next().unwrap().parse().unwrap();
-    let (first, second) = (Door::to(port), Door::to(port));
+    let (first, second) = (Door::to(&uri), Door::to(&uri));
     house.configure_as(&house.server["BIND_DN"], "changes = \"auto\"", "");
     let path = house.path("realmsync.toml");
     let text = std::fs::read_to_string(&path).unwrap();

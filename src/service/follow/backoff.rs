@@ -28,7 +28,9 @@ impl Backoff {
     /// The wait after one more failure: doubled each time, within ±20 %. `chance` is in [0, 1).
     pub fn after(&mut self, code: ErrorCode, chance: f64) -> Duration {
         let (first, longest) = match code {
-            ErrorCode::Auth | ErrorCode::Tls | ErrorCode::Config => (FIRST_MEND, LONGEST_MEND),
+            ErrorCode::Auth | ErrorCode::Config => (FIRST_MEND, LONGEST_MEND),
+            // TLS among them: a server that is starting, or a proxy with nobody behind it, breaks it off too, and no account is
+            // locked by asking.
             _ => (FIRST, LONGEST),
         };
         let doubled = first.saturating_mul(1 << self.failures.min(16));
@@ -62,6 +64,13 @@ mod tests {
             backoff.after(ErrorCode::Unreachable, 0.0),
             Duration::from_millis(800)
         );
+    }
+
+    /// A server in the middle of its start takes the connection and breaks off TLS.
+    #[test]
+    fn a_broken_handshake_is_tried_again_like_a_server_that_is_down() {
+        let wait = |code| Backoff::default().after(code, 0.5);
+        assert_eq!(wait(ErrorCode::Tls), wait(ErrorCode::Unreachable));
     }
 
     #[test]

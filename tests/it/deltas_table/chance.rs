@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::Life;
 use super::words::{DS389, OPENLDAP, SAMBA, Words, deleted, moved, set};
+use super::{By, Life};
 
 const STEPS: u32 = 30;
 
@@ -135,7 +135,7 @@ impl Life {
 }
 
 fn lives(words: Words, seed: u64) {
-    let life = Life::new(words, &["--users", "40"]);
+    let life = Life::new(words, &["--users", "40"], By::Command);
     let (mut chance, mut people) = (Chance(seed), People::default());
     let mut told = vec![];
     for step in 0..STEPS {

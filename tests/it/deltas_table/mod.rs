@@ -1,22 +1,35 @@
 //! The scenario table: the same life in two houses, one told by deltas and one that reads everything into a fresh store. Both
-//! must know the same people and say the same.
+//! must know the same people and say the same. Each scene is written once, and played by commands and by a daemon.
 
 mod chance;
+mod picture;
+mod pushed;
 mod restarts;
 mod scenes;
 mod words;
-
-use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use crate::house::House;
 use crate::lab::Server;
+use picture::{COPY, FRESH, agree, kept};
+use pushed::Pushed;
 use words::Words;
+
+/// How a life hears of changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// Somebody types `sync` after each scene.
+    Command,
+    /// A daemon is up all the time, and the directory pushes.
+    Push,
+}
 
 /// One realm that lives on deltas.
 struct Life {
     words: Words,
+    /// The daemon, where there is one.
+    pushed: Option<Pushed>,
     house: House,
     base: String,
     former: String,
@@ -24,48 +37,36 @@ struct Life {
     counted: std::cell::Cell<usize>,
 }
 
-/// What two stores must agree on.
-type Picture = (BTreeMap<String, String>, Vec<String>);
-
-fn same(scene: &str, lived: &Picture, read: &Picture) {
-    let of = |one: &Picture, other: &Picture| -> Vec<String> {
-        let people = one
-            .0
-            .iter()
-            .filter(|(id, user)| other.0.get(*id) != Some(*user));
-        let refused = one.1.iter().filter(|row| !other.1.contains(row));
-        people
-            .map(|p| p.1.clone())
-            .chain(refused.cloned())
-            .collect()
-    };
-    let (only_lived, only_read) = (of(lived, read), of(read, lived));
-    assert!(
-        only_lived.is_empty() && only_read.is_empty(),
-        "{scene}: by deltas {only_lived:#?}, by a full pass {only_read:#?}"
-    );
-}
-
 impl Life {
-    fn new(words: Words, options: &[&str]) -> Self {
-        let house = House::with(Server::start(words.kind, options), "");
+    fn new(words: Words, options: &[&str], by: By) -> Self {
+        let mut options = options.to_vec();
+        if by == By::Push && words.kind == "samba" {
+            // What another process wrote is told after seconds, and there are many scenes.
+            options.extend(["--workers", "1"]);
+        }
+        let house = House::with(Server::lasting(words.kind, &options), "");
         let password = &house.server[&format!("{}_PASSWORD", words.account)];
         std::fs::write(house.path("bind"), password).expect("a password");
         let (base, former) = (
             house.server["PEOPLE_DN"].to_owned(),
             house.server["FORMER_DN"].to_owned(),
         );
-        let life = Self {
+        let mut life = Self {
             words,
+            pushed: None,
             house,
             base,
             former,
             counted: std::cell::Cell::new(0),
         };
         life.configure();
-        let first = life.house.sync_and_deliver(0);
-        assert_eq!(first["mode"], "full", "{first}");
-        assert_eq!(life.heard(), [""; 0], "{first}");
+        if by == By::Push {
+            life.pushed = Some(Pushed::over(&life));
+        } else {
+            let first = life.house.sync_and_deliver(0);
+            assert_eq!(first["mode"], "full", "{first}");
+        }
+        assert_eq!(life.heard(), [""; 0]);
         // What is not told is said from the beginning.
         let status = life.house.run(&["status"]).out;
         let all = words.deletions && words.moves;
@@ -74,8 +75,11 @@ impl Life {
         life
     }
 
-    /// Writes the configuration, after the server's addresses may have changed too.
+    /// Writes the configuration, after the server's addresses may have changed too: not under a daemon, which must find its own.
     fn configure(&self) {
+        if self.pushed.is_some() {
+            return;
+        }
         let account = &self.house.server[&format!("{}_DN", self.words.account)];
         self.house
             .configure_as(account, &self.words.directory(), &self.words.realm());
@@ -99,101 +103,39 @@ impl Life {
         );
     }
 
+    /// What the scene came to, which must have come by deltas.
+    fn delta(&self, scene: &str) -> Value {
+        match &self.pushed {
+            Some(pushed) => self.settled(pushed, scene),
+            None => self.typed(scene),
+        }
+    }
+
+    /// The same of a scene after which everything had to be read.
+    fn read_again(&self, scene: &str) -> Value {
+        let pushed = self.pushed.as_ref().expect("a daemon");
+        self.settled_somehow(pushed, scene)
+    }
+
     /// The next run, which must be a delta. A full pass over a copy of the store comes to the same, and so does one into a
     /// fresh store, unless somebody keeps what a newcomer would not get.
-    fn delta(&self, scene: &str) -> Value {
-        self.copy("realmsync.db", "copy.db");
+    fn typed(&self, scene: &str) -> Value {
+        self.copy();
         let said = self.house.run(&["--json", "sync", "r", "--deliver"]);
         assert_eq!(said.code, 0, "{scene}: {}\n{}", said.out, said.err);
         let run = said.json();
         assert_eq!(run["mode"], "delta", "{scene}: {run}");
-        let lived = self.picture(false);
         // 389-ds takes its time to check a password: there one comparison must do.
-        if self.words.kind != "ds389" || scene.ends_with("(kept)") {
-            let full = self.beside("copy.db", &["--json", "sync", "r", "--full"], || {
-                same(scene, &lived, &self.picture(false));
-            });
+        if self.words.kind != "ds389" || kept(scene) {
+            let (full, read) = self.read(scene, COPY);
+            agree(scene, &self.picture(false), &read);
             assert_eq!(full["outcome"], run["outcome"], "{scene}: {run}, {full}");
         }
-        if !scene.ends_with("(kept)") {
-            let lived = self.picture(true);
-            self.copy("none", "fresh.db");
-            let first = self.beside("fresh.db", &["--json", "sync", "r"], || {
-                same(scene, &lived, &self.picture(true));
-            });
-            assert_eq!(first["mode"], "full", "{scene}: {first}");
+        if !kept(scene) {
+            let (_, read) = self.read(scene, FRESH);
+            agree(scene, &self.picture(true), &read);
         }
         run
-    }
-
-    fn copy(&self, from: &str, to: &str) {
-        for end in ["", "-wal", "-shm", ".lock"] {
-            let (from, to) = (
-                self.house.path(&format!("{from}{end}")),
-                self.house.path(&format!("{to}{end}")),
-            );
-            let _was_there = std::fs::remove_file(&to);
-            if from.exists() {
-                std::fs::copy(from, to).expect("a copy");
-            }
-        }
-    }
-
-    /// Runs something over another store, and looks at it.
-    fn beside(&self, store: &str, what: &[&str], look: impl FnOnce()) -> Value {
-        let file = self.house.path("realmsync.toml");
-        let own = std::fs::read_to_string(&file).expect("a configuration");
-        // A full pass that is no delta in disguise: deltas are what it is compared with.
-        let other = own
-            .replace("realmsync.db", store)
-            .replace(&self.words.directory(), "changes = \"full\"");
-        std::fs::write(&file, other).expect("written");
-        let said = self.house.run(what);
-        assert_eq!(said.code, 0, "{}\n{}", said.out, said.err);
-        look();
-        std::fs::write(&file, own).expect("written");
-        said.json()
-    }
-
-    /// By directory id who they are, and what is refused; `there`: without those who are gone, whom a fresh store never knew.
-    fn picture(&self, there: bool) -> Picture {
-        let mut people = BTreeMap::new();
-        for state in ["active", "suspended"] {
-            let said = self
-                .house
-                .run(&["--json", "users", "list", "--realm", "r", "--state", state]);
-            assert_eq!(said.code, 0, "{}", said.err);
-            for mut user in said.lines() {
-                let gone = matches!(
-                    user["state_reason"].as_str(),
-                    Some("deleted" | "out_of_scope")
-                );
-                if gone && there {
-                    continue;
-                }
-                let fields = user.as_object_mut().expect("an object");
-                // Of the store, and of what was said so far.
-                for own in [
-                    "id",
-                    "version",
-                    "created_at",
-                    "updated_at",
-                    "suspended_at",
-                    "phone_provisioned",
-                    "enrolment",
-                ] {
-                    fields.remove(own);
-                }
-                let id = user["directory_id"].as_str().expect("an id").to_owned();
-                assert!(people.insert(id, user.to_string()).is_none(), "an id twice");
-            }
-        }
-        let mut refused = self.house.run(&["--json", "refused", "r"]).lines();
-        for row in &mut refused {
-            row.as_object_mut().expect("an object").remove("since");
-        }
-        let refused = refused.iter().map(Value::to_string).collect();
-        (people, refused)
     }
 
     /// What a receiver heard since the last time, as `type username`.
@@ -218,10 +160,43 @@ impl Life {
 
     /// One scene: what is done, what the delta counts (kinds in the order given), and what is said.
     fn scene(&self, name: &str, ldif: &str, counts: &[(&str, i64)], heard: &[&str]) -> Value {
+        if self.pushed.is_some() && kept(name) {
+            self.copy();
+        }
         self.ldif(ldif);
         let run = self.delta(name);
         counted(name, &run, counts);
         assert_eq!(self.heard(), heard, "{name}: {run}");
+        run
+    }
+
+    /// A scene with something in between, which a daemon may see or not: where it did, it may have said so of these people, and
+    /// of nobody else.
+    fn passing(
+        &self,
+        name: &str,
+        ldif: &str,
+        counts: &[(&str, i64)],
+        heard: &[&str],
+        people: &[&str],
+    ) -> Value {
+        let Some(pushed) = &self.pushed else {
+            return self.scene(name, ldif, counts, heard);
+        };
+        self.ldif(ldif);
+        let run = self.settled(pushed, name);
+        self.heard_only_of(name, people);
+        run
+    }
+
+    /// A scene that ends where its order leads, before a daemon's eyes: a full pass keeps it so.
+    fn contested(&self, name: &str, ldif: &str, counts: &[(&str, i64)], people: &[&str]) -> Value {
+        let Some(pushed) = &self.pushed else {
+            return self.scene(name, ldif, counts, &[]);
+        };
+        self.ldif(ldif);
+        let run = self.kept_so(pushed, name);
+        self.heard_only_of(name, people);
         run
     }
 
@@ -242,11 +217,15 @@ impl Life {
 
     /// A full pass finds this, and no drift.
     fn found(&self, name: &str, counts: &[(&str, i64)], heard: &[&str]) {
-        let said = self
-            .house
-            .run(&["--json", "sync", "r", "--full", "--deliver"]);
+        let mut full = vec!["--json", "sync", "r", "--full"];
+        full.extend(self.pushed.is_none().then_some("--deliver"));
+        let said = self.house.run(&full);
         assert_eq!(said.code, 0, "{name}: {}\n{}", said.out, said.err);
         let full = said.json();
+        if let Some(pushed) = &self.pushed {
+            pushed.knows(&full);
+            self.delivered(name);
+        }
         counted(name, &full, counts);
         assert_eq!(full["drift"], 0, "{name}: {full}");
         assert_eq!(self.heard(), heard, "{name}: {full}");

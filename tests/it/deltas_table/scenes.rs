@@ -1,15 +1,16 @@
 //! The scenes, one after the other on one server, and the servers that they are played on.
 
-use super::Life;
 use super::words::{DS389, OPENLDAP, SAMBA, Words, container, deleted, moved, set};
+use super::{By, Life};
 
 /// What everybody plays.
-fn the_table(words: Words) -> Life {
-    let life = Life::new(words, &["--users", "20"]);
+fn the_table(words: Words, by: By) -> Life {
+    let life = Life::new(words, &["--users", "20"], by);
     people(&life);
     places(&life);
     names(&life);
     ends(&life);
+    life.never_away();
     life
 }
 
@@ -30,18 +31,14 @@ fn people(life: &Life) {
     let given = set("Ada", "mobile", "+421905333001");
     life.scene("given phone", &given, &[("phone_changed", 1)], &said);
     // A value that is none is refused, and mended.
-    life.ldif(&set("Ada", "mobile", "12"));
-    let run = life.house.sync(0);
-    assert_eq!(
-        (&run["mode"], &run["refused_phones"]),
-        (&"delta".into(), &1.into()),
-        "{run}"
-    );
+    let none = set("Ada", "mobile", "12");
+    let run = life.scene("no number (kept)", &none, &[], &[]);
+    assert_eq!(run["refused_phones"], 1, "{run}");
     let mended = set("Ada", "mobile", "+421905333777");
     life.scene("mended", &mended, &[("phone_changed", 1)], &said);
     // Twice between two deltas: what counts is where it ends.
     let twice = set("Ada", "mobile", "+421905333001") + &set("Ada", "mobile", "+421905333777");
-    life.scene("there and back", &twice, &[], &[]);
+    life.passing("there and back", &twice, &[], &[], &["Ada"]);
     let rename = words.named("Ada", "adela");
     let said = ["user.rename adela"];
     life.scene("rename", &rename, &[("renamed", 1)], &said);
@@ -70,20 +67,22 @@ fn places(life: &Life) {
     let said = ["user.restore adela"];
     life.scene("move back", &back, &[("restored", 1)], &said);
     let both = moved("Ada", "BASE", "FORMER") + &moved("Ada", "FORMER", "BASE");
-    life.scene("out and back at once", &both, &[], &[]);
+    life.passing("out and back at once", &both, &[], &[], &["Ada"]);
     let numbered = moved("Ada", "BASE", "FORMER")
         + &set("Ada", "mobile", "+421905333888").replace("BASE", "FORMER")
         + &moved("Ada", "FORMER", "BASE");
     let said = ["user.reprovision adela"];
     let counts = [("phone_changed", 1)];
-    life.scene("out, a number, and back", &numbered, &counts, &said);
+    let by_way = "out, a number, and back";
+    life.passing(by_way, &numbered, &counts, &said, &["Ada"]);
 }
 
 fn names(life: &Life) {
     let words = life.words;
     let swap = words.swapped(("Bea", "bea"), ("Cyd", "cyd"));
     let said = ["user.rename bea", "user.rename cyd"];
-    life.scene("swap", &swap, &[("renamed", 2)], &said);
+    let counts = [("renamed", 2)];
+    life.passing("swap", &swap, &counts, &said, &["Bea", "Cyd"]);
     let again = deleted("Bea") + &words.person("Bea", "cyd", "+421905444002");
     let counts = [("created", 1), ("suspended", 1)];
     // Who wants a name brings whoever held it to a look-up, whether or not a deletion is told.
@@ -93,7 +92,7 @@ fn names(life: &Life) {
     let said = ["user.rename bea", "user.suspend bea"];
     life.scene("the name of who is deleted", &taken, &counts, &said);
     let flash = words.person("Flo", "flo", "+421905444003") + &deleted("Flo");
-    life.scene("here and gone", &flash, &[], &[]);
+    life.passing("here and gone", &flash, &[], &[], &["Flo"]);
     if !words.unique {
         contests(life);
     }
@@ -126,13 +125,14 @@ fn contests(life: &Life) {
     let counts = [("created", 1), ("renamed", 1)];
     let said = ["user.rename bella"];
     life.scene("the name is given up", &gives, &counts, &said);
-    // Two new ones with one name: nobody has it, until one of them goes.
+    // Two new ones with one name: nobody has it, until one of them goes. Who is alone for a moment keeps it.
     let twins = person("Fay", "twin", 6) + &person("Gil", "twin", 7);
-    let run = life.scene("twins", &twins, &[], &[]);
+    let two = ["Fay", "Gil"];
+    let run = life.contested("twins", &twins, &[], &two);
     assert_eq!(run["refused_entries"], 2, "{run}");
     if words.deletions {
         let goes = deleted("Fay");
-        life.scene("one twin goes", &goes, &[("created", 1)], &[]);
+        life.passing("one twin goes", &goes, &[("created", 1)], &[], &two);
     } else {
         let gives = words.named("Fay", "fay");
         life.scene("one twin gives up", &gives, &[("created", 2)], &[]);
@@ -169,7 +169,9 @@ fn burst(life: &Life) {
     if life.words.deletions {
         all.push(("delete", 2));
     }
-    life.house.churn(&all);
+    life.at_once(|| {
+        life.house.churn(&all);
+    });
     let run = life.delta("burst");
     assert_eq!(run["created"], 3, "{run}");
     let heard = life.heard();
@@ -179,49 +181,74 @@ fn burst(life: &Life) {
 
 #[test]
 fn the_table_on_openldap() {
-    the_table(OPENLDAP);
+    the_table(OPENLDAP, By::Command);
 }
 
 #[test]
 fn the_table_on_389_ds() {
-    the_table(DS389);
+    the_table(DS389, By::Command);
 }
 
 #[test]
 fn the_table_on_openldap_by_time_stamps() {
-    the_table(Words {
-        changes: "timestamp",
-        deletions: false,
-        moves: false,
-        ..OPENLDAP
-    });
+    the_table(
+        Words {
+            changes: "timestamp",
+            deletions: false,
+            moves: false,
+            ..OPENLDAP
+        },
+        By::Command,
+    );
 }
 
 #[test]
 fn the_table_on_active_directory_by_dirsync() {
-    let life = the_table(SAMBA);
+    let life = the_table(SAMBA, By::Command);
+    containers(&life);
+}
+
+#[test]
+fn the_table_on_openldap_by_push() {
+    the_table(OPENLDAP, By::Push);
+}
+
+#[test]
+fn the_table_on_389_ds_by_push() {
+    the_table(DS389, By::Push);
+}
+
+#[test]
+fn the_table_on_active_directory_by_change_notification() {
+    let life = the_table(SAMBA, By::Push);
     containers(&life);
 }
 
 /// With a user name that the directory does not keep unique.
 #[test]
 fn the_table_on_active_directory_with_names_that_two_may_want() {
-    the_table(Words {
-        name: "employeeID",
-        unique: false,
-        changes: "dirsync",
-        ..SAMBA
-    });
+    the_table(
+        Words {
+            name: "employeeID",
+            unique: false,
+            changes: "dirsync",
+            ..SAMBA
+        },
+        By::Command,
+    );
 }
 
 /// Without the right to replicate, and with it without that to list tombstones.
 #[test]
 fn the_table_on_active_directory_with_object_security() {
-    let life = the_table(Words {
-        account: "PLAIN",
-        deletions: false,
-        ..SAMBA
-    });
+    let life = the_table(
+        Words {
+            account: "PLAIN",
+            deletions: false,
+            ..SAMBA
+        },
+        By::Command,
+    );
     containers(&life);
     let status = life.house.run(&["status"]);
     assert!(status.out.contains("CN=Deleted Objects"), "{}", status.out);
@@ -229,12 +256,15 @@ fn the_table_on_active_directory_with_object_security() {
 
 #[test]
 fn the_table_on_active_directory_by_usn() {
-    the_table(Words {
-        changes: "timestamp",
-        deletions: false,
-        moves: false,
-        ..SAMBA
-    });
+    the_table(
+        Words {
+            changes: "timestamp",
+            deletions: false,
+            moves: false,
+            ..SAMBA
+        },
+        By::Command,
+    );
 }
 
 /// DirSync says of a container that moves nothing but that.

@@ -1,5 +1,6 @@
 //! A whole house for a story: a real directory, a configuration, the binary, a receiver of webhooks.
 
+pub mod door;
 pub mod receiver;
 
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::lab::Server;
+pub use door::Door;
 pub use receiver::Receiver;
 
 /// The signing secret of every house.
@@ -128,11 +130,29 @@ impl House {
         self.secret("realmsync.toml", &text);
     }
 
+    /// Writes a second configuration, `NAME.toml`, with a store and a socket of its own, and other words for what is replaced.
+    pub fn beside(&self, name: &str, replaced: &[(&str, &str)]) {
+        let own = std::fs::read_to_string(self.path("realmsync.toml")).expect("a configuration");
+        let store = format!("sqlite:{}", self.path(&format!("{name}.db")).display());
+        let mut other = own
+            .replace(&self.database, &store)
+            .replace("control.sock", &format!("{name}.sock"));
+        for (from, to) in replaced {
+            assert!(other.contains(from), "{from}: {other}");
+            other = other.replace(from, to);
+        }
+        self.secret(&format!("{name}.toml"), &other);
+    }
+
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.command_of("realmsync", arguments)
+    }
+
+    fn command_of(&self, configuration: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_realmsync"));
         command
             .arg("-c")
-            .arg(self.path("realmsync.toml"))
+            .arg(self.path(&format!("{configuration}.toml")))
             .args(arguments)
             .stdin(Stdio::null())
             .env("NO_COLOR", "1");
@@ -140,7 +160,13 @@ impl House {
     }
 
     pub fn run(&self, arguments: &[&str]) -> Said {
-        said(&self.command(arguments).output().expect("the binary"))
+        self.run_of("realmsync", arguments)
+    }
+
+    /// The same over the configuration of this name.
+    pub fn run_of(&self, configuration: &str, arguments: &[&str]) -> Said {
+        let mut command = self.command_of(configuration, arguments);
+        said(&command.output().expect("the binary"))
     }
 
     /// A run of the realm, as JSON; panics unless it exits with `code`.
