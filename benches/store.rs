@@ -137,7 +137,7 @@ async fn load(store: &Store, id: u128, users: usize, base_version: i64) {
             });
         }
         making += made.elapsed().as_secs_f64();
-        store.stage(run.run, &staged, &changes).await.unwrap();
+        store.stage(run.run, staged, &changes).await.unwrap();
     }
     let staging = start.elapsed().as_secs_f64() - making;
     run.outcome = Outcome::Applied;

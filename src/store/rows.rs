@@ -94,31 +94,27 @@ pub(super) fn is_made(user: &User) -> bool {
         && !(user.told || user.provisioned || user.blocked)
 }
 
-/// Binds a user and their container in the order of [`made_columns!`].
+/// Binds a user and their container in the order of [`made_columns!`], and takes the texts away from the user.
 macro_rules! bind_made {
     ($query:expr, $user:expr, $container:expr) => {{
-        let user = $user;
+        let user: &mut $crate::model::User = $user;
         $query
             .bind(user.id.0.as_bytes().to_vec())
             .bind(user.realm.as_str().to_owned())
             .bind(user.directory_id.map(|id| id.0.to_vec()))
             .bind(user.entry_uuid.map(|id| id.0.to_vec()))
-            .bind(user.username.clone())
-            .bind((!user.username_key.is_empty()).then(|| user.username_key.clone()))
-            .bind(user.display_name.clone())
-            .bind(user.email.clone())
-            .bind(user.dn.clone())
+            .bind(std::mem::take(&mut user.username))
+            .bind(Some(std::mem::take(&mut user.username_key)).filter(|key| !key.is_empty()))
+            .bind(user.display_name.take())
+            .bind(user.email.take())
+            .bind(user.dn.take())
             .bind($container)
-            .bind(user.phone.as_ref().map(|p| p.as_str().to_owned()))
-            .bind(user.phone_raw.clone())
-            .bind(user.phone_attribute.clone())
-            .bind(user.phone_rule.clone())
+            .bind(user.phone.take().map(String::from))
+            .bind(user.phone_raw.take())
+            .bind(user.phone_attribute.take())
+            .bind(user.phone_rule.take())
             .bind(user.phone_source.map(|s| s.as_str()))
-            .bind(
-                user.phone_provisioned
-                    .as_ref()
-                    .map(|p| p.as_str().to_owned()),
-            )
+            .bind(user.phone_provisioned.take().map(String::from))
             .bind($crate::store::rows::methods(&user.two_factor))
             .bind(user.fingerprint.map(u64::cast_signed))
             .bind(user.created_at.0)

@@ -52,13 +52,13 @@ fn values(rows: usize, columns: usize) -> String {
 async fn insert_users(
     connection: &mut SqliteConnection,
     run: RunId,
-    users: &[StagedUser],
+    users: &mut [StagedUser],
 ) -> Result<(), StoreError> {
-    let (made, others): (Vec<_>, Vec<_>) = users
-        .iter()
+    let (mut made, others): (Vec<_>, Vec<_>) = users
+        .iter_mut()
         .partition(|s| s.base_version == 0 && s.intents.is_empty() && is_made(&s.user));
     let failed = StoreError::from_sqlx("stage users");
-    for made in made.chunks(ROWS) {
+    for made in made.chunks_mut(ROWS) {
         let sql = format!(
             "INSERT INTO staged_users (run, seq, {}) VALUES {}",
             made_columns!(),
@@ -67,7 +67,7 @@ async fn insert_users(
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for staged in made {
             query = query.bind(run.0.as_bytes().to_vec()).bind(staged.seq);
-            query = bind_made!(query, &staged.user, staged.container.clone());
+            query = bind_made!(query, &mut staged.user, staged.container.take());
         }
         query.execute(&mut *connection).await.map_err(&failed)?;
     }
@@ -153,13 +153,13 @@ impl Store {
     pub async fn stage(
         &self,
         run: RunId,
-        users: &[StagedUser],
+        mut users: Vec<StagedUser>,
         changes: &[Change],
     ) -> Result<(), StoreError> {
         let Db::Sqlite { write, relaxed, .. } = &self.db else {
             let mut tx = self.db.begin().await?;
             if let Side::Postgres(c) = tx.side() {
-                copy::users(c, run, users).await?;
+                copy::users(c, run, &users).await?;
                 copy::changes(c, run, changes).await?;
             }
             return tx.commit().await;
@@ -173,7 +173,7 @@ impl Store {
             .await
             .map_err(&failed)?;
         let mut tx = writer.begin_with(IMMEDIATE).await.map_err(&failed)?;
-        insert_users(&mut tx, run, users).await?;
+        insert_users(&mut tx, run, &mut users).await?;
         insert_changes(&mut tx, run, changes).await?;
         tx.commit().await.map_err(&failed)?;
         pragma(&mut writer, "PRAGMA synchronous = FULL")

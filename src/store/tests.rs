@@ -98,7 +98,7 @@ async fn stage(f: &Fixture, run: &Run, users: &[(User, i64, Vec<Intent>)], kind:
         .iter()
         .map(|s| line(run, s.seq, &s.user, kind))
         .collect();
-    f.store.stage(run.run, &staged, &changes).await.unwrap();
+    f.store.stage(run.run, staged, &changes).await.unwrap();
 }
 
 async fn apply(f: &Fixture, run: &Run) -> Result<Run, StoreError> {

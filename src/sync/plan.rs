@@ -214,7 +214,7 @@ impl Plan {
                 }
                 self.staging.spawn(async move {
                     crate::failpoint::hit("stage.before");
-                    store.stage(run, &users, &changes).await?;
+                    store.stage(run, users, &changes).await?;
                     crate::failpoint::hit("stage.after");
                     Ok(())
                 });

@@ -275,7 +275,7 @@ pub(super) async fn a_first_pass_shows_its_lines_before_and_after(f: &Fixture) {
             intents: vec![],
         })
         .collect();
-    f.store.stage(run.run, &staged, &[]).await.unwrap();
+    f.store.stage(run.run, staged, &[]).await.unwrap();
     let before = f.store.changes(run.run, 1, 3).await.unwrap();
     let seqs: Vec<i64> = before.iter().map(|c| c.seq).collect();
     assert_eq!(seqs, [2, 3, 4]);
@@ -429,7 +429,7 @@ pub(super) async fn a_plan_is_read_page_by_page(f: &Fixture) {
             _ => line(&run, s.seq, &s.user, ChangeKind::Renamed),
         })
         .collect();
-    f.store.stage(run.run, &staged, &changes).await.unwrap();
+    f.store.stage(run.run, staged, &changes).await.unwrap();
     let (mut after, mut seqs) = (0, vec![]);
     loop {
         let kinds = [ChangeKind::Suspended, ChangeKind::PhoneLost];

@@ -49,7 +49,7 @@ async fn trap_30_who_lost_the_lease_writes_nothing() {
     for run in [&going, &plan] {
         frozen.begin_run(run, false).await.unwrap();
         let (users, lines) = change(run);
-        frozen.stage(run.run, &users, &lines).await.unwrap();
+        frozen.stage(run.run, users.to_vec(), &lines).await.unwrap();
     }
     plan.outcome = Outcome::Held;
     let facts = RunFacts::default();
@@ -72,7 +72,7 @@ async fn trap_30_who_lost_the_lease_writes_nothing() {
     );
     let (mut users, lines) = change(&going);
     users[0].seq = 2;
-    taken_over("stage", &frozen.stage(going.run, &users, &lines).await);
+    taken_over("stage", &frozen.stage(going.run, users.to_vec(), &lines).await);
     let ids = [DirectoryId([1; 16])];
     taken_over("unstage", &frozen.unstage(going.run, &ids).await);
     taken_over("patch", &frozen.patch_staged(plan.run, &users).await);

@@ -220,7 +220,7 @@ async fn first_pass_of_many(f: &Fixture, n: u8, people: u64) -> Run {
             }
         })
         .collect();
-    f.store.stage(run.run, &staged, &[]).await.unwrap();
+    f.store.stage(run.run, staged.clone(), &[]).await.unwrap();
     run.outcome = Outcome::Applied;
     run
 }

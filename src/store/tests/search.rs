@@ -57,7 +57,7 @@ pub(super) async fn a_former_name_leads_to_whoever_had_it(f: &Fixture) {
     planned
         .before
         .insert("username".into(), serde_json::json!("lubica.nova"));
-    f.store.stage(run.run, &[], &[planned]).await.unwrap();
+    f.store.stage(run.run, vec![], &[planned]).await.unwrap();
     let who = async |name: &str, realm: Option<&RealmId>| {
         let changes = f.store.renamed_from(name, realm).await.unwrap();
         changes.into_iter().map(|c| c.user).collect::<Vec<_>>()
