@@ -21,6 +21,10 @@ use crate::model::{
 };
 
 /// What a run found of a person.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives for one decision, and a box would be one more piece of memory for each person"
+)]
 #[derive(Clone, Debug)]
 pub enum Seen<'a> {
     /// The entry is there, in scope.

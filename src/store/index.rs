@@ -1,7 +1,8 @@
 //! What a pass needs to know of everybody: directory id, fingerprint, presence.
 
-use super::db::on;
-use super::{Db, Store, StoreError};
+use super::answer::answered;
+use super::db::Side;
+use super::{Store, StoreError};
 use crate::model::{DirectoryId, RealmId};
 
 /// Users that come as one text. A row of its own for each would cost five times as much, and the index on directory ids would
@@ -15,11 +16,18 @@ const SQLITE: &str = "
         hex(directory_id) || CASE WHEN state = 'active' OR state_reason = 'disabled' THEN '+' ELSE '-' END || COALESCE(fingerprint, ''), ' ')
     FROM (SELECT pk, directory_id, state, state_reason, fingerprint FROM users NOT INDEXED
           WHERE pk > $1 AND realm = $2 AND directory_id IS NOT NULL ORDER BY pk LIMIT $3)";
+/// 16 bytes of directory id, and 8 of the fingerprint `f` (0: not known) as `f` of who is present and `-1 - f` of who is away.
 const POSTGRES: &str = "
-    SELECT MAX(pk), string_agg(
-        encode(directory_id, 'hex') || CASE WHEN state = 'active' OR state_reason = 'disabled' THEN '+' ELSE '-' END || COALESCE(fingerprint::text, ''), ' ')
+    SELECT MAX(pk), string_agg(directory_id || int8send(
+        CASE WHEN state = 'active' OR state_reason = 'disabled' THEN COALESCE(fingerprint, 0) ELSE -1 - COALESCE(fingerprint, 0) END), ''::bytea)
     FROM (SELECT pk, directory_id, state, state_reason, fingerprint FROM users
           WHERE pk > $1 AND realm = $2 AND directory_id IS NOT NULL ORDER BY pk LIMIT $3) AS chunk";
+
+/// A chunk of either engine.
+enum Chunk {
+    Words(String),
+    Bytes(Vec<u8>),
+}
 
 impl Store {
     /// Calls `each` with directory id, fingerprint and whether present, for every user of the realm that has a directory id.
@@ -28,27 +36,53 @@ impl Store {
         realm: &RealmId,
         mut each: impl FnMut(DirectoryId, Option<u64>, bool),
     ) -> Result<(), StoreError> {
-        let sql = match self.db {
-            Db::Sqlite { .. } => SQLITE,
-            Db::Postgres { .. } => POSTGRES,
-        };
+        let failed = StoreError::from_sqlx("read the index");
         let mut link = self.db.read().await?;
         let mut after = 0;
         loop {
-            let chunk = on!(link, c => sqlx::query_as::<_, (Option<i64>, Option<String>)>(sql).bind(after).bind(realm.as_str()).bind(CHUNK).fetch_one(&mut *c).await)
-                .map_err(StoreError::from_sqlx("read the index"))?;
-            let (Some(last), Some(text)) = chunk else {
+            let (last, chunk) = match link.side() {
+                Side::Sqlite(c) => {
+                    let asking = sqlx::query_as::<_, (Option<i64>, Option<String>)>(SQLITE);
+                    let asking = asking.bind(after).bind(realm.as_str()).bind(CHUNK);
+                    let (last, words) = asking.fetch_one(c).await.map_err(&failed)?;
+                    (last, words.map(Chunk::Words))
+                }
+                Side::Postgres(c) => {
+                    let asking = sqlx::query_as::<_, (Option<i64>, Option<Vec<u8>>)>(POSTGRES);
+                    let asking = asking.bind(after).bind(realm.as_str()).bind(CHUNK);
+                    let (last, bytes) = answered(asking.fetch_one(c)).await.map_err(&failed)?;
+                    (last, bytes.map(Chunk::Bytes))
+                }
+            };
+            let (Some(last), Some(chunk)) = (last, chunk) else {
                 return Ok(());
             };
             after = last;
-            for word in text.split(' ') {
-                let (id, fingerprint, present) = parsed(word).ok_or_else(|| {
+            let mut hold = |user: Option<(DirectoryId, Option<u64>, bool)>| {
+                let (id, fingerprint, present) = user.ok_or_else(|| {
                     StoreError::Nonsense("a directory id or fingerprint is no such".into())
                 })?;
                 each(id, fingerprint, present);
+                Ok::<_, StoreError>(())
+            };
+            match chunk {
+                Chunk::Words(text) => text.split(' ').try_for_each(|word| hold(parsed(word)))?,
+                Chunk::Bytes(bytes) => bytes.chunks(24).try_for_each(|user| hold(read(user)))?,
             }
         }
     }
+}
+
+fn read(user: &[u8]) -> Option<(DirectoryId, Option<u64>, bool)> {
+    let (id, rest) = user.split_first_chunk::<16>()?;
+    let value = i64::from_be_bytes(rest.try_into().ok()?);
+    let present = value >= 0;
+    let fingerprint = if present { value } else { -1 - value }.cast_unsigned();
+    Some((
+        DirectoryId(*id),
+        (fingerprint != 0).then_some(fingerprint),
+        present,
+    ))
 }
 
 fn parsed(word: &str) -> Option<(DirectoryId, Option<u64>, bool)> {
@@ -78,6 +112,20 @@ fn digit(c: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_read() {
+        let id = DirectoryId([0xab; 16]);
+        let user = |value: i64| [id.0.as_slice(), &value.to_be_bytes()].concat();
+        assert_eq!(read(&user(17)), Some((id, Some(17), true)));
+        assert_eq!(read(&user(0)), Some((id, None, true)));
+        assert_eq!(read(&user(-1)), Some((id, None, false)));
+        assert_eq!(read(&user(-18)), Some((id, Some(17), false)));
+        let most = i64::MAX.cast_unsigned();
+        assert_eq!(read(&user(i64::MIN)), Some((id, Some(most), false)));
+        assert_eq!(read(&user(17)[..23]), None);
+        assert_eq!(read(&[]), None);
+    }
 
     #[test]
     fn words_are_read() {

@@ -357,3 +357,62 @@ fn join(all: &mut Delta, more: Delta) {
     }
     all.blind = all.blind.take().or(more.blind);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::{Cursor, Way};
+    use crate::model::DirectoryId;
+
+    fn told(touched: &[u8], gone: &[u8], cookie: Option<&str>) -> Delta {
+        let ids = |list: &[u8]| list.iter().map(|n| DirectoryId([*n; 16])).collect();
+        Delta {
+            touched: ids(touched),
+            gone: ids(gone),
+            present: None,
+            cursor: cookie.map(|cookie| Cursor {
+                way: Way::Syncrepl,
+                server: "s".into(),
+                cookie: cookie.into(),
+                scope: 1,
+            }),
+            blind: None,
+        }
+    }
+
+    #[test]
+    fn a_burst_has_all_that_was_told_and_goes_on_from_the_last() {
+        let mut all = told(&[2, 1], &[5], Some("a"));
+        join(&mut all, told(&[3, 1], &[4, 5], Some("b")));
+        join(&mut all, told(&[], &[6], None));
+        assert_eq!(all, told(&[1, 2, 3], &[4, 5, 6], Some("b")));
+        // Who is there by a refresh is who was there last.
+        let present = |n| Some(vec![DirectoryId([n; 16])]);
+        for (there, later, is) in [
+            (None, present(7), present(7)),
+            (present(7), None, present(7)),
+            (present(7), present(8), present(8)),
+        ] {
+            all.present = there;
+            join(
+                &mut all,
+                Delta {
+                    present: later,
+                    ..told(&[], &[], None)
+                },
+            );
+            assert_eq!(all.present, is);
+        }
+        // Of what cannot be told, the first is said.
+        for blind in ["deletions", "moves"] {
+            join(
+                &mut all,
+                Delta {
+                    blind: Some(blind.into()),
+                    ..told(&[], &[], None)
+                },
+            );
+        }
+        assert_eq!(all.blind.as_deref(), Some("deletions"));
+    }
+}

@@ -72,7 +72,10 @@ async fn trap_30_who_lost_the_lease_writes_nothing() {
     );
     let (mut users, lines) = change(&going);
     users[0].seq = 2;
-    taken_over("stage", &frozen.stage(going.run, users.to_vec(), &lines).await);
+    taken_over(
+        "stage",
+        &frozen.stage(going.run, users.to_vec(), &lines).await,
+    );
     let ids = [DirectoryId([1; 16])];
     taken_over("unstage", &frozen.unstage(going.run, &ids).await);
     taken_over("patch", &frozen.patch_staged(plan.run, &users).await);

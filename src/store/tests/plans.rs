@@ -327,7 +327,7 @@ pub(super) async fn the_index_has_everybody_once(f: &Fixture) {
             let mut someone = person(&format!("p{n}"), 1);
             someone.id = crate::model::UserId(uuid::Uuid::from_u128(u128::from(n) + 1));
             someone.directory_id = Some(DirectoryId(u128::from(n).to_be_bytes()));
-            someone.fingerprint = (n % 2 == 0).then(|| u64::from(n));
+            someone.fingerprint = (n % 2 == 0).then(|| u64::from(n) + 1);
             if n % 3 == 0 {
                 someone.state = State::Suspended;
                 someone.state_reason = Some(StateReason::Deleted);
@@ -345,7 +345,7 @@ pub(super) async fn the_index_has_everybody_once(f: &Fixture) {
     assert_eq!(seen.len(), people.len());
     for (n, (fingerprint, present)) in seen {
         assert_eq!(present, n % 3 != 0);
-        assert_eq!(fingerprint.map(u128::from), (n % 2 == 0).then_some(n));
+        assert_eq!(fingerprint.map(u128::from), (n % 2 == 0).then_some(n + 1));
     }
     let other = RealmId::from("other");
     f.store
