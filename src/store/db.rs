@@ -151,8 +151,9 @@ impl Db {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY)
-            // KiB: the writer's indexes are its working set; readers go from one end to the other.
-            .pragma("cache_size", "-8000")
+            // KiB: the inner pages of the writer's indexes; the system caches the others. A sort takes as much once more, and readers go
+            // from one end to the other.
+            .pragma("cache_size", "-3000")
             // What is erased of people who were removed is overwritten with zeros, not only marked as free; also whole pages, since
             // every name was in a plan once, and what a plan took up becomes free as a whole: to overwrite only what a removal erases
             // would leave the plans of earlier days. A first load of 100,000 took as long with FAST.
