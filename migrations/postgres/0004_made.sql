@@ -3,7 +3,7 @@
 
 ALTER TABLE users ADD COLUMN made_by BYTEA CHECK (octet_length(made_by) = 16);  -- null: the line is in changes
 ALTER TABLE users ADD COLUMN made_seq BIGINT;
-CREATE INDEX users_made ON users (made_seq) WHERE made_by IS NOT NULL;
+CREATE INDEX users_made ON users (made_by, made_seq) WHERE made_by IS NOT NULL;
 
 -- All lines of the audit trail, wherever they stand.
 CREATE VIEW lines AS

@@ -97,7 +97,7 @@ impl Store {
         after: i64,
         limit: i64,
     ) -> Result<Vec<Change>, StoreError> {
-        const SQL: &str = "SELECT run, seq, realm, user_id, username, by_whom, kind, before, after, at FROM lines WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+        const SQL: &str = "SELECT run, seq, realm, user_id, username, by_whom, kind, before, after, at FROM changes WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3";
         let mut link = self.db.read().await?;
         let id = run.0.as_bytes().to_vec();
         let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(id.clone()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read changes"))?;
@@ -109,13 +109,27 @@ impl Store {
         let facts = self.run_facts(run).await?;
         if facts.first_pass {
             let row = self.run(&run.to_string()).await?;
-            if matches!(row.outcome, Outcome::Held | Outcome::Running) {
-                changes.extend(self.to_be_made(&row, after, limit).await?);
-                changes.sort_by_key(|c| c.seq);
-                changes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-            }
+            changes.extend(match row.outcome {
+                Outcome::Held | Outcome::Running => self.to_be_made(&row, after, limit).await?,
+                _ => self.made(&row, after, limit).await?,
+            });
+            changes.sort_by_key(|c| c.seq);
+            changes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         }
         Ok(changes)
+    }
+
+    /// The lines of those whom a first pass made and who have not changed since: a page of them by its index, where the view would
+    /// have all of them sorted for each page.
+    async fn made(&self, run: &Run, after: i64, limit: i64) -> Result<Vec<Change>, StoreError> {
+        const SQL: &str = "
+            SELECT made_by AS run, made_seq AS seq, realm, id AS user_id, username, $4 AS by_whom, 'created' AS kind,
+                   NULL AS before, NULL AS after, $5 AS at
+            FROM users WHERE made_by = $1 AND made_seq > $2 ORDER BY made_seq LIMIT $3";
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(run.run.0.as_bytes().to_vec()).bind(after).bind(limit).bind(run.by.clone()).bind(run.started_at.0).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read changes"))?;
+        rows.into_iter().map(Change::try_from).collect()
     }
 
     /// The lines of what an open first pass would make: its staged users are them.
