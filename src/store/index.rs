@@ -16,11 +16,12 @@ const SQLITE: &str = "
         hex(directory_id) || CASE WHEN state = 'active' OR state_reason = 'disabled' THEN '+' ELSE '-' END || COALESCE(fingerprint, ''), ' ')
     FROM (SELECT pk, directory_id, state, state_reason, fingerprint FROM users NOT INDEXED
           WHERE pk > $1 AND realm = $2 AND directory_id IS NOT NULL ORDER BY pk LIMIT $3)";
-/// 16 bytes of directory id, and 8 of the fingerprint `f` (0: not known) as `f` of who is present and `-1 - f` of who is away.
+/// 16 bytes of directory id, and 8 of the fingerprint's 62 bits `f` (0: not known) as `f` of who is present and `-1 - f` of who is
+/// away: whatever stands in the column, presence does not depend on it.
 const POSTGRES: &str = "
     SELECT MAX(pk), string_agg(directory_id || int8send(
-        CASE WHEN state = 'active' OR state_reason = 'disabled' THEN COALESCE(fingerprint, 0) ELSE -1 - COALESCE(fingerprint, 0) END), ''::bytea)
-    FROM (SELECT pk, directory_id, state, state_reason, fingerprint FROM users
+        CASE WHEN state = 'active' OR state_reason = 'disabled' THEN f ELSE -1 - f END), ''::bytea)
+    FROM (SELECT pk, directory_id, state, state_reason, COALESCE(fingerprint, 0) & 4611686018427387903 AS f FROM users
           WHERE pk > $1 AND realm = $2 AND directory_id IS NOT NULL ORDER BY pk LIMIT $3) AS chunk";
 
 /// A chunk of either engine.
