@@ -27,7 +27,7 @@ mod tests;
 mod text;
 
 pub use mapping::{Normaliser, mapping_hash};
-pub use phone::typed_number;
+pub use phone::{typed_number, warm_up};
 
 /// Rises with every change that can read the same raw values differently (also with the numbering plans, see `phone::LIBRARY`):
 /// the next pass then looks at everybody anew, and its plan is held if it would change anyone.

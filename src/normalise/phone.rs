@@ -242,6 +242,16 @@ impl Number {
     }
 }
 
+/// Lets libphonenumber prepare itself: it compiles each expression when it first needs it, some 50 ms in all, which nobody need wait
+/// for while a first pass is still connecting.
+pub fn warm_up(region: Option<&str>) {
+    let region = region.and_then(region::country).unwrap_or(Region::US);
+    if let Ok(number) = PHONE_NUMBER_UTIL.get_example_number(region) {
+        let text = PHONE_NUMBER_UTIL.format(&number, rlibphonenumber::PhoneNumberFormat::National);
+        let _of_no_interest = typed_number(&text, Some(region.as_region_str().as_ref()));
+    }
+}
+
 /// A number that an administrator types: read like the directory's, but kept with a warning where a rule would refuse it.
 /// `region` (ISO 3166-1) is that of national numbers. The error says what to mend.
 pub fn typed_number(text: &str, region: Option<&str>) -> Result<(Phone, Option<String>), String> {

@@ -198,6 +198,7 @@ impl Store {
         let now = a.run.decided_at.unwrap_or(a.run.started_at);
         let mut run = a.run.clone();
         failpoint::hit("apply.before");
+        let aside = a.facts.first_pass && self.indexed_aside(a.run.run).await?;
         let mut tx = self.db.begin().await?;
         super::stage::analyze(&mut tx, &run).await?;
         let staged = on!(tx, c => sqlx::query_scalar::<_, i64>(CHANGED).bind(id.clone()).fetch_one(&mut *c).await).map_err(StoreError::from_sqlx("compare a plan"))?;
@@ -212,9 +213,21 @@ impl Store {
                 return Err(StoreError::Conflict(staged.unsigned_abs() - changed));
             }
         }
-        let indexes = set_indexes_aside(&mut tx, run.created, staged).await?;
+        let placed = if aside {
+            super::aside::take_place(&mut tx, run.run).await?
+        } else {
+            None
+        };
+        let indexes = match placed {
+            Some(_) => vec![],
+            None => set_indexes_aside(&mut tx, run.created, staged).await?,
+        };
+        let placed = match placed {
+            None if aside => super::aside::fill(&mut tx, run.run).await?,
+            placed => placed.unwrap_or(0),
+        };
         let insert = if a.facts.first_pass { MAKE } else { INSERT };
-        let created = on!(tx, c => sqlx::query(insert).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("add users"))?;
+        let created = placed + on!(tx, c => sqlx::query(insert).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("add users"))?;
         for sql in indexes {
             on!(tx, c => sqlx::query(AssertSqlSafe(sql)).execute(&mut *c).await.map(|_| ()))
                 .map_err(StoreError::from_sqlx("add users"))?;

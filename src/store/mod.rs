@@ -2,6 +2,7 @@
 
 mod answer;
 mod apply;
+mod aside;
 mod changes;
 mod containers;
 mod copy;
@@ -10,6 +11,7 @@ mod error;
 mod fence;
 mod held;
 mod index;
+mod insert;
 mod keep;
 mod lease;
 mod lease_rows;
@@ -24,6 +26,7 @@ mod schema;
 mod search;
 mod stage;
 mod staged;
+mod swap;
 mod sweep;
 #[cfg(test)]
 mod tests;

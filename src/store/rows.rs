@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use crate::clock::Timestamp;
-use crate::model::{DirectoryId, Phone, RealmId, RunId, State, TwoFactor, User, UserId};
+use crate::model::{DirectoryId, Phone, RealmId, RunId, TwoFactor, User, UserId};
 
 /// A user's columns, in the order in which [`bind_user!`] binds them. `users` and `staged_users` share them.
 macro_rules! user_columns {
@@ -66,62 +66,6 @@ macro_rules! bind_user {
     }};
 }
 pub(super) use bind_user;
-
-/// Columns of a user who is made; the others have their defaults in `staged_users`. In the order of [`bind_made!`].
-macro_rules! made_columns {
-    () => {
-        "id, realm, directory_id, entry_uuid, username, username_key, display_name, email, dn, container, phone, phone_raw, \
-         phone_attribute, phone_rule, phone_source, phone_provisioned, two_factor, fingerprint, created_at, updated_at"
-    };
-}
-pub(super) use made_columns;
-
-/// How many columns [`made_columns!`] names.
-pub(super) const MADE_COLUMNS: usize = 20;
-
-/// Whether [`made_columns!`] say all there is of a user.
-pub(super) fn is_made(user: &User) -> bool {
-    user.state == State::Active
-        && user.version == 1
-        && user.state_reason.is_none()
-        && user.suspended_at.is_none()
-        && user.suspended_clock.is_none()
-        && user.phone_pending.is_none()
-        && user.phone_pending_raw.is_none()
-        && user.phone_pending_until.is_none()
-        && user.phone_told.is_none()
-        && user.last_used_at.is_none()
-        && !(user.told || user.provisioned || user.blocked)
-}
-
-/// Binds a user and their container in the order of [`made_columns!`], and takes the texts away from the user.
-macro_rules! bind_made {
-    ($query:expr, $user:expr, $container:expr) => {{
-        let user: &mut $crate::model::User = $user;
-        $query
-            .bind(user.id.0.as_bytes().to_vec())
-            .bind(user.realm.as_str().to_owned())
-            .bind(user.directory_id.map(|id| id.0.to_vec()))
-            .bind(user.entry_uuid.map(|id| id.0.to_vec()))
-            .bind(std::mem::take(&mut user.username))
-            .bind(Some(std::mem::take(&mut user.username_key)).filter(|key| !key.is_empty()))
-            .bind(user.display_name.take())
-            .bind(user.email.take())
-            .bind(user.dn.take())
-            .bind($container)
-            .bind(user.phone.take().map(String::from))
-            .bind(user.phone_raw.take())
-            .bind(user.phone_attribute.take())
-            .bind(user.phone_rule.take())
-            .bind(user.phone_source.map(|s| s.as_str()))
-            .bind(user.phone_provisioned.take().map(String::from))
-            .bind($crate::store::rows::methods(&user.two_factor))
-            .bind(user.fingerprint.map(u64::cast_signed))
-            .bind(user.created_at.0)
-            .bind(user.updated_at.0)
-    }};
-}
-pub(super) use bind_made;
 
 /// A user as either engine gives it.
 #[derive(FromRow)]

@@ -2,20 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
+use sqlx::{Connection as _, SqliteConnection};
 
 use super::answer::answered;
-use super::changes::side;
-use super::copy;
 use super::db::{Db, IMMEDIATE, Side, Tx, on, pragma};
-use super::rows::{
-    MADE_COLUMNS, USER_COLUMNS, bind_made, bind_user, is_made, made_columns, user_columns,
-};
-use super::{Store, StoreError};
+use super::{Store, StoreError, copy, insert};
 use crate::model::{Change, DirectoryId, Intent, Run, RunId, User};
-
-/// Rows of one INSERT: the cost of each falls until some 50, and SQLite takes 32,766 values at most.
-const ROWS: usize = 50;
 
 /// A user as a plan would leave them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,89 +31,6 @@ pub(super) fn intents_text(intents: &[Intent]) -> Result<Option<String>, StoreEr
     serde_json::to_string(intents)
         .map(Some)
         .map_err(|e| StoreError::Nonsense(e.to_string()))
-}
-
-/// `(?, …), (?, …)`: `rows` of `columns` each. SQLite keeps the names of placeholders in a list that it searches from its
-/// beginning for each, which for 1,850 of them took 60 % of a first load; nameless ones it only counts.
-fn values(rows: usize, columns: usize) -> String {
-    let row = format!("({})", vec!["?"; columns].join(", "));
-    vec![row; rows].join(", ")
-}
-
-/// Stages the users that are made, of whom half of the columns say all, and then the others.
-async fn insert_users(
-    connection: &mut SqliteConnection,
-    run: RunId,
-    users: &mut [StagedUser],
-) -> Result<(), StoreError> {
-    let (mut made, others): (Vec<_>, Vec<_>) = users
-        .iter_mut()
-        .partition(|s| s.base_version == 0 && s.intents.is_empty() && is_made(&s.user));
-    let failed = StoreError::from_sqlx("stage users");
-    for made in made.chunks_mut(ROWS) {
-        let sql = format!(
-            "INSERT INTO staged_users (run, seq, {}) VALUES {}",
-            made_columns!(),
-            values(made.len(), MADE_COLUMNS + 2)
-        );
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for staged in made {
-            query = query.bind(run.0.as_bytes().to_vec()).bind(staged.seq);
-            query = bind_made!(query, &mut staged.user, staged.container.take());
-        }
-        query.execute(&mut *connection).await.map_err(&failed)?;
-    }
-    for others in others.chunks(ROWS) {
-        let sql = format!(
-            "INSERT INTO staged_users (run, seq, base_version, intents, {}) VALUES {}",
-            user_columns!(),
-            values(others.len(), USER_COLUMNS + 4)
-        );
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for staged in others {
-            let text = intents_text(&staged.intents)?;
-            query = query
-                .bind(run.0.as_bytes().to_vec())
-                .bind(staged.seq)
-                .bind(staged.base_version)
-                .bind(text);
-            query = bind_user!(query, &staged.user, staged.container.clone());
-        }
-        query.execute(&mut *connection).await.map_err(&failed)?;
-    }
-    Ok(())
-}
-
-async fn insert_changes(
-    connection: &mut SqliteConnection,
-    run: RunId,
-    changes: &[Change],
-) -> Result<(), StoreError> {
-    for changes in changes.chunks(ROWS) {
-        let sql = format!(
-            "INSERT INTO changes (run, seq, realm, user_id, username, by_whom, kind, before, after, at) VALUES {}",
-            values(changes.len(), 10)
-        );
-        let mut query = sqlx::query(AssertSqlSafe(sql));
-        for change in changes {
-            query = query
-                .bind(run.0.as_bytes().to_vec())
-                .bind(change.seq)
-                .bind(change.realm.as_str().to_owned())
-                .bind(change.user.0.as_bytes().to_vec())
-                .bind(change.username.clone())
-                .bind(change.by.clone())
-                .bind(change.kind.as_str())
-                .bind(side(&change.before))
-                .bind(side(&change.after))
-                .bind(change.at.0);
-        }
-        query
-            .execute(&mut *connection)
-            .await
-            .map_err(StoreError::from_sqlx("stage changes"))?;
-    }
-    Ok(())
 }
 
 /// So many rows change what PostgreSQL's planner should expect of a table.
@@ -156,25 +65,38 @@ impl Store {
         mut users: Vec<StagedUser>,
         changes: &[Change],
     ) -> Result<(), StoreError> {
-        let Db::Sqlite { write, relaxed, .. } = &self.db else {
+        if let Db::Postgres { .. } = &self.db {
             let mut tx = self.db.begin().await?;
             if let Side::Postgres(c) = tx.side() {
                 copy::users(c, run, &users).await?;
                 copy::changes(c, run, changes).await?;
             }
             return tx.commit().await;
+        }
+        self.relaxed(async |c| {
+            insert::users(c, run, &mut users).await?;
+            insert::changes(c, run, changes).await
+        })
+        .await
+    }
+
+    /// A transaction of SQLite that does not wait for the disk: a power cut may take what is staged, as a crash does. It is swept
+    /// either way, and the plan's own commit makes the file last before anything is applied.
+    pub(super) async fn relaxed(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let Db::Sqlite { write, relaxed, .. } = &self.db else {
+            return Ok(());
         };
         let failed = StoreError::from_sqlx("stage a plan");
         let mut writer = write.acquire().await.map_err(&failed)?;
-        // A power cut may take what is staged, as a crash does: it is swept either way, and the plan's own commit makes the
-        // file last before anything is applied.
         relaxed.store(true, Ordering::SeqCst);
         pragma(&mut writer, "PRAGMA synchronous = NORMAL")
             .await
             .map_err(&failed)?;
         let mut tx = writer.begin_with(IMMEDIATE).await.map_err(&failed)?;
-        insert_users(&mut tx, run, &mut users).await?;
-        insert_changes(&mut tx, run, changes).await?;
+        work(&mut tx).await?;
         tx.commit().await.map_err(&failed)?;
         pragma(&mut writer, "PRAGMA synchronous = FULL")
             .await

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use sqlx::{AssertSqlSafe, FromRow};
 
 use super::changes::side;
-use super::db::{Tx, on};
+use super::db::{Link, Tx, on};
 use super::rows::{UserRow, places, user_columns, uuid, word};
 use super::stage::{StagedUser, intents_text};
 use super::{Store, StoreError};
@@ -37,6 +37,23 @@ impl TryFrom<Row> for StagedUser {
             intents,
         })
     }
+}
+
+/// Staged users by a statement whose values are a run, where it is one of them, and directory ids.
+pub(super) async fn read_staged(
+    link: &mut Link,
+    sql: String,
+    run: Option<RunId>,
+    ids: &[DirectoryId],
+) -> Result<Vec<StagedUser>, StoreError> {
+    let rows = on!(link, c => {
+        let mut query = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).persistent(run.is_some());
+        if let Some(run) = run { query = query.bind(run.0.as_bytes().to_vec()); }
+        for id in ids { query = query.bind(id.0.to_vec()); }
+        query.fetch_all(&mut *c).await
+    })
+    .map_err(StoreError::from_sqlx("read a plan"))?;
+    rows.into_iter().map(StagedUser::try_from).collect()
 }
 
 impl Store {
@@ -95,17 +112,7 @@ impl Store {
                 user_columns!(),
                 places(2, ids.len())
             );
-            let rows = on!(link, c => {
-                let mut query = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(run.0.as_bytes().to_vec());
-                for id in ids { query = query.bind(id.0.to_vec()); }
-                query.fetch_all(&mut *c).await
-            })
-            .map_err(StoreError::from_sqlx("read a plan"))?;
-            found.extend(
-                rows.into_iter()
-                    .map(StagedUser::try_from)
-                    .collect::<Result<Vec<_>, _>>()?,
-            );
+            found.extend(read_staged(&mut link, sql, Some(run), ids).await?);
         }
         Ok(found)
     }

@@ -21,7 +21,11 @@ const STAGING: usize = 4;
 #[derive(Debug)]
 enum Sink {
     /// The store, under the run's id.
-    Store(Store),
+    Store {
+        store: Store,
+        /// New users of whom nothing is said go into a table of the run's own.
+        aside: bool,
+    },
     /// Nowhere: a dry run keeps them.
     Memory {
         users: Vec<StagedUser>,
@@ -74,7 +78,10 @@ impl Plan {
                 users: vec![],
                 changes: vec![],
             },
-            Sink::Store,
+            |store| Sink::Store {
+                store,
+                aside: false,
+            },
         );
         Self {
             run,
@@ -97,9 +104,28 @@ impl Plan {
         }
     }
 
+    /// Lets a first load of an empty store be written once; see [`Store::lay_aside`].
+    pub async fn lay_aside(&mut self) -> Result<(), StoreError> {
+        if let (true, Sink::Store { store, aside }) = (self.first_pass, &mut self.sink) {
+            *aside = store.lay_aside(self.run).await?;
+        }
+        Ok(())
+    }
+
+    /// The plan will be held, and so lies among the others.
+    pub async fn put_in_line(&mut self) -> Result<(), StoreError> {
+        self.flush().await?;
+        if let Sink::Store { store, aside } = &mut self.sink
+            && std::mem::take(aside)
+        {
+            store.put_in_line(self.run).await?;
+        }
+        Ok(())
+    }
+
     /// Whether the making of users needs no line of its own: a first pass stages the users, and their lines are made of them.
     pub fn bare(&self) -> bool {
-        self.first_pass && matches!(self.sink, Sink::Store(_))
+        self.first_pass && matches!(self.sink, Sink::Store { .. })
     }
 
     /// Whose plan it is.
@@ -207,19 +233,31 @@ impl Plan {
                 all.extend(users);
                 every.extend(changes);
             }
-            Sink::Store(store) if !users.is_empty() => {
+            Sink::Store { store, aside } if !users.is_empty() => {
                 let (store, run) = (store.clone(), self.run);
+                let (made, others): (Vec<_>, Vec<_>) = if *aside {
+                    users
+                        .into_iter()
+                        .partition(|s| s.base_version == 0 && s.intents.is_empty())
+                } else {
+                    (vec![], users)
+                };
                 while self.staging.len() >= STAGING {
                     self.settle_one().await?;
                 }
                 self.staging.spawn(async move {
                     crate::failpoint::hit("stage.before");
-                    store.stage(run, users, &changes).await?;
+                    if !made.is_empty() {
+                        store.stage_aside(run, made).await?;
+                    }
+                    if !others.is_empty() {
+                        store.stage(run, others, &changes).await?;
+                    }
                     crate::failpoint::hit("stage.after");
                     Ok(())
                 });
             }
-            Sink::Store(_) => {}
+            Sink::Store { .. } => {}
         }
         Ok(())
     }
@@ -248,7 +286,13 @@ impl Plan {
     pub async fn take_back(&mut self, ids: &[DirectoryId]) -> Result<(), StoreError> {
         self.flush().await?;
         let (users, changes) = match &mut self.sink {
-            Sink::Store(store) => store.unstage(self.run, ids).await?,
+            Sink::Store { store, aside } => {
+                let (mut users, changes) = store.unstage(self.run, ids).await?;
+                if *aside {
+                    users.extend(store.unstage_aside(self.run, ids).await?);
+                }
+                (users, changes)
+            }
             Sink::Memory { users, changes } => {
                 let is_it = |u: &User| u.directory_id.is_some_and(|id| ids.contains(&id));
                 let gone: Vec<StagedUser> = users.extract_if(.., |u| is_it(&u.user)).collect();
@@ -298,7 +342,13 @@ impl Plan {
     pub async fn staged(&mut self, ids: &[DirectoryId]) -> Result<Vec<StagedUser>, StoreError> {
         self.flush().await?;
         match &self.sink {
-            Sink::Store(store) => store.staged_by_directory_id(self.run, ids).await,
+            Sink::Store { store, aside } => {
+                let mut users = store.staged_by_directory_id(self.run, ids).await?;
+                if *aside {
+                    users.extend(store.aside_by_directory_id(self.run, ids).await?);
+                }
+                Ok(users)
+            }
             Sink::Memory { users, .. } => Ok(users
                 .iter()
                 .filter(|u| u.user.directory_id.is_some_and(|id| ids.contains(&id)))
@@ -311,7 +361,7 @@ impl Plan {
     pub fn into_changes(self) -> Vec<Change> {
         match self.sink {
             Sink::Memory { changes, .. } => changes,
-            Sink::Store(_) => vec![],
+            Sink::Store { .. } => vec![],
         }
     }
 

@@ -190,6 +190,13 @@ impl Engine {
 
     async fn pass(&self, run: &mut Run, doing: &mut Doing<'_>) -> Result<Vec<Change>, PassError> {
         let (config, row, ask) = (doing.config, doing.row, doing.ask);
+        if row.first_applied_at.is_none() {
+            // Every number is read, and connecting takes a while.
+            let region = config.phone.region.clone();
+            drop(tokio::task::spawn_blocking(move || {
+                crate::normalise::warm_up(region.as_deref());
+            }));
+        }
         let mut prepared = tokio::select! {
             () = ask.cancel.cancelled() => return Err(PassError::cancelled()),
             prepared = stage("connect", prepare(self, config, row, ask.accept_older)) => prepared?,
@@ -233,7 +240,7 @@ impl Engine {
         let (config, row, ask, ending) = (doing.config, doing.row, doing.ask, doing.ending);
         let deadline = prepared.deadline;
         let store = (ending != Ending::Dry).then(|| self.store.clone());
-        let plan = Plan::new(
+        let mut plan = Plan::new(
             run.run,
             row.id.clone(),
             ask.by.clone(),
@@ -241,6 +248,9 @@ impl Engine {
             row.first_applied_at.is_none(),
             store,
         );
+        if matches!(beginning, Beginning::Full { .. }) && ask.user.is_none() {
+            plan.lay_aside().await?;
+        }
         let mut pass = Pass::new(self, config, row, prepared, plan, run.started_at).await?;
         let is_delta = run.mode == Mode::Delta;
         let (following, cursor) = match &beginning {
@@ -323,6 +333,7 @@ impl Engine {
             if row.id_form != Some(form) {
                 self.store.remember_id_form(&row.id, form).await?;
             }
+            pass.plan.put_in_line().await?;
             self.hold(run, row, facts, refused).await?;
             return Ok((vec![], pass.prepared));
         }

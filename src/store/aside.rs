@@ -1,0 +1,241 @@
+//! A first load of an empty store is written once: into a table of its own, in the shape of `users`, whose place it takes when the
+//! plan is applied. Written like any other plan, everybody would be written twice, and by one thread of the database alone while
+//! the directory waits.
+//!
+//! ```text
+//! lay_aside ─▶ stage_aside … ─▶ index_aside ─▶ take_place │ fill (somebody is in `users` by now)
+//!                   │
+//!                   ├─▶ put_in_line: the plan is held, and lies in `staged_users` like any other
+//!                   └─▶ swept: it came to nothing, or a crash ended it
+//! ```
+//!
+//! To take the place is a transaction's work like everything in `apply`: all of it, or nothing.
+
+use sqlx::AssertSqlSafe;
+
+use super::answer::answered;
+use super::db::{Db, Side, Tx, on};
+use super::rows::{places, user_columns};
+use super::stage::StagedUser;
+use super::staged::read_staged;
+use super::{Store, StoreError, copy, insert, swap};
+use crate::model::{DirectoryId, RunId};
+
+const PREFIX: &str = "first_load_";
+
+/// The table of a run: nothing in it needs quoting.
+pub(super) fn table(run: RunId) -> String {
+    format!("{PREFIX}{}", run.0.simple())
+}
+
+/// Runs a statement that names a run's table, so that it is no use to any other run.
+pub(super) async fn execute(
+    tx: &mut Tx,
+    sql: String,
+    what: &'static str,
+) -> Result<u64, StoreError> {
+    on!(tx, c => sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(&mut *c).await.map(|r| r.rows_affected()))
+        .map_err(StoreError::from_sqlx(what))
+}
+
+/// Whether nobody is in the store.
+pub(super) async fn nobody_there(tx: &mut Tx) -> Result<bool, StoreError> {
+    const SQL: &str = "SELECT NOT EXISTS (SELECT 1 FROM users)";
+    on!(tx, c => sqlx::query_scalar::<_, bool>(SQL).fetch_one(&mut *c).await)
+        .map_err(StoreError::from_sqlx("look whether the store is empty"))
+}
+
+/// Whether a run has a table of its own.
+pub(super) async fn is_aside(tx: &mut Tx, run: RunId) -> Result<bool, StoreError> {
+    const SQLITE: &str =
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = $1)";
+    const POSTGRES: &str = "SELECT to_regclass($1) IS NOT NULL";
+    let sql = match tx.side() {
+        Side::Sqlite(_) => SQLITE,
+        Side::Postgres(_) => POSTGRES,
+    };
+    on!(tx, c => sqlx::query_scalar::<_, bool>(sql).bind(table(run)).fetch_one(&mut *c).await)
+        .map_err(StoreError::from_sqlx("look for a first load"))
+}
+
+/// Lets a run's table go, if it has one.
+pub(super) async fn forget(tx: &mut Tx, run: RunId) -> Result<(), StoreError> {
+    if is_aside(tx, run).await? {
+        execute(tx, format!("DROP TABLE {}", table(run)), "sweep a first load").await?;
+    }
+    Ok(())
+}
+
+/// Adds everybody to `users` who lies aside; gives how many.
+pub(super) async fn fill(tx: &mut Tx, run: RunId) -> Result<u64, StoreError> {
+    let table = table(run);
+    let sql = format!(
+        "INSERT INTO users ({0}, made_by, made_seq) SELECT {0}, made_by, made_seq FROM {table}",
+        user_columns!()
+    );
+    let rows = execute(tx, sql, "add users").await?;
+    execute(tx, format!("DROP TABLE {table}"), "add users").await?;
+    Ok(rows)
+}
+
+impl Store {
+    /// Makes the table of a first load, if the store is empty and nobody has added anything to `users` that would not come along.
+    pub async fn lay_aside(&self, run: RunId) -> Result<bool, StoreError> {
+        let mut tx = self.db.begin().await?;
+        if !nobody_there(&mut tx).await? {
+            return Ok(false);
+        }
+        let Some(sql) = swap::twin(&mut tx, &table(run)).await? else {
+            return Ok(false);
+        };
+        execute(&mut tx, sql, "begin a first load").await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Adds new users, of whom nothing is said, to a first load.
+    pub async fn stage_aside(
+        &self,
+        run: RunId,
+        mut users: Vec<StagedUser>,
+    ) -> Result<(), StoreError> {
+        let table = table(run);
+        match &self.db {
+            Db::Postgres { .. } => {
+                let mut tx = self.db.begin().await?;
+                if let Side::Postgres(c) = tx.side() {
+                    copy::aside(c, run, &table, &users).await?;
+                }
+                tx.commit().await
+            }
+            Db::Sqlite { .. } => {
+                self.relaxed(async |c| insert::aside(c, run, &table, &mut users).await)
+                    .await
+            }
+        }
+    }
+
+    /// What is staged about these people in a first load.
+    pub async fn aside_by_directory_id(
+        &self,
+        run: RunId,
+        ids: &[DirectoryId],
+    ) -> Result<Vec<StagedUser>, StoreError> {
+        let mut found = vec![];
+        let mut link = self.db.read().await?;
+        for ids in ids.chunks(500) {
+            let sql = format!(
+                "SELECT made_seq AS seq, CAST(0 AS BIGINT) AS base_version, CAST(NULL AS TEXT) AS intents, {} FROM {} WHERE directory_id IN ({})",
+                user_columns!(),
+                table(run),
+                places(1, ids.len())
+            );
+            found.extend(read_staged(&mut link, sql, None, ids).await?);
+        }
+        Ok(found)
+    }
+
+    /// Takes back what is staged about these people in a first load.
+    pub async fn unstage_aside(
+        &self,
+        run: RunId,
+        ids: &[DirectoryId],
+    ) -> Result<Vec<StagedUser>, StoreError> {
+        let users = self.aside_by_directory_id(run, ids).await?;
+        let mut tx = self.db.begin().await?;
+        // All at once: a table without an index is read from one end to the other.
+        for users in users.chunks(500) {
+            let sql = format!(
+                "DELETE FROM {} WHERE made_seq IN ({})",
+                table(run),
+                places(1, users.len())
+            );
+            on!(tx, c => {
+                let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
+                for staged in users { query = query.bind(staged.seq); }
+                query.execute(&mut *c).await.map(|_| ())
+            })
+            .map_err(StoreError::from_sqlx("take back a decision"))?;
+        }
+        tx.commit().await?;
+        Ok(users)
+    }
+
+    /// Puts a first load among the other plans: it is held, and will be shown, approved or rejected like any of them.
+    pub async fn put_in_line(&self, run: RunId) -> Result<(), StoreError> {
+        let table = table(run);
+        let mut tx = self.db.begin().await?;
+        let sql = format!(
+            "INSERT INTO staged_users (run, seq, {0}) SELECT made_by, made_seq, {0} FROM {table}",
+            user_columns!()
+        );
+        execute(&mut tx, sql, "stage a plan").await?;
+        execute(&mut tx, format!("DROP TABLE {table}"), "stage a plan").await?;
+        tx.commit().await
+    }
+
+    /// Runs with a table of their own.
+    pub(super) async fn lying_aside(&self) -> Result<Vec<RunId>, StoreError> {
+        const SQLITE: &str =
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE $1 || '%'";
+        const POSTGRES: &str = "
+            SELECT relname::TEXT FROM pg_class
+            WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace AND relname LIKE $1 || '%'";
+        let sql = match &self.db {
+            Db::Sqlite { .. } => SQLITE,
+            Db::Postgres { .. } => POSTGRES,
+        };
+        let mut link = self.db.read().await?;
+        let names = on!(link, c => sqlx::query_scalar::<_, String>(sql).bind(PREFIX).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("look for first loads"))?;
+        let run = |name: &String| uuid::Uuid::try_parse(name.strip_prefix(PREFIX)?).ok();
+        Ok(names.iter().filter_map(run).map(RunId).collect())
+    }
+
+    /// Whether a run lies aside. Then it has, where that keeps nobody waiting, the indexes that `users` has.
+    pub(super) async fn indexed_aside(&self, run: RunId) -> Result<bool, StoreError> {
+        let mut tx = self.db.begin().await?;
+        if !is_aside(&mut tx, run).await? {
+            return Ok(false);
+        }
+        let Side::Postgres(c) = tx.side() else {
+            // The only writer builds them in the transaction itself.
+            return Ok(true);
+        };
+        let (left, right) = swap::indexes(c, &table(run)).await?;
+        tx.commit().await?;
+        let build = async |indexes: Vec<String>| {
+            let mut tx = self.db.begin().await?;
+            for sql in indexes {
+                execute(&mut tx, sql, "index a first load").await?;
+            }
+            tx.commit().await
+        };
+        let (left, right) = tokio::join!(build(left), build(right));
+        left.and(right).map(|()| true)
+    }
+}
+
+/// Takes the place of the empty `users`; gives how many there are. `None`: somebody is there by now, or `users` is not to be had.
+pub(super) async fn take_place(tx: &mut Tx, run: RunId) -> Result<Option<u64>, StoreError> {
+    let table = table(run);
+    if let Side::Postgres(c) = tx.side()
+        && !swap::lock(c)
+            .await
+            .map_err(StoreError::from_sqlx("take the place of users"))?
+    {
+        return Ok(None);
+    }
+    if !nobody_there(tx).await? {
+        return Ok(None);
+    }
+    let count = format!("SELECT COUNT(*) FROM {table}");
+    let rows = on!(tx, c => sqlx::query_scalar::<_, i64>(AssertSqlSafe(count)).persistent(false).fetch_one(&mut *c).await)
+        .map_err(StoreError::from_sqlx("count a first load"))?;
+    let swapped = match tx.side() {
+        Side::Sqlite(c) => swap::sqlite(c, &table).await,
+        Side::Postgres(c) => answered(swap::postgres(c, &table)).await,
+    };
+    let swapped = swapped.map_err(StoreError::from_sqlx("take the place of users"))?;
+    Ok(swapped.then_some(rows.unsigned_abs()))
+}
