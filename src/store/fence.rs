@@ -16,16 +16,24 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// Begins one; with a fence, the first statement is in the same message, so that it costs no round trip.
-    pub(super) async fn begin(pool: &PgPool, fence: Option<i64>) -> Result<Self, sqlx::Error> {
+    /// Begins one; with a fence, the first statement is in the same message, so that it costs no round trip. `relaxed`: its commit
+    /// does not wait for the disk.
+    pub(super) async fn begin(
+        pool: &PgPool,
+        fence: Option<i64>,
+        relaxed: bool,
+    ) -> Result<Self, sqlx::Error> {
         let mut open = Self {
             connection: pool.acquire().await?,
             committed: false,
         };
-        let sql = match fence {
+        let mut sql = match fence {
             Some(token) => format!("BEGIN; SELECT fence({token})"),
             None => "BEGIN".to_owned(),
         };
+        if relaxed {
+            sql.push_str("; SET LOCAL synchronous_commit = off");
+        }
         answered(sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *open.connection)).await?;
         Ok(open)
     }

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
-use sqlx::{Connection as _, SqliteConnection};
+use sqlx::Connection as _;
 
 use super::answer::answered;
 use super::db::{Db, IMMEDIATE, Side, Tx, on, pragma};
+use super::fence::Open;
 use super::{Store, StoreError, copy, insert};
 use crate::model::{Change, DirectoryId, Intent, Run, RunId, User};
 
@@ -65,44 +66,48 @@ impl Store {
         mut users: Vec<StagedUser>,
         changes: &[Change],
     ) -> Result<(), StoreError> {
-        if let Db::Postgres { .. } = &self.db {
-            let mut tx = self.db.begin().await?;
-            if let Side::Postgres(c) = tx.side() {
-                copy::users(c, run, &users).await?;
-                copy::changes(c, run, changes).await?;
+        self.relaxed(async |side| match side {
+            Side::Sqlite(c) => {
+                insert::users(c, run, &mut users).await?;
+                insert::changes(c, run, changes).await
             }
-            return tx.commit().await;
-        }
-        self.relaxed(async |c| {
-            insert::users(c, run, &mut users).await?;
-            insert::changes(c, run, changes).await
+            Side::Postgres(c) => {
+                copy::users(c, run, &users).await?;
+                copy::changes(c, run, changes).await
+            }
         })
         .await
     }
 
-    /// A transaction of SQLite that does not wait for the disk: a power cut may take what is staged, as a crash does. It is swept
-    /// either way, and the plan's own commit makes the file last before anything is applied.
+    /// A transaction that does not wait for the disk: a power cut may take what is staged, as a crash does. It is swept either way,
+    /// and the plan's own commit, or that of its hold, makes all before it last too.
     pub(super) async fn relaxed(
         &self,
-        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<(), StoreError>,
+        work: impl AsyncFnOnce(Side<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let Db::Sqlite { write, relaxed, .. } = &self.db else {
-            return Ok(());
-        };
         let failed = StoreError::from_sqlx("stage a plan");
-        let mut writer = write.acquire().await.map_err(&failed)?;
-        relaxed.store(true, Ordering::SeqCst);
-        pragma(&mut writer, "PRAGMA synchronous = NORMAL")
-            .await
-            .map_err(&failed)?;
-        let mut tx = writer.begin_with(IMMEDIATE).await.map_err(&failed)?;
-        work(&mut tx).await?;
-        tx.commit().await.map_err(&failed)?;
-        pragma(&mut writer, "PRAGMA synchronous = FULL")
-            .await
-            .map_err(&failed)?;
-        relaxed.store(false, Ordering::SeqCst);
-        Ok(())
+        match &self.db {
+            Db::Postgres { pool, fence } => {
+                let mut tx = Open::begin(pool, *fence, true).await.map_err(&failed)?;
+                work(Side::Postgres(&mut tx)).await?;
+                tx.commit().await.map_err(failed)
+            }
+            Db::Sqlite { write, relaxed, .. } => {
+                let mut writer = write.acquire().await.map_err(&failed)?;
+                relaxed.store(true, Ordering::SeqCst);
+                pragma(&mut writer, "PRAGMA synchronous = NORMAL")
+                    .await
+                    .map_err(&failed)?;
+                let mut tx = writer.begin_with(IMMEDIATE).await.map_err(&failed)?;
+                work(Side::Sqlite(&mut tx)).await?;
+                tx.commit().await.map_err(&failed)?;
+                pragma(&mut writer, "PRAGMA synchronous = FULL")
+                    .await
+                    .map_err(&failed)?;
+                relaxed.store(false, Ordering::SeqCst);
+                Ok(())
+            }
+        }
     }
 
     /// Takes back what is staged about these people.

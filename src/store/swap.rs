@@ -73,15 +73,12 @@ fn index_name(table: &str, place: usize) -> String {
     format!("{table}_{place}")
 }
 
-/// The statements that build on a table what indexes `users` has, in two halves for two connections.
-pub(super) async fn indexes(
-    c: &mut PgConnection,
-    table: &str,
-) -> Result<(Vec<String>, Vec<String>), StoreError> {
+/// The statements that build on a table what indexes `users` has.
+pub(super) async fn indexes(c: &mut PgConnection, table: &str) -> Result<Vec<String>, StoreError> {
     let indexes = answered(all_indexes(c))
         .await
         .map_err(StoreError::from_sqlx("index a first load"))?;
-    let (mut left, mut right) = (vec![], vec![]);
+    let mut statements = vec![];
     for (place, (_, _, definition)) in indexes.iter().enumerate() {
         // CREATE [UNIQUE] INDEX name ON schema.table USING btree (…) WHERE …
         let (Some((create, _)), Some((_, using))) = (
@@ -91,11 +88,10 @@ pub(super) async fn indexes(
             let what = format!("PostgreSQL describes an index as `{definition}`");
             return Err(StoreError::Nonsense(what));
         };
-        let half = if place % 2 == 0 { &mut left } else { &mut right };
         let name = index_name(table, place);
-        half.push(format!("{create} INDEX {name} ON {table} USING {using}"));
+        statements.push(format!("{create} INDEX {name} ON {table} USING {using}"));
     }
-    Ok((left, right))
+    Ok(statements)
 }
 
 /// Takes everything that the swap needs at once, or nothing: whoever waits here could be waited for. `false`: it is not to be had.
