@@ -63,7 +63,12 @@ pub(super) async fn is_aside(tx: &mut Tx, run: RunId) -> Result<bool, StoreError
 /// Lets a run's table go, if it has one.
 pub(super) async fn forget(tx: &mut Tx, run: RunId) -> Result<(), StoreError> {
     if is_aside(tx, run).await? {
-        execute(tx, format!("DROP TABLE {}", table(run)), "sweep a first load").await?;
+        execute(
+            tx,
+            format!("DROP TABLE {}", table(run)),
+            "sweep a first load",
+        )
+        .await?;
     }
     Ok(())
 }

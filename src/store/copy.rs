@@ -54,7 +54,12 @@ impl Rows {
     }
 
     fn int(&mut self, value: Option<i64>) {
-        self.bytes(value.map(i64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice));
+        self.bytes(
+            value
+                .map(i64::to_be_bytes)
+                .as_ref()
+                .map(<[u8; 8]>::as_slice),
+        );
     }
 
     fn bool(&mut self, value: bool) {

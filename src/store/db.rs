@@ -280,7 +280,9 @@ impl Db {
                 }
                 begun => begun.map(Tx::Sqlite),
             },
-            Self::Postgres { pool, fence } => Open::begin(pool, *fence, false).await.map(Tx::Postgres),
+            Self::Postgres { pool, fence } => {
+                Open::begin(pool, *fence, false).await.map(Tx::Postgres)
+            }
         }
         .map_err(StoreError::from_sqlx("begin"))
     }

@@ -151,7 +151,10 @@ fn own<'q>(query: Statement<'q>, staged: &mut StagedUser) -> Statement<'q> {
 /// Puts the users that are made together with those like them; gives the others too.
 fn groups<'a>(
     users: impl Iterator<Item = &'a mut StagedUser>,
-) -> (Vec<(Alike, Vec<&'a mut StagedUser>)>, Vec<&'a mut StagedUser>) {
+) -> (
+    Vec<(Alike, Vec<&'a mut StagedUser>)>,
+    Vec<&'a mut StagedUser>,
+) {
     let mut groups: Vec<(Alike, Vec<&mut StagedUser>)> = vec![];
     let mut others = vec![];
     for staged in users {

@@ -120,7 +120,10 @@ pub(super) async fn postgres(c: &mut PgConnection, table: &str) -> Result<bool, 
         FROM pg_constraint WHERE contype = 'f' AND confrelid = to_regclass('users')";
     const VIEW: &str = "SELECT pg_get_viewdef(to_regclass('lines'))";
     const AFTER: &str = "SELECT COALESCE(MAX(pk), 0) + 1 FROM users";
-    if !sqlx::query_scalar::<_, bool>(AS_MADE).fetch_one(&mut *c).await? {
+    if !sqlx::query_scalar::<_, bool>(AS_MADE)
+        .fetch_one(&mut *c)
+        .await?
+    {
         return Ok(false);
     }
     let indexes = all_indexes(c).await?;
