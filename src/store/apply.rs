@@ -2,7 +2,6 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::answer::answered;
 use super::db::{Side, Tx, on};
 use super::held::replace_held;
 use super::outbox::{MessageContext, carry_out, release_brake};
@@ -68,6 +67,27 @@ pub struct Application<'a> {
     pub messages: &'a MessageContext,
     /// A held plan that this one takes the place of.
     pub replaces: Option<RunId>,
+    /// How the plan lies in the store.
+    pub staged: Staged,
+}
+
+/// How a plan lies in the store, counted while it was made. What is staged does not wait for the disk, so that a PostgreSQL which was
+/// started anew meanwhile may have lost some of it without a word.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Staged {
+    /// New users of whom nothing is said lie in a table of the run's own.
+    pub aside: bool,
+    /// Rows for users who are there already; `None`: counted before, when the plan was held.
+    pub changed: Option<i64>,
+    /// Rows for new users, wherever they lie.
+    pub made: i64,
+}
+
+/// What the database was given is not there any more.
+pub(super) fn forgotten(there: i64, given: i64) -> StoreError {
+    StoreError::Lost(format!(
+        "it has {there} of the {given} rows of this plan, since it was started anew while the plan was made"
+    ))
 }
 
 /// Users that the plan changes.
@@ -128,8 +148,8 @@ const TAKE_ALONG: &str = "
 
 /// From so many new users on, and if there are no more than that already, the indexes on names and directory ids are made anew
 /// after the users: sorted once, instead of a random page for each user. For 600,000 that was 5.4 s instead of 10.1 in SQLite.
-/// In PostgreSQL this locks `users` until the commit, and two who want that at once would wait for each other: it is done by one
-/// at a time, and only in a plan that changes nobody, so that whoever waits for it has nothing that another waits for.
+/// In PostgreSQL this locks `users` until the commit: it is done only if nobody is in the way, and in a plan that changes nobody, so
+/// that whoever waits for it has nothing that another waits for.
 const SORTED: i64 = 20_000;
 
 /// Personal data of those who are removed goes from the audit trail and the refusals too.
@@ -153,8 +173,6 @@ const REALM: &str = "
 
 /// Drops the indexes that many new users would slow down; gives the statements that make them again.
 async fn set_indexes_aside(tx: &mut Tx, new: i64, changed: i64) -> Result<Vec<String>, StoreError> {
-    const ALONE: &str =
-        "SELECT $1 = 0 AND pg_try_advisory_xact_lock(hashtextextended('realmsync indexes', 0))";
     const THERE: &str = "SELECT COUNT(*) FROM users";
     const SQLITE: &str = "SELECT sql FROM sqlite_schema WHERE name IN ('users_name', 'users_directory_id', 'users_made')";
     const POSTGRES: &str = "
@@ -165,8 +183,12 @@ async fn set_indexes_aside(tx: &mut Tx, new: i64, changed: i64) -> Result<Vec<St
     }
     let failed = StoreError::from_sqlx("set indexes aside");
     if let Side::Postgres(c) = tx.side() {
-        let asking = sqlx::query_scalar::<_, bool>(ALONE).bind(changed);
-        if !answered(asking.fetch_one(c)).await.map_err(&failed)? {
+        const TRIES: u32 = 25;
+        if changed > 0
+            || !super::swap::postgres::lock(c, "users", TRIES)
+                .await
+                .map_err(&failed)?
+        {
             return Ok(vec![]);
         }
     }
@@ -198,10 +220,18 @@ impl Store {
         let now = a.run.decided_at.unwrap_or(a.run.started_at);
         let mut run = a.run.clone();
         failpoint::hit("apply.before");
-        let aside = a.facts.first_pass && self.indexed_aside(a.run.run).await?;
+        let aside = a.staged.aside;
+        if aside {
+            self.index_aside(run.run).await?;
+        }
         let mut tx = self.db.begin().await?;
         super::stage::analyze(&mut tx, &run).await?;
         let staged = on!(tx, c => sqlx::query_scalar::<_, i64>(CHANGED).bind(id.clone()).fetch_one(&mut *c).await).map_err(StoreError::from_sqlx("compare a plan"))?;
+        if let Some(given) = a.staged.changed
+            && given != staged
+        {
+            return Err(forgotten(staged, given));
+        }
         let erase: &[&'static str] = if run.removed > 0 { &ERASE } else { &[] };
         if staged > 0 {
             for sql in [MADE].iter().chain(erase).copied().chain([LET_GO]) {
@@ -214,7 +244,7 @@ impl Store {
             }
         }
         let placed = if aside {
-            super::aside::take_place(&mut tx, run.run).await?
+            super::aside::take_place(&mut tx, run.run, &run.realm).await?
         } else {
             None
         };
@@ -222,6 +252,7 @@ impl Store {
             Some(_) => vec![],
             None => set_indexes_aside(&mut tx, run.created, staged).await?,
         };
+        let filled = aside && placed.is_none();
         let placed = match placed {
             None if aside => super::aside::fill(&mut tx, run.run).await?,
             placed => placed.unwrap_or(0),
@@ -231,6 +262,9 @@ impl Store {
         for sql in indexes {
             on!(tx, c => sqlx::query(AssertSqlSafe(sql)).execute(&mut *c).await.map(|_| ()))
                 .map_err(StoreError::from_sqlx("add users"))?;
+        }
+        if a.staged.changed.is_some() && created != a.staged.made.unsigned_abs() {
+            return Err(forgotten(created.cast_signed(), a.staged.made));
         }
         if created != run.created.unsigned_abs() {
             return Err(StoreError::Nonsense(format!(
@@ -297,6 +331,10 @@ impl Store {
         failpoint::hit("apply.before-commit");
         tx.commit().await?;
         failpoint::hit("apply.after-commit");
+        if filled && let Err(error) = self.forget_aside(run.run).await {
+            // The plan is applied, whatever becomes of what is left of it.
+            tracing::warn!(run = %run.run, "what is left of a first load stays for the next sweep: {error}");
+        }
         Ok(run)
     }
 

@@ -21,7 +21,7 @@ use super::rows::{places, user_columns};
 use super::stage::StagedUser;
 use super::staged::read_staged;
 use super::{Store, StoreError, copy, insert, swap};
-use crate::model::{DirectoryId, RunId};
+use crate::model::{DirectoryId, RealmId, RunId};
 
 const PREFIX: &str = "first_load_";
 
@@ -47,42 +47,15 @@ pub(super) async fn nobody_there(tx: &mut Tx) -> Result<bool, StoreError> {
         .map_err(StoreError::from_sqlx("look whether the store is empty"))
 }
 
-/// Whether a run has a table of its own.
-pub(super) async fn is_aside(tx: &mut Tx, run: RunId) -> Result<bool, StoreError> {
-    const SQLITE: &str =
-        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = $1)";
-    const POSTGRES: &str = "SELECT to_regclass($1) IS NOT NULL";
-    let sql = match tx.side() {
-        Side::Sqlite(_) => SQLITE,
-        Side::Postgres(_) => POSTGRES,
-    };
-    on!(tx, c => sqlx::query_scalar::<_, bool>(sql).bind(table(run)).fetch_one(&mut *c).await)
-        .map_err(StoreError::from_sqlx("look for a first load"))
-}
-
-/// Lets a run's table go, if it has one.
-pub(super) async fn forget(tx: &mut Tx, run: RunId) -> Result<(), StoreError> {
-    if is_aside(tx, run).await? {
-        execute(
-            tx,
-            format!("DROP TABLE {}", table(run)),
-            "sweep a first load",
-        )
-        .await?;
-    }
-    Ok(())
-}
-
-/// Adds everybody to `users` who lies aside; gives how many.
+/// Adds everybody to `users` who lies aside; gives how many. Their table stays for [`Store::forget_aside`]: whoever makes a copy of
+/// the database may be reading it, and nothing that has locks should wait for that.
 pub(super) async fn fill(tx: &mut Tx, run: RunId) -> Result<u64, StoreError> {
     let table = table(run);
     let sql = format!(
         "INSERT INTO users ({0}, made_by, made_seq) SELECT {0}, made_by, made_seq FROM {table}",
         user_columns!()
     );
-    let rows = execute(tx, sql, "add users").await?;
-    execute(tx, format!("DROP TABLE {table}"), "add users").await?;
-    Ok(rows)
+    execute(tx, sql, "add users").await
 }
 
 impl Store {
@@ -92,12 +65,9 @@ impl Store {
         if !nobody_there(&mut tx).await? {
             return Ok(false);
         }
-        let Some(sql) = swap::twin(&mut tx, &table(run)).await? else {
-            return Ok(false);
-        };
-        execute(&mut tx, sql, "begin a first load").await?;
+        let made = swap::twin(&mut tx, &table(run)).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(made)
     }
 
     /// Adds new users, of whom nothing is said, to a first load.
@@ -169,8 +139,29 @@ impl Store {
             user_columns!()
         );
         execute(&mut tx, sql, "stage a plan").await?;
-        execute(&mut tx, format!("DROP TABLE {table}"), "stage a plan").await?;
-        tx.commit().await
+        tx.commit().await?;
+        self.forget_aside(run).await
+    }
+
+    /// Lets a run's table go, if it has one. What somebody reads just now goes with the next sweep.
+    pub(super) async fn forget_aside(&self, run: RunId) -> Result<(), StoreError> {
+        let what = "sweep a first load";
+        let mut tx = self.db.begin().await?;
+        if let Side::Postgres(c) = tx.side() {
+            let soon = sqlx::raw_sql("SET LOCAL lock_timeout = '2s'");
+            answered(soon.execute(c))
+                .await
+                .map_err(StoreError::from_sqlx(what))?;
+        }
+        let sql = format!("DROP TABLE IF EXISTS {}", table(run));
+        match execute(&mut tx, sql, what).await {
+            Ok(_) => tx.commit().await,
+            Err(StoreError::Busy { holder, .. }) => {
+                tracing::debug!(holder, "a first load's table is left to the next sweep");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Runs with a table of their own.
@@ -179,7 +170,8 @@ impl Store {
             "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE $1 || '%'";
         const POSTGRES: &str = "
             SELECT relname::TEXT FROM pg_class
-            WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace AND relname LIKE $1 || '%'";
+            WHERE relkind = 'r' AND relname LIKE $1 || '%'
+              AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())";
         let sql = match &self.db {
             Db::Sqlite { .. } => SQLITE,
             Db::Postgres { .. } => POSTGRES,
@@ -191,17 +183,21 @@ impl Store {
         Ok(names.iter().filter_map(run).map(RunId).collect())
     }
 
-    /// Whether a run lies aside. Then it has, where that keeps nobody waiting, the indexes that `users` has.
-    pub(super) async fn indexed_aside(&self, run: RunId) -> Result<bool, StoreError> {
-        let mut tx = self.db.begin().await?;
-        if !is_aside(&mut tx, run).await? {
-            return Ok(false);
-        }
-        let Side::Postgres(c) = tx.side() else {
+    /// Builds the indexes that `users` has, where that keeps nobody waiting. If one cannot be built, the first load is added to
+    /// `users` row by row, which then says what is wrong.
+    pub(super) async fn index_aside(&self, run: RunId) -> Result<(), StoreError> {
+        const DOING: &str = "index a first load";
+        if self.single_daemon() {
             // The only writer builds them in the transaction itself.
-            return Ok(true);
+            return Ok(());
+        }
+        let mut tx = self.db.begin().await?;
+        let Side::Postgres(c) = tx.side() else {
+            return Ok(());
         };
-        let indexes = swap::indexes(c, &table(run)).await?;
+        let indexes = swap::postgres::indexes(c, &table(run))
+            .await
+            .map_err(StoreError::from_sqlx(DOING))?;
         tx.commit().await?;
         // Two build what is left to build: some indexes take much longer than others.
         let left = Mutex::new(indexes.into_iter());
@@ -217,37 +213,36 @@ impl Store {
                 while let Some(text) = sql {
                     answered(sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut *c))
                         .await
-                        .map_err(StoreError::from_sqlx("index a first load"))?;
+                        .map_err(StoreError::from_sqlx(DOING))?;
                     sql = next();
                 }
                 Ok(())
             })
         };
         let (one, other) = tokio::join!(build(), build());
-        one.and(other).map(|()| true)
+        match one.and(other) {
+            Err(error @ StoreError::Database { .. }) => {
+                tracing::info!("a first load is added to the users row by row: {error}");
+                Ok(())
+            }
+            built => built,
+        }
     }
 }
 
 /// Takes the place of the empty `users`; gives how many there are. `None`: somebody is there by now, or `users` is not to be had.
-pub(super) async fn take_place(tx: &mut Tx, run: RunId) -> Result<Option<u64>, StoreError> {
+pub(super) async fn take_place(
+    tx: &mut Tx,
+    run: RunId,
+    realm: &RealmId,
+) -> Result<Option<u64>, StoreError> {
     let table = table(run);
-    if let Side::Postgres(c) = tx.side()
-        && !swap::lock(c)
-            .await
-            .map_err(StoreError::from_sqlx("take the place of users"))?
-    {
-        return Ok(None);
-    }
     if !nobody_there(tx).await? {
         return Ok(None);
     }
     let count = format!("SELECT COUNT(*) FROM {table}");
     let rows = on!(tx, c => sqlx::query_scalar::<_, i64>(AssertSqlSafe(count)).persistent(false).fetch_one(&mut *c).await)
         .map_err(StoreError::from_sqlx("count a first load"))?;
-    let swapped = match tx.side() {
-        Side::Sqlite(c) => swap::sqlite(c, &table).await,
-        Side::Postgres(c) => answered(swap::postgres(c, &table)).await,
-    };
-    let swapped = swapped.map_err(StoreError::from_sqlx("take the place of users"))?;
-    Ok(swapped.then_some(rows.unsigned_abs()))
+    let taken = swap::take_place(tx, &table, realm).await?;
+    Ok(taken.then_some(rows.unsigned_abs()))
 }

@@ -27,10 +27,11 @@ impl Open {
             connection: pool.acquire().await?,
             committed: false,
         };
-        let mut sql = match fence {
-            Some(token) => format!("BEGIN; SELECT fence({token})"),
-            None => "BEGIN".to_owned(),
-        };
+        // Each statement sees what others committed before it, whatever the database's default is.
+        let mut sql = "BEGIN ISOLATION LEVEL READ COMMITTED".to_owned();
+        if let Some(token) = fence {
+            sql.push_str(&format!("; SELECT fence({token})"));
+        }
         if relaxed {
             sql.push_str("; SET LOCAL synchronous_commit = off");
         }

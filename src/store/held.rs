@@ -6,6 +6,7 @@
 //!                      └──decide_held──▶ rejected │ expired
 //! ```
 
+use super::apply::{Staged, forgotten};
 use super::db::{Tx, on};
 use super::outbox::{keep_on_hold, release_brake, set_waiting_on_hold};
 use super::refused::RefusedDiff;
@@ -64,15 +65,23 @@ impl Store {
     pub async fn hold(
         &self,
         run: &Run,
+        staged: Staged,
         mut facts: RunFacts,
         refused: Option<RefusedDiff>,
         replaces: Option<RunId>,
         types: &[JobType],
     ) -> Result<(), StoreError> {
+        const STAGED: &str = "SELECT COUNT(*) FROM staged_users WHERE run = $1";
         const SQL: &str = "UPDATE realms SET held = $2 WHERE id = $1";
         let now = run.decided_at.unwrap_or(run.started_at);
         facts.expires_at = Some(now.plus_ms(HELD_FOR_MS));
         let mut tx = self.db.begin().await?;
+        if let Some(changed) = staged.changed {
+            let there = on!(tx, c => sqlx::query_scalar::<_, i64>(STAGED).bind(bytes(run.run)).fetch_one(&mut *c).await).map_err(StoreError::from_sqlx("count a plan"))?;
+            if there != changed + staged.made {
+                return Err(forgotten(there, changed + staged.made));
+            }
+        }
         if let Some(old) = replaces {
             replace_held(&mut tx, old, run.run, &run.realm, false, now).await?;
         }

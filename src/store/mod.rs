@@ -37,7 +37,7 @@ mod users;
 use secrecy::ExposeSecret as _;
 use sqlx::migrate::{MigrateError, Migrator};
 
-pub use apply::{Application, RealmUpdate, Resume};
+pub use apply::{Application, RealmUpdate, Resume, Staged};
 use db::Db;
 pub use error::StoreError;
 pub use lease::RealmLock;

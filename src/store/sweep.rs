@@ -3,7 +3,7 @@
 use super::db::{Db, Side, Tx, on};
 use super::lease_rows::{now, session};
 use super::rows::{run_id, word};
-use super::{Store, StoreError, aside};
+use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{Outcome, RealmId, RunId, Trigger};
 
@@ -64,9 +64,7 @@ impl Store {
         const LINES: &str = "DELETE FROM changes WHERE run = $1 AND seq IN (SELECT seq FROM changes WHERE run = $1 LIMIT $2)";
         self.little_by_little(LINES, run).await?;
         self.forget_staged_slowly(run).await?;
-        let mut tx = self.db.begin().await?;
-        aside::forget(&mut tx, run).await?;
-        tx.commit().await
+        self.forget_aside(run).await
     }
 
     /// Removes what is staged of a run, in small transactions.
@@ -181,11 +179,11 @@ impl Store {
         const OUTCOME: &str = "SELECT outcome FROM runs WHERE id = $1";
         let failed = StoreError::from_sqlx("look for rows of plans that are over");
         for run in self.lying_aside().await? {
-            let mut tx = self.db.begin().await?;
-            let outcome = on!(tx, c => sqlx::query_scalar::<_, String>(OUTCOME).bind(run.0.as_bytes().to_vec()).fetch_optional(&mut *c).await).map_err(&failed)?;
+            let mut link = self.db.read().await?;
+            let outcome = on!(link, c => sqlx::query_scalar::<_, String>(OUTCOME).bind(run.0.as_bytes().to_vec()).fetch_optional(&mut *c).await).map_err(&failed)?;
+            drop(link);
             if outcome.as_deref() != Some(Outcome::Running.as_str()) {
-                aside::forget(&mut tx, run).await?;
-                tx.commit().await?;
+                self.forget_aside(run).await?;
             }
         }
         let mut after = vec![0; 16];

@@ -1,5 +1,6 @@
 //! The store's rules, each on both engines: plans applied whole or not at all, names, removal, housekeeping, and what a disk may do.
 
+mod aside;
 mod disk;
 mod held_plans;
 mod housekeeping;
@@ -111,6 +112,7 @@ async fn apply(f: &Fixture, run: &Run) -> Result<Run, StoreError> {
             refused: None,
             messages: &messages,
             replaces: None,
+            staged: Staged::default(),
         })
         .await
 }
@@ -211,4 +213,12 @@ on_both!(
     housekeeping::a_refused_value_may_hold_any_byte,
     housekeeping::the_newest_pass_that_succeeded_is_remembered,
     housekeeping::lines_of_what_never_happened_do_not_stay,
+    aside::a_first_load_takes_the_place_of_users,
+    aside::who_is_told_something_comes_with_a_first_load,
+    aside::a_first_load_that_is_held_lies_among_the_plans,
+    aside::what_is_taken_back_of_a_first_load_is_gone,
+    aside::a_wrong_row_ends_a_first_load_and_leaves_nothing,
+    aside::a_first_load_into_a_store_that_fills_adds_to_it,
+    aside::what_a_crash_leaves_of_a_first_load_is_swept,
+    aside::what_the_database_forgot_is_missed,
 );

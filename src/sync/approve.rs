@@ -23,7 +23,9 @@ use crate::model::{
     UserName,
 };
 use crate::plan::decide::{Context, Name, Seen, decide};
-use crate::store::{Application, RealmLock, RealmUpdate, Resume, RunFacts, StagedUser, StoreError};
+use crate::store::{
+    Application, RealmLock, RealmUpdate, Resume, RunFacts, Staged, StagedUser, StoreError,
+};
 
 /// Staged users looked at again at once.
 const BATCH: i64 = 1000;
@@ -130,6 +132,7 @@ impl Engine {
             refused: None,
             messages: &messages,
             replaces: None,
+            staged: Staged::default(),
         };
         match me.store.apply(application).await {
             Ok(applied) => {

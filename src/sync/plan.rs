@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::model::{Change, ChangeKind, DirectoryId, Intent, RealmId, RunId, StateReason, User};
 use crate::plan::brake::{Counts, PlanHash};
 use crate::plan::decide::{Decision, Draft};
-use crate::store::{StagedUser, Store, StoreError};
+use crate::store::{Staged, StagedUser, Store, StoreError};
 
 /// Users staged in one small transaction. Large enough that the commit's cost is spread, small enough that what is under way takes
 /// little memory.
@@ -48,6 +48,8 @@ pub(super) struct Plan {
     changes: Vec<Change>,
     /// The last place given, 1 for the first.
     seq: i64,
+    /// Rows for new users, and for others.
+    rows: (i64, i64),
     last_container: Option<(String, Option<String>)>,
     /// Changes of each kind.
     pub counts: Counts,
@@ -94,6 +96,7 @@ impl Plan {
             users: vec![],
             changes: vec![],
             seq: 0,
+            rows: (0, 0),
             last_container: None,
             counts: Counts::default(),
             hash: PlanHash::default(),
@@ -126,6 +129,16 @@ impl Plan {
     /// Whether the making of users needs no line of its own: a first pass stages the users, and their lines are made of them.
     pub fn bare(&self) -> bool {
         self.first_pass && matches!(self.sink, Sink::Store { .. })
+    }
+
+    /// How it lies in the store.
+    pub fn lies(&self) -> Staged {
+        let (made, changed) = self.rows;
+        Staged {
+            aside: matches!(self.sink, Sink::Store { aside: true, .. }),
+            changed: Some(changed),
+            made,
+        }
     }
 
     /// Whose plan it is.
@@ -189,6 +202,11 @@ impl Plan {
             });
             self.seq = place;
             place += 1;
+        }
+        if base_version == 0 {
+            self.rows.0 += 1;
+        } else {
+            self.rows.1 += 1;
         }
         let container = after.dn.as_deref().and_then(|dn| self.container(dn));
         self.users.push(StagedUser {
@@ -308,6 +326,11 @@ impl Plan {
             self.messages -= messages;
             // The making of a user may have no line of its own.
             let made = staged.base_version == 0;
+            if made {
+                self.rows.0 -= 1;
+            } else {
+                self.rows.1 -= 1;
+            }
             if !made && uncounted(of_user().map(|c| (c.kind, &c.after))) {
                 self.uncounted -= messages;
             }

@@ -17,7 +17,7 @@ use crate::model::{
 };
 use crate::plan::brake::{Weighing, messages_of, weigh};
 use crate::store::{
-    Application, CLOCKS_DIFFER_MS, RealmLock, RealmUpdate, Resume, RunFacts, StoreError,
+    Application, CLOCKS_DIFFER_MS, RealmLock, RealmUpdate, Resume, RunFacts, Staged, StoreError,
 };
 
 /// How a plan ends.
@@ -334,7 +334,8 @@ impl Engine {
                 self.store.remember_id_form(&row.id, form).await?;
             }
             pass.plan.put_in_line().await?;
-            self.hold(run, row, facts, refused).await?;
+            self.hold(run, row, pass.plan.lies(), facts, refused)
+                .await?;
             return Ok((vec![], pass.prepared));
         }
         let messages = self
@@ -373,6 +374,7 @@ impl Engine {
             refused,
             messages: &messages,
             replaces: if full { row.held } else { None },
+            staged: pass.plan.lies(),
         };
         *run = stage("apply", self.store.apply(application)).await?;
         self.after_applied(&pass).await;
@@ -452,6 +454,7 @@ impl Engine {
         &self,
         run: &mut Run,
         row: &RealmRow,
+        staged: Staged,
         facts: RunFacts,
         refused: Option<crate::store::RefusedDiff>,
     ) -> Result<(), PassError> {
@@ -475,7 +478,7 @@ impl Engine {
             .collect();
         crate::failpoint::hit("hold.before");
         self.store
-            .hold(run, facts, refused, row.held, &types)
+            .hold(run, staged, facts, refused, row.held, &types)
             .await?;
         crate::failpoint::hit("hold.after");
         Ok(())

@@ -18,7 +18,7 @@ use crate::model::{
 };
 use crate::plan::brake::{Weighing, messages_of, weigh};
 use crate::plan::undo::{PutBack, put_back};
-use crate::store::{Application, RealmLock, RealmUpdate, Resume, RunFacts, StoreError};
+use crate::store::{Application, RealmLock, RealmUpdate, Resume, RunFacts, Staged, StoreError};
 
 /// Changes read at once.
 const BATCH: i64 = 1000;
@@ -199,6 +199,7 @@ impl Engine {
                 refused: None,
                 messages: &messages,
                 replaces: row.held,
+                staged: plan.lies(),
             };
             return Ok(Decided {
                 run: self.store.apply(application).await?,
@@ -225,7 +226,7 @@ impl Engine {
         }
         if run.held_by.is_empty() {
             run.outcome = Outcome::Applied;
-            let run = self.apply_undo(run, facts, now).await?;
+            let run = self.apply_undo(run, plan.lies(), facts, now).await?;
             return Ok(Decided {
                 run,
                 replaced: None,
@@ -237,7 +238,9 @@ impl Engine {
             .filter(|l| run.held_by.iter().any(|h: &HeldBy| h.limit == l.as_str()))
             .flat_map(|l| messages_of(*l).iter().copied())
             .collect();
-        self.store.hold(run, facts, None, row.held, &types).await?;
+        self.store
+            .hold(run, plan.lies(), facts, None, row.held, &types)
+            .await?;
         Ok(Decided {
             run: run.clone(),
             replaced: row.held,
@@ -302,7 +305,7 @@ impl Engine {
         let me = self.fenced(lock);
         let applied = tokio::select! {
             biased;
-            applied = Box::pin(me.apply_undo(&approved, facts, now)) => applied,
+            applied = Box::pin(me.apply_undo(&approved, Staged::default(), facts, now)) => applied,
             () = lock.lost() => return Err(StoreError::TakenOver.into()),
         };
         match applied {
@@ -322,6 +325,7 @@ impl Engine {
     async fn apply_undo(
         &self,
         run: &Run,
+        staged: Staged,
         facts: RunFacts,
         now: Timestamp,
     ) -> Result<Run, EngineError> {
@@ -341,6 +345,7 @@ impl Engine {
             refused: None,
             messages: &messages,
             replaces: None,
+            staged,
         };
         Ok(self.store.apply(application).await?)
     }

@@ -23,6 +23,7 @@ pub(crate) struct Fixture {
     pub(crate) key: EnrolmentKey,
     /// For whatever else a test needs a file for.
     pub(crate) dir: tempfile::TempDir,
+    url: StoreUrl,
     server: Option<Server>,
 }
 
@@ -75,7 +76,7 @@ pub(crate) async fn postgres() -> Fixture {
 impl Fixture {
     async fn open(url: StoreUrl, dir: tempfile::TempDir, server: Option<Server>) -> Self {
         let config = StoreConfig {
-            url,
+            url: url.clone(),
             password: None,
             keep_runs_ms: DAY_MS,
         };
@@ -87,10 +88,16 @@ impl Fixture {
             now: START,
             key: EnrolmentKey::new([7; 32]),
             dir,
+            url,
             server,
         };
         fixture.sql("INSERT INTO realms (id, kind, name) VALUES ('example.org', 'directory', 'Example')").await;
         fixture
+    }
+
+    /// The same server with a store that is opened for the first time.
+    pub(crate) async fn anew(self) -> Self {
+        Self::open(self.url, self.dir, self.server).await
     }
 
     /// Restarts the PostgreSQL of the lab.

@@ -23,6 +23,7 @@ pub(super) async fn a_held_plan_is_decided_once(f: &Fixture) {
         f.store
             .hold(
                 &run,
+                Staged::default(),
                 RunFacts::default(),
                 None,
                 replaces,
@@ -133,9 +134,14 @@ async fn hold(f: &Fixture, n: u128, someone: &User, replaces: Option<RunId>) -> 
     run.outcome = Outcome::Held;
     run.held_by = tripped();
     let types = [JobType::Suspend];
-    let held = f
-        .store
-        .hold(&run, RunFacts::default(), None, replaces, &types);
+    let held = f.store.hold(
+        &run,
+        Staged::default(),
+        RunFacts::default(),
+        None,
+        replaces,
+        &types,
+    );
     held.await.unwrap();
     run
 }
@@ -179,6 +185,7 @@ pub(super) async fn what_the_brake_holds_follows_the_plan(f: &Fixture) {
         refused: None,
         messages: &messages,
         replaces: Some(second.run),
+        staged: Staged::default(),
     };
     f.store.apply(application).await.unwrap();
     assert_eq!(f.states().await, ["waiting", "waiting"]);
@@ -213,9 +220,14 @@ pub(super) async fn a_run_that_was_decided_stays_as_it_was_decided(f: &Fixture) 
     let mut next = run_of(2);
     f.store.begin_run(&next, false).await.unwrap();
     next.outcome = Outcome::Held;
-    let held = f
-        .store
-        .hold(&next, RunFacts::default(), None, Some(lost.run), &[]);
+    let held = f.store.hold(
+        &next,
+        Staged::default(),
+        RunFacts::default(),
+        None,
+        Some(lost.run),
+        &[],
+    );
     held.await.unwrap();
     assert_eq!(f.store.changes(lost.run, 0, 9).await.unwrap().len(), 1);
 }
@@ -229,7 +241,14 @@ pub(super) async fn only_what_nobody_runs_is_swept(f: &Fixture) {
         stage(f, run, &new(name, 1), ChangeKind::Created).await;
     }
     plan.outcome = Outcome::Held;
-    let held = f.store.hold(&plan, RunFacts::default(), None, None, &[]);
+    let held = f.store.hold(
+        &plan,
+        Staged::default(),
+        RunFacts::default(),
+        None,
+        None,
+        &[],
+    );
     held.await.unwrap();
     // A crash came between the decision and its sweep.
     f.sql("UPDATE runs SET outcome = 'rejected' WHERE outcome = 'running' AND id NOT IN (SELECT id FROM runs WHERE outcome = 'running' ORDER BY id LIMIT 1)").await;
@@ -293,6 +312,7 @@ pub(super) async fn a_first_pass_shows_its_lines_before_and_after(f: &Fixture) {
         refused: None,
         messages: &messages,
         replaces: None,
+        staged: Staged::default(),
     };
     f.store.apply(application).await.unwrap();
     let after = f.store.changes(run.run, 1, 3).await.unwrap();

@@ -30,6 +30,7 @@ pub(super) async fn refusals_are_kept_by_difference(f: &Fixture) {
                 refused: Some(diff),
                 messages: &messages,
                 replaces: None,
+                staged: Staged::default(),
             })
             .await
             .unwrap();
@@ -234,6 +235,7 @@ pub(super) async fn a_refused_value_may_hold_any_byte(f: &Fixture) {
             }),
             messages: &messages,
             replaces: None,
+            staged: Staged::default(),
         })
         .await
         .expect("one bad entry stops nobody");

@@ -54,7 +54,7 @@ async fn trap_30_who_lost_the_lease_writes_nothing() {
     plan.outcome = Outcome::Held;
     let facts = RunFacts::default();
     frozen
-        .hold(&plan, facts.clone(), None, None, &[])
+        .hold(&plan, Staged::default(), facts.clone(), None, None, &[])
         .await
         .unwrap();
 
@@ -89,13 +89,21 @@ async fn trap_30_who_lost_the_lease_writes_nothing() {
         refused: None,
         messages: &messages,
         replaces,
+        staged: Staged::default(),
     };
     let applied = frozen.apply(application(&going, None)).await;
     taken_over("apply", &applied);
     let applied = frozen.apply(application(&going, Some(plan.run))).await;
     taken_over("apply instead of another", &applied);
     let held = frozen
-        .hold(&going, facts.clone(), None, None, &[JobType::Suspend])
+        .hold(
+            &going,
+            Staged::default(),
+            facts.clone(),
+            None,
+            None,
+            &[JobType::Suspend],
+        )
         .await;
     taken_over("hold", &held);
     taken_over("confirm", &frozen.confirm_held(plan.run).await);

@@ -243,6 +243,7 @@ async fn large_first_passes_at_once_do_not_stand_in_each_others_way() {
         refused: None,
         messages: &messages,
         replaces: None,
+        staged: Staged::default(),
     };
     let (one, two) = tokio::join!(
         f.store.apply(application(&first)),

@@ -23,6 +23,7 @@ pub(super) async fn what_an_undo_holds_is_let_go_by_whatever_ends_it(f: &Fixture
         refused: None,
         messages: &messages,
         replaces: None,
+        staged: Staged::default(),
     };
     f.store.apply(application).await.unwrap();
     let undo = async |n| {
@@ -80,6 +81,7 @@ pub(super) async fn the_pause_of_an_undo_lasts_as_long_as_what_it_puts_back(f: &
             refused: None,
             messages: &messages,
             replaces,
+            staged: Staged::default(),
         };
         f.store.apply(application).await.unwrap();
     };
@@ -94,7 +96,10 @@ pub(super) async fn the_pause_of_an_undo_lasts_as_long_as_what_it_puts_back(f: &
         undo
     };
     let held = undo(3, Outcome::Held).await;
-    f.store.hold(&held, facts(), None, None, &[]).await.unwrap();
+    f.store
+        .hold(&held, Staged::default(), facts(), None, None, &[])
+        .await
+        .unwrap();
     assert_eq!(paused().await, (true, Some(held.run)));
     // By now nothing is left to put back.
     let nothing = undo(4, Outcome::Unchanged).await;
