@@ -14,7 +14,8 @@ use realmsync::model::{
     Trigger, User, UserId,
 };
 use realmsync::store::{
-    Access, Application, MessageContext, RealmDecl, RealmUpdate, RunFacts, StagedUser, Store,
+    Access, Application, MessageContext, RealmDecl, RealmUpdate, RunFacts, Staged, StagedUser,
+    Store,
 };
 
 const NOW: Timestamp = Timestamp(1_795_489_200_000);
@@ -165,6 +166,7 @@ async fn load(store: &Store, id: u128, users: usize, base_version: i64) {
         refused: None,
         messages: &messages,
         replaces: None,
+        staged: Staged::default(),
     };
     store.apply(application).await.unwrap();
     let what = if base_version == 0 { "new" } else { "changed" };

@@ -182,6 +182,11 @@ async fn set_indexes_aside(tx: &mut Tx, new: i64, changed: i64) -> Result<Vec<St
         return Ok(vec![]);
     }
     let failed = StoreError::from_sqlx("set indexes aside");
+    let there = on!(tx, c => sqlx::query_scalar::<_, i64>(THERE).fetch_one(&mut *c).await)
+        .map_err(&failed)?;
+    if there > new {
+        return Ok(vec![]);
+    }
     if let Side::Postgres(c) = tx.side() {
         const TRIES: u32 = 25;
         if changed > 0
@@ -191,11 +196,6 @@ async fn set_indexes_aside(tx: &mut Tx, new: i64, changed: i64) -> Result<Vec<St
         {
             return Ok(vec![]);
         }
-    }
-    let there = on!(tx, c => sqlx::query_scalar::<_, i64>(THERE).fetch_one(&mut *c).await)
-        .map_err(&failed)?;
-    if there > new {
-        return Ok(vec![]);
     }
     let sql = match tx.side() {
         Side::Sqlite(_) => SQLITE,
@@ -223,6 +223,7 @@ impl Store {
         let aside = a.staged.aside;
         if aside {
             self.index_aside(run.run).await?;
+            failpoint::hit("apply.indexed");
         }
         let mut tx = self.db.begin().await?;
         super::stage::analyze(&mut tx, &run).await?;

@@ -1,13 +1,17 @@
 //! What a pass needs to know of everybody: directory id, fingerprint, presence.
 
 use super::answer::answered;
-use super::db::Side;
+use super::db::{Side, on};
 use super::{Store, StoreError};
 use crate::model::{DirectoryId, RealmId};
 
 /// Users that come as one text. A row of its own for each would cost five times as much, and the index on directory ids would
-/// lead to a random page for each: the table is read from one end to the other.
-const CHUNK: i64 = 4000;
+/// lead to a random page for each: the table is read from one end to the other. (Tests have few people, and several chunks of them.)
+const CHUNK: i64 = if cfg!(feature = "failpoints") {
+    50
+} else {
+    4000
+};
 
 /// `<32 hex digits><+ present, - away><fingerprint, if known>`, parted by blanks, and the last key. A realm's users are changed
 /// only under its lock, which the pass holds: chunk after chunk sees one state.
@@ -24,57 +28,70 @@ const POSTGRES: &str = "
     FROM (SELECT pk, directory_id, state, state_reason, COALESCE(fingerprint, 0) & 4611686018427387903 AS f FROM users
           WHERE pk > $1 AND realm = $2 AND directory_id IS NOT NULL ORDER BY pk LIMIT $3) AS chunk";
 
-/// A chunk of either engine.
-enum Chunk {
-    Words(String),
-    Bytes(Vec<u8>),
-}
+/// A user in the index: directory id, fingerprint, whether present.
+pub type Indexed = (DirectoryId, Option<u64>, bool);
+
+/// Some of a realm's users who have a directory id, and where the next of them begin.
+pub type IndexChunk = (Vec<Indexed>, i64);
 
 impl Store {
+    /// The next of a realm's users, `after` where the last chunk ended (0: from the beginning). `None`: there are no more.
+    pub async fn index_chunk(
+        &self,
+        realm: &RealmId,
+        after: i64,
+    ) -> Result<Option<IndexChunk>, StoreError> {
+        let failed = StoreError::from_sqlx("read the index");
+        let odd = || StoreError::Nonsense("a directory id or fingerprint is no such".into());
+        let mut link = self.db.read().await?;
+        let (last, users) = match link.side() {
+            Side::Sqlite(c) => {
+                let asking = sqlx::query_as::<_, (Option<i64>, Option<String>)>(SQLITE);
+                let asking = asking.bind(after).bind(realm.as_str()).bind(CHUNK);
+                let (last, words) = asking.fetch_one(c).await.map_err(&failed)?;
+                let words = words.as_deref().unwrap_or_default();
+                let words = words.split(' ').filter(|word| !word.is_empty());
+                (last, words.map(parsed).collect::<Option<Vec<_>>>())
+            }
+            Side::Postgres(c) => {
+                let asking = sqlx::query_as::<_, (Option<i64>, Option<Vec<u8>>)>(POSTGRES);
+                let asking = asking.bind(after).bind(realm.as_str()).bind(CHUNK);
+                let asked = answered(asking.fetch_one(c)).await;
+                let (last, bytes) = asked.map_err(&failed)?;
+                let bytes = bytes.unwrap_or_default();
+                (last, bytes.chunks(24).map(read).collect())
+            }
+        };
+        let Some(after) = last else { return Ok(None) };
+        Ok(Some((users.ok_or_else(odd)?, after)))
+    }
+
+    /// Users of the realm who are not removed and have no directory id, so that the index lacks them.
+    pub async fn not_indexed(&self, realm: &RealmId) -> Result<i64, StoreError> {
+        const SQL: &str = "SELECT COUNT(*) FROM users WHERE realm = $1 AND directory_id IS NULL AND state <> 'removed'";
+        let mut link = self.db.read().await?;
+        on!(link, c => sqlx::query_scalar::<_, i64>(SQL).bind(realm.as_str()).fetch_one(&mut *c).await)
+            .map_err(StoreError::from_sqlx("count users"))
+    }
+
     /// Calls `each` with directory id, fingerprint and whether present, for every user of the realm that has a directory id.
     pub async fn index(
         &self,
         realm: &RealmId,
         mut each: impl FnMut(DirectoryId, Option<u64>, bool),
     ) -> Result<(), StoreError> {
-        let failed = StoreError::from_sqlx("read the index");
-        let mut link = self.db.read().await?;
         let mut after = 0;
-        loop {
-            let (last, chunk) = match link.side() {
-                Side::Sqlite(c) => {
-                    let asking = sqlx::query_as::<_, (Option<i64>, Option<String>)>(SQLITE);
-                    let asking = asking.bind(after).bind(realm.as_str()).bind(CHUNK);
-                    let (last, words) = asking.fetch_one(c).await.map_err(&failed)?;
-                    (last, words.map(Chunk::Words))
-                }
-                Side::Postgres(c) => {
-                    let asking = sqlx::query_as::<_, (Option<i64>, Option<Vec<u8>>)>(POSTGRES);
-                    let asking = asking.bind(after).bind(realm.as_str()).bind(CHUNK);
-                    let (last, bytes) = answered(asking.fetch_one(c)).await.map_err(&failed)?;
-                    (last, bytes.map(Chunk::Bytes))
-                }
-            };
-            let (Some(last), Some(chunk)) = (last, chunk) else {
-                return Ok(());
-            };
+        while let Some((users, last)) = self.index_chunk(realm, after).await? {
             after = last;
-            let mut hold = |user: Option<(DirectoryId, Option<u64>, bool)>| {
-                let (id, fingerprint, present) = user.ok_or_else(|| {
-                    StoreError::Nonsense("a directory id or fingerprint is no such".into())
-                })?;
+            for (id, fingerprint, present) in users {
                 each(id, fingerprint, present);
-                Ok::<_, StoreError>(())
-            };
-            match chunk {
-                Chunk::Words(text) => text.split(' ').try_for_each(|word| hold(parsed(word)))?,
-                Chunk::Bytes(bytes) => bytes.chunks(24).try_for_each(|user| hold(read(user)))?,
             }
         }
+        Ok(())
     }
 }
 
-fn read(user: &[u8]) -> Option<(DirectoryId, Option<u64>, bool)> {
+fn read(user: &[u8]) -> Option<Indexed> {
     let (id, rest) = user.split_first_chunk::<16>()?;
     let value = i64::from_be_bytes(rest.try_into().ok()?);
     let present = value >= 0;
@@ -86,7 +103,7 @@ fn read(user: &[u8]) -> Option<(DirectoryId, Option<u64>, bool)> {
     ))
 }
 
-fn parsed(word: &str) -> Option<(DirectoryId, Option<u64>, bool)> {
+fn parsed(word: &str) -> Option<Indexed> {
     let (hex, rest) = word.as_bytes().split_first_chunk::<32>()?;
     let mut id = [0; 16];
     for (byte, pair) in id.iter_mut().zip(hex.chunks_exact(2)) {

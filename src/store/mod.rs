@@ -40,6 +40,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 pub use apply::{Application, RealmUpdate, Resume, Staged};
 use db::Db;
 pub use error::StoreError;
+pub use index::Indexed;
 pub use lease::RealmLock;
 use lease::{Leases, Owner};
 pub use lease_status::LeaseHolder;

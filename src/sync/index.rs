@@ -119,11 +119,9 @@ impl Index {
         self.held += 1;
     }
 
-    /// Makes room in the table at once, so that it is never there twice while it grows.
-    pub fn reserve(&mut self, users: usize) {
-        let entries = &self.entries;
-        self.by_id
-            .reserve(users, |p| entries.at(*p).map_or(0, |e| xxh3_64(&e.0.0)));
+    /// Whether an entry was held or met.
+    pub fn knows(&self, id: DirectoryId) -> bool {
+        self.find(id).is_some()
     }
 
     /// Meets an entry; a fingerprint of 0 never counts as unchanged. `place` is a hash of its DN, which is kept from here on
@@ -224,6 +222,7 @@ mod tests {
         index.hold(id(1), Some(7), true);
         index.hold(id(2), None, true);
         index.hold(id(3), Some(9), false);
+        assert!(index.knows(id(1)) && !index.knows(id(4)));
         assert_eq!(index.meet(id(1), 7, 70), Met::Unchanged);
         assert_eq!(index.meet(id(1), 7, 70), Met::Again);
         assert_eq!(index.meet(id(1), 7, 71), Met::Twice);

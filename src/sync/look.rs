@@ -29,7 +29,8 @@ impl Pass<'_> {
                 .filter_map(|(p, _)| Some((p.directory_id, &p.username.as_ref().ok()?.key)))
         };
         let holders: HashMap<String, Option<DirectoryId>> =
-            if self.users_before == 0 && self.first && self.neighbours.is_empty() {
+            if self.users_before == 0 && !self.indexing && self.first && self.neighbours.is_empty()
+            {
                 HashMap::new()
             } else {
                 // Whoever is present under a name holds it alone: that is asked about the others only.

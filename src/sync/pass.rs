@@ -31,6 +31,7 @@ use crate::model::{
 };
 use crate::plan::brake::{Counts, enough};
 use crate::plan::decide::Context;
+use crate::store::Indexed;
 
 /// Ids looked up at once. The directory part cuts them into filters of its own size; this bounds what is in memory.
 pub(super) const LOOK_UP: usize = 1000;
@@ -41,6 +42,14 @@ const WAITING: usize = 250;
 /// Portions of a page that wait between reading and looking: enough that the server need not wait while the store is asked about a
 /// batch of people, few enough to stay small.
 const PORTIONS_WAITING: usize = 24;
+
+/// Entries that wait for the rest of the index; then reading waits too. Some 6 MiB, as much as the index of 200,000 users.
+/// (Tests have few people, and meet all of this with them.)
+const EARLY: usize = if cfg!(feature = "failpoints") {
+    40
+} else {
+    16_384
+};
 
 /// A pass under way.
 pub(super) struct Pass<'a> {
@@ -79,6 +88,8 @@ pub(super) struct Pass<'a> {
     pub not_looked_up: bool,
     /// Users of the realm that were not removed, before the pass.
     pub users_before: i64,
+    /// The index is being loaded.
+    pub indexing: bool,
     /// Bases without a usable entry so far.
     pub empty_bases: Vec<String>,
     /// Of a delta: who is looked at; `None`: everybody is.
@@ -124,6 +135,7 @@ impl<'a> Pass<'a> {
             gone_containers: vec![],
             not_looked_up: false,
             users_before: 0,
+            indexing: false,
             empty_bases: prepared.scope.bases.clone(),
             told: None,
             untold: ByKind::default(),
@@ -203,21 +215,8 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    async fn load_index(&mut self) -> Result<(), PassError> {
-        self.users_before = self.engine.store.not_removed(&self.row.id).await?;
-        self.index
-            .reserve(usize::try_from(self.users_before).unwrap_or(0));
-        let index = &mut self.index;
-        self.engine
-            .store
-            .index(&self.row.id, |id, fingerprint, present| {
-                index.hold(id, fingerprint, present);
-            })
-            .await?;
-        Ok(())
-    }
-
-    /// Reads every page on a task of its own, so that the connection is served while entries are looked at.
+    /// Reads every page on a task of its own, so that the connection is served while entries are looked at, and on another one the
+    /// index. Both have about the same order, and the index is the faster one: whoever comes is mostly in it by then.
     async fn read(&mut self, ask: &Ask) -> Result<(), PassError> {
         let (pages, mut arriving) = mpsc::channel::<Vec<RawEntry>>(PORTIONS_WAITING);
         let scope = self.prepared.scope.clone();
@@ -227,35 +226,89 @@ impl<'a> Pass<'a> {
             let outcome = session.read(&scope, pages).await;
             (session, outcome)
         });
-        // While the first entries are on their way.
-        self.load_index().await?;
-        let expected = self.index.held;
+        let (chunks, mut index) = mpsc::channel::<Vec<Indexed>>(1);
+        let (store, realm) = (self.engine.store.clone(), self.row.id.clone());
+        let mut indexing = JoinSet::new();
+        indexing.spawn(async move {
+            let mut after = 0;
+            while let Some((users, last)) = store.index_chunk(&realm, after).await? {
+                after = last;
+                if chunks.send(users).await.is_err() {
+                    break;
+                }
+            }
+            store.not_indexed(&realm).await
+        });
+        self.indexing = true;
+        // Whom the index does not know yet.
+        let (mut early, mut size) = (vec![], 0);
         loop {
-            let page = tokio::select! {
+            tokio::select! {
                 biased;
                 () = ask.cancel.cancelled() => return Err(PassError::cancelled()),
-                page = arriving.recv() => page,
-            };
-            let Some(page) = page else { break };
-            self.page(page).await?;
+                chunk = index.recv(), if self.indexing => {
+                    if let Some(chunk) = chunk {
+                        self.hold(chunk);
+                        continue;
+                    }
+                    let Some(Ok(others)) = indexing.join_next().await else {
+                        return Err(unasked("index"));
+                    };
+                    self.users_before = i64::try_from(self.index.held).unwrap_or(i64::MAX) + others?;
+                    self.indexing = false;
+                    let mut left = std::mem::take(&mut early).into_iter();
+                    size = 0;
+                    while left.len() > 0 {
+                        self.page(left.by_ref().take(WAITING).collect()).await?;
+                    }
+                }
+                page = arriving.recv(), if size < EARLY => match page {
+                    Some(page) if self.indexing => {
+                        let (known, others) = self.known(page);
+                        size += others.iter().map(RawEntry::size).sum::<usize>();
+                        early.extend(others);
+                        self.page(known).await?;
+                    }
+                    Some(page) => self.page(page).await?,
+                    None if self.indexing => {
+                        // Nobody more comes.
+                        while let Some(chunk) = index.recv().await {
+                            self.hold(chunk);
+                        }
+                    }
+                    None => break,
+                },
+            }
             ask.progress.send_replace(Progress {
                 seen: u64::try_from(self.seen).unwrap_or(0),
-                expected,
+                expected: if self.indexing { 0 } else { self.index.held },
             });
         }
         drop(arriving);
         self.look_at_waiting().await?;
         let joined = reading.join_next().await;
         let Some(Ok((session, outcome))) = joined else {
-            return Err(PassError::new(
-                ErrorCode::Incomplete,
-                "the reading task ended unasked; nothing was applied",
-            ));
+            return Err(unasked("reading"));
         };
         self.prepared.session = Some(session);
         // Only this makes anyone absent: the type has no other maker than the directory stage.
         let _complete: crate::directory::Complete = outcome?;
         Ok(())
+    }
+
+    /// Takes a part of the index in.
+    fn hold(&mut self, users: Vec<Indexed>) {
+        for (id, fingerprint, present) in users {
+            self.index.hold(id, fingerprint, present);
+        }
+    }
+
+    /// Parts a page into those whom the index knows already, and the others.
+    fn known(&self, page: Vec<RawEntry>) -> (Vec<RawEntry>, Vec<RawEntry>) {
+        page.into_iter().partition(|entry| {
+            let id = self.prepared.normaliser.directory_id(entry);
+            id.is_ok_and(|id| self.index.knows(id))
+        })
     }
 
     /// Looks at a page of entries.
@@ -393,6 +446,12 @@ fn nobody(name: &str, realm: &RealmId, held: bool) -> PassError {
             "neither the directory, in the scope of realm `{realm}`, nor the store knows `{name}`: check the name, or look for it with `users list --realm {realm} --search {name}`"
         )
     })
+}
+
+/// A task of the pass that ended without an answer.
+fn unasked(which: &str) -> PassError {
+    let text = format!("the {which} task ended unasked; nothing was applied");
+    PassError::new(ErrorCode::Incomplete, text)
 }
 
 fn no_session() -> PassError {

@@ -22,13 +22,18 @@ const REPLACEABLE: &str = "
         AND NOT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = v.oid AND attacl IS NOT NULL)
         AND NOT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = v.oid)
         AND NOT EXISTS (SELECT 1 FROM pg_rewrite WHERE ev_class = v.oid AND rulename <> '_RETURN')
-        AND NOT EXISTS (SELECT 1 FROM pg_description WHERE objoid = v.oid) AND NOT EXISTS (SELECT 1 FROM pg_seclabel WHERE objoid = v.oid)
-        -- Numbers are given as the first step of the schema says.
+        AND NOT EXISTS (SELECT 1 FROM pg_attrdef WHERE adrelid = v.oid)
+        AND NOT EXISTS (SELECT 1 FROM pg_description WHERE objoid IN (v.oid, c.reltype)) AND NOT EXISTS (SELECT 1 FROM pg_seclabel WHERE objoid = v.oid)
+        -- Numbers are given as the first step of the schema says, and no sequence of somebody's goes with a column.
+        AND EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = c.oid AND attname = 'pk' AND attidentity = 'a')
+        AND NOT EXISTS (
+            SELECT 1 FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+            WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype = 'a')
         AND EXISTS (
             SELECT 1 FROM pg_class s JOIN pg_sequence q ON q.seqrelid = s.oid
             WHERE s.oid = pg_get_serial_sequence('users', 'pk')::regclass AND s.relname = 'users_pk_seq' AND s.relpersistence = 'p'
               AND COALESCE(s.relacl, acldefault('s', s.relowner))::TEXT = acldefault('s', s.relowner)::TEXT
-              AND q.seqincrement = 1 AND q.seqcache = 1 AND NOT q.seqcycle
+              AND q.seqincrement = 1 AND q.seqcache = 1 AND NOT q.seqcycle AND q.seqmin = 1 AND q.seqmax = 9223372036854775807
               AND NOT EXISTS (SELECT 1 FROM pg_description WHERE objoid = s.oid) AND NOT EXISTS (SELECT 1 FROM pg_seclabel WHERE objoid = s.oid))
         -- Nothing else depends on either, by itself or by the type of its rows.
         AND NOT EXISTS (
@@ -52,12 +57,13 @@ fn shape(table: &str, indexes: bool) -> String {
     let mut sql = format!(
         "SELECT string_agg(line, chr(10) ORDER BY line) FROM (
         SELECT ROW('table', relkind, relpersistence, relreplident, reltablespace, relam, relrowsecurity, relforcerowsecurity, relispartition,
-                   relowner, COALESCE(relacl, acldefault('r', relowner)), reloptions, obj_description(oid, 'pg_class'))::TEXT AS line
-        FROM pg_class WHERE oid = {t}
+                   relowner, COALESCE(relacl, acldefault('r', relowner)), reloptions, (SELECT t.reloptions FROM pg_class t WHERE t.oid = c.reltoastrelid),
+                   obj_description(oid, 'pg_class'))::TEXT AS line
+        FROM pg_class c WHERE oid = {t}
         UNION ALL
         SELECT ROW('column', row_number() OVER (ORDER BY attnum), attname, format_type(atttypid, atttypmod), attnotnull, attcollation, attstorage,
-                   attstattarget, attoptions, attacl, attgenerated, attinhcount, pg_get_expr(adbin, adrelid), col_description(attrelid, attnum))::TEXT
-        FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = {t} AND attnum > 0 AND NOT attisdropped
+                   attstattarget, attoptions, attacl, attgenerated, to_jsonb(a) ->> 'attcompression', attinhcount, pg_get_expr(adbin, adrelid), col_description(attrelid, attnum))::TEXT
+        FROM pg_attribute a LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = {t} AND attnum > 0 AND NOT attisdropped
         UNION ALL
         SELECT ROW('constraint', conname, contype, convalidated, connoinherit, pg_get_constraintdef(oid), obj_description(oid, 'pg_constraint'))::TEXT
         FROM pg_constraint WHERE conrelid = {t} AND contype NOT IN ('p', 'u')
@@ -84,14 +90,18 @@ fn shape(table: &str, indexes: bool) -> String {
 /// What an index is, without its name and its table's.
 const INDEX: &str = "regexp_replace(pg_get_indexdef(i.indexrelid), '^.*? USING ', '')";
 
+async fn replaceable(c: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let there = sqlx::query_scalar::<_, Option<bool>>(REPLACEABLE).fetch_optional(c);
+    Ok(answered(there).await?.flatten() == Some(true))
+}
+
 /// Whether a table may take the place of `users`: it is the same, and nothing else is in the way.
 async fn may_replace(
     c: &mut PgConnection,
     table: &str,
     indexes: bool,
 ) -> Result<bool, sqlx::Error> {
-    let there = sqlx::query_scalar::<_, bool>(REPLACEABLE).fetch_optional(&mut *c);
-    if answered(there).await? != Some(true) {
+    if !replaceable(c).await? {
         return Ok(false);
     }
     let (own, other) = (shape("users", indexes), shape(table, indexes));
@@ -103,25 +113,38 @@ async fn may_replace(
 /// Makes a table in the shape of `users`, without its indexes. `false`: `users` is not to be replaced, and nothing was made.
 pub(in crate::store) async fn twin(c: &mut PgConnection, table: &str) -> Result<bool, StoreError> {
     let failed = StoreError::from_sqlx("begin a first load");
-    let can = "SELECT has_schema_privilege(current_schema(), 'CREATE')";
-    let can = sqlx::query_scalar::<_, Option<bool>>(can);
-    if answered(can.fetch_one(&mut *c)).await.map_err(&failed)? != Some(true) {
+    if !replaceable(c).await.map_err(&failed)? {
         return Ok(false);
     }
-    let make = format!(
-        "SAVEPOINT before_twin; CREATE TABLE {table} (LIKE users INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY)"
-    );
-    run(c, make).await.map_err(&failed)?;
-    if may_replace(c, table, false).await.map_err(&failed)? {
-        // Nobody but this load looks at it, until it is `users`.
-        let quiet = format!("ALTER TABLE {table} SET (autovacuum_enabled = false)");
-        run(c, quiet).await.map_err(&failed)?;
-        return Ok(true);
+    run(c, "SAVEPOINT before_twin".into())
+        .await
+        .map_err(&failed)?;
+    match make_twin(c, table).await {
+        Ok(true) => return Ok(true),
+        Ok(false) => {}
+        Err(sqlx::Error::Database(error)) => {
+            tracing::info!(%error, "a first load gets no table of its own, so that it is added to the users row by row");
+        }
+        Err(error) => return Err(failed(error)),
     }
     run(c, "ROLLBACK TO before_twin".into())
         .await
         .map_err(&failed)?;
     Ok(false)
+}
+
+async fn make_twin(c: &mut PgConnection, table: &str) -> Result<bool, sqlx::Error> {
+    let make = format!(
+        "CREATE TABLE {table} (LIKE users INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY)"
+    );
+    run(c, make).await?;
+    if !may_replace(c, table, false).await? {
+        return Ok(false);
+    }
+    // Nobody but this load looks at it, until it is `users`.
+    let quiet = format!("ALTER TABLE {table} SET (autovacuum_enabled = false)");
+    run(c, quiet).await?;
+    Ok(true)
 }
 
 async fn run(c: &mut PgConnection, sql: String) -> Result<(), sqlx::Error> {
@@ -152,7 +175,7 @@ pub(in crate::store) async fn indexes(
 /// transaction goes on as it was.
 pub(in crate::store) async fn lock(
     c: &mut PgConnection,
-    tables: &'static str,
+    tables: &str,
     tries: u32,
 ) -> Result<bool, sqlx::Error> {
     for n in 0..tries {
@@ -186,7 +209,8 @@ pub(in crate::store) async fn take_place(
     let row = sqlx::query(REALM).bind(realm.as_str());
     answered(row.execute(&mut *c)).await?;
     // `lines` stands for itself and what is below it.
-    if !lock(c, "users, jobs, enrolments, lines", TRIES).await? {
+    let all = format!("users, jobs, enrolments, lines, {table}");
+    if !lock(c, &all, TRIES).await? {
         tracing::info!(
             "others read the users without a pause, so that a first load is added to them row by row"
         );
@@ -210,6 +234,10 @@ pub(in crate::store) async fn take_place(
         Err(error) => Err(error),
     }
 }
+
+/// An index of `users`, the constraint that it carries (`p`: the primary key, `u`: unique), the same index of the other table, and
+/// how many such there are.
+type Pair = (String, Option<String>, Option<String>, i64);
 
 async fn swap(c: &mut PgConnection, table: &str) -> Result<bool, sqlx::Error> {
     const NOBODY: &str = "SELECT NOT EXISTS (SELECT 1 FROM users)";
@@ -236,7 +264,6 @@ async fn swap(c: &mut PgConnection, table: &str) -> Result<bool, sqlx::Error> {
         LEFT JOIN pg_class y ON y.oid = j.indexrelid
         WHERE i.indrelid = to_regclass('users') ORDER BY x.relname"
     );
-    type Pair = (String, Option<String>, Option<String>, i64);
     let pairs = sqlx::query_as::<_, Pair>(AssertSqlSafe(pairs)).persistent(false);
     let pairs = answered(pairs.fetch_all(&mut *c)).await?;
     let keys = sqlx::query_as::<_, (String, String, String)>(KEYS);
