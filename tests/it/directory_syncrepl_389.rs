@@ -169,7 +169,7 @@ async fn changes_that_389_trimmed_from_its_changelog_start_over_though_it_says_s
 }
 
 #[tokio::test]
-async fn push_from_389_with_moves_deletions_and_those_who_leave_the_filter() {
+async fn trap_21_push_from_389_with_moves_deletions_and_those_who_leave_the_filter() {
     let server = Server::start("ds389", &["--users", "30"]);
     let mut own = scope(&server);
     own.filter = "(&(objectClass=inetOrgPerson)(!(employeeType=left)))".into();

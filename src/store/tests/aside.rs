@@ -95,16 +95,21 @@ async fn apply_first(f: &Fixture, run: &Run) -> Result<Run, StoreError> {
         changed: Some(0),
         made: run.created,
     };
-    apply_as(f, run, staged).await
+    apply_as(f, &f.store, run, staged).await
 }
 
-async fn apply_as(f: &Fixture, run: &Run, staged: Staged) -> Result<Run, StoreError> {
+async fn apply_as(
+    f: &Fixture,
+    store: &Store,
+    run: &Run,
+    staged: Staged,
+) -> Result<Run, StoreError> {
     let messages = f.ctx();
     let facts = RunFacts {
         first_pass: true,
         ..RunFacts::default()
     };
-    f.store
+    store
         .apply(Application {
             run,
             facts,
@@ -245,7 +250,9 @@ pub(super) async fn a_first_load_that_is_held_lies_among_the_plans(f: &Fixture) 
     let shown = f.store.changes(run.run, 0, 100).await.unwrap();
     assert_eq!(shown.len(), 5);
     run.outcome = Outcome::Applied;
-    apply_as(f, &run, Staged::default()).await.unwrap();
+    apply_as(f, &f.store, &run, Staged::default())
+        .await
+        .unwrap();
     all_there(f, &run, &users).await;
 }
 
@@ -342,7 +349,7 @@ pub(super) async fn what_the_database_forgot_is_missed(f: &Fixture) {
         changed: Some(0),
         made: 6,
     };
-    let error = apply_as(f, &run, more).await.unwrap_err();
+    let error = apply_as(f, &f.store, &run, more).await.unwrap_err();
     assert!(matches!(error, StoreError::Lost(_)), "{error:?}");
     assert_eq!(f.store.not_removed(&realm()).await.unwrap(), 0);
     apply_first(f, &run).await.unwrap();
@@ -356,7 +363,7 @@ pub(super) async fn what_the_database_forgot_is_missed(f: &Fixture) {
         changed: Some(2),
         made: 0,
     };
-    let error = apply_as(f, &run, two).await.unwrap_err();
+    let error = apply_as(f, &f.store, &run, two).await.unwrap_err();
     assert!(matches!(error, StoreError::Lost(_)), "{error:?}");
     assert_eq!(held(f, 1).await.version, 1);
 }
@@ -605,30 +612,15 @@ async fn first_loads_at_once_do_not_stand_in_each_others_way() {
         }
         Ok::<(), StoreError>(())
     });
-    let second = async {
-        let messages = f.ctx();
-        let staged = Staged {
-            aside: true,
-            changed: Some(0),
-            made: 21_000,
-        };
-        let facts = RunFacts {
-            first_pass: true,
-            ..RunFacts::default()
-        };
-        other
-            .apply(Application {
-                run: &runs[1],
-                facts,
-                realm: RealmUpdate::default(),
-                refused: None,
-                messages: &messages,
-                replaces: None,
-                staged,
-            })
-            .await
+    let staged = Staged {
+        aside: true,
+        changed: Some(0),
+        made: 21_000,
     };
-    let (one, two) = tokio::join!(apply_first(&f, &runs[0]), second);
+    let (one, two) = tokio::join!(
+        apply_first(&f, &runs[0]),
+        apply_as(&f, &other, &runs[1], staged)
+    );
     one.unwrap();
     two.unwrap();
     stop.cancel();
