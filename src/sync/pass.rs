@@ -43,8 +43,8 @@ const WAITING: usize = 250;
 /// batch of people, few enough to stay small.
 const PORTIONS_WAITING: usize = 24;
 
-/// Entries that wait for the rest of the index; then reading waits too. Some 6 MiB, as much as the index of 200,000 users.
-/// (Tests have few people, and meet all of this with them.)
+/// Bytes of entries that wait for the rest of the index, some forty people; then reading waits too. Few do where the directory has
+/// the store's order, which it mostly has. (Tests have few people, and meet all of this with them.)
 const EARLY: usize = if cfg!(feature = "failpoints") {
     40
 } else {
