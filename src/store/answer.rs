@@ -1,13 +1,40 @@
-//! How long an answer of PostgreSQL is waited for: a server can go away without a word.
+//! How long an answer of PostgreSQL is waited for, since a server can go away without a word, and which connections are trusted
+//! once one was lost.
 
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::pool::PoolConnectionMetadata;
+use sqlx::{Connection as _, PgConnection};
+
+use super::error::is_lost;
 
 /// How long one statement may take on PostgreSQL before its connection counts as dead: the largest, over a million users, takes
 /// a minute or two, and a server that went away without a word (a failover, a firewall that forgot) would be waited for for ever.
 const ANSWER: Duration = Duration::from_mins(10);
 
 /// How long PostgreSQL may take to show that an idle connection is still one.
-pub(super) const ALIVE: Duration = Duration::from_secs(3);
+const ALIVE: Duration = Duration::from_secs(3);
+
+/// When a connection of this process was last found lost. A server that restarts ends all of them, so that each that was idle then
+/// is asked before it is used; without that, one call after the other would fail, as many as there are connections. One value for
+/// all stores of a process: another store's connections are only asked once more.
+static LOST: Mutex<Option<Instant>> = Mutex::new(None);
+
+fn lost() -> MutexGuard<'static, Option<Instant>> {
+    LOST.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether an idle connection of the pool may be used. One that was used a moment ago needs no question, unless another one was
+/// lost since.
+pub(super) async fn usable(connection: &mut PgConnection, met: PoolConnectionMetadata) -> bool {
+    let doubted = lost().is_some_and(|at| met.idle_for >= at.elapsed());
+    if !doubted && met.idle_for < Duration::from_secs(1) {
+        return true;
+    }
+    let alive = tokio::time::timeout(ALIVE, connection.ping()).await;
+    matches!(alive, Ok(Ok(())))
+}
 
 /// What every connection of PostgreSQL is set to. The server notices within a minute that this side went away (what this side
 /// notices of TCP the driver cannot set, which is what [`ANSWER`] and [`ALIVE`] are for); and a process that stands still in a
@@ -28,14 +55,18 @@ pub(super) async fn answered_within<T>(
     limit: Duration,
     statement: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(limit, statement)
+    let answer = tokio::time::timeout(limit, statement)
         .await
         .unwrap_or_else(|_| {
             Err(sqlx::Error::Io(std::io::Error::new(
                 std::io::ErrorKind::TimedOut,
                 format!("no answer within {} seconds", limit.as_secs()),
             )))
-        })
+        });
+    if answer.as_ref().is_err_and(is_lost) {
+        *lost() = Some(Instant::now());
+    }
+    answer
 }
 
 #[cfg(test)]

@@ -11,11 +11,9 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{
-    AssertSqlSafe, Connection as _, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction,
-};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 
-use super::answer::{ALIVE, SESSION, answered};
+use super::answer::{SESSION, answered, usable};
 use super::fence::Open;
 use super::{Access, StoreError};
 
@@ -235,14 +233,7 @@ impl Db {
             .acquire_timeout(Duration::from_secs(15))
             .test_before_acquire(false)
             .before_acquire(|connection, met| {
-                Box::pin(async move {
-                    // One that was used a moment ago needs no question.
-                    if met.idle_for < Duration::from_secs(1) {
-                        return Ok(true);
-                    }
-                    let alive = tokio::time::timeout(ALIVE, connection.ping()).await;
-                    Ok(matches!(alive, Ok(Ok(()))))
-                })
+                Box::pin(async move { Ok(usable(connection, met).await) })
             })
             .after_connect(|connection, _| {
                 Box::pin(async move {

@@ -93,11 +93,7 @@ impl StoreError {
                 known.unwrap_or(Self::Database { what, source })
             }
             sqlx::Error::PoolTimedOut => Self::Lost("no connection to it became free".into()),
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::Protocol(_)
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => Self::Lost(source.to_string()),
+            other if is_lost(other) => Self::Lost(source.to_string()),
             _ => Self::Database { what, source },
         }
     }
@@ -110,6 +106,26 @@ impl StoreError {
             _ => ErrorCode::Store,
         }
     }
+}
+
+/// Whether the connection is gone, or its server is.
+pub(super) fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error
+            .try_downcast_ref::<PgDatabaseError>()
+            .is_some_and(|error| is_ended(error.code())),
+        _ => false,
+    }
+}
+
+/// Shut down, crashed, starting, or no connection left.
+fn is_ended(code: &str) -> bool {
+    matches!(code, "57P01" | "57P02" | "57P03" | "57P05" | "53300") || code.starts_with("08")
 }
 
 /// SQLite's result codes; what is above the lowest eight bits only refines them (<https://www.sqlite.org/rescode.html>).
@@ -154,11 +170,7 @@ fn of_postgres(error: &PgDatabaseError) -> Option<StoreError> {
         "53100" => Some(StoreError::Unwritable(format!(
             "the database's disk is full ({error}); make room"
         ))),
-        // Shut down, crashed, starting, or no connection left.
-        "57P01" | "57P02" | "57P03" | "57P05" | "53300" => {
-            Some(StoreError::Lost(error.to_string()))
-        }
-        code if code.starts_with("08") => Some(StoreError::Lost(error.to_string())),
+        code if is_ended(code) => Some(StoreError::Lost(error.to_string())),
         _ => None,
     }
 }
