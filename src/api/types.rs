@@ -366,7 +366,7 @@ impl From<&StoreError> for Failure {
         match error {
             StoreError::NotFound(message) => Self::new("not-found", 1, message.clone()),
             StoreError::Refused(message) => Self::new("refused", 1, message.clone()),
-            StoreError::Open { .. } | StoreError::Lost(_) => {
+            StoreError::Open { .. } | StoreError::Lost(_) | StoreError::Forgotten { .. } => {
                 Self::new(code.as_str(), 69, error.to_string())
             }
             _ => Self::coded(code, error.to_string()),

@@ -83,13 +83,6 @@ pub struct Staged {
     pub made: i64,
 }
 
-/// What the database was given is not there any more.
-pub(super) fn forgotten(there: i64, given: i64) -> StoreError {
-    StoreError::Lost(format!(
-        "it has {there} of the {given} rows of this plan, since it was started anew while the plan was made"
-    ))
-}
-
 /// Users that the plan changes.
 const CHANGED: &str = "SELECT COUNT(*) FROM staged_users WHERE run = $1 AND base_version > 0";
 
@@ -231,7 +224,10 @@ impl Store {
         if let Some(given) = a.staged.changed
             && given != staged
         {
-            return Err(forgotten(staged, given));
+            return Err(StoreError::Forgotten {
+                there: staged,
+                given,
+            });
         }
         let erase: &[&'static str] = if run.removed > 0 { &ERASE } else { &[] };
         if staged > 0 {
@@ -265,7 +261,10 @@ impl Store {
                 .map_err(StoreError::from_sqlx("add users"))?;
         }
         if a.staged.changed.is_some() && created != a.staged.made.unsigned_abs() {
-            return Err(forgotten(created.cast_signed(), a.staged.made));
+            return Err(StoreError::Forgotten {
+                there: created.cast_signed(),
+                given: a.staged.made,
+            });
         }
         if created != run.created.unsigned_abs() {
             return Err(StoreError::Nonsense(format!(

@@ -57,6 +57,16 @@ pub enum StoreError {
         "the store does not answer: {0}. Nothing was half done; look whether the database runs, the next run tries again"
     )]
     Lost(String),
+    /// PostgreSQL crashed while a plan was made, and came back without what it had not written to the disk yet.
+    #[error(
+        "the database was started anew while the plan was made, and has {there} of the plan's {given} rows. Nothing was applied; the next run decides anew"
+    )]
+    Forgotten {
+        /// Rows that are there.
+        there: i64,
+        /// Rows that it was given.
+        given: i64,
+    },
     /// The file is no database any more.
     #[error(
         "the store is damaged: {0}. Stop the service, keep the file for a look, and put a backup in its place"
@@ -102,7 +112,7 @@ impl StoreError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Busy { .. } | Self::TakenOver => ErrorCode::Busy,
-            Self::Open { .. } | Self::Lost(_) => ErrorCode::Unreachable,
+            Self::Open { .. } | Self::Lost(_) | Self::Forgotten { .. } => ErrorCode::Unreachable,
             _ => ErrorCode::Store,
         }
     }

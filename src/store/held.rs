@@ -6,7 +6,7 @@
 //!                      └──decide_held──▶ rejected │ expired
 //! ```
 
-use super::apply::{Staged, forgotten};
+use super::apply::Staged;
 use super::db::{Tx, on};
 use super::outbox::{keep_on_hold, release_brake, set_waiting_on_hold};
 use super::refused::RefusedDiff;
@@ -79,7 +79,10 @@ impl Store {
         if let Some(changed) = staged.changed {
             let there = on!(tx, c => sqlx::query_scalar::<_, i64>(STAGED).bind(bytes(run.run)).fetch_one(&mut *c).await).map_err(StoreError::from_sqlx("count a plan"))?;
             if there != changed + staged.made {
-                return Err(forgotten(there, changed + staged.made));
+                return Err(StoreError::Forgotten {
+                    there,
+                    given: changed + staged.made,
+                });
             }
         }
         if let Some(old) = replaces {
