@@ -32,8 +32,7 @@ pub(super) async fn usable(connection: &mut PgConnection, met: PoolConnectionMet
     if !doubted && met.idle_for < Duration::from_secs(1) {
         return true;
     }
-    let alive = tokio::time::timeout(ALIVE, connection.ping()).await;
-    matches!(alive, Ok(Ok(())))
+    answered_within(ALIVE, connection.ping()).await.is_ok()
 }
 
 /// What every connection of PostgreSQL is set to. The server notices within a minute that this side went away (what this side
