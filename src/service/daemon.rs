@@ -1,11 +1,11 @@
 //! The daemon's loop: starts everything, hears signals, orders and ends, and stops everything.
 
-mod farewell;
-mod keeping;
+mod keepers;
 mod reloading;
 mod runs;
+mod self_report;
 mod siblings;
-mod telling;
+mod soft_stop;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -17,7 +17,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use self::keeping::Keepers;
+use self::keepers::Keepers;
 use super::agenda::Agenda;
 use super::desk::After;
 use super::ledger::{self, Ledger};

@@ -12,8 +12,8 @@
 
 pub mod backoff;
 mod hear;
-pub mod home;
-pub mod seen;
+pub mod keeper_status;
+pub mod preferred_server;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::backoff::Backoff;
-use self::seen::Seen;
+use self::keeper_status::Seen;
 use super::life::Pulse;
 use crate::api::types::PushStatus;
 use crate::config::RealmConfig;
@@ -197,14 +197,19 @@ impl Keeper {
         let due = self
             .state
             .looked_home
-            .is_none_or(|at| at.elapsed() >= home::EVERY);
-        let at_home = home::before(&self.realm, used).is_empty();
+            .is_none_or(|at| at.elapsed() >= preferred_server::EVERY);
+        let at_home = preferred_server::before(&self.realm, used).is_empty();
         if at_home && self.seen.borrow().away.is_empty() {
             self.state.looked_home = None;
         } else if at_home || due {
             self.state.looked_home = Some(Instant::now());
-            self.beating(home::look(&self.engine, &self.realm, used, &self.seen))
-                .await;
+            self.beating(preferred_server::look(
+                &self.engine,
+                &self.realm,
+                used,
+                &self.seen,
+            ))
+            .await;
         }
     }
 
@@ -254,11 +259,11 @@ impl Keeper {
     }
 
     fn home(&self, used: String) -> impl Future<Output = ()> + Send + use<> {
-        home::is_back(
+        preferred_server::is_back(
             self.engine.clone(),
             self.realm.clone(),
             used,
-            home::EVERY,
+            preferred_server::EVERY,
             Arc::clone(&self.seen),
         )
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::follow::seen::Seen;
+use super::follow::keeper_status::Seen;
 use crate::api::types::{FollowingStatus, HolderStatus, RealmStatus, RunningStatus};
 use crate::clock::Timestamp;
 use crate::config::{ChangesWay, Config, RealmConfig};

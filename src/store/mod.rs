@@ -7,6 +7,7 @@ mod changes;
 mod containers;
 mod copy;
 mod db;
+mod delta_history;
 mod error;
 mod fence;
 mod held;
@@ -30,7 +31,6 @@ mod swap;
 mod sweep;
 #[cfg(test)]
 mod tests;
-mod told;
 mod undone;
 mod users;
 
@@ -39,6 +39,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 
 pub use apply::{Application, RealmUpdate, Resume, Staged};
 use db::Db;
+pub use delta_history::Told;
 pub use error::StoreError;
 pub use index::Indexed;
 pub use lease::RealmLock;
@@ -57,7 +58,6 @@ pub use runs::{CLOCKS_DIFFER_MS, RunFacts};
 pub use search::UserFilter;
 pub use stage::StagedUser;
 pub use sweep::Abandoned;
-pub use told::Told;
 pub use users::Holder;
 
 use crate::clock::Timestamp;

@@ -7,11 +7,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Ask;
+use super::drift_by_kind::ByKind;
 use super::following::Following;
 use super::pass::{LOOK_UP, Pass};
 use super::prepare::PassError;
 use super::run::Ending;
-use super::untold::ByKind;
 use crate::config::ChangesWay;
 use crate::directory::{Blind, Cursor, NoDelta, Way};
 use crate::model::{ChangeKind, DirectoryId, RealmRow, Run, StateReason, Trigger, UserId};

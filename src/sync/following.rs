@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::drift::way_of;
+use super::drift_by_kind::ByKind;
 use super::prepare::{PassError, Prepared};
 use super::run::Ending;
-use super::untold::ByKind;
 use super::{Ask, Engine, EngineError};
 use crate::config::{ChangesWay, RealmConfig};
 use crate::directory::{Blind, Cursor, Delta, NoDelta, Way};

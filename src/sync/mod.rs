@@ -1,7 +1,6 @@
 //! The order of the stages: directory ─▶ normalise ─▶ plan ─▶ brake ─▶ apply. One engine for daemon and command line.
 
 mod absent;
-mod along;
 mod approve;
 mod contest;
 mod decided;
@@ -9,11 +8,13 @@ mod delta;
 mod doing;
 mod doubles;
 mod drift;
+mod drift_by_kind;
 mod evidence;
 mod follow;
 mod following;
 mod index;
 mod look;
+mod moved_containers;
 mod pass;
 mod plan;
 mod prepare;
@@ -23,7 +24,6 @@ mod settle;
 mod siblings;
 mod stale;
 mod undo;
-mod untold;
 
 use std::sync::Arc;
 
@@ -33,10 +33,10 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment};
 use crate::model::{Change, ErrorCode, Outcome, RealmId, Run, RunId, Trigger};
 use crate::store::{RealmLock, Store, StoreError};
+pub use drift_by_kind::ByKind;
 pub use follow::{Follower, Unfollowed};
 pub use following::Following;
 use run::Ending;
-pub use untold::ByKind;
 
 /// How far a pass has come, for progress bars and the watchdog.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]

@@ -16,11 +16,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::delta::Told;
+use super::drift_by_kind::ByKind;
 use super::index::{Index, Met};
 use super::plan::Plan;
 use super::prepare::{PassError, Prepared};
 use super::run::stage;
-use super::untold::ByKind;
 use super::{Ascending, Ask, Engine, Progress};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
