@@ -126,18 +126,6 @@ impl Store {
         Ok(found)
     }
 
-    /// How many present users have their entry directly in this (folded) container.
-    pub async fn present_in_container(
-        &self,
-        realm: &RealmId,
-        container: &str,
-    ) -> Result<i64, StoreError> {
-        const SQL: &str = "SELECT COUNT(*) FROM users WHERE realm = $1 AND container = $2 AND (state = 'active' OR state_reason = 'disabled')";
-        let mut link = self.db.read().await?;
-        on!(link, c => sqlx::query_scalar::<_, i64>(SQL).bind(realm.as_str()).bind(container).fetch_one(&mut *c).await)
-            .map_err(StoreError::from_sqlx("count a container"))
-    }
-
     /// Some of the present users whose entry is directly in this (folded) container, among the newest of the realm: a small
     /// container in a realm of a million must not cost a walk through all of it.
     pub async fn some_in_container(

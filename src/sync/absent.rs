@@ -72,28 +72,13 @@ impl Pass<'_> {
                     }
                 };
                 if let Some(decision) = decide(Some(&user), Seen::Gone(reason), &self.context()) {
-                    self.plan.add(decision).await?;
+                    self.add(decision).await?;
                 }
             }
             self.page(back).await?;
             self.look_at_waiting().await?;
         }
-        self.sees_others(&nowhere).await?;
-        for (container, gone) in nowhere.into_iter().filter(|(_, n)| *n >= 3) {
-            if self
-                .engine
-                .store
-                .present_in_container(&self.row.id, &container)
-                .await?
-                <= gone
-            {
-                self.gone_containers.push((container, gone));
-            }
-        }
-        self.gone_containers.sort();
-        self.gone_containers
-            .dedup_by(|later, first| later.0 == first.0);
-        Ok(())
+        self.sees_others(&nowhere, ask).await
     }
 
     /// Refused is not absent: an entry without a readable id stands where this user's stood.
@@ -129,7 +114,7 @@ impl Pass<'_> {
                         &self.context(),
                     )
                 }) {
-                    self.plan.add(decision).await?;
+                    self.add(decision).await?;
                 }
             }
         }
@@ -182,7 +167,7 @@ impl Pass<'_> {
                     decide(Some(user), Seen::Gone(Some(reason)), &self.context())
                 };
                 if let Some(decision) = decision {
-                    self.plan.add(decision).await?;
+                    self.add(decision).await?;
                 }
             }
         }

@@ -36,6 +36,9 @@ impl Pass<'_> {
         if people.is_empty() {
             return Ok(());
         }
+        if let Some(told) = &mut self.told {
+            told.contested.extend(asked);
+        }
         self.settle_among(people).await
     }
 

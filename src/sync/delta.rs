@@ -14,8 +14,9 @@ use super::pass::{LOOK_UP, Pass};
 use super::prepare::PassError;
 use super::run::stage;
 use crate::directory::{Delta, Sighting};
-use crate::model::DirectoryId;
 use crate::model::person::fold_name;
+use crate::model::{ChangeKind, DirectoryId};
+use crate::plan::decide::Decision;
 
 /// What a delta keeps while it spreads from those who were told to those whose names they touch.
 #[derive(Debug, Default)]
@@ -26,9 +27,43 @@ pub(super) struct Told {
     pub names: HashSet<String>,
     /// Who holds a name that somebody looked at wants.
     pub holders: BTreeSet<DirectoryId>,
+    /// Who would be suspended, or lose their number.
+    pub losing: BTreeSet<DirectoryId>,
+    /// Who had a contested name: what becomes of them may hang on somebody who loses theirs.
+    pub contested: BTreeSet<DirectoryId>,
+}
+
+impl Told {
+    /// Notes what was decided about somebody.
+    pub fn note(&mut self, decision: &Decision) {
+        if decision.changes.iter().any(|draft| is_loss(draft.kind)) {
+            self.losing.extend(decision.after.directory_id);
+        }
+    }
+
+    /// Who must wait until losses are weighed; empty: nobody would lose anything.
+    pub fn wait(&self) -> BTreeSet<DirectoryId> {
+        if self.losing.is_empty() {
+            return BTreeSet::new();
+        }
+        self.losing.union(&self.contested).copied().collect()
+    }
+}
+
+/// What is gathered before it is weighed.
+fn is_loss(kind: ChangeKind) -> bool {
+    matches!(kind, ChangeKind::Suspended | ChangeKind::PhoneLost)
 }
 
 impl Pass<'_> {
+    /// Adds a decision to the plan.
+    pub(super) async fn add(&mut self, decision: Decision) -> Result<(), PassError> {
+        if let Some(told) = &mut self.told {
+            told.note(&decision);
+        }
+        Ok(self.plan.add(decision).await?)
+    }
+
     /// Looks at those who were told, and decides about them as a full pass would.
     pub(super) async fn delta(&mut self, delta: Delta, ask: &Ask) -> Result<(), PassError> {
         self.told = Some(Told::default());

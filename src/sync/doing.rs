@@ -19,6 +19,8 @@ pub(super) struct Doing<'a> {
     pub started: tokio::time::Instant,
     /// Whether the store knows of it.
     pub begun: bool,
+    /// Whoever would be suspended or lose their number is only named: they are gathered before they are weighed.
+    pub losses_wait: bool,
 }
 
 impl Doing<'_> {

@@ -1,14 +1,19 @@
-//! What a delta asks beyond a full pass before it believes that somebody is nowhere: a full pass has seen everybody else, a delta
-//! has seen nobody else.
+//! What is asked before it is believed that somebody is nowhere. A full pass has seen everybody else, though not where they are by
+//! now; a delta has seen nobody else.
 
 use std::collections::BTreeMap;
 
-use super::pass::Pass;
+use super::Ask;
+use super::pass::{LOOK_UP, Pass};
 use super::prepare::PassError;
-use crate::model::{DirectoryId, User};
+use crate::directory::Sighting;
+use crate::model::{DirectoryId, User, dn};
 
 /// Others of a container who are looked up too. Some may have gone this very moment, all of them hardly.
 const OTHERS: usize = 5;
+
+/// So many of a container found nowhere at once hold the plan where nobody else is left in it (the design, § 3.2).
+const MANY: i64 = 3;
 
 impl Pass<'_> {
     /// Refused is not absent: an entry whose id cannot be read is not found by it, and stands where this user's stood.
@@ -30,35 +35,77 @@ impl Pass<'_> {
         }
     }
 
-    /// Whether the account sees anybody at all where somebody is gone: who is blind there finds nobody by id either, whether
-    /// they were told or not. Such a plan is held, and the next pass reads everything.
+    /// Whether the account sees anybody at all where people are gone: who is blind there finds nobody by id either, whether they
+    /// were told or not. The directory is asked who else of the container is there still: who was moved away, in this very plan or
+    /// behind it, shows nothing of those who are not found. Such a plan is held, and after a delta the next pass reads everything.
     pub(super) async fn sees_others(
         &mut self,
         nowhere: &BTreeMap<String, i64>,
+        ask: &Ask,
     ) -> Result<(), PassError> {
-        let Some(told) = &self.told else {
-            return Ok(());
-        };
-        let told = told.ids.clone();
         for (container, gone) in nowhere {
-            let many = told.len().saturating_add(OTHERS);
-            let mut others: Vec<DirectoryId> = self
-                .engine
-                .store
-                .some_in_container(&self.row.id, container, many)
-                .await?;
-            others.retain(|id| !told.contains(id));
-            others.truncate(OTHERS);
-            if others.is_empty() {
+            // Who was met by a full pass is known to be seen, but not where they are now.
+            if self.told.is_none() && *gone < MANY {
                 continue;
             }
-            let found = self.look_up(&others).await?;
-            if found.is_empty() {
-                let others = i64::try_from(others.len()).unwrap_or(i64::MAX);
-                self.gone_containers
-                    .push((container.clone(), gone.saturating_add(others)));
+            let some = self.others(container).await?;
+            let found = self.look_up(&some).await?;
+            if self.told.is_some() && !some.is_empty() && found.is_empty() {
+                let others = i64::try_from(some.len()).unwrap_or(i64::MAX);
+                let blind = gone.saturating_add(others);
+                self.gone_containers.push((container.clone(), blind));
+                continue;
+            }
+            if *gone < MANY || found.values().any(|it| is_in(it, container)) {
+                continue;
+            }
+            if !self.is_any_there(container, ask).await? {
+                self.gone_containers.push((container.clone(), *gone));
             }
         }
         Ok(())
     }
+
+    /// A few of the others of a container. None of them says little: only the newest of the realm are looked through.
+    async fn others(&self, container: &str) -> Result<Vec<DirectoryId>, PassError> {
+        let gone = |id: &DirectoryId| match &self.told {
+            Some(told) => told.ids.contains(id),
+            None => !self.index.seen(*id),
+        };
+        let many = self.told.as_ref().map_or(LOOK_UP, |told| told.ids.len());
+        let store = &self.engine.store;
+        let mut others = store
+            .some_in_container(&self.row.id, container, many.saturating_add(OTHERS))
+            .await?;
+        others.retain(|id| !gone(id));
+        others.truncate(OTHERS);
+        Ok(others)
+    }
+
+    /// Whether the directory shows anybody in a container of all whom the store has there. Asked until one is found.
+    async fn is_any_there(&mut self, container: &str, ask: &Ask) -> Result<bool, PassError> {
+        let store = &self.engine.store;
+        let all = store
+            .present_in(&self.row.id, &[container], usize::MAX)
+            .await?;
+        for ids in all.chunks(LOOK_UP) {
+            if ask.cancel.is_cancelled() {
+                return Err(PassError::cancelled());
+            }
+            let found = self.look_up(ids).await?;
+            if found.values().any(|it| is_in(it, container)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Whether an entry is directly in this (folded) container.
+fn is_in(sighting: &Sighting, container: &str) -> bool {
+    let dn = match sighting {
+        Sighting::InScope(entry) => entry.dn_shown(),
+        Sighting::OutOfScope { dn, .. } => dn.as_str().into(),
+    };
+    dn::container(&dn).as_deref() == Some(container)
 }

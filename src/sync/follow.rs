@@ -1,27 +1,31 @@
 //! A realm whose directory pushes: a session with a search that stays open, on which each delta becomes a run at once.
 //!
 //! ```text
-//!            told ───────▶ gathered ─▶ lock ─▶ delta run ─▶ next
-//! follow ─▶ next ┤                          │ plan held, or paused
-//!            an error: over, reconnect      ▼
-//!                                      due; from the stored cursor once that is over
+//!            told ─▶ gathered ─▶ lock ─▶ delta run ─▶ next
+//! follow ─▶ next ┤                     │        │ somebody would be suspended, or lose their number
+//!            an error: over,           │        ▼
+//!            reconnect                 │    gathered for longer, then one run
+//!                                      ▼ plan held, or paused
+//!                                  due; from the stored cursor once that is over
 //! ```
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::doing::Doing;
 use super::following::{Beginning, usable};
+use super::losses::{Losses, join};
 use super::prepare::{PassError, Prepared, check_sentinel, prepare};
 use super::run::Ending;
 use super::{Ask, Engine, EngineError};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::directory::{Cursor, Delta, NoDelta, Watch, Way};
-use crate::model::{ErrorCode, Mode, Outcome, RealmId, RealmRow, Run, Trigger};
+use crate::model::{DirectoryId, ErrorCode, Mode, Outcome, RealmId, RealmRow, Run, Trigger};
 use crate::store::{RealmLock, StoreError};
 
 /// What comes within this of what was told before it is one burst: one transaction instead of many.
@@ -82,6 +86,8 @@ pub struct Follower {
     watch: Watch,
     /// The stored cursor as this follower left it.
     cursor: Option<String>,
+    /// Who was told and is not weighed yet.
+    losses: Losses,
     /// Something was told that could not be followed: before anything else the directory is asked from the stored cursor.
     behind: bool,
 }
@@ -127,6 +133,7 @@ impl Engine {
             prepared: Some(prepared),
             watch,
             cursor: row.cursor,
+            losses: Losses::default(),
             behind: false,
         })
     }
@@ -157,8 +164,16 @@ fn cursor_of(
 /// What [`Follower::hear`] heard.
 enum Heard {
     Told(Delta),
-    /// It is time to look whether what was in the way is gone.
-    Look,
+    /// It is time to look whether what was in the way is gone, or to weigh the losses that were gathered.
+    Time,
+    Cancelled,
+}
+
+/// What a run of a follower came to.
+enum Ended {
+    Run(Box<Run>),
+    /// To nothing: those lose something, and are to be gathered.
+    LossesWait(BTreeSet<DirectoryId>),
     Cancelled,
 }
 
@@ -169,15 +184,16 @@ impl Follower {
     }
 
     /// Waits until the directory tells something, and gives the run that came of it (applied, unchanged or held): one for each
-    /// burst. A run of the realm that is under way is waited for. While a plan is held, or the realm paused, what is told only
+    /// burst, but whoever would be suspended or lose their number comes later, all of them in one ([`Losses`]). A run of the realm
+    /// that is under way is waited for. While a plan is held, or the realm paused, what is told only
     /// marks the realm as due, and this goes on waiting; afterwards it catches up by itself.
     ///
     /// `None`: cancelled. Not cancel-safe otherwise. After an error the follower is over.
     pub async fn next(&mut self) -> Result<Option<Run>, Unfollowed> {
         loop {
-            let mut delta = match self.hear().await? {
+            let told = match self.hear().await? {
                 Heard::Told(delta) => Some(delta),
-                Heard::Look => None,
+                Heard::Time => None,
                 Heard::Cancelled => return Ok(None),
             };
             let Some(lock) = self.lock().await? else {
@@ -192,7 +208,8 @@ impl Follower {
             let config = engine.realm_config(&self.realm)?;
             let row = engine.row(&self.realm).await?;
             if in_the_way(&row, engine.clock.now()) {
-                if delta.is_some_and(|d| !d.is_empty()) && !row.due {
+                let waited = !std::mem::take(&mut self.losses).is_empty();
+                if (waited || told.is_some_and(|d| !d.is_empty())) && !row.due {
                     engine.store.set_due(&self.realm, true).await?;
                 }
                 self.behind = true;
@@ -204,38 +221,60 @@ impl Follower {
             let prepared = self.prepared.as_mut().ok_or_else(over)?;
             let since = cursor_of(config, &row, prepared)?;
             prepared.extend(config)?;
-            if self.behind {
-                delta = Some(prepared.changes_since(&since).await?);
-            }
+            let told = if self.behind {
+                // Whoever waits is told again.
+                self.losses = Losses::default();
+                Some(prepared.changes_since(&since).await?)
+            } else {
+                told
+            };
             self.behind = false;
-            let Some(mut delta) = delta else { continue };
-            if let Some(why) = engine
-                .taken_along(&self.realm, prepared, &since, &mut delta)
-                .await?
-            {
+            let losses_wait = told.is_some();
+            let mut delta = if let Some(mut delta) = told {
+                self.losses.take_out(&mut delta);
+                delta
+            } else {
+                self.losses.take()
+            };
+            let along = engine.taken_along(&self.realm, prepared, &since, &mut delta);
+            if let Some(why) = along.await? {
                 return Err(Unfollowed::PassFirst(why));
             }
-            if delta.is_empty() {
-                if let Some(cursor) = &delta.cursor {
-                    engine.move_cursor(&self.realm, &since, cursor).await?;
-                    self.cursor = engine.row(&self.realm).await?.cursor;
+            while !delta.is_empty() {
+                let beginning = Beginning::Delta {
+                    since: since.clone(),
+                    delta: delta.clone(),
+                };
+                let ended = self.run(&engine, config, &row, &lock, beginning, losses_wait);
+                match ended.await? {
+                    Ended::Run(run) => {
+                        self.cursor = engine.row(&self.realm).await?.cursor;
+                        return Ok(Some(*run));
+                    }
+                    Ended::LossesWait(losing) => delta = self.losses.keep(delta, losing),
+                    Ended::Cancelled => return Ok(None),
                 }
-                continue;
             }
-            let beginning = Beginning::Delta { since, delta };
-            let run = self.run(&engine, config, &row, &lock, beginning).await?;
-            self.cursor = engine.row(&self.realm).await?.cursor;
-            return Ok(run);
+            if let Some(cursor) = &delta.cursor {
+                engine.move_cursor(&self.realm, &since, cursor).await?;
+                self.cursor = engine.row(&self.realm).await?.cursor;
+            }
         }
     }
 
     /// Waits for what is told, and gathers a burst.
     async fn hear(&mut self) -> Result<Heard, Unfollowed> {
+        let due = self.losses.due();
+        // More may come for ever.
+        if due.is_some_and(|due| due <= Instant::now()) {
+            return Ok(Heard::Time);
+        }
+        let look = due.unwrap_or_else(|| Instant::now() + LOOK);
         let first = tokio::select! {
             biased;
             () = self.cancel.cancelled() => return Ok(Heard::Cancelled),
             told = self.watch.next() => told?,
-            () = tokio::time::sleep(LOOK), if self.behind => return Ok(Heard::Look),
+            () = sleep_until(look), if self.behind || due.is_some() => return Ok(Heard::Time),
         };
         let mut all = first;
         let end = Instant::now() + BURST;
@@ -269,7 +308,8 @@ impl Follower {
         row: &RealmRow,
         lock: &RealmLock,
         beginning: Beginning,
-    ) -> Result<Option<Run>, Unfollowed> {
+        losses_wait: bool,
+    ) -> Result<Ended, Unfollowed> {
         let mut prepared = self.prepared.take().ok_or_else(over)?;
         let ask = Ask {
             cancel: self.cancel.clone(),
@@ -285,6 +325,7 @@ impl Follower {
             ending: Ending::ByTheBrake,
             started: Instant::now(),
             begun: false,
+            losses_wait,
         };
         let span = tracing::info_span!("run", run = %run.run, realm = %self.realm);
         let done = async {
@@ -301,17 +342,21 @@ impl Follower {
             () = lock.lost() => Err(StoreError::TakenOver.into()),
         };
         match done {
-            Ok((_, prepared)) => {
-                self.prepared = Some(prepared);
+            Ok(carried) => {
+                self.prepared = Some(carried.prepared);
+                if !carried.losing.is_empty() {
+                    engine.store.drop_run(run.run).await?;
+                    return Ok(Ended::LossesWait(carried.losing));
+                }
                 // The cursor of a held plan stays where it was.
                 self.behind = run.outcome == Outcome::Held;
-                Ok(Some(run))
+                Ok(Ended::Run(Box::new(run)))
             }
             Err(error) => {
                 let cancelled = error.code.is_none();
                 doing.failed(engine, &mut run, &error).await?;
                 if cancelled {
-                    return Ok(None);
+                    return Ok(Ended::Cancelled);
                 }
                 Err(error.into())
             }
@@ -339,80 +384,4 @@ fn over() -> PassError {
         ErrorCode::Incomplete,
         "the follower is over after an error: follow the realm anew",
     )
-}
-
-/// What is told later counts: its cursor, and what it says of an entry.
-fn join(all: &mut Delta, more: Delta) {
-    all.touched.extend(more.touched);
-    all.gone.extend(more.gone);
-    for ids in [&mut all.touched, &mut all.gone] {
-        ids.sort_unstable();
-        ids.dedup();
-    }
-    if more.present.is_some() {
-        all.present = more.present;
-    }
-    if more.cursor.is_some() {
-        all.cursor = more.cursor;
-    }
-    all.blind = all.blind.take().or(more.blind);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::directory::{Cursor, Way};
-    use crate::model::DirectoryId;
-
-    fn told(touched: &[u8], gone: &[u8], cookie: Option<&str>) -> Delta {
-        let ids = |list: &[u8]| list.iter().map(|n| DirectoryId([*n; 16])).collect();
-        Delta {
-            touched: ids(touched),
-            gone: ids(gone),
-            present: None,
-            cursor: cookie.map(|cookie| Cursor {
-                way: Way::Syncrepl,
-                server: "s".into(),
-                cookie: cookie.into(),
-                scope: 1,
-            }),
-            blind: None,
-        }
-    }
-
-    #[test]
-    fn a_burst_has_all_that_was_told_and_goes_on_from_the_last() {
-        let mut all = told(&[2, 1], &[5], Some("a"));
-        join(&mut all, told(&[3, 1], &[4, 5], Some("b")));
-        join(&mut all, told(&[], &[6], None));
-        assert_eq!(all, told(&[1, 2, 3], &[4, 5, 6], Some("b")));
-        // Who is there by a refresh is who was there last.
-        let present = |n| Some(vec![DirectoryId([n; 16])]);
-        for (there, later, is) in [
-            (None, present(7), present(7)),
-            (present(7), None, present(7)),
-            (present(7), present(8), present(8)),
-        ] {
-            all.present = there;
-            join(
-                &mut all,
-                Delta {
-                    present: later,
-                    ..told(&[], &[], None)
-                },
-            );
-            assert_eq!(all.present, is);
-        }
-        // Of what cannot be told, the first is said.
-        for blind in ["deletions", "moves"] {
-            join(
-                &mut all,
-                Delta {
-                    blind: Some(blind.into()),
-                    ..told(&[], &[], None)
-                },
-            );
-        }
-        assert_eq!(all.blind.as_deref(), Some("deletions"));
-    }
 }

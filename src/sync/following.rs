@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::drift::way_of;
 use super::drift_by_kind::ByKind;
+use super::losses::told_whole;
 use super::prepare::{PassError, Prepared};
 use super::run::Ending;
 use super::{Ask, Engine, EngineError};
@@ -171,7 +172,7 @@ impl Engine {
                 Ok(None) => {}
                 // Only to be measured by the full pass that follows.
                 Ok(Some((_, following))) if following.fell_back && ending != Ending::Ahead => {}
-                Ok(Some((since, _))) => match prepared.changes_since(&since).await {
+                Ok(Some((since, _))) => match told(ending, prepared, &since).await {
                     Ok(mut delta) => {
                         let along = self.taken_along(&row.id, prepared, &since, &mut delta);
                         let Some(why) = along.await? else {
@@ -196,6 +197,15 @@ impl Engine {
             following: Some(following),
             cursor,
         })
+    }
+}
+
+/// What the directory tells; what is not only shown is told whole.
+async fn told(ending: Ending, prepared: &mut Prepared, since: &Cursor) -> Result<Delta, NoDelta> {
+    if ending == Ending::Dry {
+        prepared.changes_since(since).await
+    } else {
+        told_whole(prepared, since).await
     }
 }
 

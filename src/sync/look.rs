@@ -139,7 +139,7 @@ impl Pass<'_> {
             self.refuse(refusal);
         }
         if let Some(decision) = decision {
-            self.plan.add(decision).await?;
+            self.add(decision).await?;
         }
         Ok(())
     }

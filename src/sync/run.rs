@@ -1,7 +1,10 @@
 //! One run from its first row to its last: begin, pass, weigh, then apply, hold or fail.
 
+use std::collections::BTreeSet;
+
 use tracing::Instrument as _;
 
+use super::delta::Told;
 use super::doing::Doing;
 use super::drift::learn;
 use super::following::{Beginning, resume};
@@ -12,8 +15,8 @@ use super::{Ask, Engine, EngineError, uuid_v7};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::model::{
-    Change, ChangeKind, ErrorCode, HeldBy, JobType, Limit, Mode, Outcome, RealmId, RealmRow, Run,
-    RunId,
+    Change, ChangeKind, DirectoryId, ErrorCode, HeldBy, JobType, Limit, Mode, Outcome, RealmId,
+    RealmRow, Run, RunId,
 };
 use crate::plan::brake::{Weighing, messages_of, weigh};
 use crate::store::{
@@ -33,6 +36,26 @@ pub(super) enum Ending {
     Hold,
     /// Nothing is written at all.
     Dry,
+}
+
+/// What [`Engine::carry_out`] came to.
+pub(super) struct Carried {
+    /// Of a dry run, the plan.
+    pub changes: Vec<Change>,
+    /// With the session, for the next run.
+    pub prepared: Prepared,
+    /// Who must wait until they are weighed with those that are still to be told.
+    pub losing: BTreeSet<DirectoryId>,
+}
+
+impl Carried {
+    fn to(changes: Vec<Change>, prepared: Prepared) -> Self {
+        Self {
+            changes,
+            prepared,
+            losing: BTreeSet::new(),
+        }
+    }
 }
 
 impl Engine {
@@ -141,6 +164,7 @@ impl Engine {
             ending,
             started: tokio::time::Instant::now(),
             begun: false,
+            losses_wait: false,
         };
         if let (true, Some(held)) = (doing.quiet(), row.held) {
             self.only_due(&doing).await?;
@@ -225,18 +249,19 @@ impl Engine {
             return Ok(vec![]);
         }
         doing.begin(self, run).await?;
-        let (changes, _) = self.carry_out(run, doing, prepared, beginning).await?;
-        Ok(changes)
+        let carried = self.carry_out(run, doing, prepared, beginning).await?;
+        Ok(carried.changes)
     }
 
-    /// From what the directory said to what is stored. Gives the session back.
+    /// From what the directory said to what is stored. Gives the session back. Where losses wait and there are some, nothing is
+    /// stored and the run has no end.
     pub(super) async fn carry_out(
         &self,
         run: &mut Run,
         doing: &Doing<'_>,
         prepared: Prepared,
         beginning: Beginning,
-    ) -> Result<(Vec<Change>, Prepared), PassError> {
+    ) -> Result<Carried, PassError> {
         let (config, row, ask, ending) = (doing.config, doing.row, doing.ask, doing.ending);
         let deadline = prepared.deadline;
         let store = (ending != Ending::Dry).then(|| self.store.clone());
@@ -290,6 +315,15 @@ impl Engine {
             }
             return Err(error);
         }
+        if doing.losses_wait {
+            let losing = pass.told.as_ref().map(Told::wait).unwrap_or_default();
+            if !losing.is_empty() {
+                return Ok(Carried {
+                    losing,
+                    ..Carried::to(vec![], pass.prepared)
+                });
+            }
+        }
         crate::failpoint::hit("plan.complete");
         run.complete = ask.user.is_none() && !is_delta;
         if let Some(found) = pass.drift(ending, following.as_ref()).await? {
@@ -318,7 +352,7 @@ impl Engine {
             } else {
                 Outcome::Applied
             };
-            return Ok((pass.plan.into_changes(), pass.prepared));
+            return Ok(Carried::to(pass.plan.into_changes(), pass.prepared));
         }
         // One person's look measures no absence: what was refused elsewhere in the realm is not gone.
         let refused = if ask.user.is_some() {
@@ -336,7 +370,7 @@ impl Engine {
             pass.plan.put_in_line().await?;
             self.hold(run, row, pass.plan.lies(), facts, refused)
                 .await?;
-            return Ok((vec![], pass.prepared));
+            return Ok(Carried::to(vec![], pass.prepared));
         }
         let messages = self
             .messages(config, Some(run.run), run.started_at)
@@ -378,7 +412,7 @@ impl Engine {
         };
         *run = stage("apply", self.store.apply(application)).await?;
         self.after_applied(&pass).await;
-        Ok((vec![], pass.prepared))
+        Ok(Carried::to(vec![], pass.prepared))
     }
 
     /// Everything that may hold the plan, in words that the run shows.

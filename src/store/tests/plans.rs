@@ -31,10 +31,10 @@ pub(super) async fn a_user_comes_back_as_it_was_written(f: &Fixture) {
     assert_eq!(holders.len(), 1);
     assert_eq!(
         f.store
-            .present_in_container(&realm(), "ou=people,dc=example,dc=org")
+            .present_in(&realm(), &["ou=people,dc=example,dc=org"], usize::MAX)
             .await
             .unwrap(),
-        1
+        [DirectoryId([1; 16])]
     );
     let found = f.store.find_users("JÁN", None).await.unwrap();
     assert_eq!(found.len(), 1, "names are compared without case");

@@ -3,6 +3,7 @@
 mod containers;
 mod cut;
 mod fleet;
+mod losses;
 mod push;
 mod restored;
 mod table;

@@ -378,6 +378,83 @@ fn trap_47_a_container_that_vanishes_at_once_is_held() {
     );
 }
 
+/// Those who were moved away still stand in the container by the store, and show nothing of those who are not found.
+#[test]
+fn trap_47_a_container_of_which_most_moved_away_and_the_rest_vanishes_is_held() {
+    for by_delta in [false, true] {
+        let house = House::new(200);
+        let way = if by_delta { "changes = \"auto\"" } else { "" };
+        house.configure_as(&house.server["BIND_DN"], way, "");
+        let base = house.server["PEOPLE_DN"].to_owned();
+        let mut ldif = String::new();
+        for ou in ["branch", "office"] {
+            ldif.push_str(&format!(
+                "dn: ou={ou},{base}\nchangetype: add\nobjectClass: organizationalUnit\nou: {ou}\n\n"
+            ));
+        }
+        for i in 0..9 {
+            ldif.push_str(&format!("dn: uid=b{i},ou=branch,{base}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: b{i}\ncn: b\nsn: b\n\n"));
+        }
+        house.server.modify(&ldif);
+        house.sync(0);
+        let mut changes = String::new();
+        for i in 0..6 {
+            changes.push_str(&format!("dn: uid=b{i},ou=branch,{base}\nchangetype: modrdn\nnewrdn: uid=b{i}\ndeleteoldrdn: 0\nnewsuperior: ou=office,{base}\n\n"));
+        }
+        if by_delta {
+            for i in 6..9 {
+                changes.push_str(&format!(
+                    "dn: uid=b{i},ou=branch,{base}\nchangetype: delete\n\n"
+                ));
+            }
+        }
+        house.server.modify(&changes);
+        if !by_delta {
+            house.server.configure(&format!(
+                "dn: olcDatabase={{1}}mdb,cn=config\nchangetype: modify\nadd: olcAccess\nolcAccess: {{0}}to dn.children=\"ou=branch,{base}\" by dn.exact=\"{}\" none by * read\n",
+                &house.server["BIND_DN"]
+            ));
+        }
+        let run = house.sync(3);
+        let by = &run["held_by"][0];
+        assert_eq!(
+            (&by["limit"], &by["count"]),
+            (&"container".into(), &3.into()),
+            "{run}"
+        );
+    }
+}
+
+/// One who is there still is enough, however many moved away and however many are gone.
+#[test]
+fn trap_47_a_container_in_which_somebody_is_seen_still_is_not_held() {
+    let house = House::new(200);
+    let base = house.server["PEOPLE_DN"].to_owned();
+    let mut ldif = String::new();
+    for ou in ["branch", "office"] {
+        ldif.push_str(&format!(
+            "dn: ou={ou},{base}\nchangetype: add\nobjectClass: organizationalUnit\nou: {ou}\n\n"
+        ));
+    }
+    for i in 0..12 {
+        ldif.push_str(&format!("dn: uid=b{i:02},ou=branch,{base}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: b{i:02}\ncn: b\nsn: b\n\n"));
+    }
+    house.server.modify(&ldif);
+    house.sync(0);
+    let mut changes = String::new();
+    for i in 4..12 {
+        changes.push_str(&format!("dn: uid=b{i:02},ou=branch,{base}\nchangetype: modrdn\nnewrdn: uid=b{i:02}\ndeleteoldrdn: 0\nnewsuperior: ou=office,{base}\n\n"));
+    }
+    for i in 1..4 {
+        changes.push_str(&format!(
+            "dn: uid=b{i:02},ou=branch,{base}\nchangetype: delete\n\n"
+        ));
+    }
+    house.server.modify(&changes);
+    let run = house.sync(0);
+    assert_eq!(run["suspended"], 3, "{run}");
+}
+
 #[test]
 fn trap_49_and_55_moved_between_realms_and_orphaned() {
     let house = House::new(20);
