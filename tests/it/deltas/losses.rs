@@ -118,15 +118,15 @@ async fn a_new_number_does_not_wait_for_who_left_in_the_same_burst() {
         let mut follower = p.follow().await;
         let cursor = p.cursor().await;
         let people = p.active().await;
-        let [a, b, c, d] = &people[..4] else {
+        let [left, one, loser, other] = &people[..4] else {
             panic!("too few")
         };
         p.house.server.modify(
             &[
-                delete(a),
-                set(b, "+421905777001"),
-                lose(c),
-                set(d, "+421905777002"),
+                delete(left),
+                set(one, "+421905777001"),
+                lose(loser),
+                set(other, "+421905777002"),
             ]
             .concat(),
         );
@@ -146,14 +146,17 @@ async fn a_new_number_does_not_wait_for_who_left_in_the_same_burst() {
         changed.sort();
         lost.sort();
         let mut expected = vec![
-            of(ChangeKind::PhoneChanged, b),
-            of(ChangeKind::PhoneChanged, d),
+            of(ChangeKind::PhoneChanged, one),
+            of(ChangeKind::PhoneChanged, other),
         ];
         expected.sort();
         assert_eq!(changed, expected, "{kind}");
         assert_eq!(
             lost,
-            [of(ChangeKind::PhoneLost, c), of(ChangeKind::Suspended, a)],
+            [
+                of(ChangeKind::PhoneLost, loser),
+                of(ChangeKind::Suspended, left)
+            ],
             "{kind}"
         );
         assert_ne!(p.cursor().await, cursor, "{kind}");
