@@ -2,6 +2,45 @@
 
 -- Decisions: whose a pause is, who declared a realm, what was rejected for a time.
 
+-- `paused` and `paused_until` say what is in force. While an undo's pause is, an administrator's own may stand beside it.
+ALTER TABLE realms ADD COLUMN paused_by TEXT;
+ALTER TABLE realms ADD COLUMN paused_by_undo BYTEA;
+ALTER TABLE realms ADD COLUMN paused_beside BOOLEAN NOT NULL DEFAULT FALSE;
+ALTER TABLE realms ADD COLUMN paused_beside_until BIGINT;
+
+-- Until now the last run told whose pause it is.
+UPDATE realms SET paused_by_undo = (
+    SELECT r.id FROM runs r
+    WHERE r.realm = realms.id AND r.undoes IS NOT NULL AND r.outcome IN ('held', 'applied')
+      AND NOT EXISTS (SELECT 1 FROM runs later WHERE later.realm = r.realm AND later.id > r.id AND later.outcome <> 'failed'))
+WHERE paused AND paused_until IS NULL;
+
+-- Which running daemon's file has which realms, where several share the store. A daemon that stops takes its rows away.
+CREATE TABLE daemons (
+    owner TEXT NOT NULL,
+    realm TEXT COLLATE "C" NOT NULL,
+    name  TEXT NOT NULL,
+    until BIGINT NOT NULL, -- by the database's clock
+    PRIMARY KEY (owner, realm)
+);
+
+-- Changes that an administrator rejected for a time: plans leave them out until then.
+CREATE TABLE rejected_changes (
+    realm  TEXT COLLATE "C" NOT NULL REFERENCES realms (id),
+    change BIGINT NOT NULL, -- hash of user, kind, before and after
+    run    BYTEA NOT NULL,
+    until  BIGINT NOT NULL,
+    PRIMARY KEY (realm, change)
+);
+
+-- What a run left out for that, and until when.
+ALTER TABLE runs ADD COLUMN left_out BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN left_out_until BIGINT;
+
+-- How long a held plan could be decided: a clock that jumps, or a service that is down, adds at most a day at once.
+ALTER TABLE runs ADD COLUMN waited_ms BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN waited_at BIGINT;
+
 -- Plans: refusals staged as rows.
 
 -- Messages.

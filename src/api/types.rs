@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::model::{Change, ErrorCode, JobType, Outcome, RealmId, RealmKind, Run, RunId};
+use crate::model::{Change, ErrorCode, JobType, Outcome, OwnPause, RealmId, RealmKind, Run, RunId};
 use crate::store::StoreError;
 use crate::sync::{EngineError, Progress};
 
@@ -161,6 +161,9 @@ pub struct RealmStatus {
     /// The undo for which the realm is paused until it is resumed; `None`: it is not, or for another reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_by_undo: Option<RunId>,
+    /// An administrator's pause, also where it stands beside an undo's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_by_administrator: Option<OwnPause>,
     /// How far the run under way has come; `None`: none is, or no daemon answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<RunningStatus>,

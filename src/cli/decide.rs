@@ -41,7 +41,7 @@ pub(super) async fn decide(
         && matches!(run.outcome, Outcome::Applied | Outcome::Held)
     {
         let way = if run.outcome == Outcome::Held {
-            "decide the plan (`reject` ends the pause), "
+            "decide the plan (`reject` ends this pause), "
         } else {
             ""
         };
@@ -61,7 +61,7 @@ pub(super) async fn pause(
 ) -> Result<u8, Failure> {
     let realm = context.realms(Some(realm.to_owned()))?.remove(0);
     let operator = context.operator().await?;
-    operator.pause(&realm, for_ms).await?;
+    operator.pause(context, &realm, for_ms).await?;
     operator.close().await;
     render::talk(&format!(
         "{realm} is paused{}; `realmsync resume {realm}` lets it run again",

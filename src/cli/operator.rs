@@ -201,14 +201,24 @@ impl Operator {
         }
     }
 
-    pub(super) async fn pause(&self, realm: &RealmId, for_ms: Option<i64>) -> Result<(), Failure> {
+    pub(super) async fn pause(
+        &self,
+        context: &Context,
+        realm: &RealmId,
+        for_ms: Option<i64>,
+    ) -> Result<(), Failure> {
         match self {
             Self::Daemon(client) => client.pause(realm, for_ms).await,
             Self::Alone(engine, _) => {
                 let now = engine.clock.now();
                 engine
                     .store
-                    .pause(realm, for_ms.map(|ms| now.plus_ms(ms)), now)
+                    .pause(
+                        realm,
+                        for_ms.map(|ms| now.plus_ms(ms)),
+                        context.by.as_deref(),
+                        now,
+                    )
                     .await
                     .map_err(|e| store_failure(&e))
             }

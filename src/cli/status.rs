@@ -86,6 +86,7 @@ fn untouched(context: &Context) -> Vec<RealmStatus> {
         changes: "full".into(),
         outbox: BTreeMap::new(),
         paused_by_undo: None,
+        paused_by_administrator: None,
         running: None,
         holder: None,
         sending_by: BTreeMap::new(),
@@ -130,17 +131,40 @@ fn about_daemon(daemon: &DaemonStatus) -> String {
     text
 }
 
+/// Whose pause it is, and what ends it.
+fn about_pause(r: &RealmStatus) -> String {
+    let own = r.paused_by_administrator.as_ref();
+    let until = own.map_or(r.paused_until, |own| own.until);
+    let until = until.map_or(String::new(), |t| format!(" until {}", text::when(t)));
+    let by = own.and_then(|own| own.by.as_ref());
+    let by = by.map_or(String::new(), |by| format!(" by {by}"));
+    match (r.paused_by_undo, own) {
+        (None, _) => format!("paused{by}{until}"),
+        (Some(undo), own) => {
+            let also = own.map_or(String::new(), |_| {
+                format!(
+                    ", and{} {until}",
+                    if by.is_empty() {
+                        " by an administrator"
+                    } else {
+                        &by
+                    }
+                )
+                .trim_end()
+                .replace("  ", " ")
+            });
+            format!(
+                "paused by undo {undo}{also}: mend the directory or the configuration, then `realmsync resume {}`",
+                r.realm
+            )
+        }
+    }
+}
+
 fn about_realm(r: &RealmStatus, now: Timestamp) -> String {
     let mut marks = vec![];
     if r.paused {
-        marks.push(match (r.paused_until, r.paused_by_undo) {
-            (Some(t), _) => format!("paused until {}", text::when(t)),
-            (None, Some(undo)) => format!(
-                "paused by undo {undo}: mend the directory or the configuration, then `realmsync resume {}`",
-                r.realm
-            ),
-            (None, None) => "paused".to_owned(),
-        });
+        marks.push(about_pause(r));
     }
     if r.orphaned {
         marks.push("orphaned: not in the configuration any more".to_owned());
@@ -267,6 +291,7 @@ mod tests {
             changes: "full".into(),
             outbox: [("dead".to_owned(), 1), ("waiting".to_owned(), 3)].into(),
             paused_by_undo: None,
+            paused_by_administrator: None,
             running: None,
             holder: None,
             sending_by: BTreeMap::new(),

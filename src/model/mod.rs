@@ -20,6 +20,6 @@ pub use job::{Intent, Job, JobReason, JobState, JobType};
 pub use person::{AttributeReading, Known, Person, PhoneReading, PhoneValue, Refusal, UserName};
 pub use phone::Phone;
 pub use policy::Policy;
-pub use realm::{RealmKind, RealmRow};
+pub use realm::{OwnPause, RealmKind, RealmRow};
 pub use run::{ErrorCode, HeldBy, Mode, Outcome, Run, Trigger};
 pub use user::{PhoneSource, State, StateReason, TwoFactor, User};

@@ -1,5 +1,7 @@
 //! A set of users with one origin, as the store holds it.
 
+use serde::{Deserialize, Serialize};
+
 use super::user::words;
 use super::{IdForm, RealmId, RunId};
 use crate::clock::Timestamp;
@@ -16,6 +18,15 @@ words! {
     }
 }
 
+/// A pause that an administrator began.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OwnPause {
+    /// Who; `None`: not known.
+    pub by: Option<String>,
+    /// `None`: until somebody resumes the realm.
+    pub until: Option<Timestamp>,
+}
+
 /// What the store remembers of a realm between runs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RealmRow {
@@ -29,6 +40,10 @@ pub struct RealmRow {
     pub paused: bool,
     /// `None`: until an administrator resumes it.
     pub paused_until: Option<Timestamp>,
+    /// The undo run whose pause that is: it ends with a plan that is rejected or expires, or when an administrator resumes the realm.
+    pub paused_by_undo: Option<RunId>,
+    /// An administrator's pause, also where it stands beside an undo's.
+    pub own_pause: Option<OwnPause>,
     /// Not in the configuration any more: nothing runs, ages or is sent.
     pub orphaned: bool,
     /// Something changed while a held plan kept the realm from following.

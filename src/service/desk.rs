@@ -128,7 +128,7 @@ impl Desk {
         let until = for_ms.map(|ms| self.engine.clock.now().plus_ms(ms));
         self.engine
             .store
-            .pause(realm, until, self.engine.clock.now())
+            .pause(realm, until, by.as_deref(), self.engine.clock.now())
             .await
             .map_err(|e| Failure::from(&e))?;
         tracing::info!(%realm, by, "{realm}: paused{}", until.map(|at| format!(" until {at}")).unwrap_or_default());

@@ -7,7 +7,7 @@ use crate::api::types::{FollowingStatus, HolderStatus, RealmStatus, RunningStatu
 use crate::clock::Timestamp;
 use crate::config::{ChangesWay, Config, RealmConfig};
 use crate::directory::Way;
-use crate::model::{Mode, Outcome, RealmId, RealmRow, Run, State};
+use crate::model::{RealmId, RealmRow, State};
 use crate::store::{Store, StoreError};
 use crate::sync::{ByKind, Following};
 
@@ -20,11 +20,6 @@ pub struct Live {
     pub running: Option<RunningStatus>,
     /// What keeps it up to date has seen that.
     pub seen: Seen,
-}
-
-/// Whether a run puts back what another changed, or will when it is approved: the next pass would do all that again.
-fn puts_back(run: &Run) -> bool {
-    run.mode == Mode::Undo && matches!(run.outcome, Outcome::Applied | Outcome::Held)
 }
 
 /// Every realm of the store, the configuration's first and in its order. Without a daemon `live` is empty.
@@ -70,12 +65,11 @@ pub async fn gather(
         };
         let pushed_by = live.seen.push.and_then(|push| push.server);
         let server = pushed_by.or_else(|| last.as_ref().and_then(|run| run.server.clone()));
-        let paused_by_undo = last
-            .as_ref()
-            .filter(|run| paused && row.paused_until.is_none() && puts_back(run))
-            .map(|run| run.run);
         realms.push(RealmStatus {
-            paused_by_undo,
+            paused_by_undo: row.paused_by_undo.filter(|_| paused),
+            paused_by_administrator: row
+                .own_pause
+                .filter(|own| own.until.is_none_or(|until| until > now)),
             kind: row.kind,
             paused,
             paused_until: row.paused_until.filter(|_| paused),

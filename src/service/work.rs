@@ -347,7 +347,10 @@ async fn may_run(engine: &Engine, realm: &RealmId) -> Result<bool, crate::store:
         if row.is_paused(now) {
             return Ok(false);
         }
-        engine.store.resume(realm, now).await?;
+        // An undo may just have paused it anew.
+        if !engine.store.end_pause(realm, now).await? {
+            return Ok(false);
+        }
         tracing::info!("{realm}: the pause is over");
     }
     Ok(true)

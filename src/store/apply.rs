@@ -311,10 +311,11 @@ impl Store {
         if a.facts.undoes.is_some() {
             super::undone::release(&mut tx, now).await?;
             if run.outcome == Outcome::Applied {
-                super::undone::pause(&mut tx, &run.realm, now).await?;
+                // The directory still says the opposite: no pass runs before the administrator has looked.
+                super::pause::pause_for_undo(&mut tx, &run.realm, run.run, a.replaces, now).await?;
             } else if let Some(old) = a.replaces {
                 // Nothing is left to put back, and so nothing to wait for.
-                super::undone::unpause(&mut tx, old, now).await?;
+                super::pause::end_pause_of_undo(&mut tx, old, now).await?;
             }
         }
         super::sweep::forget_staged(&mut tx, run.run).await?;

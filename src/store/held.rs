@@ -95,7 +95,7 @@ impl Store {
         on!(tx, c => sqlx::query(SQL).bind(run.realm.as_str()).bind(bytes(run.run)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("hold a plan"))?;
         write_run(&mut tx, run, &facts).await?;
         if facts.undoes.is_some() {
-            super::undone::pause(&mut tx, &run.realm, now).await?;
+            super::pause::pause_for_undo(&mut tx, &run.realm, run.run, replaces, now).await?;
         }
         super::stage::analyze(&mut tx, run).await?;
         tx.commit().await
@@ -130,7 +130,7 @@ impl Store {
         }
         super::undone::release(&mut tx, now).await?;
         if matches!(outcome, Outcome::Rejected | Outcome::Expired) {
-            super::undone::unpause(&mut tx, run, now).await?;
+            super::pause::end_pause_of_undo(&mut tx, run, now).await?;
         }
         tx.commit().await?;
         self.sweep(run).await?;

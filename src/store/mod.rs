@@ -19,6 +19,7 @@ mod lease_rows;
 mod lease_status;
 mod lock;
 mod outbox;
+mod pause;
 mod realms;
 mod refused;
 mod rows;

@@ -2,12 +2,12 @@
 
 use sqlx::FromRow;
 
-use super::db::{Tx, on};
+use super::db::on;
 use super::outbox::reckon_standing;
 use super::rows::{run_id, word};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{IdForm, RealmId, RealmRow};
+use crate::model::{IdForm, OwnPause, RealmId, RealmRow};
 
 /// A directory realm of the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,6 +18,7 @@ pub struct RealmDecl {
     pub name: String,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "a column of the table each")]
 #[derive(FromRow)]
 struct Row {
     id: String,
@@ -25,6 +26,10 @@ struct Row {
     name: String,
     paused: bool,
     paused_until: Option<i64>,
+    paused_by: Option<String>,
+    paused_by_undo: Option<Vec<u8>>,
+    paused_beside: bool,
+    paused_beside_until: Option<i64>,
     orphaned: bool,
     due: bool,
     mapping_hash: Option<String>,
@@ -43,7 +48,7 @@ struct Row {
 
 macro_rules! realm_columns {
     () => {
-        "id, kind, name, paused, paused_until, orphaned, due, mapping_hash, directory, first_applied_at, clock_ms, last_complete_at, window_from, seen_state, id_form, cursor, following, held, last_tick_at"
+        "id, kind, name, paused, paused_until, paused_by, paused_by_undo, paused_beside, paused_beside_until, orphaned, due, mapping_hash, directory, first_applied_at, clock_ms, last_complete_at, window_from, seen_state, id_form, cursor, following, held, last_tick_at"
     };
 }
 
@@ -51,7 +56,18 @@ impl TryFrom<Row> for RealmRow {
     type Error = StoreError;
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
+        // A program that knows only the step before ends a pause without a word of whose it was.
+        let undo = row.paused_by_undo.as_deref().filter(|_| row.paused);
+        let (own, own_until) = match undo {
+            Some(_) => (row.paused_beside, row.paused_beside_until),
+            None => (row.paused, row.paused_until),
+        };
         Ok(Self {
+            paused_by_undo: undo.map(run_id).transpose()?,
+            own_pause: own.then(|| OwnPause {
+                by: row.paused_by,
+                until: own_until.map(Timestamp),
+            }),
             id: RealmId::from(row.id),
             kind: word(&row.kind)?,
             name: row.name,
@@ -129,33 +145,6 @@ impl Store {
         tx.commit().await
     }
 
-    /// No passes until `until`, or until resumed.
-    pub async fn pause(
-        &self,
-        realm: &RealmId,
-        until: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.set_paused(realm, true, until, now).await
-    }
-
-    /// Passes again.
-    pub async fn resume(&self, realm: &RealmId, now: Timestamp) -> Result<(), StoreError> {
-        self.set_paused(realm, false, None, now).await
-    }
-
-    async fn set_paused(
-        &self,
-        realm: &RealmId,
-        paused: bool,
-        until: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let mut tx = self.db.begin().await?;
-        set_paused_in(&mut tx, realm, paused, until, now).await?;
-        tx.commit().await
-    }
-
     /// Marks that something changed while a held plan kept the realm from following.
     pub async fn set_due(&self, realm: &RealmId, due: bool) -> Result<(), StoreError> {
         const SQL: &str = "UPDATE realms SET due = $2 WHERE id = $1";
@@ -198,23 +187,4 @@ impl Store {
         on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(tick.0).bind(before.0).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("give a tick back"))?;
         tx.commit().await
     }
-}
-
-/// No passes, or passes again, from the commit of the caller's transaction on.
-pub(super) async fn set_paused_in(
-    tx: &mut Tx,
-    realm: &RealmId,
-    paused: bool,
-    until: Option<Timestamp>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    const SQL: &str = "UPDATE realms SET paused = $2, paused_until = $3 WHERE id = $1";
-    let rows = on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(paused).bind(until.map(|t| t.0)).execute(&mut *c).await.map(|r| r.rows_affected()))
-        .map_err(StoreError::from_sqlx("pause a realm"))?;
-    if rows == 0 {
-        return Err(StoreError::NotFound(format!(
-            "there is no realm `{realm}`: `status` lists them"
-        )));
-    }
-    reckon_standing(tx, now).await
 }

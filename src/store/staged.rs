@@ -169,6 +169,27 @@ impl Store {
         &self,
         run: RunId,
         kinds: &[ChangeKind],
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<StagedUser>, StoreError> {
+        self.staged_with(run, Some(kinds), after, limit).await
+    }
+
+    /// The same of everybody whom the plan makes, changes or tells something: all but those of whom only a raw value or a
+    /// fingerprint differs.
+    pub async fn staged_to_show(
+        &self,
+        run: RunId,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<StagedUser>, StoreError> {
+        self.staged_with(run, None, after, limit).await
+    }
+
+    async fn staged_with(
+        &self,
+        run: RunId,
+        kinds: Option<&[ChangeKind]>,
         mut after: i64,
         limit: i64,
     ) -> Result<Vec<StagedUser>, StoreError> {
@@ -185,7 +206,15 @@ impl Store {
                 return Ok(vec![]);
             };
             after = last.seq;
-            let mut found = HashSet::new();
+            let told = |r: &&Row| r.base_version == 0 || r.intents.is_some();
+            let mut found: HashSet<Vec<u8>> = match kinds {
+                Some(_) => HashSet::new(),
+                None => page
+                    .iter()
+                    .filter(told)
+                    .map(|r| r.user.id.clone())
+                    .collect(),
+            };
             for users in page.chunks(500) {
                 let sql = format!(
                     "SELECT user_id, kind FROM changes WHERE run = $1 AND user_id IN ({})",
@@ -197,7 +226,8 @@ impl Store {
                     query.fetch_all(&mut *c).await
                 })
                 .map_err(&failed)?;
-                let wanted = |kind: &str| kinds.iter().any(|k| k.as_str() == kind);
+                let wanted =
+                    |kind: &str| kinds.is_none_or(|kinds| kinds.iter().any(|k| k.as_str() == kind));
                 found.extend(lines.into_iter().filter(|l| wanted(&l.1)).map(|l| l.0));
             }
             if !found.is_empty() {

@@ -208,6 +208,7 @@ on_both!(
     races::of_many_who_change_one_user_one_wins,
     undoing::what_an_undo_holds_is_let_go_by_whatever_ends_it,
     undoing::the_pause_of_an_undo_lasts_as_long_as_what_it_puts_back,
+    undoing::a_pause_ends_by_its_owner_alone,
     search::search_knows_every_alphabet_and_no_wildcards,
     search::a_former_name_leads_to_whoever_had_it,
     housekeeping::a_refused_value_may_hold_any_byte,

@@ -2,11 +2,10 @@
 //! let go when it comes to nothing.
 
 use super::db::{Tx, on};
-use super::realms::set_paused_in;
 use super::runs::bytes;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{RealmId, RunId, UserId};
+use crate::model::{RunId, UserId};
 
 impl Store {
     /// Puts what a run wanted said and was not said yet on hold, for as long as the run that undoes it is open; what is being
@@ -72,21 +71,4 @@ pub(super) async fn release(tx: &mut Tx, now: Timestamp) -> Result<(), StoreErro
           AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.undoes = jobs.run AND r.outcome IN ('running', 'held'))";
     on!(tx, c => sqlx::query(SQL).bind(now.0).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("release messages"))
-}
-
-/// The directory still says the opposite of what is put back: from the commit that puts it back, or holds the plan for it, no pass
-/// runs before the administrator has looked.
-pub(super) async fn pause(tx: &mut Tx, realm: &RealmId, now: Timestamp) -> Result<(), StoreError> {
-    set_paused_in(tx, realm, true, None, now).await
-}
-
-/// An undo plan came to nothing: passes run again.
-pub(super) async fn unpause(tx: &mut Tx, undo: RunId, now: Timestamp) -> Result<(), StoreError> {
-    const REALM: &str = "SELECT realm FROM runs WHERE id = $1 AND undoes IS NOT NULL";
-    let realm = on!(tx, c => sqlx::query_scalar::<_, String>(REALM).bind(bytes(undo)).fetch_optional(&mut *c).await)
-        .map_err(StoreError::from_sqlx("end a pause"))?;
-    match realm {
-        Some(realm) => set_paused_in(tx, &RealmId::from(realm), false, None, now).await,
-        None => Ok(()),
-    }
 }

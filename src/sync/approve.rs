@@ -7,28 +7,15 @@
 //!                                another plan, held
 //! ```
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-
 use super::decided::{failed, replaced};
 use super::following::{Following, configuration};
-use super::prepare::{PassError, Prepared, prepare, windows_anew};
+use super::prepare::{PassError, prepare, windows_anew};
 use super::run::Ending;
 use super::{Asking, Decided, Engine, EngineError};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
-use crate::directory::Sighting;
-use crate::model::{
-    ChangeKind, DirectoryId, ErrorCode, Mode, Outcome, RealmRow, Run, State, StateReason, User,
-    UserName,
-};
-use crate::plan::decide::{Context, Name, Seen, decide};
-use crate::store::{
-    Application, RealmLock, RealmUpdate, Resume, RunFacts, Staged, StagedUser, StoreError,
-};
-
-/// Staged users looked at again at once.
-const BATCH: i64 = 1000;
+use crate::model::{ErrorCode, Mode, Outcome, Run};
+use crate::store::{Application, RealmLock, RealmUpdate, Resume, RunFacts, Staged, StoreError};
 
 impl Engine {
     /// See [`Engine::approve`].
@@ -157,77 +144,6 @@ impl Engine {
         let replaced = replaced(old, &run);
         Ok(Decided { run, replaced })
     }
-
-    /// Reads again everyone whom the plan suspends or removes or whose number it changes; fills in reasons that were left
-    /// open, and when the holds end that begin now.
-    async fn look_again(
-        &self,
-        run: &Run,
-        row: &RealmRow,
-        prepared: &mut Prepared,
-        now: Timestamp,
-    ) -> Result<bool, EngineError> {
-        let kinds = [
-            ChangeKind::Suspended,
-            ChangeKind::PhoneChanged,
-            ChangeKind::PhoneLost,
-            ChangeKind::Updated,
-            ChangeKind::Removed,
-        ];
-        let mut after = 0;
-        loop {
-            let staged = self
-                .store
-                .staged_by_kind(run.run, &kinds, after, BATCH)
-                .await?;
-            let Some(last) = staged.last() else {
-                return Ok(true);
-            };
-            after = last.seq;
-            let users: Vec<_> = staged.iter().map(|s| s.user.id).collect();
-            let held: HashMap<_, _> = self
-                .store
-                .users_by_id(&users)
-                .await?
-                .into_iter()
-                .map(|u| (u.id, u))
-                .collect();
-            // Who is to be removed has no id any more in the plan.
-            let id_of = |s: &StagedUser| {
-                let before = || held.get(&s.user.id).and_then(|u| u.directory_id);
-                s.user.directory_id.or_else(before)
-            };
-            let ids: Vec<DirectoryId> = staged.iter().filter_map(id_of).collect();
-            let sightings = prepared.look_up(&ids).await.map_err(failed)?;
-            let mut patches = vec![];
-            for staged in staged {
-                if staged.base_version == 0 {
-                    continue;
-                }
-                let Some(before) = held
-                    .get(&staged.user.id)
-                    .filter(|u| u.version == staged.base_version)
-                else {
-                    return Ok(false);
-                };
-                let sighting = id_of(&staged).and_then(|id| sightings.get(&id));
-                if staged.user.state == State::Removed {
-                    if matches!(sighting, Some(Sighting::InScope(_))) {
-                        return Ok(false);
-                    }
-                    continue;
-                }
-                match again(&staged, before, sighting, row, prepared, now) {
-                    Again::Same => {}
-                    Again::Other => return Ok(false),
-                    Again::Filled(filled) => patches.push(*filled),
-                }
-            }
-            if !patches.is_empty() {
-                self.store.patch_staged(run.run, &patches).await?;
-            }
-        }
-    }
 }
 
 /// A server that is behind, said to who approves.
@@ -242,91 +158,4 @@ fn not_approved(run: &Run, error: PassError) -> EngineError {
             &format!("`approve {} --accept-older` takes", run.run),
         ),
     }
-}
-
-enum Again {
-    Same,
-    Other,
-    Filled(Box<StagedUser>),
-}
-
-/// Whether the directory still says what the plan was made from.
-fn again(
-    staged: &StagedUser,
-    before: &User,
-    sighting: Option<&Sighting>,
-    row: &RealmRow,
-    prepared: &Prepared,
-    now: Timestamp,
-) -> Again {
-    let context = Context {
-        realm: &row.id,
-        policy: &prepared.policy,
-        now,
-        realm_clock: row.clock_ms,
-        id_form: prepared.scope.id_form,
-        new_id: before.id,
-        bare: false,
-        adopts: false,
-    };
-    let decision = match sighting {
-        Some(Sighting::InScope(entry)) => {
-            let Ok(person) = prepared.normaliser.person(entry) else {
-                return Again::Other;
-            };
-            // Whose name it is was settled when the plan was made.
-            let name = UserName {
-                shown: staged.user.username.clone(),
-                key: staged.user.username_key.clone(),
-            };
-            let name = Name::Granted(name);
-            decide(
-                Some(before),
-                Seen::Here {
-                    person: Cow::Owned(person),
-                    name,
-                },
-                &context,
-            )
-        }
-        Some(Sighting::OutOfScope { .. }) => decide(
-            Some(before),
-            Seen::Gone(Some(StateReason::OutOfScope)),
-            &context,
-        ),
-        None => decide(
-            Some(before),
-            Seen::Gone(Some(StateReason::Deleted)),
-            &context,
-        ),
-    };
-    let Some(decision) = decision else {
-        return Again::Other;
-    };
-    let (was, is) = (&staged.user, &decision.after);
-    // Why somebody is gone is no part of the plan: it may have been left open, and be another one by now.
-    let open = !was.present() && !is.present() && was.state_reason != is.state_reason;
-    let number = |u: &User| (u.phone.clone(), u.phone_pending.clone());
-    let reason_fits = open || was.state_reason == is.state_reason;
-    if was.state != is.state || number(was) != number(is) || !reason_fits {
-        return Again::Other;
-    }
-    if open {
-        return Again::Filled(Box::new(StagedUser {
-            user: decision.after,
-            intents: decision.intents,
-            ..staged.clone()
-        }));
-    }
-    // Whoever has the old number hears of it now, and has the whole hold to object.
-    if was.phone_pending_until != is.phone_pending_until {
-        return Again::Filled(Box::new(StagedUser {
-            user: User {
-                phone_pending_until: is.phone_pending_until,
-                ..was.clone()
-            },
-            ..staged.clone()
-        }));
-    }
-    Again::Same
 }

@@ -14,6 +14,7 @@ mod follow;
 mod following;
 mod index;
 mod look;
+mod look_again;
 mod losses;
 mod moved_containers;
 mod pass;

@@ -87,7 +87,7 @@ pub(super) async fn one_run_a_realm(f: &Fixture) {
 pub(super) async fn a_realm_stands_still_and_goes_on(f: &Fixture) {
     let row = async || f.store.realm(&realm()).await.unwrap().unwrap();
     f.store
-        .pause(&realm(), Some(START.plus_ms(5)), START)
+        .pause(&realm(), Some(START.plus_ms(5)), None, START)
         .await
         .unwrap();
     assert_eq!(
@@ -99,7 +99,10 @@ pub(super) async fn a_realm_stands_still_and_goes_on(f: &Fixture) {
         (row().await.paused, row().await.paused_until),
         (false, None)
     );
-    let nowhere = f.store.pause(&RealmId::from("nowhere"), None, START).await;
+    let nowhere = f
+        .store
+        .pause(&RealmId::from("nowhere"), None, None, START)
+        .await;
     assert!(matches!(nowhere, Err(StoreError::NotFound(_))));
     // Out of the file, and in again under another name.
     f.store.declare_realms(&[], START).await.unwrap();

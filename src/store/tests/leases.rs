@@ -122,7 +122,7 @@ async fn trap_30_who_lost_the_lease_writes_nothing() {
     taken_over("sweep", &frozen.sweep(going.run).await);
     let acted = frozen.act(&[], &users[0].user, 1, &[], &messages).await;
     taken_over("act", &acted);
-    taken_over("pause", &frozen.pause(&realm(), None, START).await);
+    taken_over("pause", &frozen.pause(&realm(), None, None, START).await);
     let ended = frozen.end_abandoned(&realm(), None, START).await;
     taken_over("end", &ended);
     assert_eq!(f.text(ALL).await, before, "nothing was written");
@@ -160,7 +160,7 @@ async fn trap_30_what_a_frozen_daemon_left_open_stands_in_nobodys_way() {
     let theirs = other.lock_realm(&realm()).await.unwrap();
     other
         .fenced(&theirs)
-        .pause(&realm(), None, START)
+        .pause(&realm(), None, None, START)
         .await
         .unwrap();
     assert!(asked.elapsed() < Duration::from_secs(5), "it waited");

@@ -1,5 +1,6 @@
 //! Stories in which several rules meet: the engine in this process, over a real slapd and a real store.
 
+mod approvals;
 mod clock;
 mod normalise;
 mod orders;
@@ -347,7 +348,7 @@ async fn a_pause_that_is_over_holds_no_number() {
     let until = s.clock.now().plus_ms(3 * HOUR);
     let store = &s.engine.store;
     store
-        .pause(&realm, Some(until), s.clock.now())
+        .pause(&realm, Some(until), None, s.clock.now())
         .await
         .unwrap();
     s.clock.advance_ms(2 * HOUR);

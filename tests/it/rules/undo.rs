@@ -209,7 +209,7 @@ async fn a_pass_that_waits_for_the_realm_sees_that_it_was_paused_meanwhile() {
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         s.engine
             .store
-            .pause(&realm, None, s.clock.now())
+            .pause(&realm, None, None, s.clock.now())
             .await
             .unwrap();
         drop(lock);
@@ -316,4 +316,45 @@ async fn an_undo_plan_that_expires_ends_its_pause() {
     let row = s.engine.store.realm(&"r".into()).await.unwrap().unwrap();
     assert_eq!((row.held, row.paused), (None, false));
     s.pass().await;
+}
+
+/// A pause ends by its owner alone: an undo plan that is rejected ends neither an administrator's pause nor that of an earlier
+/// undo that was applied.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_undo_ends_no_pause_but_its_own() {
+    let mut s = Story::new(40, "").await;
+    s.add("x", "xavier", "mobile: +421905000001\n");
+    s.pass().await;
+    s.set(&format!("cn=x,{}", s.base()), "+421905000002");
+    let run = s.pass().await;
+    let realm = "r".into();
+    let until = s.clock.now().plus_ms(HOUR);
+    let store = s.engine.store.clone();
+    store
+        .pause(&realm, Some(until), Some("ada"), s.clock.now())
+        .await
+        .unwrap();
+    s.reconfigure(STRICT).await;
+    let undo = s.engine.undo(&run.run.to_string(), None).await.unwrap().run;
+    assert_eq!(undo.outcome, Outcome::Held, "{undo:?}");
+    s.engine.reject(&undo.run.to_string(), None).await.unwrap();
+    let row = store.realm(&realm).await.unwrap().unwrap();
+    assert_eq!((row.paused, row.paused_until), (true, Some(until)));
+    store.resume(&realm, s.clock.now()).await.unwrap();
+    // One undo is applied; another one, of it, comes to nothing.
+    let undo = s.engine.undo(&run.run.to_string(), None).await.unwrap().run;
+    assert_eq!(s.approve(&undo).await.outcome, Outcome::Applied);
+    let second = s
+        .engine
+        .undo(&undo.run.to_string(), None)
+        .await
+        .unwrap()
+        .run;
+    assert_eq!(second.outcome, Outcome::Held, "{second:?}");
+    s.engine
+        .reject(&second.run.to_string(), None)
+        .await
+        .unwrap();
+    let row = store.realm(&realm).await.unwrap().unwrap();
+    assert_eq!((row.paused, row.paused_by_undo), (true, Some(undo.run)));
 }

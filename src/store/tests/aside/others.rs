@@ -241,7 +241,7 @@ async fn first_loads_at_once_do_not_stand_in_each_others_way() {
         while !asked.is_cancelled() {
             for name in ["example.org", "other"] {
                 let name = RealmId::from(name);
-                busy.pause(&name, None, START).await?;
+                busy.pause(&name, None, None, START).await?;
                 busy.resume(&name, START).await?;
             }
         }

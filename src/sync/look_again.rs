@@ -1,0 +1,238 @@
+//! Everybody of a held plan is read again by id before it is applied: whoever was dismissed, disabled or renamed, or changed the
+//! number, while the plan waited must not be applied as shown.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use super::decided::failed;
+use super::prepare::Prepared;
+use super::siblings::let_go;
+use super::{Engine, EngineError};
+use crate::clock::Timestamp;
+use crate::directory::Sighting;
+use crate::model::{DirectoryId, Person, RealmRow, Run, State, StateReason, User, UserName};
+use crate::plan::decide::{Context, Decision, Name, Seen, decide};
+use crate::store::StagedUser;
+
+/// Staged users looked at again at once.
+const BATCH: i64 = 1000;
+
+/// What the directory says now of somebody of the plan.
+enum Again {
+    Same,
+    Other,
+    Filled(Box<StagedUser>),
+}
+
+impl Engine {
+    /// Reads again everybody of the plan; fills in reasons that were left open, and when the holds end that begin now. `false`:
+    /// directory or store no longer agree with it.
+    pub(super) async fn look_again(
+        &self,
+        run: &Run,
+        row: &RealmRow,
+        prepared: &mut Prepared,
+        now: Timestamp,
+    ) -> Result<bool, EngineError> {
+        let mut refused_names = None;
+        let mut after = 0;
+        loop {
+            let staged = self.store.staged_to_show(run.run, after, BATCH).await?;
+            let Some(last) = staged.last() else {
+                return Ok(true);
+            };
+            after = last.seq;
+            let users: Vec<_> = staged.iter().map(|s| s.user.id).collect();
+            let held: HashMap<_, _> = self
+                .store
+                .users_by_id(&users)
+                .await?
+                .into_iter()
+                .map(|u| (u.id, u))
+                .collect();
+            if !self.still_let_go(row, held.values()).await? {
+                return Ok(false);
+            }
+            // Who is to be removed has no id any more in the plan.
+            let id_of = |s: &StagedUser| {
+                let before = || held.get(&s.user.id).and_then(|u| u.directory_id);
+                s.user.directory_id.or_else(before)
+            };
+            let ids: Vec<DirectoryId> = staged.iter().filter_map(id_of).collect();
+            let mut sightings = prepared.look_up(&ids).await.map_err(failed)?;
+            let mut patches = vec![];
+            for staged in staged {
+                let before = held.get(&staged.user.id);
+                if before.map_or(0, |u| u.version) != staged.base_version {
+                    return Ok(false);
+                }
+                let sighting = id_of(&staged).and_then(|id| sightings.remove(&id));
+                if staged.user.state == State::Removed {
+                    if matches!(sighting, Some(Sighting::InScope(_))) {
+                        return Ok(false);
+                    }
+                    continue;
+                }
+                let decision = match sighting {
+                    Some(Sighting::InScope(entry)) => {
+                        let Ok(person) = prepared.normaliser.person(&entry) else {
+                            return Ok(false);
+                        };
+                        match name_now(&staged, before, &person) {
+                            NameNow::Same => {}
+                            NameNow::Other => return Ok(false),
+                            // The plan was made with it, if another had it then already.
+                            NameNow::Unless(refused) => {
+                                let known = match &mut refused_names {
+                                    Some(known) => known,
+                                    none => none.insert(self.names_refused(row).await?),
+                                };
+                                if !known.contains(&(person.directory_id, refused)) {
+                                    return Ok(false);
+                                }
+                            }
+                        }
+                        here(&staged, before, person, row, prepared, now)
+                    }
+                    sighting => {
+                        let reason = match sighting {
+                            Some(_) => StateReason::OutOfScope,
+                            None => StateReason::Deleted,
+                        };
+                        let context = context(&staged, before, row, prepared, now);
+                        decide(before, Seen::Gone(Some(reason)), &context)
+                    }
+                };
+                match again(&staged, decision) {
+                    Again::Same => {}
+                    Again::Other => return Ok(false),
+                    Again::Filled(filled) => patches.push(*filled),
+                }
+            }
+            if !patches.is_empty() {
+                self.store.patch_staged(run.run, &patches).await?;
+            }
+        }
+    }
+
+    /// Whether whom the plan takes over may still be taken: an orphaned realm may have come back.
+    async fn still_let_go(
+        &self,
+        row: &RealmRow,
+        held: impl Iterator<Item = &User>,
+    ) -> Result<bool, EngineError> {
+        let mut from: HashMap<_, RealmRow> = HashMap::new();
+        for user in held.filter(|u| u.realm != row.id) {
+            if !from.contains_key(&user.realm) {
+                from.insert(user.realm.clone(), self.row(&user.realm).await?);
+            }
+            if !from.get(&user.realm).is_some_and(|from| let_go(user, from)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn names_refused(
+        &self,
+        row: &RealmRow,
+    ) -> Result<HashSet<(DirectoryId, String)>, EngineError> {
+        Ok(self
+            .store
+            .refused_names(&row.id)
+            .await?
+            .into_iter()
+            .collect())
+    }
+}
+
+/// Whether somebody still has the name that the plan gives them.
+enum NameNow {
+    Same,
+    Other,
+    /// Another one, unless this one was refused them when the plan was made.
+    Unless(String),
+}
+
+fn name_now(staged: &StagedUser, before: Option<&User>, person: &Person) -> NameNow {
+    let given = &staged.user.username_key;
+    match &person.username {
+        Ok(name) if name.key == *given => NameNow::Same,
+        Ok(name) => NameNow::Unless(name.shown.clone()),
+        // The held name stays while the entry gives no usable one.
+        Err(_) if before.is_some_and(|u| u.username_key == *given) => NameNow::Same,
+        Err(_) => NameNow::Other,
+    }
+}
+
+fn context<'a>(
+    staged: &StagedUser,
+    before: Option<&User>,
+    row: &'a RealmRow,
+    prepared: &'a Prepared,
+    now: Timestamp,
+) -> Context<'a> {
+    let other_id = before.is_some_and(|u| u.directory_id != staged.user.directory_id);
+    Context {
+        realm: &row.id,
+        policy: &prepared.policy,
+        now,
+        realm_clock: row.clock_ms,
+        id_form: prepared.scope.id_form,
+        new_id: staged.user.id,
+        bare: false,
+        adopts: other_id,
+    }
+}
+
+fn here(
+    staged: &StagedUser,
+    before: Option<&User>,
+    person: Person,
+    row: &RealmRow,
+    prepared: &Prepared,
+    now: Timestamp,
+) -> Option<Decision> {
+    let name = Name::Granted(UserName {
+        shown: staged.user.username.clone(),
+        key: staged.user.username_key.clone(),
+    });
+    let person = Cow::Owned(person);
+    let context = context(staged, before, row, prepared, now);
+    decide(before, Seen::Here { person, name }, &context)
+}
+
+/// Whether the directory still says what the plan was made from.
+fn again(staged: &StagedUser, decision: Option<Decision>) -> Again {
+    let Some(decision) = decision else {
+        return Again::Other;
+    };
+    let (was, is) = (&staged.user, &decision.after);
+    // Why somebody is gone is no part of the plan: it may have been left open, and be another one by now.
+    let open = !was.present() && !is.present() && was.state_reason != is.state_reason;
+    let number = |u: &User| (u.phone.clone(), u.phone_pending.clone());
+    let reason_fits = open || was.state_reason == is.state_reason;
+    // Links and notices go to the number and the e-mail address.
+    let reached = number(was) == number(is) && was.email == is.email;
+    if was.state != is.state || !reached || !reason_fits {
+        return Again::Other;
+    }
+    if open {
+        return Again::Filled(Box::new(StagedUser {
+            user: decision.after,
+            intents: decision.intents,
+            ..staged.clone()
+        }));
+    }
+    // Whoever has the old number hears of it now, and has the whole hold to object.
+    if was.phone_pending_until != is.phone_pending_until {
+        return Again::Filled(Box::new(StagedUser {
+            user: User {
+                phone_pending_until: is.phone_pending_until,
+                ..was.clone()
+            },
+            ..staged.clone()
+        }));
+    }
+    Again::Same
+}
