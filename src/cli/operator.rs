@@ -81,7 +81,7 @@ impl Context {
             self.clock.clone(),
             self.env.clone(),
         );
-        engine.settle_in().await.map_err(|e| Failure::from(&e))?;
+        engine.sweep().await.map_err(|e| Failure::from(&e))?;
         Ok(Operator::Alone(Box::new(engine), lock))
     }
 
@@ -131,6 +131,7 @@ impl Operator {
                 unless_interrupted(client.sync(realm, request, told(&bar, realm))).await
             }
             Self::Alone(engine, _) => {
+                works_on(engine, realm).await?;
                 let ask = ask(context, request);
                 watched(&ask, &bar, engine.sync(realm, ask.clone()))
                     .await
@@ -154,6 +155,7 @@ impl Operator {
                     .map(|a| (a.run, a.changes))
             }
             Self::Alone(engine, _) => {
+                works_on(engine, realm).await?;
                 let ask = ask(
                     context,
                     &SyncRequest {
@@ -181,6 +183,8 @@ impl Operator {
                 unless_interrupted(client.decide(decision, run, request, |_| ())).await
             }
             Self::Alone(engine, _) => {
+                let of = engine.store.run(run).await;
+                works_on(engine, &of.map_err(|e| store_failure(&e))?.realm).await?;
                 let asking = Asking {
                     by: context.by.clone(),
                     accept_older: request.accept_older,
@@ -210,6 +214,7 @@ impl Operator {
         match self {
             Self::Daemon(client) => client.pause(realm, for_ms).await,
             Self::Alone(engine, _) => {
+                works_on(engine, realm).await?;
                 let now = engine.clock.now();
                 engine
                     .store
@@ -228,11 +233,14 @@ impl Operator {
     pub(super) async fn resume(&self, realm: &RealmId) -> Result<(), Failure> {
         match self {
             Self::Daemon(client) => client.resume(realm).await,
-            Self::Alone(engine, _) => engine
-                .store
-                .resume(realm, engine.clock.now())
-                .await
-                .map_err(|e| store_failure(&e)),
+            Self::Alone(engine, _) => {
+                works_on(engine, realm).await?;
+                engine
+                    .store
+                    .resume(realm, engine.clock.now())
+                    .await
+                    .map_err(|e| store_failure(&e))
+            }
         }
     }
 
@@ -320,6 +328,14 @@ impl Operator {
             engine.store.close().await;
         }
     }
+}
+
+/// The realm is known to the store from here on. Nothing is said of others: the file of a command may lack what daemons have.
+async fn works_on(engine: &Engine, realm: &RealmId) -> Result<(), Failure> {
+    engine
+        .declare_realm(realm)
+        .await
+        .map_err(|e| Failure::from(&e))
 }
 
 pub(super) fn ask(context: &Context, request: &SyncRequest) -> Ask {

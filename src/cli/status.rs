@@ -31,7 +31,13 @@ pub(super) async fn status(context: &Context) -> Result<u8, Failure> {
             .await
             .map_err(|e| store_failure(&e))?;
             store.close().await;
-            (realms, None)
+            // What the file has and nobody worked on yet.
+            let unknown = untouched(context);
+            let missing = unknown
+                .into_iter()
+                .filter(|realm| realms.iter().all(|known| known.realm != realm.realm));
+            let missing: Vec<RealmStatus> = missing.collect();
+            (realms.into_iter().chain(missing).collect(), None)
         }
     };
     if context.json {
@@ -167,7 +173,7 @@ fn about_realm(r: &RealmStatus, now: Timestamp) -> String {
         marks.push(about_pause(r));
     }
     if r.orphaned {
-        marks.push("orphaned: not in the configuration any more".to_owned());
+        marks.push("orphaned: in no running daemon's configuration; nothing runs, ages or is sent".to_owned());
     }
     if r.due {
         marks.push("due".to_owned());

@@ -209,7 +209,11 @@ impl Worker {
             self.runner.store.renew(&self.owner, now, LEASE_MS).await?;
             self.renewed = Instant::now();
         }
-        let sending = self.runner.store.sending_realms(now).await?;
+        let ours: Vec<RealmId> = {
+            let config = self.runner.config.borrow();
+            config.realms.iter().map(|r| r.id.clone()).collect()
+        };
+        let sending = self.runner.store.sending_realms(&ours, now).await?;
         if self.swept.is_none_or(|at| at.elapsed() > SWEEP) {
             self.sweep(start, &sending, now).await?;
             self.swept = Some(Instant::now());

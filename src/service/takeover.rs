@@ -16,6 +16,9 @@ use crate::sync::{Engine, EngineError};
 /// With the 15 s of a lease, another daemon is at work within 20 s.
 const LOOK: Duration = Duration::from_secs(3);
 
+/// A realm that no running daemon's file has is orphaned after so many looks: a daemon that is started again has time to come back.
+const ABSENT: u32 = 20;
+
 /// The ticks of a realm moved in the store.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Moved {
@@ -35,12 +38,16 @@ pub(super) async fn run(
     cancel: CancellationToken,
 ) {
     let (mut stood, mut due) = (BTreeMap::new(), BTreeSet::new());
+    let mut absent = 0;
     loop {
         pulse.beat();
         let engine = engine.borrow().clone();
         tokio::select! {
             () = cancel.cancelled() => return,
-            looked = look(&engine, &mut stood, &mut due, &moved) => if let Err(error) = looked {
+            looked = async {
+                look_whose(&engine, &mut absent).await?;
+                Ok::<_, EngineError>(look(&engine, &mut stood, &mut due, &moved).await?)
+            } => if let Err(error) = looked {
                 tracing::error!(%error, "other daemons' runs cannot be looked after: {error}");
             }
         }
@@ -49,6 +56,28 @@ pub(super) async fn run(
             () = sleep(LOOK) => {}
         }
     }
+}
+
+/// Says that this daemon lives, and looks after realms that nobody's file has, or that are ours and were orphaned all the same.
+async fn look_whose(engine: &Engine, absent: &mut u32) -> Result<(), EngineError> {
+    let ours: Vec<RealmId> = engine.config.realms.iter().map(|r| r.id.clone()).collect();
+    engine.store.daemon_lives(&ours).await?;
+    for row in engine.store.realms().await? {
+        if row.orphaned && ours.contains(&row.id) {
+            engine.declare_realm(&row.id).await?;
+            tracing::warn!(realm = %row.id, "{}: was orphaned although it is in the configuration, and resumes", row.id);
+        }
+    }
+    if engine.store.nobodys_realms().await?.is_empty() {
+        *absent = 0;
+        return Ok(());
+    }
+    *absent += 1;
+    if *absent >= ABSENT {
+        *absent = 0;
+        engine.settle_in().await?;
+    }
+    Ok(())
 }
 
 async fn look(

@@ -7,6 +7,7 @@ mod changes;
 mod containers;
 mod copy;
 mod db;
+mod declare;
 mod delta_history;
 mod error;
 mod fence;
@@ -40,6 +41,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 
 pub use apply::{Application, RealmUpdate, Resume, Staged};
 use db::Db;
+pub use declare::{Declared, RealmDecl};
 pub use delta_history::Told;
 pub use error::StoreError;
 pub use index::Indexed;
@@ -53,7 +55,6 @@ pub use outbox::{
     Act, Ending, EnrolmentContext, EnrolmentKey, Fate, JobSelection, MessageContext, Mine,
     Settlement,
 };
-pub use realms::RealmDecl;
 pub use refused::{RefusedDiff, RefusedRow};
 pub use runs::{CLOCKS_DIFFER_MS, RunFacts};
 pub use search::UserFilter;

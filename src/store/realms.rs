@@ -3,20 +3,10 @@
 use sqlx::FromRow;
 
 use super::db::on;
-use super::outbox::reckon_standing;
 use super::rows::{run_id, word};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{IdForm, OwnPause, RealmId, RealmRow};
-
-/// A directory realm of the configuration.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RealmDecl {
-    /// `id`.
-    pub id: RealmId,
-    /// `name`.
-    pub name: String,
-}
 
 #[expect(clippy::struct_excessive_bools, reason = "a column of the table each")]
 #[derive(FromRow)]
@@ -92,33 +82,6 @@ impl TryFrom<Row> for RealmRow {
 }
 
 impl Store {
-    /// Makes the configuration's directory realms known. Those of the store that are not listed are orphaned, listed ones resume.
-    pub async fn declare_realms(
-        &self,
-        realms: &[RealmDecl],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        const ORPHAN: &str = "UPDATE realms SET orphaned = $1 WHERE kind = 'directory'";
-        const DECLARE: &str = "
-            INSERT INTO realms (id, kind, name, orphaned) VALUES ($1, 'directory', $2, $3)
-            ON CONFLICT (id) DO UPDATE SET name = excluded.name, orphaned = excluded.orphaned WHERE realms.kind = 'directory'";
-        let mut tx = self.db.begin().await?;
-        on!(tx, c => sqlx::query(ORPHAN).bind(true).execute(&mut *c).await.map(|_| ()))
-            .map_err(StoreError::from_sqlx("declare realms"))?;
-        for realm in realms {
-            let rows = on!(tx, c => sqlx::query(DECLARE).bind(realm.id.as_str()).bind(&realm.name).bind(false).execute(&mut *c).await.map(|r| r.rows_affected()))
-                .map_err(StoreError::from_sqlx("declare a realm"))?;
-            if rows == 0 {
-                return Err(StoreError::Refused(format!(
-                    "realm `{}` of the configuration has the id of a realm that was made by hand: give one of them another id",
-                    realm.id
-                )));
-            }
-        }
-        reckon_standing(&mut tx, now).await?;
-        tx.commit().await
-    }
-
     /// One realm.
     pub async fn realm(&self, id: &RealmId) -> Result<Option<RealmRow>, StoreError> {
         const SQL: &str = concat!("SELECT ", realm_columns!(), " FROM realms WHERE id = $1");

@@ -12,7 +12,6 @@ use super::following::{Following, configuration};
 use super::prepare::{PassError, prepare, windows_anew};
 use super::run::Ending;
 use super::{Asking, Decided, Engine, EngineError};
-use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::model::{ErrorCode, Mode, Outcome, Run};
 use crate::store::{Application, RealmLock, RealmUpdate, Resume, RunFacts, Staged, StoreError};

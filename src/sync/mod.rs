@@ -277,8 +277,8 @@ impl Engine {
         self.end_holds_now().await
     }
 
-    /// Declares the configuration's realms to the store (orphans those that left the file), sweeps what a crash left.
-    /// Called once after the store is opened for writing, and after each reload.
+    /// Declares the configuration's realms to the store (orphans those that no running daemon's file has), sweeps what a crash
+    /// left. Called by a daemon once it has opened the store, and after each reload.
     pub async fn settle_in(&self) -> Result<(), EngineError> {
         self.declare().await
     }

@@ -1,7 +1,8 @@
 //! What is done between runs: realms declared, a crash swept, holds that are over.
 
 use super::{Engine, EngineError};
-use crate::model::{Change, ChangeKind, IdForm};
+use crate::config::RealmConfig;
+use crate::model::{Change, ChangeKind, IdForm, RealmId};
 use crate::plan::decide::{Context, end_hold};
 use crate::store::{RealmDecl, StoreError};
 
@@ -9,18 +10,17 @@ use crate::store::{RealmDecl, StoreError};
 const BATCH: i64 = 500;
 
 impl Engine {
+    /// See [`Engine::settle_in`].
     pub(super) async fn declare(&self) -> Result<(), EngineError> {
         let now = self.clock.now();
-        let realms: Vec<RealmDecl> = self
-            .config
-            .realms
-            .iter()
-            .map(|r| RealmDecl {
-                id: r.id.clone(),
-                name: r.name.clone(),
-            })
-            .collect();
-        self.store.declare_realms(&realms, now).await?;
+        let realms: Vec<RealmDecl> = self.config.realms.iter().map(declaration).collect();
+        let declared = self.store.declare_realms(&realms, now).await?;
+        for realm in &declared.orphaned {
+            tracing::warn!(%realm, "{realm}: orphaned, since no running daemon's configuration has it any more: no passes are made, nobody ages, and nothing is sent; put it back into the file, and it resumes");
+        }
+        for realm in &declared.resumed {
+            tracing::info!(%realm, "{realm}: back in the configuration, and resumes");
+        }
         self.store.sweep_abandoned(now).await?;
         // Whom an orphaned realm had is to be had by its siblings.
         for row in self.store.realms().await? {
@@ -28,6 +28,23 @@ impl Engine {
                 self.wake_siblings(&row.id).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Makes one realm of the configuration known, and lets it resume if it was orphaned; what the file says of others does not
+    /// matter. For a command that works on it without a daemon, and for a daemon that finds its realm orphaned.
+    pub async fn declare_realm(&self, realm: &RealmId) -> Result<(), EngineError> {
+        let realm = self.realm_config(realm)?;
+        let declaration = declaration(realm);
+        Ok(self
+            .store
+            .declare_realm(&declaration, self.clock.now())
+            .await?)
+    }
+
+    /// Sweeps what a crash left. Called once by a command that opened the store for writing; see [`Engine::declare_realm`].
+    pub async fn sweep(&self) -> Result<(), EngineError> {
+        self.store.sweep_abandoned(self.clock.now()).await?;
         Ok(())
     }
 
@@ -92,5 +109,12 @@ impl Engine {
             }
         }
         Ok(ended)
+    }
+}
+
+fn declaration(realm: &RealmConfig) -> RealmDecl {
+    RealmDecl {
+        id: realm.id.clone(),
+        name: realm.name.clone(),
     }
 }

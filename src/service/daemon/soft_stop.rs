@@ -43,6 +43,10 @@ impl Daemon {
             self.run_ended(ended);
         }
         self.keepers.farewell(deadline).await;
+        let store = self.engine.borrow().store.clone();
+        if let Ok(Err(error)) = timeout_at(deadline, store.daemon_stops()).await {
+            tracing::warn!(%error, "other daemons count this one for some seconds more: {error}");
+        }
         for running in self.running.values() {
             tracing::warn!(realm = %running.realm, "{}: the run did not end in time; its transaction is rolled back", running.realm);
         }

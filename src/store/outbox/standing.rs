@@ -40,21 +40,31 @@ pub(in crate::store) async fn reckon_standing(
 }
 
 impl Store {
-    /// The realms that may send now: neither orphaned nor paused.
-    pub async fn sending_realms(&self, now: Timestamp) -> Result<Vec<RealmId>, StoreError> {
+    /// The realms that may send now: neither orphaned nor paused. Of directory realms only those of the daemon's own file, since
+    /// only that says where their messages go.
+    pub async fn sending_realms(
+        &self,
+        ours: &[RealmId],
+        now: Timestamp,
+    ) -> Result<Vec<RealmId>, StoreError> {
         const CHANGED: &str = "
             SELECT COUNT(*) FROM realms
             WHERE (still_since IS NULL) = (orphaned OR paused AND (paused_until IS NULL OR paused_until > $1))";
-        const SQL: &str = "SELECT id FROM realms WHERE NOT (orphaned OR paused AND (paused_until IS NULL OR paused_until > $1)) ORDER BY id";
+        const SQL: &str = "SELECT id, kind = 'directory' FROM realms WHERE NOT (orphaned OR paused AND (paused_until IS NULL OR paused_until > $1)) ORDER BY id";
         let mut link = self.db.read().await?;
         let changed = on!(link, c => sqlx::query_scalar::<_, i64>(CHANGED).bind(now.0).fetch_one(&mut *c).await).map_err(StoreError::from_sqlx("read realms"))?;
-        let realms = on!(link, c => sqlx::query_scalar::<_, String>(SQL).bind(now.0).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read realms"))?;
+        let realms = on!(link, c => sqlx::query_as::<_, (String, bool)>(SQL).bind(now.0).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read realms"))?;
         drop(link);
         if changed > 0 {
             let mut tx = self.db.begin().await?;
             reckon_standing(&mut tx, now).await?;
             tx.commit().await?;
         }
-        Ok(realms.into_iter().map(RealmId::from).collect())
+        Ok(realms
+            .into_iter()
+            .map(|(realm, directory)| (RealmId::from(realm), directory))
+            .filter(|(realm, directory)| !directory || ours.contains(realm))
+            .map(|(realm, _)| realm)
+            .collect())
     }
 }
