@@ -98,6 +98,8 @@ fn run(n: u128) -> Run {
         error: None,
         note: None,
         drift: None,
+        left_out: 0,
+        left_out_until: None,
     }
 }
 

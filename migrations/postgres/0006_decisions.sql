@@ -33,6 +33,9 @@ CREATE TABLE rejected_changes (
     PRIMARY KEY (realm, change)
 );
 
+-- When the first of them is over: then everything is read anew.
+ALTER TABLE realms ADD COLUMN left_out_until BIGINT;
+
 -- What a run left out for that, and until when.
 ALTER TABLE runs ADD COLUMN left_out BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE runs ADD COLUMN left_out_until BIGINT;

@@ -33,6 +33,9 @@ CREATE TABLE rejected_changes (
     PRIMARY KEY (realm, change)
 ) STRICT, WITHOUT ROWID;
 
+-- When the first of them is over: then everything is read anew.
+ALTER TABLE realms ADD COLUMN left_out_until INTEGER;
+
 -- What a run left out for that, and until when.
 ALTER TABLE runs ADD COLUMN left_out INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE runs ADD COLUMN left_out_until INTEGER;

@@ -67,6 +67,9 @@ pub enum Decision {
 pub struct DecideRequest {
     /// Take a server that is behind, this once; for `approve` and `adopt`, which read the directory.
     pub accept_older: bool,
+    /// For `reject`: for so long the plan's changes are left out, while the rest of the realm goes on; 0 ends that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<i64>,
 }
 
 impl Decision {
@@ -161,6 +164,12 @@ pub struct RealmStatus {
     /// The undo for which the realm is paused until it is resumed; `None`: it is not, or for another reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_by_undo: Option<RunId>,
+    /// The plan with the same changes as the held one that was rejected before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected_before: Option<RejectedBefore>,
+    /// When the first of the changes that an administrator rejected for a time may come again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out_until: Option<Timestamp>,
     /// An administrator's pause, also where it stands beside an undo's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_by_administrator: Option<OwnPause>,
@@ -182,6 +191,27 @@ pub struct RealmStatus {
     /// Servers that come before it and cannot be used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub away: Vec<AwayStatus>,
+}
+
+/// A plan that was rejected, and whose changes came again.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RejectedBefore {
+    /// It.
+    pub run: RunId,
+    /// Who rejected it.
+    pub by: Option<String>,
+    /// When.
+    pub at: Option<Timestamp>,
+}
+
+impl From<Run> for RejectedBefore {
+    fn from(run: Run) -> Self {
+        Self {
+            run: run.run,
+            by: run.by,
+            at: run.decided_at,
+        }
+    }
 }
 
 /// The process that runs a realm, where several share one PostgreSQL.

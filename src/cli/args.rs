@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::api::types::DecideRequest;
 use crate::model::{JobType, State, TwoFactor};
 
 /// Keeps the users of a multi-factor authentication system in step with LDAP and Active Directory.
@@ -67,7 +68,13 @@ pub(super) enum Command {
     /// Apply a held plan, exactly as shown
     Approve(LookAgainArg),
     /// Say no to a held plan
-    Reject(RunArg),
+    Reject {
+        /// The run's id, or the beginning of it
+        run: String,
+        /// Leave its changes out for so long (15m, 24h, 7d) while the rest of the realm goes on; 0s ends that
+        #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+        how_long: Option<i64>,
+    },
     /// Read a held plan as a rebuilt directory: the same name, and the same phone or e-mail, keeps the user
     Adopt(LookAgainArg),
     /// Put back what a run changed; the realm is paused
@@ -154,6 +161,16 @@ pub(super) struct LookAgainArg {
     /// Take a server that is behind what was already seen, this once
     #[arg(long)]
     pub accept_older: bool,
+}
+
+impl LookAgainArg {
+    /// What is asked of the decision.
+    pub(super) fn request(&self) -> DecideRequest {
+        DecideRequest {
+            accept_older: self.accept_older,
+            ..DecideRequest::default()
+        }
+    }
 }
 
 #[derive(Subcommand, Debug)]

@@ -3,16 +3,15 @@
 use super::operator::exit_of;
 use super::{Context, render, sync, text};
 use crate::api::types::{DecideRequest, Decision, Failure};
-use crate::model::Outcome;
+use crate::model::{Mode, Outcome};
 
 pub(super) async fn decide(
     context: &Context,
     decision: Decision,
     run: &str,
-    accept_older: bool,
+    request: DecideRequest,
 ) -> Result<u8, Failure> {
     let operator = context.operator().await?;
-    let request = DecideRequest { accept_older };
     let decided = operator.decide(context, decision, run, &request).await;
     let waits = operator.is_alone();
     operator.close().await;
@@ -49,6 +48,16 @@ pub(super) async fn decide(
             "realm `{0}` is paused, since its next pass would do all that again: {way}mend the directory or the configuration, then `realmsync resume {0}`",
             run.realm
         ));
+    }
+    if !context.json && decision == Decision::Reject && run.mode != Mode::Undo {
+        render::hint(&match request.for_ms {
+            Some(0) => "its changes are left out no longer: the next pass reads everything".to_owned(),
+            Some(ms) => format!(
+                "its changes are left out for {}, and the rest of the realm goes on; `realmsync reject {} --for 0s` ends that",
+                text::span(ms), run.run
+            ),
+            None => "the next pass makes the same plan again unless its cause is mended in the directory or the configuration; `realmsync reject RUN --for 24h` leaves the changes of a plan out for a day, while the rest of the realm goes on".to_owned(),
+        });
     }
     // 0 would say that the plan was applied.
     Ok(if nothing_left { 1 } else { exit_of(run) })

@@ -30,7 +30,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use args::{Cli, Command};
 
-use crate::api::types::{Decision, Failure};
+use crate::api::types::{DecideRequest, Decision, Failure};
 use crate::clock::Clock;
 use crate::config::{self, Config, Environment, Fault, Faults};
 use crate::service;
@@ -161,13 +161,21 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8, Failure> {
             deliver,
         } => sync::sync(context, realm, full, user, accept_older, deliver).await,
         Command::Approve(run) => {
-            decide::decide(context, Decision::Approve, &run.run, run.accept_older).await
+            decide::decide(context, Decision::Approve, &run.run, run.request()).await
         }
-        Command::Reject(run) => decide::decide(context, Decision::Reject, &run.run, false).await,
+        Command::Reject { run, how_long } => {
+            let request = DecideRequest {
+                for_ms: how_long,
+                ..DecideRequest::default()
+            };
+            decide::decide(context, Decision::Reject, &run, request).await
+        }
         Command::Adopt(run) => {
-            decide::decide(context, Decision::Adopt, &run.run, run.accept_older).await
+            decide::decide(context, Decision::Adopt, &run.run, run.request()).await
         }
-        Command::Undo(run) => decide::decide(context, Decision::Undo, &run.run, false).await,
+        Command::Undo(run) => {
+            decide::decide(context, Decision::Undo, &run.run, DecideRequest::default()).await
+        }
         Command::Pause { realm, how_long } => decide::pause(context, &realm, how_long).await,
         Command::Resume { realm } => decide::resume(context, &realm).await,
         Command::Runs { what, realm, limit } => runs::runs(context, what, realm, limit).await,

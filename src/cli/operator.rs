@@ -194,7 +194,10 @@ impl Operator {
                 let deciding = Box::pin(async {
                     match decision {
                         Decision::Approve => engine.approve(run, asking).await,
-                        Decision::Reject => engine.reject(run, asking.by).await,
+                        Decision::Reject => match request.for_ms {
+                            Some(ms) => engine.reject_for(run, asking.by, ms).await,
+                            None => engine.reject(run, asking.by).await,
+                        },
                         Decision::Adopt => engine.adopt(run, asking).await,
                         Decision::Undo => engine.undo(run, asking).await,
                     }

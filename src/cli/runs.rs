@@ -115,10 +115,23 @@ async fn show(
             text::count(drift, "user")
         ));
     }
+    if run.left_out > 0 {
+        let until = run
+            .left_out_until
+            .map_or(String::new(), |t| format!(" until {}", text::when(t)));
+        render::line(&format!(
+            "  left out{until}: {}, whose changes were rejected for a time",
+            text::count(run.left_out, "user")
+        ));
+    }
     if let Some(replaced) = facts.replaced_by {
         render::line(&format!("  replaced by {replaced}"));
     }
     if run.outcome == Outcome::Held {
+        let before = store.rejected_before(run.run).await;
+        if let Some(before) = before.map_err(|e| store_failure(&e))? {
+            render::line(&format!("  {}", text::rejected_before(&before.into())));
+        }
         if facts.confirmed > 0 {
             render::line(&format!(
                 "  {} came to the same",

@@ -93,6 +93,8 @@ fn untouched(context: &Context) -> Vec<RealmStatus> {
         outbox: BTreeMap::new(),
         paused_by_undo: None,
         paused_by_administrator: None,
+        rejected_before: None,
+        left_out_until: None,
         running: None,
         holder: None,
         sending_by: BTreeMap::new(),
@@ -173,7 +175,10 @@ fn about_realm(r: &RealmStatus, now: Timestamp) -> String {
         marks.push(about_pause(r));
     }
     if r.orphaned {
-        marks.push("orphaned: in no running daemon's configuration; nothing runs, ages or is sent".to_owned());
+        marks.push(
+            "orphaned: in no running daemon's configuration; nothing runs, ages or is sent"
+                .to_owned(),
+        );
     }
     if r.due {
         marks.push("due".to_owned());
@@ -250,6 +255,18 @@ fn about_realm(r: &RealmStatus, now: Timestamp) -> String {
             ),
         );
     }
+    if let Some(before) = &r.rejected_before {
+        row("", &text::rejected_before(before));
+    }
+    if let Some(until) = r.left_out_until {
+        row(
+            "left out",
+            &format!(
+                "changes that were rejected for a time, the first of them until {}",
+                text::when(until)
+            ),
+        );
+    }
     for (what, says) in heard::about(r, now) {
         row(what, &says);
     }
@@ -298,6 +315,8 @@ mod tests {
             outbox: [("dead".to_owned(), 1), ("waiting".to_owned(), 3)].into(),
             paused_by_undo: None,
             paused_by_administrator: None,
+            rejected_before: None,
+            left_out_until: None,
             running: None,
             holder: None,
             sending_by: BTreeMap::new(),

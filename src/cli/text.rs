@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 use super::render::paint;
+use crate::api::types::RejectedBefore;
 use crate::clock::Timestamp;
 use crate::model::{Change, ChangeKind, HeldBy, Outcome, Run, RunId, phone};
 
@@ -125,6 +126,19 @@ pub(super) fn summary(run: &Run) -> String {
 }
 
 /// The run for people: what it came to, what was read, and why it is held.
+/// That a plan's changes are not new.
+pub(super) fn rejected_before(before: &RejectedBefore) -> String {
+    let by = before.by.as_deref();
+    let by = by.map_or(String::new(), |by| format!(" by {by}"));
+    let at = before
+        .at
+        .map_or(String::new(), |at| format!(" at {}", when(at)));
+    format!(
+        "the same changes were rejected{by}{at}, as plan {}",
+        before.run
+    )
+}
+
 pub(super) fn run(run: &Run, dry: bool) -> String {
     let error = run.error.as_deref().unwrap_or("no reason was kept");
     let mut text = match run.outcome {

@@ -36,6 +36,8 @@ fn a_run(outcome: Outcome) -> Run {
         error: None,
         note: None,
         drift: None,
+        left_out: 0,
+        left_out_until: None,
     }
 }
 

@@ -73,6 +73,8 @@ pub struct RealmRow {
     pub held: Option<RunId>,
     /// When the daemon last looked at the schedule (missed ticks are coalesced from here).
     pub last_tick_at: Option<Timestamp>,
+    /// When the first of the changes that an administrator rejected for a time may come again; `None`: nothing is left out.
+    pub left_out_until: Option<Timestamp>,
 }
 
 impl RealmRow {

@@ -143,4 +143,15 @@ pub struct Run {
     pub note: Option<String>,
     /// Changes that a full pass found and deltas should have told; `None`: not counted.
     pub drift: Option<i64>,
+    /// Users who were left out, since an administrator rejected what would be done with them for a time.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: i64,
+    /// When the last of that may come again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out_until: Option<Timestamp>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(count: &i64) -> bool {
+    *count == 0
 }

@@ -174,6 +174,26 @@ impl PlanHash {
         self.mix(&Self::created(user), u64::wrapping_sub);
     }
 
+    /// What tells one change from others, also in another plan.
+    pub fn key(
+        who: Result<DirectoryId, UserId>,
+        kind: ChangeKind,
+        before: &Map<String, Value>,
+        after: &Map<String, Value>,
+    ) -> i64 {
+        head(&Self::line(who, kind, before, after))
+    }
+
+    /// The same of the making of a user.
+    pub fn key_created(user: &User) -> i64 {
+        head(&Self::created(user))
+    }
+
+    /// The same of what is said to a person of whom nothing changes.
+    pub fn key_said(who: Result<DirectoryId, UserId>, messages: i64) -> i64 {
+        head(&Self::said(who, messages))
+    }
+
     fn created(user: &User) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update(user.directory_id.map_or(*user.id.0.as_bytes(), |id| id.0));
@@ -270,6 +290,12 @@ impl PlanHash {
             text
         })
     }
+}
+
+fn head(hash: &[u8; 32]) -> i64 {
+    hash.iter()
+        .take(8)
+        .fold(0_i64, |key, byte| key << 8 | i64::from(*byte))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod brake;
 pub mod decide;
 pub mod names;
 pub mod phone;
+pub mod rejected;
 pub mod say;
 pub mod undo;
 

@@ -87,3 +87,11 @@ pub(super) fn plain(kind: JobType, reason: JobReason) -> Intent {
         previous_username: None,
     }
 }
+
+/// How many messages are to be made.
+pub fn said(intents: &[Intent]) -> i64 {
+    intents
+        .iter()
+        .map(|i| i64::from(matches!(i, Intent::Say { .. })))
+        .sum()
+}

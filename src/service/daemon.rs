@@ -343,6 +343,7 @@ impl Daemon {
             housekeeping::run(
                 self.engine.subscribe(),
                 Arc::clone(&self.wake),
+                moved.clone(),
                 pulse,
                 stop.clone(),
             ),

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::ledger;
 use super::life::Pulse;
+use super::takeover::Moved;
 use crate::sync::Engine;
 
 /// People notice a number that takes effect later than this.
@@ -24,6 +25,7 @@ const FIRST_PRUNE: Duration = Duration::from_mins(10);
 pub(super) async fn run(
     engine: watch::Receiver<Engine>,
     wake: Arc<Notify>,
+    moved: mpsc::Sender<Moved>,
     pulse: Pulse,
     cancel: CancellationToken,
 ) {
@@ -52,6 +54,16 @@ pub(super) async fn run(
                         }
                     }
                     Err(error) => tracing::error!(%error, "held plans cannot expire: {error}"),
+                }
+            }
+            match engine.end_rejected().await {
+                Ok(realms) => {
+                    for realm in realms {
+                        let _stopping = moved.send(Moved::Due(realm)).await;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "what was rejected for a time cannot come again: {error}")
                 }
             }
             if now >= prune {

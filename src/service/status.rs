@@ -65,7 +65,13 @@ pub async fn gather(
         };
         let pushed_by = live.seen.push.and_then(|push| push.server);
         let server = pushed_by.or_else(|| last.as_ref().and_then(|run| run.server.clone()));
+        let rejected_before = match row.held {
+            Some(held) => store.rejected_before(held).await?.map(Into::into),
+            None => None,
+        };
         realms.push(RealmStatus {
+            rejected_before,
+            left_out_until: row.left_out_until,
             paused_by_undo: row.paused_by_undo.filter(|_| paused),
             paused_by_administrator: row
                 .own_pause

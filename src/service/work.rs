@@ -207,7 +207,8 @@ pub async fn carry_out(
                     accept_older: asked.accept_older,
                     cancel: cancel.clone(),
                 };
-                let decide = || decide(&engine, decision, &run, asking.clone()).boxed();
+                let for_ms = asked.for_ms;
+                let decide = || decide(&engine, decision, &run, asking.clone(), for_ms).boxed();
                 let done = moving(after_others(decide, &cancel).boxed(), &track, &pulse).await;
                 tell(done.as_ref().ok().map(|decided| &decided.run));
                 (answer(&realm, &done), done.ok().map(|decided| decided.run))
@@ -238,10 +239,14 @@ async fn decide(
     decision: Decision,
     run: &str,
     asking: Asking,
+    for_ms: Option<i64>,
 ) -> Result<Decided, EngineError> {
     match decision {
         Decision::Approve => Box::pin(engine.approve(run, asking)).await,
-        Decision::Reject => Box::pin(engine.reject(run, asking.by)).await,
+        Decision::Reject => match for_ms {
+            Some(ms) => Box::pin(engine.reject_for(run, asking.by, ms)).await,
+            None => Box::pin(engine.reject(run, asking.by)).await,
+        },
         Decision::Adopt => Box::pin(engine.adopt(run, asking)).await,
         Decision::Undo => Box::pin(engine.undo(run, asking)).await,
     }

@@ -1,11 +1,11 @@
 //! The lines of plans, which are the audit trail afterwards.
 
 use serde_json::{Map, Value};
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow};
 
 use super::answer::answered;
 use super::db::{Side, Tx, on};
-use super::rows::{run_id, uuid, word};
+use super::rows::{places, run_id, uuid, word};
 use super::stage::StagedUser;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -117,6 +117,29 @@ impl Store {
             changes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         }
         Ok(changes)
+    }
+
+    /// A plan's changes of these users.
+    pub async fn lines_of(&self, run: RunId, users: &[UserId]) -> Result<Vec<Change>, StoreError> {
+        let failed = StoreError::from_sqlx("read changes");
+        let mut link = self.db.read().await?;
+        let mut lines = vec![];
+        for users in users.chunks(500) {
+            let sql = format!(
+                "SELECT run, seq, realm, user_id, username, by_whom, kind, before, after, at FROM changes WHERE run = $1 AND user_id IN ({})",
+                places(2, users.len())
+            );
+            let rows = on!(link, c => {
+                let mut query = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(run.0.as_bytes().to_vec());
+                for user in users { query = query.bind(user.0.as_bytes().to_vec()); }
+                query.fetch_all(&mut *c).await
+            })
+            .map_err(&failed)?;
+            for row in rows {
+                lines.push(Change::try_from(row)?);
+            }
+        }
+        Ok(lines)
     }
 
     /// The lines of those whom a first pass made and who have not changed since: a page of them by its index, where the view would

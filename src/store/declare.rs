@@ -39,8 +39,9 @@ impl Store {
         const SET: &str = "UPDATE realms SET orphaned = $2 WHERE id = $1";
         let mut tx = self.db.begin().await?;
         let others = self.say_which(&mut tx, realms).await?;
-        let there = on!(tx, c => sqlx::query_as::<_, (String, bool)>(THERE).fetch_all(&mut *c).await)
-            .map_err(StoreError::from_sqlx("read realms"))?;
+        let there =
+            on!(tx, c => sqlx::query_as::<_, (String, bool)>(THERE).fetch_all(&mut *c).await)
+                .map_err(StoreError::from_sqlx("read realms"))?;
         for realm in realms {
             declare_in(&mut tx, realm).await?;
         }
@@ -85,8 +86,7 @@ impl Store {
             now!(),
             " - 86400000"
         );
-        const OTHERS: &str =
-            concat!("SELECT DISTINCT realm FROM daemons WHERE until > ", now!());
+        const OTHERS: &str = concat!("SELECT DISTINCT realm FROM daemons WHERE until > ", now!());
         let Side::Postgres(c) = tx.side() else {
             return Ok(vec![]);
         };

@@ -15,8 +15,10 @@ use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{JobType, Outcome, RealmId, Run, RunId};
 
+const DAY_MS: i64 = 86_400_000;
+
 /// How long a held plan waits for a decision.
-const HELD_FOR_MS: i64 = 7 * 86_400_000;
+const HELD_FOR_MS: i64 = 7 * DAY_MS;
 
 /// Another plan takes the place of a held one, whose rows are swept; if it passes, the messages that the brake kept go on.
 pub(super) async fn replace_held(
@@ -39,6 +41,39 @@ pub(super) async fn replace_held(
     }
     super::undone::release(tx, now).await?;
     super::sweep::sweep_in(tx, old).await
+}
+
+/// Ends a held plan within the caller's transaction; its rows are swept afterwards.
+pub(super) async fn decide_in(
+    tx: &mut Tx,
+    run: RunId,
+    outcome: Outcome,
+    by: Option<String>,
+    replaced_by: Option<RunId>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const SQL: &str = "UPDATE runs SET outcome = $2, by_whom = COALESCE($3, by_whom), replaced_by = $4, decided_at = $5 WHERE id = $1 AND outcome = 'held'";
+    // The next pass decides anew: what a full pass found would not be told to a delta once more.
+    const FREE: &str = "
+        UPDATE realms SET held = NULL,
+            cursor = CASE WHEN (SELECT mode FROM runs WHERE id = $1) IN ('full', 'adopt') THEN NULL ELSE cursor END
+        WHERE held = $1 RETURNING id";
+    let rows = on!(tx, c => sqlx::query(SQL).bind(bytes(run)).bind(outcome.as_str()).bind(by).bind(replaced_by.map(bytes)).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
+        .map_err(StoreError::from_sqlx("decide a plan"))?;
+    if rows != 1 {
+        return Err(StoreError::Refused(format!(
+            "plan {run} was decided already: `runs show {run}`"
+        )));
+    }
+    let realms = on!(tx, c => sqlx::query_scalar::<_, String>(FREE).bind(bytes(run)).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("decide a plan"))?;
+    for realm in realms {
+        keep_on_hold(tx, &RealmId::from(realm)).await?;
+    }
+    super::undone::release(tx, now).await?;
+    if matches!(outcome, Outcome::Rejected | Outcome::Expired) {
+        super::pause::end_pause_of_undo(tx, run, now).await?;
+    }
+    Ok(())
 }
 
 impl Store {
@@ -110,44 +145,44 @@ impl Store {
         replaced_by: Option<RunId>,
         now: Timestamp,
     ) -> Result<Run, StoreError> {
-        const SQL: &str = "UPDATE runs SET outcome = $2, by_whom = COALESCE($3, by_whom), replaced_by = $4, decided_at = $5 WHERE id = $1 AND outcome = 'held'";
-        // The next pass decides anew: what a full pass found would not be told to a delta once more.
-        const FREE: &str = "
-            UPDATE realms SET held = NULL,
-                cursor = CASE WHEN (SELECT mode FROM runs WHERE id = $1) IN ('full', 'adopt') THEN NULL ELSE cursor END
-            WHERE held = $1 RETURNING id";
         let mut tx = self.db.begin().await?;
-        let rows = on!(tx, c => sqlx::query(SQL).bind(bytes(run)).bind(outcome.as_str()).bind(by).bind(replaced_by.map(bytes)).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
-            .map_err(StoreError::from_sqlx("decide a plan"))?;
-        if rows != 1 {
-            return Err(StoreError::Refused(format!(
-                "plan {run} was decided already: `runs show {run}`"
-            )));
-        }
-        let realms = on!(tx, c => sqlx::query_scalar::<_, String>(FREE).bind(bytes(run)).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("decide a plan"))?;
-        for realm in realms {
-            keep_on_hold(&mut tx, &RealmId::from(realm)).await?;
-        }
-        super::undone::release(&mut tx, now).await?;
-        if matches!(outcome, Outcome::Rejected | Outcome::Expired) {
-            super::pause::end_pause_of_undo(&mut tx, run, now).await?;
-        }
+        decide_in(&mut tx, run, outcome, by, replaced_by, now).await?;
         tx.commit().await?;
         self.sweep(run).await?;
         self.run(&run.to_string()).await
     }
 
-    /// Held plans that nobody decided in time.
+    /// Held plans that nobody decided in time: those that could be decided for seven days. Of the time since the last call at most a
+    /// day counts, so that neither a clock that jumps nor a service that is down decides in an administrator's place.
     pub async fn expired_held(&self, now: Timestamp) -> Result<Vec<Run>, StoreError> {
+        const OPEN: &str = "SELECT COUNT(*) FROM runs WHERE outcome = 'held'";
+        const WAIT: &str = "
+            UPDATE runs SET waited_at = $1, waited_ms = waited_ms + CASE
+                WHEN $1 - COALESCE(waited_at, decided_at, started_at) > $2 THEN $2
+                WHEN $1 > COALESCE(waited_at, decided_at, started_at) THEN $1 - COALESCE(waited_at, decided_at, started_at)
+                ELSE 0 END
+            WHERE outcome = 'held'";
         const SQL: &str = concat!(
             "SELECT ",
             run_columns!(),
-            " FROM runs WHERE outcome = 'held' AND expires_at <= $1 ORDER BY id"
+            " FROM runs WHERE outcome = 'held' AND waited_ms >= $1 ORDER BY id"
         );
+        let failed = StoreError::from_sqlx("read held plans");
+        let mut link = self.db.read().await?;
+        let open = on!(link, c => sqlx::query_scalar::<_, i64>(OPEN).fetch_one(&mut *c).await)
+            .map_err(&failed)?;
+        drop(link);
+        if open == 0 {
+            return Ok(vec![]);
+        }
+        let mut tx = self.db.begin().await?;
+        on!(tx, c => sqlx::query(WAIT).bind(now.0).bind(DAY_MS).execute(&mut *c).await.map(|_| ()))
+            .map_err(&failed)?;
+        tx.commit().await?;
         let mut link = self.db.read().await?;
         let rows =
-            on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(now.0).fetch_all(&mut *c).await)
-                .map_err(StoreError::from_sqlx("read held plans"))?;
+            on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(HELD_FOR_MS).fetch_all(&mut *c).await)
+                .map_err(&failed)?;
         rows.into_iter().map(Run::try_from).collect()
     }
 }

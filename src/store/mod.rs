@@ -23,6 +23,7 @@ mod outbox;
 mod pause;
 mod realms;
 mod refused;
+mod rejected;
 mod rows;
 mod runs;
 mod schema;

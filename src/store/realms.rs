@@ -34,11 +34,12 @@ struct Row {
     following: Option<String>,
     held: Option<Vec<u8>>,
     last_tick_at: Option<i64>,
+    left_out_until: Option<i64>,
 }
 
 macro_rules! realm_columns {
     () => {
-        "id, kind, name, paused, paused_until, paused_by, paused_by_undo, paused_beside, paused_beside_until, orphaned, due, mapping_hash, directory, first_applied_at, clock_ms, last_complete_at, window_from, seen_state, id_form, cursor, following, held, last_tick_at"
+        "id, kind, name, paused, paused_until, paused_by, paused_by_undo, paused_beside, paused_beside_until, orphaned, due, mapping_hash, directory, first_applied_at, clock_ms, last_complete_at, window_from, seen_state, id_form, cursor, following, held, last_tick_at, left_out_until"
     };
 }
 
@@ -77,6 +78,7 @@ impl TryFrom<Row> for RealmRow {
             following: row.following,
             held: row.held.as_deref().map(run_id).transpose()?,
             last_tick_at: row.last_tick_at.map(Timestamp),
+            left_out_until: row.left_out_until.map(Timestamp),
         })
     }
 }

@@ -53,6 +53,8 @@ fn run_of(n: u128) -> Run {
         error: None,
         note: None,
         drift: None,
+        left_out: 0,
+        left_out_until: None,
     }
 }
 

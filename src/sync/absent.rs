@@ -23,7 +23,8 @@ impl Pass<'_> {
         let mut counts = self.plan.counts.clone();
         for ids in present.chunks(LOOK_UP) {
             for user in self.held(ids).await?.values() {
-                if user.state == State::Active && !self.refused_there(user) {
+                let counts_here = user.state == State::Active && !self.refused_there(user);
+                if counts_here && !self.leaves_out_as_gone(user) {
                     counts.add(ChangeKind::Suspended);
                 }
             }
@@ -65,7 +66,10 @@ impl Pass<'_> {
                         if self.stands_there(&user).await? {
                             continue;
                         }
-                        if let Some(container) = user.dn.as_deref().and_then(dn::container) {
+                        let container = user.dn.as_deref().and_then(dn::container);
+                        if let Some(container) =
+                            container.filter(|_| !self.leaves_out_as_gone(&user))
+                        {
                             *nowhere.entry(container).or_default() += 1;
                         }
                         Some(StateReason::Deleted)

@@ -1,5 +1,6 @@
 //! Everybody with a contested name is looked up once more, and all names are settled at once.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Ask;
@@ -8,7 +9,7 @@ use super::pass::{LOOK_UP, Pass};
 use super::prepare::PassError;
 use crate::directory::Sighting;
 use crate::model::{DirectoryId, Person, Refusal, User, UserName};
-use crate::plan::decide::Name;
+use crate::plan::decide::{Name, Seen, decide};
 use crate::plan::names::{Claimant, Verdict, resolve};
 
 impl Pass<'_> {
@@ -123,7 +124,7 @@ impl Pass<'_> {
         let keys = keys.chain(people.values().filter_map(|p| self.comes_back_as(p)));
         self.add_holders(keys.collect(), &people, &mut claimants)
             .await?;
-        let verdicts = resolve(&claimants);
+        let (verdicts, stay) = self.resolve_without_rejected(&people, &mut claimants);
         let kept = self.kept_names(&people, &claimants, &verdicts);
         for (claimant, verdict) in claimants.iter().zip(&verdicts).skip(decided) {
             if let (Some(id), Verdict::Refused { others }) = (claimant.id, verdict)
@@ -132,7 +133,11 @@ impl Pass<'_> {
                 self.refuse(name_refusal(Some(id), &claimant.dn, key, others));
             }
         }
-        for ((_, (mut person, user)), verdict) in people.into_iter().zip(verdicts) {
+        for ((id, (mut person, user)), verdict) in people.into_iter().zip(verdicts) {
+            if stay.contains(&id) {
+                self.plan.left_out.insert(Ok(id));
+                continue;
+            }
             let name = match verdict {
                 Verdict::Granted => person
                     .username
@@ -160,6 +165,43 @@ impl Pass<'_> {
             self.decide(user.as_ref(), person, name).await?;
         }
         Ok(())
+    }
+
+    /// Settles names; who is left out of the plan, since an administrator rejected that for now, keeps the name that they hold, and
+    /// gets no other one.
+    fn resolve_without_rejected(
+        &self,
+        people: &BTreeMap<DirectoryId, (Person, Option<User>)>,
+        claimants: &mut [Claimant],
+    ) -> (Vec<Verdict>, BTreeSet<DirectoryId>) {
+        let mut stay = BTreeSet::new();
+        loop {
+            let verdicts = resolve(claimants);
+            if self.plan.rejected.changes.is_empty() {
+                return (verdicts, stay);
+            }
+            let before = stay.len();
+            for ((id, (person, user)), (claimant, verdict)) in
+                people.iter().zip(claimants.iter_mut().zip(&verdicts))
+            {
+                let (Verdict::Granted, Ok(name)) = (verdict, &person.username) else {
+                    continue;
+                };
+                let seen = Seen::Here {
+                    person: Cow::Borrowed(person),
+                    name: Name::Granted(name.clone()),
+                };
+                let left_out = |decision| self.plan.rejected.leaves_out(&decision);
+                if decide(user.as_ref(), seen, &self.context()).is_some_and(left_out)
+                    && stay.insert(*id)
+                {
+                    claimant.wants.clone_from(&claimant.holds);
+                }
+            }
+            if stay.len() == before {
+                return (verdicts, stay);
+            }
+        }
     }
 
     /// The name of somebody who was away, or in another realm, and whose entry gives no usable one now.

@@ -24,13 +24,33 @@ impl Engine {
         &self,
         run: &str,
         by: Option<String>,
+        for_ms: Option<i64>,
     ) -> Result<Decided, EngineError> {
+        let until = for_ms.map(|ms| self.clock.now().plus_ms(ms));
+        if let Some(until) = until {
+            let run = self.store.run(run).await?;
+            if run.outcome != Outcome::Held {
+                let lock = self.store.lock_realm(&run.realm).await?;
+                let moved = self.fenced(&lock).reject_longer(run, until).await?;
+                return Ok(Decided {
+                    run: moved,
+                    replaced: None,
+                });
+            }
+        }
         let (run, _) = self.held_run(run).await?;
         let lock = self.store.lock_realm(&run.realm).await?;
-        let store = self.store.fenced(&lock);
-        let decided = store
-            .decide_held(run.run, Outcome::Rejected, by, None, self.clock.now())
-            .await?;
+        let me = self.fenced(&lock);
+        let decided = match until.filter(|until| *until > self.clock.now()) {
+            Some(until) => me.reject_changes(&run, by, until).await?,
+            None => {
+                let now = self.clock.now();
+                let store = &me.store;
+                store
+                    .decide_held(run.run, Outcome::Rejected, by, None, now)
+                    .await?
+            }
+        };
         Ok(Decided {
             run: decided,
             replaced: None,
@@ -61,9 +81,10 @@ impl Engine {
     }
 
     /// Ends a held plan whose seven days are over, also where no daemon does.
-    pub(super) async fn expire(&self, held: RunId, facts: &RunFacts) -> Result<bool, EngineError> {
+    pub(super) async fn expire(&self, held: RunId) -> Result<bool, EngineError> {
         let now = self.clock.now();
-        let over = facts.expires_at.is_some_and(|end| end <= now);
+        let expired = self.store.expired_held(now).await?;
+        let over = expired.iter().any(|run| run.run == held);
         if over {
             self.store
                 .decide_held(held, Outcome::Expired, None, None, now)
@@ -77,7 +98,7 @@ impl Engine {
         let run = self.store.run(prefix).await?;
         let facts = self.store.run_facts(run.run).await?;
         if run.outcome == Outcome::Held {
-            if self.expire(run.run, &facts).await? {
+            if self.expire(run.run).await? {
                 return Err(EngineError::Refused(format!(
                     "plan {} of realm `{}` expired: `sync {}` decides anew",
                     run.run, run.realm, run.realm

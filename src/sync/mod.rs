@@ -21,6 +21,7 @@ mod pass;
 mod plan;
 mod prepare;
 mod refusals;
+mod rejected;
 mod run;
 mod settle;
 mod siblings;
@@ -255,7 +256,18 @@ impl Engine {
 
     /// Says no to a held plan.
     pub async fn reject(&self, run: &str, by: Option<String>) -> Result<Decided, EngineError> {
-        self.reject_held(run, by).await
+        self.reject_held(run, by, None).await
+    }
+
+    /// The same; for so long its changes are left out of the realm's plans, while the rest goes on. Of a plan that was rejected so
+    /// before, it moves the end; with 0 that is now.
+    pub async fn reject_for(
+        &self,
+        run: &str,
+        by: Option<String>,
+        for_ms: i64,
+    ) -> Result<Decided, EngineError> {
+        self.reject_held(run, by, Some(for_ms)).await
     }
 
     /// Reads a held plan as a rebuilt directory: same name and same phone or e-mail keeps the user and takes the new id.

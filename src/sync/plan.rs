@@ -1,12 +1,16 @@
 //! The plan under construction: counts and hash as it grows, rows staged in small batches or, for a dry run, in memory.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
 use crate::clock::Timestamp;
-use crate::model::{Change, ChangeKind, DirectoryId, Intent, RealmId, RunId, StateReason, User};
+use crate::model::{Change, ChangeKind, DirectoryId, RealmId, RunId, StateReason, User, UserId};
 use crate::plan::brake::{Counts, PlanHash};
 use crate::plan::decide::{Decision, Draft};
+use crate::plan::rejected::Rejected;
+use crate::plan::say::said;
 use crate::store::{Staged, StagedUser, Store, StoreError};
 
 /// Users staged in one small transaction. Large enough that the commit's cost is spread, small enough that what is under way takes
@@ -63,6 +67,10 @@ pub(super) struct Plan {
     pub reasons: i64,
     /// Users that differ only in what is not told (a raw value, a fingerprint).
     pub silent: i64,
+    /// What is rejected for now.
+    pub rejected: Rejected,
+    /// Users who are left out for that.
+    pub left_out: HashSet<Result<DirectoryId, UserId>>,
 }
 
 impl Plan {
@@ -104,6 +112,8 @@ impl Plan {
             uncounted: 0,
             reasons: 0,
             silent: 0,
+            rejected: Rejected::default(),
+            left_out: HashSet::new(),
         }
     }
 
@@ -148,6 +158,12 @@ impl Plan {
 
     /// Adds a decision; stages what has gathered when it is a batch.
     pub async fn add(&mut self, decision: Decision) -> Result<(), StoreError> {
+        if self.rejected.leaves_out(&decision) {
+            // Nothing is remembered of them, so that each pass looks at them anew.
+            let who = decision.after.directory_id.ok_or(decision.after.id);
+            self.left_out.insert(who);
+            return Ok(());
+        }
         let Decision {
             base_version,
             after,
@@ -420,19 +436,12 @@ fn other_standing(
     kind == ChangeKind::Updated && disabled(before) != disabled(after)
 }
 
-fn said(intents: &[Intent]) -> i64 {
-    intents
-        .iter()
-        .map(|i| i64::from(matches!(i, Intent::Say { .. })))
-        .sum()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::{JobReason, JobType};
+    use crate::model::{Intent, JobReason, JobType};
     use crate::store::outbox_tests::{START, user};
 
     /// A decision about a held user who is sent the application, with one line of a kind, or none.

@@ -134,9 +134,12 @@ impl Engine {
         }
         // Read under the lock: another run may just have ended, an undo for one, after which none may follow.
         let mut row = me.row(realm).await?;
+        if row.left_out_until.is_some_and(|end| end <= now) {
+            me.end_rejected().await?;
+            row = me.row(realm).await?;
+        }
         if let Some(held) = row.held {
-            let facts = me.store.run_facts(held).await?;
-            if me.expire(held, &facts).await? {
+            if me.expire(held).await? {
                 row = me.row(realm).await?;
             }
         }
@@ -277,6 +280,7 @@ impl Engine {
             plan.lay_aside().await?;
         }
         let mut pass = Pass::new(self, config, row, prepared, plan, run.started_at).await?;
+        pass.learn_rejected().await?;
         let is_delta = run.mode == Mode::Delta;
         let (following, cursor) = match &beginning {
             Beginning::Full {
@@ -515,6 +519,10 @@ impl Engine {
             .hold(run, staged, facts, refused, row.held, &types)
             .await?;
         crate::failpoint::hit("hold.after");
+        if let Some(before) = self.store.rejected_before(run.run).await? {
+            let by = before.by.as_deref().unwrap_or("somebody");
+            tracing::warn!(realm = %row.id, run = %run.run, before = %before.run, by, "{}: plan {} has the same changes as {}, which {by} rejected: its cause is still there. Mend it, or `realmsync reject {} --for 24h` leaves these changes out for a day while the rest goes on", row.id, run.run, before.run, run.run);
+        }
         Ok(())
     }
 
@@ -555,6 +563,8 @@ impl Engine {
             error: None,
             note: None,
             drift: None,
+            left_out: 0,
+            left_out_until: None,
         }
     }
 
@@ -594,6 +604,8 @@ pub(super) fn count(run: &mut Run, plan: &Plan, realm: &RealmConfig) {
     run.restored = n(ChangeKind::Restored);
     run.removed = n(ChangeKind::Removed);
     run.moved = n(ChangeKind::Moved);
+    run.left_out = i64::try_from(plan.left_out.len()).unwrap_or(i64::MAX);
+    run.left_out_until = plan.rejected.until.filter(|_| run.left_out > 0);
     // Without a delivery nothing is ever said.
     run.jobs = if realm.delivery.is_some() {
         plan.messages

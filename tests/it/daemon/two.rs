@@ -3,6 +3,7 @@
 
 mod pair;
 mod push;
+mod whose;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Stdio};

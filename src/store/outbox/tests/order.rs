@@ -354,11 +354,20 @@ async fn the_life_of_a_message_on_postgresql() {
     tx.commit().await.unwrap();
     f.store.outbox_act(Act::Release, &all, f.now).await.unwrap();
     f.sql("UPDATE realms SET paused = TRUE").await;
-    assert!(f.store.sending_realms(&["example.org".into()], f.now).await.unwrap().is_empty());
+    assert!(
+        f.store
+            .sending_realms(&["example.org".into()], f.now)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     f.now = f.now.plus_ms(DAY_MS);
     f.sql("UPDATE realms SET paused = FALSE").await;
     assert_eq!(
-        f.store.sending_realms(&["example.org".into()], f.now).await.unwrap(),
+        f.store
+            .sending_realms(&["example.org".into()], f.now)
+            .await
+            .unwrap(),
         std::slice::from_ref(&realm)
     );
     assert_eq!(f.jobs().await[0].give_up_at, START.plus_ms(4 * DAY_MS));

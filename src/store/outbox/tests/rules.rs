@@ -452,13 +452,26 @@ async fn retry_for_stands_still_on_hold_and_in_a_paused_realm() {
     assert_eq!(f.jobs().await[0].give_up_at, end.plus_ms(30 * DAY_MS));
 
     f.sql("UPDATE realms SET paused = TRUE").await;
-    assert!(f.store.sending_realms(&["example.org".into()], f.now).await.unwrap().is_empty());
+    assert!(
+        f.store
+            .sending_realms(&["example.org".into()], f.now)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     f.now = f.now.plus_ms(DAY_MS);
     // Held for the second day of the pause: no time counts twice.
     f.store.outbox_act(Act::Hold, &all, f.now).await.unwrap();
     f.now = f.now.plus_ms(DAY_MS);
     f.sql("UPDATE realms SET paused = FALSE").await;
-    assert_eq!(f.store.sending_realms(&["example.org".into()], f.now).await.unwrap().len(), 1);
+    assert_eq!(
+        f.store
+            .sending_realms(&["example.org".into()], f.now)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
     assert_eq!(f.jobs().await[0].give_up_at, end.plus_ms(31 * DAY_MS));
     f.store.outbox_act(Act::Release, &all, f.now).await.unwrap();
     assert_eq!(f.jobs().await[0].give_up_at, end.plus_ms(32 * DAY_MS));

@@ -1,0 +1,150 @@
+//! § 3.4: a plan whose cause is still there comes again after it was rejected; `reject --for` leaves its changes out for a time, while
+//! the rest of the realm goes on.
+
+use realmsync::model::{Outcome, State};
+
+use super::{HOUR, Story};
+
+/// Three who are to be held when they leave, in a realm in which each suspension is.
+const RULES: &str = "[realm.brake]\nsuspended = \"0%\"\nrenamed = \"0%\"\nfloor = 1\n";
+
+async fn three_leave() -> (Story, realmsync::model::Run) {
+    let s = Story::new(20, RULES).await;
+    for n in ["a", "b", "c"] {
+        s.add(n, &format!("name-{n}"), "mobile: +421905000001\n");
+    }
+    s.pass().await;
+    for n in ["a", "b", "c"] {
+        s.leave(n);
+    }
+    let plan = s.pass().await;
+    assert_eq!(
+        (plan.outcome, plan.suspended),
+        (Outcome::Held, 3),
+        "{plan:?}"
+    );
+    (s, plan)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_plan_that_comes_again_is_known() {
+    let (s, plan) = three_leave().await;
+    let store = &s.engine.store;
+    assert_eq!(store.rejected_before(plan.run).await.unwrap(), None);
+    let by = Some("ada".to_owned());
+    s.engine
+        .reject(&plan.run.to_string(), by.clone())
+        .await
+        .unwrap();
+    let again = s.pass().await;
+    assert_ne!(again.run, plan.run);
+    let before = store.rejected_before(again.run).await.unwrap().unwrap();
+    assert_eq!((before.run, before.by), (plan.run, by));
+    // Other changes are another plan.
+    s.add("d", "name-d", "");
+    s.leave("d");
+    s.house.churn(&[("delete", 1)]);
+    let other = s.pass().await;
+    assert_eq!(other.suspended, 4, "{other:?}");
+    assert_eq!(store.rejected_before(other.run).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_rejected_for_a_day_is_left_out_while_the_rest_goes_on() {
+    let (s, plan) = three_leave().await;
+    let id = plan.run.to_string();
+    s.engine.reject_for(&id, None, 24 * HOUR).await.unwrap();
+    let end = s.clock.now().plus_ms(24 * HOUR);
+    // A new colleague, and one who takes a name that is still held by somebody who is left out.
+    s.add("new", "newcomer", "mobile: +421905000002\n");
+    s.add("twin", "name-a", "mobile: +421905000003\n");
+    let run = s.pass().await;
+    assert_eq!(
+        (run.outcome, run.created, run.suspended),
+        (Outcome::Applied, 1, 0),
+        "{run:?}"
+    );
+    assert_eq!(run.left_out, 3, "{run:?}");
+    assert!(
+        run.left_out_until.is_some_and(|until| until <= end),
+        "{run:?}"
+    );
+    let user = s.named("name-a").await.remove(0);
+    assert_eq!(user.state, State::Active);
+    let quiet = s.pass().await;
+    assert_eq!(
+        (quiet.outcome, quiet.left_out),
+        (Outcome::Unchanged, 3),
+        "{quiet:?}"
+    );
+    // Somebody else who leaves is not left out.
+    s.leave("new");
+    let other = s.pass().await;
+    assert_eq!(
+        (other.outcome, other.suspended, other.left_out),
+        (Outcome::Applied, 1, 3),
+        "{other:?}"
+    );
+    // The time is over: the same changes come again, and everything is read for them.
+    s.clock.advance_ms(25 * HOUR);
+    let again = s.pass().await;
+    assert_eq!(
+        (again.outcome, again.suspended, again.left_out),
+        (Outcome::Held, 3, 0),
+        "{again:?}"
+    );
+    let row = s.engine.store.realm(&"r".into()).await.unwrap().unwrap();
+    assert_eq!(row.left_out_until, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_ends_it_early() {
+    let (s, plan) = three_leave().await;
+    let id = plan.run.to_string();
+    s.engine.reject_for(&id, None, 24 * HOUR).await.unwrap();
+    assert_eq!(s.pass().await.left_out, 3);
+    s.engine.reject_for(&id, None, 0).await.unwrap();
+    let again = s.pass().await;
+    assert_eq!(
+        (again.outcome, again.suspended),
+        (Outcome::Held, 3),
+        "{again:?}"
+    );
+    let error = s.engine.reject_for(&id, None, HOUR).await.unwrap_err();
+    assert!(error.to_string().contains("none of its changes"), "{error}");
+}
+
+/// Two swap names; who keeps theirs, since that was rejected, does not lose it to the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_stays_with_whom_a_rejected_rename_leaves_it() {
+    let s = Story::new(20, RULES).await;
+    s.add("x", "xavier", "");
+    s.pass().await;
+    let name = |uid: &str| {
+        s.house.server.modify(&format!(
+            "dn: cn=x,{}\nchangetype: modify\nreplace: uid\nuid: {uid}\n",
+            s.base()
+        ));
+    };
+    name("other");
+    let held = s
+        .engine
+        .plan(
+            &"r".into(),
+            realmsync::sync::Ask::new(realmsync::model::Trigger::Command, None),
+            true,
+        )
+        .await
+        .unwrap()
+        .0;
+    assert_eq!((held.outcome, held.renamed), (Outcome::Held, 1), "{held:?}");
+    s.engine
+        .reject_for(&held.run.to_string(), None, HOUR)
+        .await
+        .unwrap();
+    s.add("y", "xavier", "");
+    s.add("z", "other", "");
+    let run = s.pass().await;
+    assert_eq!((run.outcome, run.renamed), (Outcome::Applied, 0), "{run:?}");
+    assert_eq!(s.named("xavier").await.len(), 1);
+}
