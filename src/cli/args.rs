@@ -72,7 +72,7 @@ pub(super) enum Command {
         /// The run's id, or the beginning of it
         run: String,
         /// Leave its changes out for so long (15m, 24h, 7d) while the rest of the realm goes on; 0s ends that
-        #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+        #[arg(long = "for", value_name = "TIME", value_parser = duration_or_none)]
         how_long: Option<i64>,
     },
     /// Read a held plan as a rebuilt directory: the same name, and the same phone or e-mail, keeps the user
@@ -267,6 +267,14 @@ fn beginning(text: &str) -> Result<String, String> {
 
 fn word<T: std::str::FromStr<Err = String>>(text: &str) -> Result<T, String> {
     text.parse()
+}
+
+/// Milliseconds of a [`duration`], or 0 of `0s`.
+fn duration_or_none(text: &str) -> Result<i64, String> {
+    if text == "0s" {
+        return Ok(0);
+    }
+    duration(text)
 }
 
 /// Milliseconds of `15s`, `10m`, `2h`, `1d`, `1w`.

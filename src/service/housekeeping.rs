@@ -63,7 +63,7 @@ pub(super) async fn run(
                     }
                 }
                 Err(error) => {
-                    tracing::error!(%error, "what was rejected for a time cannot come again: {error}")
+                    tracing::error!(%error, "what was rejected for a time cannot come again: {error}");
                 }
             }
             if now >= prune {

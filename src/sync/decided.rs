@@ -41,15 +41,14 @@ impl Engine {
         let (run, _) = self.held_run(run).await?;
         let lock = self.store.lock_realm(&run.realm).await?;
         let me = self.fenced(&lock);
-        let decided = match until.filter(|until| *until > self.clock.now()) {
-            Some(until) => me.reject_changes(&run, by, until).await?,
-            None => {
-                let now = self.clock.now();
-                let store = &me.store;
-                store
-                    .decide_held(run.run, Outcome::Rejected, by, None, now)
-                    .await?
-            }
+        let now = self.clock.now();
+        let decided = if let Some(until) = until.filter(|until| *until > now) {
+            me.reject_changes(&run, by, until).await?
+        } else {
+            let store = &me.store;
+            store
+                .decide_held(run.run, Outcome::Rejected, by, None, now)
+                .await?
         };
         Ok(Decided {
             run: decided,

@@ -138,10 +138,10 @@ impl Engine {
             me.end_rejected().await?;
             row = me.row(realm).await?;
         }
-        if let Some(held) = row.held {
-            if me.expire(held).await? {
-                row = me.row(realm).await?;
-            }
+        if let Some(held) = row.held
+            && me.expire(held).await?
+        {
+            row = me.row(realm).await?;
         }
         if !whatever {
             me.may_run(&row, ask)?;
@@ -252,7 +252,7 @@ impl Engine {
             return Ok(vec![]);
         }
         doing.begin(self, run).await?;
-        let carried = self.carry_out(run, doing, prepared, beginning).await?;
+        let carried = Box::pin(self.carry_out(run, doing, prepared, beginning)).await?;
         Ok(carried.changes)
     }
 
