@@ -33,6 +33,9 @@ CREATE TABLE rejected_changes (
     PRIMARY KEY (realm, change)
 ) STRICT, WITHOUT ROWID;
 
+-- A rejected plan that comes again is looked for by its changes.
+CREATE INDEX runs_rejected ON runs (realm, plan_hash) WHERE outcome = 'rejected';
+
 -- When the first of them is over: then everything is read anew.
 ALTER TABLE realms ADD COLUMN left_out_until INTEGER;
 

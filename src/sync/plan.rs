@@ -164,6 +164,10 @@ impl Plan {
             self.left_out.insert(who);
             return Ok(());
         }
+        if !self.left_out.is_empty() {
+            let who = decision.after.directory_id.ok_or(decision.after.id);
+            self.left_out.remove(&who);
+        }
         let Decision {
             base_version,
             after,

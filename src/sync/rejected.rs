@@ -105,6 +105,9 @@ impl Pass<'_> {
 
     /// Whether it was rejected to suspend somebody who is absent.
     pub(super) fn leaves_out_as_gone(&self, user: &User) -> bool {
+        if self.plan.rejected.changes.is_empty() {
+            return false;
+        }
         decide(Some(user), Seen::Gone(None), &self.context())
             .is_some_and(|decision| self.plan.rejected.leaves_out(&decision))
     }

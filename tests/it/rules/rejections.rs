@@ -1,16 +1,17 @@
 //! § 3.4: a plan whose cause is still there comes again after it was rejected; `reject --for` leaves its changes out for a time, while
 //! the rest of the realm goes on.
 
-use realmsync::model::{Outcome, State};
+use realmsync::model::{Outcome, Run, State, Trigger};
+use realmsync::sync::Ask;
 
 use super::{HOUR, Story};
 
 /// Three who are to be held when they leave, in a realm in which each suspension is.
-const RULES: &str = "[realm.brake]\nsuspended = \"0%\"\nrenamed = \"0%\"\nfloor = 1\n";
+const RULES: &str = "[realm.brake]\nsuspended = \"0%\"\nrenamed = \"0%\"\nfloor = 3\n";
 
-async fn three_leave() -> (Story, realmsync::model::Run) {
+async fn three_leave() -> (Story, Run) {
     let s = Story::new(20, RULES).await;
-    for n in ["a", "b", "c"] {
+    for n in ["a", "b", "c", "d"] {
         s.add(n, &format!("name-{n}"), "mobile: +421905000001\n");
     }
     s.pass().await;
@@ -41,9 +42,7 @@ async fn a_rejected_plan_that_comes_again_is_known() {
     let before = store.rejected_before(again.run).await.unwrap().unwrap();
     assert_eq!((before.run, before.by), (plan.run, by));
     // Other changes are another plan.
-    s.add("d", "name-d", "");
     s.leave("d");
-    s.house.churn(&[("delete", 1)]);
     let other = s.pass().await;
     assert_eq!(other.suspended, 4, "{other:?}");
     assert_eq!(store.rejected_before(other.run).await.unwrap(), None);
@@ -114,37 +113,47 @@ async fn an_administrator_ends_it_early() {
     assert!(error.to_string().contains("none of its changes"), "{error}");
 }
 
-/// Two swap names; who keeps theirs, since that was rejected, does not lose it to the other.
+/// A name is given away by a rename that is left out: whoever wants it does not get it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_stays_with_whom_a_rejected_rename_leaves_it() {
     let s = Story::new(20, RULES).await;
     s.add("x", "xavier", "");
+    s.add("w", "wanda", "");
     s.pass().await;
-    let name = |uid: &str| {
+    let name = |cn: &str, uid: &str| {
         s.house.server.modify(&format!(
-            "dn: cn=x,{}\nchangetype: modify\nreplace: uid\nuid: {uid}\n",
+            "dn: cn={cn},{}\nchangetype: modify\nreplace: uid\nuid: {uid}\n",
             s.base()
         ));
     };
-    name("other");
-    let held = s
-        .engine
-        .plan(
-            &"r".into(),
-            realmsync::sync::Ask::new(realmsync::model::Trigger::Command, None),
-            true,
-        )
-        .await
-        .unwrap()
-        .0;
+    name("x", "other");
+    let ask = Ask::new(Trigger::Command, None);
+    let (held, _) = s.engine.plan(&"r".into(), ask, true).await.unwrap();
     assert_eq!((held.outcome, held.renamed), (Outcome::Held, 1), "{held:?}");
-    s.engine
-        .reject_for(&held.run.to_string(), None, HOUR)
-        .await
-        .unwrap();
+    let id = held.run.to_string();
+    s.engine.reject_for(&id, None, HOUR).await.unwrap();
     s.add("y", "xavier", "");
-    s.add("z", "other", "");
     let run = s.pass().await;
-    assert_eq!((run.outcome, run.renamed), (Outcome::Applied, 0), "{run:?}");
+    assert_eq!(
+        (run.renamed, run.created, run.left_out),
+        (0, 0, 1),
+        "{run:?}"
+    );
+    name("x", "xavier");
+    s.house
+        .server
+        .modify(&format!("dn: cn=y,{}\nchangetype: delete\n", s.base()));
+    name("w", "other");
+    assert_eq!(s.pass().await.renamed, 1);
+    // Now all at once: the name is free for x, who is left out, and so is none for y.
+    name("w", "third");
+    name("x", "other");
+    s.add("y", "xavier", "");
+    let run = s.pass().await;
+    assert_eq!(
+        (run.outcome, run.renamed, run.created, run.left_out),
+        (Outcome::Applied, 1, 0, 1),
+        "{run:?}"
+    );
     assert_eq!(s.named("xavier").await.len(), 1);
 }
