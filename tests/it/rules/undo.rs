@@ -310,7 +310,12 @@ async fn an_undo_plan_that_expires_ends_its_pause() {
     s.reconfigure(STRICT).await;
     let undo = s.engine.undo(&run.run.to_string(), None).await.unwrap().run;
     assert_eq!(undo.outcome, Outcome::Held, "{undo:?}");
-    s.clock.advance_ms(8 * 24 * HOUR);
+    for _ in 0..6 {
+        s.clock.advance_ms(24 * HOUR);
+        let early = s.engine.store.expired_held(s.clock.now()).await.unwrap();
+        assert!(early.is_empty(), "{early:?}");
+    }
+    s.clock.advance_ms(24 * HOUR);
     let late = s.engine.approve(&undo.run.to_string(), None).await;
     assert!(matches!(late, Err(EngineError::Refused(_))), "{late:?}");
     let row = s.engine.store.realm(&"r".into()).await.unwrap().unwrap();
