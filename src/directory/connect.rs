@@ -13,6 +13,7 @@ use super::link::{Link, timely, within};
 use super::reach::Reach;
 use super::root_dse::RootDse;
 use super::session::{Refused, Session};
+use super::spelling::Spellings;
 use super::state::ServerState;
 use super::wire::Wire;
 use crate::clock::Clock;
@@ -94,6 +95,8 @@ async fn connect_to(
         account: config.bind_dn.clone().unwrap_or_default(),
         state: ServerState::Unknown,
         names: Names::default(),
+        spellings: Spellings::default(),
+        finds_by_id: false,
         clock: clock.clone(),
         deadline,
         contexts: Vec::new(),

@@ -7,7 +7,7 @@ use ldap3::Scope as Depth;
 
 use super::entry::directory_id;
 use super::error::DirectoryError;
-use super::look_up::{BATCH, any_of};
+use super::look_up::BATCH;
 use super::read::Scope;
 use super::search::{Ask, Sink, Trouble};
 use super::session::Session;
@@ -50,11 +50,11 @@ impl Session {
         .into();
         let mut found = Containers::default();
         for batch in ids.chunks(BATCH) {
-            let filter = any_of(&scope.id_attribute, scope.id_form, batch.iter());
+            let filter = self.any_of(scope, batch);
             let mut nowhere: HashSet<DirectoryId> = batch.iter().copied().collect();
             let what = "looking for containers";
             for entry in self.everywhere(what, scope, &filter, &attributes).await? {
-                if let Some(id) = directory_id(&entry, &scope.id_attribute, scope.id_form) {
+                if let Some(id) = self.id_of(&entry, scope) {
                     nowhere.remove(&id);
                 }
                 if !may_hold_others(&entry) {

@@ -239,12 +239,20 @@ fn primitive(tag: Option<StructureTag>, what: &'static str) -> Result<Vec<u8>, M
     }
 }
 
+/// The values of an attribute in any case, whatever its options.
+pub(super) fn values_of<'a>(
+    entry: &'a RawEntry,
+    attribute: &'a str,
+) -> impl Iterator<Item = &'a [u8]> {
+    entry
+        .attributes()
+        .filter(move |a| a.name.eq_ignore_ascii_case(attribute))
+        .flat_map(|a| a.values())
+}
+
 /// The directory id of an entry; `None` when it is missing, not single, or no id.
 pub(super) fn directory_id(entry: &RawEntry, attribute: &str, form: IdForm) -> Option<DirectoryId> {
-    let mut values = entry
-        .attributes()
-        .filter(|a| a.name.eq_ignore_ascii_case(attribute))
-        .flat_map(|a| a.values());
+    let mut values = values_of(entry, attribute);
     let (value, None) = (values.next()?, values.next()) else {
         return None;
     };

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use ldap3::Scope as Depth;
 
-use super::entry::directory_id;
+use super::entry::{self, directory_id, values_of};
 use super::error::DirectoryError;
+use super::link::within;
 use super::read::Scope;
-use super::search::{Ask, Sink};
+use super::search::{Ask, Sink, Trouble};
 use super::session::Session;
-use crate::model::{DirectoryId, IdForm, RawEntry};
+use crate::model::{DirectoryId, RawEntry};
 
 /// Ids in one filter. Few enough for every server's limit on filters and for an account that gets 500 entries unpaged,
 /// many enough that a scan of an id that is not indexed is shared.
@@ -33,7 +34,7 @@ pub enum Sighting {
 
 impl Session {
     /// Looks ids up: in the scope, then in the naming contexts that hold the bases. An id without a key in the answer was
-    /// found nowhere; whatever leaves that open is an error.
+    /// found nowhere, in no spelling; whatever leaves that open is an error, and so is a server that finds nobody by id.
     pub async fn look_up(
         &mut self,
         scope: &Scope,
@@ -43,58 +44,195 @@ impl Session {
         let each_once: Vec<DirectoryId> = wanted.iter().copied().collect();
         let mut found = HashMap::with_capacity(wanted.len());
         for batch in each_once.chunks(BATCH) {
-            let any = any_of(&scope.id_attribute, scope.id_form, batch.iter());
-            let filter = format!("(&{}{any})", scope.enclosed_filter());
-            for base in &scope.bases {
-                if batch.iter().all(|id| found.contains_key(id)) {
-                    break;
-                }
-                for entry in self
-                    .few(
-                        scope,
-                        &format!("looking {} ids up under `{base}`", batch.len()),
-                        base,
-                        &filter,
-                        false,
-                    )
-                    .await?
-                {
-                    if let Some(id) = directory_id(&entry, &scope.id_attribute, scope.id_form) {
-                        found.insert(id, Sighting::InScope(entry));
-                    }
-                }
-            }
-            for context in self.contexts.clone() {
-                let missing: Vec<&DirectoryId> =
-                    batch.iter().filter(|id| !found.contains_key(id)).collect();
-                if missing.is_empty() {
-                    break;
-                }
-                let any = any_of(&scope.id_attribute, scope.id_form, missing.iter().copied());
-                // An entry keeps its id only on its own server: a reference elsewhere hides nobody who is looked for.
-                for entry in self
-                    .few(
-                        scope,
-                        &format!("looking {} ids up under `{context}`", missing.len()),
-                        &context,
-                        &any,
-                        true,
-                    )
-                    .await?
-                {
-                    if let Some(id) = directory_id(&entry, &scope.id_attribute, scope.id_form) {
-                        found.entry(id).or_insert_with(|| Sighting::OutOfScope {
-                            dn: entry.dn_shown(),
-                            entry,
-                        });
-                    }
-                }
-            }
+            self.look_in_all_spellings(scope, batch, &mut found).await?;
         }
         self.still_sound("looking ids up")?;
         // A server may answer more than it was asked.
         found.retain(|id, _| wanted.contains(id));
+        if !found.is_empty() {
+            self.finds_by_id = true;
+        }
+        if found.len() < wanted.len() && !self.finds_by_id {
+            self.prove_that_ids_are_found(scope).await?;
+        }
         Ok(found)
+    }
+
+    async fn look_in_all_spellings(
+        &mut self,
+        scope: &Scope,
+        batch: &[DirectoryId],
+        found: &mut HashMap<DirectoryId, Sighting>,
+    ) -> Result<(), DirectoryError> {
+        let written = |ids: &[DirectoryId], me: &Self| Some(me.any_of(scope, ids));
+        self.look_as(scope, batch, written, found).await?;
+        let missing: Vec<DirectoryId> = batch
+            .iter()
+            .filter(|id| !found.contains_key(id))
+            .copied()
+            .collect();
+        for few in missing.chunks(BATCH / 5) {
+            let others = |ids: &[DirectoryId], me: &Self| {
+                me.spellings
+                    .any_other_of(&scope.id_attribute, scope.id_form, ids.iter())
+            };
+            self.look_as(scope, few, others, found).await?;
+        }
+        Ok(())
+    }
+
+    /// In the scope, then in the naming contexts; `written` makes the filter of ids.
+    async fn look_as(
+        &mut self,
+        scope: &Scope,
+        batch: &[DirectoryId],
+        written: impl Fn(&[DirectoryId], &Self) -> Option<String>,
+        found: &mut HashMap<DirectoryId, Sighting>,
+    ) -> Result<(), DirectoryError> {
+        let Some(any) = written(batch, self) else {
+            return Ok(());
+        };
+        let filter = format!("(&{}{any})", scope.enclosed_filter());
+        for base in &scope.bases {
+            if batch.iter().all(|id| found.contains_key(id)) {
+                break;
+            }
+            let what = format!("looking {} ids up under `{base}`", batch.len());
+            for entry in self.few(scope, &what, base, &filter, false).await? {
+                if let Some(id) = self.id_of(&entry, scope) {
+                    found.insert(id, Sighting::InScope(entry));
+                }
+            }
+        }
+        for context in self.contexts.clone() {
+            let missing: Vec<DirectoryId> = batch
+                .iter()
+                .filter(|id| !found.contains_key(id))
+                .copied()
+                .collect();
+            let (false, Some(any)) = (missing.is_empty(), written(&missing, self)) else {
+                break;
+            };
+            let what = format!("looking {} ids up under `{context}`", missing.len());
+            // An entry keeps its id only on its own server: a reference elsewhere hides nobody who is looked for.
+            for entry in self.few(scope, &what, &context, &any, true).await? {
+                if let Some(id) = self.id_of(&entry, scope) {
+                    found.entry(id).or_insert_with(|| Sighting::OutOfScope {
+                        dn: entry.dn_shown(),
+                        entry,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the server finds by id somebody whom it has just shown; `None`: it shows nobody with an id.
+    pub async fn finds_by_id(&mut self, scope: &Scope) -> Result<Option<bool>, DirectoryError> {
+        // Whoever is tried may go at this very moment.
+        const TRIES: usize = 3;
+        for _ in 0..TRIES {
+            let Some(id) = self.somebody(scope).await? else {
+                return Ok(None);
+            };
+            let mut found = HashMap::new();
+            self.look_in_all_spellings(scope, &[id], &mut found).await?;
+            if found.contains_key(&id) {
+                self.finds_by_id = true;
+                return Ok(Some(true));
+            }
+        }
+        Ok(Some(false))
+    }
+
+    /// Absence is what an id shows that is not found; where no id is ever found it shows nothing.
+    async fn prove_that_ids_are_found(&mut self, scope: &Scope) -> Result<(), DirectoryError> {
+        if self.finds_by_id(scope).await? != Some(false) {
+            return Ok(());
+        }
+        let name = &scope.id_attribute;
+        Err(DirectoryError::Incomplete(self.failure(
+            &format!("looking up by `{name}` somebody who was just read"),
+            "success, and nobody",
+            "nobody is taken for gone because of this: give the account the right to search by that attribute, or name one by `directory-id` whose values the server finds",
+        )))
+    }
+
+    /// The first of those whom the server shows in the scope.
+    async fn somebody(&mut self, scope: &Scope) -> Result<Option<DirectoryId>, DirectoryError> {
+        const SOME: i32 = 20;
+        let filter = scope.enclosed_filter();
+        for base in &scope.bases {
+            let what = format!("reading somebody under `{base}`");
+            let ask = Ask {
+                base,
+                depth: Depth::Subtree,
+                filter: &filter,
+                attributes: vec![scope.id_attribute.clone()].into(),
+                page_size: SOME,
+                elsewhere_is_fine: true,
+            };
+            let first = self.first_of(&what, &ask, scope).await;
+            match first.map_err(|trouble| self.error_of(trouble))? {
+                None => {}
+                found => return Ok(found),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first entry with an id of a search's first page. A server that does not page is not heard to the end.
+    async fn first_of(
+        &mut self,
+        what: &str,
+        ask: &Ask<'_>,
+        scope: &Scope,
+    ) -> Result<Option<DirectoryId>, Trouble> {
+        let until = self.page_end();
+        let paged = self.pages(ask);
+        let mut stream = self
+            .start(what, ask, paged.then(Vec::new), until)
+            .await?;
+        let mut first = None;
+        loop {
+            let item = match within(until, stream.next()).await {
+                Ok(Some(item)) => item,
+                Ok(None) => break,
+                Err(broken) => return Err(self.broken(what, broken).await),
+            };
+            if first.is_some() || item.is_intermediate() || item.is_ref() {
+                continue;
+            }
+            if let Ok((entry, _)) = entry::entry(item.0, &mut self.names) {
+                first = self.id_of(&entry, scope);
+            }
+            if first.is_some() && !paged {
+                self.leave(&mut stream).await;
+                return Ok(first);
+            }
+        }
+        let result = stream.finish().await;
+        if result.rc == 0 || first.is_some() {
+            Ok(first)
+        } else {
+            Err(Trouble::result(result, what.to_owned()))
+        }
+    }
+
+    /// The id of an entry that came; how it is spelled is remembered.
+    pub(super) fn id_of(&mut self, entry: &RawEntry, scope: &Scope) -> Option<DirectoryId> {
+        let (attribute, form) = (&scope.id_attribute, scope.id_form);
+        let id = directory_id(entry, attribute, form)?;
+        if let Some(value) = values_of(entry, attribute).next() {
+            self.spellings.learn(id, value, form);
+        }
+        Some(id)
+    }
+
+    /// A filter for any of these ids, as ids are spelled here.
+    pub(super) fn any_of(&self, scope: &Scope, ids: &[DirectoryId]) -> String {
+        self.spellings
+            .any_of(&scope.id_attribute, scope.id_form, ids.iter())
     }
 
     /// The DNs in scope of each of these ids: more than one where a directory gave an id twice.
@@ -105,7 +243,7 @@ impl Session {
     ) -> Result<BTreeMap<DirectoryId, BTreeSet<String>>, DirectoryError> {
         let mut places: BTreeMap<DirectoryId, BTreeSet<String>> = BTreeMap::new();
         for batch in ids.chunks(BATCH) {
-            let any = any_of(&scope.id_attribute, scope.id_form, batch.iter());
+            let any = self.any_of(scope, batch);
             let filter = format!("(&{}{any})", scope.enclosed_filter());
             for base in &scope.bases {
                 let what = format!(
@@ -113,7 +251,7 @@ impl Session {
                     batch.len()
                 );
                 for entry in self.few(scope, &what, base, &filter, false).await? {
-                    if let Some(id) = directory_id(&entry, &scope.id_attribute, scope.id_form) {
+                    if let Some(id) = self.id_of(&entry, scope) {
                         places.entry(id).or_default().insert(entry.dn_shown());
                     }
                 }
@@ -175,27 +313,6 @@ impl Session {
     }
 }
 
-pub(super) fn any_of<'a>(
-    attribute: &str,
-    form: IdForm,
-    ids: impl Iterator<Item = &'a DirectoryId>,
-) -> String {
-    let mut filter = String::from("(|");
-    for id in ids {
-        let value = match form {
-            // Binary in the directory: each byte escaped.
-            IdForm::Guid => id.0.iter().fold(String::new(), |mut text, byte| {
-                let _infallible = write!(text, "\\{byte:02x}");
-                text
-            }),
-            IdForm::Uuid | IdForm::NsUniqueId => id.display(form),
-        };
-        let _infallible = write!(filter, "({attribute}={value})");
-    }
-    filter.push(')');
-    filter
-}
-
 /// A value for a filter (RFC 4515 § 3): everything that could mean something is escaped.
 fn escaped(value: &[u8]) -> String {
     let mut text = String::with_capacity(value.len());
@@ -212,27 +329,6 @@ fn escaped(value: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_are_written_by_their_form() {
-        let id = DirectoryId(std::array::from_fn(|i| u8::try_from(i + 1).unwrap()));
-        let filter = |form| any_of("x", form, [id].iter());
-        assert_eq!(
-            filter(IdForm::Uuid),
-            "(|(x=01020304-0506-0708-090a-0b0c0d0e0f10))"
-        );
-        assert_eq!(
-            filter(IdForm::NsUniqueId),
-            "(|(x=01020304-05060708-090a0b0c-0d0e0f10))"
-        );
-        assert_eq!(
-            filter(IdForm::Guid),
-            r"(|(x=\01\02\03\04\05\06\07\08\09\0a\0b\0c\0d\0e\0f\10))"
-        );
-        for form in [IdForm::Uuid, IdForm::NsUniqueId, IdForm::Guid] {
-            assert!(ldap3::parse_filter(filter(form)).is_ok());
-        }
-    }
 
     #[test]
     fn a_name_cannot_leave_its_place_in_the_filter() {

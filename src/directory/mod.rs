@@ -46,6 +46,7 @@ mod root_dse;
 mod schema;
 mod search;
 mod session;
+mod spelling;
 mod state;
 mod syncrepl;
 mod timestamp;

@@ -98,12 +98,16 @@ impl Session {
         ask: &Ask<'_>,
         sink: Sink<'_>,
     ) -> Result<u64, DirectoryError> {
-        self.try_search(what, ask, sink)
-            .await
-            .map_err(|trouble| match trouble {
-                Trouble::Error(e) => e,
-                Trouble::Result { code, text, what } => self.refused(&what, code, &text),
-            })
+        let searched = self.try_search(what, ask, sink).await;
+        searched.map_err(|trouble| self.error_of(trouble))
+    }
+
+    /// The error of whatever was not success.
+    pub(super) fn error_of(&self, trouble: Trouble) -> DirectoryError {
+        match trouble {
+            Trouble::Error(e) => e,
+            Trouble::Result { code, text, what } => self.refused(&what, code, &text),
+        }
     }
 
     /// The error of a result code.

@@ -11,6 +11,7 @@ use super::error::{DirectoryError, Failure};
 use super::link::Link;
 use super::reach::Reach;
 use super::root_dse::{RootDse, fold_dn};
+use super::spelling::Spellings;
 use super::state::ServerState;
 use crate::clock::Clock;
 use crate::config::{DirectoryConfig, DirectoryKind};
@@ -29,6 +30,10 @@ pub struct Session {
     pub(super) account: String,
     pub(super) state: ServerState,
     pub(super) names: Names,
+    /// How ids were spelled so far.
+    pub(super) spellings: Spellings,
+    /// Whether anybody was found by id so far.
+    pub(super) finds_by_id: bool,
     /// Only where a server says of no clock of its own (`timestamp`).
     pub(super) clock: Clock,
     /// The whole run's end.
@@ -122,6 +127,8 @@ impl Session {
             account: self.account.clone(),
             state: self.state.clone(),
             names: Names::default(),
+            spellings: self.spellings.clone(),
+            finds_by_id: self.finds_by_id,
             clock: self.clock.clone(),
             deadline: self.deadline,
             contexts: self.contexts.clone(),

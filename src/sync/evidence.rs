@@ -7,7 +7,7 @@ use super::Ask;
 use super::pass::{LOOK_UP, Pass};
 use super::prepare::PassError;
 use crate::directory::Sighting;
-use crate::model::{DirectoryId, User, dn};
+use crate::model::{DirectoryId, ErrorCode, User, dn};
 
 /// Others of a container who are looked up too. Some may have gone this very moment, all of them hardly.
 const OTHERS: usize = 5;
@@ -26,6 +26,13 @@ impl Pass<'_> {
             return Ok(false);
         };
         match self.prepared.normaliser.directory_id(&entry) {
+            Ok(id) if user.directory_id == Some(id) => Err(PassError::new(
+                ErrorCode::Incomplete,
+                format!(
+                    "`{}` is not found by its `{}`, and yet it is there with it; nothing was applied. If the next run says the same, the server does not find people by that attribute: name another one as `directory-id`",
+                    dn, self.prepared.scope.id_attribute
+                ),
+            )),
             Ok(_) => Ok(false),
             Err(refusal) => {
                 self.unknown.insert(refusal.dn.clone());

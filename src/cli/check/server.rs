@@ -62,6 +62,7 @@ pub(super) async fn look(
     if let Some(dn) = &realm.directory.sentinel {
         sentinel(&mut session, dn, &scope, &normaliser, report).await?;
     }
+    by_id(&mut session, &scope, report).await?;
     ways::look(&mut session, &scope, realm, report).await?;
     people::read(session, scope, &normaliser, realm, &attributes, report).await?;
     Ok(())
@@ -197,6 +198,24 @@ fn unknown_in_filter(schema: &Schema, text: &str, report: &mut Report) {
     if fine {
         report.found(format!("the schema knows everything in the filter {text}"));
     }
+}
+
+/// Who is not found by id would count as gone.
+async fn by_id(
+    session: &mut Session,
+    scope: &Scope,
+    report: &mut Report,
+) -> Result<(), DirectoryError> {
+    let name = &scope.id_attribute;
+    match session.finds_by_id(scope).await? {
+        Some(true) => report.found(format!(
+            "a person who was read is found again by `{name}`"
+        )),
+        Some(false) => report.mend(format!("a person who was read is not found again by `{name}`: nobody can be told to be gone, and runs fail; give the account the right to search by it, or name another attribute as `directory-id`")),
+        // Reading everybody says why.
+        None => {}
+    }
+    Ok(())
 }
 
 /// The same that each run asks of the sentinel.

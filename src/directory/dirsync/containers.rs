@@ -9,10 +9,11 @@ use super::super::delta::NoDelta;
 use super::super::entry;
 use super::super::error::DirectoryError;
 use super::super::link::within;
-use super::super::look_up::{BATCH, any_of};
+use super::super::look_up::BATCH;
 use super::super::read::Scope;
 use super::super::search::Trouble;
 use super::super::session::Session;
+use super::super::spelling::Spellings;
 use super::SHOW_DELETED;
 use super::told::{MAX_TOLD, Odd, Told};
 use crate::model::IdForm;
@@ -30,7 +31,7 @@ impl Session {
         let moved = told.moved();
         let mut containers = Vec::new();
         for batch in moved.chunks(BATCH) {
-            let any = any_of(ID, IdForm::Guid, batch.iter());
+            let any = Spellings::default().any_of(ID, IdForm::Guid, batch.iter());
             // People and groups are leaves, and most of those who are renamed.
             let filter = format!("(&{any}(!(objectClass=person))(!(objectClass=group)))");
             let what = "looking for containers that moved";

@@ -153,7 +153,7 @@ impl Session {
     }
 
     /// Tells the server that a search is of no more interest. What it still sends is dropped.
-    pub(super) async fn leave(&mut self, stream: &mut Stream) {
+    pub(in crate::directory) async fn leave(&mut self, stream: &mut Stream) {
         let id = stream.ldap_handle().last_id();
         let mut ldap = self.ldap.clone();
         let _dropped_anyway = within(self.page_end(), ldap.abandon(id)).await;

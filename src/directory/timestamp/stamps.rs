@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::delta::{Cursor, Delta, NoDelta, Way};
 use super::super::dirsync::{MAX_TOLD, Odd, passing};
-use super::super::entry::directory_id;
+use super::super::entry::{directory_id, values_of};
 use super::super::error::{DirectoryError, came};
 use super::super::read::Scope;
 use super::super::search::{Ask, Sink, Trouble};
@@ -171,6 +171,7 @@ impl Session {
             .map(|a| (*a).to_owned())
             .collect();
         let mut count = 0;
+        let mut spellings = std::mem::take(&mut self.spellings);
         for base in &scope.bases {
             let what = format!("asking for who changed under `{base}`");
             let ask = Ask {
@@ -187,6 +188,7 @@ impl Session {
                 drop(sender);
                 searched
             };
+            let spellings = &mut spellings;
             let gather = async {
                 while let Some(page) = pages.recv().await {
                     for entry in page {
@@ -199,12 +201,16 @@ impl Session {
                             .max();
                         // What has no id is nobody (containers of some servers), and too many are counted only.
                         if let Some(id) = id.filter(|_| count <= MAX_TOLD) {
+                            if let Some(value) = values_of(&entry, &scope.id_attribute).next() {
+                                spellings.learn(id, value, scope.id_form);
+                            }
                             each(id, stamp);
                         }
                     }
                 }
             };
             let (searched, ()) = tokio::join!(search, gather);
+            self.spellings.clone_from(spellings);
             match searched {
                 // Empty: a base in which nothing changed, to a server that says of it what it says of one that is not there.
                 Ok(_) | Err(Trouble::Error(DirectoryError::Empty(_))) => {}
