@@ -3,6 +3,7 @@
 mod containers;
 mod cut;
 mod fleet;
+mod ids;
 mod losses;
 mod push;
 mod restored;
