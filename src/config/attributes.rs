@@ -3,6 +3,18 @@
 use super::{AttributeOverrides, Attributes, DirectoryKind, DisabledRule};
 use crate::model::IdForm;
 
+impl DirectoryKind {
+    /// What people call it.
+    pub fn named(self) -> &'static str {
+        match self {
+            Self::OpenLdap => "OpenLDAP",
+            Self::Ds389 => "389 Directory Server",
+            Self::ActiveDirectory => "Active Directory",
+            Self::Generic => "an LDAP server of no kind that is known",
+        }
+    }
+}
+
 /// The filter that finds people in a directory of this kind.
 pub fn default_filter(kind: DirectoryKind) -> &'static str {
     match kind {

@@ -173,10 +173,13 @@ pub struct RealmConfig {
 }
 
 /// `kind`, and what follows from it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the words are the documentation")]
 pub enum DirectoryKind {
+    #[serde(rename = "openldap")]
     OpenLdap,
+    #[serde(rename = "389ds")]
     Ds389,
     ActiveDirectory,
     Generic,

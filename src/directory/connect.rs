@@ -94,6 +94,8 @@ async fn connect_to(
         kind: config.kind.unwrap_or(DirectoryKind::Generic),
         account: config.bind_dn.clone().unwrap_or_default(),
         state: ServerState::Unknown,
+        state_refused: None,
+        password_over: false,
         names: Names::default(),
         spellings: Spellings::default(),
         finds_by_id: false,

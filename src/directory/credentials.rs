@@ -1,11 +1,13 @@
 //! Who we are to a server: the bind, and what its refusal means.
 
 use ldap3::LdapResult;
+use ldap3::controls::RawControl;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use super::error::{DirectoryError, bind_advice, came};
+use super::error::{DirectoryError, PASSWORD_OVER, bind_advice, came};
 use super::link::{Broken, Link, explain, within};
+use super::password::{self, Said};
 use super::reach::Reach;
 use super::request;
 use super::session::{Refused, Session};
@@ -74,14 +76,21 @@ impl Credentials {
 impl Credentials {
     /// What the server said to a bind.
     pub(super) fn judged(&self, reach: &Reach, result: &LdapResult) -> Result<(), Refused> {
+        let said = password::said(result);
+        if result.rc == 0 && said == Some(Said::MustChange) {
+            let came = "success, and nothing else until the password is changed".to_owned();
+            let failure = reach.failure(&self.deed(), came, PASSWORD_OVER);
+            return Err((DirectoryError::Auth(failure), false));
+        }
         if result.rc == 0 {
             return Ok(());
         }
-        let failure = reach.failure(
-            &self.deed(),
-            came(result.rc, &result.text),
-            bind_advice(result.rc, &result.text),
-        );
+        let advice = match said {
+            Some(Said::MustChange | Said::Over) => PASSWORD_OVER,
+            Some(Said::Locked) => bind_advice(49, "data 775"),
+            None => bind_advice(result.rc, &result.text),
+        };
+        let failure = reach.failure(&self.deed(), came(result.rc, &result.text), advice);
         Err(match result.rc {
             51 | 52 => (DirectoryError::Unreachable(failure), false),
             code => (DirectoryError::Auth(failure), code == 49),
@@ -116,6 +125,12 @@ impl Credentials {
 impl Session {
     pub(super) async fn bind(&mut self, until: Instant) -> Result<(), Refused> {
         let mut ldap = self.ldap.clone();
+        // Not critical: a server that does not know it says nothing of the password.
+        ldap.with_controls(RawControl {
+            ctype: password::POLICY.into(),
+            crit: false,
+            val: None,
+        });
         let answer = match &*self.credentials {
             Credentials::Nobody => return Ok(()),
             Credentials::Simple { dn, password } => {
@@ -124,7 +139,11 @@ impl Session {
             Credentials::Certificate => within(until, ldap.sasl_external_bind()).await,
         };
         match answer {
-            Ok(result) => self.credentials.judged(&self.reach, &result),
+            Ok(result) => {
+                let said = password::said(&result);
+                self.password_over = said == Some(Said::Over);
+                self.credentials.judged(&self.reach, &result)
+            }
             Err(broken) => {
                 let link = Some(&mut self.link);
                 Err((

@@ -188,7 +188,8 @@ pub(super) fn bind_advice(code: u32, text: &str) -> &'static str {
     match (code, data) {
         (49, "525") => "no such account: check `bind-dn`",
         (49, "530" | "531") => "the account may not log on now or from here",
-        (49, "532" | "773") => "the account's password is over: set a new one",
+        (49, "532") => "the account's password is over: set a new one",
+        (49, "773") => PASSWORD_OVER,
         (49, "533") => "the account is disabled",
         (49, "701") => "the account itself is over",
         (49, "775") => "the account is locked: unlock it, and find out who tries a wrong password",
@@ -204,6 +205,23 @@ pub(super) fn bind_advice(code: u32, text: &str) -> &'static str {
         (51..=53, _) => "the server cannot answer now; the next pass tries again",
         _ => "look into the server's log",
     }
+}
+
+/// What to do about an account that may do nothing but change its password.
+pub(super) const PASSWORD_OVER: &str = "the account's password must be changed before the server answers anything else: set a new one, and exempt the account from the rule that asks for it";
+
+/// Whether a server's text says that the password must be changed first.
+pub(super) fn asks_for_a_new_password(text: &str) -> bool {
+    const WORDS: [&str; 5] = [
+        "must change",
+        "must be changed",
+        "change your password",
+        "password has expired",
+        // OpenLDAP's overlay ppolicy.
+        "restricted to bind/unbind/abandon/starttls/modify password",
+    ];
+    let text = text.to_lowercase();
+    WORDS.iter().any(|words| text.contains(words))
 }
 
 /// A server's text on one line and short: it goes into logs and tables.
@@ -297,6 +315,20 @@ mod tests {
         assert!(bind_advice(49, locked).contains("locked"));
         assert!(bind_advice(49, "data 52e, v").contains("bind-dn"));
         assert!(bind_advice(49, "").contains("bind-dn"));
+    }
+
+    #[test]
+    fn a_password_that_must_be_changed_is_known_by_each_servers_words() {
+        for text in [
+            "Operations are restricted to bind/unbind/abandon/StartTLS/modify password",
+            "Please change your password",
+            "User must change password before next logon",
+        ] {
+            assert!(asks_for_a_new_password(text), "{text}");
+        }
+        assert!(!asks_for_a_new_password("no write access to parent"));
+        let reset = "80090308: LdapErr: DSID-0C09044E, comment: AcceptSecurityContext error, data 773, v2580";
+        assert!(bind_advice(49, reset).contains("must be changed"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use ldap3::Scope as Depth;
 use ldap3::exop::WhoAmI;
 use tokio::time::Instant;
 
-use super::error::DirectoryError;
+use super::error::{DirectoryError, came, search_advice};
 use super::link::{explain, within};
 use super::root_dse::{ATTRIBUTES, RootDse, WHO_AM_I, fold_dn};
 use super::search::{Ask, Sink, Trouble};
@@ -14,6 +14,12 @@ use super::session::Session;
 use super::state::ServerState;
 use crate::config::DirectoryKind;
 use crate::model::RawEntry;
+
+const NO_SUCH_ATTRIBUTE: u32 = 16;
+const UNDEFINED_ATTRIBUTE_TYPE: u32 = 17;
+const NO_SUCH_OBJECT: u32 = 32;
+const BUSY: u32 = 51;
+const UNAVAILABLE: u32 = 52;
 
 /// A whole answer for one entry.
 const ANY: &str = "(objectClass=*)";
@@ -40,7 +46,7 @@ impl Session {
         Ok(found.into_iter().next())
     }
 
-    /// The same within a time, where a refusal is an answer too: not everybody may read everything.
+    /// The same within a time. Only a clear absence is one: a server that is busy or refuses has not said that there is nothing.
     pub(super) async fn glance(
         &mut self,
         until: Instant,
@@ -53,7 +59,20 @@ impl Session {
         self.deadline = run;
         match found {
             Ok(found) => Ok(found),
-            Err(Trouble::Result { .. }) => Ok(None),
+            Err(Trouble::Result {
+                code: NO_SUCH_ATTRIBUTE | UNDEFINED_ATTRIBUTE_TYPE | NO_SUCH_OBJECT,
+                ..
+            }) => Ok(None),
+            Err(Trouble::Result {
+                code: code @ (BUSY | UNAVAILABLE),
+                text,
+                what,
+            }) => Err(DirectoryError::Unreachable(self.failure(
+                &what,
+                came(code, &text),
+                search_advice(code),
+            ))),
+            Err(Trouble::Result { code, text, what }) => Err(self.refused(&what, code, &text)),
             Err(Trouble::Error(DirectoryError::Incomplete(failure))) => {
                 Err(DirectoryError::Unreachable(failure))
             }
@@ -83,6 +102,18 @@ impl Session {
             Ok(answer) if answer.1.rc == 0 => Ok(Some(
                 String::from_utf8_lossy(&answer.0.val.unwrap_or_default()).into_owned(),
             )),
+            Ok(answer) if [BUSY, UNAVAILABLE].contains(&answer.1.rc) => {
+                let (rc, text) = (answer.1.rc, &answer.1.text);
+                let what = "asking who the account is";
+                Err(DirectoryError::Unreachable(self.failure(
+                    what,
+                    came(rc, text),
+                    search_advice(rc),
+                )))
+            }
+            Ok(answer) if self.password_is_over(answer.1.rc, &answer.1.text) => {
+                Err(self.refused("asking who the account is", answer.1.rc, &answer.1.text))
+            }
             Ok(_) => Ok(None),
             Err(broken) => {
                 let (came, next, _) = explain(broken, Some(&mut self.link)).await;
@@ -98,9 +129,18 @@ impl Session {
     /// Reads how far the server is. It is read before the pass, so that it never claims more than was seen.
     pub(super) async fn read_state(&mut self, until: Instant) -> Result<(), DirectoryError> {
         let mut answers = Vec::new();
+        self.state_refused = None;
         for (dn, attribute) in self.state_questions(&self.root) {
-            let what = "reading how far the server is";
-            answers.push(self.glance(until, what, &dn, &[attribute]).await?);
+            let what = format!("reading `{attribute}` of `{dn}`, how far the server is");
+            let answer = match self.glance(until, &what, &dn, &[attribute]).await {
+                // A right that was never given is missed only by who has seen more before: see `lags`.
+                Err(DirectoryError::Incomplete(failure)) => {
+                    self.state_refused = Some(failure);
+                    None
+                }
+                answer => answer?,
+            };
+            answers.push(answer);
         }
         self.state = self.state_by(&self.root, &answers);
         Ok(())
@@ -167,7 +207,6 @@ impl Session {
         dn: &str,
         attributes: &[String],
     ) -> Result<Option<RawEntry>, DirectoryError> {
-        const NO_SUCH_OBJECT: u32 = 32;
         let what = format!("reading `{dn}`");
         let names: Vec<&str> = attributes.iter().map(String::as_str).collect();
         match self.one(&what, dn, &names).await {

@@ -53,7 +53,7 @@ impl Session {
             self.finds_by_id = true;
         }
         if found.len() < wanted.len() && !self.finds_by_id {
-            self.prove_that_ids_are_found(scope).await?;
+            Box::pin(self.prove_that_ids_are_found(scope)).await?;
         }
         Ok(found)
     }
@@ -190,9 +190,7 @@ impl Session {
     ) -> Result<Option<DirectoryId>, Trouble> {
         let until = self.page_end();
         let paged = self.pages(ask);
-        let mut stream = self
-            .start(what, ask, paged.then(Vec::new), until)
-            .await?;
+        let mut stream = self.start(what, ask, paged.then(Vec::new), until).await?;
         let mut first = None;
         loop {
             let item = match within(until, stream.next()).await {

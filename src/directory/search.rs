@@ -13,7 +13,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::entry::{self, Rest};
-use super::error::{DirectoryError, came, one_line, search_advice};
+use super::error::{
+    DirectoryError, PASSWORD_OVER, asks_for_a_new_password, came, one_line, search_advice,
+};
 use super::link::{Broken, Ended, explain, within};
 use super::paging;
 use super::root_dse::{DOMAIN_SCOPE, PAGED_RESULTS, fold_dn};
@@ -112,7 +114,16 @@ impl Session {
 
     /// The error of a result code.
     pub(super) fn refused(&self, what: &str, code: u32, text: &str) -> DirectoryError {
+        if self.password_is_over(code, text) {
+            return DirectoryError::Auth(self.failure(what, came(code, text), PASSWORD_OVER));
+        }
         DirectoryError::Incomplete(self.failure(what, came(code, text), search_advice(code)))
+    }
+
+    /// Whether a refusal is that of a server which wants the password to be changed first.
+    pub(super) fn password_is_over(&self, code: u32, text: &str) -> bool {
+        let refuses = matches!(code, 1 | 50 | 53);
+        refuses && (self.password_over || asks_for_a_new_password(text))
     }
 
     /// As [`Session::search`], for callers to whom a result code says something.

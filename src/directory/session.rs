@@ -29,6 +29,10 @@ pub struct Session {
     /// The DN that it is bound with; empty: by a certificate, or not at all.
     pub(super) account: String,
     pub(super) state: ServerState,
+    /// What the server said instead of how far it is.
+    pub(super) state_refused: Option<Failure>,
+    /// The bind succeeded, and the server said that the password is over.
+    pub(super) password_over: bool,
     pub(super) names: Names,
     /// How ids were spelled so far.
     pub(super) spellings: Spellings,
@@ -51,6 +55,15 @@ impl std::fmt::Debug for Session {
             .field("kind", &self.kind)
             .finish_non_exhaustive()
     }
+}
+
+/// Why a server cannot be taken after what was seen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Lag {
+    /// It is older, as the text says.
+    Behind(String),
+    /// It refuses to say how far it is, which others have shown.
+    Refused(DirectoryError),
 }
 
 /// An error, and whether it is in vain to ask further servers.
@@ -97,10 +110,19 @@ impl Session {
 
     /// Fails as *stale* when the server is known to be behind what was seen.
     pub fn not_behind(&self, seen: Option<&ServerState>) -> Result<(), DirectoryError> {
-        match seen.and_then(|seen| self.state.behind(seen)) {
-            Some(why) => Err(DirectoryError::stale(&self.server, &why)),
+        match seen.and_then(|seen| self.lags(seen)) {
+            Some(Lag::Behind(why)) => Err(DirectoryError::stale(&self.server, &why)),
+            Some(Lag::Refused(error)) => Err(error),
             None => Ok(()),
         }
+    }
+
+    /// Why this server cannot be taken after what was `seen`; `None`: it can.
+    pub fn lags(&self, seen: &ServerState) -> Option<Lag> {
+        if let (Some(failure), true) = (&self.state_refused, *seen != ServerState::Unknown) {
+            return Some(Lag::Refused(DirectoryError::Incomplete(failure.clone())));
+        }
+        self.state.behind(seen).map(Lag::Behind)
     }
 
     /// Gives a session that lives on another run's end.
@@ -126,6 +148,8 @@ impl Session {
             kind: self.kind,
             account: self.account.clone(),
             state: self.state.clone(),
+            state_refused: self.state_refused.clone(),
+            password_over: self.password_over,
             names: Names::default(),
             spellings: self.spellings.clone(),
             finds_by_id: self.finds_by_id,

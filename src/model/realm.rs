@@ -49,7 +49,7 @@ pub struct RealmRow {
     /// Something changed while a held plan kept the realm from following.
     pub due: bool,
     /// SHA-256 (hex) of the mapping that the last applied plan was made with, and after it what of the rules decides who is due a message
-    /// (`+send`, `+provisioned`, `+undelivered`); `None` before the first pass.
+    /// (`+send`, `+provisioned`, `+undelivered`, `+local`); `None` before the first pass.
     pub mapping_hash: Option<String>,
     /// Identity of the directory (its naming context and the realm's servers), to tell whether two realms share one.
     pub directory: Option<String>,

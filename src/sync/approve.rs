@@ -70,7 +70,7 @@ impl Engine {
         };
         if facts.mapping_hash.as_deref() != Some(&prepared.mapping_hash) {
             let text = format!(
-                "the mapping of realm `{}` (base, filter, attributes, phone rules) or what it sends (`new-users`, `on-phone-change`, `[delivery]`) is another one than when plan {} was made: run `sync {}` for a plan of the new one",
+                "the mapping of realm `{}` (base, filter, attributes, phone rules), what it sends (`new-users`, `on-phone-change`, `[delivery]`) or `phone-authority` is another one than when plan {} was made: run `sync {}` for a plan of the new one",
                 run.realm, run.run, run.realm
             );
             return Err(EngineError::Refused(text));

@@ -8,7 +8,7 @@ use super::losses::told_whole;
 use super::prepare::{PassError, Prepared};
 use super::run::Ending;
 use super::{Ask, Engine, EngineError};
-use crate::config::{ChangesWay, RealmConfig};
+use crate::config::{ChangesWay, DirectoryKind, RealmConfig};
 use crate::directory::{Blind, Cursor, Delta, NoDelta, Way};
 use crate::model::{ErrorCode, Mode, RealmId, RealmRow, Run};
 use crate::store::{Resume, StoreError};
@@ -31,6 +31,8 @@ pub struct Following {
     pub fell_back: bool,
     /// Whom the last full pass that counted drift found, by kind.
     pub untold: ByKind,
+    /// What kind of server answered, where the file does not say it.
+    pub kind: Option<DirectoryKind>,
     /// The configuration that this was found out with: `changes` and the mapping's hash.
     pub of: String,
 }
@@ -47,6 +49,12 @@ impl Following {
             of: of.to_owned(),
             ..Self::default()
         })
+    }
+
+    /// What kind of server the last full pass read; `None`: that is not known.
+    pub(super) fn kind_of(row: &RealmRow) -> Option<DirectoryKind> {
+        let kept: Self = serde_json::from_str(row.following.as_deref()?).ok()?;
+        kept.kind
     }
 
     /// What is remembered once a plan of another mapping is approved: the cursor goes on as it is, and so does the way, which the
@@ -98,7 +106,7 @@ pub(super) fn usable(
         return Ok(None);
     };
     if row.mapping_hash.as_deref() != Some(&prepared.mapping_hash) {
-        return Err("base, filter, attributes, phone rules or what is sent (`new-users`, `on-phone-change`, `[delivery]`) are other ones than in the last full pass: everything is read".into());
+        return Err("base, filter, attributes, phone rules or what is sent (`new-users`, `on-phone-change`, `[delivery]`), or `phone-authority`, are other ones than in the last full pass: everything is read".into());
     }
     let following = Following::of(row, &configuration(config, prepared));
     let cursor: Cursor = serde_json::from_str(text)
@@ -224,6 +232,7 @@ async fn choose(
 ) -> Result<(Following, Option<Cursor>), PassError> {
     let mut following = Following::of(row, &configuration(config, prepared));
     following.way = None;
+    following.kind = prepared.kind();
     let wanted = way_of(config.directory.changes);
     if config.directory.changes == ChangesWay::Full {
         return Ok((following, None));

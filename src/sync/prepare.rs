@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::following::Following;
 use super::stale::not_behind;
 use super::{Engine, EngineError};
 use crate::clock::Timestamp;
-use crate::config::{Attributes, RealmConfig};
+use crate::config::{Attributes, DirectoryKind, RealmConfig};
 use crate::directory::{
     self, Blind, Cursor, Delta, DirectoryError, NoDelta, Scope, Session, Sighting, Way,
 };
@@ -119,7 +120,7 @@ impl Prepared {
             return Ok(HashMap::new());
         }
         let scope = self.scope.clone();
-        Ok(self.session()?.look_up(&scope, ids).await?)
+        Ok(Box::pin(self.session()?.look_up(&scope, ids)).await?)
     }
 
     /// The DNs in scope of each of these ids.
@@ -178,6 +179,11 @@ impl Prepared {
             .as_ref()
             .map(Session::directory_key)
             .unwrap_or_default()
+    }
+
+    /// What kind of server it is.
+    pub(super) fn kind(&self) -> Option<DirectoryKind> {
+        self.session.as_ref().map(Session::kind)
     }
 
     /// The server that answers.
@@ -240,6 +246,7 @@ pub(super) async fn prepare(
         })?;
         session = Box::pin(not_behind(session, servers, &seen, &engine.clock, deadline)).await?;
     }
+    same_kind(&session, realm, row)?;
     let attributes = Attributes::for_kind(session.kind(), &realm.attributes);
     let filter = realm
         .directory
@@ -296,13 +303,32 @@ pub(super) async fn prepare(
     })
 }
 
-/// What of the rules decides which messages are due to whom nothing changes, as words beside the mapping's hash: a switch is looked
+/// A server that says less of itself than before would be read by other rules, in which nobody is who they were.
+fn same_kind(session: &Session, realm: &RealmConfig, row: &RealmRow) -> Result<(), PassError> {
+    let now = session.kind();
+    match Following::kind_of(row) {
+        Some(before) if realm.directory.kind.is_none() && before != now => Err(PassError::new(
+            ErrorCode::Incomplete,
+            format!(
+                "{} says that it is {}, and the last full pass read {}; nothing was applied. Look at what stands between, and whether the account may read the root DSE; if the directory was replaced, name its kind with `kind` under [realm.directory] of realm `{}`",
+                session.server(),
+                now.named(),
+                before.named(),
+                realm.id
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What of the rules decides whose number counts, and which messages are due to whom nothing changes, as words beside the mapping's hash: a switch is looked
 /// at whole, in one plan. The rules that most realms have are no words.
 fn what_is_due(realm: &RealmConfig) -> String {
     [
         (realm.policy.send_to_new, "+send"),
         (realm.policy.only_provisioned, "+provisioned"),
         (realm.delivery.is_none(), "+undelivered"),
+        (realm.policy.local_phones, "+local"),
     ]
     .iter()
     .filter(|(is, _)| *is)

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::prepare::PassError;
 use crate::clock::Clock;
 use crate::config::DirectoryConfig;
-use crate::directory::{ServerState, Session, connect, shown};
+use crate::directory::{Lag, ServerState, Session, connect, shown};
 use crate::model::ErrorCode;
 
 /// This session, or one with the first server after it that holds what was already seen. Where there is none it is the error of
@@ -17,22 +17,32 @@ pub(super) async fn not_behind(
     clock: &Clock,
     deadline: Instant,
 ) -> Result<Session, PassError> {
-    let mut stale: Option<String> = None;
-    while let Some(why) = session.state().behind(seen) {
+    let mut first: Option<PassError> = None;
+    while let Some(lag) = session.lags(seen) {
         let server = session.server().to_owned();
-        let stale = stale.get_or_insert_with(|| {
-            format!(
-                "{server} is behind what was already seen: {why}; nothing was applied. Once it has caught up the next run goes on; `sync --accept-older` takes it as it is, once"
-            )
-        });
+        let (why, error) = match lag {
+            Lag::Behind(why) => {
+                let text = format!(
+                    "{server} is behind what was already seen: {why}; nothing was applied. Once it has caught up the next run goes on; `sync --accept-older` takes it as it is, once"
+                );
+                (why, PassError::new(ErrorCode::Stale, text))
+            }
+            // Refused is not behind: to take it as it is would be no remedy.
+            Lag::Refused(error) => (error.to_string(), error.into()),
+        };
+        let first = first.get_or_insert(error);
         let place = left.servers.iter().position(|url| shown(url) == server);
         let tried = place.map_or(left.servers.len(), |place| place + 1);
         left.servers.drain(..tried);
-        let failed = |more: &str| PassError::new(ErrorCode::Stale, format!("{stale}{more}"));
+        let (code, message) = (first.code, first.message.clone());
+        let failed = |more: &str| PassError {
+            code,
+            ..PassError::new(ErrorCode::Stale, format!("{message}{more}"))
+        };
         if left.servers.is_empty() {
             return Err(failed(""));
         }
-        tracing::debug!(server, "left for the next one, since it is behind: {why}");
+        tracing::debug!(server, "left for the next one, since it lags: {why}");
         session = connect(&left, clock, deadline)
             .await
             .map_err(|e| failed(&format!(". Of the others none can be used: {e}")))?;

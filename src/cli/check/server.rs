@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Report, Stopped, people, ways};
 use crate::cli::Context;
-use crate::config::{Attributes, DirectoryKind, DisabledRule, RealmConfig, default_filter};
+use crate::config::{Attributes, DisabledRule, RealmConfig, default_filter};
 use crate::directory::{DirectoryError, Schema, Scope, Session, connect_one};
 use crate::model::{PhoneReading, filter};
 use crate::normalise::Normaliser;
@@ -91,7 +91,7 @@ async fn introduce(
     };
     report.found(format!(
         "{}; naming contexts: {contexts}",
-        called(session.kind())
+        session.kind().named()
     ));
     if !root.has_control(PAGED) {
         report.mend("the server offers no paged results: no full pass of it can be proved complete; turn them on (OpenLDAP and 389-ds have them by default), or ask another server");
@@ -104,15 +104,6 @@ async fn introduce(
         }
     }
     Ok(())
-}
-
-fn called(kind: DirectoryKind) -> &'static str {
-    match kind {
-        DirectoryKind::OpenLdap => "OpenLDAP",
-        DirectoryKind::Ds389 => "389 Directory Server",
-        DirectoryKind::ActiveDirectory => "Active Directory",
-        DirectoryKind::Generic => "an LDAP server of no kind that is known",
-    }
 }
 
 /// An attribute that the schema lacks is a fault where the file names it, and none where it is a default.

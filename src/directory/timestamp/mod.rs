@@ -4,7 +4,7 @@
 //! | server | asked for | begins at | idle |
 //! |---|---|---|---|
 //! | Active Directory | `uSNChanged` > USN, within one `invocationId` | `highestCommittedUSN` | the USN has not moved: no search |
-//! | OpenLDAP | `modifyTimestamp` ≥ instant − overlap | the newest `contextCSN` | no `contextCSN` has moved: no search |
+//! | OpenLDAP | `modifyTimestamp` ≥ instant − overlap | the newest `contextCSN`, or a later change | no `contextCSN` has moved, and one was seen to move with a change: no search |
 //! | 389-ds | the same | `currentTime` of `cn=monitor` | the same window as last time |
 //! | others | the same, or `createTimestamp` | our clock − `SKEW` | the same window as last time |
 //!

@@ -50,11 +50,15 @@ impl Session {
         // One search that finds hardly anybody shows whether the server compares timestamps at all.
         let newest = instant::show(at).ok_or_else(|| no_time(at))?;
         let filter = format!("(modifyTimestamp>={newest})");
-        match self
-            .stamped(scope, &filter, &["modifyTimestamp"], |_, _| ())
-            .await
-        {
-            Ok(()) | Err(Unstamped::TooMany) => {}
+        let mut last = at;
+        let sane = (ours.0 / 1000).saturating_add(NONSENSE);
+        let searched = self.stamped(scope, &filter, &["modifyTimestamp"], |_, stamp| {
+            last = last.max(stamp.filter(|stamp| *stamp <= sane).unwrap_or(at));
+        });
+        match searched.await {
+            Ok(()) => {}
+            // Its measure stood still for long.
+            Err(Unstamped::TooMany) => last = last.max(ours.0 / 1000 - SKEW),
             Err(Unstamped::Trouble(Trouble::Result { code, text, .. })) if !passing(code) => {
                 return Err(NoDelta::NotOffered(format!(
                     "{} does not search by modifyTimestamp: {}",
@@ -64,6 +68,8 @@ impl Session {
             }
             Err(e) => return Err(self.no_stamps(e)),
         }
+        // A contextCSN may stand still, and what is asked for next begins where people were changed last.
+        let at = if now.state.is_some() { last } else { at };
         let begin = Window {
             state: now.state,
             ..Window::begin(at, ours)
@@ -92,14 +98,17 @@ impl Session {
         let now = self.server_now().await?;
         let ours = self.clock.now();
         let blind = Some(BLIND.to_owned());
-        if now.state.is_some() && now.state == window.state {
+        let stands_still = now.state.is_some() && now.state == window.state;
+        if stands_still && window.moved {
             return Ok(Delta {
                 blind,
                 ..Delta::default()
             });
         }
+        // Without syncprov a contextCSN is as old as the data that was loaded with it: no clock.
+        let clock = now.at.filter(|_| !stands_still || window.moved);
         let from = window.from();
-        if let Some(at) = now.at
+        if let Some(at) = clock
             && at < from
         {
             return Err(NoDelta::StartOver(
@@ -119,7 +128,7 @@ impl Session {
                 &["modifyTimestamp", "createTimestamp"],
             ),
         };
-        let limit = now.at.unwrap_or(ours.0 / 1000).saturating_add(NONSENSE);
+        let limit = clock.unwrap_or(ours.0 / 1000).saturating_add(NONSENSE);
         let (mut touched, mut held, mut newest) = (Vec::new(), Held::default(), from);
         self.stamped(scope, &filter, stamps, |id, stamp| {
             let stamp = stamp.unwrap_or_default();
@@ -137,7 +146,7 @@ impl Session {
         } else {
             0
         };
-        let at = now.at.unwrap_or(newest.saturating_add(later)).max(newest);
+        let at = clock.unwrap_or(newest.saturating_add(later)).max(newest);
         let (next, tell) = window.then(at, now.state, held, ours);
         touched.sort_unstable();
         touched.dedup();

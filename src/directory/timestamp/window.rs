@@ -35,6 +35,9 @@ pub(super) struct Window {
     pub first: Timestamp,
     /// Whether it was told after the second was over.
     pub settled: bool,
+    /// Whether the server's own measure was seen to move when somebody changed. One that stands still proves nothing before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moved: bool,
 }
 
 /// What a window holds. The order of entries means nothing.
@@ -61,6 +64,7 @@ impl Window {
             held: 0,
             first: now,
             settled: false,
+            moved: false,
         }
     }
 
@@ -84,6 +88,7 @@ impl Window {
             held: held.0,
             first,
             settled: same && (self.settled || now.since_ms(first) >= SECOND_OVER),
+            moved: self.moved || !same && self.state.is_some() && state != self.state,
         };
         // An empty window has nobody to tell of.
         let tell = held.0 != 0 && !(same && self.settled);
@@ -124,6 +129,23 @@ mod tests {
         // A clock of ours that is set back only tells once more.
         let (back, tell) = more.then(105, None, held(&[(1, 100), (2, 105)]), t(-5000));
         assert!(tell && !back.settled);
+    }
+
+    #[test]
+    fn a_measure_is_believed_once_it_moved_with_a_change() {
+        let (one, two) = (held(&[(1, 100)]), held(&[(1, 100), (2, 101)]));
+        let begin = Window {
+            state: Some(7),
+            ..Window::begin(100, Timestamp(0))
+        };
+        let (still, _) = begin.then(100, Some(7), one, Timestamp(1));
+        assert!(!still.moved, "somebody is met, and it stands still");
+        let (elsewhere, _) = still.then(100, Some(8), one, Timestamp(2));
+        assert!(!elsewhere.moved, "it moved for another reason");
+        let (moved, _) = still.then(101, Some(8), two, Timestamp(3));
+        assert!(moved.moved && moved.then(101, Some(8), two, Timestamp(4)).0.moved);
+        // As a program of before wrote it, and reads it.
+        assert!(!serde_json::to_string(&still).unwrap().contains("moved"));
     }
 
     #[test]

@@ -15,7 +15,14 @@ const SCHEMA: &str = "dn: cn=own,cn=schema,cn=config\nchangetype: add\nobjectCla
 /// The DNs of the people.
 fn people(server: &Server) -> Vec<String> {
     let found = Command::new("ldapsearch")
-        .args(["-x", "-LLL", "-o", "ldif-wrap=no", "-H", &server["LDAP_URI"]])
+        .args([
+            "-x",
+            "-LLL",
+            "-o",
+            "ldif-wrap=no",
+            "-H",
+            &server["LDAP_URI"],
+        ])
         .args(["-b", &server["PEOPLE_DN"], "(mobile=*)", "1.1"])
         .output()
         .expect("ldapsearch");
@@ -38,7 +45,9 @@ fn house(attribute: &str, changes: &str, spelled: impl Fn(usize) -> String) -> H
     house.configure_as(
         &house.server["BIND_DN"],
         &format!("changes = \"{changes}\"\nfilter = \"(mobile=*)\""),
-        &format!("[realm.attributes]\ndirectory-id = \"{attribute}\"\n[realm.brake]\nfloor = 1000\n"),
+        &format!(
+            "[realm.attributes]\ndirectory-id = \"{attribute}\"\n[realm.brake]\nfloor = 1000\n"
+        ),
     );
     house
 }
@@ -74,7 +83,9 @@ fn changes_are_seen_and_nobody_goes(house: &House) {
 
 #[test]
 fn an_id_of_32_digits_is_looked_up_as_it_is_written() {
-    let house = house("orclGUID", "timestamp", |n| format!("{:032X}", 0xabcd_u64 << 32 | n as u64));
+    let house = house("orclGUID", "timestamp", |n| {
+        format!("{:032X}", 0xabcd_u64 << 32 | n as u64)
+    });
     changes_are_seen_and_nobody_goes(&house);
 }
 
@@ -109,13 +120,25 @@ fn where_ids_are_shown_but_not_found_nobody_is_absent() {
         &house.server["BIND_DN"]
     ));
     house.churn(&[("phone", 1), ("delete", 1)]);
-    for arguments in [&["--json", "sync", "r"][..], &["--json", "sync", "r", "--full"]] {
+    for arguments in [
+        &["--json", "sync", "r"][..],
+        &["--json", "sync", "r", "--full"],
+    ] {
         let run: Value = house.run(arguments).json();
         assert_eq!(run["error_code"], "incomplete", "{run}");
         let error = run["error"].as_str().expect("words");
         assert!(error.contains("entryUUID"), "{error}");
     }
-    assert!(house.users().values().all(|u| u["state"] == "active" || u["state_reason"] == "disabled"));
+    assert!(
+        house
+            .users()
+            .values()
+            .all(|u| u["state"] == "active" || u["state_reason"] == "disabled")
+    );
     let check = house.run(&["check", "--connect"]);
-    assert!(check.out.contains("is not found again by `entryUUID`"), "{}", check.out);
+    assert!(
+        check.out.contains("is not found again by `entryUUID`"),
+        "{}",
+        check.out
+    );
 }

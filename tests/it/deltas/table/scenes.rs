@@ -5,7 +5,11 @@ use super::{By, Life};
 
 /// What everybody plays.
 fn the_table(words: Words, by: By) -> Life {
-    let life = Life::new(words, &["--users", "20"], by);
+    the_table_of(words, &["--users", "20"], by)
+}
+
+fn the_table_of(words: Words, options: &[&str], by: By) -> Life {
+    let life = Life::new(words, options, by);
     people(&life);
     places(&life);
     names(&life);
@@ -189,15 +193,24 @@ fn the_table_on_389_ds() {
     the_table(DS389, By::Command);
 }
 
+const TIME_STAMPS: Words = Words {
+    changes: "timestamp",
+    deletions: false,
+    moves: false,
+    ..OPENLDAP
+};
+
 #[test]
 fn the_table_on_openldap_by_time_stamps() {
-    the_table(
-        Words {
-            changes: "timestamp",
-            deletions: false,
-            moves: false,
-            ..OPENLDAP
-        },
+    the_table(TIME_STAMPS, By::Command);
+}
+
+/// Its `contextCSN` is that of the load (`slapadd -w`), for ever.
+#[test]
+fn the_table_on_openldap_whose_context_csn_stands_still() {
+    the_table_of(
+        TIME_STAMPS,
+        &["--users", "20", "--no-syncprov"],
         By::Command,
     );
 }
