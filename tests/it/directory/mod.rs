@@ -3,8 +3,8 @@
 mod dirsync;
 mod dirsync_scripted;
 mod ds389;
-pub mod opening;
-mod openldap;
+mod opening;
+pub mod openldap;
 mod samba;
 pub mod scripted;
 mod second_connection;

@@ -156,6 +156,7 @@ fn ends(life: &Life) {
     let told = life.words.deletions;
     life.away(told, "delete", &deleted("Ada"), &counts, &said);
     burst(life);
+    life.rest();
     let idle = life.delta("idle");
     assert_eq!(
         (&idle["outcome"], &idle["seen"]),
