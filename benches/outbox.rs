@@ -132,6 +132,7 @@ fn configuration(path: PathBuf, url: &str) -> anyhow::Result<Config> {
         retry_for_ms: 259_200_000,
     };
     Ok(Config {
+        zone_data: realmsync::clock::zones::Zones::built_in().data().clone(),
         path: PathBuf::new(),
         store: StoreConfig {
             url: StoreUrl::Sqlite(path),

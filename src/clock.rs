@@ -1,11 +1,13 @@
 //! Time as a parameter: the only place of the program that asks the machine what time it is.
 
+pub mod zones;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use jiff::Timestamp as Instant;
 use serde::{Deserialize, Serialize};
 
 /// An instant in milliseconds since 1970-01-01T00:00:00Z; the store keeps it as a 64-bit integer.
@@ -24,23 +26,21 @@ impl Timestamp {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// The same instant as chrono's type; `None` outside of chrono's years.
-    pub fn to_utc(self) -> Option<DateTime<Utc>> {
-        DateTime::from_timestamp_millis(self.0)
+    /// The same instant for reckoning with dates; `None` outside of the years -9999 to 9999.
+    pub fn instant(self) -> Option<Instant> {
+        Instant::from_millisecond(self.0).ok()
     }
 
     /// RFC 3339 in UTC with milliseconds, as the JSON of every command shows it.
     pub fn rfc3339(self) -> String {
-        self.to_utc().map_or_else(
-            || self.0.to_string(),
-            |t| t.to_rfc3339_opts(SecondsFormat::Millis, true),
-        )
+        self.instant()
+            .map_or_else(|| self.0.to_string(), |t| format!("{t:.3}"))
     }
 }
 
-impl From<DateTime<Utc>> for Timestamp {
-    fn from(value: DateTime<Utc>) -> Self {
-        Self(value.timestamp_millis())
+impl From<Instant> for Timestamp {
+    fn from(value: Instant) -> Self {
+        Self(value.as_millisecond())
     }
 }
 
@@ -65,8 +65,8 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        DateTime::parse_from_rfc3339(&text)
-            .map(|t| Self(t.timestamp_millis()))
+        text.parse::<Instant>()
+            .map(Self::from)
             .map_err(serde::de::Error::custom)
     }
 }
@@ -115,7 +115,7 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Some(fixed) => Timestamp(fixed.load(Ordering::SeqCst)),
-            None => Utc::now().into(),
+            None => Instant::now().into(),
         }
     }
 

@@ -1,10 +1,10 @@
 //! What the fuzzers call (`fuzz/`, `docs/fuzzing.md`): a function for each reader of what comes from outside. It takes any bytes, and
 //! panics only if something does not hold that must. Never part of a release.
 
-use chrono::DateTime;
-use chrono_tz::Tz;
+use jiff::tz::TimeZone;
 
 use crate::clock::Timestamp;
+use crate::clock::zones::Zones;
 use crate::config::{
     AttributeOverrides, Attributes, DirectoryKind, PhoneConfig, crontab, default_filter,
 };
@@ -86,7 +86,8 @@ pub fn crontab_line(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     match crontab::parse(&text) {
         Ok(_) => {
-            for zone in [Tz::UTC, Tz::Europe__Bratislava] {
+            let bratislava = Zones::built_in().get("Europe/Bratislava");
+            for zone in bratislava.into_iter().chain([TimeZone::UTC]) {
                 let Ok(schedule) = Schedule::new(&text, zone) else {
                     panic!("a line that was read is not read again")
                 };
@@ -160,7 +161,7 @@ pub fn answer(data: &[u8]) {
         } = judge_status(status, Some(&header), now)
         {
             assert!((0..=3_600_000).contains(&wait));
-            assert!(DateTime::from_timestamp_millis(NOW.0 + wait).is_some());
+            assert!(NOW.plus_ms(wait).instant().is_some());
         }
     }
 }

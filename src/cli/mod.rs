@@ -61,6 +61,7 @@ fn command() -> u8 {
         }
     };
     render::set_up(&env);
+    text::set_zone(text::zone_of(&env));
     match cli.command {
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,19 +1,58 @@
 //! Runs and changes in words.
 
 use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::OnceLock;
 
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
 use super::render::paint;
 use crate::api::types::RejectedBefore;
 use crate::clock::Timestamp;
+use crate::clock::zones::{self, Zones};
+use crate::config::Environment;
 use crate::model::{Change, ChangeKind, HeldBy, Outcome, Run, RunId, phone};
 
-/// An instant, to the second: RFC 3339 in UTC.
+/// The zone of the person who reads; unset in tests of this crate, which read UTC.
+static LOCAL: OnceLock<TimeZone> = OnceLock::new();
+
+/// What zone times are shown in.
+pub(super) fn set_zone(zone: TimeZone) {
+    let _once = LOCAL.set(zone);
+}
+
+/// The zone that the environment or the machine names, by the newest rules at hand.
+pub(super) fn zone_of(env: &Environment) -> TimeZone {
+    let zones = Zones::newest(&env.locate(Path::new(zones::SYSTEM)));
+    let name = env.var("TZ").and_then(|tz| tz.to_str());
+    let named = match name.map(|name| name.strip_prefix(':').unwrap_or(name)) {
+        Some("") => return TimeZone::UTC,
+        Some(name) => zones.get(name).or_else(|| TimeZone::posix(name).ok()),
+        None => None,
+    };
+    named
+        .or_else(|| {
+            // The machine's own file may be older than the rules at hand.
+            let machine = TimeZone::try_system().ok()?;
+            let known = machine.iana_name().and_then(|name| zones.get(name));
+            known.or(Some(machine))
+        })
+        .unwrap_or(TimeZone::UTC)
+}
+
+/// An instant, to the second, as the reader's clock shows it, with its distance from UTC.
 pub(super) fn when(at: Timestamp) -> String {
-    at.to_utc().map_or_else(
+    when_in(at, LOCAL.get().unwrap_or(&TimeZone::UTC))
+}
+
+fn when_in(at: Timestamp, zone: &TimeZone) -> String {
+    at.instant().map_or_else(
         || at.to_string(),
-        |t| t.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        |t| {
+            let there = t.to_zoned(zone.clone());
+            there.strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
+        },
     )
 }
 

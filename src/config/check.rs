@@ -17,6 +17,7 @@ use super::{
     Config, DeliveryConfig, EnrolmentConfig, HttpConfig, LogConfig, LogFormat, StoreConfig,
     StoreUrl,
 };
+use crate::clock::zones::Zones;
 
 /// What all checks need.
 pub(super) struct Check<'a> {
@@ -29,6 +30,8 @@ pub(super) struct Check<'a> {
     pub(super) path: &'a Path,
     /// Nobody but its owner can read the file: it may hold secrets itself.
     pub(super) private: bool,
+    /// The time zones that there are.
+    pub(super) zones: Zones,
 }
 
 impl Check<'_> {
@@ -56,6 +59,7 @@ impl Check<'_> {
             delivery,
             log,
             realms,
+            zone_data: self.zones.data().clone(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! What of the configuration the fuzzers call (see [`crate::fuzzing`]).
 
+use crate::clock::zones::Zones;
 use std::path::Path;
 
 use super::load::check;
@@ -8,7 +9,15 @@ use super::load::check;
 /// environment is empty.
 pub fn configuration(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let read = || check(&text, Path::new("realmsync.toml"), true, None);
+    let read = || {
+        check(
+            &text,
+            Path::new("realmsync.toml"),
+            true,
+            None,
+            Zones::built_in(),
+        )
+    };
     let lines = text.split('\n').count();
     match read() {
         Ok(loaded) => {

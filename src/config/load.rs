@@ -13,6 +13,7 @@ use super::mask::{self, Masked};
 use super::report::{Fault, Faults, Severity, Source};
 use super::secret::{Environment, reason};
 use super::walk::walk;
+use crate::clock::zones::{self, Zones};
 
 /// A thousand realms fit; what is larger is no configuration.
 const MAX_BYTES: u64 = 4 << 20;
@@ -57,7 +58,14 @@ fn read(path: &Path, environment: &Environment, with_files: bool) -> Result<Load
             Some(help.to_owned()),
         )])
     })?;
-    check(&text, path, private, with_files.then_some(environment))
+    let zones = Zones::newest(&environment.locate(Path::new(zones::SYSTEM)));
+    check(
+        &text,
+        path,
+        private,
+        with_files.then_some(environment),
+        zones,
+    )
 }
 
 /// The file's text, and whether nobody but its owner can read it.
@@ -115,6 +123,7 @@ pub(super) fn check(
     path: &Path,
     private: bool,
     environment: Option<&Environment>,
+    zones: Zones,
 ) -> Result<Loaded, Faults> {
     let findings = Findings::default();
     let (document, errors) = DeTable::parse_recoverable(text);
@@ -129,6 +138,7 @@ pub(super) fn check(
             environment,
             path,
             private,
+            zones,
         };
         config = check.config(&Section::document(document.get_ref(), &meant));
     }

@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use jiff::tz::TimeZone;
+
+use crate::clock::zones::ZoneData;
 use crate::model::{IdForm, Limit, Policy, RealmId, TwoFactor};
 
 mod attributes;
@@ -50,6 +53,8 @@ pub struct Config {
     pub log: LogConfig,
     /// `[[realm]]`, in the file's order.
     pub realms: Vec<RealmConfig>,
+    /// The rules of time zones that the realms' `time-zone` were read with.
+    pub zone_data: ZoneData,
 }
 
 /// Where the store is.
@@ -153,7 +158,7 @@ pub struct RealmConfig {
     /// `full-schedule`.
     pub full_schedule: String,
     /// `time-zone`.
-    pub time_zone: chrono_tz::Tz,
+    pub time_zone: TimeZone,
     /// `revoke = "at-once"`.
     pub revoke_at_once: bool,
     /// `approve`: every plan is held.

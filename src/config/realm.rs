@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use jiff::tz::TimeZone;
 use toml::Spanned;
 use url::Url;
 
@@ -167,20 +168,20 @@ impl Check<'_> {
         text.get_ref().trim().to_owned()
     }
 
-    fn time_zone(&self, section: &Section<'_>) -> chrono_tz::Tz {
+    fn time_zone(&self, section: &Section<'_>) -> TimeZone {
         let Some(text) = self.text(section, "time-zone") else {
-            return chrono_tz::UTC;
+            return TimeZone::UTC;
         };
-        text.get_ref().parse().unwrap_or_else(|_| {
+        self.zones.get(text.get_ref()).unwrap_or_else(|| {
+            let names: Vec<String> = self.zones.names().collect();
             // `Bratislava` alone is as near as a slip of the pen.
-            let names = || chrono_tz::TZ_VARIANTS.iter().map(|z| z.name());
-            let city = names().find(|n| {
+            let city = names.iter().map(String::as_str).find(|n| {
                 n.rsplit('/')
                     .next()
                     .is_some_and(|c| c.eq_ignore_ascii_case(text.get_ref()))
             });
             let help = city
-                .or_else(|| nearest(text.get_ref(), names()))
+                .or_else(|| nearest(text.get_ref(), names.iter().map(String::as_str)))
                 .map_or_else(
                     || "a name of the IANA time zone database, as `Europe/Bratislava`".to_owned(),
                     |name| format!("did you mean `{name}`?"),
@@ -190,7 +191,7 @@ impl Check<'_> {
                 format!("unknown time zone `{}`", quote(text.get_ref())),
                 help,
             );
-            chrono_tz::UTC
+            TimeZone::UTC
         })
     }
 

@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::load::check;
+use super::load;
 use super::*;
+use crate::clock::zones::Zones;
 
 mod accidents;
 mod shipped;
@@ -51,6 +52,16 @@ grace = "30d"
 [realm.brake]
 suspended = "5%"
 "#;
+
+/// A check with the time zones that are built in.
+fn check(
+    text: &str,
+    path: &Path,
+    private: bool,
+    environment: Option<&Environment>,
+) -> Result<Loaded, Faults> {
+    load::check(text, path, private, environment, Zones::built_in())
+}
 
 fn read(text: &str) -> Result<Loaded, Faults> {
     check(

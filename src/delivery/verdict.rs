@@ -1,6 +1,8 @@
 //! What an answer means (design § 6). Pure: a table, so that every row can be tried.
 
-use chrono::DateTime;
+use jiff::civil::DateTime;
+use jiff::fmt::rfc2822;
+use jiff::tz::TimeZone;
 
 use crate::clock::Timestamp;
 
@@ -118,14 +120,13 @@ pub fn retry_after(value: &str, now: Timestamp) -> Option<i64> {
 
 /// The three forms of an HTTP date (RFC 9110 § 5.6.7), of which senders only use the first.
 fn http_date(value: &str) -> Option<Timestamp> {
-    let naive = |format| {
-        chrono::NaiveDateTime::parse_from_str(value, format)
-            .ok()
-            .map(|t| t.and_utc())
+    let written = |form| {
+        let date = DateTime::strptime(form, value).ok()?;
+        TimeZone::UTC.to_timestamp(date).ok()
     };
-    let date = DateTime::parse_from_rfc2822(value).map(|t| t.to_utc()).ok();
-    date.or_else(|| naive("%A, %d-%b-%y %H:%M:%S GMT"))
-        .or_else(|| naive("%a %b %e %H:%M:%S %Y"))
+    let date = rfc2822::parse(value).ok().map(|t| t.timestamp());
+    date.or_else(|| written("%A, %d-%b-%y %H:%M:%S GMT"))
+        .or_else(|| written("%a %b %e %H:%M:%S %Y"))
         .map(Timestamp::from)
 }
 
@@ -178,8 +179,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date_up_to_an_hour() {
-        let at = NOW.to_utc().unwrap();
-        let in_a_minute = at + chrono::TimeDelta::seconds(60);
+        let in_a_minute = NOW.plus_ms(60_000).instant().unwrap();
         for (value, expected) in [
             ("120", Some(120_000)),
             (" 0 ", Some(0)),
@@ -187,21 +187,21 @@ mod tests {
             ("99999999999999999999999", Some(3_600_000)),
             (
                 in_a_minute
-                    .format("%a, %d %b %Y %H:%M:%S GMT")
+                    .strftime("%a, %d %b %Y %H:%M:%S GMT")
                     .to_string()
                     .as_str(),
                 Some(60_000),
             ),
             (
                 in_a_minute
-                    .format("%A, %d-%b-%y %H:%M:%S GMT")
+                    .strftime("%A, %d-%b-%y %H:%M:%S GMT")
                     .to_string()
                     .as_str(),
                 Some(60_000),
             ),
             (
                 in_a_minute
-                    .format("%a %b %e %H:%M:%S %Y")
+                    .strftime("%a %b %e %H:%M:%S %Y")
                     .to_string()
                     .as_str(),
                 Some(60_000),

@@ -43,6 +43,10 @@ impl fmt::Debug for RealmId {
     }
 }
 
+/// Digits of an id's short form, which people see and type (`{id:#}`): its end. Ids of one week begin with the same digits, while
+/// the last ones are chance.
+pub const SHORT: usize = 8;
+
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -52,7 +56,11 @@ macro_rules! uuid_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
+                if f.alternate() {
+                    f.write_str(self.0.simple().to_string().get(32 - SHORT..).unwrap_or_default())
+                } else {
+                    self.0.fmt(f)
+                }
             }
         }
 

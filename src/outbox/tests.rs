@@ -40,6 +40,7 @@ struct Running {
 
 fn configuration(delivery: DeliveryConfig) -> Arc<Config> {
     Arc::new(Config {
+        zone_data: crate::clock::zones::Zones::built_in().data().clone(),
         path: PathBuf::new(),
         store: StoreConfig {
             url: StoreUrl::Sqlite(PathBuf::new()),
@@ -503,7 +504,7 @@ fn realm(id: &str, delivery: DeliveryConfig) -> RealmConfig {
         name: id.into(),
         schedule: String::new(),
         full_schedule: String::new(),
-        time_zone: chrono_tz::UTC,
+        time_zone: jiff::tz::TimeZone::UTC,
         revoke_at_once: false,
         approve: false,
         policy: Policy {

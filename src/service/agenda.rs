@@ -288,7 +288,7 @@ mod tests {
 
     fn agenda(stood: Option<Timestamp>, line: &str) -> Agenda<u32> {
         let mut agenda = Agenda::new(start());
-        let schedule = Schedule::new(line, chrono_tz::UTC).expect("schedule");
+        let schedule = Schedule::new(line, jiff::tz::TimeZone::UTC).expect("schedule");
         agenda.set_realms(
             vec![(realm("a"), schedule.into())],
             |_| stood,
@@ -429,7 +429,7 @@ mod tests {
         fn one_at_a_time_and_nothing_lost(steps in proptest::collection::vec((0..5_u8, 0..3_usize, 0..40_i64), 1..120)) {
             let names = ["a", "b", "c"];
             let mut agenda = Agenda::new(start());
-            let realms = names.iter().map(|n| (realm(n), Schedule::new("*/7 * * * *", chrono_tz::UTC).expect("line").into())).collect();
+            let realms = names.iter().map(|n| (realm(n), Schedule::new("*/7 * * * *", jiff::tz::TimeZone::UTC).expect("line").into())).collect();
             agenda.set_realms(realms, |_| None, start(), &mut || 0.5);
             let (mut now, mut asked, mut done, mut busy) = (start(), 0_u32, BTreeSet::new(), BTreeSet::new());
             for (what, which, by) in steps {

@@ -1,7 +1,7 @@
 //! A realm's ticks: its schedule, and the one by which everything is read although deltas work. Both are one sequence, so that
 //! two ticks of one instant, or a night of missed ones, are one run: a full one if any of them asks for that.
 
-use chrono_tz::Tz;
+use jiff::tz::TimeZone;
 
 use super::schedule::Schedule;
 use crate::clock::Timestamp;
@@ -36,19 +36,19 @@ impl From<Schedule> for Timetable {
 impl Timetable {
     /// Reads the crontab lines of a realm (checked by the configuration already).
     pub fn of(realm: &RealmConfig) -> Result<Self, String> {
-        let line = |text: &str, zone: Tz, key: &str| {
-            Schedule::new(text, zone).map_err(|why| format!("{}: {key}: {why}", realm.id))
+        let line = |text: &str, zone: &TimeZone, key: &str| {
+            Schedule::new(text, zone.clone()).map_err(|why| format!("{}: {key}: {why}", realm.id))
         };
         let full = match realm.directory.changes {
             ChangesWay::Full => None,
             _ => Some(line(
                 &realm.full_schedule,
-                realm.time_zone,
+                &realm.time_zone,
                 "full-schedule",
             )?),
         };
         Ok(Self {
-            schedule: line(&realm.schedule, realm.time_zone, "schedule")?,
+            schedule: line(&realm.schedule, &realm.time_zone, "schedule")?,
             full,
         })
     }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     fn table() -> Timetable {
-        let line = |text| Schedule::new(text, chrono_tz::UTC).expect("a line");
+        let line = |text| Schedule::new(text, jiff::tz::TimeZone::UTC).expect("a line");
         Timetable {
             schedule: line("*/15 * * * *"),
             full: Some(line("30 2 * * *")),
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_realm_may_live_on_its_full_schedule_alone() {
-        let line = |text| Schedule::new(text, chrono_tz::UTC).expect("a line");
+        let line = |text| Schedule::new(text, jiff::tz::TimeZone::UTC).expect("a line");
         let rarely = Timetable {
             schedule: line("0 0 29 2 *"),
             full: Some(line("30 2 * * *")),

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chrono::NaiveDateTime;
+use jiff::civil::DateTime;
 
 /// Server id → change sequence number; both of fixed width, so that text order is order of time.
 pub(super) type Csns = BTreeMap<String, String>;
@@ -61,9 +61,9 @@ impl Dialect {
                 const FORM: &str = "%Y%m%d%H%M%S";
                 let csns = csns(cookie)?;
                 let csn = csns.values().next_back()?;
-                let at = NaiveDateTime::parse_from_str(csn.get(..14)?, FORM).ok()?;
-                let zero = NaiveDateTime::parse_from_str("21000101010101", FORM).ok()?;
-                u64::try_from((at - zero).num_seconds()).ok()
+                let at = DateTime::strptime(FORM, csn.get(..14)?).ok()?;
+                let zero = DateTime::strptime(FORM, "21000101010101").ok()?;
+                u64::try_from(at.duration_since(zero).as_secs()).ok()
             }
         }
     }

@@ -1,6 +1,8 @@
 //! GeneralizedTime (RFC 4517 § 3.3.13), as servers write their operational timestamps: in UTC, seconds or finer.
 
-use chrono::NaiveDateTime;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 const FORM: &str = "%Y%m%d%H%M%S";
 
@@ -17,15 +19,16 @@ pub(super) fn parse(raw: &[u8]) -> Option<i64> {
     {
         return None;
     }
-    NaiveDateTime::parse_from_str(digits, FORM)
-        .ok()
-        .map(|t| t.and_utc().timestamp())
+    let date = DateTime::strptime(FORM, digits).ok()?;
+    let at = TimeZone::UTC.to_timestamp(date).ok()?;
+    Some(at.as_second())
 }
 
 /// As a value of a filter; `None`: not a year of four digits.
 pub(super) fn show(seconds: i64) -> Option<String> {
-    let text = chrono::DateTime::from_timestamp(seconds, 0)?
-        .format(FORM)
+    let text = Timestamp::from_second(seconds)
+        .ok()?
+        .strftime(FORM)
         .to_string();
     (text.len() == 14 && text.bytes().all(|b| b.is_ascii_digit())).then(|| format!("{text}Z"))
 }

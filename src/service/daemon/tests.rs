@@ -26,7 +26,7 @@ fn config(dir: &Path, realms: &[&str]) -> Config {
         name: (*id).into(),
         schedule: "30 2 * * *".into(),
         full_schedule: "30 2 * * *".into(),
-        time_zone: chrono_tz::UTC,
+        time_zone: jiff::tz::TimeZone::UTC,
         revoke_at_once: false,
         approve: false,
         policy: Policy {
@@ -71,6 +71,7 @@ fn config(dir: &Path, realms: &[&str]) -> Config {
         delivery: None,
     };
     Config {
+        zone_data: crate::clock::zones::Zones::built_in().data().clone(),
         path: dir.join("realmsync.toml"),
         store: StoreConfig {
             url: StoreUrl::Sqlite(dir.join("realmsync.db")),
