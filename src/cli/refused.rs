@@ -69,16 +69,71 @@ fn csv_of(rows: &[RefusedRow]) -> Result<Vec<u8>, Failure> {
     for row in rows {
         let r = &row.refusal;
         let or_empty = |t: &Option<String>| t.clone().unwrap_or_default();
-        out.write_record([
-            row.realm.as_str(),
-            &r.dn,
-            &or_empty(&r.username),
-            &or_empty(&r.attribute),
-            &or_empty(&r.raw),
-            &r.reason,
-            &row.since.rfc3339(),
-        ])
+        out.write_record(
+            [
+                row.realm.as_str(),
+                &r.dn,
+                &or_empty(&r.username),
+                &or_empty(&r.attribute),
+                &or_empty(&r.raw),
+                &r.reason,
+                &row.since.rfc3339(),
+            ]
+            .map(cell),
+        )
         .map_err(|e| wrong(&e))?;
     }
     out.into_inner().map_err(|e| wrong(&e))
+}
+
+/// A cell that a spreadsheet takes as a text: what people wrote of themselves could begin as a formula does. An apostrophe before it
+/// says that it is none; a number with its plus stays one.
+fn cell(value: &str) -> String {
+    let text = text::one_line(value);
+    let number = text.strip_prefix('+').is_some_and(|rest| {
+        !rest.is_empty()
+            && rest
+                .chars()
+                .all(|c| c.is_ascii_digit() || " ()/.-".contains(c))
+    });
+    let start = value.trim_start_matches(' ').chars().next();
+    let formula = matches!(
+        start,
+        Some('=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠' | '|' | '%')
+    );
+    if formula && !number {
+        format!("'{text}")
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_is_a_formula_or_steers_a_terminal_and_a_number_stays_one() {
+        for (value, wanted) in [
+            (
+                "=HYPERLINK(\"http://example.test\")",
+                "'=HYPERLINK(\"http://example.test\")",
+            ),
+            ("@SUM(1+1)", "'@SUM(1+1)"),
+            ("-2+3", "'-2+3"),
+            (" =1", "' =1"),
+            ("+cmd|'/c calc'!A1", "'+cmd|'/c calc'!A1"),
+            ("+", "'+"),
+            ("\t=1", "'\\t=1"),
+            ("＝1", "'＝1"),
+            ("+421905123456", "+421905123456"),
+            ("+421 (905) 123-456", "+421 (905) 123-456"),
+            ("0905 123 456", "0905 123 456"),
+            ("a\u{1b}[2Jb\u{9b}", "a\\u{1b}[2Jb\\u{9b}"),
+            ("uid=jan,ou=people", "uid=jan,ou=people"),
+            ("", ""),
+        ] {
+            assert_eq!(cell(value), wanted);
+        }
+    }
 }

@@ -89,7 +89,7 @@ pub(super) fn line(text: &str) {
 /// An object of data on one line.
 pub(super) fn json(value: &impl Serialize) {
     match serde_json::to_string(value) {
-        Ok(text) => out().write(format!("{text}\n").as_bytes(), false),
+        Ok(text) => out().write(format!("{}\n", text::escaped(text)).as_bytes(), false),
         Err(error) => talk(&format!("cannot print: {error}")),
     }
 }

@@ -97,12 +97,34 @@ pub(super) fn visible(text: &str, colour: bool) -> String {
         rest = &rest[c.len_utf8()..];
         match c {
             '\n' | '\t' => out.push(c),
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => out.extend(c.escape_unicode()),
+            c if turns(c) => out.extend(c.escape_unicode()),
             c if c.is_control() => out.extend(c.escape_default()),
             c => out.push(c),
         }
     }
     out
+}
+
+/// Whether a character turns the direction of what follows, so that one text looks like another.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// JSON with an escape in place of each character that steers a terminal: JSON itself leaves those beyond ASCII as they are.
+pub(super) fn escaped(json: String) -> String {
+    let steers = |c: char| c.is_control() || turns(c);
+    if !json.contains(steers) {
+        return json;
+    }
+    json.chars()
+        .map(|c| {
+            if steers(c) {
+                format!("\\u{:04x}", u32::from(c))
+            } else {
+                c.to_string()
+            }
+        })
+        .collect()
 }
 
 /// The length of `ESC [ digits m` at the beginning.

@@ -270,3 +270,14 @@ fn the_objects_have_the_fields_of_the_design_in_its_order() {
         "run seq realm user username by kind before after at"
     );
 }
+
+#[test]
+fn json_holds_no_character_that_steers_a_terminal() {
+    let text = "a\u{1b}[2J\u{9b}31m\u{202e}ž";
+    let json = escaped(serde_json::to_string(text).unwrap());
+    assert!(
+        json.chars().all(|c| !c.is_control() && c != '\u{202e}'),
+        "{json}"
+    );
+    assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+}

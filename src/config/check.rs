@@ -3,12 +3,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
 use toml::Spanned;
-use url::Url;
 
 use super::file::{Findings, Section};
-use super::mask::{self, Masked};
 use super::named::secret_keys;
 use super::secret::Environment;
 use super::values::{DAY, MINUTE, SECOND, is_loopback};
@@ -89,11 +86,12 @@ impl Check<'_> {
         let keys = secret_keys!("password");
         let keep_runs_ms = self.duration(section, "keep-runs", 400 * DAY, 2 * DAY..=36_500 * DAY);
         let given = keys.given(section);
+        let insecure = section.boolean("insecure-plaintext");
         let password = self.secret(section, &keys);
         let default = || StoreUrl::Sqlite("/var/lib/realmsync/realmsync.db".into());
         let url = if section.has("url") {
             self.text(section, "url")
-                .and_then(|text| self.store_url(&text, &given))
+                .and_then(|text| self.store_url(&text, &given, insecure))
         } else {
             Some(default())
         };
@@ -111,53 +109,6 @@ impl Check<'_> {
             url: url?,
             password,
             keep_runs_ms,
-        })
-    }
-
-    fn store_url(&self, text: &Spanned<&str>, passwords: &[&str]) -> Option<StoreUrl> {
-        let example =
-            "write `sqlite:/var/lib/realmsync/realmsync.db` or `postgres://user@host/realmsync`";
-        let refuse = |message: &str, help: &str| {
-            self.findings
-                .fault(text.span(), message, Some(help.to_owned()));
-            None
-        };
-        if let Some(rest) = text.get_ref().strip_prefix("sqlite:") {
-            let path = rest.strip_prefix("//").unwrap_or(rest);
-            if path.contains(['?', '#', '\0']) {
-                return refuse("an SQLite store is named by its path alone", example);
-            }
-            if !path.starts_with('/') || path.ends_with('/') {
-                return refuse("the store's file must be an absolute path", example);
-            }
-            return Some(StoreUrl::Sqlite(path.into()));
-        }
-        let url = match Url::parse(text.get_ref()) {
-            Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") => url,
-            Ok(_) => return refuse("the store is either SQLite or PostgreSQL", example),
-            Err(e) => return refuse(&format!("this is no URL: {e}"), example),
-        };
-        let inline =
-            url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password");
-        if url.password() == Some("") {
-            return refuse(
-                "the password in the URL is empty",
-                "leave out the `:` after the user, or use `password-file`",
-            );
-        }
-        if inline {
-            if let Some(key) = passwords.first() {
-                return refuse(
-                    &format!("more than one source for `password`: this URL and `{key}`"),
-                    "keep one of them",
-                );
-            }
-            self.inline(text.span(), "password-file");
-        }
-        let display = Masked::new(text.get_ref(), mask::in_urls(text.get_ref())).text;
-        Some(StoreUrl::Postgres {
-            url: SecretString::from(*text.get_ref()),
-            display,
         })
     }
 

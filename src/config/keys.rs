@@ -7,6 +7,14 @@ pub(super) enum Shape {
     Text,
     /// A string that no excerpt shows.
     Secret,
+    /// A URL.
+    Url,
+    /// URLs, or a single one.
+    Urls,
+    /// The absolute path of a file.
+    Path,
+    /// The name of a credential or an environment variable.
+    Name,
     /// A string with a number and a unit.
     Duration,
     /// A string with a number and `%`.
@@ -34,21 +42,23 @@ const fn key(name: &'static str, shape: Shape) -> Key {
     Key { name, shape }
 }
 
-use self::Shape::{Boolean, Duration, Integer, Percent, Table, Tables, Text, Texts};
+use self::Shape::{
+    Boolean, Duration, Integer, Name, Path, Percent, Secret, Table, Tables, Text, Texts, Url, Urls,
+};
 
 const DELIVERY: &[Key] = &[
     key("kind", Text),
-    key("url", Text),
-    key("secret", Shape::Secret),
-    key("secret-file", Text),
-    key("secret-credential", Text),
-    key("secret-env", Text),
-    key("previous-secret", Shape::Secret),
-    key("previous-secret-file", Text),
-    key("previous-secret-credential", Text),
-    key("previous-secret-env", Text),
-    key("ca-file", Text),
-    key("proxy", Text),
+    key("url", Url),
+    key("secret", Secret),
+    key("secret-file", Path),
+    key("secret-credential", Name),
+    key("secret-env", Name),
+    key("previous-secret", Secret),
+    key("previous-secret-file", Path),
+    key("previous-secret-credential", Name),
+    key("previous-secret-env", Name),
+    key("ca-file", Path),
+    key("proxy", Url),
     key("insecure-plaintext", Boolean),
     key("timeout", Duration),
     key("concurrency", Integer),
@@ -61,11 +71,12 @@ pub(super) const FILE: &[Key] = &[
     key(
         "store",
         Table(&[
-            key("url", Text),
-            key("password", Shape::Secret),
-            key("password-file", Text),
-            key("password-credential", Text),
-            key("password-env", Text),
+            key("url", Url),
+            key("password", Secret),
+            key("password-file", Path),
+            key("password-credential", Name),
+            key("password-env", Name),
+            key("insecure-plaintext", Boolean),
             key("keep-runs", Duration),
         ]),
     ),
@@ -73,22 +84,22 @@ pub(super) const FILE: &[Key] = &[
         "http",
         Table(&[
             key("listen", Text),
-            key("public-url", Text),
-            key("tls-cert", Text),
-            key("tls-key", Text),
+            key("public-url", Url),
+            key("tls-cert", Path),
+            key("tls-key", Path),
             key("behind-proxy", Boolean),
         ]),
     ),
-    key("control", Table(&[key("socket", Text)])),
+    key("control", Table(&[key("socket", Path)])),
     key(
         "enrolment",
         Table(&[
             key("valid", Duration),
             key("self-enrolment", Boolean),
-            key("key", Shape::Secret),
-            key("key-file", Text),
-            key("key-credential", Text),
-            key("key-env", Text),
+            key("key", Secret),
+            key("key-file", Path),
+            key("key-credential", Name),
+            key("key-env", Name),
         ]),
     ),
     key("delivery", Table(DELIVERY)),
@@ -111,17 +122,17 @@ pub(super) const FILE: &[Key] = &[
                 "directory",
                 Table(&[
                     key("kind", Text),
-                    key("servers", Texts),
+                    key("servers", Urls),
                     key("start-tls", Boolean),
-                    key("ca-file", Text),
-                    key("client-cert", Text),
-                    key("client-key", Text),
+                    key("ca-file", Path),
+                    key("client-cert", Path),
+                    key("client-key", Path),
                     key("insecure-plaintext", Boolean),
                     key("bind-dn", Text),
-                    key("bind-password", Shape::Secret),
-                    key("bind-password-file", Text),
-                    key("bind-password-credential", Text),
-                    key("bind-password-env", Text),
+                    key("bind-password", Secret),
+                    key("bind-password-file", Path),
+                    key("bind-password-credential", Name),
+                    key("bind-password-env", Name),
                     key("base", Texts),
                     key("filter", Text),
                     key("page-size", Integer),
@@ -177,3 +188,19 @@ pub(super) const FILE: &[Key] = &[
         ]),
     ),
 ];
+
+/// Whether a key of this name holds nothing secret in any table, so that its value may be shown in a file that is no TOML.
+pub(super) fn is_plain(name: &str) -> bool {
+    fn all(keys: &[Key], name: &str, there: &mut bool) -> bool {
+        keys.iter().all(|k| match k.shape {
+            Table(inner) | Tables(inner) => all(inner, name, there),
+            Text | Texts | Duration | Percent | Integer | Boolean if k.name == name => {
+                *there = true;
+                true
+            }
+            _ => k.name != name,
+        })
+    }
+    let mut there = false;
+    all(FILE, name, &mut there) && there
+}

@@ -75,7 +75,9 @@ fn text(path: &Path, environment: &Environment) -> Result<(String, bool), (Strin
             std::io::ErrorKind::NotFound => {
                 "name the file with `-c FILE` or REALMSYNC_CONFIG; a sample is in `config/`"
             }
-            std::io::ErrorKind::PermissionDenied => "run as root, or as the user of the service",
+            std::io::ErrorKind::PermissionDenied => {
+                "run the command as root or as the user of the service; if the service itself says this, give its user the right to read the file"
+            }
             _ => "check the path",
         };
         (
@@ -127,7 +129,11 @@ pub(super) fn check(
 ) -> Result<Loaded, Faults> {
     let findings = Findings::default();
     let (document, errors) = DeTable::parse_recoverable(text);
-    let mut hidden = mask::guess(text, !errors.is_empty());
+    let mut hidden = if errors.is_empty() {
+        Vec::new()
+    } else {
+        mask::in_broken(text)
+    };
     let mut config = None;
     if errors.is_empty() {
         let (secrets, meant) = walk(document.get_ref(), text, &findings);

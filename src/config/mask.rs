@@ -80,13 +80,59 @@ impl Masked {
 }
 
 /// Everything in a text that looks like a secret's value: what follows a secret's key on its line (or up to the end of its
-/// multi-line string), and the password and the query of each URL. `to_line_end` hides the rest of the line too, for text that is no TOML.
-pub(super) fn guess(source: &str, to_line_end: bool) -> Vec<Range<usize>> {
+/// multi-line string), and the password and the query of each URL.
+pub(super) fn guess(source: &str) -> Vec<Range<usize>> {
     let mut spans = in_urls(source);
-    if to_line_end {
-        spans.extend(after_keys(source));
+    spans.extend(after_keys(source));
+    spans
+}
+
+/// What of a file that is no TOML must not be shown: what [`guess()`] finds, and of each line all that is not surely harmless, since
+/// nothing else is known of it.
+pub(super) fn in_broken(source: &str) -> Vec<Range<usize>> {
+    let mut spans = guess(source);
+    let mut at = 0;
+    for line in source.split_inclusive('\n') {
+        let text = line.trim_end();
+        let start = at + (text.len() - text.trim_start().len());
+        let end = at + text.len();
+        at += line.len();
+        let text = text.trim_start();
+        let header = text.starts_with('[')
+            && text.ends_with(']')
+            && text
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || "[].-\"'".contains(c));
+        if text.is_empty() || header {
+            continue;
+        }
+        let Some((key, value)) = text.split_once('=') else {
+            spans.push(start..end);
+            continue;
+        };
+        let word = key
+            .rsplit('.')
+            .next()
+            .unwrap_or(key)
+            .trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
+        let known = super::keys::is_plain(word) && key.split_whitespace().count() == 1;
+        let alone = !value.contains("//") && !value.contains(['@', ';', '#', '\\']);
+        if !known {
+            spans.push(start + (key.len() + 1) * usize::from(header_word(word))..end);
+        } else if !alone {
+            spans.push(start + key.len() + 1..end);
+        }
     }
     spans
+}
+
+/// Whether a word may be a key, and not a secret that stands alone.
+fn header_word(word: &str) -> bool {
+    !word.is_empty()
+        && word.len() <= 40
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || matches!(b, b'-' | b'_'))
 }
 
 fn after_keys(source: &str) -> Vec<Range<usize>> {
@@ -178,7 +224,7 @@ mod tests {
     use super::*;
 
     fn shown(source: &str) -> String {
-        Masked::new(source, guess(source, true)).text
+        Masked::new(source, guess(source)).text
     }
 
     #[test]
@@ -270,7 +316,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_can_be_masked(text in "[a-z=\"'\n:/@? é]{0,60}|.*(secret|://)?.*", a in 0_usize..60, b in 0_usize..60) {
-            let masked = Masked::new(&text, guess(&text, true));
+            let masked = Masked::new(&text, guess(&text));
             let (a, b) = (a.min(b), a.max(b));
             if text.is_char_boundary(a) && text.is_char_boundary(b) && b <= text.len() {
                 let span = masked.place(a, false)..masked.place(b, true);

@@ -16,6 +16,7 @@ mod enrolment;
 mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod hide;
 mod keys;
 mod load;
 mod mask;
@@ -23,6 +24,8 @@ mod named;
 mod realm;
 mod report;
 pub mod secret;
+mod shown;
+mod store_url;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -12,7 +12,7 @@ use toml::Spanned;
 use super::check::Check;
 use super::file::Section;
 use super::secret::Secret;
-use super::words::quote;
+use super::shown;
 
 /// The four keys of a secret.
 pub(super) struct Keys {
@@ -82,7 +82,7 @@ impl Check<'_> {
                     "it is the name before the `:` in the unit's `LoadCredential=`".to_owned();
                 self.findings.fault(
                     name.span(),
-                    format!("`{}` is no name of a credential", quote(name.get_ref())),
+                    format!("`{key}` is no name of a credential"),
                     help,
                 );
                 return None;
@@ -200,7 +200,7 @@ impl Check<'_> {
         let Some((bytes, mode)) = self.bytes(path, |m| m.permissions().mode()) else {
             return;
         };
-        let shown = path.get_ref().display();
+        let shown = shown::path(path.get_ref());
         if mode & 0o077 != 0 {
             self.findings.fault(
                 path.span(),
@@ -228,7 +228,10 @@ impl Check<'_> {
                 let help = "it must hold `-----BEGIN CERTIFICATE-----` and base64".to_owned();
                 self.findings.fault(
                     path.span(),
-                    format!("{} holds no certificate in PEM", path.get_ref().display()),
+                    format!(
+                        "{} holds no certificate in PEM",
+                        shown::path(path.get_ref())
+                    ),
                     help,
                 );
             }
@@ -256,7 +259,7 @@ impl Check<'_> {
         match (file.metadata(), file.take(4 << 20).read_to_end(&mut bytes)) {
             (Ok(metadata), Ok(_)) => Some((bytes, about(&metadata))),
             (Err(e), _) | (_, Err(e)) => fault(
-                format!("cannot read {}: {e}", path.get_ref().display()),
+                format!("cannot read {}: {e}", shown::path(path.get_ref())),
                 "check the path".into(),
             ),
         }

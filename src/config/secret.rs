@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
+use super::shown;
+
 /// Longer than any password, key or token; a larger file is a mistake.
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// Where a secret is.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Secret {
     /// `X-file`.
     File(PathBuf),
@@ -24,6 +26,21 @@ pub enum Secret {
     Env(String),
     /// `X` itself.
     Inline(SecretString),
+}
+
+/// A secret may have been written where its place belongs, so that not every place is shown.
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(&shown::path(path)).finish(),
+            Self::Credential(name) => f
+                .debug_tuple("Credential")
+                .field(&shown::name(name))
+                .finish(),
+            Self::Env(name) => f.debug_tuple("Env").field(&shown::name(name)).finish(),
+            Self::Inline(_) => f.debug_tuple("Inline").finish_non_exhaustive(),
+        }
+    }
 }
 
 /// A secret could not be read. The text names its place, never itself.
@@ -52,53 +69,60 @@ impl Secret {
                     return Err(error(
                         format!(
                             "{} can be read by others (mode {:04o})",
-                            path.display(),
+                            shown::path(path),
                             mode & 0o7777
                         ),
-                        format!("chmod 600 {}", path.display()),
+                        format!("chmod 600 {}", shown::path(path)),
                     ));
                 }
-                text(file, &path.display().to_string())
+                text(file, &shown::path(path))
             }
             Self::Credential(name) => {
+                let shown = shown::name(name);
                 let Some(directory) = environment.credentials_directory() else {
                     return Err(SecretError {
                         invisible: true,
-                        message: format!("the credential `{name}` can only be seen by the service"),
+                        message: format!(
+                            "the credential `{shown}` can only be seen by the service"
+                        ),
                         help: format!(
-                            "systemd passes it on by `LoadCredential={name}:/path/to/file` in the unit"
+                            "systemd passes it on by `LoadCredential={shown}:/path/to/file` in the unit"
                         ),
                     });
                 };
                 let file = environment
-                    .open(&directory.join(name))
+                    .open_as(
+                        &directory.join(name),
+                        &directory.join(shown).display().to_string(),
+                    )
                     .map_err(|e| SecretError {
                         help: format!(
-                            "add `LoadCredential={name}:/path/to/file` to the service's unit"
+                            "add `LoadCredential={shown}:/path/to/file` to the service's unit"
                         ),
                         ..e
                     })?;
-                text(file, &format!("the credential `{name}`"))
+                text(file, &format!("the credential `{shown}`"))
             }
             Self::Env(name) => {
+                let shown = shown::name(name);
                 let help = format!(
-                    "set `{name}` in the environment of realmsync, or use a file or a credential"
+                    "set `{shown}` in the environment of realmsync, or use a file or a credential"
                 );
                 let value = environment.var(name).ok_or_else(|| {
                     error(
-                        format!("the environment variable `{name}` is not set"),
+                        format!("the environment variable `{shown}` is not set"),
                         help.clone(),
                     )
                 })?;
                 let value = value.to_str().ok_or_else(|| {
                     error(
-                        format!("the environment variable `{name}` is not UTF-8"),
+                        format!("the environment variable `{shown}` is not UTF-8"),
                         help.clone(),
                     )
                 })?;
                 if value.is_empty() {
                     return Err(error(
-                        format!("the environment variable `{name}` is empty"),
+                        format!("the environment variable `{shown}` is empty"),
                         help,
                     ));
                 }
@@ -213,20 +237,18 @@ impl Environment {
 
     /// Opens a regular file. Anything else is refused before it is opened: a pipe would wait for ever.
     pub(super) fn open(&self, path: &Path) -> Result<File, SecretError> {
+        self.open_as(path, &shown::path(path))
+    }
+
+    /// The same; `shown` stands for the path in what is told.
+    fn open_as(&self, path: &Path, shown: &str) -> Result<File, SecretError> {
         let place = self.locate(path);
         let help = "check the path, and that the user of the service may read it";
-        let failed = |e: &std::io::Error| {
-            error(
-                format!("cannot read {}: {}", path.display(), reason(e)),
-                help,
-            )
-        };
+        let failed =
+            |e: &std::io::Error| error(format!("cannot read {shown}: {}", reason(e)), help);
         let metadata = std::fs::metadata(&place).map_err(|e| failed(&e))?;
         if !metadata.is_file() {
-            return Err(error(
-                format!("{} is not a regular file", path.display()),
-                help,
-            ));
+            return Err(error(format!("{shown} is not a regular file"), help));
         }
         File::open(&place).map_err(|e| failed(&e))
     }
@@ -313,11 +335,11 @@ mod tests {
                 .expose_secret(),
             "hunter2"
         );
-        let missing = Secret::Credential("other".into())
+        let missing = Secret::Credential("other-bind".into())
             .resolve(&inside)
             .unwrap_err();
         assert!(
-            !missing.invisible && missing.help.contains("LoadCredential=other:"),
+            !missing.invisible && missing.help.contains("LoadCredential=other-bind:"),
             "{missing:?}"
         );
     }

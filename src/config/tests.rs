@@ -9,6 +9,7 @@ use super::*;
 use crate::clock::zones::Zones;
 
 mod accidents;
+mod leaks;
 mod shipped;
 
 /// A file without faults; `SECRET` and `CA` stand for files that are there.
@@ -205,10 +206,19 @@ faults! {
     secret_not_for_signing: with("whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0", "hunter2");
     secret_relative_path: with("bind-password = \"hunter2\"", "bind-password-file = \"secret\"");
     anonymous: with("bind-dn = \"cn=sync,dc=example,dc=org\"\nbind-password = \"hunter2\"\n", "");
-    store_password_twice: with("sqlite:/var/lib/realmsync/realmsync.db\"", "postgres://me:hunter2@db.example.org/realmsync\"\npassword-env = \"X\"");
+    store_password_twice: with("sqlite:/var/lib/realmsync/realmsync.db\"", "postgres://me:hunter2@db.example.org/realmsync?sslmode=require\"\npassword-env = \"X\"");
     store_unknown: with("sqlite:/var/lib/realmsync/realmsync.db", "mysql://me:hunter2@db.example.org/realmsync");
     store_relative: with("sqlite:/var/lib/realmsync/realmsync.db", "sqlite:realmsync.db");
     store_password_for_a_file: add("[store]", "password-env = \"X\"");
+    store_of_another_tool: with("sqlite:/var/lib/realmsync/realmsync.db", "host=db.example.org user=me password=hunter2");
+    store_without_its_scheme: with("sqlite:/var/lib/realmsync/realmsync.db", "postgres//me:hunter2@db.example.org/realmsync");
+    store_with_several_hosts: with("sqlite:/var/lib/realmsync/realmsync.db", "postgres://me@a.example.org:5432,b.example.org:5432/realmsync");
+    store_with_misspelt_parameters: with("sqlite:/var/lib/realmsync/realmsync.db", "postgres://me@localhost/realmsync?sslmod=require&target_session_attrs=read-write&colour=red");
+    store_with_an_unknown_sslmode: with("sqlite:/var/lib/realmsync/realmsync.db", "postgres://me@db.example.org/realmsync?sslmode=verify-fully");
+    store_in_the_clear: with("sqlite:/var/lib/realmsync/realmsync.db", "postgres://me@db.example.org/realmsync");
+    store_in_the_clear_allowed: with("sqlite:/var/lib/realmsync/realmsync.db\"", "postgres://me@db.example.org/realmsync?sslmode=prefer\"\ninsecure-plaintext = true");
+    secret_where_a_path_belongs: with("bind-password = \"hunter2\"", "bind-password-file = \"whsec_hunter2\"");
+    secret_where_a_name_belongs: with("bind-password = \"hunter2\"", "bind-password-credential = \"hunter2\"");
     page_size: add("[realm.directory]", "page-size = 0");
     duration_bad: with("grace = \"30d\"", "grace = \"a month\"");
     duration_zero: with("grace = \"30d\"", "grace = \"0d\"");
@@ -221,6 +231,36 @@ faults! {
     syntax_in_a_secret: with("bind-password = \"hunter2\"", "bind-password = \"hunter2");
     syntax_twice: add("[realm.phone]", "region = \"CZ\"");
     many_at_once: GOOD.replace("*/15 * * * *", "* *").replace("ldaps:", "ldap:").replace("SK", "XX").replace("5%", "5").replace("30d", "-1d").replace("url = \"https:", "urls = \"http:");
+}
+
+#[test]
+fn a_database_on_this_machine_or_with_tls_needs_no_leave_to_be_spoken_to_in_the_clear() {
+    for url in [
+        "postgres://me@localhost/x",
+        "postgres://me@127.0.0.1:5433/x",
+        "postgres://me@[::1]/x",
+        "postgres:///x?host=/run/postgresql",
+        "postgres://me@%2Frun%2Fpostgresql/x",
+        "postgres:///x",
+        "postgres://me@db.example.org/x?sslmode=require",
+        "postgres://me@db.example.org/x?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+    ] {
+        let loaded = read(&with("sqlite:/var/lib/realmsync/realmsync.db", url));
+        assert!(loaded.is_ok_and(|l| l.warnings.is_empty()), "{url}");
+    }
+    for url in [
+        "postgres://me@db.example.org/x?sslmode=prefer",
+        "postgres://me@10.0.0.7/x",
+        "postgres:///x?host=db.example.org",
+        "postgres://me@localhost/x?hostaddr=10.0.0.7",
+        "postgres://me@localhost.example.org/x",
+    ] {
+        let faults = read(&with("sqlite:/var/lib/realmsync/realmsync.db", url)).unwrap_err();
+        assert!(
+            faults.to_string().contains("insecure-plaintext"),
+            "{url}: {faults}"
+        );
+    }
 }
 
 fn write(path: &Path, text: &[u8], mode: u32) {
@@ -298,7 +338,7 @@ fn a_secret_in_a_file_for_all_is_a_fault() {
         &place,
         with(
             "sqlite:/var/lib/realmsync/realmsync.db",
-            "postgres://me:hunter2@db/x",
+            "postgres://me:hunter2@localhost/x",
         )
         .as_bytes(),
         0o644,
@@ -307,7 +347,7 @@ fn a_secret_in_a_file_for_all_is_a_fault() {
     assert_eq!(faults.faults.len(), 3);
     assert!(
         !faults.to_string().contains("hunter2")
-            && faults.to_string().contains("postgres://me:•••@db/x"),
+            && faults.to_string().contains("postgres://me:•••@localhost/x"),
         "{faults}"
     );
 }

@@ -264,11 +264,11 @@ impl Check<'_> {
         let text = self.text(section, key)?;
         if !text.get_ref().starts_with('/') || text.get_ref().contains('\0') {
             let help = Some(format!(
-                "write the whole path, as `{key} = \"/etc/realmsync/…\"`"
+                "write the whole path of a file, as `{key} = \"/etc/realmsync/…\"`"
             ));
             self.findings.fault(
                 text.span(),
-                format!("`{}` is not an absolute path", quote(text.get_ref())),
+                format!("`{key}` is not an absolute path"),
                 help,
             );
             return None;
@@ -304,10 +304,7 @@ impl Check<'_> {
                 .join(" or ");
             let help = close.map_or(help, |s| Some(format!("did you mean `{s}://`?")));
             return refuse(
-                format!(
-                    "`{}:` is not understood here, only {known}",
-                    quote(url.scheme())
-                ),
+                format!("this URL is not understood here, only {known}"),
                 help,
             );
         }

@@ -9,10 +9,12 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::file::{Findings, Meant, address};
+use super::hide::Hider;
 use super::keys::{FILE, Key, Shape};
-use super::mask;
 use super::words::{join, label, nearest, quote};
-use Shape::{Boolean, Duration, Integer, Percent, Table, Tables, Text, Texts};
+use Shape::{
+    Boolean, Duration, Integer, Name, Path, Percent, Secret, Table, Tables, Text, Texts, Url, Urls,
+};
 
 /// Finds every unknown key and every value of a wrong type; says where secrets are, and what was probably meant.
 pub(super) fn walk(
@@ -22,19 +24,14 @@ pub(super) fn walk(
 ) -> (Vec<Range<usize>>, Meant) {
     let mut walker = Walker {
         findings,
-        source,
-        secrets: Vec::new(),
         meant: Vec::new(),
     };
     walker.table(document, FILE, "");
-    document.values().for_each(|v| walker.hide_urls(v));
-    (walker.secrets, walker.meant)
+    (Hider::of(document, source), walker.meant)
 }
 
 struct Walker<'a> {
     findings: &'a Findings,
-    source: &'a str,
-    secrets: Vec<Range<usize>>,
     meant: Meant,
 }
 
@@ -42,16 +39,9 @@ impl Walker<'_> {
     fn table(&mut self, table: &DeTable<'_>, keys: &'static [Key], path: &str) {
         for (name, value) in table {
             let known = keys.iter().find(|k| k.name == name.get_ref());
-            let secret = known.map_or_else(
-                || mask::is_secret_key(name.get_ref()),
-                |k| matches!(k.shape, Shape::Secret),
-            );
-            if secret {
-                self.hide(value);
-            }
             match known {
                 Some(key) => self.value(value, key, name, path),
-                None => self.unknown(name, value, table, keys, path),
+                None => self.unknown(name, table, keys, path),
             }
         }
     }
@@ -65,7 +55,10 @@ impl Walker<'_> {
     ) {
         let inner = join(path, key.name);
         match (key.shape, value.get_ref()) {
-            (Text | Shape::Secret | Duration | Percent | Texts, DeValue::String(_))
+            (
+                Text | Secret | Url | Path | Name | Duration | Percent | Texts | Urls,
+                DeValue::String(_),
+            )
             | (Boolean, DeValue::Boolean(_)) => {}
             (Integer, DeValue::Integer(number)) => {
                 if i64::from_str_radix(number.as_str(), number.radix()).is_err() {
@@ -73,7 +66,7 @@ impl Walker<'_> {
                         .fault(value.span(), "the number is too large", None);
                 }
             }
-            (Texts, DeValue::Array(list)) => self.texts(list),
+            (Texts | Urls, DeValue::Array(list)) => self.texts(list),
             (Table(keys), DeValue::Table(table)) => self.table(table, keys, &inner),
             (Tables(keys), DeValue::Array(list)) => {
                 for item in list {
@@ -130,7 +123,7 @@ impl Walker<'_> {
             _ => None,
         };
         let (wanted, help) = match shape {
-            Text | Shape::Secret => (
+            Text | Secret | Url | Path | Name => (
                 "a string".into(),
                 number
                     .filter(|_| matches!(shape, Text))
@@ -144,7 +137,7 @@ impl Walker<'_> {
                 "a percentage such as \"5%\"".into(),
                 number.map(|n| format!("write `{} = \"{n}%\"`", key.name)),
             ),
-            Texts => ("a string or a list of strings".to_string(), None),
+            Texts | Urls => ("a string or a list of strings".to_string(), None),
             Integer => {
                 let digits = found
                     .as_str()
@@ -181,22 +174,14 @@ impl Walker<'_> {
     fn unknown(
         &mut self,
         name: &Spanned<Cow<'_, str>>,
-        value: &Spanned<DeValue<'_>>,
         table: &DeTable<'_>,
         keys: &'static [Key],
         path: &str,
     ) {
-        self.hide_within(value);
         let word: &str = name.get_ref();
         let place = label(path);
         let help = if let Some(known) = nearest(word, keys.iter().map(|k| k.name)) {
             self.meant.push((address(table), known));
-            if keys
-                .iter()
-                .any(|k| k.name == known && matches!(k.shape, Shape::Secret))
-            {
-                self.hide(value);
-            }
             format!("did you mean `{known}`?")
         } else if let Some(section) = elsewhere(word, FILE, "") {
             format!("`{}` belongs {}", quote(word), label(&section))
@@ -208,48 +193,6 @@ impl Walker<'_> {
             format!("unknown key `{}` {place}", quote(word)),
             help,
         );
-    }
-
-    /// Secrets in a table that nobody knows are secrets all the same.
-    fn hide_within(&mut self, value: &Spanned<DeValue<'_>>) {
-        match value.get_ref() {
-            DeValue::Table(table) => {
-                for (name, value) in table {
-                    if mask::is_secret_key(name.get_ref()) {
-                        self.hide(value);
-                    }
-                    self.hide_within(value);
-                }
-            }
-            DeValue::Array(list) => list.iter().for_each(|v| self.hide_within(v)),
-            _ => {}
-        }
-    }
-
-    /// URLs are found in the file's text; one that is written with escapes or over several lines is not, and is hidden whole.
-    fn hide_urls(&mut self, value: &Spanned<DeValue<'_>>) {
-        match value.get_ref() {
-            DeValue::Table(table) => table.values().for_each(|v| self.hide_urls(v)),
-            DeValue::Array(list) => list.iter().for_each(|v| self.hide_urls(v)),
-            DeValue::String(text) => {
-                let plain = self
-                    .source
-                    .get(value.span())
-                    .is_some_and(|raw| raw.get(1..raw.len().saturating_sub(1)) == Some(text));
-                if !plain && !mask::in_urls(text).is_empty() {
-                    self.secrets.push(value.span());
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn hide(&mut self, value: &Spanned<DeValue<'_>>) {
-        match value.get_ref() {
-            DeValue::Table(table) => table.values().for_each(|v| self.hide(v)),
-            DeValue::Array(list) => list.iter().for_each(|v| self.hide(v)),
-            _ => self.secrets.push(value.span()),
-        }
     }
 }
 

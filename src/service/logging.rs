@@ -63,6 +63,8 @@ fn targets(level: Level) -> Targets {
     Targets::new()
         .with_default(others)
         .with_target("realmsync", level)
+        // It tells parameters of the store's URL with their values; `check` has told of them without.
+        .with_target("sqlx_postgres::options", LevelFilter::OFF)
 }
 
 /// `auto` decided.

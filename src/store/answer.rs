@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sqlx::pool::PoolConnectionMetadata;
 use sqlx::{Connection as _, PgConnection};
 
-use super::error::is_lost;
+use super::error::{is_lost, is_read_only};
 
 /// How long one statement may take on PostgreSQL before its connection counts as dead: the largest, over a million users, takes
 /// a minute or two, and a server that went away without a word (a failover, a firewall that forgot) would be waited for for ever.
@@ -27,20 +27,30 @@ fn lost() -> MutexGuard<'static, Option<Instant>> {
 
 /// Whether an idle connection of the pool may be used. One that was used a moment ago needs no question, unless another one was
 /// lost since.
+///
+/// A database that takes no writes was the primary once: after a failover its sessions may live on.
 pub(super) async fn usable(connection: &mut PgConnection, met: PoolConnectionMetadata) -> bool {
     let doubted = lost().is_some_and(|at| met.idle_for >= at.elapsed());
-    if !doubted && met.idle_for < Duration::from_secs(1) {
-        return true;
+    if !doubted {
+        return met.idle_for < Duration::from_secs(1)
+            || answered_within(ALIVE, connection.ping()).await.is_ok();
     }
-    answered_within(ALIVE, connection.ping()).await.is_ok()
+    let asked = sqlx::query_scalar::<_, String>("SHOW transaction_read_only").persistent(false);
+    answered_within(ALIVE, asked.fetch_one(connection))
+        .await
+        .is_ok_and(|read_only| read_only == "off")
 }
 
 /// What every connection of PostgreSQL is set to. The server notices within a minute that this side went away (what this side
 /// notices of TCP the driver cannot set, which is what [`ANSWER`] and [`ALIVE`] are for); and a process that stands still in a
-/// transaction does not keep its locks for longer than its leases.
+/// transaction does not keep its locks for longer than its leases. What a role or a database brings along of limits and defaults is
+/// set to what the statements here are written for.
 pub(super) const SESSION: &str = "
     SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
-    SET idle_in_transaction_session_timeout = '15s'";
+    SET idle_in_transaction_session_timeout = '15s'; SET statement_timeout = 0; SET lock_timeout = 0;
+    SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off;
+    SELECT set_config(name, '0', FALSE) FROM pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout') AND setting <> '0';
+    SELECT set_config(name, 'on', FALSE) FROM pg_settings WHERE name = 'synchronous_commit' AND setting = 'off'";
 
 /// The answer of a statement, or that none came.
 pub(super) async fn answered<T>(
@@ -62,7 +72,10 @@ pub(super) async fn answered_within<T>(
                 format!("no answer within {} seconds", limit.as_secs()),
             )))
         });
-    if answer.as_ref().is_err_and(is_lost) {
+    if answer
+        .as_ref()
+        .is_err_and(|e| is_lost(e) || is_read_only(e))
+    {
         *lost() = Some(Instant::now());
     }
     answer

@@ -15,6 +15,8 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres, Sqlite, SqliteConnection, Tran
 
 use super::answer::{SESSION, answered, usable};
 use super::fence::Open;
+use super::generation::Generation;
+use super::probe::probe;
 use super::{Access, StoreError};
 
 /// Takes the writer's turn at once: a deferred transaction fails when it turns into a writer (TRAPS 31).
@@ -32,6 +34,8 @@ pub(super) enum Db {
         /// The writer does not wait for the disk at present, until it is acquired anew; see
         /// [`Store::stage`](super::Store::stage).
         relaxed: Arc<AtomicBool>,
+        /// What counts commits, once the store is opened for writing.
+        generation: Option<Arc<Generation>>,
     },
     /// A pool; the server keeps writers apart.
     Postgres {
@@ -44,8 +48,8 @@ pub(super) enum Db {
 
 /// A transaction that may write; rolled back when dropped without [`Tx::commit`].
 pub(super) enum Tx {
-    /// `BEGIN IMMEDIATE` on the only writer.
-    Sqlite(Transaction<'static, Sqlite>),
+    /// `BEGIN IMMEDIATE` on the only writer, and what counts its commit.
+    Sqlite(Transaction<'static, Sqlite>, Option<Arc<Generation>>),
     /// An ordinary transaction.
     Postgres(Open),
 }
@@ -70,7 +74,7 @@ impl Tx {
     /// The connection below.
     pub(super) fn side(&mut self) -> Side<'_> {
         match self {
-            Self::Sqlite(t) => Side::Sqlite(&mut *t),
+            Self::Sqlite(t, _) => Side::Sqlite(&mut *t),
             Self::Postgres(t) => Side::Postgres(&mut *t),
         }
     }
@@ -78,11 +82,22 @@ impl Tx {
     /// Makes it last.
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(t) => t.commit().await,
+            Self::Sqlite(t, None) => t.commit().await,
+            Self::Sqlite(t, Some(generation)) => counted(t, &generation).await,
             Self::Postgres(t) => t.commit().await,
         }
         .map_err(StoreError::from_sqlx("commit"))
     }
+}
+
+async fn counted(
+    mut transaction: Transaction<'static, Sqlite>,
+    generation: &Generation,
+) -> Result<(), sqlx::Error> {
+    let next = Generation::next(&mut transaction).await?;
+    transaction.commit().await?;
+    generation.note(next);
+    Ok(())
 }
 
 impl Link {
@@ -110,8 +125,12 @@ macro_rules! on {
 }
 pub(super) use on;
 
+/// Connections to PostgreSQL that one process holds at most, apart from those of its leases.
+pub(super) const POOL: u32 = 8;
 /// The writer waits so long for others.
 const BUSY: Duration = Duration::from_secs(10);
+/// For ever, as far as a timer can say that.
+const TURN: Duration = Duration::from_hours(24 * 365);
 /// A log that somebody still reads is not waited for that long: nobody can write meanwhile.
 const FOLD: &str = "PRAGMA busy_timeout = 300; PRAGMA wal_checkpoint(TRUNCATE)";
 
@@ -121,6 +140,16 @@ pub(super) async fn pragma(
     sql: &'static str,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(sql).execute(writer).await.map(|_| ())
+}
+
+/// What to do where the system does not let this user open the file. Only asked once SQLite has failed: to close a file ends the
+/// locks that this process has on it.
+fn denied(path: &Path, access: Access) -> Option<String> {
+    let mut options = std::fs::OpenOptions::new();
+    let tried = options.read(true).write(access == Access::Write).open(path);
+    let error = tried.err()?;
+    (error.kind() == std::io::ErrorKind::PermissionDenied)
+        .then(|| super::lock::advice(path, &error))
 }
 
 impl Db {
@@ -165,7 +194,7 @@ impl Db {
             what: path.display().to_string(),
             why: match StoreError::from_sqlx("open the store")(e) {
                 StoreError::Database { source, .. } => source.to_string(),
-                known => known.to_string(),
+                known => denied(path, access).unwrap_or_else(|| known.to_string()),
             },
         };
         let reader = options
@@ -178,6 +207,8 @@ impl Db {
             .max_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
+            // Whoever writes before is of this process, and the plan of a large realm takes its time: each waits for its turn.
+            .acquire_timeout(TURN)
             // Whoever staged may have been stopped in the middle.
             .before_acquire(move |writer, _| {
                 let left = left.swap(false, Ordering::SeqCst);
@@ -207,6 +238,7 @@ impl Db {
             write,
             read,
             relaxed,
+            generation: None,
         })
     }
 
@@ -217,10 +249,18 @@ impl Db {
         password: Option<&str>,
         shown: &str,
         name: &str,
+        access: Access,
     ) -> Result<Self, StoreError> {
-        let bad = |e: sqlx::Error| StoreError::Open {
-            what: shown.to_owned(),
-            why: e.to_string(),
+        let bad = |e: sqlx::Error| match StoreError::from_sqlx("connect")(e) {
+            limited @ StoreError::Limited(_) => limited,
+            StoreError::Database { source, .. } => StoreError::Open {
+                what: shown.to_owned(),
+                why: source.to_string(),
+            },
+            other => StoreError::Open {
+                what: shown.to_owned(),
+                why: other.to_string(),
+            },
         };
         let mut options = PgConnectOptions::from_str(url)
             .map_err(bad)?
@@ -228,8 +268,9 @@ impl Db {
         if let Some(password) = password {
             options = options.password(password);
         }
+        probe(&options, shown, access).await?;
         let pool = PgPoolOptions::new()
-            .max_connections(8)
+            .max_connections(POOL)
             .acquire_timeout(Duration::from_secs(15))
             .test_before_acquire(false)
             .before_acquire(|connection, met| {
@@ -261,16 +302,19 @@ impl Db {
     /// Begins a transaction that writes.
     pub(super) async fn begin(&self) -> Result<Tx, StoreError> {
         match self {
-            Self::Sqlite { write, .. } => match write.begin_with(IMMEDIATE).await {
+            Self::Sqlite {
+                write, generation, ..
+            } => match write.begin_with(IMMEDIATE).await {
                 // A full disk made SQLite end a transaction by itself, and the driver still counts it: begin on a fresh connection.
                 Err(sqlx::Error::InvalidSavePointStatement) => {
                     if let Ok(stuck) = write.acquire().await {
                         let _closed = stuck.close().await;
                     }
-                    write.begin_with(IMMEDIATE).await.map(Tx::Sqlite)
+                    write.begin_with(IMMEDIATE).await
                 }
-                begun => begun.map(Tx::Sqlite),
-            },
+                begun => begun,
+            }
+            .map(|t| Tx::Sqlite(t, generation.clone())),
             Self::Postgres { pool, fence } => {
                 Open::begin(pool, *fence, false).await.map(Tx::Postgres)
             }

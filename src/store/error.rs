@@ -57,6 +57,19 @@ pub enum StoreError {
         "the store does not answer: {0}. Nothing was half done; look whether the database runs, the next run tries again"
     )]
     Lost(String),
+    /// The database, a role's limit or a pooler gives less than is needed.
+    #[error("the database gives realmsync too little: {0}")]
+    Limited(String),
+    /// An SQLite file that lacks what the store held before.
+    #[error(
+        "{what} is an older copy of the store, or one without its log: what was told to people since is not in it, and they would be told again. Put the whole store back (realmsync.db with its -wal), or a copy that `realmsync backup` made; to take this file all the same, write the word `accept` into {file}: it then starts as a copy, with its messages on hold"
+    )]
+    Incomplete {
+        /// The store's file.
+        what: String,
+        /// The file that notes the generation.
+        file: String,
+    },
     /// PostgreSQL crashed while a plan was made, and came back without what it had not written to the disk yet.
     #[error(
         "the database was started anew while the plan was made, and has {there} of the plan's {given} rows. Nothing was applied; the next run decides anew"
@@ -91,7 +104,8 @@ pub enum StoreError {
 impl StoreError {
     /// For `map_err`: names what was being done, and tells apart what an administrator can mend.
     pub(crate) fn from_sqlx(what: &'static str) -> impl Fn(sqlx::Error) -> Self {
-        move |source| match &source {
+        move |source| {
+            match &source {
             sqlx::Error::Database(error) => {
                 let known = if let Some(error) = error.try_downcast_ref::<SqliteError>() {
                     of_sqlite(error)
@@ -102,9 +116,10 @@ impl StoreError {
                 };
                 known.unwrap_or(Self::Database { what, source })
             }
-            sqlx::Error::PoolTimedOut => Self::Lost("no connection to it became free".into()),
+            sqlx::Error::PoolTimedOut => Self::Limited("no connection became free in time; see that the database, the role's CONNECTION LIMIT and a pooler allow as many as docs/operating.md says".into()),
             other if is_lost(other) => Self::Lost(source.to_string()),
             _ => Self::Database { what, source },
+        }
         }
     }
 
@@ -112,7 +127,9 @@ impl StoreError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Busy { .. } | Self::TakenOver => ErrorCode::Busy,
-            Self::Open { .. } | Self::Lost(_) | Self::Forgotten { .. } => ErrorCode::Unreachable,
+            Self::Open { .. } | Self::Lost(_) | Self::Limited(_) | Self::Forgotten { .. } => {
+                ErrorCode::Unreachable
+            }
             _ => ErrorCode::Store,
         }
     }
@@ -133,9 +150,14 @@ pub(super) fn is_lost(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Shut down, crashed, starting, or no connection left.
+/// Whether the session takes no writes, as one of a former primary.
+pub(super) fn is_read_only(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("25006"))
+}
+
+/// Shut down, crashed, starting, or idle for too long.
 fn is_ended(code: &str) -> bool {
-    matches!(code, "57P01" | "57P02" | "57P03" | "57P05" | "53300") || code.starts_with("08")
+    matches!(code, "57P01" | "57P02" | "57P03" | "57P05") || code.starts_with("08")
 }
 
 /// SQLite's result codes; what is above the lowest eight bits only refines them (<https://www.sqlite.org/rescode.html>).
@@ -175,7 +197,15 @@ fn of_postgres(error: &PgDatabaseError) -> Option<StoreError> {
             "{error}; the database takes no writes: is it a standby?"
         ))),
         "42501" => Some(StoreError::Unwritable(format!(
-            "{error}; grant the database user its rights on the schema"
+            "{error}; grant the database user its rights: docs/operating.md says which ones installing and running need"
+        ))),
+        "53300" | "53400" => Some(StoreError::Limited(format!(
+            "{}; raise max_connections, the role's or the database's CONNECTION LIMIT, or the pooler's default_pool_size: docs/operating.md says how many are needed",
+            error.message()
+        ))),
+        "57014" | "25P04" => Some(StoreError::Limited(format!(
+            "{}; a limit of a pooler or of the database ended a statement (statement_timeout, transaction_timeout, query_timeout of PgBouncer), or an administrator did: take the limit off this role",
+            error.message()
         ))),
         "53100" => Some(StoreError::Unwritable(format!(
             "the database's disk is full ({error}); make room"

@@ -134,6 +134,8 @@ impl Store {
         let mut tx = copy.begin().await?;
         on!(tx, c => sqlx::query("INSERT INTO meta (key, value) VALUES ('copy', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value").bind(now.rfc3339()).execute(&mut *c).await.map(|_| ()))
             .map_err(StoreError::from_sqlx("mark the copy"))?;
+        on!(tx, c => sqlx::query("DELETE FROM meta WHERE key = 'in-use'").execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("mark the copy"))?;
         tx.commit().await?;
         copy.close().await;
         Ok(())

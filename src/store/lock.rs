@@ -53,20 +53,31 @@ pub fn lock(config: &StoreConfig, wait: Duration) -> Result<StoreLock, StoreErro
             Err(TryLockError::Error(e)) => return Err(open(e)),
         }
     }
-    let me = format!(
-        "process {} ({})",
-        std::process::id(),
-        std::env::args()
-            .skip(1)
-            .take(6)
-            .collect::<Vec<_>>()
-            .join(" ")
-    );
+    // No more of the command line than its command: the rest may name people.
+    let arguments = std::env::args().skip(1);
+    let me = format!("process {} ({})", std::process::id(), command(arguments));
     let _told = file
         .set_len(0)
         .and_then(|()| file.rewind())
         .and_then(|()| file.write_all(me.as_bytes()));
     Ok(StoreLock { _file: Some(file) })
+}
+
+/// The command of a command line. `-c` and `--config` have a value before it, and options may.
+fn command(arguments: impl Iterator<Item = String>) -> String {
+    let mut arguments = arguments.skip_while(|a| a == "--json");
+    while let Some(argument) = arguments.next() {
+        if matches!(argument.as_str(), "-c" | "--config") {
+            let _file = arguments.next();
+        } else if !argument.starts_with('-') {
+            let word = argument.len() <= 20
+                && argument
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'-');
+            return if word { argument } else { "a command".into() };
+        }
+    }
+    "a command".into()
 }
 
 /// What an administrator does about a file that cannot be opened.
@@ -76,10 +87,33 @@ pub(super) fn advice(path: &Path, error: &std::io::Error) -> String {
         std::io::ErrorKind::NotFound => {
             format!("{error}; make the folder {folder} (`install -d -m 0700 {folder}`)")
         }
-        std::io::ErrorKind::PermissionDenied => format!(
-            "{error}; it belongs to another user: run this as the user of the service, or as root"
-        ),
+        std::io::ErrorKind::PermissionDenied => {
+            "permission denied; run it as root or as the user of the service".into()
+        }
         std::io::ErrorKind::StorageFull => format!("{error}; make room on the disk of {folder}"),
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_command_line_only_the_command_is_noted() {
+        for (line, wanted) in [
+            ("run", "run"),
+            ("-c /etc/x.toml sync example.org --user jan", "sync"),
+            (
+                "--config=/x --json users set jan --phone +421905123456",
+                "users",
+            ),
+            ("--json two-factor add jan", "two-factor"),
+            ("+421905123456", "a command"),
+            ("", "a command"),
+        ] {
+            let arguments = line.split_whitespace().map(str::to_owned);
+            assert_eq!(command(arguments), wanted, "{line}");
+        }
     }
 }

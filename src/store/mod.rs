@@ -11,6 +11,7 @@ mod declare;
 mod delta_history;
 mod error;
 mod fence;
+mod generation;
 mod held;
 mod index;
 mod insert;
@@ -21,6 +22,7 @@ mod lease_status;
 mod lock;
 mod outbox;
 mod pause;
+mod probe;
 mod realms;
 mod refused;
 mod rejected;
@@ -45,6 +47,7 @@ use db::Db;
 pub use declare::{Declared, RealmDecl};
 pub use delta_history::Told;
 pub use error::StoreError;
+use generation::Beside;
 pub use index::Indexed;
 pub use lease::RealmLock;
 use lease::{Leases, Owner};
@@ -94,6 +97,12 @@ impl Store {
         now: Timestamp,
     ) -> Result<Self, StoreError> {
         let leases = Leases::default();
+        let beside = match &config.url {
+            StoreUrl::Sqlite(path) if access == Access::Write => {
+                Some((path.as_path(), Beside::look(path)))
+            }
+            _ => None,
+        };
         let (db, what) = match &config.url {
             StoreUrl::Sqlite(path) => {
                 // A folder that may not be searched is no absence.
@@ -118,6 +127,7 @@ impl Store {
                         secret.as_ref().map(secrecy::ExposeSecret::expose_secret),
                         display,
                         &Owner::session_name(&leases.owner().id),
+                        access,
                     )
                     .await?,
                     display.clone(),
@@ -129,17 +139,21 @@ impl Store {
         } else {
             &POSTGRES
         };
-        let store = Self { db, leases };
+        let mut store = Self { db, leases };
         match access {
             Access::Write => {
-                if !store.ahead(migrator, &what).await? {
+                // Where all is there no right to make anything is needed, and the migrator always begins with a table of its own.
+                if !store.is_current(migrator, &what).await? {
                     let ran = match &store.db {
                         Db::Sqlite { write, .. } => migrator.run(write).await,
                         Db::Postgres { pool, .. } => migrator.run(pool).await,
                     };
                     ran.map_err(|e| migration_error(e, &what))?;
                 }
-                store.settle_copy(now).await?;
+                let copy = store.settle_copy(now).await?;
+                if let Some((path, beside)) = beside {
+                    store.settle_generation(path, &beside, copy, now).await?;
+                }
             }
             Access::Read => store.schema_fits(migrator, &what).await?,
         }
@@ -156,6 +170,9 @@ impl Store {
     /// Closes the pools: writes what is to be written, lets go of leases, and waits for who still reads.
     pub async fn close(&self) {
         self.leases.released().await;
+        if let Err(error) = self.let_go().await {
+            tracing::debug!(%error, "the store still says that it is in use: {error}");
+        }
         self.db.close().await;
     }
 }

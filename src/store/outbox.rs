@@ -141,7 +141,7 @@ fn fresh_id(now: Timestamp) -> Uuid {
 /// One of two texts, where the engines differ (row locks).
 fn text(tx: &Tx, sqlite: &'static str, postgres: &'static str) -> &'static str {
     match tx {
-        Tx::Sqlite(_) => sqlite,
+        Tx::Sqlite(..) => sqlite,
         Tx::Postgres(_) => postgres,
     }
 }

@@ -17,10 +17,16 @@ enum There {
 }
 
 impl Store {
-    /// Whether the schema is one additive step ahead, so that there is nothing to migrate; more than that is refused.
-    pub(super) async fn ahead(&self, migrator: &Migrator, what: &str) -> Result<bool, StoreError> {
-        let There::OneAhead(version) = self.schema(migrator, what).await? else {
-            return Ok(false);
+    /// Whether there is nothing to migrate: the schema is this program's own, or one additive step ahead. More than that is refused.
+    pub(super) async fn is_current(
+        &self,
+        migrator: &Migrator,
+        what: &str,
+    ) -> Result<bool, StoreError> {
+        let version = match self.schema(migrator, what).await? {
+            There::OneAhead(version) => version,
+            There::Known(version) => return Ok(version == newest(migrator)),
+            There::Nothing => return Ok(false),
         };
         tracing::warn!(
             version,

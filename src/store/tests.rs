@@ -2,8 +2,10 @@
 
 mod aside;
 mod disk;
+mod generation;
 mod held_plans;
 mod housekeeping;
+mod houses;
 mod leases;
 mod plans;
 mod races;

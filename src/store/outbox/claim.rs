@@ -235,7 +235,7 @@ pub(super) async fn claim(
 ) -> Result<Vec<Job>, StoreError> {
     let sql = text(tx, CLAIM_SQLITE, CLAIM_POSTGRES);
     let lease_until = match tx {
-        Tx::Sqlite(_) => now.plus_ms(lease_ms),
+        Tx::Sqlite(..) => now.plus_ms(lease_ms),
         Tx::Postgres(_) => Timestamp(lease_ms),
     };
     let mut jobs: Vec<Job> = Vec::new();

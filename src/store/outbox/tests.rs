@@ -74,6 +74,10 @@ pub(crate) async fn postgres() -> Fixture {
 }
 
 impl Fixture {
+    pub(crate) fn url(&self) -> &StoreUrl {
+        &self.url
+    }
+
     async fn open(url: StoreUrl, dir: tempfile::TempDir, server: Option<Server>) -> Self {
         let config = StoreConfig {
             url: url.clone(),

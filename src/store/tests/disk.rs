@@ -210,3 +210,39 @@ async fn what_is_no_store_is_said_to_be_none() {
     let error = open(&path, Access::Read).await.unwrap_err();
     assert!(matches!(error, StoreError::NotFound(_)), "{error}");
 }
+
+#[test]
+fn who_may_not_open_the_store_is_told_so_and_not_to_look_at_the_disk() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.db");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        open(&path, Access::Write).await.unwrap().close().await;
+    });
+    // Another user: of the folder's mode only what is for others counts.
+    for mode in [0o755, 0o700] {
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        for access in [Access::Read, Access::Write] {
+            let path = path.clone();
+            // SQLite opens its file on a thread that inherits who this one is.
+            let error = std::thread::spawn(move || {
+                let nobody = rustix::process::Uid::from_raw(65_534);
+                rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                runtime.block_on(async { open(&path, access).await.unwrap_err().to_string() })
+            });
+            let error = error.join().unwrap();
+            assert!(
+                error.contains("permission denied; run it as root or as the user of the service"),
+                "{mode:o} {access:?}: {error}"
+            );
+        }
+    }
+}
