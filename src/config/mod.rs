@@ -110,7 +110,7 @@ pub struct EnrolmentConfig {
 }
 
 /// `[delivery]` or `[realm.delivery]`, of kind `webhook`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DeliveryConfig {
     /// `url`.
     pub url: url::Url,
@@ -128,6 +128,25 @@ pub struct DeliveryConfig {
     pub concurrency: usize,
     /// `retry-for` in milliseconds.
     pub retry_for_ms: i64,
+}
+
+/// A token may be a part of a webhook's address.
+impl std::fmt::Debug for DeliveryConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeliveryConfig")
+            .field("url", &shown::url(self.url.as_str()))
+            .field("secret", &self.secret)
+            .field("previous_secret", &self.previous_secret)
+            .field("ca_file", &self.ca_file.as_deref().map(shown::path))
+            .field(
+                "proxy",
+                &self.proxy.as_ref().map(|p| shown::url(p.as_str())),
+            )
+            .field("timeout_ms", &self.timeout_ms)
+            .field("concurrency", &self.concurrency)
+            .field("retry_for_ms", &self.retry_for_ms)
+            .finish()
+    }
 }
 
 /// `log.format`.

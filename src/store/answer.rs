@@ -46,8 +46,8 @@ pub(super) async fn usable(connection: &mut PgConnection, met: PoolConnectionMet
 /// transaction does not keep its locks for longer than its leases. What a role or a database brings along of limits and defaults is
 /// set to what the statements here are written for.
 pub(super) const SESSION: &str = "
-    SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
-    SET idle_in_transaction_session_timeout = '15s'; SET statement_timeout = 0; SET lock_timeout = 0;
+    SET statement_timeout = 0; SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
+    SET idle_in_transaction_session_timeout = '15s'; SET lock_timeout = 0;
     SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off;
     SELECT set_config(name, '0', FALSE) FROM pg_settings WHERE name IN ('idle_session_timeout', 'transaction_timeout') AND setting <> '0';
     SELECT set_config(name, 'on', FALSE) FROM pg_settings WHERE name = 'synchronous_commit' AND setting = 'off'";

@@ -24,9 +24,13 @@ const ACCEPT: &str = "accept";
 
 /// The file beside the store, and what stands in it.
 #[derive(Debug)]
-pub(super) struct Generation {
-    file: File,
-    written: Mutex<i64>,
+pub(super) struct Generation(Mutex<Noted>);
+
+#[derive(Debug)]
+struct Noted {
+    /// `None`: the store is closed.
+    file: Option<File>,
+    generation: i64,
 }
 
 /// What was found beside a store before it was opened.
@@ -62,14 +66,11 @@ impl Beside {
 }
 
 impl Generation {
-    fn open(path: &Path) -> std::io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(path)?;
-        Ok(Self {
-            file,
-            written: Mutex::new(0),
-        })
+    fn of(file: File) -> Self {
+        Self(Mutex::new(Noted {
+            file: Some(file),
+            generation: 0,
+        }))
     }
 
     /// Counts a commit; the caller is within its transaction.
@@ -83,16 +84,23 @@ impl Generation {
     /// Notes a commit that is done. Always as many bytes in the same place, so that no room on the disk is needed. It does not wait
     /// for the disk: what a power cut forgets of it only leaves it behind the store.
     pub(super) fn note(&self, generation: i64) {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if *written < generation {
-            *written = generation;
-            if let Err(error) = self
-                .file
-                .write_all_at(format!("{generation:020}\n").as_bytes(), 0)
-            {
-                tracing::debug!(%error, "the store's generation cannot be noted: {error}");
-            }
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.generation >= generation {
+            return;
         }
+        noted.generation = generation;
+        let text = format!("{generation:020}\n");
+        let written = noted
+            .file
+            .as_ref()
+            .map(|f| f.write_all_at(text.as_bytes(), 0));
+        if let Some(Err(error)) = written {
+            tracing::debug!(%error, "the store's generation cannot be noted: {error}");
+        }
+    }
+
+    fn close(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).file = None;
     }
 }
 
@@ -147,17 +155,17 @@ impl Store {
             );
         }
         // The file is there before the store says that it is in use, so that no power cut leaves the one without the other.
-        let counter = Generation::open(&found.path).and_then(|counter| {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let counter = options.open(&found.path).and_then(|file| {
             // Anything else stays until the commit below, so that a crash before it changes nothing.
             if noted.is_none() && !accepted {
-                counter.file.set_len(0)?;
-                counter
-                    .file
-                    .write_all_at(format!("{:020}\n", 0).as_bytes(), 0)?;
+                file.set_len(0)?;
+                file.write_all_at(format!("{:020}\n", 0).as_bytes(), 0)?;
             }
-            counter.file.sync_all()?;
+            file.sync_all()?;
             File::open(found.path.parent().unwrap_or(&found.path))?.sync_all()?;
-            Ok(counter)
+            Ok(Generation::of(file))
         });
         let counter = counter.map_err(|e| StoreError::Open {
             what: found.path.display().to_string(),
@@ -188,18 +196,18 @@ impl Store {
     /// The store is not in use any more, and all of it will be in its main file.
     pub(super) async fn let_go(&self) -> Result<(), StoreError> {
         const SQL: &str = "DELETE FROM meta WHERE key = 'in-use'";
-        if !matches!(
-            &self.db,
-            Db::Sqlite {
-                generation: Some(_),
-                ..
-            }
-        ) {
+        let Db::Sqlite {
+            generation: Some(generation),
+            ..
+        } = &self.db
+        else {
             return Ok(());
-        }
+        };
         let mut tx = self.db.begin().await?;
         on!(tx, c => sqlx::query(SQL).execute(&mut *c).await.map(|_| ()))
             .map_err(StoreError::from_sqlx("let go of the store"))?;
-        tx.commit().await
+        let done = tx.commit().await;
+        generation.close();
+        done
     }
 }

@@ -58,7 +58,10 @@ pub(super) async fn probe(
 }
 
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
-    answered_within(ANSWER, PgConnection::connect_with(options)).await
+    let mut connection = answered_within(ANSWER, PgConnection::connect_with(options)).await?;
+    let unlimited = sqlx::raw_sql("SET statement_timeout = 0").execute(&mut connection);
+    answered_within(ANSWER, unlimited).await?;
+    Ok(connection)
 }
 
 /// Without a prepared statement, which some poolers do not know.

@@ -1,6 +1,6 @@
 //! An SQLite file that lacks what the store held is told from one that is whole.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::store::db::on;

@@ -84,8 +84,8 @@ async fn a_role_needs_no_right_to_create_once_the_schema_is_there_and_its_limits
     open_url(&url, Access::Write).await.unwrap().close().await;
     pg.psql("house", "REVOKE CREATE ON SCHEMA public FROM svc");
     for limit in [
-        "statement_timeout = '1ms'",
-        "lock_timeout = '1ms'",
+        "statement_timeout = '100ms'",
+        "lock_timeout = '100ms'",
         "idle_session_timeout = '1s'",
         "default_transaction_read_only = on",
         "default_transaction_isolation = 'serializable'",
