@@ -38,6 +38,8 @@ pub(super) struct Beside {
     path: PathBuf,
     /// The log, of whatever length.
     log: bool,
+    /// There was no store, so that it is made anew: its first pass is a baseline and tells nobody.
+    new: bool,
     text: Option<String>,
 }
 
@@ -55,6 +57,7 @@ impl Beside {
         let read = File::open(&path).and_then(|f| f.take(100).read_to_string(&mut text));
         Self {
             log: beside(store, "-wal").exists(),
+            new: std::fs::metadata(store).map_or(true, |m| m.len() == 0),
             text: read.is_ok().then(|| text.trim().to_owned()),
             path,
         }
@@ -142,7 +145,7 @@ impl Store {
                 "{} is taken as it is: its messages are on hold, since they may have been sent before",
                 store.display()
             );
-        } else if (behind || cut_off) && !copy {
+        } else if (behind || cut_off) && !copy && !found.new {
             return Err(StoreError::Incomplete {
                 what: store.display().to_string(),
                 file: found.path.display().to_string(),

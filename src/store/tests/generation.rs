@@ -99,6 +99,9 @@ async fn what_is_whole_is_never_taken_for_a_copy() {
     open(&moved, Access::Write).await.unwrap().close().await;
     std::fs::write(beside(&moved, "-generation"), "\0\0\0").unwrap();
     open(&moved, Access::Write).await.unwrap().close().await;
+    // A store that was taken away is made anew.
+    std::fs::remove_file(&moved).unwrap();
+    open(&moved, Access::Write).await.unwrap().close().await;
     // A copy that says that it is one may be older than what was there.
     let store = open(&path, Access::Write).await.unwrap();
     let copy = dir.path().join("copy.db");
