@@ -1,5 +1,6 @@
 //! The control API from the other side: what the command line calls.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 
 use super::types::{
     BackupRequest, DecideRequest, Decision, Failure, Line, OutboxAct, OutboxAnswer, OutboxRequest,
-    PauseRequest, PlanAnswer, PlanRequest, ProgressLine, StatusAnswer, SyncRequest,
+    PauseRequest, PlanRequest, ProgressLine, StatusAnswer, SyncRequest,
 };
 use super::{ACTING_FOR, NDJSON};
 use crate::model::{RealmId, Run};
@@ -68,19 +69,19 @@ impl Client {
         .await
     }
 
-    /// A dry run.
+    /// A dry run, or one whose plan is held: progress, then the run, then its changes as they come; nothing is gathered. Ends
+    /// early, and lets the daemon end too, when `heard` breaks off.
     pub async fn plan(
         &self,
         realm: &RealmId,
         ask: &PlanRequest,
-        progress: impl FnMut(ProgressLine),
-    ) -> Result<PlanAnswer, Failure> {
-        self.post(
-            &format!("realms/{}/plan", segment(realm.as_str())),
-            ask,
-            progress,
-        )
-        .await
+        heard: impl FnMut(Line) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let body = serde_json::to_vec(ask).map_err(|e| broken(&e))?;
+        let path = format!("realms/{}/plan", segment(realm.as_str()));
+        self.call(Method::POST, &path, body, heard)
+            .await
+            .map(|_: Option<Value>| ())
     }
 
     /// No passes, for a while or until resumed.
@@ -125,7 +126,10 @@ impl Client {
 
     /// The daemon and its realms.
     pub async fn status(&self) -> Result<StatusAnswer, Failure> {
-        self.call(Method::GET, "status", Vec::new(), |_| ()).await
+        self.call(Method::GET, "status", Vec::new(), |_| {
+            ControlFlow::Continue(())
+        })
+        .await
     }
 
     /// A copy of the store, written by the daemon.
@@ -142,10 +146,16 @@ impl Client {
         &self,
         path: &str,
         body: &impl Serialize,
-        progress: impl FnMut(ProgressLine),
+        mut progress: impl FnMut(ProgressLine),
     ) -> Result<T, Failure> {
         let body = serde_json::to_vec(body).map_err(|e| broken(&e))?;
-        self.call(Method::POST, path, body, progress).await
+        let heard = |line| {
+            if let Line::Progress(seen) = line {
+                progress(seen);
+            }
+            ControlFlow::Continue(())
+        };
+        self.call(Method::POST, path, body, heard).await
     }
 
     async fn call<T: DeserializeOwned>(
@@ -153,7 +163,7 @@ impl Client {
         method: Method,
         path: &str,
         body: Vec<u8>,
-        mut progress: impl FnMut(ProgressLine),
+        mut heard: impl FnMut(Line) -> ControlFlow<()>,
     ) -> Result<T, Failure> {
         let mut request = Request::builder()
             .method(method)
@@ -188,7 +198,7 @@ impl Client {
             .get("content-type")
             .is_some_and(|kind| kind == NDJSON)
         {
-            lines(response, &mut progress).await?
+            lines(response, &mut heard).await?
         } else {
             whole(response).await?
         };
@@ -224,7 +234,7 @@ async fn whole(response: Response<Incoming>) -> Result<Value, Failure> {
 /// A long answer: lines until the last.
 async fn lines(
     mut response: Response<Incoming>,
-    progress: &mut impl FnMut(ProgressLine),
+    heard: &mut impl FnMut(Line) -> ControlFlow<()>,
 ) -> Result<Value, Failure> {
     let mut pending: Vec<u8> = Vec::new();
     while let Some(frame) = timeout(SILENCE, response.frame())
@@ -235,7 +245,7 @@ async fn lines(
         let Some(data) = frame.data_ref() else {
             continue;
         };
-        // A plan of a million lines comes as one: only what is new can hold its end.
+        // Only what is new can hold the end of a line.
         let searched = pending.len();
         pending.extend_from_slice(data);
         let mut from = searched;
@@ -244,7 +254,11 @@ async fn lines(
             let line = std::mem::replace(&mut pending, rest);
             from = 0;
             match serde_json::from_slice(&line).map_err(|e| broken(&e))? {
-                Line::Progress(seen) => progress(seen),
+                line @ (Line::Progress(_) | Line::Run(_) | Line::Changes(_)) => {
+                    if heard(line).is_break() {
+                        return Ok(Value::Null);
+                    }
+                }
                 Line::Result(value) => return Ok(value),
                 Line::Error(failure) => return Err(failure),
             }

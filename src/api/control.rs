@@ -226,7 +226,7 @@ pub(super) async fn last_line(
     let ended = timeout(within, async {
         while let Some(line) = lines.recv().await {
             match line {
-                Line::Progress(_) => {}
+                Line::Progress(_) | Line::Run(_) | Line::Changes(_) => {}
                 Line::Result(value) => return Ok(value),
                 Line::Error(failure) => return Err(failure),
             }

@@ -25,7 +25,7 @@ pub struct Order {
 pub enum What {
     /// One run now; answers with [`crate::model::Run`].
     Sync(RealmId, SyncRequest),
-    /// A dry run; answers with [`super::types::PlanAnswer`].
+    /// A dry run, or one whose plan is held; answers with the run, its changes and `null`.
     Plan(RealmId, PlanRequest),
     /// No passes; answers with `null`.
     Pause(RealmId, PauseRequest),

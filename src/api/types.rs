@@ -33,15 +33,6 @@ pub struct PlanRequest {
     pub hold: bool,
 }
 
-/// The answer to a plan: the run's object and its changes.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct PlanAnswer {
-    /// What the run would be.
-    pub run: Run,
-    /// What it would do.
-    pub changes: Vec<Change>,
-}
-
 /// `POST /api/v1/realms/{realm}/pause`.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -407,13 +398,18 @@ impl From<&StoreError> for Failure {
     }
 }
 
-/// One line of a long answer: any number of `progress`, then one `result` or `error`. A line comes at least every two
-/// seconds, so that a silent daemon is known to be stuck.
+/// One line of a long answer: any number of `progress`, then one `result` or `error`; before the `result` of a plan come its `run`
+/// and any number of `changes`. Until there is something to tell, a line comes at least every two seconds, so that a silent daemon
+/// is known to be stuck.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Line {
     /// How far the work has come.
     Progress(ProgressLine),
+    /// What the run of a plan would be.
+    Run(Box<Run>),
+    /// Some of what it would do, in its order.
+    Changes(Vec<Change>),
     /// What came of it.
     Result(Value),
     /// It was not done.

@@ -1,17 +1,19 @@
 //! Who does it: the daemon when it answers, else this process, with the store's lock.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::plan::Shown;
 use super::progress::{let_end, told, unless_interrupted, watched};
 use super::render::Bar;
 use super::{Context, advice};
 use crate::api::Client;
 use crate::api::types::{
-    DecideRequest, Decision, Failure, OutboxAct, OutboxRequest, PlanRequest, SyncRequest,
+    DecideRequest, Decision, Failure, Line, OutboxAct, OutboxRequest, PlanRequest, SyncRequest,
 };
-use crate::model::{Change, JobId, JobState, Outcome, RealmId, Run, Trigger};
+use crate::model::{JobId, JobState, Outcome, RealmId, Run, Trigger};
 use crate::store::{Access, Act, JobSelection, Store, StoreError, StoreLock, lock};
 use crate::sync::{Ask, Asking, Decided, Engine};
 
@@ -140,34 +142,39 @@ impl Operator {
         }
     }
 
-    /// A dry run, or one whose plan is kept.
+    /// A dry run, or one whose plan is kept, shown as it comes.
     pub(super) async fn plan(
         &self,
         context: &Context,
         realm: &RealmId,
         request: &PlanRequest,
-    ) -> Result<(Run, Vec<Change>), Failure> {
+        shown: &mut Shown<'_>,
+    ) -> Result<(), Failure> {
         let bar = Bar::new(&format!("reading {realm}"));
         match self {
             Self::Daemon(client) => {
-                unless_interrupted(client.plan(realm, request, told(&bar, realm)))
-                    .await
-                    .map(|a| (a.run, a.changes))
+                let mut progress = told(&bar, realm);
+                let heard = |line| {
+                    match line {
+                        Line::Progress(seen) => progress(seen),
+                        Line::Run(run) => {
+                            bar.end();
+                            shown.run(*run);
+                        }
+                        Line::Changes(changes) => return shown.changes(&changes),
+                        Line::Result(_) | Line::Error(_) => {}
+                    }
+                    ControlFlow::Continue(())
+                };
+                unless_interrupted(client.plan(realm, request, heard)).await?;
             }
             Self::Alone(engine, _) => {
                 works_on(engine, realm).await?;
-                let ask = ask(
-                    context,
-                    &SyncRequest {
-                        full: request.full,
-                        ..SyncRequest::default()
-                    },
-                );
-                watched(&ask, &bar, engine.plan(realm, ask.clone(), request.hold))
-                    .await
-                    .map_err(|e| Failure::from(&e))
+                here(context, engine, realm, request, &bar, shown).await?;
             }
         }
+        shown.end();
+        Ok(())
     }
 
     /// Approve, reject, adopt or undo.
@@ -339,6 +346,36 @@ async fn works_on(engine: &Engine, realm: &RealmId) -> Result<(), Failure> {
         .declare_realm(realm)
         .await
         .map_err(|e| Failure::from(&e))
+}
+
+/// A plan made in this process.
+pub(super) async fn here(
+    context: &Context,
+    engine: &Engine,
+    realm: &RealmId,
+    request: &PlanRequest,
+    bar: &Bar,
+    shown: &mut Shown<'_>,
+) -> Result<(), Failure> {
+    let ask = ask(
+        context,
+        &SyncRequest {
+            full: request.full,
+            ..SyncRequest::default()
+        },
+    );
+    let planning = engine.plan(realm, ask.clone(), request.hold);
+    let (run, mut lines) = watched(&ask, bar, planning)
+        .await
+        .map_err(|e| Failure::from(&e))?;
+    bar.end();
+    shown.run(run);
+    loop {
+        let page = lines.next().await.map_err(|e| store_failure(&e))?;
+        if page.is_empty() || shown.changes(&page).is_break() {
+            return Ok(());
+        }
+    }
 }
 
 pub(super) fn ask(context: &Context, request: &SyncRequest) -> Ask {

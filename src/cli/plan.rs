@@ -1,12 +1,12 @@
 //! `plan`: what a run would do, like a diff.
 
+use std::ops::ControlFlow;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
-use super::operator::{Operator, ask, exit_of, store_failure};
-use super::progress::watched;
+use super::operator::{Operator, exit_of, here, store_failure};
 use super::{Context, render, text, worst};
-use crate::api::types::{Failure, PlanRequest, SyncRequest};
+use crate::api::types::{Failure, PlanRequest};
 use crate::config::StoreUrl;
 use crate::model::{Change, Outcome, RealmId, Run};
 use crate::store::{Access, Store, StoreError};
@@ -26,24 +26,14 @@ pub(super) async fn plan(
         None
     };
     for realm in context.realms(realm)? {
+        let mut shown = Shown::new(context, show_phones, !hold);
+        let request = PlanRequest { full, hold };
         let outcome = match &operator {
-            Some(operator) => {
-                operator
-                    .plan(context, &realm, &PlanRequest { full, hold })
-                    .await
-            }
-            None => dry(context, &realm, full).await,
+            Some(operator) => operator.plan(context, &realm, &request, &mut shown).await,
+            None => dry(context, &realm, &request, &mut shown).await,
         };
         match outcome {
-            Ok((run, changes)) => {
-                show(context, &run, &changes, show_phones, !hold);
-                codes.push(match run.outcome {
-                    Outcome::Held => 3,
-                    Outcome::Applied => 2,
-                    Outcome::Unchanged => 0,
-                    _ => exit_of(&run),
-                });
-            }
+            Ok(()) => codes.push(shown.code()),
             Err(failure) => codes.push(render::failure(
                 &super::sync::about(realm.as_str(), &failure.message),
                 failure.exit,
@@ -60,12 +50,12 @@ pub(super) async fn plan(
 async fn dry(
     context: &Context,
     realm: &RealmId,
-    full: bool,
-) -> Result<(Run, Vec<Change>), Failure> {
-    let request = PlanRequest { full, hold: false };
+    request: &PlanRequest,
+    shown: &mut Shown<'_>,
+) -> Result<(), Failure> {
     if let Some(client) = context.daemon().await {
         return Operator::Daemon(client)
-            .plan(context, realm, &request)
+            .plan(context, realm, request, shown)
             .await;
     }
     // Before the first pass there is nothing to compare with, and a dry run makes nothing: it compares with an empty store.
@@ -84,19 +74,12 @@ async fn dry(
     if empty.is_some() {
         engine.settle_in().await.map_err(|e| Failure::from(&e))?;
     }
-    let ask = ask(
-        context,
-        &SyncRequest {
-            full,
-            ..SyncRequest::default()
-        },
-    );
     let bar = render::Bar::new(&format!("reading {realm}"));
-    let outcome = watched(&ask, &bar, engine.plan(realm, ask.clone(), false))
-        .await
-        .map_err(|e| Failure::from(&e));
+    let outcome = here(context, &engine, realm, request, &bar, shown).await;
     engine.store.close().await;
-    outcome
+    outcome?;
+    shown.end();
+    Ok(())
 }
 
 impl Context {
@@ -170,25 +153,75 @@ impl Drop for Empty {
     }
 }
 
-/// Prints a plan.
-fn show(context: &Context, run: &Run, changes: &[Change], show_phones: bool, dry: bool) {
-    if context.json {
-        render::json(run);
-        changes.iter().for_each(render::json);
-        return;
+/// A plan on its way to the reader: printed as it comes, so that nobody holds the whole of it.
+pub(super) struct Shown<'a> {
+    context: &'a Context,
+    show_phones: bool,
+    dry: bool,
+    run: Option<Run>,
+    any: bool,
+}
+
+impl<'a> Shown<'a> {
+    fn new(context: &'a Context, show_phones: bool, dry: bool) -> Self {
+        Self {
+            context,
+            show_phones,
+            dry,
+            run: None,
+            any: false,
+        }
     }
-    if run.outcome == Outcome::Failed || run.outcome == Outcome::Cancelled {
-        super::sync::show(context, run, false);
-        return;
+
+    /// The run, which comes first.
+    pub(super) fn run(&mut self, run: Run) {
+        if self.context.json {
+            render::json(&run);
+        }
+        self.run = Some(run);
     }
-    for change in changes {
-        render::line(&text::change(change, show_phones));
+
+    /// Some changes of it. Breaks off when nobody reads any more (`| head`).
+    pub(super) fn changes(&mut self, changes: &[Change]) -> ControlFlow<()> {
+        for change in changes {
+            if self.context.json {
+                render::json(change);
+            } else {
+                render::line(&text::change(change, self.show_phones));
+            }
+        }
+        self.any |= !changes.is_empty();
+        if render::gone() {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
     }
-    if !changes.is_empty() {
-        render::line("");
+
+    /// What is said at the end.
+    pub(super) fn end(&self) {
+        let Some(run) = self.run.as_ref().filter(|_| !self.context.json) else {
+            return;
+        };
+        if run.outcome == Outcome::Failed || run.outcome == Outcome::Cancelled {
+            super::sync::show(self.context, run, false);
+            return;
+        }
+        if self.any {
+            render::line("");
+        }
+        render::line(&text::run(run, self.dry));
+        if run.outcome == Outcome::Held && !self.dry {
+            render::hint(&text::decide_it(run));
+        }
     }
-    render::line(&text::run(run, dry));
-    if run.outcome == Outcome::Held && !dry {
-        render::hint(&text::decide_it(run));
+
+    /// What the command exits with.
+    fn code(&self) -> u8 {
+        self.run.as_ref().map_or(1, |run| match run.outcome {
+            Outcome::Held => 3,
+            Outcome::Applied => 2,
+            Outcome::Unchanged => 0,
+            _ => exit_of(run),
+        })
     }
 }

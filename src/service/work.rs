@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
@@ -13,11 +14,11 @@ use tracing::Instrument;
 use super::life::Pulse;
 use super::summary::tell;
 use crate::api::types::{
-    DecideRequest, Decision, Failure, Line, PlanAnswer, PlanRequest, ProgressLine, SyncRequest,
+    DecideRequest, Decision, Failure, Line, PlanRequest, ProgressLine, SyncRequest,
 };
 use crate::clock::Timestamp;
 use crate::model::{ErrorCode, Mode, Outcome, RealmId, Run, Trigger};
-use crate::sync::{Ask, Asking, Decided, Engine, EngineError, Progress};
+use crate::sync::{Ask, Asking, Decided, Engine, EngineError, Lines, Progress};
 
 /// A delta of a thousand people takes a second; a first load in another daemon takes longer, and then it is said who has the realm.
 const OTHERS: Duration = Duration::from_mins(2);
@@ -35,7 +36,16 @@ pub struct Work {
     /// How far it is, for all who listen.
     pub track: Track,
     /// Who waits for the end.
-    pub tickets: Vec<oneshot::Sender<Line>>,
+    pub tickets: Vec<oneshot::Sender<End>>,
+}
+
+/// The end of a work, for who waits for it.
+#[derive(Debug)]
+pub enum End {
+    /// The last line of the answer.
+    Line(Line),
+    /// A plan, whose lines are read while they are passed on.
+    Plan(Box<Run>, Lines),
 }
 
 /// What is to be done.
@@ -102,13 +112,13 @@ impl Work {
     /// Ends it without doing it.
     pub fn refuse(self, failure: &Failure) {
         for ticket in self.tickets {
-            let _gone = ticket.send(Line::Error(failure.clone()));
+            let _gone = ticket.send(End::Line(Line::Error(failure.clone())));
         }
     }
 }
 
 /// Passes progress on (five times a second at most, once in two seconds at least) and the end at last.
-async fn relay(lines: mpsc::Sender<Line>, track: Track, mut end: oneshot::Receiver<Line>) {
+async fn relay(lines: mpsc::Sender<Line>, track: Track, mut end: oneshot::Receiver<End>) {
     let mut told = (Progress::default(), Instant::now());
     let mut beat = interval(Duration::from_millis(200));
     loop {
@@ -116,10 +126,14 @@ async fn relay(lines: mpsc::Sender<Line>, track: Track, mut end: oneshot::Receiv
             biased;
             last = &mut end => {
                 let stopped = |_| Line::Error(Failure::new("stopping", 1, "the daemon stopped before this was done; nothing was applied"));
-                let _gone = lines.send(last.unwrap_or_else(stopped)).await;
+                match last {
+                    Ok(End::Plan(run, planned)) => pass_on(&lines, run, planned).await,
+                    Ok(End::Line(line)) => drop(lines.send(line).await),
+                    Err(gone) => drop(lines.send(stopped(gone)).await),
+                }
                 return;
             }
-            // Nobody listens any more; what was asked for is done all the same.
+            // Nobody listens any more; what was asked for is done all the same, but for a dry run.
             () = lines.closed() => return,
             _tick = beat.tick() => {
                 let now = *track.progress.borrow();
@@ -130,6 +144,24 @@ async fn relay(lines: mpsc::Sender<Line>, track: Track, mut end: oneshot::Receiv
                 }
             }
         }
+    }
+}
+
+/// Passes a plan on as it is read. Who went away ends it, and with it what was staged for it.
+async fn pass_on(lines: &mpsc::Sender<Line>, run: Box<Run>, mut planned: Lines) {
+    let mut line = Line::Run(run);
+    while lines.send(line).await.is_ok() {
+        line = match planned.next().await {
+            Ok(page) if !page.is_empty() => Line::Changes(page),
+            ended => {
+                let last = ended.map_or_else(
+                    |error| Line::Error((&error).into()),
+                    |_| Line::Result(Value::Null),
+                );
+                let _gone = lines.send(last).await;
+                return;
+            }
+        };
     }
 }
 
@@ -158,16 +190,16 @@ pub async fn carry_out(
         task,
         by,
         track,
-        tickets,
+        mut tickets,
     } = work;
     let span = tracing::info_span!("realm", realm = %realm);
-    let (line, run) = async {
+    let run = async {
         let ask = |trigger| Ask {
             cancel: cancel.clone(),
             progress: track.progress.clone(),
             ..Ask::new(trigger, by.clone())
         };
-        match task {
+        let (line, run) = match task {
             Task::Pass(trigger, asked) => {
                 let ask = Ask {
                     full: asked.full,
@@ -191,15 +223,24 @@ pub async fn carry_out(
                     ..ask(Trigger::Command)
                 };
                 let plan = || engine.plan(&realm, ask.clone(), asked.hold).boxed();
-                let done = moving(after_others(plan, &cancel).boxed(), &track, &pulse).await;
-                let done = done.map(|(run, changes)| PlanAnswer { run, changes });
-                let held = done
-                    .as_ref()
-                    .ok()
-                    .filter(|_| asked.hold)
-                    .map(|plan| plan.run.clone());
+                let planning = moving(after_others(plan, &cancel).boxed(), &track, &pulse);
+                let done = if asked.hold {
+                    planning.await
+                } else {
+                    while_heard(planning, &mut tickets, &cancel).await
+                };
+                let held = done.as_ref().ok().filter(|_| asked.hold);
+                let held = held.map(|(run, _)| run.clone());
                 tell(held.as_ref());
-                (answer(&realm, &done), held)
+                let end = match done {
+                    Ok((run, lines)) => End::Plan(Box::new(run), lines),
+                    Err(error) => End::Line(Line::Error((&error).into())),
+                };
+                // A plan is nobody else's: its lines are read once.
+                if let Some(ticket) = tickets.pop() {
+                    let _gone = ticket.send(end);
+                }
+                return held;
             }
             Task::Decide(decision, run, asked) => {
                 let asking = Asking {
@@ -213,14 +254,30 @@ pub async fn carry_out(
                 tell(done.as_ref().ok().map(|decided| &decided.run));
                 (answer(&realm, &done), done.ok().map(|decided| decided.run))
             }
+        };
+        for ticket in tickets {
+            let _gone = ticket.send(End::Line(line.clone()));
         }
+        run
     }
     .instrument(span)
     .await;
-    for ticket in tickets {
-        let _gone = ticket.send(line.clone());
-    }
     Ended::Done(run.map(Box::new))
+}
+
+/// Does something that is only for those who listen: when the last of them is gone, it is stopped.
+async fn while_heard<T>(
+    doing: impl Future<Output = T>,
+    tickets: &mut [oneshot::Sender<End>],
+    cancel: &CancellationToken,
+) -> T {
+    let mut doing = std::pin::pin!(doing);
+    tokio::select! {
+        done = &mut doing => return done,
+        _ = futures_util::future::join_all(tickets.iter_mut().map(oneshot::Sender::closed)) => {}
+    }
+    cancel.cancel();
+    doing.await
 }
 
 /// Timestamps tell of everybody who changed within their overlap again and again: a poll that found nothing new is no history.
@@ -390,7 +447,7 @@ fn answer<T: Serialize>(realm: &RealmId, done: &Result<T, EngineError>) -> Line 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -436,7 +493,9 @@ mod tests {
             });
             tokio::time::sleep(Duration::from_secs(1)).await;
             for ticket in tickets {
-                ticket.send(Line::Result(Value::Null)).expect("a listener");
+                ticket
+                    .send(End::Line(Line::Result(Value::Null)))
+                    .expect("a listener");
             }
         };
         tokio::join!(relay, engine);
@@ -455,6 +514,21 @@ mod tests {
         );
         assert_eq!(heard.recv().await, Some(Line::Result(Value::Null)));
         assert_eq!(heard.recv().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_that_nobody_waits_for_any_more_is_stopped() {
+        let mut work = Work::new(Task::Plan(PlanRequest::default()), None);
+        let (lines, heard) = mpsc::channel(8);
+        let mut relay = tokio::task::JoinSet::new();
+        relay.spawn(work.listen(lines));
+        let cancel = CancellationToken::new();
+        let planning = while_heard(cancel.cancelled(), &mut work.tickets, &cancel);
+        drop(heard);
+        timeout(Duration::from_secs(5), planning)
+            .await
+            .expect("an end");
+        assert!(cancel.is_cancelled());
     }
 
     #[tokio::test]

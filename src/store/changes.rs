@@ -63,6 +63,14 @@ pub(super) fn side(map: &Map<String, Value>) -> Option<String> {
     (!map.is_empty()).then(|| Value::Object(map.clone()).to_string())
 }
 
+/// A page of both kinds of lines.
+fn in_order(mut lines: Vec<Change>, others: Vec<Change>, limit: i64) -> Vec<Change> {
+    lines.extend(others);
+    lines.sort_by_key(|c| c.seq);
+    lines.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    lines
+}
+
 /// Adds changes that no run made.
 pub(super) async fn add_own(tx: &mut Tx, changes: &[Change]) -> Result<(), StoreError> {
     const SQL: &str = "
@@ -97,26 +105,49 @@ impl Store {
         after: i64,
         limit: i64,
     ) -> Result<Vec<Change>, StoreError> {
+        let facts = self.run_facts(run).await?;
+        if !facts.first_pass {
+            return self.written(run, after, limit).await;
+        }
+        let row = self.run(&run.to_string()).await?;
+        if matches!(row.outcome, Outcome::Held | Outcome::Running) {
+            let form = self
+                .realm(&row.realm)
+                .await?
+                .and_then(|r| r.id_form)
+                .unwrap_or(IdForm::Uuid);
+            return self.first_plan(&row, form, after, limit).await;
+        }
+        let written = self.written(run, after, limit).await?;
+        let made = self.made(&row, after, limit).await?;
+        Ok(in_order(written, made, limit))
+    }
+
+    /// The changes of an open first pass, by their place after `after`; `form` is how the directory prints its ids.
+    pub async fn first_plan(
+        &self,
+        run: &Run,
+        form: IdForm,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<Change>, StoreError> {
+        let written = self.written(run.run, after, limit).await?;
+        let made = self.to_be_made(run, form, after, limit).await?;
+        Ok(in_order(written, made, limit))
+    }
+
+    /// The changes of a run that have lines of their own, by their place after `after`.
+    pub async fn written(
+        &self,
+        run: RunId,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<Change>, StoreError> {
         const SQL: &str = "SELECT run, seq, realm, user_id, username, by_whom, kind, before, after, at FROM changes WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3";
         let mut link = self.db.read().await?;
         let id = run.0.as_bytes().to_vec();
         let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(id.clone()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read changes"))?;
-        let mut changes = rows
-            .into_iter()
-            .map(Change::try_from)
-            .collect::<Result<Vec<_>, _>>()?;
-        drop(link);
-        let facts = self.run_facts(run).await?;
-        if facts.first_pass {
-            let row = self.run(&run.to_string()).await?;
-            changes.extend(match row.outcome {
-                Outcome::Held | Outcome::Running => self.to_be_made(&row, after, limit).await?,
-                _ => self.made(&row, after, limit).await?,
-            });
-            changes.sort_by_key(|c| c.seq);
-            changes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        }
-        Ok(changes)
+        rows.into_iter().map(Change::try_from).collect()
     }
 
     /// A plan's changes of these users.
@@ -159,14 +190,10 @@ impl Store {
     async fn to_be_made(
         &self,
         run: &Run,
+        form: IdForm,
         after: i64,
         limit: i64,
     ) -> Result<Vec<Change>, StoreError> {
-        let form = self
-            .realm(&run.realm)
-            .await?
-            .and_then(|r| r.id_form)
-            .unwrap_or(IdForm::Uuid);
         let line = |staged: StagedUser| Change {
             run: Some(run.run),
             seq: staged.seq,

@@ -29,6 +29,7 @@ mod rejected;
 mod rows;
 mod runs;
 mod schema;
+mod scratch;
 mod search;
 mod stage;
 mod staged;

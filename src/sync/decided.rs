@@ -234,6 +234,6 @@ pub(super) fn undo_plan(engine: &Engine, run: &Run, by: Option<String>, now: Tim
         by,
         now,
         false,
-        Some(engine.store.clone()),
+        engine.store.clone(),
     )
 }

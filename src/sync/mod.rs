@@ -13,6 +13,7 @@ mod evidence;
 mod follow;
 mod following;
 mod index;
+mod lines;
 mod look;
 mod look_again;
 mod losses;
@@ -34,11 +35,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment};
-use crate::model::{Change, ErrorCode, Outcome, RealmId, Run, RunId, Trigger};
+use crate::model::{ErrorCode, Outcome, RealmId, Run, RunId, Trigger};
 use crate::store::{RealmLock, Store, StoreError};
 pub use drift_by_kind::ByKind;
 pub use follow::{Follower, Unfollowed};
 pub use following::Following;
+pub use lines::Lines;
 use run::Ending;
 
 /// How far a pass has come, for progress bars and the watchdog.
@@ -219,30 +221,24 @@ impl Engine {
         self.run(realm, &ask, ending).await.map(|(run, _)| run)
     }
 
-    /// A dry run through the same code; stores nothing, unless `hold`: then the plan is kept as a held one.
+    /// A dry run through the same code; stores nothing, unless `hold`: then the plan is kept as a held one. The lines are read
+    /// after the run, page by page, and the realm is free meanwhile.
     pub async fn plan(
         &self,
         realm: &RealmId,
         ask: Ask,
         hold: bool,
-    ) -> Result<(Run, Vec<Change>), EngineError> {
+    ) -> Result<(Run, Lines), EngineError> {
         if !hold {
             return self.run(realm, &ask, Ending::Dry).await;
         }
         let (run, _) = self.run(realm, &ask, Ending::Hold).await?;
-        let mut changes = vec![];
-        if run.outcome != Outcome::Held {
-            return Ok((run, changes));
-        }
-        loop {
-            let after = changes.last().map_or(0, |c: &Change| c.seq);
-            let more = self.store.changes(run.run, after, 1000).await?;
-            if more.is_empty() {
-                break;
-            }
-            changes.extend(more);
-        }
-        Ok((run, changes))
+        let lines = if run.outcome == Outcome::Held {
+            Lines::of_kept(self.store.clone(), run.clone())
+        } else {
+            Lines::none()
+        };
+        Ok((run, lines))
     }
 
     /// Applies a held plan exactly as shown, after a fresh look; `run` is an id or a unique prefix.

@@ -1,12 +1,15 @@
-//! The plan under construction: counts and hash as it grows, rows staged in small batches or, for a dry run, in memory.
+//! The plan under construction: counts and hash as it grows, rows staged in small batches.
 
 use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
+use super::lines::Lines;
 use crate::clock::Timestamp;
-use crate::model::{Change, ChangeKind, DirectoryId, RealmId, RunId, StateReason, User, UserId};
+use crate::model::{
+    Change, ChangeKind, DirectoryId, IdForm, RealmId, Run, RunId, StateReason, UserId,
+};
 use crate::plan::brake::{Counts, PlanHash};
 use crate::plan::decide::{Decision, Draft};
 use crate::plan::rejected::Rejected;
@@ -21,22 +24,6 @@ const BATCH: usize = 500;
 /// TCP_NODELAY, which the driver does not set, the end of a COPY waits up to 40 ms for an acknowledgement.)
 const STAGING: usize = 4;
 
-/// Where rows go.
-#[derive(Debug)]
-enum Sink {
-    /// The store, under the run's id.
-    Store {
-        store: Store,
-        /// New users of whom nothing is said go into a table of the run's own.
-        aside: bool,
-    },
-    /// Nowhere: a dry run keeps them.
-    Memory {
-        users: Vec<StagedUser>,
-        changes: Vec<Change>,
-    },
-}
-
 /// A plan that grows.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -45,7 +32,10 @@ pub(super) struct Plan {
     by: Option<String>,
     now: Timestamp,
     first_pass: bool,
-    sink: Sink,
+    /// Where rows go, under the run's id: the store, or one of a dry run's own.
+    store: Store,
+    /// New users of whom nothing is said go into a table of the run's own.
+    aside: bool,
     /// Batches on their way into the store.
     staging: JoinSet<Result<(), StoreError>>,
     users: Vec<StagedUser>,
@@ -74,32 +64,23 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// An empty plan; `store` is `None` for a dry run.
+    /// An empty plan, staged in this store.
     pub fn new(
         run: RunId,
         realm: RealmId,
         by: Option<String>,
         now: Timestamp,
         first_pass: bool,
-        store: Option<Store>,
+        store: Store,
     ) -> Self {
-        let sink = store.map_or_else(
-            || Sink::Memory {
-                users: vec![],
-                changes: vec![],
-            },
-            |store| Sink::Store {
-                store,
-                aside: false,
-            },
-        );
         Self {
             run,
             realm,
             by,
             now,
             first_pass,
-            sink,
+            store,
+            aside: false,
             staging: JoinSet::new(),
             users: vec![],
             changes: vec![],
@@ -119,8 +100,8 @@ impl Plan {
 
     /// Lets a first load of an empty store be written once; see [`Store::lay_aside`].
     pub async fn lay_aside(&mut self) -> Result<(), StoreError> {
-        if let (true, Sink::Store { store, aside }) = (self.first_pass, &mut self.sink) {
-            *aside = store.lay_aside(self.run).await?;
+        if self.first_pass {
+            self.aside = self.store.lay_aside(self.run).await?;
         }
         Ok(())
     }
@@ -128,24 +109,22 @@ impl Plan {
     /// The plan will be held, and so lies among the others.
     pub async fn put_in_line(&mut self) -> Result<(), StoreError> {
         self.flush().await?;
-        if let Sink::Store { store, aside } = &mut self.sink
-            && std::mem::take(aside)
-        {
-            store.put_in_line(self.run).await?;
+        if std::mem::take(&mut self.aside) {
+            self.store.put_in_line(self.run).await?;
         }
         Ok(())
     }
 
     /// Whether the making of users needs no line of its own: a first pass stages the users, and their lines are made of them.
     pub fn bare(&self) -> bool {
-        self.first_pass && matches!(self.sink, Sink::Store { .. })
+        self.first_pass
     }
 
     /// How it lies in the store.
     pub fn lies(&self) -> Staged {
         let (made, changed) = self.rows;
         Staged {
-            aside: matches!(self.sink, Sink::Store { aside: true, .. }),
+            aside: self.aside,
             changed: Some(changed),
             made,
         }
@@ -263,40 +242,31 @@ impl Plan {
             std::mem::take(&mut self.users),
             std::mem::take(&mut self.changes),
         );
-        match &mut self.sink {
-            Sink::Memory {
-                users: all,
-                changes: every,
-            } => {
-                all.extend(users);
-                every.extend(changes);
-            }
-            Sink::Store { store, aside } if !users.is_empty() => {
-                let (store, run) = (store.clone(), self.run);
-                let (made, others): (Vec<_>, Vec<_>) = if *aside {
-                    users
-                        .into_iter()
-                        .partition(|s| s.base_version == 0 && s.intents.is_empty())
-                } else {
-                    (vec![], users)
-                };
-                while self.staging.len() >= STAGING {
-                    self.settle_one().await?;
-                }
-                self.staging.spawn(async move {
-                    crate::failpoint::hit("stage.before");
-                    if !made.is_empty() {
-                        store.stage_aside(run, made).await?;
-                    }
-                    if !others.is_empty() {
-                        store.stage(run, others, &changes).await?;
-                    }
-                    crate::failpoint::hit("stage.after");
-                    Ok(())
-                });
-            }
-            Sink::Store { .. } => {}
+        if users.is_empty() {
+            return Ok(());
         }
+        let (store, run) = (self.store.clone(), self.run);
+        let (made, others): (Vec<_>, Vec<_>) = if self.aside {
+            users
+                .into_iter()
+                .partition(|s| s.base_version == 0 && s.intents.is_empty())
+        } else {
+            (vec![], users)
+        };
+        while self.staging.len() >= STAGING {
+            self.settle_one().await?;
+        }
+        self.staging.spawn(async move {
+            crate::failpoint::hit("stage.before");
+            if !made.is_empty() {
+                store.stage_aside(run, made).await?;
+            }
+            if !others.is_empty() {
+                store.stage(run, others, &changes).await?;
+            }
+            crate::failpoint::hit("stage.after");
+            Ok(())
+        });
         Ok(())
     }
 
@@ -323,23 +293,10 @@ impl Plan {
     /// Takes back what was decided about these people, because their name turned out to be contested.
     pub async fn take_back(&mut self, ids: &[DirectoryId]) -> Result<(), StoreError> {
         self.flush().await?;
-        let (users, changes) = match &mut self.sink {
-            Sink::Store { store, aside } => {
-                let (mut users, changes) = store.unstage(self.run, ids).await?;
-                if *aside {
-                    users.extend(store.unstage_aside(self.run, ids).await?);
-                }
-                (users, changes)
-            }
-            Sink::Memory { users, changes } => {
-                let is_it = |u: &User| u.directory_id.is_some_and(|id| ids.contains(&id));
-                let gone: Vec<StagedUser> = users.extract_if(.., |u| is_it(&u.user)).collect();
-                let gone_changes = changes
-                    .extract_if(.., |c| gone.iter().any(|u| u.user.id == c.user))
-                    .collect();
-                (gone, gone_changes)
-            }
-        };
+        let (mut users, changes) = self.store.unstage(self.run, ids).await?;
+        if self.aside {
+            users.extend(self.store.unstage_aside(self.run, ids).await?);
+        }
         for staged in &users {
             let messages = said(&staged.intents);
             let of_user = || changes.iter().filter(|c| c.user == staged.user.id);
@@ -384,28 +341,16 @@ impl Plan {
     /// What is staged about these people.
     pub async fn staged(&mut self, ids: &[DirectoryId]) -> Result<Vec<StagedUser>, StoreError> {
         self.flush().await?;
-        match &self.sink {
-            Sink::Store { store, aside } => {
-                let mut users = store.staged_by_directory_id(self.run, ids).await?;
-                if *aside {
-                    users.extend(store.aside_by_directory_id(self.run, ids).await?);
-                }
-                Ok(users)
-            }
-            Sink::Memory { users, .. } => Ok(users
-                .iter()
-                .filter(|u| u.user.directory_id.is_some_and(|id| ids.contains(&id)))
-                .cloned()
-                .collect()),
+        let mut users = self.store.staged_by_directory_id(self.run, ids).await?;
+        if self.aside {
+            users.extend(self.store.aside_by_directory_id(self.run, ids).await?);
         }
+        Ok(users)
     }
 
-    /// The changes of a dry run.
-    pub fn into_changes(self) -> Vec<Change> {
-        match self.sink {
-            Sink::Memory { changes, .. } => changes,
-            Sink::Store { .. } => vec![],
-        }
+    /// The lines of a plan that is only looked at; `form` is how the directory prints its ids.
+    pub fn into_lines(self, run: &Run, form: IdForm) -> Lines {
+        Lines::of_dry(self.store, run.clone(), self.first_pass.then_some(form))
     }
 
     /// Whether it changes nobody and says nothing.
@@ -473,7 +418,8 @@ mod tests {
     #[tokio::test]
     async fn messages_that_no_change_explains_are_counted_and_taken_back() {
         let run = RunId(uuid::Uuid::from_u128(1));
-        let mut plan = Plan::new(run, RealmId::from("r"), None, START, false, None);
+        let store = Store::scratch().await.unwrap();
+        let mut plan = Plan::new(run, RealmId::from("r"), None, START, false, store);
         let empty = plan.hash.hex();
         plan.add(decision(1, None)).await.unwrap();
         assert!(plan.counts.is_empty() && !plan.is_empty(true) && plan.is_empty(false));

@@ -8,6 +8,7 @@ use super::delta::Told;
 use super::doing::Doing;
 use super::drift::learn;
 use super::following::{Beginning, resume};
+use super::lines::Lines;
 use super::pass::Pass;
 use super::plan::Plan;
 use super::prepare::{PassError, Prepared, mapping_of, prepare, took_over_before, windows_anew};
@@ -15,12 +16,13 @@ use super::{Ask, Engine, EngineError, uuid_v7};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::model::{
-    Change, ChangeKind, DirectoryId, ErrorCode, HeldBy, JobType, Limit, Mode, Outcome, RealmId,
-    RealmRow, Run, RunId,
+    ChangeKind, DirectoryId, ErrorCode, HeldBy, JobType, Limit, Mode, Outcome, RealmId, RealmRow,
+    Run, RunId,
 };
 use crate::plan::brake::{Weighing, messages_of, weigh};
 use crate::store::{
-    Application, CLOCKS_DIFFER_MS, RealmLock, RealmUpdate, Resume, RunFacts, Staged, StoreError,
+    Application, CLOCKS_DIFFER_MS, RealmLock, RealmUpdate, Resume, RunFacts, Staged, Store,
+    StoreError,
 };
 
 /// How a plan ends.
@@ -34,14 +36,14 @@ pub(super) enum Ending {
     Ahead,
     /// Held whatever the brake says.
     Hold,
-    /// Nothing is written at all.
+    /// Nothing is written at all: the plan is staged in a store of its own, and only looked at.
     Dry,
 }
 
 /// What [`Engine::carry_out`] came to.
 pub(super) struct Carried {
     /// Of a dry run, the plan.
-    pub changes: Vec<Change>,
+    pub lines: Lines,
     /// With the session, for the next run.
     pub prepared: Prepared,
     /// Who must wait until they are weighed with those that are still to be told.
@@ -49,9 +51,9 @@ pub(super) struct Carried {
 }
 
 impl Carried {
-    fn to(changes: Vec<Change>, prepared: Prepared) -> Self {
+    fn to(lines: Lines, prepared: Prepared) -> Self {
         Self {
-            changes,
+            lines,
             prepared,
             losing: BTreeSet::new(),
         }
@@ -65,7 +67,7 @@ impl Engine {
         realm: &RealmId,
         ask: &Ask,
         ending: Ending,
-    ) -> Result<(Run, Vec<Change>), EngineError> {
+    ) -> Result<(Run, Lines), EngineError> {
         let row = self.row(realm).await?;
         if ending != Ending::Dry {
             self.may_run(&row, ask)?;
@@ -85,7 +87,7 @@ impl Engine {
         realm: &RealmId,
         ask: &Ask,
         ending: Ending,
-    ) -> Result<(Run, Vec<Change>), EngineError> {
+    ) -> Result<(Run, Lines), EngineError> {
         self.run_locked(realm, ask, ending, true).await
     }
 
@@ -119,7 +121,7 @@ impl Engine {
         ask: &Ask,
         ending: Ending,
         whatever: bool,
-    ) -> Result<(Run, Vec<Change>), EngineError> {
+    ) -> Result<(Run, Lines), EngineError> {
         let config = self.realm_config(realm)?;
         let now = self.clock.now();
         if ending == Ending::Dry {
@@ -159,7 +161,7 @@ impl Engine {
         ask: &Ask,
         ending: Ending,
         lock: Option<&RealmLock>,
-    ) -> Result<(Run, Vec<Change>), EngineError> {
+    ) -> Result<(Run, Lines), EngineError> {
         let mut doing = Doing {
             config,
             row,
@@ -171,7 +173,7 @@ impl Engine {
         };
         if let (true, Some(held)) = (doing.quiet(), row.held) {
             self.only_due(&doing).await?;
-            return Ok((self.store.run(&held.to_string()).await?, vec![]));
+            return Ok((self.store.run(&held.to_string()).await?, Lines::none()));
         }
         if !doing.quiet() && !doing.begin(self, &run).await? {
             return Err(EngineError::TickDone);
@@ -190,7 +192,7 @@ impl Engine {
             () = lost => Err(StoreError::TakenOver.into()),
         };
         match outcome {
-            Ok(changes) => Ok((run, changes)),
+            Ok(lines) => Ok((run, lines)),
             Err(error) if error.nobody => {
                 if doing.begun {
                     self.store.drop_run(run.run).await?;
@@ -199,7 +201,7 @@ impl Engine {
             }
             Err(error) => {
                 match doing.failed(self, &mut run, &error).await {
-                    Ok(()) => Ok((run, vec![])),
+                    Ok(()) => Ok((run, Lines::none())),
                     Err(taken @ StoreError::TakenOver) => {
                         run.outcome = Outcome::Failed;
                         run.error_code = Some(taken.code());
@@ -207,7 +209,7 @@ impl Engine {
                         // What was committed before it was taken over is what counts.
                         let there = self.store.run(&run.run.to_string()).await;
                         let decided = there.ok().filter(|r| r.error_code.is_none());
-                        Ok((decided.unwrap_or(run), vec![]))
+                        Ok((decided.unwrap_or(run), Lines::none()))
                     }
                     Err(error) => Err(error.into()),
                 }
@@ -215,7 +217,7 @@ impl Engine {
         }
     }
 
-    async fn pass(&self, run: &mut Run, doing: &mut Doing<'_>) -> Result<Vec<Change>, PassError> {
+    async fn pass(&self, run: &mut Run, doing: &mut Doing<'_>) -> Result<Lines, PassError> {
         let (config, row, ask) = (doing.config, doing.row, doing.ask);
         if row.first_applied_at.is_none() {
             // Every number is read, and connecting takes a while.
@@ -249,11 +251,11 @@ impl Engine {
             run.outcome = Outcome::Unchanged;
             run.decided_at = Some(self.clock.now());
             run.elapsed_ms = elapsed(doing.started);
-            return Ok(vec![]);
+            return Ok(Lines::none());
         }
         doing.begin(self, run).await?;
         let carried = Box::pin(self.carry_out(run, doing, prepared, beginning)).await?;
-        Ok(carried.changes)
+        Ok(carried.lines)
     }
 
     /// From what the directory said to what is stored. Gives the session back. Where losses wait and there are some, nothing is
@@ -267,7 +269,11 @@ impl Engine {
     ) -> Result<Carried, PassError> {
         let (config, row, ask, ending) = (doing.config, doing.row, doing.ask, doing.ending);
         let deadline = prepared.deadline;
-        let store = (ending != Ending::Dry).then(|| self.store.clone());
+        let store = if ending == Ending::Dry {
+            Box::pin(Store::scratch()).await?
+        } else {
+            self.store.clone()
+        };
         let mut plan = Plan::new(
             run.run,
             row.id.clone(),
@@ -276,7 +282,8 @@ impl Engine {
             row.first_applied_at.is_none(),
             store,
         );
-        if matches!(beginning, Beginning::Full { .. }) && ask.user.is_none() {
+        let whole = matches!(beginning, Beginning::Full { .. }) && ask.user.is_none();
+        if whole && ending != Ending::Dry {
             plan.lay_aside().await?;
         }
         let mut pass = Pass::new(self, config, row, prepared, plan, run.started_at).await?;
@@ -324,7 +331,7 @@ impl Engine {
             if !losing.is_empty() {
                 return Ok(Carried {
                     losing,
-                    ..Carried::to(vec![], pass.prepared)
+                    ..Carried::to(Lines::none(), pass.prepared)
                 });
             }
         }
@@ -356,7 +363,9 @@ impl Engine {
             } else {
                 Outcome::Applied
             };
-            return Ok(Carried::to(pass.plan.into_changes(), pass.prepared));
+            let form = pass.prepared.scope.id_form;
+            let lines = pass.plan.into_lines(run, form);
+            return Ok(Carried::to(lines, pass.prepared));
         }
         // One person's look measures no absence: what was refused elsewhere in the realm is not gone.
         let refused = if ask.user.is_some() {
@@ -374,7 +383,7 @@ impl Engine {
             pass.plan.put_in_line().await?;
             self.hold(run, row, pass.plan.lies(), facts, refused)
                 .await?;
-            return Ok(Carried::to(vec![], pass.prepared));
+            return Ok(Carried::to(Lines::none(), pass.prepared));
         }
         let messages = self
             .messages(config, Some(run.run), run.started_at)
@@ -416,7 +425,7 @@ impl Engine {
         };
         *run = stage("apply", self.store.apply(application)).await?;
         self.after_applied(&pass).await;
-        Ok(Carried::to(vec![], pass.prepared))
+        Ok(Carried::to(Lines::none(), pass.prepared))
     }
 
     /// Everything that may hold the plan, in words that the run shows.

@@ -224,7 +224,9 @@ async fn what_cannot_be_done_says_why() {
     assert_eq!((unknown.code.as_str(), unknown.exit), ("not-found", 1));
     assert!(unknown.message.contains("a.test, b.test"), "{unknown}");
     let plan = client
-        .plan(&"ou=a/../b?".into(), &PlanRequest::default(), |_| ())
+        .plan(&"ou=a/../b?".into(), &PlanRequest::default(), |_| {
+            std::ops::ControlFlow::Continue(())
+        })
         .await
         .expect_err("unknown");
     assert!(plan.message.contains("`ou=a/../b?`"), "{plan}");

@@ -1,6 +1,7 @@
 //! The command line as programs and people meet it: exit codes, the fields of JSON, help and manual page.
 
 mod canary;
+mod dry;
 mod errors;
 mod story;
 
