@@ -133,6 +133,7 @@ fn configuration(path: PathBuf, url: &str) -> anyhow::Result<Config> {
     };
     Ok(Config {
         zone_data: realmsync::clock::zones::Zones::built_in().data().clone(),
+        digest: realmsync::config::Digest::default(),
         path: PathBuf::new(),
         store: StoreConfig {
             url: StoreUrl::Sqlite(path),

@@ -49,6 +49,20 @@ ALTER TABLE runs ADD COLUMN waited_at BIGINT;
 
 -- Plans: refusals staged as rows.
 
+-- What an open pass refuses and did not refuse before; swept when the run is decided.
+CREATE TABLE staged_refused (
+    run          BYTEA NOT NULL CHECK (octet_length(run) = 16),
+    key          BIGINT NOT NULL,         -- as in refused
+    dn           TEXT NOT NULL,
+    directory_id BYTEA,
+    username     TEXT,
+    attribute    TEXT,
+    raw          TEXT,
+    reason       TEXT NOT NULL,
+    entry        BOOLEAN NOT NULL,
+    PRIMARY KEY (run, key)
+);
+
 -- Messages.
 
 -- The store itself.

@@ -49,6 +49,20 @@ ALTER TABLE runs ADD COLUMN waited_at INTEGER;
 
 -- Plans: refusals staged as rows.
 
+-- What an open pass refuses and did not refuse before; swept when the run is decided.
+CREATE TABLE staged_refused (
+    run          BLOB NOT NULL CHECK (length(run) = 16),
+    key          INTEGER NOT NULL,        -- as in refused
+    dn           TEXT NOT NULL,
+    directory_id BLOB,
+    username     TEXT,
+    attribute    TEXT,
+    raw          TEXT,
+    reason       TEXT NOT NULL,
+    entry        INTEGER NOT NULL CHECK (entry IN (0, 1)),
+    PRIMARY KEY (run, key)
+) STRICT, WITHOUT ROWID;
+
 -- Messages.
 
 -- The store itself.

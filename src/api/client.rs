@@ -20,7 +20,8 @@ use super::types::{
     BackupRequest, DecideRequest, Decision, Failure, Line, OutboxAct, OutboxAnswer, OutboxRequest,
     PauseRequest, PlanRequest, ProgressLine, StatusAnswer, SyncRequest,
 };
-use super::{ACTING_FOR, NDJSON};
+use super::{ACTING_FOR, FILE, NDJSON};
+use crate::config::Digest;
 use crate::model::{RealmId, Run};
 use crate::sync::Decided;
 
@@ -35,6 +36,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 pub struct Client {
     socket: PathBuf,
     acting_for: Option<String>,
+    file: Option<String>,
 }
 
 impl Client {
@@ -44,6 +46,7 @@ impl Client {
         Some(Self {
             socket: socket.to_owned(),
             acting_for: None,
+            file: None,
         })
     }
 
@@ -51,6 +54,14 @@ impl Client {
     #[must_use]
     pub fn acting_for(mut self, name: Option<String>) -> Self {
         self.acting_for = name;
+        self
+    }
+
+    /// Says which file the command was given: what depends on the file is refused if the daemon works by another.
+    #[must_use]
+    pub fn by_file(mut self, digest: &Digest) -> Self {
+        let text = digest.secret_text();
+        self.file = (!text.is_empty()).then(|| text.to_owned());
         self
     }
 
@@ -172,6 +183,9 @@ impl Client {
             .header("content-type", "application/json");
         if let Some(name) = &self.acting_for {
             request = request.header(ACTING_FOR, name);
+        }
+        if let Some(file) = &self.file {
+            request = request.header(FILE, file);
         }
         let request = request
             .body(Full::new(Bytes::from(body)))

@@ -18,7 +18,7 @@ use super::types::{
     BackupRequest, DecideRequest, Decision, Failure, Line, OutboxAct, OutboxRequest, PauseRequest,
     PlanRequest, SyncRequest,
 };
-use super::{ACTING_FOR, Api, NDJSON};
+use super::{ACTING_FOR, Api, FILE, NDJSON};
 use crate::model::RealmId;
 
 /// Long enough for a store that waits for its writer (10 s); a short request that takes longer has an answer all the same.
@@ -117,10 +117,11 @@ pub fn routes() -> Router<Api> {
 
 type Asked<T> = Result<Json<T>, JsonRejection>;
 
-/// One call: where to send the order, and who asks.
+/// One call: where to send the order, who asks, and by which file.
 struct Call {
     api: Api,
     by: String,
+    file: Option<String>,
 }
 
 impl axum::extract::FromRequestParts<Api> for Call {
@@ -131,10 +132,11 @@ impl axum::extract::FromRequestParts<Api> for Call {
         api: &Api,
     ) -> Result<Self, Response> {
         let headers: &HeaderMap = &parts.headers;
-        let claimed = headers
-            .get(ACTING_FOR)
-            .and_then(|name| name.to_str().ok())
-            .map(str::to_owned);
+        let header = |name: &str| {
+            let value = headers.get(name).and_then(|value| value.to_str().ok());
+            value.map(str::to_owned)
+        };
+        let (claimed, file) = (header(ACTING_FOR), header(FILE));
         let Extension(peer) = Extension::<Peer>::from_request_parts(parts, api)
             .await
             .map_err(|_| {
@@ -150,13 +152,14 @@ impl axum::extract::FromRequestParts<Api> for Call {
         Ok(Self {
             api,
             by: peer.acting_for(claimed.as_deref()),
+            file,
         })
     }
 }
 
 impl Call {
     async fn order(&self, what: What) -> Result<mpsc::Receiver<Line>, Failure> {
-        order(&self.api, what, Some(self.by.clone())).await
+        order(&self.api, what, Some(self.by.clone()), self.file.clone()).await
     }
 
     /// Answers with one JSON object when it is done.
@@ -191,6 +194,7 @@ pub(super) async fn order(
     api: &Api,
     what: What,
     by: Option<String>,
+    file: Option<String>,
 ) -> Result<mpsc::Receiver<Line>, Failure> {
     let (lines, answer) = mpsc::channel(8);
     let stopping = |_| {
@@ -202,7 +206,12 @@ pub(super) async fn order(
     };
     match timeout(
         Duration::from_secs(5),
-        api.orders.send(Order { what, by, lines }),
+        api.orders.send(Order {
+            what,
+            by,
+            file,
+            lines,
+        }),
     )
     .await
     {

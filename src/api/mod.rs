@@ -21,6 +21,9 @@ pub const NDJSON: &str = "application/x-ndjson";
 /// The header by which root says for whom it acts.
 pub const ACTING_FOR: &str = "realmsync-acting-for";
 
+/// The header with which a command says what its file says ([`crate::config::Digest`]).
+pub const FILE: &str = "realmsync-file";
+
 /// What every handler needs.
 #[derive(Clone, Debug)]
 pub struct Api {

@@ -42,7 +42,7 @@ async fn healthz(State(api): State<Api>) -> (StatusCode, &'static str) {
 /// The daemon does its work: the store answers, and every realm of the file is scheduled. A directory that does not
 /// answer, a failed run or a held plan is no reason: the daemon works, and a restart would not help; metrics and `status` tell.
 async fn readyz(State(api): State<Api>) -> Response {
-    let why_not = match order(&api, What::Ready, None).await {
+    let why_not = match order(&api, What::Ready, None, None).await {
         Ok(mut lines) => last_line(&mut lines, PROBE)
             .await
             .unwrap_or_else(|failure| json!([failure.message])),
@@ -58,7 +58,7 @@ async fn readyz(State(api): State<Api>) -> Response {
 }
 
 async fn metrics(State(api): State<Api>) -> Response {
-    let text = match order(&api, What::Metrics, None).await {
+    let text = match order(&api, What::Metrics, None, None).await {
         Ok(mut lines) => last_line(&mut lines, PROBE).await,
         Err(failure) => Err(failure),
     };

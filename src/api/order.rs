@@ -15,6 +15,8 @@ pub struct Order {
     pub what: What,
     /// Who asked: a system user's name.
     pub by: Option<String>,
+    /// What the asking command's file says ([`crate::config::Digest`]); `None`: it does not matter.
+    pub file: Option<String>,
     /// Lines of the answer: progress may be dropped when the channel is full, the last line never is.
     /// A receiver that went away ends nothing: what was begun is carried through.
     pub lines: mpsc::Sender<Line>,

@@ -182,6 +182,18 @@ pub struct RealmStatus {
     /// Servers that come before it and cannot be used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub away: Vec<AwayStatus>,
+    /// The daemon's last reload, if it was refused: the realm goes on by the configuration from before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload_refused: Option<RefusedReload>,
+}
+
+/// A reload that was refused.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RefusedReload {
+    /// When.
+    pub at: Timestamp,
+    /// The first line of why.
+    pub error: String,
 }
 
 /// A plan that was rejected, and whose changes came again.
@@ -306,6 +318,12 @@ pub struct DaemonStatus {
     pub config_read_at: Timestamp,
     /// Why the last reload was refused; `None`: it was not.
     pub reload_error: Option<String>,
+    /// When that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload_refused_at: Option<Timestamp>,
+    /// The file of the command that asked says something else than what the daemon works by.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub other_file: bool,
     /// Receivers of messages with their circuits ([`crate::outbox::TargetView`]).
     pub receivers: Value,
 }

@@ -24,6 +24,7 @@ pub(super) async fn check(context: &Context, warnings: &[Fault], connect: bool) 
             text::count(realms, "realm")
         ));
     }
+    context.compare_file().await;
     if !connect {
         return 0;
     }

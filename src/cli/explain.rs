@@ -24,6 +24,7 @@ pub(super) async fn explain(
     realm: Option<String>,
     show_phones: bool,
 ) -> Result<u8, Failure> {
+    context.compare_file().await;
     let store = context.store().await?;
     let scope = context.known(&store, realm.clone()).await?;
     let found = store
@@ -70,15 +71,10 @@ async fn gather(
             runs.insert(id, run);
         }
     }
-    let is_it = |r: &RefusedRow| {
-        r.refusal.directory_id.is_some() && r.refusal.directory_id == user.directory_id
+    let refused = match user.directory_id {
+        Some(id) => store.refused_of_entry(&user.realm, id).await?,
+        None => vec![],
     };
-    let refused = store
-        .refused(Some(&user.realm))
-        .await?
-        .into_iter()
-        .filter(is_it)
-        .collect();
     let open = vec![
         JobState::Waiting,
         JobState::Sending,
@@ -133,8 +129,16 @@ async fn missing(
     who: &str,
     realm: Option<&RealmId>,
 ) -> Result<u8, Failure> {
-    let rows = store.refused(realm).await.map_err(|e| store_failure(&e))?;
-    let hits: Vec<&RefusedRow> = rows.iter().filter(|r| names(&r.refusal, who)).collect();
+    let mut hits: Vec<RefusedRow> = vec![];
+    let each = |row: RefusedRow| {
+        if names(&row.refusal, who) {
+            hits.push(row);
+        }
+    };
+    store
+        .refused_each(realm, each)
+        .await
+        .map_err(|e| store_failure(&e))?;
     if context.json {
         for row in &hits {
             render::json(&super::json::refused(row));

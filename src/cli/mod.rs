@@ -6,6 +6,7 @@ mod backup;
 mod check;
 mod decide;
 mod explain;
+mod faulty;
 mod json;
 mod man;
 mod operator;
@@ -43,6 +44,8 @@ struct Context {
     json: bool,
     /// Whom a changing command names: the person behind `sudo`, else the user.
     by: Option<String>,
+    /// The file is faulty, and the configuration only what could be had of it: nothing is done without the daemon.
+    faulty: bool,
 }
 
 /// Runs the command that the process was started with; gives the exit code.
@@ -80,9 +83,12 @@ fn command() -> u8 {
         .config
         .clone()
         .unwrap_or_else(|| config::default_path(&env));
-    let (loaded, warnings) = match load(&path, &cli.command, &env) {
-        Ok(loaded) => loaded,
-        Err(faults) => return refuse(&faults, cli.json),
+    let (loaded, warnings, faulty) = match load(&path, &cli.command, &env) {
+        Ok((loaded, warnings)) => (loaded, warnings, false),
+        Err(faults) => match faulty::by_the_daemon(&path, &env, &cli.command, &faults) {
+            Some(salvaged) => (salvaged, vec![], true),
+            None => return refuse(&faults, cli.json),
+        },
     };
     let by = owner::who(&env);
     if let Some(code) = owner::become_owner(&loaded, &cli.command) {
@@ -101,6 +107,7 @@ fn command() -> u8 {
         env: Arc::new(env),
         clock: Clock::system(),
         json: cli.json,
+        faulty,
     };
     match cli.command {
         Command::Run => runtime.block_on(service::run(start(&context, &warnings, path))),

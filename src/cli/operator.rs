@@ -68,6 +68,14 @@ impl Context {
         if let Some(client) = self.daemon().await {
             return Ok(Operator::Daemon(client));
         }
+        if self.faulty {
+            // What could be had of the file names no realm.
+            return Err(Failure::new(
+                "config",
+                78,
+                "the daemon ended meanwhile, and without it this needs a file without faults: `realmsync check` shows them",
+            ));
+        }
         let lock = lock(&self.config.store, WAIT).map_err(|e| busy(&e))?;
         let store = Store::open(
             &self.config.store,
@@ -90,7 +98,11 @@ impl Context {
     /// The daemon, if it answers.
     pub(super) async fn daemon(&self) -> Option<Client> {
         let client = Client::connect(&self.config.control_socket).await?;
-        Some(client.acting_for(self.by.clone()))
+        Some(
+            client
+                .acting_for(self.by.clone())
+                .by_file(&self.config.digest),
+        )
     }
 }
 

@@ -12,18 +12,19 @@ pub(super) async fn refused(
 ) -> Result<u8, Failure> {
     let store = context.store().await?;
     let realm = context.known(&store, realm).await?;
+    if context.json && !as_csv {
+        store
+            .refused_each(realm.as_ref(), |row| render::json(&json::refused(&row)))
+            .await
+            .map_err(|e| store_failure(&e))?;
+        return Ok(0);
+    }
     let rows = store
         .refused(realm.as_ref())
         .await
         .map_err(|e| store_failure(&e))?;
     if as_csv {
         return Ok(render::raw(&csv_of(&rows)?));
-    }
-    if context.json {
-        for row in &rows {
-            render::json(&json::refused(row));
-        }
-        return Ok(0);
     }
     if rows.is_empty() {
         render::talk("nothing is refused");

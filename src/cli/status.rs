@@ -17,6 +17,9 @@ pub(super) async fn status(context: &Context) -> Result<u8, Failure> {
     let (realms, daemon) = match context.daemon().await {
         Some(client) => {
             let answer = client.status().await?;
+            if answer.daemon.other_file {
+                context.other_file(&answer.daemon);
+            }
             (answer.realms, Some(answer.daemon))
         }
         None if no_store_yet(context) => (untouched(context), None),
@@ -101,6 +104,7 @@ fn untouched(context: &Context) -> Vec<RealmStatus> {
         following: None,
         server: None,
         away: vec![],
+        reload_refused: None,
     };
     context.config.realms.iter().map(realm).collect()
 }
@@ -115,9 +119,13 @@ fn about_daemon(daemon: &DaemonStatus) -> String {
     );
     if let Some(error) = &daemon.reload_error {
         let what = error.lines().next().unwrap_or_default();
+        let at = daemon
+            .reload_refused_at
+            .map(|at| format!(" at {}", text::when(at)))
+            .unwrap_or_default();
         let _infallible = write!(
             text,
-            "\n  {} the last reload was refused, and the configuration from before is in force: {what} (`realmsync check` shows it)",
+            "\n  {} the last reload was refused{at}, and the configuration from before is in force: {what} (`realmsync check` shows it)",
             render::paint("31", "!")
         );
     }
@@ -323,6 +331,7 @@ mod tests {
             following: None,
             server: None,
             away: vec![],
+            reload_refused: None,
         }
     }
 

@@ -11,7 +11,7 @@ use super::secret::Environment;
 use super::values::{DAY, MINUTE, SECOND, is_loopback};
 use super::words::quote;
 use super::{
-    Config, DeliveryConfig, EnrolmentConfig, HttpConfig, LogConfig, LogFormat, StoreConfig,
+    Config, DeliveryConfig, Digest, EnrolmentConfig, HttpConfig, LogConfig, LogFormat, StoreConfig,
     StoreUrl,
 };
 use crate::clock::zones::Zones;
@@ -49,6 +49,7 @@ impl Check<'_> {
         }
         Some(Config {
             path: self.path.to_path_buf(),
+            digest: Digest::of(self.source),
             store: store?,
             http,
             control_socket,
@@ -82,7 +83,7 @@ impl Check<'_> {
         }
     }
 
-    fn store(&self, section: &Section<'_>) -> Option<StoreConfig> {
+    pub(super) fn store(&self, section: &Section<'_>) -> Option<StoreConfig> {
         let keys = secret_keys!("password");
         let keep_runs_ms = self.duration(section, "keep-runs", 400 * DAY, 2 * DAY..=36_500 * DAY);
         let given = keys.given(section);
@@ -179,7 +180,7 @@ impl Check<'_> {
         })
     }
 
-    fn control_socket(&self, section: &Section<'_>) -> PathBuf {
+    pub(super) fn control_socket(&self, section: &Section<'_>) -> PathBuf {
         let default = || PathBuf::from("/run/realmsync/control.sock");
         let Some(path) = self.path(section, "socket") else {
             return default();

@@ -56,6 +56,11 @@ impl Findings {
         });
     }
 
+    /// How many were gathered so far.
+    pub(super) fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
+
     pub(super) fn into_inner(self) -> Vec<Finding> {
         self.0.into_inner()
     }

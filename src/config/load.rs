@@ -69,7 +69,10 @@ fn read(path: &Path, environment: &Environment, with_files: bool) -> Result<Load
 }
 
 /// The file's text, and whether nobody but its owner can read it.
-fn text(path: &Path, environment: &Environment) -> Result<(String, bool), (String, &'static str)> {
+pub(super) fn text(
+    path: &Path,
+    environment: &Environment,
+) -> Result<(String, bool), (String, &'static str)> {
     let io = |e: &std::io::Error| {
         let help = match e.kind() {
             std::io::ErrorKind::NotFound => {

@@ -11,6 +11,7 @@ use crate::model::{IdForm, Limit, Policy, RealmId, TwoFactor};
 mod attributes;
 mod check;
 pub mod crontab;
+mod digest;
 mod directory;
 mod enrolment;
 mod file;
@@ -23,6 +24,7 @@ mod mask;
 mod named;
 mod realm;
 mod report;
+mod salvage;
 pub mod secret;
 mod shown;
 mod store_url;
@@ -33,8 +35,10 @@ mod walk;
 mod words;
 
 pub use attributes::default_filter;
+pub use digest::Digest;
 pub use load::{Loaded, default_path, load, load_without_files};
 pub use report::{Fault, Faults, Severity};
+pub use salvage::{Salvaged, salvage};
 pub use secret::{Environment, Secret, SecretError};
 
 /// A checked configuration. Only [`load()`] makes one.
@@ -42,6 +46,8 @@ pub use secret::{Environment, Secret, SecretError};
 pub struct Config {
     /// The file that it came from.
     pub path: PathBuf,
+    /// What the file says, to be compared with what another program read.
+    pub digest: Digest,
     /// `[store]`.
     pub store: StoreConfig,
     /// `[http]`; `None`: no console, API or enrolment links.

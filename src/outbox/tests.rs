@@ -41,6 +41,7 @@ struct Running {
 fn configuration(delivery: DeliveryConfig) -> Arc<Config> {
     Arc::new(Config {
         zone_data: crate::clock::zones::Zones::built_in().data().clone(),
+        digest: crate::config::Digest::default(),
         path: PathBuf::new(),
         store: StoreConfig {
             url: StoreUrl::Sqlite(PathBuf::new()),

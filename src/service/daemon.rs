@@ -192,6 +192,7 @@ struct Daemon {
     started_at: Timestamp,
     config_read_at: Timestamp,
     reload_error: Option<String>,
+    reload_refused_at: Option<Timestamp>,
     reloading: bool,
     reload_again: bool,
     /// A new configuration is in force but not declared to the store: nothing new starts until it is.
@@ -291,6 +292,7 @@ impl Daemon {
             started_at: now,
             config_read_at: now,
             reload_error: None,
+            reload_refused_at: None,
             reloading: false,
             reload_again: false,
             unsettled: false,

@@ -11,10 +11,11 @@ use tokio::time::timeout;
 use super::metrics::Metrics;
 use super::status::{self, Live};
 use super::work::{Task, Work};
+use crate::api::What;
 use crate::api::types::{
-    DaemonStatus, Failure, Line, OutboxAct, OutboxAnswer, OutboxRequest, StatusAnswer,
+    DaemonStatus, Failure, Line, OutboxAct, OutboxAnswer, OutboxRequest, RefusedReload,
+    StatusAnswer,
 };
-use crate::api::{Order, What};
 use crate::config::Config;
 use crate::model::{JobId, JobState, RealmId};
 use crate::outbox::{CircuitState, Stats};
@@ -52,8 +53,12 @@ pub(super) enum After {
 
 impl Desk {
     /// Answers the order, or says where it goes on.
-    pub(super) async fn answer(self, order: Order) -> After {
-        let Order { what, by, lines } = order;
+    pub(super) async fn answer(
+        self,
+        what: What,
+        by: Option<String>,
+        lines: tokio::sync::mpsc::Sender<Line>,
+    ) -> After {
         let mut after = After::Nothing;
         let done = match what {
             What::Decide(decision, run, asked) => match self.engine.store.run(&run).await {
@@ -91,7 +96,11 @@ impl Desk {
                     self.engine.clock.now(),
                 )
                 .await;
-                realms.map_err(|e| Failure::from(&e)).map(|realms| {
+                realms.map_err(|e| Failure::from(&e)).map(|mut realms| {
+                    let refused = refused_reload(&self.daemon);
+                    for realm in &mut realms {
+                        realm.reload_refused.clone_from(&refused);
+                    }
                     json!(StatusAnswer {
                         daemon: self.daemon,
                         realms
@@ -293,6 +302,14 @@ fn one_job(prefix: &str, open: &[JobId]) -> Result<JobId, Failure> {
             ),
         )),
     }
+}
+
+/// The last reload, if it was refused.
+fn refused_reload(daemon: &DaemonStatus) -> Option<RefusedReload> {
+    Some(RefusedReload {
+        at: daemon.reload_refused_at?,
+        error: daemon.reload_error.as_ref()?.lines().next()?.to_owned(),
+    })
 }
 
 /// Says which realms there are.

@@ -122,6 +122,7 @@ pub async fn gather(
             following: following.map(|(_, status)| status),
             server,
             away: live.seen.away,
+            reload_refused: None,
             realm: row.id,
         });
     }

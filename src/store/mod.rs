@@ -33,6 +33,7 @@ mod scratch;
 mod search;
 mod stage;
 mod staged;
+mod staged_refused;
 mod swap;
 mod sweep;
 #[cfg(test)]
@@ -64,6 +65,7 @@ pub use refused::{RefusedDiff, RefusedRow};
 pub use runs::{CLOCKS_DIFFER_MS, RunFacts};
 pub use search::UserFilter;
 pub use stage::StagedUser;
+pub use staged_refused::RefusedKey;
 pub use sweep::Abandoned;
 pub use users::Holder;
 

@@ -6,19 +6,31 @@ use super::db::{Tx, on};
 use super::rows::places;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{DirectoryId, RealmId, Refusal};
+use crate::model::{DirectoryId, RealmId, Refusal, RunId};
+
+/// Columns of a row, in the order of [`Row`].
+macro_rules! refused_columns {
+    () => {
+        "realm, dn, directory_id, username, attribute, raw, reason, entry, since"
+    };
+}
+
+/// Rows read at once. Each page is sorted out of all of them, so few large ones are quicker than many small ones.
+const PAGE: i64 = 10_000;
 
 /// Refusals of one statement: the way to PostgreSQL and back costs more than a row.
-const ROWS: usize = 100;
+pub(super) const ROWS: usize = 100;
 
 /// Ids in one statement: both engines take more, but the text stays short.
-const LIST: usize = 500;
+pub(super) const LIST: usize = 500;
 
 /// What a pass refused that was not refused before (key, refusal), and the keys that are refused no longer.
 #[derive(Clone, Default, Debug)]
 pub struct RefusedDiff {
     /// New ones.
     pub add: Vec<(i64, Refusal)>,
+    /// More new ones, staged by this run, and how many; `None`: there are no more.
+    pub staged: Option<(RunId, i64)>,
     /// Mended ones.
     pub gone: Vec<i64>,
 }
@@ -35,9 +47,25 @@ pub struct RefusedRow {
 }
 
 /// No text of PostgreSQL can hold a NUL, and a directory's value may: one bad entry stops nobody. The key is of the value as it came.
-fn storable(text: &str) -> String {
+pub(super) fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
+
+/// Adds the columns of a refusal, from its key on, to a row of values.
+macro_rules! push_refusal {
+    ($row:expr, $key:expr, $refusal:expr) => {{
+        let r = $refusal;
+        $row.push_bind(*$key)
+            .push_bind($crate::store::refused::storable(&r.dn))
+            .push_bind(r.directory_id.map(|id| id.0.to_vec()))
+            .push_bind(r.username.as_deref().map($crate::store::refused::storable))
+            .push_bind(r.attribute.as_deref().map($crate::store::refused::storable))
+            .push_bind(r.raw.as_deref().map($crate::store::refused::storable))
+            .push_bind($crate::store::refused::storable(&r.reason))
+            .push_bind(r.entry)
+    }};
+}
+pub(super) use push_refusal;
 
 /// Writes the difference.
 pub(super) async fn write(
@@ -64,21 +92,16 @@ pub(super) async fn write(
         on!(tx, c => {
             let mut query = QueryBuilder::new(INSERT);
             query.push_values(rows, |mut row, (key, r)| {
-                row.push_bind(realm.as_str().to_owned())
-                    .push_bind(*key)
-                    .push_bind(storable(&r.dn))
-                    .push_bind(r.directory_id.map(|id| id.0.to_vec()))
-                    .push_bind(r.username.as_deref().map(storable))
-                    .push_bind(r.attribute.as_deref().map(storable))
-                    .push_bind(r.raw.as_deref().map(storable))
-                    .push_bind(storable(&r.reason))
-                    .push_bind(r.entry)
-                    .push_bind(now.0);
+                row.push_bind(realm.as_str().to_owned());
+                push_refusal!(row, key, r).push_bind(now.0);
             });
             query.push(" ON CONFLICT (realm, key) DO NOTHING");
             query.build().execute(&mut *c).await.map(|_| ())
         })
         .map_err(StoreError::from_sqlx("write a refusal"))?;
+    }
+    if let Some((run, given)) = diff.staged {
+        super::staged_refused::take_over(tx, realm, run, given, now).await?;
     }
     Ok(())
 }
@@ -88,11 +111,14 @@ impl Store {
     pub async fn add_refused(
         &self,
         realm: &RealmId,
-        add: Vec<(i64, Refusal)>,
+        met: RefusedDiff,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut tx = self.db.begin().await?;
-        let diff = RefusedDiff { add, gone: vec![] };
+        let diff = RefusedDiff {
+            gone: vec![],
+            ..met
+        };
         write(&mut tx, realm, diff, now).await?;
         tx.commit().await
     }
@@ -160,41 +186,104 @@ impl Store {
         ids.iter().map(|id| super::rows::directory_id(id)).collect()
     }
 
-    /// Everything that is refused, by realm and DN; of one realm, or of one entry of it.
+    /// Everything that is refused, by realm and DN.
     pub async fn refused(&self, realm: Option<&RealmId>) -> Result<Vec<RefusedRow>, StoreError> {
-        const SQL: &str = "SELECT realm, dn, directory_id, username, attribute, raw, reason, entry, since FROM refused WHERE ($1 IS NULL OR realm = $1) ORDER BY realm, dn, attribute, key";
-        type Row = (
-            String,
-            String,
-            Option<Vec<u8>>,
-            Option<String>,
-            Option<String>,
-            Option<String>,
-            String,
-            bool,
-            i64,
+        let mut all = vec![];
+        self.refused_each(realm, |row| all.push(row)).await?;
+        Ok(all)
+    }
+
+    /// The same, one after the other: a realm may refuse something of everybody. Read page by page, so that nothing is open in the
+    /// store while somebody looks at them.
+    pub async fn refused_each(
+        &self,
+        realm: Option<&RealmId>,
+        mut each: impl FnMut(RefusedRow),
+    ) -> Result<(), StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            refused_columns!(),
+            ", key FROM refused WHERE ($1 IS NULL OR realm = $1) AND (realm, dn, COALESCE(attribute, ''), key) > ($2, $3, $4, $5)
+             ORDER BY realm, dn, COALESCE(attribute, ''), key LIMIT $6"
+        );
+        let realm = realm.map(|r| r.as_str().to_owned());
+        let (mut in_realm, mut dn, mut attribute, mut key) =
+            (String::new(), String::new(), String::new(), i64::MIN);
+        loop {
+            let mut link = self.db.read().await?;
+            let rows = on!(link, c => sqlx::query_as::<_, Keyed>(SQL).bind(realm.clone()).bind(in_realm.clone()).bind(dn.clone())
+                .bind(attribute.clone()).bind(key).bind(PAGE).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read refusals"))?;
+            drop(link);
+            let Some(last) = rows.last() else {
+                return Ok(());
+            };
+            in_realm.clone_from(&last.row.0);
+            dn.clone_from(&last.row.1);
+            attribute = last.row.4.clone().unwrap_or_default();
+            key = last.key;
+            for Keyed { row, .. } in rows {
+                each(row.try_into()?);
+            }
+        }
+    }
+
+    /// What is refused of one entry.
+    pub async fn refused_of_entry(
+        &self,
+        realm: &RealmId,
+        id: DirectoryId,
+    ) -> Result<Vec<RefusedRow>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            refused_columns!(),
+            " FROM refused WHERE realm = $1 AND directory_id = $2 ORDER BY dn, attribute, key"
         );
         let mut link = self.db.read().await?;
-        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(realm.map(|r| r.as_str().to_owned())).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read refusals"))?;
-        rows.into_iter()
-            .map(
-                |(realm, dn, id, username, attribute, raw, reason, entry, since)| {
-                    let directory_id = id.as_deref().map(super::rows::directory_id).transpose()?;
-                    Ok(RefusedRow {
-                        realm: RealmId::from(realm),
-                        refusal: Refusal {
-                            dn,
-                            directory_id,
-                            username,
-                            attribute,
-                            raw,
-                            reason,
-                            entry,
-                        },
-                        since: Timestamp(since),
-                    })
-                },
-            )
-            .collect()
+        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(realm.as_str()).bind(id.0.to_vec()).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read refusals"))?;
+        rows.into_iter().map(RefusedRow::try_from).collect()
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct Keyed {
+    #[sqlx(flatten)]
+    row: Row,
+    key: i64,
+}
+
+type Row = (
+    String,
+    String,
+    Option<Vec<u8>>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    String,
+    bool,
+    i64,
+);
+
+impl TryFrom<Row> for RefusedRow {
+    type Error = StoreError;
+
+    fn try_from(
+        (realm, dn, id, username, attribute, raw, reason, entry, since): Row,
+    ) -> Result<Self, StoreError> {
+        let directory_id = id.as_deref().map(super::rows::directory_id).transpose()?;
+        Ok(Self {
+            realm: RealmId::from(realm),
+            refusal: Refusal {
+                dn,
+                directory_id,
+                username,
+                attribute,
+                raw,
+                reason,
+                entry,
+            },
+            since: Timestamp(since),
+        })
     }
 }

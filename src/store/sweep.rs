@@ -62,6 +62,7 @@ impl Store {
     /// users, [`Store::sweep_abandoned`] knows that a sweep was interrupted.
     pub async fn sweep(&self, run: RunId) -> Result<(), StoreError> {
         const LINES: &str = "DELETE FROM changes WHERE run = $1 AND seq IN (SELECT seq FROM changes WHERE run = $1 LIMIT $2)";
+        self.forget_staged_refused(run).await?;
         self.little_by_little(LINES, run).await?;
         self.forget_staged_slowly(run).await?;
         self.forget_aside(run).await
@@ -73,7 +74,11 @@ impl Store {
         self.little_by_little(USERS, run).await
     }
 
-    async fn little_by_little(&self, sql: &'static str, run: RunId) -> Result<(), StoreError> {
+    pub(super) async fn little_by_little(
+        &self,
+        sql: &'static str,
+        run: RunId,
+    ) -> Result<(), StoreError> {
         loop {
             let mut tx = self.db.begin().await?;
             let rows = on!(tx, c => sqlx::query(sql).bind(run.0.as_bytes().to_vec()).bind(SWEEP).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("sweep a plan"))?;
@@ -178,6 +183,7 @@ impl Store {
         const NEXT: &str = "SELECT run FROM staged_users WHERE run > $1 ORDER BY run LIMIT 1";
         const OUTCOME: &str = "SELECT outcome FROM runs WHERE id = $1";
         let failed = StoreError::from_sqlx("look for rows of plans that are over");
+        self.sweep_refused_leftovers().await?;
         for run in self.lying_aside().await? {
             let mut link = self.db.read().await?;
             let outcome = on!(link, c => sqlx::query_scalar::<_, String>(OUTCOME).bind(run.0.as_bytes().to_vec()).fetch_optional(&mut *c).await).map_err(&failed)?;

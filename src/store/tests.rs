@@ -172,7 +172,7 @@ macro_rules! on_both {
             let f = postgres().await;
             $(
                 for sql in [
-                    "DELETE FROM refused", "DELETE FROM enrolments", "DELETE FROM jobs", "DELETE FROM staged_users",
+                    "DELETE FROM refused", "DELETE FROM staged_refused", "DELETE FROM enrolments", "DELETE FROM jobs", "DELETE FROM staged_users",
                     "DELETE FROM changes", "DELETE FROM runs", "DELETE FROM users", "UPDATE realms SET held = NULL",
                 ] {
                     f.sql(sql).await;
@@ -204,6 +204,7 @@ on_both!(
     held_plans::why_somebody_is_gone_is_filled_in,
     held_plans::a_plan_is_read_page_by_page,
     housekeeping::refusals_are_kept_by_difference,
+    housekeeping::what_is_staged_as_refused_goes_with_its_pass_or_is_swept,
     housekeeping::old_runs_are_forgotten_but_never_a_held_plan_or_the_last_success,
     housekeeping::one_run_a_realm,
     housekeeping::a_realm_stands_still_and_goes_on,

@@ -163,6 +163,7 @@ impl Pass<'_> {
                 }
             };
             self.decide(user.as_ref(), person, name).await?;
+            self.stage_refusals().await?;
         }
         Ok(())
     }

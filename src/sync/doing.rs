@@ -65,14 +65,14 @@ impl Doing<'_> {
         run.decided_at = Some(engine.clock.now());
         if self.ending != Ending::Dry && self.is_news(engine, run).await? {
             self.begin(engine, run).await?;
-            engine.store.fail_run(run).await?;
-            // What could not be used is why there was nobody.
+            // What could not be used is why there was nobody. Before the run is failed, which sweeps what it staged.
             if let Some(refused) = error.refused.clone() {
                 let store = &engine.store;
                 store
                     .add_refused(&self.row.id, refused, run.started_at)
                     .await?;
             }
+            engine.store.fail_run(run).await?;
         }
         Ok(())
     }

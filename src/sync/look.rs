@@ -104,7 +104,7 @@ impl Pass<'_> {
             self.decide(user.as_deref(), person, name).await?;
         }
         self.decided_early.extend(earlier);
-        Ok(())
+        self.stage_refusals().await
     }
 
     /// Takes back what was decided about people before a rival for their name came along. All at once, since a plan has no
@@ -114,8 +114,8 @@ impl Pass<'_> {
         if early.is_empty() {
             return Ok(());
         }
-        self.forget_refusals(&early);
         let early: Vec<DirectoryId> = early.into_iter().collect();
+        self.forget_refusals(&early).await?;
         Ok(self.plan.take_back(&early).await?)
     }
 

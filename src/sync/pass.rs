@@ -10,7 +10,7 @@
 //!   complete ─▶ absent: look up by id ─▶ contested: settle all at once ─▶ grace over: look up once more
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -20,6 +20,7 @@ use super::drift_by_kind::ByKind;
 use super::index::{Index, Met};
 use super::plan::Plan;
 use super::prepare::{PassError, Prepared};
+use super::refusals::Refusals;
 use super::run::stage;
 use super::{Ascending, Ask, Engine, Progress};
 use crate::clock::Timestamp;
@@ -27,7 +28,7 @@ use crate::config::RealmConfig;
 use crate::directory::Sighting;
 use crate::model::dn;
 use crate::model::{
-    DirectoryId, ErrorCode, Limit, Person, RawEntry, RealmId, RealmRow, Refusal, User, UserId,
+    DirectoryId, ErrorCode, Limit, Person, RawEntry, RealmId, RealmRow, User, UserId,
 };
 use crate::plan::brake::{Counts, enough};
 use crate::plan::decide::Context;
@@ -74,7 +75,7 @@ pub(super) struct Pass<'a> {
     pub ids: Ascending,
     /// Who was read and differs, until there are enough to ask the store about; and whether they are held.
     pub waiting: Vec<(Person, bool)>,
-    pub refusals: BTreeMap<i64, Refusal>,
+    pub refusals: Refusals,
     /// Directory ids that came under more than one DN; see [`Pass::refuse_doubles`].
     pub twice: BTreeSet<DirectoryId>,
     /// Names of entries without a readable id: whoever stood there is not gone.
@@ -126,7 +127,7 @@ impl<'a> Pass<'a> {
             rivals: HashSet::new(),
             ids: Ascending::new(now),
             waiting: vec![],
-            refusals: BTreeMap::new(),
+            refusals: Refusals::default(),
             twice: BTreeSet::new(),
             unknown: HashSet::new(),
             seen: 0,
@@ -172,6 +173,7 @@ impl<'a> Pass<'a> {
 
     /// Looks at one person's entries only; never makes anyone absent.
     pub async fn one(&mut self, name: &str, ask: &Ask) -> Result<(), PassError> {
+        self.refusals.unkept = true;
         let held = self
             .engine
             .store
@@ -356,7 +358,7 @@ impl<'a> Pass<'a> {
         if self.waiting.len() >= WAITING {
             self.look_at_waiting().await?;
         }
-        Ok(())
+        self.stage_refusals().await
     }
 
     pub(super) async fn look_at_waiting(&mut self) -> Result<(), PassError> {

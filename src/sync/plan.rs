@@ -130,6 +130,11 @@ impl Plan {
         }
     }
 
+    /// Where it is staged.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Whose plan it is.
     pub fn run(&self) -> RunId {
         self.run

@@ -13,11 +13,11 @@ use crate::config::{Attributes, DirectoryKind, RealmConfig};
 use crate::directory::{
     self, Blind, Cursor, Delta, DirectoryError, NoDelta, Scope, Session, Sighting, Way,
 };
-use crate::model::{
-    DirectoryId, ErrorCode, Limit, Policy, RawEntry, RealmId, RealmRow, Refusal, RunId,
-};
+use crate::model::{DirectoryId, ErrorCode, Limit, Policy, RawEntry, RealmId, RealmRow, RunId};
 use crate::normalise::{Normaliser, mapping_hash};
-use crate::store::{CLOCKS_DIFFER_MS, EnrolmentContext, EnrolmentKey, MessageContext, StoreError};
+use crate::store::{
+    CLOCKS_DIFFER_MS, EnrolmentContext, EnrolmentKey, MessageContext, RefusedDiff, StoreError,
+};
 
 /// Why a pass came to nothing. It becomes the run's `error_code` and `error`.
 #[derive(thiserror::Error, Debug)]
@@ -30,7 +30,7 @@ pub(super) struct PassError {
     /// Asked for somebody who is not there to be read: that says nothing of the realm, and is no run.
     pub nobody: bool,
     /// What was refused, where that is the reason.
-    pub refused: Option<Vec<(i64, Refusal)>>,
+    pub refused: Option<RefusedDiff>,
 }
 
 impl PassError {

@@ -1,27 +1,95 @@
-//! What a pass could not use.
+//! What a pass could not use. A realm may refuse something of everybody (without a `region` every national number), so what is
+//! in memory of a refusal is its key; the rest is staged, unless it stands in the store already.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::pass::Pass;
 use super::prepare::PassError;
 use crate::model::{DirectoryId, Refusal};
+use crate::store::{RefusedDiff, RefusedKey};
+
+/// Refusals that gather before they are staged. Fewer than that are never staged, but written with the plan. (Tests have few people.)
+const BATCH: usize = if cfg!(feature = "failpoints") { 5 } else { 500 };
+
+/// Met in this pass.
+const MET: u8 = 1;
+/// Refused before this pass.
+const STANDS: u8 = 2;
+
+/// What a pass refused so far.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    /// Keys, in bytes so that they lie close together, with what is known of each.
+    known: HashMap<[u8; 8], u8>,
+    /// What will be staged next.
+    waiting: Vec<(i64, Refusal)>,
+    /// How many are staged.
+    staged: i64,
+    /// It is known which keys the realm refused before.
+    compared: bool,
+    /// Nothing is kept: one person's look measures no absence, and so what is refused stays as it is.
+    pub unkept: bool,
+}
+
+impl Refusals {
+    /// Marks a key; says whether it had the mark already.
+    fn mark(&mut self, key: i64, mark: u8) -> bool {
+        let known = self.known.entry(key.to_ne_bytes()).or_default();
+        let had = *known & mark != 0;
+        *known |= mark;
+        had
+    }
+
+    fn is(&self, key: i64, mark: u8) -> bool {
+        self.known
+            .get(&key.to_ne_bytes())
+            .is_some_and(|known| known & mark != 0)
+    }
+
+    /// Takes the mark of being met away; says whether it was there.
+    fn unmeet(&mut self, key: i64) -> bool {
+        let Some(known) = self.known.get_mut(&key.to_ne_bytes()) else {
+            return false;
+        };
+        let met = *known & MET != 0;
+        *known &= !MET;
+        met
+    }
+
+    /// Drops what stands already from what waits.
+    fn drop_standing(&mut self) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|(key, _)| !self.is(*key, STANDS));
+        self.waiting = waiting;
+    }
+
+    /// The keys that were refused before, and are not any more.
+    fn gone(&self) -> Vec<i64> {
+        self.known
+            .iter()
+            .filter(|(_, known)| **known == STANDS)
+            .map(|(key, _)| i64::from_ne_bytes(*key))
+            .collect()
+    }
+}
 
 impl Pass<'_> {
     pub(super) fn refuse(&mut self, refusal: Refusal) {
-        let (entry, phone) = (refusal.entry, self.is_phone(&refusal));
-        if self
-            .refusals
-            .insert(refusal_key(&refusal), refusal)
-            .is_none()
-        {
-            self.refused_entries += i64::from(entry);
-            self.refused_phones += i64::from(phone);
+        let key = refusal_key(&refusal);
+        if self.refusals.mark(key, MET) {
+            return;
+        }
+        self.refused_entries += i64::from(refusal.entry);
+        self.refused_phones +=
+            i64::from(self.is_phone(refusal.entry, refusal.attribute.as_deref()));
+        if !self.refusals.is(key, STANDS) {
+            self.refusals.waiting.push((key, refusal));
         }
     }
 
-    pub(super) fn is_phone(&self, refusal: &Refusal) -> bool {
-        let attribute = refusal.attribute.as_deref().unwrap_or_default();
-        !refusal.entry
+    fn is_phone(&self, entry: bool, attribute: Option<&str>) -> bool {
+        let attribute = attribute.unwrap_or_default();
+        !entry
             && self
                 .prepared
                 .attributes
@@ -30,43 +98,94 @@ impl Pass<'_> {
                 .any(|a| a.eq_ignore_ascii_case(attribute))
     }
 
-    pub(super) fn forget_refusals(&mut self, ids: &HashSet<DirectoryId>) {
-        let gone: Vec<Refusal> = self
-            .refusals
-            .extract_if(.., |_, r| {
-                r.directory_id.is_some_and(|id| ids.contains(&id))
-            })
-            .map(|(_, r)| r)
-            .collect();
-        self.refused_entries -= gone.iter().map(|r| i64::from(r.entry)).sum::<i64>();
-        self.refused_phones -= gone
-            .iter()
-            .map(|r| i64::from(self.is_phone(r)))
-            .sum::<i64>();
+    /// Stages what has gathered, when it is a batch. What the realm refused before needs no row.
+    pub(super) async fn stage_refusals(&mut self) -> Result<(), PassError> {
+        if self.refusals.waiting.len() < BATCH || self.refusals.unkept {
+            return Ok(());
+        }
+        // A delta does not know yet of whom it will tell.
+        if self.told.is_none() {
+            self.compare().await?;
+            self.refusals.drop_standing();
+        }
+        let rows = std::mem::take(&mut self.refusals.waiting);
+        if !rows.is_empty() {
+            let run = self.plan.run();
+            self.plan.store().stage_refused(run, &rows).await?;
+            self.refusals.staged += i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        }
+        Ok(())
     }
 
-    /// What was refused in this pass and not before, and what was refused before and is not any more.
-    pub(super) async fn refused_diff(&mut self) -> Result<crate::store::RefusedDiff, PassError> {
-        let mut now = std::mem::take(&mut self.refusals);
-        let mut gone = vec![];
-        let compare = |key| {
-            if now.remove(&key).is_none() {
-                gone.push(key);
-            }
+    /// Learns what the realm refused before: all of it in a full pass, which finds what is gone; in a delta of the people told.
+    async fn compare(&mut self) -> Result<(), PassError> {
+        if self.refusals.compared {
+            return Ok(());
+        }
+        self.refusals.compared = true;
+        let (store, realm) = (&self.engine.store, &self.row.id);
+        let refusals = &mut self.refusals;
+        let stands = |key| {
+            refusals.mark(key, STANDS);
         };
-        let store = &self.engine.store;
         match &self.told {
-            None => store.refused_keys(&self.row.id, compare).await?,
+            None => store.refused_keys(realm, stands).await?,
             // Whoever was not looked at is refused as before.
             Some(told) => {
                 let ids: Vec<DirectoryId> = told.ids.iter().copied().collect();
-                let keys = store.refused_keys_of(&self.row.id, &ids).await?;
-                keys.into_iter().for_each(compare);
+                let keys = store.refused_keys_of(realm, &ids).await?;
+                keys.into_iter().for_each(stands);
             }
         }
-        Ok(crate::store::RefusedDiff {
-            add: now.into_iter().collect(),
-            gone,
+        Ok(())
+    }
+
+    /// Forgets what was refused of these people: they are looked at once more.
+    pub(super) async fn forget_refusals(&mut self, ids: &[DirectoryId]) -> Result<(), PassError> {
+        let among: std::collections::HashSet<&DirectoryId> = ids.iter().collect();
+        let is_it = |r: &Refusal| r.directory_id.is_some_and(|id| among.contains(&id));
+        let mut gone: Vec<RefusedKey> = self
+            .refusals
+            .waiting
+            .extract_if(.., |(_, r)| is_it(r))
+            .map(|(key, r)| RefusedKey {
+                key,
+                attribute: r.attribute,
+                entry: r.entry,
+            })
+            .collect();
+        if self.refusals.staged > 0 {
+            let run = self.plan.run();
+            let unstaged = self.plan.store().unstage_refused(run, ids).await?;
+            self.refusals.staged -= i64::try_from(unstaged.len()).unwrap_or(i64::MAX);
+            gone.extend(unstaged);
+        }
+        if self.refusals.compared {
+            // What stands already was met without a row.
+            gone.extend(self.engine.store.refused_of(&self.row.id, ids).await?);
+        }
+        for RefusedKey {
+            key,
+            attribute,
+            entry,
+        } in gone
+        {
+            if self.refusals.unmeet(key) {
+                self.refused_entries -= i64::from(entry);
+                self.refused_phones -= i64::from(self.is_phone(entry, attribute.as_deref()));
+            }
+        }
+        Ok(())
+    }
+
+    /// What was refused in this pass and not before, and what was refused before and is not any more.
+    pub(super) async fn refused_diff(&mut self) -> Result<RefusedDiff, PassError> {
+        self.compare().await?;
+        self.refusals.drop_standing();
+        Ok(RefusedDiff {
+            add: std::mem::take(&mut self.refusals.waiting),
+            staged: (self.refusals.staged > 0).then(|| (self.plan.run(), self.refusals.staged)),
+            gone: self.refusals.gone(),
         })
     }
 

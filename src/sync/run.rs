@@ -322,7 +322,7 @@ impl Engine {
         (run.refused_entries, run.refused_phones) = pass.refused();
         if let Err(mut error) = looked {
             if error.code == Some(ErrorCode::Empty) && !error.nobody {
-                error.refused = Some(pass.refused_diff().await?.add);
+                error.refused = Some(pass.refused_diff().await?);
             }
             return Err(error);
         }
@@ -342,7 +342,12 @@ impl Engine {
             found.say(run);
         }
         let held_by = self.weigh(&pass, ending).await?;
-        let refused = pass.refused_diff().await?;
+        // One person's look measures no absence: what was refused elsewhere in the realm is not gone.
+        let refused = if ask.user.is_some() || ending == Ending::Dry {
+            None
+        } else {
+            Some(pass.refused_diff().await?)
+        };
         let facts = RunFacts {
             plan_hash: Some(pass.plan.hash.hex()),
             mapping_hash: Some(pass.prepared.mapping_hash.clone()),
@@ -367,12 +372,6 @@ impl Engine {
             let lines = pass.plan.into_lines(run, form);
             return Ok(Carried::to(lines, pass.prepared));
         }
-        // One person's look measures no absence: what was refused elsewhere in the realm is not gone.
-        let refused = if ask.user.is_some() {
-            None
-        } else {
-            Some(refused)
-        };
         if !run.held_by.is_empty() {
             run.outcome = Outcome::Held;
             // A first plan shows ids too, and nothing is applied that could remember how.

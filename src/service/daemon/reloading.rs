@@ -48,6 +48,7 @@ impl Daemon {
                 );
                 self.metrics.reloaded(false);
                 self.reload_error = Some(why);
+                self.reload_refused_at = Some(self.start.clock.now());
                 self.reload_over();
                 return;
             }
@@ -80,6 +81,7 @@ impl Daemon {
         self.config.send_replace(config);
         self.config_read_at = now;
         self.reload_error = None;
+        self.reload_refused_at = None;
         self.unsettled = true;
     }
 

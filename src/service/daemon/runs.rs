@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError};
 
 use super::{Daemon, Running, Side, chance};
-use crate::api::types::{Line, SyncRequest};
+use crate::api::types::{Failure, Line, SyncRequest};
 use crate::api::{Order, What};
 use crate::model::{Outcome, RealmId, Trigger};
 use crate::service::agenda::Next;
@@ -101,19 +101,54 @@ impl Daemon {
     }
 
     pub(super) fn order(&mut self, order: Order) {
-        let Order { what, by, lines } = order;
+        let other_file = order
+            .file
+            .as_deref()
+            .is_some_and(|sent| self.config.borrow().digest.differs_from(sent));
+        let Order {
+            what, by, lines, ..
+        } = order;
         match what {
+            What::Sync(..) | What::Plan(..) if other_file => {
+                self.answer(lines, Line::Error(self.works_by_another_file()));
+            }
             What::Sync(realm, ask) => {
                 self.in_realm(&realm, Task::Pass(Trigger::Command, ask), by, lines);
             }
             What::Plan(realm, ask) => self.in_realm(&realm, Task::Plan(ask), by, lines),
             what => {
-                let desk = self.desk();
-                self.side.spawn(async move {
-                    Side::After(desk.answer(Order { what, by, lines }).await)
-                });
+                let mut desk = self.desk();
+                desk.daemon.other_file = other_file;
+                self.side
+                    .spawn(async move { Side::After(desk.answer(what, by, lines).await) });
             }
         }
+    }
+
+    /// Why a run is not made for a command whose file says something else.
+    fn works_by_another_file(&self) -> Failure {
+        let refused = self
+            .reload_error
+            .as_deref()
+            .and_then(|why| why.lines().next())
+            .map(|why| format!(", and the last reload was refused ({why})"))
+            .unwrap_or_default();
+        Failure::new(
+            "refused",
+            1,
+            format!(
+                "the daemon works by what {} said at {}, which is not what this command's file says now{refused}: nothing was done; `realmsync check` looks through the file, and `systemctl reload realmsync` puts it in force",
+                self.start.config.path.display(),
+                self.config_read_at
+            ),
+        )
+    }
+
+    fn answer(&mut self, lines: mpsc::Sender<Line>, line: Line) {
+        self.side.spawn(async move {
+            let _gone = lines.send(line).await;
+            Side::Nothing
+        });
     }
 
     /// A work for a realm of the configuration.
@@ -128,11 +163,7 @@ impl Daemon {
         if config.realms.iter().any(|known| known.id == *realm) {
             self.enqueue(realm, Work::new(task, by), lines);
         } else {
-            let failure = Line::Error(no_such_realm(realm, &config));
-            self.side.spawn(async move {
-                let _gone = lines.send(failure).await;
-                Side::Nothing
-            });
+            self.answer(lines, Line::Error(no_such_realm(realm, &config)));
         }
     }
 

@@ -36,6 +36,8 @@ impl Daemon {
             config: self.start.config.path.clone(),
             config_read_at: self.config_read_at,
             reload_error: self.reload_error.clone(),
+            reload_refused_at: self.reload_refused_at,
+            other_file: false,
             receivers: serde_json::to_value(self.stats.snapshot().targets).unwrap_or_default(),
         };
         let unscheduled = engine

@@ -72,6 +72,7 @@ fn config(dir: &Path, realms: &[&str]) -> Config {
     };
     Config {
         zone_data: crate::clock::zones::Zones::built_in().data().clone(),
+        digest: crate::config::Digest::default(),
         path: dir.join("realmsync.toml"),
         store: StoreConfig {
             url: StoreUrl::Sqlite(dir.join("realmsync.db")),

@@ -15,7 +15,7 @@ pub(super) async fn refusals_are_kept_by_difference(f: &Fixture) {
     };
     let diff = RefusedDiff {
         add: vec![(1, refusal("a")), (2, refusal("b"))],
-        gone: vec![],
+        ..RefusedDiff::default()
     };
     let write = async |n: u128, diff: RefusedDiff| {
         let mut run = run_of(n);
@@ -41,12 +41,94 @@ pub(super) async fn refusals_are_kept_by_difference(f: &Fixture) {
         RefusedDiff {
             add: vec![(3, refusal("c"))],
             gone: vec![1],
+            staged: None,
         },
     )
     .await;
     let rows = f.store.refused(Some(&realm())).await.unwrap();
     let dns: Vec<&str> = rows.iter().map(|r| r.refusal.dn.as_str()).collect();
     assert_eq!(dns, ["b", "c"]);
+}
+
+pub(super) async fn what_is_staged_as_refused_goes_with_its_pass_or_is_swept(f: &Fixture) {
+    let refusal = |n: u8| Refusal {
+        dn: format!("uid=u{n}"),
+        directory_id: Some(DirectoryId([n; 16])),
+        username: None,
+        attribute: Some("mobile".into()),
+        raw: Some("n/a".into()),
+        reason: "no number".into(),
+        entry: false,
+    };
+    let rows: Vec<(i64, Refusal)> = (1..=120).map(|n| (i64::from(n), refusal(n))).collect();
+    let mut run = run_of(1);
+    f.store.begin_run(&run, false).await.unwrap();
+    f.store.stage_refused(run.run, &rows).await.unwrap();
+    let back = f
+        .store
+        .unstage_refused(run.run, &[DirectoryId([7; 16]), DirectoryId([200; 16])])
+        .await
+        .unwrap();
+    assert_eq!(back.iter().map(|r| r.key).collect::<Vec<_>>(), [7]);
+    run.outcome = Outcome::Unchanged;
+    let messages = f.ctx();
+    let apply = async |run: &Run, given: i64| {
+        let diff = RefusedDiff {
+            staged: Some((run.run, given)),
+            ..RefusedDiff::default()
+        };
+        f.store
+            .apply(Application {
+                run,
+                facts: RunFacts::default(),
+                realm: RealmUpdate::default(),
+                refused: Some(diff),
+                messages: &messages,
+                replaces: None,
+                staged: Staged::default(),
+            })
+            .await
+    };
+    let short = apply(&run, 120).await.unwrap_err();
+    assert!(
+        matches!(
+            short,
+            StoreError::Forgotten {
+                there: 119,
+                given: 120
+            }
+        ),
+        "{short}"
+    );
+    apply(&run, 119).await.unwrap();
+    assert_eq!(f.store.refused(Some(&realm())).await.unwrap().len(), 119);
+    let of = f
+        .store
+        .refused_of(&realm(), &[DirectoryId([8; 16])])
+        .await
+        .unwrap();
+    assert_eq!(of.iter().map(|r| r.key).collect::<Vec<_>>(), [8]);
+    // One that failed, and one that a crash ended.
+    for (n, ended) in [(2, Some(Outcome::Failed)), (3, None)] {
+        let mut run = run_of(n);
+        f.store.begin_run(&run, false).await.unwrap();
+        f.store.stage_refused(run.run, &rows).await.unwrap();
+        match ended {
+            Some(outcome) => {
+                run.outcome = outcome;
+                f.store.fail_run(&run).await.unwrap();
+            }
+            None => {
+                f.store.sweep_abandoned(START).await.unwrap();
+            }
+        }
+        let left = f
+            .store
+            .unstage_refused(run.run, &[DirectoryId([9; 16])])
+            .await;
+        assert_eq!(left.unwrap(), []);
+    }
+    assert_eq!(f.store.refused(Some(&realm())).await.unwrap().len(), 119);
 }
 
 pub(super) async fn old_runs_are_forgotten_but_never_a_held_plan_or_the_last_success(f: &Fixture) {
@@ -234,7 +316,7 @@ pub(super) async fn a_refused_value_may_hold_any_byte(f: &Fixture) {
             realm: RealmUpdate::default(),
             refused: Some(RefusedDiff {
                 add: vec![(7, refusal)],
-                gone: vec![],
+                ..RefusedDiff::default()
             }),
             messages: &messages,
             replaces: None,

@@ -113,7 +113,9 @@ async fn trap_30_who_lost_the_lease_writes_nothing() {
     taken_over("decide", &decided);
     let on_hold = frozen.hold_jobs_for_undo(going.run, plan.run, START).await;
     taken_over("hold messages for an undo", &on_hold);
-    let refused = frozen.add_refused(&realm(), vec![], START).await;
+    let refused = frozen
+        .add_refused(&realm(), RefusedDiff::default(), START)
+        .await;
     taken_over("refuse", &refused);
     let form = frozen.remember_id_form(&realm(), IdForm::Guid).await;
     taken_over("remember how ids look", &form);

@@ -200,7 +200,14 @@ pub(super) async fn removal_erases_everything_personal(f: &Fixture) {
     };
     for realm in [super::realm(), crate::model::RealmId::from("other.org")] {
         f.store
-            .add_refused(&realm, vec![(1, refusal.clone())], START)
+            .add_refused(
+                &realm,
+                RefusedDiff {
+                    add: vec![(1, refusal.clone())],
+                    ..RefusedDiff::default()
+                },
+                START,
+            )
             .await
             .unwrap();
     }

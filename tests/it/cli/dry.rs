@@ -8,7 +8,13 @@ use crate::support::house::House;
 
 /// The lines of a change that do not depend on when and by whom it was asked for.
 fn without_ids(lines: &[Value]) -> Vec<(Value, Value, Value, Value)> {
-    let field = |line: &Value, name: &str| line[name].clone();
+    let field = |line: &Value, name: &str| {
+        let mut value = line[name].clone();
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("suspended_at");
+        }
+        value
+    };
     lines
         .iter()
         .map(|l| {
@@ -81,6 +87,6 @@ fn a_dry_plan_of_differences_shows_what_a_pass_does() {
     let run = done["run"].as_str().expect("a run").to_owned();
     let shown = house.run(&["--json", "runs", "show", &run]).lines();
     assert_eq!(without_ids(&plan.lines()[1..]), without_ids(&shown[1..]));
-    assert!(shown.len() > 8, "{}", shown.len());
+    assert!(shown.len() > 6, "{}", shown.len());
     drop(daemon);
 }

@@ -3,6 +3,8 @@
 mod canary;
 mod dry;
 mod errors;
+mod faulty;
+mod many_refused;
 mod story;
 
 use serde_json::Value;

@@ -1,0 +1,88 @@
+//! The daemon works by the file as it was; the file that the command was given is faulty, or says something else by now.
+
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use super::args::{Command, OutboxCommand};
+use super::{Context, render};
+use crate::api::types::DaemonStatus;
+use crate::config::{self, Config, Environment, Faults};
+
+/// What a command needs of the file.
+enum Needs {
+    /// All of it.
+    File,
+    /// The daemon.
+    Daemon,
+    /// The store, to be read beside the daemon.
+    Store,
+}
+
+fn needs(command: &Command) -> Needs {
+    match command {
+        Command::Status
+        | Command::Pause { .. }
+        | Command::Resume { .. }
+        | Command::Approve(_)
+        | Command::Reject { .. }
+        | Command::Adopt(_)
+        | Command::Undo(_)
+        | Command::Backup { .. } => Needs::Daemon,
+        Command::Outbox { what } if !matches!(what, OutboxCommand::List { .. }) => Needs::Daemon,
+        Command::Outbox { .. }
+        | Command::Runs { .. }
+        | Command::Refused { .. }
+        | Command::Users { .. } => Needs::Store,
+        _ => Needs::File,
+    }
+}
+
+/// What a command can go on with although its file is faulty: the daemon runs on, and needs to be talked to now of all times.
+/// `None`: it needs the file, or no daemon answers.
+pub(super) fn by_the_daemon(
+    path: &Path,
+    environment: &Environment,
+    command: &Command,
+    faults: &Faults,
+) -> Option<Config> {
+    let needs = needs(command);
+    if matches!(needs, Needs::File) {
+        return None;
+    }
+    let salvaged = config::salvage(path, environment);
+    if matches!(needs, Needs::Store) && !salvaged.store {
+        return None;
+    }
+    UnixStream::connect(&salvaged.config.control_socket).ok()?;
+    let text = faults.render(false);
+    let first = text.lines().next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    render::talk(&format!(
+        "{} {} is faulty ({first}), and the daemon goes on by what it said before; `realmsync check` shows every fault",
+        render::paint("1;33", "warning:"),
+        path.display()
+    ));
+    Some(salvaged.config)
+}
+
+impl Context {
+    /// Says that the daemon works by another file.
+    pub(super) fn other_file(&self, daemon: &DaemonStatus) {
+        render::talk(&format!(
+            "{} {} says something else than what the daemon has worked by since {}; `systemctl reload realmsync` puts it in force",
+            render::paint("1;33", "warning:"),
+            self.config.path.display(),
+            super::text::when(daemon.config_read_at)
+        ));
+    }
+
+    /// The same for a command that works by the file itself, if a daemon answers.
+    pub(super) async fn compare_file(&self) {
+        if let Some(client) = self.daemon().await
+            && let Ok(answer) = client.status().await
+            && answer.daemon.other_file
+        {
+            self.other_file(&answer.daemon);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Something of everybody is refused: it is staged like a plan, and told apart from what was refused before.
+
+use std::collections::BTreeMap;
+
+use crate::support::house::House;
+
+/// What is refused, and since when.
+fn refused(house: &House) -> BTreeMap<String, String> {
+    let said = house.run(&["--json", "refused"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    said.lines()
+        .into_iter()
+        .map(|mut row| {
+            let since = row.as_object_mut().and_then(|row| row.remove("since"));
+            (row.to_string(), since.expect("since").to_string())
+        })
+        .collect()
+}
+
+#[test]
+fn what_a_realm_refuses_of_everybody_is_kept_by_difference() {
+    let house = House::new(150);
+    let with_region = std::fs::read_to_string(house.path("realmsync.toml")).unwrap();
+    // Neither the realm nor anybody's entry says a country.
+    let without = with_region.replace(
+        "[realm.phone]\nregion = \"SK\"\n",
+        "[realm.attributes]\ncountry = \"description\"\n",
+    );
+    assert_ne!(without, with_region);
+    std::fs::write(house.path("realmsync.toml"), &without).unwrap();
+    let dry = house.run(&["--json", "plan"]).json();
+    let first = house.sync(0);
+    let all = refused(&house);
+    let count = |run: &serde_json::Value| {
+        run["refused_entries"].as_u64().unwrap_or(0) + run["refused_phones"].as_u64().unwrap_or(0)
+    };
+    assert_eq!(count(&dry), count(&first), "{dry} {first}");
+    assert_eq!(all.len() as u64, count(&first), "{first}");
+    assert!(all.len() > 20, "{}", all.len());
+    // Nothing changed: nothing is written, and `since` stays.
+    let second = house.sync(0);
+    assert_eq!(count(&second), count(&first));
+    assert_eq!(refused(&house), all);
+    // One person's look leaves what is refused elsewhere.
+    let someone = house.users().into_keys().next().expect("a user");
+    assert_eq!(house.run(&["sync", "r", "--user", &someone]).code, 0);
+    assert_eq!(refused(&house), all);
+    // Some are mended, and the others stay as they were; the plan is held, since the mapping changed.
+    std::fs::write(house.path("realmsync.toml"), &with_region).unwrap();
+    let held = house.sync(3);
+    let left = refused(&house);
+    assert_eq!(left.len() as u64, count(&held), "{held}");
+    assert!(left.len() < all.len(), "{} of {}", left.len(), all.len());
+    assert!(
+        left.iter()
+            .any(|(what, since)| all.get(what) == Some(since))
+    );
+}
