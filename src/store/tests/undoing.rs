@@ -114,7 +114,7 @@ pub(super) async fn the_pause_of_an_undo_lasts_as_long_as_what_it_puts_back(f: &
 pub(super) async fn a_pause_ends_by_its_owner_alone(f: &Fixture) {
     let someone = person("a", 1);
     make(f, 1, std::slice::from_ref(&someone)).await;
-    let realm = RealmId::from("r");
+    let realm = realm();
     let stands = async || {
         let row = f.store.realm(&realm).await.unwrap().unwrap();
         assert_eq!(
