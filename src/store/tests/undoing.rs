@@ -115,6 +115,8 @@ pub(super) async fn a_pause_ends_by_its_owner_alone(f: &Fixture) {
     let someone = person("a", 1);
     make(f, 1, std::slice::from_ref(&someone)).await;
     let realm = realm();
+    // Another test may have left it paused.
+    f.store.resume(&realm, START).await.unwrap();
     let stands = async || {
         let row = f.store.realm(&realm).await.unwrap().unwrap();
         assert_eq!(
