@@ -21,7 +21,8 @@
 //! | module | does | may name |
 //! |---|---|---|
 //! | [`model`], [`clock`] | nouns without I/O, time as a parameter | nothing of ours |
-//! | [`config`] | the administrator's file | model, clock |
+//! | [`net`] | a host's addresses, words about TLS; for whoever connects | clock |
+//! | [`config`] | the administrator's file | model, clock, net |
 //! | [`directory`] | all that knows LDAP | config and left of it |
 //! | [`normalise`] | entry → person, pure | config and left of it |
 //! | [`plan`] | one person's decision, names, the brake; pure | config and left of it |
@@ -45,6 +46,7 @@ pub mod failpoint;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod model;
+pub mod net;
 pub mod normalise;
 pub mod outbox;
 pub mod plan;

@@ -1,7 +1,7 @@
 //! Holds the import table of the crate's map against its source: imports go one way, and each foreign crate has one home.
 //!
 //! ```text
-//! clock, model ← config ← directory, normalise, plan, store, delivery ← outbox, sync ← api, console ← service ← cli
+//! clock, model, net ← config ← directory, normalise, plan, store, delivery ← outbox, sync ← api, console ← service ← cli
 //! ```
 //!
 //! Modules of one rank do not know each other. What stands under `#[cfg(test)]` is free.
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// The ranks, lowest first; a module may import from lower ranks only.
 const RANKS: &[&[&str]] = &[
     &["clock", "failpoint"],
-    &["model"],
+    &["model", "net"],
     &["config"],
     &["directory", "normalise", "plan", "store", "delivery"],
     &["outbox", "sync"],

@@ -14,6 +14,7 @@ use super::verdict::{Attempt, Failure, Verdict, judge_failure, judge_status};
 use crate::clock::Timestamp;
 use crate::config::{DeliveryConfig, Environment, Secret, SecretError};
 use crate::model::JobId;
+use crate::net;
 
 /// What of an answer's body is read before the connection is dropped: nothing in it is used, and reading it keeps the connection alive.
 const ANSWER_CAP: usize = 64 * 1024;
@@ -150,7 +151,10 @@ impl Webhook {
     /// Which failure an error of the client is. Its text never holds the URL, which may carry a password.
     fn failure(&self, error: reqwest::Error) -> Failure {
         let error = error.without_url();
-        let what = causes(&error);
+        let what = match net::unfit_in(&error) {
+            Some(unfit) => format!("{}; {}", unfit.came, unfit.next),
+            None => causes(&error),
+        };
         if error.is_connect() {
             Failure::NotConnected(what)
         } else if error.is_timeout() {

@@ -17,6 +17,7 @@ use super::answer::{SESSION, answered, usable};
 use super::fence::Open;
 use super::generation::Generation;
 use super::probe::probe;
+use super::reach::{reached, told};
 use super::{Access, StoreError};
 
 /// Takes the writer's turn at once: a deferred transaction fails when it turns into a writer (TRAPS 31).
@@ -255,7 +256,7 @@ impl Db {
             limited @ StoreError::Limited(_) => limited,
             StoreError::Database { source, .. } => StoreError::Open {
                 what: shown.to_owned(),
-                why: source.to_string(),
+                why: told(&source),
             },
             other => StoreError::Open {
                 what: shown.to_owned(),
@@ -268,6 +269,10 @@ impl Db {
         if let Some(password) = password {
             options = options.password(password);
         }
+        let options = reached(options).await.map_err(|why| StoreError::Open {
+            what: shown.to_owned(),
+            why,
+        })?;
         probe(&options, shown, access).await?;
         let pool = PgPoolOptions::new()
             .max_connections(POOL)

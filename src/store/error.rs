@@ -3,6 +3,7 @@
 use sqlx::postgres::PgDatabaseError;
 use sqlx::sqlite::SqliteError;
 
+use super::reach::{said, told};
 use crate::model::ErrorCode;
 
 /// What can go wrong with the store. Every message says what to do next.
@@ -89,7 +90,7 @@ pub enum StoreError {
     #[error("{0}")]
     NotFound(String),
     /// The engine refused a statement.
-    #[error("store: {what}: {source}")]
+    #[error("store: {what}: {}", told(source))]
     Database {
         /// What was being done.
         what: &'static str,
@@ -117,7 +118,7 @@ impl StoreError {
                 known.unwrap_or(Self::Database { what, source })
             }
             sqlx::Error::PoolTimedOut => Self::Limited("no connection became free in time; see that the database, the role's CONNECTION LIMIT and a pooler allow as many as docs/operating.md says".into()),
-            other if is_lost(other) => Self::Lost(source.to_string()),
+            other if is_lost(other) => Self::Lost(told(other)),
             _ => Self::Database { what, source },
         }
         }
@@ -189,15 +190,17 @@ fn of_postgres(error: &PgDatabaseError) -> Option<StoreError> {
         // Deadlock, lock timeout, serialization: another transaction was first.
         "40001" | "40P01" | "55P03" => Some(StoreError::Busy {
             what: "rows of the store".into(),
-            holder: error.to_string(),
+            holder: said(error),
         }),
         // Raised by fence() of the schema.
         "RS001" => Some(StoreError::TakenOver),
         "25006" => Some(StoreError::Unwritable(format!(
-            "{error}; the database takes no writes: is it a standby?"
+            "{}; the database takes no writes: is it a standby?",
+            said(error)
         ))),
         "42501" => Some(StoreError::Unwritable(format!(
-            "{error}; grant the database user its rights: docs/operating.md says which ones installing and running need"
+            "{}; grant the database user its rights: docs/operating.md says which ones installing and running need",
+            said(error)
         ))),
         "53300" | "53400" => Some(StoreError::Limited(format!(
             "{}; raise max_connections, the role's or the database's CONNECTION LIMIT, or the pooler's default_pool_size: docs/operating.md says how many are needed",
@@ -208,9 +211,10 @@ fn of_postgres(error: &PgDatabaseError) -> Option<StoreError> {
             error.message()
         ))),
         "53100" => Some(StoreError::Unwritable(format!(
-            "the database's disk is full ({error}); make room"
+            "the database's disk is full ({}); make room",
+            said(error)
         ))),
-        code if is_ended(code) => Some(StoreError::Lost(error.to_string())),
+        code if is_ended(code) => Some(StoreError::Lost(said(error))),
         _ => None,
     }
 }

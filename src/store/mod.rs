@@ -23,6 +23,7 @@ mod lock;
 mod outbox;
 mod pause;
 mod probe;
+mod reach;
 mod realms;
 mod refused;
 mod rejected;
