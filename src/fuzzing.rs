@@ -14,19 +14,20 @@ use crate::normalise::{Normaliser, typed_number};
 use crate::service::schedule::Schedule;
 
 pub use crate::config::fuzzing::configuration;
-pub use crate::directory::fuzzing::{bulk, dirsync, sync_controls, sync_cookie, sync_told};
+pub use crate::directory::fuzzing::{bulk, dirsync, guard, sync_controls, sync_cookie, sync_told};
 
 /// A target's name, and what it calls.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets; a folder in `fuzz/corpus` and a file in `fuzz/fuzz_targets` is named after each.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("answer", answer),
     ("bulk", bulk),
     ("configuration", configuration),
     ("crontab_line", crontab_line),
     ("dirsync", dirsync),
     ("distinguished_name", distinguished_name),
+    ("guard", guard),
     ("person", person),
     ("phone", phone),
     ("search_filter", search_filter),

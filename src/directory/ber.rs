@@ -10,11 +10,11 @@ pub(super) const SEQUENCE: u8 = 0x30;
 pub(super) const SET: u8 = 0x31;
 
 /// The bit of a tag whose element holds others.
-#[cfg(any(test, feature = "fuzzing"))]
 pub(super) const CONSTRUCTED: u8 = 0x20;
 
-/// The longest message that is read. An entry with a photograph has a few megabytes, the values of a huge group come in parts.
-pub(super) const MAX_MESSAGE: usize = 64 << 20;
+/// The longest message that is read. An entry with a photograph has a few megabytes, the values of a huge group come in parts;
+/// and of what goes through ldap3 there are some copies at once.
+pub(super) const MAX_MESSAGE: usize = 16 << 20;
 
 /// What the beginning of the bytes is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, StdStream};
+use ldap3::Ldap;
 use tokio::time::Instant;
 use url::Url;
 
 use super::credentials::Credentials;
 use super::entry::Names;
-use super::error::{DirectoryError, Failure, one_line};
-use super::link::{Link, timely, within};
+use super::error::{DirectoryError, Failure};
+use super::guard::{Carrier, guarded};
+use super::link::{Link, timely};
 use super::reach::Reach;
 use super::root_dse::RootDse;
 use super::session::{Refused, Session};
@@ -80,7 +81,7 @@ async fn connect_to(
     let mut reach = Reach::of(config, url).map_err(here)?;
     let step = reach.step;
     let until = || deadline.min(Instant::now() + step);
-    let (connection, ldap) = open(config, &mut reach, clock, until())
+    let (carrier, ldap) = open(config, &mut reach, clock, until())
         .await
         .map_err(here)?;
     let credentials = Credentials::of(config, &reach).map_err(|e| (e, true))?;
@@ -89,7 +90,7 @@ async fn connect_to(
         reach: Arc::new(reach),
         credentials: Arc::new(credentials),
         ldap,
-        link: Link::new(connection),
+        link: Link::new(carrier),
         root: RootDse::default(),
         kind: config.kind.unwrap_or(DirectoryKind::Generic),
         account: config.bind_dn.clone().unwrap_or_default(),
@@ -119,39 +120,18 @@ pub fn shown(url: &Url) -> String {
     )
 }
 
-/// TCP, and TLS where it is due.
+/// TCP, TLS where it is due, and ldap3 behind the guard.
 async fn open(
     config: &DirectoryConfig,
     reach: &mut Reach,
     clock: &Clock,
     until: Instant,
-) -> Result<(LdapConnAsync, Ldap), DirectoryError> {
-    let unconnected =
-        |reach: &Reach, came: &str, next: &str| reach.failure("connecting", one_line(came), next);
-    let mut tcp = reach.first(config, clock, until).await?;
-    if reach.start_tls {
-        tcp = match timely(until, Wire::start_tls(tcp)).await {
-            Ok(tcp) => tcp,
-            Err(broken) => return Err(reach.unopened(broken).await),
-        };
-    }
-    let std = tcp
-        .into_std()
-        .map_err(|e| DirectoryError::Unreachable(unconnected(reach, &e.to_string(), "")))?;
-    let mut settings = LdapConnSettings::new().set_std_stream(StdStream::Tcp(std));
-    if let Some(tls) = &reach.tls {
-        settings = settings.set_config(Arc::clone(tls));
-    }
-    // After StartTLS, too, the next byte is TLS's.
-    let scheme = if reach.tls.is_some() { "ldaps" } else { "ldap" };
-    let address = Url::parse(&format!("{scheme}://{}:{}", reach.name(), reach.port));
-    let address = address.map_err(|e| {
-        DirectoryError::Config(unconnected(reach, &e.to_string(), "write ldaps://host"))
-    })?;
-    let opened = within(
-        until,
-        LdapConnAsync::from_url_with_settings(settings, &address),
-    );
+) -> Result<(Carrier, Ldap), DirectoryError> {
+    let tcp = reach.first(config, clock, until).await?;
+    let opened = timely(until, async {
+        let wire = Wire::open(reach, tcp).await?;
+        guarded(wire).await
+    });
     match opened.await {
         Ok(pair) => Ok(pair),
         Err(broken) => Err(reach.unopened(broken).await),

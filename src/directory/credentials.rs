@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use super::error::{DirectoryError, PASSWORD_OVER, bind_advice, came};
-use super::link::{Broken, Link, explain, within};
+use super::link::{Broken, Link, why, within, words};
 use super::password::{self, Said};
 use super::reach::Reach;
 use super::request;
@@ -105,7 +105,13 @@ impl Credentials {
         link: Option<&mut Link>,
     ) -> DirectoryError {
         let late = matches!(broken, Broken::Late(_));
-        let (came, next, tls) = explain(broken, link).await;
+        let broken = why(broken, link).await;
+        if !(reach.ldaps || reach.start_tls)
+            && let Some((came, next)) = reach.another_language(&broken).await
+        {
+            return DirectoryError::Unreachable(reach.failure(&self.deed(), came, next));
+        }
+        let (came, next, tls) = words(broken);
         // OpenLDAP misses a client certificate only now, and says so by hanging up.
         let unsure = !late && !tls && !reach.certificate && reach.ldaps;
         let next = if unsure {

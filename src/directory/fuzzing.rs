@@ -16,7 +16,7 @@ use crate::model::{IdForm, RawEntry};
 pub use super::dirsync::fuzzing::dirsync;
 pub use super::syncrepl::fuzzing::{sync_controls, sync_cookie, sync_told};
 
-/// Elements within elements, in what lber is given here: its reader recurses.
+/// Elements within elements, in what lber is given here: it is not bounded.
 const DEEPEST: usize = 60;
 
 /// The bytes of one message after another, as the connection of a pass reads them. An entry must be the one that ldap3's way gives.
@@ -72,6 +72,11 @@ pub fn search(filter: &str) {
     let attributes: [&str; 0] = [];
     assert!(request::search("dc=x", Depth::Subtree, filter, &attributes).is_some());
     assert!(ldap3::parse_filter(filter).is_ok());
+}
+
+/// The bytes of one message after another, as the guard before ldap3 reads them.
+pub fn guard(data: &[u8]) {
+    super::guard::fuzz(data);
 }
 
 /// The entries among the messages.

@@ -5,34 +5,25 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use ldap3::{LdapConnAsync, LdapError};
+use ldap3::LdapError;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use super::ber::MAX_MESSAGE;
-use super::error::one_line;
-use super::tls;
+use super::error::{came, one_line};
+use super::form::Misshapen;
+use super::guard::Carrier;
+use crate::net;
 
 /// What came when it is no LDAP.
 pub(super) const UNREADABLE: &str = "the answer is no LDAP that can be read";
 
-/// The task that carries the connection. It is ldap3's `drive`, in a set of its own so that it ends with the session.
-pub(super) struct Link(JoinSet<Result<(), LdapError>>);
-
-/// How the connection's task ended.
-pub(super) enum Ended {
-    /// The server closed the connection.
-    Closed,
-    /// Reading or writing failed; what came and what to do, if TLS says so.
-    Broke(LdapError),
-    /// ldap3 met a message that it cannot read, and panicked.
-    Unreadable,
-}
+/// The task that carries the connection, in a set of its own so that it ends with the session. It says how it ended.
+pub(super) struct Link(JoinSet<Broken>);
 
 impl Link {
-    pub(super) fn new(connection: LdapConnAsync) -> Self {
+    pub(super) fn new(carrier: Carrier) -> Self {
         let mut set = JoinSet::new();
-        set.spawn(connection.drive());
+        set.spawn(carrier);
         Self(set)
     }
 
@@ -42,13 +33,13 @@ impl Link {
     }
 
     /// Whether and how it has ended, without waiting.
-    pub(super) fn ended(&mut self) -> Option<Ended> {
+    pub(super) fn ended(&mut self) -> Option<Broken> {
         self.0.try_join_next().map(Self::how)
     }
 
     /// How it ended, given a moment to do so.
-    async fn end(&mut self) -> Option<Ended> {
-        let moment = Duration::from_millis(200);
+    async fn end(&mut self) -> Option<Broken> {
+        let moment = Duration::from_millis(500);
         tokio::time::timeout(moment, self.0.join_next())
             .await
             .ok()
@@ -56,29 +47,39 @@ impl Link {
             .map(Self::how)
     }
 
-    fn how(joined: Result<Result<(), LdapError>, tokio::task::JoinError>) -> Ended {
-        match joined {
-            Ok(Ok(())) => Ended::Closed,
-            Ok(Err(e)) => Ended::Broke(e),
-            Err(_) => Ended::Unreadable,
-        }
+    fn how(joined: Result<Broken, tokio::task::JoinError>) -> Broken {
+        // ldap3 met a message that it cannot read, and panicked.
+        joined.unwrap_or(Broken::Unreadable)
     }
 }
 
-/// Why an operation has no result.
+/// Why an operation has no result, or a connection ended.
 pub(super) enum Broken {
     /// Not within its time, in whole seconds.
     Late(u64),
     /// The connection, or ldap3's reading of the answer.
     Link(LdapError),
-    /// The answer is no LDAP that can be read; ldap3 panicked over it.
+    /// The answer is no LDAP that can be read.
     Unreadable,
     /// The server closed the connection, and perhaps said why before.
     Closed(Option<String>),
-    /// A message that is longer than any may be.
-    TooLong,
+    /// A message that is not as a message must be.
+    Misshapen(Misshapen),
+    /// The port speaks TLS, and was asked in the clear.
+    SpeaksTls,
     /// Bytes between the consent to StartTLS and TLS.
     SlippedIn,
+}
+
+impl Broken {
+    /// Of bytes that begin no message.
+    pub(super) fn no_ldap(came: &[u8]) -> Self {
+        match came {
+            // An alert or a handshake of any version of TLS.
+            [0x15 | 0x16, 3, ..] => Self::SpeaksTls,
+            _ => Self::Misshapen(Misshapen::Form("no message")),
+        }
+    }
 }
 
 impl From<std::io::Error> for Broken {
@@ -118,45 +119,74 @@ pub(super) async fn explain(
     broken: Broken,
     link: Option<&mut Link>,
 ) -> (String, &'static str, bool) {
+    words(why(broken, link).await)
+}
+
+/// Why the connection ended, if it did.
+pub(super) async fn why(broken: Broken, link: Option<&mut Link>) -> Broken {
+    match (link, broken) {
+        (_, filter @ Broken::Link(LdapError::FilterParsing)) => filter,
+        // ldap3 only knows that there is no answer; the task knows why.
+        (Some(link), broken @ Broken::Link(_)) => link.end().await.unwrap_or(broken),
+        (_, broken) => broken,
+    }
+}
+
+/// The same of what is known.
+pub(super) fn words(broken: Broken) -> (String, &'static str, bool) {
     const LATER: &str =
         "nothing is taken from what came so far; the next pass makes a new connection";
     const LOOK: &str = "look at the server, or at what stands between";
     const CLOSED: &str = "the server closed the connection";
-    let unreadable = (UNREADABLE.into(), LOOK, false);
-    let error = match broken {
-        Broken::Late(seconds) => return (format!("no answer within {seconds} s"), LATER, false),
-        Broken::Unreadable => return unreadable,
-        Broken::Closed(None) => return (CLOSED.into(), LATER, false),
-        Broken::Closed(Some(why)) => return (format!("{CLOSED}: {why}"), LATER, false),
-        Broken::TooLong => {
-            let came = format!("a message of more than {} MiB", MAX_MESSAGE >> 20);
-            return (came, "look for entries of absurd size", false);
+    match broken {
+        Broken::Late(seconds) => (format!("no answer within {seconds} s"), LATER, false),
+        Broken::Unreadable => (UNREADABLE.into(), LOOK, false),
+        Broken::Closed(None) => (CLOSED.into(), LATER, false),
+        Broken::Closed(Some(why)) => (format!("{CLOSED}: {why}"), LATER, false),
+        Broken::Misshapen(why) => {
+            let next = match why {
+                Misshapen::Long | Misshapen::Many => "look for entries of absurd size",
+                Misshapen::Deep | Misshapen::Form(_) => LOOK,
+            };
+            (why.came(), next, false)
         }
-        Broken::SlippedIn => {
-            return (
-                "bytes in the clear behind the consent to StartTLS".into(),
-                "somebody on the way may have slipped them in: use ldaps://, and look at what stands between",
-                true,
-            );
+        Broken::SpeaksTls => (
+            format!("{UNREADABLE}: this port speaks TLS"),
+            "write ldaps:// for it, without `start-tls`",
+            false,
+        ),
+        Broken::SlippedIn => (
+            "bytes in the clear behind the consent to StartTLS".into(),
+            "somebody on the way may have slipped them in: use ldaps://, and look at what stands between",
+            true,
+        ),
+        Broken::Link(LdapError::FilterParsing) => {
+            ("the filter cannot be read".into(), "mend `filter`", false)
         }
-        Broken::Link(error) => error,
-    };
-    if let LdapError::FilterParsing = error {
-        return ("the filter cannot be read".into(), "mend `filter`", false);
+        Broken::Link(error) => of_ldap3(error, CLOSED, LATER),
     }
-    let error = match link {
-        Some(link) => match link.end().await {
-            Some(Ended::Broke(e)) => e,
-            Some(Ended::Closed) => return (CLOSED.into(), LATER, false),
-            Some(Ended::Unreadable) => return unreadable,
-            None => error,
+}
+
+/// ldap3's own words are about its inside.
+fn of_ldap3(error: LdapError, closed: &str, later: &'static str) -> (String, &'static str, bool) {
+    match error {
+        LdapError::Io { source } => match net::unfit_in(&source) {
+            Some(unfit) => (unfit.came, unfit.next, true),
+            None if source.kind() == std::io::ErrorKind::UnexpectedEof => {
+                (closed.into(), later, false)
+            }
+            None => (one_line(&source.to_string()), later, false),
         },
-        None => error,
-    };
-    if let LdapError::Io { source } = &error
-        && let Some((came, next)) = tls::explain(source)
-    {
-        return (came, next, true);
+        LdapError::LdapResult { result } => (came(result.rc, &result.text), later, false),
+        LdapError::EndOfStream
+        | LdapError::OpSend { .. }
+        | LdapError::ResultRecv { .. }
+        | LdapError::IdScrubSend { .. } => (closed.into(), later, false),
+        LdapError::DNSName { .. } => (
+            "the host is no name that a certificate can have".into(),
+            "name the server in `servers` as its certificate does",
+            true,
+        ),
+        _ => (UNREADABLE.into(), later, false),
     }
-    (one_line(&error.to_string()), LATER, false)
 }

@@ -6,14 +6,14 @@ use ldap3::controls::{Control, RawControl};
 use super::ber::{BOOLEAN, ENUMERATED, INTEGER, OCTETS, SEQUENCE, element, expect, unsigned};
 
 pub(super) const BIND_RESPONSE: u8 = 0x61;
-const SEARCH_ENTRY: u8 = 0x64;
+pub(super) const SEARCH_ENTRY: u8 = 0x64;
 pub(super) const SEARCH_DONE: u8 = 0x65;
-const SEARCH_REFERENCE: u8 = 0x73;
+pub(super) const SEARCH_REFERENCE: u8 = 0x73;
 pub(super) const EXTENDED_RESPONSE: u8 = 0x78;
-const INTERMEDIATE: u8 = 0x79;
-const CONTROLS: u8 = 0xa0;
-const REFERRAL: u8 = 0xa3;
-const RESPONSE_NAME: u8 = 0x8a;
+pub(super) const INTERMEDIATE: u8 = 0x79;
+pub(super) const CONTROLS: u8 = 0xa0;
+pub(super) const REFERRAL: u8 = 0xa3;
+pub(super) const RESPONSE_NAME: u8 = 0x8a;
 
 /// Notice of disconnection (RFC 4511 § 4.4.1).
 const DISCONNECTION: &[u8] = b"1.3.6.1.4.1.1466.20036";
@@ -90,7 +90,7 @@ fn references(mut list: &[u8]) -> Vec<String> {
 }
 
 /// `LDAPResult` (RFC 4511 § 4.1.9), and the name of an extended response.
-fn result<'a>(operation: &'a [u8], after: &[u8]) -> Option<(LdapResult, Option<&'a [u8]>)> {
+fn result<'a>(operation: &'a [u8], after: &'a [u8]) -> Option<(LdapResult, Option<&'a [u8]>)> {
     let (code, rest) = expect(ENUMERATED, operation)?;
     let (matched, rest) = expect(OCTETS, rest)?;
     let (said, mut rest) = expect(OCTETS, rest)?;
@@ -116,8 +116,11 @@ fn result<'a>(operation: &'a [u8], after: &[u8]) -> Option<(LdapResult, Option<&
     let mut after = after;
     while !after.is_empty() {
         let (tag, content, next) = element(after)?;
-        if tag == CONTROLS {
-            result.ctrls = controls(content)?;
+        match tag {
+            CONTROLS => result.ctrls = controls(content)?,
+            // Active Directory puts the name of its notice of disconnection behind the operation.
+            RESPONSE_NAME => name = Some(content),
+            _ => {}
         }
         after = next;
     }
@@ -218,6 +221,9 @@ mod tests {
             matches!(message(&bytes).unwrap().said, Said::Goodbye(_))
         };
         assert!(said(0) && !said(1));
+        // As Active Directory writes it.
+        let bytes = result_of(EXTENDED_RESPONSE, 0, &[], &name);
+        assert!(matches!(message(&bytes).unwrap().said, Said::Goodbye(_)));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //!                     └─ ways, cursor_now, changes_since, watch ──▶ Delta: whom to look up
 //! ```
 //!
-//! A pass reads over a second connection to the same server (`wire`), in messages that are read where they lie: ldap3 was a third
+//! A pass reads over a second connection to the same address (`wire`), in messages that are read where they lie: ldap3 was a third
 //! of a pass. All else goes through ldap3, and so does a pass where that connection cannot be made or reached an older server.
 //!
 //! ```text
@@ -16,9 +16,13 @@
 //!           └ no second connection ─▶ search (ldap3) ─▶ entry ─▶ RawEntry
 //! ```
 //!
-//! What lies in ldap3 and lber and cannot be mended from here: a message nested some ten thousand levels deep ends the process
-//! (lber's recursion), a message without end is buffered without bound. `MemoryMax` bounds the latter; both are harmless after
-//! the restart, since a pass that did not end applies nothing. Everything else that a server may send is an error.
+//! ldap3 and lber are not bounded: they believe what they read. So every byte of a server goes through our own reader first,
+//! also under StartTLS, and they see only whole messages of bounded length, depth and form. Everything else is an error that ends
+//! the connection.
+//!
+//! ```text
+//! server ─▶ wire ─▶ form ─▶ guard ─▶ local socket ─▶ ldap3
+//! ```
 
 mod ber;
 mod blind;
@@ -29,13 +33,16 @@ mod delta;
 mod dirsync;
 mod entry;
 mod error;
+mod form;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod guard;
 mod introduce;
 mod link;
 mod liveness;
 mod look_up;
 mod message;
+mod met;
 mod pages;
 mod paging;
 mod password;

@@ -1,5 +1,5 @@
-//! The value of the paged results control, written and read by hand: ldap3's reader panics, and lber's recurses as deep as
-//! the server likes.
+//! The value of the paged results control, written and read by hand: ldap3's reader panics, and lber is
+//! not bounded.
 
 use super::ber::{INTEGER, OCTETS, SEQUENCE, expect, push, push_number};
 

@@ -7,22 +7,24 @@ use std::time::Duration;
 
 use ldap3::LdapError;
 use rustls::ClientConfig;
-use tokio::net::{TcpStream, ToSocketAddrs};
-use tokio::time::{Instant, timeout_at};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
 use url::Url;
 
 use super::error::{DirectoryError, Failure, came, one_line};
-use super::link::{Broken, explain};
+use super::link::{Broken, words};
+use super::met::{self, Met};
 use super::tls;
 use crate::clock::Clock;
 use crate::config::DirectoryConfig;
+use crate::net::{self, Unreached};
 
 /// A server, by the configuration and by the first connection to it.
 pub(super) struct Reach {
     /// The URL as it is shown: without what may be secret.
     pub server: String,
     /// The host without the brackets of an IPv6 address.
-    host: String,
+    pub host: String,
     pub port: u16,
     /// Whether TLS comes before LDAP.
     pub ldaps: bool,
@@ -109,10 +111,10 @@ impl Reach {
         clock: &Clock,
         until: Instant,
     ) -> Result<TcpStream, DirectoryError> {
-        let tcp = self.tcp((self.host.as_str(), self.port), until).await?;
+        let tcp = self.tcp(net::dial(&self.host, self.port, until).await)?;
         self.peer = tcp.peer_addr().ok();
         if self.encrypted() {
-            let tls = tls::client_config(config, &self.host, clock);
+            let tls = tls::client_config(config, clock);
             let tls =
                 tls.map_err(|why| DirectoryError::Config(self.failure("setting up TLS", why, "")))?;
             self.tls = Some(tls.into());
@@ -122,46 +124,26 @@ impl Reach {
 
     /// Another connection to where the first one went.
     pub(super) async fn again(&self, until: Instant) -> Result<TcpStream, DirectoryError> {
-        match self.peer {
-            Some(peer) => self.tcp(peer, until).await,
-            None => self.tcp((self.host.as_str(), self.port), until).await,
-        }
+        let dialled = match self.peer {
+            Some(peer) => net::dial_one_of(None, vec![peer], until).await,
+            None => net::dial(&self.host, self.port, until).await,
+        };
+        self.tcp(dialled)
     }
 
-    async fn tcp(
-        &self,
-        to: impl ToSocketAddrs,
-        until: Instant,
-    ) -> Result<TcpStream, DirectoryError> {
-        let connected = timeout_at(until, TcpStream::connect(to)).await;
-        let (came, next) = match connected {
-            Ok(Ok(tcp)) => match tcp.set_nodelay(true) {
+    fn tcp(&self, dialled: Result<TcpStream, Unreached>) -> Result<TcpStream, DirectoryError> {
+        let (came, next) = match dialled {
+            Ok(tcp) => match tcp.set_nodelay(true) {
                 Ok(()) => return Ok(tcp),
-                Err(e) => {
-                    let failure = self.failure("connecting", one_line(&e.to_string()), "");
-                    return Err(DirectoryError::Unreachable(failure));
-                }
+                Err(e) => (one_line(&e.to_string()), ""),
             },
-            Ok(Err(e)) => (one_line(&e.to_string()), connect_advice(e.kind())),
-            Err(_) => (
-                format!("no answer within {} ms", self.step.as_millis()),
-                connect_advice(std::io::ErrorKind::TimedOut),
-            ),
+            Err(e) => (e.to_string(), connect_advice(e.kind())),
         };
         Err(DirectoryError::Unreachable(self.failure(
             "connecting",
             came,
             next,
         )))
-    }
-
-    /// The name that TLS asks for. ldap3 and SNI know no IPv6 address: there the verifier knows better.
-    pub(super) fn name(&self) -> &str {
-        if self.host.contains(':') {
-            tls::STAND_IN
-        } else {
-            &self.host
-        }
     }
 
     /// Why the connection could not be opened.
@@ -178,13 +160,49 @@ impl Reach {
             return DirectoryError::Tls(self.failure(what, came(result.rc, &result.text), next));
         }
         let late = matches!(broken, Broken::Late(_));
-        let (came, next, tls) = explain(broken, None).await;
+        let (came, next, tls) = match self.another_language(&broken).await {
+            Some((came, next)) => (came, next, false),
+            None => words(broken),
+        };
         let failure = self.failure(what, came, next);
         // A server that answers TCP but breaks off TLS is a matter of TLS; one that says nothing is just not there.
         if self.encrypted() && !late || tls {
             DirectoryError::Tls(failure)
         } else {
             DirectoryError::Unreachable(failure)
+        }
+    }
+
+    /// Whether what answers speaks TLS where it was asked in the clear, or the other way round: what it speaks, and what to write.
+    pub(super) async fn another_language(&self, broken: &Broken) -> Option<(String, &'static str)> {
+        let unsure = match broken {
+            Broken::Closed(None) | Broken::Link(LdapError::EndOfStream) => true,
+            Broken::Link(LdapError::Io { source }) => {
+                let tls = source.get_ref().and_then(|e| e.downcast_ref());
+                tls.is_none_or(|tls| matches!(tls, rustls::Error::InvalidMessage(_)))
+            }
+            _ => false,
+        };
+        let met = match broken {
+            Broken::SpeaksTls => Met::Tls,
+            _ if unsure => met::met(self.peer?, self.ldaps).await?,
+            _ => return None,
+        };
+        let port = self.port;
+        match (met, self.ldaps, self.start_tls) {
+            (Met::Ldap, true, _) => Some((
+                format!("port {port} speaks plain LDAP, and not TLS"),
+                "write ldap:// with `start-tls = true` for it, or ldaps:// with the port of TLS, usually 636",
+            )),
+            (Met::Tls, false, true) => Some((
+                format!("port {port} speaks TLS from its first byte, and needs no StartTLS"),
+                "write ldaps:// for it, without `start-tls`, or ldap:// with the port of plain LDAP, usually 389",
+            )),
+            (Met::Tls, false, false) => Some((
+                format!("port {port} speaks TLS, and not plain LDAP"),
+                "write ldaps:// for it, or ldap:// with the port of plain LDAP, usually 389",
+            )),
+            _ => None,
         }
     }
 

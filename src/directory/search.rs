@@ -16,7 +16,7 @@ use super::entry::{self, Rest};
 use super::error::{
     DirectoryError, PASSWORD_OVER, asks_for_a_new_password, came, one_line, search_advice,
 };
-use super::link::{Broken, Ended, explain, within};
+use super::link::{Broken, explain, within, words};
 use super::paging;
 use super::root_dse::{DOMAIN_SCOPE, PAGED_RESULTS, fold_dn};
 use super::session::Session;
@@ -452,10 +452,9 @@ impl Session {
 
     /// After the last page: the connection must not have broken. A server that says goodbye after all was said is no loss.
     pub(super) fn still_sound(&mut self, what: &str) -> Result<(), DirectoryError> {
-        let came = match self.link.ended() {
-            None | Some(Ended::Closed) => return Ok(()),
-            Some(Ended::Broke(e)) => one_line(&e.to_string()),
-            Some(Ended::Unreadable) => "the answer is no LDAP that can be read".into(),
+        let (came, _, _) = match self.link.ended() {
+            None | Some(Broken::Closed(_)) => return Ok(()),
+            Some(broken) => words(broken),
         };
         Err(DirectoryError::Incomplete(self.failure(
             what,

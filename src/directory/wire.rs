@@ -1,5 +1,6 @@
-//! The second connection to a server, for a pass. ldap3 makes a tree of every message and a vector of every value, which was
-//! a third of a pass; here messages are read where they lie in one buffer.
+//! A connection to a server: TCP, and TLS where it is due. Both of a session's connections are opened here. Over the second one
+//! a pass is read: ldap3 makes a tree of every message and a vector of every value, which was a third of a pass; here messages are
+//! read where they lie in one buffer. The first one goes on to ldap3, with a guard between them (`guard`).
 //!
 //! ```text
 //! TCP ─▶ (StartTLS) ─▶ TLS ─▶ buffer ─▶ a whole message ─▶ what it says
@@ -22,6 +23,7 @@ use tokio_rustls::client::TlsStream;
 use super::ber::{Frame, frame};
 use super::credentials::Credentials;
 use super::error::came;
+use super::form::Misshapen;
 use super::link::Broken;
 use super::message::{BIND_RESPONSE, EXTENDED_RESPONSE, SEARCH_DONE, Said, message};
 use super::reach::Reach;
@@ -30,15 +32,16 @@ use super::unpack::Unpacker;
 use crate::model::RawEntry;
 
 /// Bytes that are read at once, with room for some hundred entries. rustls itself takes 4 KiB a call of the system.
-const CHUNK: usize = 64 << 10;
+pub(super) const CHUNK: usize = 64 << 10;
 
 /// A buffer that grew beyond this for one huge message is given back after it.
-const KEPT: usize = 1 << 20;
+pub(super) const KEPT: usize = 1 << 20;
 
 /// How long saying goodbye may take.
 const FAREWELL: Duration = Duration::from_millis(200);
 
-enum Stream {
+/// What carries the bytes.
+pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<BufReader<TcpStream>>>),
 }
@@ -64,7 +67,7 @@ impl Wire {
         } else {
             tcp
         };
-        let name = ServerName::try_from(reach.name().to_owned())
+        let name = ServerName::try_from(reach.host.clone())
             .map_err(|e| Broken::Link(LdapError::from(e)))?;
         let tcp = BufReader::with_capacity(CHUNK, tcp);
         let tls = TlsConnector::from(Arc::clone(tls))
@@ -73,9 +76,8 @@ impl Wire {
         Ok(Self::over(Stream::Tls(Box::new(tls))))
     }
 
-    /// Asks for TLS; from then on the connection carries nothing else. Both of a session's connections ask here, since ldap3 drops
-    /// without a word what was slipped in behind the answer.
-    pub(super) async fn start_tls(tcp: TcpStream) -> Result<TcpStream, Broken> {
+    /// Asks for TLS; from then on the connection carries nothing else.
+    async fn start_tls(tcp: TcpStream) -> Result<TcpStream, Broken> {
         let mut wire = Self::over(Stream::Plain(tcp));
         wire.send(&request::start_tls(), &[]).await?;
         let result = wire.result(EXTENDED_RESPONSE).await?;
@@ -90,6 +92,12 @@ impl Wire {
             Stream::Plain(tcp) => Ok(tcp),
             Stream::Tls(_) => Err(Broken::Unreadable),
         }
+    }
+
+    /// The connection, and what was read of it already.
+    pub(super) fn into_parts(mut self) -> (Stream, Vec<u8>) {
+        self.came.drain(..self.at);
+        (self.stream, self.came)
     }
 
     fn over(stream: Stream) -> Self {
@@ -168,8 +176,8 @@ impl Wire {
                     return Ok(begin..self.at);
                 }
                 Frame::Part => self.fill().await?,
-                Frame::TooLong => return Err(Broken::TooLong),
-                Frame::Nothing => return Err(Broken::Unreadable),
+                Frame::TooLong => return Err(Broken::Misshapen(Misshapen::Long)),
+                Frame::Nothing => return Err(Broken::no_ldap(&self.came[self.at..])),
             }
         }
     }

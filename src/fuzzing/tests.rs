@@ -112,6 +112,7 @@ mod trap_36_no_damage_panics {
         crontab_line,
         dirsync,
         distinguished_name,
+        guard,
         person,
         phone,
         search_filter,

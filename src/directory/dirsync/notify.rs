@@ -101,12 +101,9 @@ impl Session {
         self.usn_now().await?;
         let soon = Instant::now() + REFUSAL;
         for stream in &mut streams {
-            if let Ok(item) = timeout_at(soon, stream.next()).await
-                && !matches!(item, Ok(Some(_)))
-            {
-                return Err(self
-                    .over(stream, item.map(|_| ()).map_err(Broken::Link))
-                    .await);
+            match within(soon, stream.next()).await {
+                Ok(Some(_)) | Err(Broken::Late(_)) => {}
+                ended => return Err(self.over(stream, ended.map(|_| ())).await),
             }
         }
         Ok(streams)

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::super::delta::{Cursor, Delta, NoDelta};
 use super::super::error::{DirectoryError, Failure, came};
-use super::super::link::{Broken, explain};
+use super::super::link::{Broken, words};
 use super::super::liveness::{Probe, SILENCE, probe};
 use super::super::read::Scope;
 use super::super::search::Stream;
@@ -140,6 +140,19 @@ enum Heard {
     Silence,
 }
 
+impl Heard {
+    /// What ldap3 gave of a search. It panics over what it cannot read; here that is an error.
+    fn item(at: usize, item: std::thread::Result<Result<Option<ResultEntry>, LdapError>>) -> Self {
+        Self::Item(
+            at,
+            match item {
+                Ok(item) => item.map_err(Broken::Link),
+                Err(_) => Err(Broken::Unreadable),
+            },
+        )
+    }
+}
+
 impl SyncWatch {
     /// Waits for the next changes, and gathers what is there already. A delta in which nothing is told only moves the cursor.
     /// Cancel-safe. After an error the watch is over.
@@ -194,8 +207,10 @@ impl SyncWatch {
             .iter_mut()
             .enumerate()
             .find_map(|(at, stream)| {
-                let item = stream.next().now_or_never()?;
-                Some(Heard::Item(at, item.map_err(Broken::Link)))
+                let item = AssertUnwindSafe(stream.next())
+                    .catch_unwind()
+                    .now_or_never()?;
+                Some(Heard::item(at, item))
             })
     }
 
@@ -208,10 +223,7 @@ impl SyncWatch {
         let asked = probe.is_some();
         tokio::select! {
             biased;
-            (item, at, _) = select_all(nexts) => Heard::Item(at, match item {
-                Ok(item) => item.map_err(Broken::Link),
-                Err(_) => Err(Broken::Unreadable),
-            }),
+            (item, at, _) = select_all(nexts) => Heard::item(at, item),
             answer = async { match probe { Some(probe) => probe.await, None => pending().await } } => Heard::Alive(answer),
             () = sleep_until(self.heard + SILENCE), if !asked => Heard::Silence,
         }
@@ -230,7 +242,7 @@ impl SyncWatch {
                 self.heard = Instant::now();
                 return match answer {
                     Ok(()) => Ok(()),
-                    Err(broken) => Err(self.broken(broken).await),
+                    Err(broken) => Err(self.broken(broken)),
                 };
             }
             Heard::Item(at, item) => (at, item),
@@ -239,7 +251,7 @@ impl SyncWatch {
         let item = match item {
             Ok(Some(item)) => item,
             Ok(None) => return Err(self.ended(at).await),
-            Err(broken) => return Err(self.broken(broken).await),
+            Err(broken) => return Err(self.broken(broken)),
         };
         let message = match told::message(item) {
             Ok(message) => message,
@@ -270,13 +282,8 @@ impl SyncWatch {
         }
     }
 
-    async fn broken(&mut self, broken: Broken) -> NoDelta {
-        let (came, _, _) = match broken {
-            Broken::Link(LdapError::EndOfStream) => {
-                ("the server closed the connection".to_owned(), "", false)
-            }
-            broken => explain(broken, None).await,
-        };
+    fn broken(&self, broken: Broken) -> NoDelta {
+        let (came, _, _) = words(broken);
         let failure = self.failure(came, "a new connection goes on from the last cursor");
         DirectoryError::Unreachable(failure).into()
     }
@@ -285,7 +292,7 @@ impl SyncWatch {
     async fn ended(&mut self, at: usize) -> NoDelta {
         let result = match self.streams.get_mut(at) {
             Some(stream) => stream.finish().await,
-            None => return self.broken(Broken::Unreadable).await,
+            None => return self.broken(Broken::Unreadable),
         };
         let came = came(result.rc, &result.text);
         if result.rc == 4096 {
@@ -303,5 +310,23 @@ impl SyncWatch {
 impl Drop for SyncWatch {
     fn drop(&mut self) {
         self.streams.iter_mut().for_each(abandon);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_ldap3_cannot_read_is_an_error_and_no_panic() {
+        let panicking = async {
+            std::panic::resume_unwind(Box::new("as ldap3 does"));
+        };
+        let panicked = AssertUnwindSafe(panicking).catch_unwind().now_or_never();
+        let item = panicked.map(|p: std::thread::Result<()>| p.map(|()| Ok(None)));
+        assert!(matches!(
+            Heard::item(0, item.unwrap()),
+            Heard::Item(0, Err(Broken::Unreadable))
+        ));
     }
 }

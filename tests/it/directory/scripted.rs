@@ -532,9 +532,80 @@ async fn trap_36_a_message_that_is_too_long_is_not_waited_for() {
             ]
         })
         .await,
-        "more than 64 MiB",
+        "more than 16 MiB",
     );
     assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+/// What is just beyond our bounds, as an answer to the request, and the words for it.
+fn beyond(id: u8) -> [(Vec<u8>, &'static str); 2] {
+    let deep = (0..16).fold(vec![], |inner, _| tlv(0x30, &inner));
+    [
+        (message(id, &tlv(0x61, &deep), None), "nested deeper than"),
+        (
+            vec![0x30, 0x84, 0x01, 0x00, 0x00, 0x01, 2, 1, id],
+            "more than 16 MiB",
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn trap_36_each_message_is_checked_before_ldap3_sees_it() {
+    for at in 0..2 {
+        // The answer to the bind.
+        let server = BerServer::start("x", move |r| {
+            (r.tag == 0x60).then(|| vec![Reply::Send(beyond(r.id)[at].0.clone())])
+        })
+        .await;
+        let words = beyond(1)[at].1;
+        let e = connect(&config(&server)).await.unwrap_err();
+        assert_eq!(e.code(), ErrorCode::Unreachable, "{e}");
+        assert!(
+            e.to_string().contains(words) && e.to_string().contains(&server.uri()),
+            "{e}"
+        );
+
+        // A search over the only connection that there is.
+        let server = BerServer::start("389 Project", move |r| {
+            if r.connection > 1 {
+                return Some(vec![Reply::Close]);
+            }
+            (r.tag == 0x63 && !r.body.starts_with(&[4, 0])).then(|| {
+                let entry = person(r.id, "a");
+                vec![entry, Reply::Send(beyond(r.id)[at].0.clone())]
+            })
+        })
+        .await;
+        let mut session = connect(&config(&server)).await.unwrap();
+        let all = read(&mut session, &scope()).await;
+        incomplete(all.map(|(_, entries)| entries), words);
+
+        // The consent to StartTLS, which comes before TLS.
+        let server = BerServer::start("x", move |r| {
+            (r.tag == 0x77).then(|| vec![Reply::Send(beyond(r.id)[at].0.clone())])
+        })
+        .await;
+        let mut config = config(&server);
+        config.start_tls = true;
+        let e = connect(&config).await.unwrap_err();
+        assert_eq!(e.code(), ErrorCode::Tls, "{e}");
+        let words = [words, "no LDAP that can be read"];
+        assert!(words.iter().any(|w| e.to_string().contains(w)), "{e}");
+    }
+}
+
+#[tokio::test]
+async fn trap_36_a_result_to_a_search_of_another_kind_ends_the_connection() {
+    let server = BerServer::start("x", |r| {
+        (r.tag == 0x63).then(|| vec![Reply::Send(result(r.id, 0x61, 0, b"", None))])
+    })
+    .await;
+    let e = connect(&config(&server)).await.unwrap_err();
+    assert!(
+        e.to_string()
+            .contains("an answer to another kind of request"),
+        "{e}"
+    );
 }
 
 #[tokio::test]

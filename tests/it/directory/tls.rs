@@ -60,16 +60,35 @@ async fn trap_35_an_unknown_authority() {
         ))
         .await
         .unwrap_err(),
-        "opening TLS",
+        "opening TLS: port ",
+    );
+    is_tls(
+        &connect(&config(
+            &server,
+            "BIND",
+            &format!("ldaps://127.0.0.1:{port}"),
+        ))
+        .await
+        .unwrap_err(),
+        "speaks plain LDAP, and not TLS; write ldap:// with `start-tls = true`",
     );
     let plain_to_tls = config(
         &server,
         "BIND",
         &format!("ldap://127.0.0.1:{}", &server["LDAPS_PORT"]),
     );
-    assert_eq!(
-        connect(&plain_to_tls).await.unwrap_err().code(),
-        ErrorCode::Unreachable
+    let e = connect(&plain_to_tls).await.unwrap_err();
+    assert_eq!(e.code(), ErrorCode::Unreachable);
+    assert!(
+        e.to_string()
+            .contains("speaks TLS, and not plain LDAP; write ldaps://"),
+        "{e}"
+    );
+    let mut start_tls_to_tls = plain_to_tls;
+    start_tls_to_tls.start_tls = true;
+    is_tls(
+        &connect(&start_tls_to_tls).await.unwrap_err(),
+        "speaks TLS from its first byte, and needs no StartTLS",
     );
 }
 
