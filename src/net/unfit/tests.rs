@@ -76,7 +76,7 @@ fn each_fault_of_a_certificate_is_named_with_what_to_issue_instead() {
     );
 
     let early = leaf(Box::new(|p| {
-        p.not_before = rcgen::date_time_ymd(2090, 1, 1)
+        p.not_before = rcgen::date_time_ymd(2090, 1, 1);
     }));
     let said = judged(early.der(), authority.der());
     assert!(said.came.contains("valid from 2090-01-01T"), "{said:?}");
