@@ -160,8 +160,23 @@ impl Reach {
             return DirectoryError::Tls(self.failure(what, came(result.rc, &result.text), next));
         }
         let late = matches!(broken, Broken::Late(_));
+        // It closes without a word where it has no certificate with a key that we can check.
+        let hung_up = self.encrypted()
+            && match &broken {
+                Broken::Closed(None) => self.ldaps,
+                Broken::Link(LdapError::Io { source }) => {
+                    source.kind() == std::io::ErrorKind::UnexpectedEof
+                }
+                _ => false,
+            };
         let (came, next, tls) = match self.another_language(&broken).await {
             Some((came, next)) => (came, next, false),
+            None if hung_up => (
+                "the server closed the connection in the handshake of TLS".into(),
+                "its certificate may have a key that is not supported (P-521, DSA: issue one on P-256, P-384 or RSA with 2048 bits), \
+                 or it wants a client certificate (`client-cert`)",
+                true,
+            ),
             None => words(broken),
         };
         let failure = self.failure(what, came, next);
