@@ -103,7 +103,7 @@ fn told(error: sqlx::Error, shown: &str) -> StoreError {
         ));
     }
     match StoreError::from_sqlx("connect")(error) {
-        StoreError::Database { source, .. } => refused(source.to_string()),
+        StoreError::Database { source, .. } => refused(super::reach::told(&source)),
         limited @ StoreError::Limited(_) => limited,
         other => refused(other.to_string()),
     }
