@@ -44,6 +44,7 @@ impl Store {
         Ok(Self {
             db: Db::Sqlite {
                 write: only.clone(),
+                generation: None,
                 read: only,
                 relaxed: Arc::new(AtomicBool::new(false)),
             },
