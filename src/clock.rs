@@ -3,8 +3,7 @@
 pub mod zones;
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp as Instant;
@@ -92,9 +91,42 @@ impl Uptime {
     }
 }
 
-/// Where the time comes from: the machine's clock, or one that a test moves by hand.
+/// An instant in milliseconds of a clock that nobody can set: for how long something takes in this process. It stands still in a
+/// suspended machine, in which nothing can be done either.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub struct Steady(i64);
+
+impl Steady {
+    /// This instant, `ms` milliseconds later; saturates.
+    #[must_use]
+    pub fn plus_ms(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to this instant; negative when `earlier` is later.
+    pub fn since_ms(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Where the time comes from: the machine's clocks, or those that a test moves by hand.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Option<Arc<AtomicI64>>);
+pub struct Clock(Option<Arc<Hands>>);
+
+/// The hands of a clock that a test moves.
+#[derive(Debug)]
+struct Hands(Mutex<(Timestamp, Steady)>);
+
+impl Hands {
+    fn show(&self) -> (Timestamp, Steady) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn move_by(&self, wall_ms: i64, steady_ms: i64) {
+        let mut hands = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *hands = (hands.0.plus_ms(wall_ms), hands.1.plus_ms(steady_ms));
+    }
+}
 
 impl Clock {
     /// The machine's clock.
@@ -104,7 +136,7 @@ impl Clock {
 
     /// A clock that stands at `at` until [`Clock::advance_ms`] moves it.
     pub fn fixed(at: Timestamp) -> Self {
-        Self(Some(Arc::new(AtomicI64::new(at.0))))
+        Self(Some(Arc::new(Hands(Mutex::new((at, Steady::default()))))))
     }
 
     /// What time it is.
@@ -114,15 +146,42 @@ impl Clock {
     )]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Some(fixed) => Timestamp(fixed.load(Ordering::SeqCst)),
+            Some(fixed) => fixed.show().0,
             None => Instant::now().into(),
         }
     }
 
-    /// Moves a fixed clock by `ms` milliseconds; does nothing to the machine's.
+    /// What time it is on the clock that nobody can set.
+    pub fn steady(&self) -> Steady {
+        match &self.0 {
+            Some(fixed) => fixed.show().1,
+            None => {
+                let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+                Steady(now.tv_sec.saturating_mul(1000) + now.tv_nsec / 1_000_000)
+            }
+        }
+    }
+
+    /// What both clocks show at the same instant.
+    pub fn both(&self) -> (Timestamp, Steady) {
+        match &self.0 {
+            Some(fixed) => fixed.show(),
+            None => (self.now(), self.steady()),
+        }
+    }
+
+    /// Lets `ms` milliseconds pass on a fixed clock; does nothing to the machine's.
     pub fn advance_ms(&self, ms: i64) {
         if let Some(fixed) = &self.0 {
-            fixed.fetch_add(ms, Ordering::SeqCst);
+            fixed.move_by(ms, ms);
+        }
+    }
+
+    /// Sets a fixed clock forward by `ms` milliseconds, or back, as an administrator or NTP does: no time passes. Does nothing to
+    /// the machine's.
+    pub fn set_forward_ms(&self, ms: i64) {
+        if let Some(fixed) = &self.0 {
+            fixed.move_by(ms, 0);
         }
     }
 }

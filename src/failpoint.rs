@@ -1,12 +1,18 @@
-//! Named points at which the tests kill the process, as a power cut would, or stop it, as a frozen machine. Without the feature `failpoints` they are nothing.
+//! Named points at which the tests kill the process, as a power cut would, stop it, as a frozen machine, or panic. Without the feature `failpoints` they are nothing.
 
 /// Kills the process here if `REALMSYNC_FAILPOINT` names this point (`NAME`, or `NAME:3` for the third time it is reached); with
-/// `stop@` before the name it is stopped, and goes on when it is told to (`SIGCONT`).
+/// `stop@` before the name it is stopped, and goes on when it is told to (`SIGCONT`); with `panic@` the task panics.
 #[cfg(feature = "failpoints")]
 pub fn hit(name: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
-    static WANTED: OnceLock<Option<(bool, String, u32)>> = OnceLock::new();
+    #[derive(Clone, Copy, PartialEq)]
+    enum How {
+        Kill,
+        Stop,
+        Panic,
+    }
+    static WANTED: OnceLock<Option<(How, String, u32)>> = OnceLock::new();
     static HITS: AtomicU32 = AtomicU32::new(0);
     #[expect(
         clippy::disallowed_methods,
@@ -14,17 +20,22 @@ pub fn hit(name: &str) {
     )]
     let wanted = WANTED.get_or_init(|| {
         let text = std::env::var("REALMSYNC_FAILPOINT").ok()?;
-        let (stop, point) = text
-            .strip_prefix("stop@")
-            .map_or((false, text.as_str()), |point| (true, point));
+        let (how, point) = match text.split_once('@') {
+            Some(("stop", point)) => (How::Stop, point),
+            Some(("panic", point)) => (How::Panic, point),
+            _ => (How::Kill, text.as_str()),
+        };
         let (name, nth) = point.split_once(':').unwrap_or((point, "1"));
-        Some((stop, name.to_owned(), nth.parse().ok()?))
+        Some((how, name.to_owned(), nth.parse().ok()?))
     });
-    if let Some((stop, wanted, nth)) = wanted
+    if let Some((how, wanted, nth)) = wanted
         && wanted == name
         && HITS.fetch_add(1, Ordering::SeqCst) + 1 == *nth
     {
-        let signal = if *stop {
+        if *how == How::Panic {
+            std::panic::panic_any("a test's own");
+        }
+        let signal = if *how == How::Stop {
             rustix::process::Signal::STOP
         } else {
             rustix::process::Signal::KILL

@@ -159,7 +159,7 @@ pub fn answer(data: &[u8]) {
         if let Verdict::Again {
             retry_after_ms: Some(wait),
             ..
-        } = judge_status(status, Some(&header), now)
+        } = judge_status(status, false, Some(&header), now)
         {
             assert!((0..=3_600_000).contains(&wait));
             assert!(NOW.plus_ms(wait).instant().is_some());

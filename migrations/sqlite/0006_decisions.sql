@@ -64,6 +64,7 @@ CREATE TABLE staged_refused (
 ) STRICT, WITHOUT ROWID;
 
 -- Messages.
+ALTER TABLE realms ADD COLUMN tried_until INTEGER;  -- until when messages could be sent, kept while some are open: only such time counts towards retry-for
 
 -- The store itself.
 

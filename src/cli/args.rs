@@ -220,7 +220,7 @@ pub(super) enum UsersCommand {
 
 #[derive(Subcommand, Debug)]
 pub(super) enum OutboxCommand {
-    /// List waiting, held and dead messages
+    /// List messages that wait, are held, were refused for good, or are dead
     List {
         /// Of this realm
         #[arg(long)]
@@ -229,9 +229,9 @@ pub(super) enum OutboxCommand {
         #[arg(long)]
         all: bool,
     },
-    /// Try waiting and dead messages now
+    /// Try waiting, refused and dead messages now
     Retry(Which),
-    /// Drop waiting, held and dead messages
+    /// Drop waiting, held, refused and dead messages
     Drop(Which),
     /// Put waiting messages on hold
     Hold(Which),

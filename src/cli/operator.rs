@@ -13,8 +13,9 @@ use crate::api::Client;
 use crate::api::types::{
     DecideRequest, Decision, Failure, Line, OutboxAct, OutboxRequest, PlanRequest, SyncRequest,
 };
-use crate::model::{JobId, JobState, Outcome, RealmId, Run, Trigger};
-use crate::store::{Access, Act, JobSelection, Store, StoreError, StoreLock, lock};
+use crate::model::{Outcome, RealmId, Run, Trigger};
+use crate::service::messages;
+use crate::store::{Access, Store, StoreError, StoreLock, lock};
 use crate::sync::{Ask, Asking, Decided, Engine};
 
 /// How long a command waits for another command to let go of the store.
@@ -276,72 +277,16 @@ impl Operator {
             Self::Daemon(client) => return client.outbox(act, which).await,
             Self::Alone(engine, _) => engine,
         };
-        let states = match act {
-            OutboxAct::Retry => vec![JobState::Waiting, JobState::Dead],
-            OutboxAct::Drop => vec![JobState::Waiting, JobState::Held, JobState::Dead],
-            OutboxAct::Hold => vec![JobState::Waiting],
-            OutboxAct::Release => vec![JobState::Held],
-        };
-        let mut selection = JobSelection {
-            realm: which.realm.clone(),
-            types: which.types.clone(),
-            states,
-            ..JobSelection::default()
-        };
-        let store = &engine.store;
-        for prefix in &which.jobs {
-            let known = store
-                .jobs(&selection, i64::MAX)
-                .await
-                .map_err(|e| store_failure(&e))?;
-            let mut fitting = known
-                .iter()
-                .filter(|j| j.id.to_string().starts_with(&prefix.to_ascii_lowercase()));
-            match (fitting.next(), fitting.next()) {
-                (Some(job), None) => selection.ids.push(job.id),
-                (None, _) => {
-                    return Err(Failure::new(
-                        "not-found",
-                        1,
-                        format!(
-                            "no message for which that can be done begins with `{prefix}`; see `realmsync outbox list`"
-                        ),
-                    ));
-                }
-                _ => {
-                    return Err(Failure::new(
-                        "not-found",
-                        1,
-                        format!("several messages begin with `{prefix}`: give more of the id"),
-                    ));
-                }
-            }
-        }
-        let of = context
-            .config
-            .realms
-            .iter()
-            .find(|r| which.realm.as_ref() == Some(&r.id))
-            .and_then(|r| r.delivery.as_ref());
-        let delivery = of.or(context.config.delivery.as_ref()).or_else(|| {
-            context
-                .config
-                .realms
-                .iter()
-                .find_map(|r| r.delivery.as_ref())
-        });
-        let retry_for_ms = delivery.map_or(0, |d| d.retry_for_ms);
-        let act = match act {
-            OutboxAct::Retry => Act::Retry { retry_for_ms },
-            OutboxAct::Drop => Act::Drop,
-            OutboxAct::Hold => Act::Hold,
-            OutboxAct::Release => Act::Release,
-        };
-        let touched: Vec<JobId> = store
-            .outbox_act(act, &selection, engine.clock.now())
-            .await
-            .map_err(|e| store_failure(&e))?;
-        Ok(touched.len() as u64)
+        let now = engine.clock.now();
+        messages::act(
+            &engine.store,
+            &context.config,
+            act,
+            which,
+            now,
+            store_failure,
+        )
+        .await
     }
 
     /// Writes what is to be written, where the command acted alone.

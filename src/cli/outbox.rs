@@ -71,6 +71,7 @@ async fn list(context: &Context, realm: Option<String>, all: bool) -> Result<u8,
             JobState::Waiting,
             JobState::Sending,
             JobState::Held,
+            JobState::Final,
             JobState::Dead,
         ]
     };

@@ -51,8 +51,14 @@ pub enum Failure {
     NotMade(String),
 }
 
-/// The verdict over an answer that came completely, or was cut at the cap.
-pub fn judge_status(status: u16, retry_after_header: Option<&str>, now: Timestamp) -> Verdict {
+/// The verdict over an answer that came completely, or was cut at the cap. `uncertain`: an earlier attempt had an unknown end, so that
+/// a conflict says that the message is there already.
+pub fn judge_status(
+    status: u16,
+    uncertain: bool,
+    retry_after_header: Option<&str>,
+    now: Timestamp,
+) -> Verdict {
     let retry_after_ms = retry_after_header.and_then(|value| retry_after(value, now));
     let again = |why: String| Verdict::Again {
         why,
@@ -61,6 +67,11 @@ pub fn judge_status(status: u16, retry_after_header: Option<&str>, now: Timestam
     };
     match status {
         200..=299 => Verdict::Accepted,
+        409 if uncertain => Verdict::Accepted,
+        409 => Verdict::Final(
+            "the receiver answered 409: it has another message under this id, and will never take this one"
+                .to_owned(),
+        ),
         400 | 410 | 413 | 415 | 422 => Verdict::Final(format!(
             "the receiver answered {status}: it will never take this message"
         )),
@@ -139,10 +150,10 @@ mod tests {
     #[test]
     fn every_status_has_its_verdict() {
         for status in 100..=999 {
-            let verdict = judge_status(status, None, NOW);
+            let verdict = judge_status(status, false, None, NOW);
             match status {
                 200..=299 => assert_eq!(verdict, Verdict::Accepted),
-                400 | 410 | 413 | 415 | 422 => {
+                400 | 409 | 410 | 413 | 415 | 422 => {
                     assert!(matches!(verdict, Verdict::Final(_)), "{status}");
                 }
                 _ => assert!(
@@ -158,6 +169,19 @@ mod tests {
                 ),
             }
         }
+    }
+
+    #[test]
+    fn a_conflict_is_delivered_only_after_an_attempt_whose_end_is_unknown() {
+        assert_eq!(judge_status(409, true, None, NOW), Verdict::Accepted);
+        assert!(matches!(
+            judge_status(409, false, None, NOW),
+            Verdict::Final(_)
+        ));
+        assert!(matches!(
+            judge_status(410, true, None, NOW),
+            Verdict::Final(_)
+        ));
     }
 
     #[test]
@@ -215,14 +239,14 @@ mod tests {
             assert_eq!(retry_after(value, NOW), expected, "{value}");
         }
         assert!(matches!(
-            judge_status(429, Some("7"), NOW),
+            judge_status(429, false, Some("7"), NOW),
             Verdict::Again {
                 retry_after_ms: Some(7000),
                 ..
             }
         ));
         assert!(matches!(
-            judge_status(503, Some("x"), NOW),
+            judge_status(503, false, Some("x"), NOW),
             Verdict::Again {
                 retry_after_ms: None,
                 ..

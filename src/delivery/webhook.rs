@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -19,8 +20,10 @@ use crate::net;
 /// What of an answer's body is read before the connection is dropped: nothing in it is used, and reading it keeps the connection alive.
 const ANSWER_CAP: usize = 64 * 1024;
 
-/// Headers beyond this many are no answer of a receiver in its right mind.
-const MAX_HEADERS: usize = 100;
+/// So many header lines of an answer are read at first: the client's own number, for which it needs no memory of its own.
+const HEADERS: usize = 100;
+/// So many are read of a receiver that was seen to send more. What then is still too long is beyond the client's cap of a head.
+const MANY_HEADERS: usize = 16_384;
 
 /// A target cannot be used: nothing is sent to it until the configuration is mended.
 #[derive(thiserror::Error, Debug)]
@@ -50,6 +53,10 @@ pub enum DeliveryError {
 #[derive(Clone, Debug)]
 pub struct Webhook {
     client: reqwest::Client,
+    /// For answers with many header lines.
+    patient: reqwest::Client,
+    /// The receiver sends such answers.
+    long_heads: Arc<AtomicBool>,
     url: url::Url,
     keys: SigningKeys,
     timeout: Duration,
@@ -72,20 +79,23 @@ impl Webhook {
         .map_err(DeliveryError::Secret)?;
         let timeout = Duration::from_millis(u64::try_from(config.timeout_ms).unwrap_or(0).max(1));
         Ok(Self {
-            client: client(config, timeout, environment)?,
+            client: client(config, timeout, HEADERS, environment)?,
+            patient: client(config, timeout, MANY_HEADERS, environment)?,
+            long_heads: Arc::default(),
             url: config.url.clone(),
             keys,
             timeout,
         })
     }
 
-    /// One attempt. `id` is the key that the receiver counts by, `body` is sent as it is, `now` is the signature's time.
-    pub async fn send(&self, id: JobId, body: &str, now: Timestamp) -> Attempt {
+    /// One attempt. `id` is the key that the receiver counts by, `body` is sent as it is, `now` is the signature's time; `uncertain`:
+    /// an earlier attempt had an unknown end.
+    pub async fn send(&self, id: JobId, body: &str, uncertain: bool, now: Timestamp) -> Attempt {
         let begun = Instant::now();
         let (status, verdict) = match self.exchange(id, body, now).await {
             Ok((status, retry_after)) => (
                 Some(status),
-                judge_status(status, retry_after.as_deref(), now),
+                judge_status(status, uncertain, retry_after.as_deref(), now),
             ),
             Err(failure) => (None, judge_failure(&failure)),
         };
@@ -104,8 +114,12 @@ impl Webhook {
         now: Timestamp,
     ) -> Result<(u16, Option<String>), Failure> {
         let headers = self.headers(id, body, now).map_err(Failure::NotMade)?;
-        let request = self
-            .client
+        let client = if self.long_heads.load(Ordering::Relaxed) {
+            &self.patient
+        } else {
+            &self.client
+        };
+        let request = client
             .post(self.url.clone())
             .headers(headers)
             .body(body.to_owned());
@@ -151,6 +165,9 @@ impl Webhook {
     /// Which failure an error of the client is. Its text never holds the URL, which may carry a password.
     fn failure(&self, error: reqwest::Error) -> Failure {
         let error = error.without_url();
+        if too_long_a_head(&error) {
+            self.long_heads.store(true, Ordering::Relaxed);
+        }
         let what = match net::unfit_in(&error) {
             Some(unfit) => format!("{}; {}", unfit.came, unfit.next),
             None => causes(&error),
@@ -174,6 +191,21 @@ impl Attempt {
     }
 }
 
+/// Whether the answer was not read since it has more header lines than are read at first.
+fn too_long_a_head(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_parse_too_large)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -195,6 +227,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 fn client(
     config: &DeliveryConfig,
     timeout: Duration,
+    headers: usize,
     environment: &Environment,
 ) -> Result<reqwest::Client, DeliveryError> {
     let bad = |e: reqwest::Error| DeliveryError::Client(causes(&e.without_url()));
@@ -202,7 +235,6 @@ fn client(
         .user_agent(concat!("realmsync/", env!("CARGO_PKG_VERSION")))
         .tls_backend_preconfigured(tls(config, environment)?)
         .http1_only()
-        .http1_max_headers(MAX_HEADERS)
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         // Whether to try again, and when, is the outbox's decision alone.
@@ -214,6 +246,9 @@ fn client(
         .pool_idle_timeout(Duration::from_secs(20))
         .pool_max_idle_per_host(config.concurrency.max(1))
         .tcp_nodelay(true);
+    if headers != HEADERS {
+        builder = builder.http1_max_headers(headers);
+    }
     if let Some(proxy) = &config.proxy {
         builder = builder.proxy(reqwest::Proxy::all(proxy.clone()).map_err(bad)?);
     }

@@ -75,7 +75,7 @@ words! {
         Held = "held",
         /// Accepted.
         Delivered = "delivered",
-        /// Refused for good by the receiver (400, 410, 413, 415, 422).
+        /// Refused for good by the receiver (400, 409, 410, 413, 415, 422).
         Final = "final",
         /// `retry-for` is over.
         Dead = "dead",

@@ -26,3 +26,19 @@ pub struct Policy {
     /// `removal.grace` in milliseconds.
     pub grace_ms: i64,
 }
+
+impl Default for Policy {
+    /// What holds where the file says nothing: for realms that are not in it.
+    fn default() -> Self {
+        Self {
+            send_to_new: false,
+            only_provisioned: false,
+            hold_ms: 0,
+            notify_previous: false,
+            local_phones: false,
+            phone_attributes: Vec::new(),
+            two_factor: vec![TwoFactor::AppOtp],
+            grace_ms: 30 * 86_400_000,
+        }
+    }
+}

@@ -6,8 +6,10 @@
 //!      ▲                            └─ probe ─┴─────┘
 //!      └─────────── any success ────────┘
 //! ```
+//!
+//! It goes by a clock that nobody can set: neither a jump forward nor one back moves a probe.
 
-use crate::clock::Timestamp;
+use crate::clock::{Steady, Timestamp};
 
 use super::backoff::delay_ms;
 
@@ -21,8 +23,8 @@ const LONGEST_PROBE_MS: i64 = 60_000;
 pub struct Circuit {
     failures: u32,
     probes: i64,
-    opened_at: Option<Timestamp>,
-    next_probe_at: Timestamp,
+    opened_at: Option<Steady>,
+    next_probe_at: Steady,
     last_error: Option<String>,
 }
 
@@ -47,32 +49,31 @@ pub enum CircuitState {
 
 impl Circuit {
     /// How many more messages may be taken, with `under_way` of at most `concurrency` out already.
-    pub fn room(&self, under_way: usize, concurrency: usize, now: Timestamp) -> usize {
+    pub fn room(&self, under_way: usize, concurrency: usize, now: Steady) -> usize {
         match self.opened_at {
             None => concurrency.saturating_sub(under_way),
             Some(_) => usize::from(under_way == 0 && now >= self.next_probe_at),
         }
     }
 
-    /// An attempt succeeded: the receiver took the message, or refused just this one. Says whether that closed the circuit.
-    pub fn succeeded(&mut self) -> bool {
-        let was_open = self.opened_at.is_some();
-        *self = Self::default();
-        was_open
+    /// An attempt succeeded: the receiver took the message, or refused just this one. Says after how many failures in a row.
+    pub fn succeeded(&mut self) -> u32 {
+        std::mem::take(self).failures
     }
 
-    /// An attempt failed. `chance` is from 0 to 1. Says whether that opened the circuit.
+    /// An attempt failed. `chance` is from 0 to 1. Says how many in a row failed by now; from the twentieth on the circuit is
+    /// open.
     pub fn failed(
         &mut self,
         why: &str,
         retry_after_ms: Option<i64>,
         chance: f64,
-        now: Timestamp,
-    ) -> bool {
+        now: Steady,
+    ) -> u32 {
         self.failures = self.failures.saturating_add(1);
         self.last_error = Some(why.to_owned());
         if self.failures < FAILURES {
-            return false;
+            return self.failures;
         }
         let opens = self.opened_at.is_none();
         // What was under way when the circuit opened is no probe, and says nothing new.
@@ -83,27 +84,23 @@ impl Circuit {
             self.next_probe_at = now.plus_ms(wait);
         }
         self.opened_at.get_or_insert(now);
-        opens
+        self.failures
     }
 
     /// Since when the circuit is open.
-    pub fn opened_at(&self) -> Option<Timestamp> {
+    pub fn opened_at(&self) -> Option<Steady> {
         self.opened_at
     }
 
-    /// When the next probe may go out; `None`: closed.
-    pub fn next_probe_at(&self) -> Option<Timestamp> {
-        self.opened_at.map(|_| self.next_probe_at)
-    }
-
-    /// The circuit as others see it.
-    pub fn state(&self) -> CircuitState {
+    /// The circuit as others see it, whose clock shows `wall` at `now`.
+    pub fn state(&self, now: Steady, wall: Timestamp) -> CircuitState {
+        let on_the_wall = |at: Steady| wall.plus_ms(at.since_ms(now));
         match self.opened_at {
             None => CircuitState::Closed,
             Some(since) => CircuitState::Open {
-                since,
+                since: on_the_wall(since),
                 failures: self.failures,
-                next_probe_at: self.next_probe_at,
+                next_probe_at: on_the_wall(self.next_probe_at),
                 last_error: self.last_error.clone(),
             },
         }
@@ -114,35 +111,39 @@ impl Circuit {
 mod tests {
     use super::*;
 
-    const NOW: Timestamp = Timestamp(1_000_000);
+    const WALL: Timestamp = Timestamp(1_000_000);
+
+    fn now() -> Steady {
+        Steady::default().plus_ms(5_000_000)
+    }
 
     #[test]
     fn twenty_in_a_row_open_it_and_one_success_closes_it() {
         let mut circuit = Circuit::default();
         for _ in 0..19 {
-            assert!(!circuit.failed("503", None, 0.5, NOW));
+            circuit.failed("503", None, 0.5, now());
         }
-        assert!(!circuit.succeeded());
+        assert_eq!(circuit.succeeded(), 19);
         for _ in 0..19 {
-            assert!(!circuit.failed("503", None, 0.5, NOW));
-            assert_eq!(circuit.room(3, 16, NOW), 13);
+            circuit.failed("503", None, 0.5, now());
+            assert_eq!(circuit.room(3, 16, now()), 13);
         }
-        assert!(circuit.failed("503", None, 0.5, NOW));
-        assert_eq!(circuit.room(0, 16, NOW), 0, "not before the probe is due");
-        assert_eq!(circuit.room(0, 16, NOW.plus_ms(1000)), 1);
+        assert_eq!(circuit.failed("503", None, 0.5, now()), 20);
+        assert_eq!(circuit.room(0, 16, now()), 0, "not before the probe is due");
+        assert_eq!(circuit.room(0, 16, now().plus_ms(1000)), 1);
         assert_eq!(
-            circuit.room(1, 16, NOW.plus_ms(1000)),
+            circuit.room(1, 16, now().plus_ms(1000)),
             0,
             "one probe at a time"
         );
-        assert!(
-            !circuit.failed("503", None, 0.5, NOW.plus_ms(1000)),
-            "it opens once"
-        );
-        assert_eq!(circuit.next_probe_at(), Some(NOW.plus_ms(3000)));
-        assert!(circuit.succeeded());
+        assert_eq!(circuit.failed("503", None, 0.5, now().plus_ms(1000)), 21);
         assert_eq!(
-            (circuit.room(0, 16, NOW), circuit.state()),
+            circuit.opened_at.map(|_| circuit.next_probe_at),
+            Some(now().plus_ms(3000))
+        );
+        assert_eq!(circuit.succeeded(), 21);
+        assert_eq!(
+            (circuit.room(0, 16, now()), circuit.state(now(), WALL)),
             (16, CircuitState::Closed)
         );
     }
@@ -151,21 +152,27 @@ mod tests {
     fn probes_are_a_minute_apart_at_most_unless_the_receiver_asks_for_more() {
         let mut circuit = Circuit::default();
         for _ in 0..40 {
-            circuit.failed("down", None, 1.0, NOW);
+            circuit.failed("down", None, 1.0, now());
         }
         assert_eq!(
-            circuit.next_probe_at(),
-            Some(NOW.plus_ms(1_200)),
+            circuit.opened_at.map(|_| circuit.next_probe_at),
+            Some(now().plus_ms(1_200)),
             "what was under way is no probe"
         );
-        let mut now = NOW;
+        let mut at = now();
         for _ in 0..20 {
-            now = circuit.next_probe_at().unwrap();
-            circuit.failed("down", None, 1.0, now);
+            at = circuit.next_probe_at;
+            circuit.failed("down", None, 1.0, at);
         }
-        assert_eq!(circuit.next_probe_at(), Some(now.plus_ms(60_000)));
-        let now = now.plus_ms(60_000);
-        circuit.failed("429", Some(3_600_000), 1.0, now);
-        assert_eq!(circuit.next_probe_at(), Some(now.plus_ms(3_600_000)));
+        assert_eq!(
+            circuit.opened_at.map(|_| circuit.next_probe_at),
+            Some(at.plus_ms(60_000))
+        );
+        let at = at.plus_ms(60_000);
+        circuit.failed("429", Some(3_600_000), 1.0, at);
+        assert_eq!(
+            circuit.opened_at.map(|_| circuit.next_probe_at),
+            Some(at.plus_ms(3_600_000))
+        );
     }
 }

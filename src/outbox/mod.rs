@@ -7,6 +7,7 @@ mod stats;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod time;
 mod worker;
 
 pub use backoff::delay_ms;

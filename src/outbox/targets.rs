@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::circuit::Circuit;
 use super::stats::TargetView;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Steady};
 use crate::config::{Config, DeliveryConfig, Environment, Secret};
 use crate::delivery::Webhook;
 use crate::model::RealmId;
@@ -23,6 +23,8 @@ pub(super) struct Target {
     /// `Err`: it cannot be used, and why.
     pub(super) webhook: Result<Webhook, String>,
     pub(super) circuit: Circuit,
+    /// Of which realm the last job was taken: the next one is another realm's turn.
+    pub(super) last: Option<RealmId>,
     /// Jobs taken and not settled.
     pub(super) under_way: usize,
     /// As many permits as messages may be under way at once.
@@ -70,6 +72,7 @@ impl Targets {
                     config: delivery.clone(),
                     webhook,
                     circuit: Circuit::default(),
+                    last: None,
                     under_way: 0,
                     turns: Arc::new(Semaphore::new(delivery.concurrency.max(1))),
                 }
@@ -105,12 +108,13 @@ impl Targets {
     }
 
     /// As `status` shows them.
-    pub(super) fn views(&self, sending: &[RealmId]) -> Vec<TargetView> {
+    pub(super) fn views(&self, sending: &[RealmId], clock: &Clock) -> Vec<TargetView> {
+        let (now, wall) = (clock.steady(), clock.now());
         let view = |target: &Target| TargetView {
             receiver: receiver(&target.config),
             realms: self.realms_of(target, sending),
             under_way: target.under_way,
-            circuit: target.circuit.state(),
+            circuit: target.circuit.state(now, wall),
             broken: target.webhook.as_ref().err().cloned(),
         };
         self.all.iter().map(view).collect()
@@ -118,8 +122,16 @@ impl Targets {
 }
 
 impl Target {
+    /// Puts the realms in the order of their turn: those after the last one first. `realms` are in the order of their ids.
+    pub(super) fn turn_of(&self, realms: &mut [RealmId]) {
+        if let Some(last) = &self.last {
+            let after = realms.partition_point(|realm| realm <= last);
+            realms.rotate_left(after);
+        }
+    }
+
     /// How many jobs may be taken now.
-    pub(super) fn room(&self, now: Timestamp) -> usize {
+    pub(super) fn room(&self, now: Steady) -> usize {
         if self.webhook.is_err() {
             0
         } else {

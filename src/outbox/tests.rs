@@ -1,5 +1,6 @@
 //! The worker against a real receiver and a real store; the clock is moved by hand (TRAPS 29, 39, 54).
 
+mod clocks;
 mod leases;
 mod links;
 
@@ -58,12 +59,13 @@ fn configuration(delivery: DeliveryConfig) -> Arc<Config> {
                 "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=".into(),
             )),
         },
-        delivery: Some(delivery),
+        delivery: Some(delivery.clone()),
         log: LogConfig {
             format: LogFormat::Text,
             level: tracing::Level::INFO,
         },
-        realms: Vec::new(),
+        // Only realms of the daemon's own file send.
+        realms: vec![realm("example.org", delivery)],
     })
 }
 

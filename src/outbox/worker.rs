@@ -1,12 +1,12 @@
 //! The worker: claims in batches, sends side by side, settles in batches. It decides nothing about a message that
 //! `delivery::verdict`, `backoff` or the store's rules do not say.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
@@ -15,6 +15,7 @@ use super::backoff::delay_ms;
 use super::begin::{Beginning, Go};
 use super::stats::{Count, Stats};
 use super::targets::{Targets, receiver};
+use super::time::Time;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment};
 use crate::delivery::{Attempt, Verdict};
@@ -27,6 +28,8 @@ const LEASE_MS: i64 = 15_000;
 const RENEW: Duration = Duration::from_secs(5);
 /// How often what others left is looked for, and receivers that could not be used are tried again.
 const SWEEP: Duration = Duration::from_secs(2);
+/// How often messages of unknown types are looked for, to be noted in the log.
+const UNKNOWN: Duration = Duration::from_mins(10);
 /// Longest sleep: on PostgreSQL, jobs are also made by other processes, which cannot wake this one.
 const IDLE: Duration = Duration::from_secs(1);
 /// Shortest sleep while messages are due that cannot go yet, since older ones of the same user are under way.
@@ -81,6 +84,7 @@ pub async fn run(runner: OutboxRunner, cancel: CancellationToken, wake: Arc<Noti
                 turn.wait
             }
             Err(error) => {
+                worker.time.forget();
                 tracing::error!(%error, "the outbox cannot use the store, and tries again: {error}");
                 IDLE
             }
@@ -88,7 +92,7 @@ pub async fn run(runner: OutboxRunner, cancel: CancellationToken, wake: Arc<Noti
         tokio::select! {
             biased;
             () = cancel.cancelled() => break,
-            Some(done) = worker.tasks.join_next() => worker.note(done.ok()),
+            Some(done) = worker.tasks.join_next_with_id() => worker.note(done),
             () = wake.notified() => {}
             Ok(()) = config.changed() => config.mark_changed(),
             () = tokio::time::sleep(wait) => {}
@@ -123,7 +127,7 @@ pub async fn deliver_waiting(
         tokio::select! {
             biased;
             () = cancel.cancelled() => break Ok(()),
-            Some(done) = worker.tasks.join_next() => worker.note(done.ok()),
+            Some(done) = worker.tasks.join_next_with_id() => worker.note(done),
             () = tokio::time::sleep(Duration::from_millis(50)) => {}
         }
     };
@@ -137,18 +141,14 @@ pub async fn deliver_waiting(
     })
 }
 
-/// How one turn ended.
-struct Done {
-    target: u64,
-    job: JobId,
-    end: End,
-}
-
+/// How the turn of one message ended.
 enum End {
     /// With an attempt.
     Attempt(Attempt),
     /// None was begun; and why, unless it is as it was.
     Untried(Option<Go>),
+    /// The task broke off; whether the message arrived is unknown.
+    Broken,
 }
 
 /// What a turn came to.
@@ -166,13 +166,18 @@ struct Worker {
     owner: String,
     beginning: Arc<Beginning>,
     targets: Targets,
-    tasks: JoinSet<Done>,
+    tasks: JoinSet<End>,
     /// Claimed jobs whose attempt has not ended.
     under_way: HashMap<JobId, (u64, Job)>,
+    /// Which task has which of them.
+    sending: HashMap<Id, JobId>,
     /// Attempts that ended and are not written down yet.
     ended: Vec<Settlement>,
     renewed: Instant,
     swept: Option<Instant>,
+    time: Time,
+    unknown_said: HashSet<String>,
+    looked_for_unknown: Option<Instant>,
 }
 
 impl Worker {
@@ -192,39 +197,63 @@ impl Worker {
             targets: Targets::default(),
             tasks: JoinSet::new(),
             under_way: HashMap::new(),
+            sending: HashMap::new(),
             ended: Vec::new(),
             renewed: Instant::now(),
             swept: None,
+            time: Time::default(),
+            unknown_said: HashSet::new(),
+            looked_for_unknown: None,
         }
     }
 
     /// One turn: write down what ended, look after leases, take what may go now. `start`: the first of a daemon.
     async fn turn(&mut self, start: bool) -> Result<Turn, StoreError> {
-        while let Some(done) = self.tasks.try_join_next() {
-            self.note(done.ok());
+        while let Some(done) = self.tasks.try_join_next_with_id() {
+            self.note(done);
         }
-        self.settle().await?;
         let now = self.runner.clock.now();
-        if !self.under_way.is_empty() && self.renewed.elapsed() > RENEW {
-            self.runner.store.renew(&self.owner, now, LEASE_MS).await?;
-            self.renewed = Instant::now();
-        }
         let ours: Vec<RealmId> = {
             let config = self.runner.config.borrow();
             config.realms.iter().map(|r| r.id.clone()).collect()
         };
         let sending = self.runner.store.sending_realms(&ours, now).await?;
+        // First of all: by a clock that was just set, messages would be given up.
+        self.keep_time(&sending).await?;
+        self.settle().await?;
+        if !self.under_way.is_empty() && self.renewed.elapsed() > RENEW {
+            self.runner.store.renew(&self.owner, now, LEASE_MS).await?;
+            self.renewed = Instant::now();
+        }
         if self.swept.is_none_or(|at| at.elapsed() > SWEEP) {
             self.sweep(start, &sending, now).await?;
             self.swept = Some(Instant::now());
         }
         let (taken, wait) = self.take(&sending, now).await?;
-        self.runner.stats.show(self.targets.views(&sending));
+        self.runner
+            .stats
+            .show(self.targets.views(&sending, &self.runner.clock));
         let wait = if self.ended.is_empty() { wait } else { BLOCKED };
         Ok(Turn {
             wait,
             idle: taken == 0 && self.under_way.is_empty() && self.ended.is_empty(),
         })
+    }
+
+    /// Tells the store of which realms messages can be sent, so that only such time counts towards `retry-for`.
+    async fn keep_time(&mut self, sending: &[RealmId]) -> Result<(), StoreError> {
+        let (now, steady) = self.runner.clock.both();
+        let mut realms: Vec<(RealmId, i64)> = Vec::new();
+        for target in self.targets.all.iter().filter(|t| t.webhook.is_ok()) {
+            let here = self.targets.realms_of(target, sending);
+            realms.extend(here.into_iter().map(|r| (r, target.config.retry_for_ms)));
+        }
+        let news = self.time.news(&realms, now, steady);
+        if !news.is_empty() {
+            self.runner.store.keep_time(&news, now).await?;
+            self.time.told(&realms, now, steady);
+        }
+        Ok(())
     }
 
     /// Looks after what others left, and what can no longer be sent.
@@ -234,6 +263,7 @@ impl Worker {
         sending: &[RealmId],
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        self.note_unknown_types().await?;
         let store = &self.runner.store;
         let interrupted = store
             .reclaim(&self.owner, now, start && store.single_daemon())
@@ -250,7 +280,8 @@ impl Worker {
             let Some(since) = target.circuit.opened_at() else {
                 continue;
             };
-            let untried_too = now.since_ms(since) >= target.config.retry_for_ms;
+            let untried_too =
+                self.runner.clock.steady().since_ms(since) >= target.config.retry_for_ms;
             let dead = store
                 .give_up(&self.targets.realms_of(target, sending), untried_too, now)
                 .await?;
@@ -266,6 +297,26 @@ impl Worker {
         Ok(())
     }
 
+    /// Says once which messages are left to a newer daemon. Looks at all that wait, so not often.
+    async fn note_unknown_types(&mut self) -> Result<(), StoreError> {
+        if self
+            .looked_for_unknown
+            .is_some_and(|at| at.elapsed() < UNKNOWN)
+        {
+            return Ok(());
+        }
+        for word in self.runner.store.unknown_types().await? {
+            if self.unknown_said.insert(word.clone()) {
+                tracing::warn!(
+                    r#type = word,
+                    "messages of type `{word}` are left to a newer version, since this one does not know it; those behind them of the same user wait"
+                );
+            }
+        }
+        self.looked_for_unknown = Some(Instant::now());
+        Ok(())
+    }
+
     /// Claims what may go now, and sends it. Gives how many, and how long to wait for the next.
     async fn take(
         &mut self,
@@ -276,20 +327,29 @@ impl Worker {
         let mut wait = IDLE;
         for i in 0..self.targets.all.len() {
             let target = &self.targets.all[i];
-            let room = target.room(now);
+            let room = target.room(self.runner.clock.steady());
             if room == 0 {
                 continue;
             }
-            let realms = self.targets.realms_of(target, sending);
-            let Some(due) = self.runner.store.next_due(&realms).await? else {
-                continue;
-            };
-            if due > now {
+            let here = self.targets.realms_of(target, sending);
+            let mut realms: Vec<RealmId> = Vec::new();
+            let mut next: Option<Timestamp> = None;
+            for (realm, due) in self.runner.store.next_due(&here).await? {
+                if due <= now {
+                    realms.push(realm);
+                } else {
+                    next = Some(next.map_or(due, |next| next.min(due)));
+                }
+            }
+            if let Some(next) = next {
                 wait = wait.min(Duration::from_millis(
-                    u64::try_from(due.since_ms(now)).unwrap_or(0),
+                    u64::try_from(next.since_ms(now)).unwrap_or(0),
                 ));
+            }
+            if realms.is_empty() {
                 continue;
             }
+            target.turn_of(&mut realms);
             let jobs = self
                 .runner
                 .store
@@ -302,6 +362,9 @@ impl Worker {
                 wait = wait.min(BLOCKED);
             }
             taken += jobs.len();
+            if let Some(last) = jobs.last() {
+                self.targets.all[i].last = Some(last.realm.clone());
+            }
             for job in jobs {
                 self.begin(i, job);
             }
@@ -330,7 +393,8 @@ impl Worker {
         let (beginning, claimed) = (Arc::clone(&self.beginning), job.clone());
         target.under_way += 1;
         self.under_way.insert(id, (target_id, job));
-        self.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
+            crate::failpoint::hit("outbox.task");
             let permit = tokio::select! {
                 biased;
                 () = cancel.cancelled() => None,
@@ -346,29 +410,57 @@ impl Worker {
                 None => None,
             };
             let end = match go {
-                Some(Go::Send(body)) => End::Attempt(webhook.send(id, &body, clock.now()).await),
+                Some(Go::Send(body)) => End::Attempt(
+                    webhook
+                        .send(id, &body, claimed.uncertain, clock.now())
+                        .await,
+                ),
                 other => End::Untried(other),
             };
-            Done {
-                target: target_id,
-                job: id,
-                end,
-            }
+            end
         });
+        self.sending.insert(task.id(), id);
     }
 
     /// Notes how an attempt ended.
-    fn note(&mut self, done: Option<Done>) {
-        // A task that was lost keeps its job under way, and with it the lease: it ends with the process.
-        let Some(done) = done else { return };
-        let Some((_, job)) = self.under_way.remove(&done.job) else {
+    fn note(&mut self, done: Result<(Id, End), JoinError>) {
+        let task = match &done {
+            Ok((task, _)) => *task,
+            Err(error) => error.id(),
+        };
+        let Some((target, job)) = self
+            .sending
+            .remove(&task)
+            .and_then(|job| self.under_way.remove(&job))
+        else {
             return;
         };
-        let now = self.runner.clock.now();
+        let end = match done {
+            Ok((_, end)) => end,
+            Err(error) => {
+                tracing::error!(job = %job.id, %error, "sending a message broke off: {error}; it is sent again with the same key. This is a fault of realmsync: please report it with the log");
+                End::Broken
+            }
+        };
+        let (now, steady) = (self.runner.clock.now(), self.runner.clock.steady());
         let chance = chance(job.id, job.attempts);
-        let target = self.targets.find(done.target);
-        let attempt = match done.end {
+        let target = self.targets.find(target);
+        let attempt = match end {
             End::Attempt(attempt) => attempt,
+            End::Broken => {
+                if let Some(target) = target {
+                    target.under_way -= 1;
+                }
+                // Not at once: what broke it off may do so again.
+                let ending = Ending::Again {
+                    why: "sending it broke off; whether it arrived is unknown".to_owned(),
+                    unknown_end: true,
+                    next_attempt_at: now.plus_ms(delay_ms(job.attempts, chance, None)),
+                };
+                self.runner.stats.count(Count::UnknownEnd, 1);
+                self.ended.push(Settlement { job, ending, now });
+                return;
+            }
             End::Untried(go) => {
                 if let Some(target) = target {
                     target.under_way -= 1;
@@ -396,19 +488,19 @@ impl Worker {
                     retry_after_ms,
                     ..
                 } => {
-                    if target.circuit.failed(why, *retry_after_ms, chance, now) {
-                        tracing::warn!(
+                    let failures = target.circuit.failed(why, *retry_after_ms, chance, steady);
+                    say_failures(&receiver, failures, why);
+                }
+                Verdict::Accepted | Verdict::Final(_) => match target.circuit.succeeded() {
+                    0 => {}
+                    failures => {
+                        tracing::info!(
                             receiver,
-                            error = why,
-                            "{receiver} failed twenty times in a row; messages wait, and one is tried now and then: {why}"
+                            failures,
+                            "{receiver} answers again; messages go on"
                         );
                     }
-                }
-                Verdict::Accepted | Verdict::Final(_) => {
-                    if target.circuit.succeeded() {
-                        tracing::info!(receiver, "{receiver} answers again; messages go on");
-                    }
-                }
+                },
             }
         }
         let ending = match attempt.verdict {
@@ -478,8 +570,10 @@ impl Worker {
     async fn stop(mut self) {
         self.cancel.cancel();
         let deadline = Instant::now() + LAST_ATTEMPTS;
-        while let Ok(Some(done)) = tokio::time::timeout_at(deadline, self.tasks.join_next()).await {
-            self.note(done.ok());
+        while let Ok(Some(done)) =
+            tokio::time::timeout_at(deadline, self.tasks.join_next_with_id()).await
+        {
+            self.note(done);
         }
         self.tasks.abort_all();
         let now = self.runner.clock.now();
@@ -502,6 +596,28 @@ impl Worker {
                 "the last attempts could not be written down in time; they are repeated with the same keys"
             ),
         }
+    }
+}
+
+/// A receiver that fails is a line in the log at the first failure, at the tenth, and when only probes go out: not at each attempt.
+fn say_failures(receiver: &str, failures: u32, why: &str) {
+    match failures {
+        1 => tracing::warn!(
+            receiver,
+            error = why,
+            "{receiver} did not take a message, which is tried again: {why}"
+        ),
+        10 => tracing::warn!(
+            receiver,
+            error = why,
+            "{receiver} failed ten times in a row: {why}"
+        ),
+        20 => tracing::warn!(
+            receiver,
+            error = why,
+            "{receiver} failed twenty times in a row; messages wait, and one is tried now and then: {why}"
+        ),
+        _ => {}
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::messages;
 use super::metrics::Metrics;
 use super::status::{self, Live};
 use super::work::{Task, Work};
@@ -17,16 +18,13 @@ use crate::api::types::{
     StatusAnswer,
 };
 use crate::config::Config;
-use crate::model::{JobId, JobState, RealmId};
+use crate::model::RealmId;
 use crate::outbox::{CircuitState, Stats};
-use crate::store::{Act, JobSelection};
+use crate::store::StoreError;
 use crate::sync::Engine;
 
 /// A store that does not answer a small question for so long is not ready.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// An administrator's `hold` and `drop` may name more, by realm or type; ids by prefix are sought among so many.
-const JOBS_LOOKED_THROUGH: i64 = 200_000;
 
 /// What the loop hands over for one order: the daemon as it is now.
 #[derive(Debug)]
@@ -169,71 +167,11 @@ impl Desk {
             config,
             ..
         } = &self.engine;
-        let states = match act {
-            OutboxAct::Retry => vec![JobState::Waiting, JobState::Dead],
-            OutboxAct::Drop => vec![JobState::Waiting, JobState::Held, JobState::Dead],
-            OutboxAct::Hold => vec![JobState::Waiting],
-            OutboxAct::Release => vec![JobState::Held],
-        };
-        let mut selection = JobSelection {
-            realm: which.realm,
-            types: which.types,
-            states,
-            ..JobSelection::default()
-        };
-        if !which.jobs.is_empty() {
-            let open = store
-                .jobs(&selection, JOBS_LOOKED_THROUGH)
-                .await
-                .map_err(|e| Failure::from(&e))?;
-            selection.ids = which
-                .jobs
-                .iter()
-                .map(|prefix| one_job(prefix, &open.iter().map(|job| job.id).collect::<Vec<_>>()))
-                .collect::<Result<_, _>>()?;
-        }
-        let act = match act {
-            OutboxAct::Retry => {
-                let of = config
-                    .realms
-                    .iter()
-                    .find(|realm| selection.realm.as_ref() == Some(&realm.id))
-                    .and_then(|realm| realm.delivery.as_ref());
-                let delivery = of.or(config.delivery.as_ref()).or_else(|| {
-                    config
-                        .realms
-                        .iter()
-                        .find_map(|realm| realm.delivery.as_ref())
-                });
-                let Some(delivery) = delivery else {
-                    return Err(Failure::new(
-                        "refused",
-                        1,
-                        "no [delivery] is configured: there is nowhere to send to",
-                    ));
-                };
-                Act::Retry {
-                    retry_for_ms: delivery.retry_for_ms,
-                }
-            }
-            OutboxAct::Drop => Act::Drop,
-            OutboxAct::Hold => Act::Hold,
-            OutboxAct::Release => Act::Release,
-        };
-        let touched = store
-            .outbox_act(act, &selection, clock.now())
-            .await
-            .map_err(|e| Failure::from(&e))?;
-        tracing::info!(
-            by,
-            jobs = touched.len(),
-            "outbox: {act:?} touched {} messages",
-            touched.len()
-        );
+        let failed = |error: &StoreError| Failure::from(error);
+        let jobs = messages::act(store, config, act, &which, clock.now(), failed).await?;
+        tracing::info!(by, jobs, "outbox {}: {jobs} messages", act.as_str());
         self.wake.notify_one();
-        Ok(json!(OutboxAnswer {
-            jobs: touched.len() as u64
-        }))
+        Ok(json!(OutboxAnswer { jobs }))
     }
 
     async fn metrics_text(&self) -> String {
@@ -283,27 +221,6 @@ impl Desk {
     }
 }
 
-/// The one open job whose id begins so.
-fn one_job(prefix: &str, open: &[JobId]) -> Result<JobId, Failure> {
-    let prefix = prefix.to_ascii_lowercase();
-    let mut fit = open.iter().filter(|id| id.to_string().starts_with(&prefix));
-    match (fit.next(), fit.next()) {
-        (Some(id), None) => Ok(*id),
-        (Some(_), Some(_)) => Err(Failure::new(
-            "refused",
-            1,
-            format!("several messages begin with `{prefix}`: give more of the id"),
-        )),
-        (None, _) => Err(Failure::new(
-            "not-found",
-            1,
-            format!(
-                "no message `{prefix}` for which that can be done; `realmsync outbox list` shows them"
-            ),
-        )),
-    }
-}
-
 /// The last reload, if it was refused.
 fn refused_reload(daemon: &DaemonStatus) -> Option<RefusedReload> {
     Some(RefusedReload {
@@ -324,26 +241,4 @@ pub(super) fn no_such_realm(realm: &RealmId, config: &Config) -> Failure {
         1,
         format!("no realm `{realm}`; there are: {}", there.join(", ")),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_job_is_named_by_any_unique_prefix() {
-        let ids: Vec<JobId> = [
-            "019a0000-0000-7000-8000-000000000001",
-            "019a0000-0000-7000-8000-000000000002",
-        ]
-        .iter()
-        .map(|id| id.parse().expect("id"))
-        .collect();
-        assert_eq!(
-            one_job("019A0000-0000-7000-8000-000000000002", &ids).expect("one"),
-            ids[1]
-        );
-        assert_eq!(one_job("019a", &ids).expect_err("two").code, "refused");
-        assert_eq!(one_job("ff", &ids).expect_err("none").code, "not-found");
-    }
 }

@@ -18,6 +18,7 @@ mod ledger;
 pub mod life;
 pub mod lifecycle;
 pub mod logging;
+pub mod messages;
 pub mod metrics;
 mod notify;
 mod reload;

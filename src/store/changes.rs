@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, FromRow};
 
 use super::answer::answered;
 use super::db::{Side, Tx, on};
-use super::rows::{places, run_id, uuid, word};
+use super::rows::{places, readable, run_id, uuid, word};
 use super::stage::StagedUser;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -183,7 +183,7 @@ impl Store {
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(run.run.0.as_bytes().to_vec()).bind(after).bind(limit).bind(run.by.clone()).bind(run.started_at.0).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read changes"))?;
-        rows.into_iter().map(Change::try_from).collect()
+        Ok(readable(rows))
     }
 
     /// The lines of what an open first pass would make: its staged users are them.

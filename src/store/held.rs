@@ -10,6 +10,7 @@ use super::apply::Staged;
 use super::db::{Tx, on};
 use super::outbox::{keep_on_hold, release_brake, set_waiting_on_hold};
 use super::refused::RefusedDiff;
+use super::rows::readable;
 use super::runs::{Row, RunFacts, bytes, run_columns, write_run};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -183,6 +184,6 @@ impl Store {
         let rows =
             on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(HELD_FOR_MS).fetch_all(&mut *c).await)
                 .map_err(&failed)?;
-        rows.into_iter().map(Run::try_from).collect()
+        Ok(readable(rows))
     }
 }

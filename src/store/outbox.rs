@@ -20,6 +20,7 @@ mod settle;
 mod standing;
 #[cfg(test)]
 pub(crate) mod tests;
+mod time;
 
 pub use claim::Mine;
 pub use enrolment::{EnrolmentContext, EnrolmentKey};
@@ -28,6 +29,7 @@ pub use selection::{Act, JobSelection};
 pub(super) use selection::{hold_copy, keep_on_hold, release_brake, set_waiting_on_hold};
 pub use settle::{Ending, Fate, Settlement};
 pub(super) use standing::reckon_standing;
+pub use time::Counted;
 
 use uuid::Uuid;
 

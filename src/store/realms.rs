@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 
 use super::db::on;
-use super::rows::{run_id, word};
+use super::rows::{readable, run_id, word};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{IdForm, OwnPause, RealmId, RealmRow};
@@ -98,7 +98,7 @@ impl Store {
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read realms"))?;
-        rows.into_iter().map(RealmRow::try_from).collect()
+        Ok(readable(rows))
     }
 
     /// How the realm's directory prints its ids, before anything of it was applied.

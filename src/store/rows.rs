@@ -1,5 +1,8 @@
 //! Rows and values: the one place where a user's columns are named, and where bytes and words become the model's types.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -192,6 +195,28 @@ pub(super) fn run_id(bytes: &[u8]) -> Result<RunId, StoreError> {
 /// A word of a row.
 pub(super) fn word<T: std::str::FromStr<Err = String>>(text: &str) -> Result<T, StoreError> {
     text.parse().map_err(StoreError::Nonsense)
+}
+
+/// The rows of a list that can be read. One that a newer program wrote, with a word that this one does not know, must not hide the
+/// others: it is left out, and the log says so once.
+pub(super) fn readable<R, T: TryFrom<R, Error = StoreError>>(rows: Vec<R>) -> Vec<T> {
+    rows.into_iter()
+        .filter_map(|row| T::try_from(row).inspect_err(note_unreadable).ok())
+        .collect()
+}
+
+/// Says once that a row is left out.
+pub(super) fn note_unreadable(error: &StoreError) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let why = error.to_string();
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    // What is damaged may differ from row to row; a newer program has few words of its own.
+    if said.len() < 100 && said.insert(why.clone()) {
+        tracing::warn!(
+            error = why,
+            "rows that this version cannot read are left out of what it shows; a newer version reads them: {why}"
+        );
+    }
 }
 
 /// `$first, $first+1, …`, `n` of them.

@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 
 use super::db::{Tx, on};
-use super::rows::{run_id, word};
+use super::rows::{readable, run_id, word};
 use super::users::id_range;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -287,7 +287,7 @@ impl Store {
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(realm.map(|r| r.as_str().to_owned())).bind(limit).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read runs"))?;
-        rows.into_iter().map(Run::try_from).collect()
+        Ok(readable(rows))
     }
 
     /// The newest run of a realm that is not under way.

@@ -1,7 +1,7 @@
 //! Users listed and searched, page after page.
 
 use super::db::on;
-use super::rows::{UserRow, user_columns, users};
+use super::rows::{UserRow, readable, user_columns};
 use super::{Store, StoreError};
 use crate::model::{Phone, RealmId, State, TwoFactor, User, UserId};
 
@@ -57,8 +57,8 @@ impl Store {
                 .bind(realm).bind(name).bind(id).bind(rows_asked)
                 .fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("list users"))?;
-            let page = users(rows)?;
-            let full = i64::try_from(page.len()).is_ok_and(|n| n == rows_asked);
+            let full = i64::try_from(rows.len()).is_ok_and(|n| n == rows_asked);
+            let page: Vec<User> = readable(rows);
             let end = page
                 .last()
                 .map(|u| place_of((&u.realm, &u.username_key, u.id)));

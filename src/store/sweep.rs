@@ -158,7 +158,8 @@ impl Store {
             ended.push(Abandoned {
                 run: run_id(&id)?,
                 realm: realm.clone(),
-                trigger: word(&trigger)?,
+                // Of a newer version: it is nothing that this one started, least of all a tick.
+                trigger: word(&trigger).unwrap_or(Trigger::Command),
                 former: former.map(str::to_owned),
             });
         }
@@ -199,9 +200,10 @@ impl Store {
             let Some(run) = next else { return Ok(()) };
             let outcome = on!(link, c => sqlx::query_scalar::<_, String>(OUTCOME).bind(run.clone()).fetch_optional(&mut *c).await).map_err(&failed)?;
             drop(link);
-            match outcome.as_deref().map(word::<Outcome>).transpose()? {
-                Some(Outcome::Running | Outcome::Held) => {}
-                Some(Outcome::Applied | Outcome::Unchanged) => {
+            match outcome.as_deref().map(word::<Outcome>) {
+                // One that a newer version knows is left to it.
+                Some(Ok(Outcome::Running | Outcome::Held) | Err(_)) => {}
+                Some(Ok(Outcome::Applied | Outcome::Unchanged)) => {
                     self.forget_staged_slowly(run_id(&run)?).await?;
                 }
                 _ => self.sweep(run_id(&run)?).await?,

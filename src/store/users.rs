@@ -3,7 +3,9 @@
 use sqlx::AssertSqlSafe;
 
 use super::db::on;
-use super::rows::{UserRow, directory_id, places, user_columns, users, uuid, word};
+use super::rows::{
+    UserRow, directory_id, note_unreadable, places, readable, user_columns, users, uuid, word,
+};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{DirectoryId, RealmId, State, User, UserId};
@@ -165,9 +167,15 @@ impl Store {
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, (String, i64)>(SQL).bind(realm.as_str()).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("count users"))?;
-        rows.into_iter()
-            .map(|(state, n)| Ok((word(&state)?, n)))
-            .collect()
+        Ok(rows
+            .into_iter()
+            .filter_map(|(state, n)| {
+                word(&state)
+                    .inspect_err(note_unreadable)
+                    .ok()
+                    .map(|state| (state, n))
+            })
+            .collect())
     }
 
     /// Users who have been away for the grace period by the realm's own clock, by id after `after`.
@@ -192,14 +200,19 @@ impl Store {
         users(rows)
     }
 
-    /// Users whose waiting number takes effect by `now`, of realms that do not stand still: those would take everybody else's turn.
+    /// Users whose waiting number takes effect by `now`, of realms that do not stand still, at most `limit` of each realm: one realm
+    /// must not take everybody else's turn.
     pub async fn holds_over(&self, now: Timestamp, limit: i64) -> Result<Vec<User>, StoreError> {
         const SQL: &str = concat!(
             "SELECT ",
             user_columns!(),
-            " FROM users WHERE phone_pending_until <= $1
-              AND realm NOT IN (SELECT r.id FROM realms r WHERE r.orphaned OR r.paused AND (r.paused_until IS NULL OR r.paused_until > $1))
-              ORDER BY phone_pending_until LIMIT $2"
+            " FROM users WHERE id IN (
+                SELECT id FROM (
+                    SELECT id, ROW_NUMBER() OVER (PARTITION BY realm ORDER BY phone_pending_until, id) AS place
+                    FROM users WHERE phone_pending_until <= $1
+                    AND realm NOT IN (SELECT r.id FROM realms r WHERE r.orphaned OR r.paused AND (r.paused_until IS NULL OR r.paused_until > $1))
+                ) over WHERE place <= $2)
+              ORDER BY realm, phone_pending_until, id"
         );
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, UserRow>(SQL).bind(now.0).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read waiting numbers"))?;
@@ -228,13 +241,13 @@ impl Store {
         let realm = realm.map(|r| r.as_str().to_owned());
         let rows = on!(link, c => sqlx::query_as::<_, UserRow>(BY_NAME).bind(key).bind(realm.clone()).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("find a user"))?;
         if !rows.is_empty() {
-            return users(rows);
+            return Ok(readable(rows));
         }
         let Some((from, to)) = id_range(needle) else {
             return Ok(vec![]);
         };
         let rows = on!(link, c => sqlx::query_as::<_, UserRow>(BY_ID).bind(from).bind(to).bind(realm).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("find a user"))?;
-        users(rows)
+        Ok(readable(rows))
     }
 
     /// `none`, `sent` (an open link), `active` (a link was used) or `expired`, in the order of the ids.

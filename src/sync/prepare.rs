@@ -9,7 +9,7 @@ use super::following::Following;
 use super::stale::not_behind;
 use super::{Engine, EngineError};
 use crate::clock::Timestamp;
-use crate::config::{Attributes, DirectoryKind, RealmConfig};
+use crate::config::{Attributes, DeliveryConfig, DirectoryKind, RealmConfig};
 use crate::directory::{
     self, Blind, Cursor, Delta, DirectoryError, NoDelta, Scope, Session, Sighting, Way,
 };
@@ -430,6 +430,16 @@ impl Engine {
         run: Option<RunId>,
         now: Timestamp,
     ) -> Result<MessageContext, EngineError> {
+        self.messages_by(realm.delivery.as_ref(), run, now).await
+    }
+
+    /// What messages are made with that go out by this delivery.
+    pub(super) async fn messages_by(
+        &self,
+        delivery: Option<&DeliveryConfig>,
+        run: Option<RunId>,
+        now: Timestamp,
+    ) -> Result<MessageContext, EngineError> {
         let enrolment = match &self.config.http {
             Some(http) => Some(EnrolmentContext {
                 public_url: http.public_url.clone(),
@@ -438,12 +448,12 @@ impl Engine {
             }),
             None => None,
         };
-        let retry_for_ms = realm.delivery.as_ref().map_or(0, |d| d.retry_for_ms);
+        let retry_for_ms = delivery.map_or(0, |d| d.retry_for_ms);
         Ok(MessageContext {
             run,
             now,
             retry_for_ms,
-            delivers: realm.delivery.is_some(),
+            delivers: delivery.is_some(),
             enrolment,
         })
     }

@@ -1,12 +1,13 @@
 //! What is done between runs: realms declared, a crash swept, holds that are over.
 
 use super::{Engine, EngineError};
+use crate::clock::Timestamp;
 use crate::config::RealmConfig;
-use crate::model::{Change, ChangeKind, IdForm, RealmId};
+use crate::model::{Change, ChangeKind, IdForm, Policy, RealmId, User};
 use crate::plan::decide::{Context, end_hold};
 use crate::store::{RealmDecl, StoreError};
 
-/// Users whose hold is ended in one go.
+/// Users of a realm whose hold is ended in one go.
 const BATCH: i64 = 500;
 
 impl Engine {
@@ -51,17 +52,34 @@ impl Engine {
     pub(super) async fn end_holds_now(&self) -> Result<u64, EngineError> {
         let now = self.clock.now();
         let mut ended = 0;
-        for user in self.store.holds_over(now, BATCH).await? {
-            let Ok(realm) = self.realm_config(&user.realm) else {
-                continue;
-            };
-            let Ok(lock) = self.store.try_lock_realm(&user.realm).await else {
-                continue;
-            };
+        let users = self.store.holds_over(now, BATCH).await?;
+        for users in users.chunk_by(|a, b| a.realm == b.realm) {
+            ended += self.end_holds_in(users, now).await?;
+        }
+        Ok(ended)
+    }
+
+    /// Ends the holds of these users of one realm; of none if the realm is busy, whose turn then comes at the next tick.
+    async fn end_holds_in(&self, users: &[User], now: Timestamp) -> Result<u64, EngineError> {
+        let mut ended = 0;
+        let Some(first) = users.first() else {
+            return Ok(ended);
+        };
+        let Ok(lock) = self.store.try_lock_realm(&first.realm).await else {
+            return Ok(ended);
+        };
+        // A realm that is not in the file was made by hand: it has the defaults, and `[delivery]`.
+        let realm = self.config.realms.iter().find(|r| r.id == first.realm);
+        let by_default = Policy::default();
+        let (policy, delivery) = match realm {
+            Some(realm) => (&realm.policy, realm.delivery.as_ref()),
+            None => (&by_default, self.config.delivery.as_ref()),
+        };
+        for user in users {
             let row = self.row(&user.realm).await?;
             let context = Context {
                 realm: &user.realm,
-                policy: &realm.policy,
+                policy,
                 now,
                 realm_clock: row.clock_ms,
                 id_form: IdForm::Uuid,
@@ -69,10 +87,10 @@ impl Engine {
                 bare: false,
                 adopts: false,
             };
-            let Some(decision) = end_hold(&user, &context) else {
+            let Some(decision) = end_hold(user, &context) else {
                 continue;
             };
-            let messages = self.messages(realm, None, now).await?;
+            let messages = self.messages_by(delivery, None, now).await?;
             let changes: Vec<Change> = decision
                 .changes
                 .into_iter()

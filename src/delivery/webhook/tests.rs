@@ -15,7 +15,7 @@ fn webhook(config: &DeliveryConfig) -> Webhook {
 
 async fn attempt(webhook: &Webhook) -> (JobId, Attempt) {
     let id = JobId(uuid::Uuid::now_v7());
-    (id, webhook.send(id, BODY, NOW).await)
+    (id, webhook.send(id, BODY, false, NOW).await)
 }
 
 fn unknown_end(attempt: &Attempt) -> Option<bool> {
@@ -94,7 +94,6 @@ async fn what_goes_wrong_after_the_request_began_has_an_unknown_end() {
         Behaviour::Stalls,
         Behaviour::Cut,
         Behaviour::Garbage,
-        Behaviour::ManyHeaders,
     ] {
         receiver.next(behaviour.clone());
         let begun = Instant::now();
@@ -232,4 +231,18 @@ fn what_cannot_be_used_is_said() {
             .to_string();
         assert!(!why.contains("canary"), "{why}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_with_ten_thousand_header_lines_is_read_at_the_second_attempt_at_the_latest() {
+    let receiver = Receiver::start().await;
+    let webhook = webhook(&receiver.config());
+    receiver.always(Behaviour::ManyHeaders);
+    let (_, first) = attempt(&webhook).await;
+    assert_eq!(unknown_end(&first), Some(true), "{first:?}");
+    let (_, second) = attempt(&webhook).await;
+    assert_eq!(
+        (second.status, second.verdict),
+        (Some(200), Verdict::Accepted)
+    );
 }

@@ -96,6 +96,14 @@ impl Daemon {
                 tracing::error!(%realm, %error, "{realm}: the run broke off: {error}; nothing of it was applied. This is a fault of realmsync: please report it with the log");
                 self.agenda.ended(&realm);
                 self.keepers.turn(&realm, None);
+                let engine = self.engine.borrow().clone();
+                self.side.spawn(async move {
+                    let now = engine.clock.now();
+                    if let Err(error) = engine.store.sweep_abandoned(now).await {
+                        tracing::error!(%realm, %error, "{realm}: what the run left cannot be swept: {error}");
+                    }
+                    Side::Nothing
+                });
             }
         }
     }

@@ -13,6 +13,13 @@ use crate::store::db::{Db, Tx, on};
 use crate::store::lease_rows::now as database_now;
 use crate::store::{Store, StoreError};
 
+/// The types that this program can send. Others are of a newer one, which sends them; they keep their place in the order.
+macro_rules! known_types {
+    () => {
+        "('user.provision', 'user.reprovision', 'user.suspend', 'user.restore', 'user.rename', 'user.deprovision', 'user.phone_notice')"
+    };
+}
+
 /// The due jobs of one realm that no older open job of the same user or name stands before.
 /// The list of states is spelt as in the partial indexes, or SQLite would not use them.
 macro_rules! claim {
@@ -22,7 +29,9 @@ macro_rules! claim {
             $lease_until,
             " WHERE seq IN (
                 SELECT j.seq FROM jobs j
-                WHERE j.realm = $1 AND j.state = 'waiting' AND j.next_attempt_at <= $2
+                WHERE j.realm = $1 AND j.state = 'waiting' AND j.next_attempt_at <= $2 AND j.type IN ",
+            known_types!(),
+            "
                   AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.user_id = j.user_id AND o.seq < j.seq AND o.state IN ('waiting', 'sending', 'held'))
                   AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.realm = j.realm AND o.name_key = j.name_key AND o.seq < j.seq AND o.state IN ('waiting', 'sending', 'held'))
                   AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.realm = j.realm AND o.name_key = j.old_name_key AND o.seq < j.seq AND o.state IN ('waiting', 'sending', 'held'))
@@ -63,13 +72,16 @@ macro_rules! of_job {
     };
 }
 
-/// Jobs of others ($1) whose lease is over at this time, or all ($3).
+/// Jobs of others ($1) whose lease is over at this time, or all ($3). A lease that ends much later than leases last was written by a
+/// clock that was ahead.
 macro_rules! left_behind {
     ($now:expr) => {
         concat!(
             " FROM jobs WHERE state = 'sending' AND leased_by <> $1 AND (lease_until < ",
             $now,
-            " OR $3)"
+            " OR lease_until > ",
+            $now,
+            " + 120000 OR $3)"
         )
     };
 }
@@ -83,8 +95,9 @@ fn own_clock(db: &Db, now: Timestamp) -> Timestamp {
 }
 
 impl Store {
-    /// Takes up to `limit` due jobs of these realms, oldest attempt first, realm by realm as given. They are `sending`
-    /// until settled, or until the lease is over and [`Store::reclaim`] finds them.
+    /// Takes up to `limit` due jobs of these realms: as many of each as of any other, and what one leaves goes to those that have
+    /// more; where there are fewer than realms, to the first as given. Of one realm the oldest attempt goes first. They are
+    /// `sending` until settled, or until the lease is over and [`Store::reclaim`] finds them.
     ///
     /// `realms` are those that may send now (see [`Store::sending_realms`]).
     pub async fn claim(
@@ -101,22 +114,35 @@ impl Store {
         Ok(jobs)
     }
 
-    /// The earliest instant at which a job of these realms may be tried; `None`: nothing waits. Reads only.
-    pub async fn next_due(&self, realms: &[RealmId]) -> Result<Option<Timestamp>, StoreError> {
+    /// Of these realms those in which something waits, in the same order, and the earliest instant at which it may be tried. Reads
+    /// only.
+    pub async fn next_due(
+        &self,
+        realms: &[RealmId],
+    ) -> Result<Vec<(RealmId, Timestamp)>, StoreError> {
         const SQL: &str =
             "SELECT MIN(next_attempt_at) FROM jobs WHERE realm = $1 AND state = 'waiting'";
         let mut link = self.db.read().await?;
-        let mut earliest = None;
+        let mut waiting = Vec::new();
         for realm in realms {
             let due = on!(link, c => sqlx::query_scalar::<_, Option<i64>>(SQL).bind(realm.as_str()).fetch_one(&mut *c).await)
                 .map_err(StoreError::from_sqlx("look for due messages"))?
                 .map(Timestamp);
-            earliest = match (earliest, due) {
-                (Some(a), Some(b)) => Some(std::cmp::min(a, b)),
-                (a, b) => a.or(b),
-            };
+            waiting.extend(due.map(|due| (realm.clone(), due)));
         }
-        Ok(earliest)
+        Ok(waiting)
+    }
+
+    /// The types of waiting messages that this program does not know. Looks at all that wait.
+    pub async fn unknown_types(&self) -> Result<Vec<String>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT DISTINCT type FROM jobs WHERE state IN ('waiting', 'sending') AND type NOT IN ",
+            known_types!(),
+            " ORDER BY type"
+        );
+        let mut link = self.db.read().await?;
+        on!(link, c => sqlx::query_scalar::<_, String>(SQL).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("look for messages of unknown types"))
     }
 
     /// Moves the end of this owner's leases: called more often than a lease lasts while attempts are under way.
@@ -233,31 +259,81 @@ pub(super) async fn claim(
     lease_ms: i64,
     limit: usize,
 ) -> Result<Vec<Job>, StoreError> {
+    let mut taken: Vec<(usize, Vec<Job>)> = Vec::with_capacity(realms.len());
+    let mut room = limit;
+    for (i, realm) in realms.iter().enumerate() {
+        let share = room.div_ceil(realms.len() - i);
+        let jobs = claim_in(tx, owner, realm, now, lease_ms, share).await?;
+        room = room.saturating_sub(jobs.len());
+        taken.push((share, jobs));
+    }
+    // What later ones left.
+    for (realm, (share, jobs)) in realms.iter().zip(&mut taken) {
+        if room > 0 && jobs.len() == *share {
+            let more = claim_in(tx, owner, realm, now, lease_ms, room).await?;
+            room = room.saturating_sub(more.len());
+            jobs.extend(more);
+        }
+    }
+    Ok(in_turn(taken.into_iter().map(|(_, jobs)| jobs)))
+}
+
+/// One of each realm, then the next of each.
+fn in_turn(taken: impl Iterator<Item = Vec<Job>>) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    let mut lists: Vec<_> = taken.map(Vec::into_iter).collect();
+    loop {
+        let before = jobs.len();
+        jobs.extend(lists.iter_mut().filter_map(Iterator::next));
+        if jobs.len() == before {
+            return jobs;
+        }
+    }
+}
+
+/// Takes up to `limit` jobs of one realm. What cannot be read is dead, and visible: it must not stop the others.
+async fn claim_in(
+    tx: &mut Tx,
+    owner: &str,
+    realm: &RealmId,
+    now: Timestamp,
+    lease_ms: i64,
+    limit: usize,
+) -> Result<Vec<Job>, StoreError> {
+    const DEAD: &str = "
+        UPDATE jobs SET state = 'dead', attempts = attempts - 1, last_error = $2, lease_until = NULL, leased_by = NULL, settled_at = $3
+        WHERE seq = $1";
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
     let sql = text(tx, CLAIM_SQLITE, CLAIM_POSTGRES);
     let lease_until = match tx {
         Tx::Sqlite(..) => now.plus_ms(lease_ms),
         Tx::Postgres(_) => Timestamp(lease_ms),
     };
-    let mut jobs: Vec<Job> = Vec::new();
-    for realm in realms {
-        let room = i64::try_from(limit.saturating_sub(jobs.len())).unwrap_or(i64::MAX);
-        if room == 0 {
-            break;
-        }
-        let rows = on!(tx, c => sqlx::query_as::<_, JobRow>(sql)
-            .bind(realm.as_str())
-            .bind(now.0)
-            .bind(lease_until.0)
-            .bind(owner)
-            .bind(room)
-            .fetch_all(&mut *c)
-            .await)
-        .map_err(StoreError::from_sqlx("claim messages"))?;
-        for row in rows {
-            jobs.push(row.try_into()?);
+    let rows = on!(tx, c => sqlx::query_as::<_, JobRow>(sql)
+        .bind(realm.as_str())
+        .bind(now.0)
+        .bind(lease_until.0)
+        .bind(owner)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&mut *c)
+        .await)
+    .map_err(StoreError::from_sqlx("claim messages"))?;
+    let mut jobs = Vec::with_capacity(rows.len());
+    for row in rows {
+        let seq = row.seq;
+        match Job::try_from(row) {
+            Ok(job) => jobs.push(job),
+            Err(error) => {
+                let why = format!("it cannot be read: {error}");
+                tracing::error!(%realm, seq, error = why, "a message is given up: {why}");
+                on!(tx, c => sqlx::query(DEAD).bind(seq).bind(why.as_str()).bind(now.0).execute(&mut *c).await.map(|_| ()))
+                    .map_err(StoreError::from_sqlx("give an unreadable message up"))?;
+            }
         }
     }
-    jobs.sort_unstable_by_key(|job| job.seq);
+    jobs.sort_unstable_by_key(|job| (job.next_attempt_at, job.seq));
     Ok(jobs)
 }
 
@@ -268,6 +344,9 @@ async fn reclaim(
     (lease_now, now): (Timestamp, Timestamp),
     all: bool,
 ) -> Result<usize, StoreError> {
+    const BACK: &str = "
+        UPDATE jobs SET state = CASE WHEN held_by IS NULL THEN 'waiting' ELSE 'held' END, uncertain = $2, lease_until = NULL, leased_by = NULL
+        WHERE seq = $1";
     const SQLITE: &str = concat!(
         "SELECT ",
         job_columns!(),
@@ -285,8 +364,17 @@ async fn reclaim(
         .map_err(StoreError::from_sqlx("read interrupted messages"))?;
     let taken = rows.len();
     for row in rows {
-        let job = Job::try_from(row)?;
-        settle::come_back(tx, &job, &Ending::Interrupted, now).await?;
+        let seq = row.seq;
+        match Job::try_from(row) {
+            Ok(job) => {
+                settle::come_back(tx, &job, &Ending::Interrupted, now).await?;
+            }
+            // Of a newer program, which knows what it says: it is put back for that one.
+            Err(_) => {
+                on!(tx, c => sqlx::query(BACK).bind(seq).bind(true).execute(&mut *c).await.map(|_| ()))
+                    .map_err(StoreError::from_sqlx("put a message back"))?;
+            }
+        }
     }
     Ok(taken)
 }

@@ -58,13 +58,13 @@ async fn say_application(
     kind: JobType,
     reason: JobReason,
 ) -> Result<i64, StoreError> {
-    const OVERTAKEN: &str = "UPDATE jobs SET body = NULL WHERE user_id = $1 AND state = 'dead' AND type IN ('user.provision', 'user.reprovision') AND body IS NOT NULL";
+    const OVERTAKEN: &str = "UPDATE jobs SET body = NULL WHERE user_id = $1 AND state IN ('dead', 'final') AND type IN ('user.provision', 'user.reprovision') AND body IS NOT NULL";
     if !ctx.delivers {
         return Ok(0);
     }
     // An attempt that is under way stays: the new one follows it, since one user's messages go out in order.
     drop_applications(tx, ctx, user.id, "superseded", Unsent::AndUncertain).await?;
-    // What is dead cannot be retried any more, now that a newer one is there.
+    // What is dead or was refused cannot be retried any more, now that a newer one is there.
     on!(tx, c => sqlx::query(OVERTAKEN).bind(key(user.id)).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("erase overtaken messages"))?;
     // Read again: a delivery may have been accepted after the decision was made.
@@ -121,7 +121,7 @@ async fn withdraw(
     const NOTICES: &str = "
         UPDATE jobs SET state = 'dropped', body = NULL, held_by = NULL, held_since = NULL, last_error = $2, settled_at = $3
         WHERE user_id = $1 AND type = 'user.phone_notice' AND state IN ('waiting', 'held') AND NOT uncertain";
-    const DEAD: &str = "UPDATE jobs SET body = NULL WHERE user_id = $1 AND state = 'dead' AND type IN ('user.provision', 'user.reprovision', 'user.phone_notice') AND body IS NOT NULL";
+    const DEAD: &str = "UPDATE jobs SET body = NULL WHERE user_id = $1 AND state IN ('dead', 'final') AND type IN ('user.provision', 'user.reprovision', 'user.phone_notice') AND body IS NOT NULL";
     if drop_applications(tx, ctx, user, reason.as_str(), Unsent::Only).await? > 0 {
         set_told(tx, user, None, false).await?;
     }

@@ -6,6 +6,8 @@ use super::{JobRow, job_columns};
 use crate::clock::Timestamp;
 use crate::model::{Job, JobId, JobState, JobType, RealmId, UserId};
 use crate::store::db::{Tx, on};
+use crate::store::rows::{note_unreadable, readable};
+use crate::store::users::id_range;
 use crate::store::{Store, StoreError};
 
 /// Which jobs are meant. Empty lists and `None` mean any.
@@ -26,13 +28,13 @@ pub struct JobSelection {
 /// What is done to the selected jobs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Act {
-    /// Waiting ones are tried now; dead ones too, with a new `retry-for` of this many milliseconds, unless the user was told
+    /// Waiting ones are tried now; dead and refused ones too, with a new `retry-for` of this many milliseconds, unless the user was told
     /// something newer meanwhile.
     Retry {
-        /// The new `retry-for` of dead jobs.
+        /// The new `retry-for` of dead and refused jobs.
         retry_for_ms: i64,
     },
-    /// Waiting, held and dead ones are dropped.
+    /// Waiting, held, dead and refused ones are dropped.
     Drop,
     /// Waiting ones are put on hold.
     Hold,
@@ -98,13 +100,38 @@ impl Store {
                 .fetch_all(&mut *c)
                 .await)
             .map_err(StoreError::from_sqlx("list messages"))?;
-            for row in rows {
-                jobs.push(row.try_into()?);
-            }
+            jobs.extend(readable::<_, Job>(rows));
         }
         jobs.sort_unstable_by_key(|job| job.seq);
         jobs.truncate(usize::try_from(limit).unwrap_or(0));
         Ok(jobs)
+    }
+
+    /// The ids of selected jobs that begin so (at least the first four digits), at most two: more than one are not one. Reads no
+    /// bodies.
+    pub async fn job_ids(
+        &self,
+        prefix: &str,
+        which: &JobSelection,
+    ) -> Result<Vec<JobId>, StoreError> {
+        let Some((from, to)) = id_range(prefix) else {
+            return Ok(Vec::new());
+        };
+        let sql = format!(
+            "SELECT id FROM jobs WHERE id BETWEEN $4 AND $5 AND {} ORDER BY id LIMIT 2",
+            which.condition()
+        );
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => sqlx::query_scalar::<_, Vec<u8>>(AssertSqlSafe(sql.clone()))
+            .bind(None::<Vec<u8>>)
+            .bind(which.realm.as_ref().map(RealmId::as_str))
+            .bind(which.user.map(|u| u.0.as_bytes().to_vec()))
+            .bind(from)
+            .bind(to)
+            .fetch_all(&mut *c)
+            .await)
+        .map_err(StoreError::from_sqlx("look for a message"))?;
+        rows.iter().map(|row| super::id(row).map(JobId)).collect()
     }
 
     /// How many jobs there are in each state, in a realm or in all; states without any are left out.
@@ -119,8 +146,11 @@ impl Store {
             .map_err(StoreError::from_sqlx("count messages"))?;
         let mut counts = rows
             .into_iter()
-            .map(|(state, n)| Ok((super::word(&state)?, n)))
-            .collect::<Result<Vec<(JobState, i64)>, StoreError>>()?;
+            .filter_map(|(state, n)| {
+                let state = super::word(&state).inspect_err(note_unreadable).ok()?;
+                Some((state, n))
+            })
+            .collect::<Vec<(JobState, i64)>>();
         counts.sort_unstable_by_key(|(state, _)| *state);
         Ok(counts)
     }
@@ -135,18 +165,18 @@ impl Store {
         let set = match act {
             Act::Retry { .. } => {
                 "state = 'waiting', next_attempt_at = $4, settled_at = NULL,
-                 give_up_at = CASE WHEN state = 'dead' THEN $4 + $5 ELSE give_up_at END
-                 WHERE (state = 'waiting' OR state = 'dead' AND body IS NOT NULL AND NOT EXISTS (
+                 give_up_at = CASE WHEN state IN ('dead', 'final') THEN $4 + $5 ELSE give_up_at END
+                 WHERE (state = 'waiting' OR state IN ('dead', 'final') AND body IS NOT NULL AND NOT EXISTS (
                     SELECT 1 FROM jobs n WHERE n.user_id = jobs.user_id AND n.seq > jobs.seq AND n.state IN ('delivered', 'sending')))"
             }
             Act::Drop => {
                 "state = 'dropped', body = NULL, held_by = NULL, held_since = NULL, last_error = 'dropped by an administrator', settled_at = $4
-                 WHERE state IN ('waiting', 'held', 'dead') AND $5 = $5"
+                 WHERE state IN ('waiting', 'held', 'dead', 'final') AND $5 = $5"
             }
             Act::Hold => "state = 'held', held_by = 'administrator', held_since = $4 WHERE state = 'waiting' AND $5 = $5",
             Act::Release => {
                 "state = CASE WHEN state = 'held' THEN 'waiting' ELSE state END, next_attempt_at = $4,
-                 give_up_at = give_up_at + ($4 - COALESCE(held_since, $4)), held_by = NULL, held_since = NULL
+                 give_up_at = give_up_at + CASE WHEN held_since < $4 THEN $4 - held_since ELSE 0 END, held_by = NULL, held_since = NULL
                  WHERE held_by IS NOT NULL AND $5 = $5"
             }
         };
@@ -220,7 +250,7 @@ pub(in crate::store) async fn release_brake(
 ) -> Result<u64, StoreError> {
     const SQL: &str = "
         UPDATE jobs SET state = CASE WHEN state = 'held' THEN 'waiting' ELSE state END, next_attempt_at = $2,
-                        give_up_at = give_up_at + ($2 - COALESCE(held_since, $2)), held_by = NULL, held_since = NULL
+                        give_up_at = give_up_at + CASE WHEN held_since < $2 THEN $2 - held_since ELSE 0 END, held_by = NULL, held_since = NULL
         WHERE realm = $1 AND state IN ('held', 'sending') AND held_by = 'brake'";
     on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("release messages"))
 }

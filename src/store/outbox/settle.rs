@@ -124,8 +124,9 @@ async fn settle_one(tx: &mut Tx, settlement: &Settlement) -> Result<Fate, StoreE
     const ACCEPTED: &str = "
         UPDATE jobs SET state = 'delivered', body = NULL, last_error = NULL, lease_until = NULL, leased_by = NULL, held_by = NULL, held_since = NULL, settled_at = $2
         WHERE seq = $1 AND state IN ('sending', 'waiting', 'held', 'dead')";
+    // The body is kept as that of a dead one is: the receiver may be mended, and the message tried again.
     const FINAL: &str = "
-        UPDATE jobs SET state = 'final', body = NULL, last_error = $4, lease_until = NULL, leased_by = NULL, held_by = NULL, held_since = NULL, settled_at = $3
+        UPDATE jobs SET state = 'final', last_error = $4, lease_until = NULL, leased_by = NULL, held_by = NULL, held_since = NULL, settled_at = $3
         WHERE seq = $1 AND state = 'sending' AND attempts = $2";
     let Settlement { job, ending, now } = settlement;
     match ending {
@@ -188,7 +189,7 @@ pub(super) async fn come_back(
     const DROPPED: &str = "
         UPDATE jobs SET state = 'dropped', body = NULL, uncertain = $2, attempts = $3, last_error = $4, lease_until = NULL, leased_by = NULL, held_by = NULL, held_since = NULL, settled_at = $5
         WHERE seq = $1";
-    // The body of a dead job is kept until it is dropped or overtaken, so that an administrator can have it tried again.
+    // The body of a dead job, as of a refused one, is kept until it is dropped or overtaken, so that an administrator can have it tried again.
     const DEAD: &str = "
         UPDATE jobs SET state = 'dead', uncertain = $2, attempts = $3, last_error = $4, lease_until = NULL, leased_by = NULL, held_by = NULL, held_since = NULL, settled_at = $5
         WHERE seq = $1";

@@ -11,8 +11,9 @@ pub(in crate::store) async fn reckon_standing(
     tx: &mut Tx,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    // No daemon may have run before, and then nothing could be sent either.
     const STAND: &str = "
-        UPDATE realms SET still_since = $1
+        UPDATE realms SET still_since = CASE WHEN tried_until < $1 THEN tried_until ELSE $1 END
         WHERE still_since IS NULL AND (orphaned OR paused AND (paused_until IS NULL OR paused_until > $1))";
     // What came into being meanwhile is moved on from there; what is held moves on when released, from the time it was held.
     const MOVE: &str = "
@@ -24,7 +25,8 @@ pub(in crate::store) async fn reckon_standing(
     const GOES_ON: &str = "
         SELECT id FROM realms
         WHERE still_since IS NOT NULL AND NOT (orphaned OR paused AND (paused_until IS NULL OR paused_until > $1))";
-    const GO: &str = "UPDATE realms SET still_since = NULL WHERE id = $1";
+    // All until now is given back: it must not be a second time (see `Store::keep_time`).
+    const GO: &str = "UPDATE realms SET still_since = NULL, tried_until = $2 WHERE id = $1";
     on!(tx, c => sqlx::query(STAND).bind(now.0).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("note realms that stand still"))?;
     let realms =
@@ -33,7 +35,7 @@ pub(in crate::store) async fn reckon_standing(
     for realm in realms {
         on!(tx, c => sqlx::query(MOVE).bind(now.0).bind(&realm).execute(&mut *c).await.map(|_| ()))
             .map_err(StoreError::from_sqlx("move retry-for on"))?;
-        on!(tx, c => sqlx::query(GO).bind(&realm).execute(&mut *c).await.map(|_| ()))
+        on!(tx, c => sqlx::query(GO).bind(&realm).bind(now.0).execute(&mut *c).await.map(|_| ()))
             .map_err(StoreError::from_sqlx("let a realm go on"))?;
     }
     Ok(())

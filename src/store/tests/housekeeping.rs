@@ -424,3 +424,22 @@ async fn trap_24_no_copy_is_there_before_it_is_marked() {
         .collect();
     assert_eq!(left, ["copy.db"], "nothing lies beside it");
 }
+
+#[tokio::test]
+async fn words_that_a_newer_version_wrote_hide_only_their_own_rows() {
+    let f = sqlite().await;
+    for (id, mode) in [("01", "full"), ("02", "sideways")] {
+        let sql = format!(
+            "INSERT INTO runs (id, realm, mode, trigger_by, outcome, started_at) VALUES (x'{}', 'example.org', '{mode}', 'schedule', 'unchanged', 5)",
+            id.repeat(16)
+        );
+        f.sql(Box::leak(sql.into_boxed_str())).await;
+    }
+    let runs = f.store.runs(None, 10).await.unwrap();
+    assert_eq!(runs.len(), 1);
+    assert!(f.store.last_run(&realm()).await.unwrap().is_some());
+    f.sql("UPDATE runs SET mode = 'full', outcome = 'postponed' WHERE mode = 'sideways'")
+        .await;
+    assert_eq!(f.store.runs(None, 10).await.unwrap().len(), 1);
+    f.store.sweep_abandoned(START).await.unwrap();
+}

@@ -51,7 +51,7 @@ async fn one_users_messages_go_in_order() {
             .next_due(std::slice::from_ref(&jan.realm))
             .await
             .unwrap(),
-        Some(later),
+        vec![(jan.realm.clone(), later)],
         "nor is looked at in vain"
     );
 }
@@ -308,7 +308,7 @@ async fn the_life_of_a_message_on_postgresql() {
             .next_due(std::slice::from_ref(&realm))
             .await
             .unwrap(),
-        Some(f.now)
+        vec![(realm.clone(), f.now)]
     );
     assert_eq!(f.attempt(timed_out(f.now)).await.1, Fate::Again);
     f.claim(1).await;
@@ -440,4 +440,120 @@ async fn the_life_of_a_message_on_postgresql() {
         ]
     );
     assert_eq!(f.text("SELECT MAX(body) FROM jobs").await, None);
+}
+
+const NEW_TYPE: &str = "UPDATE jobs SET type = 'user.greeting' WHERE seq = 1";
+
+#[tokio::test]
+async fn a_message_of_a_type_that_a_newer_daemon_wrote_stops_nobody_and_is_left_to_it() {
+    let f = sqlite().await;
+    for name in ["jan", "eva"] {
+        let restore = say(JobType::Restore, JobReason::Restored);
+        f.change(&user(name, A), &[restore.clone(), restore]).await;
+    }
+    f.sql(NEW_TYPE).await;
+    let taken = f.claim(10).await;
+    assert_eq!(
+        taken.iter().map(|j| j.seq).collect::<Vec<_>>(),
+        [3],
+        "and what stands behind it waits, in order"
+    );
+    assert_eq!(f.settle(&taken[0], Ending::Accepted).await, Fate::Delivered);
+    assert_eq!(f.jobs().await.len(), 3, "the others are listed");
+    assert_eq!(f.store.unknown_types().await.unwrap(), ["user.greeting"]);
+    // A newer daemon died with it under way.
+    f.sql("UPDATE jobs SET state = 'sending', leased_by = 'newer', lease_until = 0 WHERE seq = 1")
+        .await;
+    assert_eq!(f.store.reclaim("one", f.now, true).await.unwrap(), 1);
+    let waits = f.text("SELECT state FROM jobs WHERE seq = 1").await;
+    assert_eq!(waits.as_deref(), Some("waiting"));
+}
+
+#[test]
+fn the_types_that_are_claimed_are_those_of_the_model() {
+    for kind in JobType::ALL {
+        assert!(super::claim::CLAIM_SQLITE.contains(&format!("'{kind}'")));
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_dead_and_visible() {
+    let f = sqlite().await;
+    for name in ["jan", "eva"] {
+        let someone = user(name, A);
+        f.change(&someone, &[]).await;
+        f.change(&with_phone(&someone, B), &[reprovision()]).await;
+    }
+    f.sql("UPDATE jobs SET phone = 'rubbish' WHERE seq = 1")
+        .await;
+    assert_eq!(f.claim(10).await.len(), 1);
+    let state = f.text("SELECT state FROM jobs WHERE seq = 1").await;
+    assert_eq!(state.as_deref(), Some("dead"));
+}
+
+#[tokio::test]
+async fn each_realm_has_its_share_whatever_the_others_backlog_is() {
+    let f = sqlite().await;
+    f.sql("INSERT INTO realms (id, kind, name) VALUES ('a.busy', 'directory', 'Busy'), ('z.quiet', 'directory', 'Quiet')").await;
+    for i in 0..40 {
+        let realm = if i < 36 { "a.busy" } else { "z.quiet" };
+        let someone = User {
+            realm: RealmId::from(realm),
+            ..user(&format!("u{i}"), A)
+        };
+        f.change(&someone, &[say(JobType::Restore, JobReason::Restored)])
+            .await;
+    }
+    let realms = ["a.busy", "z.quiet"].map(RealmId::from);
+    let claim = async |n| {
+        let jobs = f.store.claim("one", &realms, f.now, 15_000, n).await;
+        let jobs = jobs.unwrap();
+        let names: Vec<String> = jobs.iter().map(|j| j.username.clone()).collect();
+        names
+    };
+    assert_eq!(
+        claim(5).await,
+        ["u0", "u36", "u1", "u37", "u2"],
+        "in turn, and the oldest first within each"
+    );
+    assert_eq!(
+        claim(10).await.len(),
+        10,
+        "what one leaves goes to the other"
+    );
+    assert_eq!(claim(100).await.len(), 25);
+}
+
+#[tokio::test]
+async fn a_refused_message_is_tried_again_when_an_administrator_says_so() {
+    let f = sqlite().await;
+    let jan = user("jan", A);
+    f.change(&jan, &[]).await;
+    f.change(&with_phone(&jan, B), &[reprovision()]).await;
+    let (job, fate) = f.attempt(Ending::Final("410".into())).await;
+    assert_eq!(fate, Fate::Final);
+    let retry = Act::Retry {
+        retry_for_ms: DAY_MS,
+    };
+    let prefix = job.id.to_string();
+    let all = JobSelection::default();
+    assert_eq!(
+        f.store.job_ids(&prefix[..20], &all).await.unwrap(),
+        [job.id],
+        "named by the beginning of its id"
+    );
+    let one = JobSelection {
+        ids: vec![job.id],
+        ..all
+    };
+    assert_eq!(
+        f.store.outbox_act(retry, &one, f.now).await.unwrap(),
+        [job.id]
+    );
+    let (again, fate) = f.attempt(Ending::Accepted).await;
+    assert_eq!(
+        (again.id, again.body, fate),
+        (job.id, job.body, Fate::Delivered)
+    );
+    assert_eq!(f.provisioned(&jan).await.as_deref(), Some(B));
 }
