@@ -153,13 +153,11 @@ impl Clock {
 
     /// What time it is on the clock that nobody can set.
     pub fn steady(&self) -> Steady {
-        match &self.0 {
-            Some(fixed) => fixed.show().1,
-            None => {
-                let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-                Steady(now.tv_sec.saturating_mul(1000) + now.tv_nsec / 1_000_000)
-            }
+        if let Some(fixed) = &self.0 {
+            return fixed.show().1;
         }
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        Steady(now.tv_sec.saturating_mul(1000) + now.tv_nsec / 1_000_000)
     }
 
     /// What both clocks show at the same instant.

@@ -409,15 +409,14 @@ impl Worker {
                 },
                 None => None,
             };
-            let end = match go {
+            match go {
                 Some(Go::Send(body)) => End::Attempt(
                     webhook
                         .send(id, &body, claimed.uncertain, clock.now())
                         .await,
                 ),
                 other => End::Untried(other),
-            };
-            end
+            }
         });
         self.sending.insert(task.id(), id);
     }
