@@ -481,7 +481,7 @@ async fn two_realms_with_one_receiver_share_it_and_others_are_not_held_up() {
     f.change(&other, &[say(JobType::Restore, JobReason::Restored)])
         .await;
     let mut config = (*configuration(good.config())).clone();
-    config.realms.push(realm("example.org", config_of(&bad)));
+    config.realms = vec![realm("example.org", config_of(&bad))];
     let (mut one, _sender) = runner(&f, good.config());
     let (_kept, receiver) = watch::channel(Arc::new(config));
     one.config = receiver;
