@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::Context;
-use crate::model::{IdForm, Job, RealmId, User};
+use crate::model::{Field, IdForm, Job, RealmId, User};
 use crate::store::{RefusedRow, Store, StoreError};
 
 /// How each realm's directory prints its ids.
@@ -30,31 +30,19 @@ impl Forms {
 
 /// A user.
 pub(super) fn user(user: &User, enrolment: &str, form: IdForm) -> Value {
-    json!({
-        "id": user.id,
-        "realm": user.realm,
-        "username": user.username,
-        "display_name": user.display_name,
-        "email": user.email,
-        "phone": user.phone,
-        "phone_raw": user.phone_raw,
-        "phone_source": user.phone_source,
-        "phone_pending": user.phone_pending,
-        "phone_pending_until": user.phone_pending_until,
-        "phone_provisioned": user.phone_provisioned,
-        "directory_id": user.directory_id.map(|id| id.display(form)),
-        "dn": user.dn,
-        "state": user.state,
-        "state_reason": user.state_reason,
-        "suspended_at": user.suspended_at,
-        "blocked": user.blocked,
-        "version": user.version,
-        "two_factor": user.two_factor,
-        "enrolment": enrolment,
-        "last_used_at": user.last_used_at,
-        "created_at": user.created_at,
-        "updated_at": user.updated_at,
-    })
+    let mut all = json!({ "id": user.id });
+    for field in Field::ALL {
+        all[field.as_str()] = field.get(user, form);
+        // Between what a run may change.
+        if *field == Field::Blocked {
+            all["version"] = json!(user.version);
+        }
+    }
+    all["enrolment"] = json!(enrolment);
+    all["last_used_at"] = json!(user.last_used_at);
+    all["created_at"] = json!(user.created_at);
+    all["updated_at"] = json!(user.updated_at);
+    all
 }
 
 /// Users with how their enrolments stand.

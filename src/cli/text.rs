@@ -12,7 +12,7 @@ use crate::api::types::RejectedBefore;
 use crate::clock::Timestamp;
 use crate::clock::zones::{self, Zones};
 use crate::config::Environment;
-use crate::model::{Change, ChangeKind, HeldBy, Outcome, Run, RunId, phone};
+use crate::model::{Change, ChangeKind, Field, HeldBy, Outcome, Run, RunId};
 
 /// The zone of the person who reads; unset in tests of this crate, which read UTC.
 static LOCAL: OnceLock<TimeZone> = OnceLock::new();
@@ -404,7 +404,13 @@ fn details(change: &Change, show_phones: bool) -> String {
 
 /// Every field that differs, but for those that follow from another.
 fn other(change: &Change, show_phones: bool) -> String {
-    let quiet = ["phone_raw", "phone_source", "suspended_at", "state"];
+    const QUIET: [Field; 4] = [
+        Field::PhoneRaw,
+        Field::PhoneSource,
+        Field::SuspendedAt,
+        Field::State,
+    ];
+    let quiet = |key: &str| key.parse().is_ok_and(|field| QUIET.contains(&field));
     let keys = change.before.keys().chain(
         change
             .after
@@ -412,9 +418,7 @@ fn other(change: &Change, show_phones: bool) -> String {
             .filter(|key| !change.before.contains_key(*key)),
     );
     let parts = keys
-        .filter(|key| {
-            !quiet.contains(&key.as_str()) && change.before.get(*key) != change.after.get(*key)
-        })
+        .filter(|key| !quiet(key) && change.before.get(*key) != change.after.get(*key))
         .map(|key| {
             let is =
                 |map: &Map<String, Value>| shown(map.get(key), key, show_phones).replace('_', " ");
@@ -430,20 +434,18 @@ fn other(change: &Change, show_phones: bool) -> String {
 
 /// A value of a change; phones masked unless they are to be shown.
 fn shown(value: Option<&Value>, key: &str, show_phones: bool) -> String {
-    match value {
-        None | Some(Value::Null) => "none".to_owned(),
-        Some(Value::String(text)) if is_number(key) && !show_phones => phone::mask(text),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    }
+    let plain = if is_number(key) {
+        Field::Phone
+    } else {
+        Field::DisplayName
+    };
+    let field: Field = key.parse().unwrap_or(plain);
+    field.show(value.unwrap_or(&Value::Null), show_phones)
 }
 
 /// Whether a field of a user holds a telephone number.
 pub(super) fn is_number(key: &str) -> bool {
-    matches!(
-        key,
-        "phone" | "phone_raw" | "phone_pending" | "phone_provisioned" | "previous_phone"
-    )
+    key == "previous_phone" || key.parse().is_ok_and(Field::is_number)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! One line of a plan; the same row is the audit trail afterwards.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::user::words;
-use super::{IdForm, RealmId, RunId, User, UserId};
+use super::{Field, IdForm, RealmId, RunId, User, UserId};
 use crate::clock::Timestamp;
 
 words! {
@@ -93,20 +93,20 @@ pub struct Change {
 
 /// The fields that the `created` row of a plan shows.
 pub fn created_fields(user: &User, form: IdForm) -> Map<String, Value> {
-    let value = json!({
-        "username": user.username,
-        "display_name": user.display_name,
-        "email": user.email,
-        "phone": user.phone,
-        "phone_raw": user.phone_raw,
-        "phone_source": user.phone_source,
-        "directory_id": user.directory_id.map(|id| id.display(form)),
-        "dn": user.dn,
-        "state": user.state,
-        "state_reason": user.state_reason,
-    });
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
+    const SHOWN: [Field; 10] = [
+        Field::Username,
+        Field::DisplayName,
+        Field::Email,
+        Field::Phone,
+        Field::PhoneRaw,
+        Field::PhoneSource,
+        Field::DirectoryId,
+        Field::Dn,
+        Field::State,
+        Field::StateReason,
+    ];
+    SHOWN
+        .iter()
+        .map(|field| (field.as_str().to_owned(), field.get(user, form)))
+        .collect()
 }

@@ -3,9 +3,11 @@
 pub mod change;
 pub mod dn;
 pub mod entry;
+pub mod field;
 pub mod filter;
 pub mod ids;
 pub mod job;
+pub mod origin;
 pub mod person;
 pub mod phone;
 pub mod policy;
@@ -15,8 +17,10 @@ pub mod user;
 
 pub use change::{Change, ChangeKind, Limit};
 pub use entry::{Attribute, AttributeName, Packing, RawAttribute, RawEntry, Values};
+pub use field::{Field, Owner};
 pub use ids::{DirectoryId, EnrolmentId, IdForm, JobId, RealmId, RunId, UserId};
 pub use job::{Intent, Job, JobReason, JobState, JobType};
+pub use origin::Origin;
 pub use person::{AttributeReading, Known, Person, PhoneReading, PhoneValue, Refusal, UserName};
 pub use phone::Phone;
 pub use policy::Policy;

@@ -7,9 +7,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::config::BrakeConfig;
-use crate::model::{
-    ChangeKind, DirectoryId, HeldBy, JobType, Limit, Phone, StateReason, User, UserId,
-};
+use crate::model::{ChangeKind, Field, HeldBy, JobType, Limit, Origin, Phone, StateReason, User};
 
 /// How many changes of each kind a plan holds.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -153,10 +151,10 @@ pub fn messages_of(limit: Limit) -> &'static [JobType] {
 pub struct PlanHash([u64; 4]);
 
 impl PlanHash {
-    /// Adds one change of the person with this directory id (or, without one, of this user).
+    /// Adds one change of this person.
     pub fn add(
         &mut self,
-        who: Result<DirectoryId, UserId>,
+        who: Origin,
         kind: ChangeKind,
         before: &Map<String, Value>,
         after: &Map<String, Value>,
@@ -196,7 +194,7 @@ impl PlanHash {
 
     fn created(user: &User) -> [u8; 32] {
         let mut hash = Sha256::new();
-        hash.update(user.directory_id.map_or(*user.id.0.as_bytes(), |id| id.0));
+        hash.update(user.origin().bytes());
         hash.update(ChangeKind::Created.as_str());
         let texts = [
             Some(user.username.as_str()),
@@ -218,7 +216,7 @@ impl PlanHash {
     /// Takes a change back that was added before.
     pub fn take_back(
         &mut self,
-        who: Result<DirectoryId, UserId>,
+        who: Origin,
         kind: ChangeKind,
         before: &Map<String, Value>,
         after: &Map<String, Value>,
@@ -227,28 +225,24 @@ impl PlanHash {
     }
 
     fn line(
-        who: Result<DirectoryId, UserId>,
+        who: Origin,
         kind: ChangeKind,
         before: &Map<String, Value>,
         after: &Map<String, Value>,
     ) -> [u8; 32] {
-        // The directory id is hashed as `who`; how it is shown is another matter.
-        const NOT_THE_PLAN: [&str; 4] = [
-            "suspended_at",
-            "phone_pending_until",
-            "state_reason",
-            "directory_id",
-        ];
         let mut hash = Sha256::new();
-        match who {
-            Ok(id) => hash.update(id.0),
-            Err(user) => hash.update(user.0.as_bytes()),
-        }
+        hash.update(who.bytes());
         hash.update(kind.as_str());
         for (side, map) in [(b'<', before), (b'>', after)] {
             for (key, value) in map {
                 let away = matches!(value.as_str(), Some("deleted" | "out_of_scope") | None);
-                if key == NOT_THE_PLAN[2] && !away || !NOT_THE_PLAN.contains(&key.as_str()) {
+                let counts = match key.parse() {
+                    // How the id is shown is another matter.
+                    Ok(Field::SuspendedAt | Field::PhonePendingUntil | Field::DirectoryId) => false,
+                    Ok(Field::StateReason) => !away,
+                    _ => true,
+                };
+                if counts {
                     hash.update([side]);
                     hash.update(key);
                     hash.update(value.to_string());
@@ -266,18 +260,18 @@ impl PlanHash {
     }
 
     /// Adds that so much is said to a person of whom nothing changes.
-    pub fn add_said(&mut self, who: Result<DirectoryId, UserId>, messages: i64) {
+    pub fn add_said(&mut self, who: Origin, messages: i64) {
         self.mix(&Self::said(who, messages), u64::wrapping_add);
     }
 
     /// Takes that back.
-    pub fn take_back_said(&mut self, who: Result<DirectoryId, UserId>, messages: i64) {
+    pub fn take_back_said(&mut self, who: Origin, messages: i64) {
         self.mix(&Self::said(who, messages), u64::wrapping_sub);
     }
 
-    fn said(who: Result<DirectoryId, UserId>, messages: i64) -> [u8; 32] {
+    fn said(who: Origin, messages: i64) -> [u8; 32] {
         let mut hash = Sha256::new();
-        hash.update(who.map_or_else(|user| *user.0.as_bytes(), |id| id.0));
+        hash.update(who.bytes());
         hash.update("said");
         hash.update(messages.to_le_bytes());
         hash.finalize().into()

@@ -10,14 +10,14 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::phone::{Choice, Outcome, choose, previous, waits};
 use super::say::{dues, plain};
 use crate::clock::Timestamp;
 use crate::model::{
-    ChangeKind, IdForm, Intent, JobReason, JobType, Known, Person, PhoneSource, Policy, RealmId,
-    State, StateReason, User, UserId, UserName,
+    ChangeKind, Field, IdForm, Intent, JobReason, JobType, Known, Person, PhoneSource, Policy,
+    RealmId, State, StateReason, User, UserId, UserName,
 };
 
 /// What a run found of a person.
@@ -207,25 +207,24 @@ fn follow(held: &User, person: &Person, name: Name, context: &Context<'_>) -> Op
         rows.push(
             ChangeKind::Moved,
             &after,
-            &["realm", "state", "state_reason", "suspended_at"],
+            &[
+                Field::Realm,
+                Field::State,
+                Field::StateReason,
+                Field::SuspendedAt,
+            ],
         );
     } else {
         match (held.state, after.state) {
-            (State::Active, State::Suspended) => rows.push(
-                ChangeKind::Suspended,
-                &after,
-                &["state", "state_reason", "suspended_at"],
-            ),
-            (State::Suspended, State::Active) => rows.push(
-                ChangeKind::Restored,
-                &after,
-                &["state", "state_reason", "suspended_at"],
-            ),
+            (State::Active, State::Suspended) => {
+                rows.push(ChangeKind::Suspended, &after, &STANDING)
+            }
+            (State::Suspended, State::Active) => rows.push(ChangeKind::Restored, &after, &STANDING),
             _ => {}
         }
     }
     if held.username_key != after.username_key {
-        rows.push(ChangeKind::Renamed, &after, &["username"]);
+        rows.push(ChangeKind::Renamed, &after, &[Field::Username]);
     }
     if let Some(kind) = phone_row {
         rows.push(kind, &after, &PHONE_FIELDS);
@@ -369,11 +368,7 @@ fn gone(held: &User, reason: Option<StateReason>, context: &Context<'_>) -> Opti
     after.fingerprint = None;
     let mut rows = Rows::new(held, context.id_form);
     if held.state == State::Active {
-        rows.push(
-            ChangeKind::Suspended,
-            &after,
-            &["state", "state_reason", "suspended_at"],
-        );
+        rows.push(ChangeKind::Suspended, &after, &STANDING);
     }
     rows.push_rest(&after);
     let mut intents = vec![];
@@ -415,7 +410,7 @@ pub fn remove(held: &User, reason: JobReason, context: &Context<'_>) -> Option<D
     after.fingerprint = None;
     after.suspended_clock = None;
     let mut rows = Rows::new(held, context.id_form);
-    rows.push(ChangeKind::Removed, &after, &["state"]);
+    rows.push(ChangeKind::Removed, &after, &[Field::State]);
     let mut intents = vec![Intent::Withdraw { reason }];
     // The post-image has no name any more; the message, and its order among those of that name, need it once more.
     intents.push(Intent::Say {
@@ -494,35 +489,34 @@ fn rest(after: &User, person: &Person) -> Option<u64> {
     at_rest.then_some(person.fingerprint)
 }
 
-const PHONE_FIELDS: [&str; 5] = [
-    "phone",
-    "phone_raw",
-    "phone_source",
-    "phone_pending",
-    "phone_pending_until",
+const PHONE_FIELDS: [Field; 5] = [
+    Field::Phone,
+    Field::PhoneRaw,
+    Field::PhoneSource,
+    Field::PhonePending,
+    Field::PhonePendingUntil,
 ];
 
+const STANDING: [Field; 3] = [Field::State, Field::StateReason, Field::SuspendedAt];
+
 /// Collects the rows of one user; what one row has shown, the next does not repeat.
-struct Rows<'a>(Vec<Draft>, &'a User, IdForm, Vec<&'static str>);
+struct Rows<'a>(Vec<Draft>, &'a User, IdForm, Vec<Field>);
 
 impl<'a> Rows<'a> {
     fn new(held: &'a User, form: IdForm) -> Self {
         Self(vec![], held, form, vec![])
     }
 
-    fn push(&mut self, kind: ChangeKind, after: &User, fields: &[&'static str]) {
+    fn push(&mut self, kind: ChangeKind, after: &User, fields: &[Field]) {
         let (mut was, mut is) = (Map::new(), Map::new());
-        for field in fields {
-            let (a, b) = (
-                field_of(self.1, field, self.2),
-                field_of(after, field, self.2),
-            );
+        for field in fields.iter().copied() {
+            let (a, b) = (field.get(self.1, self.2), field.get(after, self.2));
             // A row about the number always says which one is in use, also while the new one waits.
-            let always = *field == "phone"
+            let always = field == Field::Phone
                 && matches!(kind, ChangeKind::PhoneChanged | ChangeKind::PhoneLost);
             if a != b || always {
-                was.insert((*field).to_owned(), a);
-                is.insert((*field).to_owned(), b);
+                was.insert(field.as_str().to_owned(), a);
+                is.insert(field.as_str().to_owned(), b);
             }
             self.3.push(field);
         }
@@ -535,50 +529,29 @@ impl<'a> Rows<'a> {
 
     /// Everything else that changed is one row `updated`.
     fn push_rest(&mut self, after: &User) {
-        const REST: [&str; 12] = [
-            "username",
-            "display_name",
-            "email",
-            "dn",
-            "directory_id",
-            "state",
-            "state_reason",
-            "phone",
-            "phone_source",
-            "phone_pending",
-            "phone_pending_until",
-            "blocked",
+        const REST: [Field; 13] = [
+            Field::Username,
+            Field::DisplayName,
+            Field::Email,
+            Field::Dn,
+            Field::DirectoryId,
+            Field::State,
+            Field::StateReason,
+            Field::Phone,
+            Field::PhoneSource,
+            Field::PhonePending,
+            Field::PhonePendingUntil,
+            Field::Blocked,
+            Field::TwoFactor,
         ];
-        let shown = self.3.clone();
-        let differs = |f: &&'static str| field_of(self.1, f, self.2) != field_of(after, f, self.2);
-        let fields: Vec<&'static str> = REST
+        let differs = |f: &Field| f.get(self.1, self.2) != f.get(after, self.2);
+        let fields: Vec<Field> = REST
             .into_iter()
-            .filter(|f| !shown.contains(f))
-            .filter(|f| differs(f))
+            .filter(|f| !self.3.contains(f))
+            .filter(differs)
             .collect();
         if !fields.is_empty() {
             self.push(ChangeKind::Updated, after, &fields);
         }
-    }
-}
-
-fn field_of(user: &User, field: &str, form: IdForm) -> Value {
-    match field {
-        "realm" => json!(user.realm),
-        "username" => json!(user.username),
-        "display_name" => json!(user.display_name),
-        "email" => json!(user.email),
-        "dn" => json!(user.dn),
-        "directory_id" => json!(user.directory_id.map(|id| id.display(form))),
-        "phone" => json!(user.phone),
-        "phone_raw" => json!(user.phone_raw),
-        "phone_source" => json!(user.phone_source),
-        "phone_pending" => json!(user.phone_pending),
-        "phone_pending_until" => json!(user.phone_pending_until),
-        "state" => json!(user.state),
-        "state_reason" => json!(user.state_reason),
-        "suspended_at" => json!(user.suspended_at),
-        "blocked" => json!(user.blocked),
-        _ => Value::Null,
     }
 }

@@ -8,11 +8,13 @@ use proptest::prelude::*;
 use super::decide::{Context, Decision, Name, Seen, decide, end_hold, remove};
 use crate::clock::Timestamp;
 use crate::model::{
-    AttributeReading, ChangeKind, DirectoryId, IdForm, Intent, JobReason, JobType, Known, Person,
-    Phone, PhoneReading, PhoneValue, Policy, RealmId, State, StateReason, User, UserId, UserName,
+    AttributeReading, ChangeKind, DirectoryId, Field, IdForm, Intent, JobReason, JobType, Known,
+    Owner, Person, Phone, PhoneReading, PhoneValue, Policy, RealmId, State, StateReason, User,
+    UserId, UserName,
 };
 
 mod holds;
+mod put_back;
 
 fn policy() -> Policy {
     Policy {
@@ -556,7 +558,11 @@ proptest! {
             let says = says(&decision);
             if let Some(b) = &before {
                 prop_assert_eq!(decision.after.id, b.id, "the id never changes");
-                prop_assert_eq!(decision.after.blocked, b.blocked, "no run lifts a block");
+                let administrators = Field::ALL.iter().filter(|f| f.owner() == Owner::Administrator);
+                for field in administrators {
+                    let of = |user: &User| field.get(user, IdForm::Uuid);
+                    prop_assert_eq!(of(&decision.after), of(b), "{}: no run touches it", field);
+                }
                 prop_assert_eq!(decision.base_version, b.version);
                 prop_assert_eq!(decision.after.version, b.version + i64::from(!decision.changes.is_empty()));
                 let suspends = says.contains(&JobType::Suspend);
@@ -573,6 +579,9 @@ proptest! {
                 if b.phone.is_some() && decision.after.phone != b.phone {
                     prop_assert!(!matches!(event, Event::Gone(_)), "who is gone keeps the number");
                 }
+            }
+            for name in decision.changes.iter().flat_map(|c| c.before.keys().chain(c.after.keys())) {
+                prop_assert!(name.parse::<Field>().is_ok(), "{} is in the table of fields", name);
             }
             if !decision.after.usable() {
                 prop_assert!(!says.iter().any(|t| matches!(t, JobType::Provision | JobType::Reprovision | JobType::PhoneNotice)));

@@ -1,13 +1,14 @@
 //! Puts one user back to what they were before a run, as far as nobody else has changed them since.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::decide::{Decision, Draft};
 use super::say::{dues, plain};
 use crate::clock::Timestamp;
+use crate::model::field::Unfit;
 use crate::model::{
-    Change, ChangeKind, DirectoryId, IdForm, Intent, JobReason, JobType, Phone, PhoneSource,
-    Policy, State, StateReason, User,
+    Change, ChangeKind, Field, IdForm, Intent, JobReason, JobType, PhoneSource, Policy, State,
+    StateReason, User,
 };
 
 /// Everything that putting back depends on beside the user and the changes.
@@ -17,7 +18,7 @@ pub struct PutBack<'a> {
     pub policy: &'a Policy,
     /// The time of the decision.
     pub now: Timestamp,
-    /// The realm's own clock, milliseconds.
+    /// The own clock of the realm that they will be in, milliseconds.
     pub realm_clock: i64,
     /// How the changes show directory ids.
     pub id_form: IdForm,
@@ -33,11 +34,7 @@ pub fn put_back(user: &User, changes: &[&Change], rules: &PutBack<'_>) -> Option
         realm_clock,
         ..
     } = *rules;
-    if user.state == State::Removed
-        || changes
-            .iter()
-            .any(|c| matches!(c.kind, ChangeKind::Removed | ChangeKind::Moved))
-    {
+    if user.state == State::Removed || changes.iter().any(|c| c.kind == ChangeKind::Removed) {
         return None;
     }
     let mut after = user.clone();
@@ -56,38 +53,39 @@ pub fn put_back(user: &User, changes: &[&Change], rules: &PutBack<'_>) -> Option
             } else {
                 ChangeKind::Updated
             };
+            let standing = |of: &User| shown(&[Field::State, Field::StateReason], of, rules);
             drafts.push(Draft {
                 kind,
-                before: object(json!({ "state": user.state, "state_reason": user.state_reason })),
-                after: object(json!({ "state": after.state, "state_reason": after.state_reason })),
+                before: standing(user),
+                after: standing(&after),
             });
             continue;
         }
         let took_effect = waited_and_took_effect(user, change);
-        for (field, then) in &change.after {
+        for (field, then) in fields(&change.after) {
             // A later change of the same field, by whomever, stays.
-            let is = current(user, field, rules.id_form);
-            if is.is_some_and(|is| is != *then) && !(took_effect && field.starts_with("phone")) {
+            let stands = field.goes_along() || field.get(user, rules.id_form) == *then;
+            if !stands && !(took_effect && field.as_str().starts_with("phone")) {
                 return None;
             }
         }
-        for (field, was) in &change.before {
-            set(&mut after, field, was, rules);
+        for (field, was) in fields(&change.before) {
+            set(&mut after, field, was, rules).ok()?;
         }
-        let mut shown = change.after.clone();
+        let mut is = change.after.clone();
         if took_effect {
             // What the old number was read from was not kept.
             after.phone_raw = None;
-            shown = object(json!({ "phone": user.phone }));
+            is = shown(&[Field::Phone], user, rules);
         }
         let back = change.before.iter();
         drafts.push(Draft {
             kind: opposite(user, change),
             after: back
-                .filter(|(field, _)| !took_effect || shown.contains_key(*field))
+                .filter(|(field, _)| !took_effect || is.contains_key(*field))
                 .map(|(field, was)| (field.clone(), was.clone()))
                 .collect(),
-            before: shown,
+            before: is,
         });
     }
     after.fingerprint = None;
@@ -99,13 +97,23 @@ pub fn put_back(user: &User, changes: &[&Change], rules: &PutBack<'_>) -> Option
             Some(StateReason::Disabled) => JobReason::Disabled,
             Some(StateReason::Deleted) => JobReason::Deleted,
             Some(StateReason::OutOfScope) => JobReason::OutOfScope,
+            None if after.blocked => JobReason::Blocked,
             Some(StateReason::Undone) | None => JobReason::Undone,
         };
         intents.push(Intent::Withdraw { reason });
         intents.push(plain(JobType::Suspend, reason));
     }
-    if !user.usable() && after.usable() {
-        intents.push(plain(JobType::Restore, JobReason::Restored));
+    // Who goes back to their realm is told too, though they never stopped working.
+    let moved = user.realm != after.realm;
+    if after.usable() && (moved || !user.usable()) {
+        let reason = if moved {
+            JobReason::Moved
+        } else if user.blocked {
+            JobReason::Unblocked
+        } else {
+            JobReason::Restored
+        };
+        intents.push(plain(JobType::Restore, reason));
     }
     if user.username_key != after.username_key {
         intents.push(Intent::Say {
@@ -138,92 +146,65 @@ fn opposite(user: &User, change: &Change) -> ChangeKind {
         ChangeKind::Suspended => ChangeKind::Restored,
         ChangeKind::Restored => ChangeKind::Suspended,
         ChangeKind::PhoneLost => ChangeKind::PhoneChanged,
+        ChangeKind::Blocked => ChangeKind::Unblocked,
+        ChangeKind::Unblocked => ChangeKind::Blocked,
         // A number that only waits, beside none in use, is not lost.
         ChangeKind::PhoneChanged if was_none && user.phone.is_some() => ChangeKind::PhoneLost,
         kind => kind,
     }
 }
 
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
+/// The fields of one side of a change, in their order.
+fn fields(side: &Map<String, Value>) -> impl Iterator<Item = (Field, &Value)> {
+    side.iter()
+        .filter_map(|(name, value)| Some((name.parse().ok()?, value)))
 }
 
-fn current(user: &User, field: &str, form: IdForm) -> Option<Value> {
-    Some(match field {
-        "username" => json!(user.username),
-        "display_name" => json!(user.display_name),
-        "email" => json!(user.email),
-        "dn" => json!(user.dn),
-        "directory_id" => json!(user.directory_id.map(|id| id.display(form))),
-        "phone" => json!(user.phone),
-        "phone_pending" => json!(user.phone_pending),
-        "state" => json!(user.state),
-        "state_reason" => json!(user.state_reason),
-        _ => return None,
-    })
+/// Some fields of a user, as a side of a change.
+fn shown(fields: &[Field], user: &User, rules: &PutBack<'_>) -> Map<String, Value> {
+    fields
+        .iter()
+        .map(|field| (field.as_str().to_owned(), field.get(user, rules.id_form)))
+        .collect()
 }
 
-fn set(user: &mut User, field: &str, was: &Value, rules: &PutBack<'_>) {
-    let PutBack {
-        now, realm_clock, ..
-    } = *rules;
-    let text = was.as_str().map(str::to_owned);
+/// Gives a field its former value, and whatever hangs on it.
+fn set(user: &mut User, field: Field, was: &Value, rules: &PutBack<'_>) -> Result<(), Unfit> {
+    let mut back = user.clone();
+    let fits = field.set(&mut back, was, rules.id_form);
     match field {
-        "username" => {
-            if let Some(name) = text {
-                user.username_key = crate::model::person::fold_name(&name);
-                user.username = name;
-            }
+        // Both begin anew.
+        Field::SuspendedAt | Field::PhonePendingUntil => return Ok(()),
+        // Who has had an id keeps one.
+        Field::DirectoryId if fits.is_err() || back.directory_id.is_none() => return Ok(()),
+        _ => fits?,
+    }
+    match field {
+        Field::Phone => {
+            back.phone_source = back.phone.is_some().then_some(PhoneSource::Directory);
+            back.phone_attribute = None;
+            back.phone_rule = None;
         }
-        "display_name" => user.display_name = text,
-        "email" => user.email = text,
-        "dn" => user.dn = text,
-        "directory_id" => {
-            let id = text.and_then(|t| DirectoryId::parse(&t, rules.id_form));
-            user.directory_id = id.or(user.directory_id);
+        Field::PhoneSource if back.phone.is_none() => back.phone_source = None,
+        Field::PhonePending if back.phone_pending.is_none() => {
+            back.phone_pending_raw = None;
+            back.phone_pending_until = None;
         }
-        "phone" => {
-            user.phone = text.as_deref().and_then(Phone::from_e164);
-            user.phone_source = user.phone.is_some().then_some(PhoneSource::Directory);
-            user.phone_attribute = None;
-            user.phone_rule = None;
+        Field::PhonePending => {
+            back.phone_pending_until = back.phone_pending_until.or(Some(rules.now));
         }
-        "phone_raw" => user.phone_raw = text,
-        "phone_source" => {
-            user.phone_source = text
-                .and_then(|t| t.parse().ok())
-                .filter(|_| user.phone.is_some());
+        Field::State if back.state == State::Active => {
+            back.state_reason = None;
+            back.suspended_at = None;
+            back.suspended_clock = None;
         }
-        "phone_pending" => {
-            user.phone_pending = text.as_deref().and_then(Phone::from_e164);
-            if user.phone_pending.is_none() {
-                user.phone_pending_raw = None;
-                user.phone_pending_until = None;
-            } else if user.phone_pending_until.is_none() {
-                user.phone_pending_until = Some(now);
-            }
+        Field::State => {
+            back.suspended_at = Some(rules.now);
+            back.suspended_clock = Some(rules.realm_clock);
         }
-        "state" => {
-            if let Some(state) = text.and_then(|t| t.parse().ok()) {
-                user.state = state;
-                if state == State::Active {
-                    user.state_reason = None;
-                    user.suspended_at = None;
-                    user.suspended_clock = None;
-                } else {
-                    user.suspended_at = Some(now);
-                    user.suspended_clock = Some(realm_clock);
-                }
-            }
-        }
-        "state_reason" => {
-            user.state_reason = text
-                .and_then(|t| t.parse().ok())
-                .filter(|_| user.state == State::Suspended);
-        }
+        Field::StateReason if back.state != State::Suspended => back.state_reason = None,
         _ => {}
     }
+    *user = back;
+    Ok(())
 }

@@ -8,7 +8,7 @@ use super::answer::answered;
 use super::db::{Db, IMMEDIATE, Side, Tx, on, pragma};
 use super::fence::Open;
 use super::{Store, StoreError, copy, insert};
-use crate::model::{Change, DirectoryId, Intent, Run, RunId, User};
+use crate::model::{Change, DirectoryId, Intent, Run, RunId, User, UserId};
 
 /// A user as a plan would leave them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -116,9 +116,27 @@ impl Store {
         run: RunId,
         ids: &[DirectoryId],
     ) -> Result<(Vec<StagedUser>, Vec<Change>), StoreError> {
+        let users = self.staged_by_directory_id(run, ids).await?;
+        self.unstage_users(run, users).await
+    }
+
+    /// The same of people of no directory.
+    pub async fn unstage_own(
+        &self,
+        run: RunId,
+        own: &[UserId],
+    ) -> Result<(Vec<StagedUser>, Vec<Change>), StoreError> {
+        let users = self.staged_own(run, own).await?;
+        self.unstage_users(run, users).await
+    }
+
+    async fn unstage_users(
+        &self,
+        run: RunId,
+        users: Vec<StagedUser>,
+    ) -> Result<(Vec<StagedUser>, Vec<Change>), StoreError> {
         const USER: &str = "DELETE FROM staged_users WHERE run = $1 AND seq = $2";
         const LINES: &str = "DELETE FROM changes WHERE run = $1 AND user_id = $2";
-        let users = self.staged_by_directory_id(run, ids).await?;
         let mut changes = vec![];
         let mut tx = self.db.begin().await?;
         for staged in &users {

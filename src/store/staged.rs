@@ -117,6 +117,27 @@ impl Store {
         Ok(found)
     }
 
+    /// The same of people of no directory.
+    pub async fn staged_own(
+        &self,
+        run: RunId,
+        own: &[UserId],
+    ) -> Result<Vec<StagedUser>, StoreError> {
+        // Our own ids are as long as a directory's.
+        let ids: Vec<DirectoryId> = own.iter().map(|id| DirectoryId(*id.0.as_bytes())).collect();
+        let mut found = vec![];
+        let mut link = self.db.read().await?;
+        for ids in ids.chunks(500) {
+            let sql = format!(
+                "SELECT seq, base_version, intents, {} FROM staged_users WHERE run = $1 AND directory_id IS NULL AND id IN ({})",
+                user_columns!(),
+                places(2, ids.len())
+            );
+            found.extend(read_staged(&mut link, sql, Some(run), ids).await?);
+        }
+        Ok(found)
+    }
+
     /// Staged users that are new, by their place after `after`.
     pub(super) async fn staged_new(
         &self,

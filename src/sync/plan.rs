@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::lines::Lines;
 use crate::clock::Timestamp;
 use crate::model::{
-    Change, ChangeKind, DirectoryId, IdForm, RealmId, Run, RunId, StateReason, UserId,
+    Change, ChangeKind, DirectoryId, IdForm, Origin, RealmId, Run, RunId, StateReason, UserId,
 };
 use crate::plan::brake::{Counts, PlanHash};
 use crate::plan::decide::{Decision, Draft};
@@ -167,8 +167,7 @@ impl Plan {
             self.uncounted += messages;
         }
         if changes.is_empty() && messages > 0 {
-            self.hash
-                .add_said(after.directory_id.ok_or(after.id), messages);
+            self.hash.add_said(after.origin(), messages);
         }
         // The first line of a user has the user's own place.
         self.seq += 1;
@@ -188,8 +187,7 @@ impl Plan {
                     continue;
                 }
             } else {
-                self.hash
-                    .add(after.directory_id.ok_or(after.id), kind, &before, &is);
+                self.hash.add(after.origin(), kind, &before, &is);
             }
             let username = (!after.username.is_empty()).then(|| after.username.clone());
             self.changes.push(Change {
@@ -295,6 +293,26 @@ impl Plan {
         Ok(())
     }
 
+    /// What is staged about these people, also about those of no directory.
+    pub async fn staged_of(&mut self, whom: &[Origin]) -> Result<Vec<StagedUser>, StoreError> {
+        let (ids, own) = Origin::apart(whom);
+        let mut users = self.staged(&ids).await?;
+        users.extend(self.store.staged_own(self.run, &own).await?);
+        Ok(users)
+    }
+
+    /// Takes back what was decided about these people, also about those of no directory.
+    pub async fn take_back_of(&mut self, whom: &[Origin]) -> Result<(), StoreError> {
+        let (ids, own) = Origin::apart(whom);
+        self.take_back(&ids).await?;
+        if own.is_empty() {
+            return Ok(());
+        }
+        let (users, changes) = self.store.unstage_own(self.run, &own).await?;
+        self.uncount(&users, &changes);
+        Ok(())
+    }
+
     /// Takes back what was decided about these people, because their name turned out to be contested.
     pub async fn take_back(&mut self, ids: &[DirectoryId]) -> Result<(), StoreError> {
         self.flush().await?;
@@ -302,7 +320,13 @@ impl Plan {
         if self.aside {
             users.extend(self.store.unstage_aside(self.run, ids).await?);
         }
-        for staged in &users {
+        self.uncount(&users, &changes);
+        Ok(())
+    }
+
+    /// Counts and hash are as if these had never been added.
+    fn uncount(&mut self, users: &[StagedUser], changes: &[Change]) {
+        for staged in users {
             let messages = said(&staged.intents);
             let of_user = || changes.iter().filter(|c| c.user == staged.user.id);
             self.messages -= messages;
@@ -317,7 +341,7 @@ impl Plan {
                 self.uncounted -= messages;
             }
             if !made && messages > 0 && of_user().next().is_none() {
-                let who = staged.user.directory_id.ok_or(staged.user.id);
+                let who = staged.user.origin();
                 self.hash.take_back_said(who, messages);
             }
             if staged.base_version == 0 {
@@ -331,7 +355,7 @@ impl Plan {
             let who = users
                 .iter()
                 .find(|u| u.user.id == change.user)
-                .map(|u| u.user.directory_id.ok_or(u.user.id));
+                .map(|u| u.user.origin());
             if let Some(who) = who {
                 self.counts.take_back(change.kind);
                 self.reasons -=
@@ -340,7 +364,6 @@ impl Plan {
                     .take_back(who, change.kind, &change.before, &change.after);
             }
         }
-        Ok(())
     }
 
     /// What is staged about these people.

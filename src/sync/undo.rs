@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::decided::undo_plan;
@@ -13,8 +14,8 @@ use super::{Asking, Decided, Engine, EngineError};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::model::{
-    Change, ChangeKind, DirectoryId, ErrorCode, HeldBy, IdForm, Limit, Mode, Outcome, RealmId,
-    RealmRow, Run, RunId, UserId,
+    Change, ChangeKind, DirectoryId, ErrorCode, Field, HeldBy, IdForm, Limit, Mode, Origin,
+    Outcome, RealmId, RealmRow, Run, RunId, User, UserId,
 };
 use crate::plan::brake::{Weighing, messages_of, weigh};
 use crate::plan::undo::{PutBack, put_back};
@@ -139,18 +140,29 @@ impl Engine {
                 let of_user: Vec<&Change> = changes.iter().filter(|c| c.user == user.id).collect();
                 // Another realm has taken them over since.
                 let ours = user.realm == row.id;
+                let Some(home) = self.former_realm(&of_user, row).await?.filter(|_| ours) else {
+                    skipped += 1;
+                    continue;
+                };
+                let (home, realm_clock) = home;
+                let policy = self
+                    .realm_config(&home)
+                    .map_or(&config.policy, |r| &r.policy);
                 let rules = PutBack {
-                    policy: &config.policy,
+                    policy,
                     now,
-                    realm_clock: row.clock_ms,
+                    realm_clock,
                     id_form: form,
                 };
-                let decision = put_back(&user, &of_user, &rules);
-                let Some(decision) = decision.filter(|_| ours) else {
+                let Some(decision) = put_back(&user, &of_user, &rules) else {
                     skipped += 1;
                     continue;
                 };
                 let is = &decision.after;
+                if is.realm != user.realm && self.is_taken_in(&home, is).await? {
+                    skipped += 1;
+                    continue;
+                }
                 if let Some(id) = is
                     .directory_id
                     .filter(|_| is.directory_id != user.directory_id)
@@ -161,11 +173,11 @@ impl Engine {
                         skipped += 1;
                         continue;
                     }
-                    ids_after.insert(user.id, id);
+                    ids_after.insert(user.id, is.origin());
                 }
                 let gets_it = !user.present() || user.username_key != is.username_key;
-                if let (true, Some(id)) = (is.present() && gets_it, is.directory_id) {
-                    named.insert(is.username_key.clone(), (user.id, id));
+                if is.present() && gets_it && is.realm == row.id {
+                    named.insert(is.username_key.clone(), (user.id, is.origin()));
                 }
                 plan.add(decision).await?;
             }
@@ -247,13 +259,42 @@ impl Engine {
         })
     }
 
+    /// The realm that somebody is in once these changes are put back, and its own clock; `None`: it is there no more.
+    async fn former_realm(
+        &self,
+        changes: &[&Change],
+        row: &RealmRow,
+    ) -> Result<Option<(RealmId, i64)>, EngineError> {
+        let Some(moved) = changes.iter().find(|c| c.kind == ChangeKind::Moved) else {
+            return Ok(Some((row.id.clone(), row.clock_ms)));
+        };
+        let from = moved.before.get(Field::Realm.as_str());
+        let Some(from) = from.and_then(Value::as_str) else {
+            return Ok(None);
+        };
+        let former = self.store.realm(&RealmId::from(from)).await?;
+        Ok(former.map(|row| (row.id, row.clock_ms)))
+    }
+
+    /// Whether somebody who goes back to another realm finds their id or their name taken there.
+    async fn is_taken_in(&self, realm: &RealmId, is: &User) -> Result<bool, EngineError> {
+        if let Some(id) = is.directory_id {
+            let holders = self.store.users_by_directory_id(realm, &[id]).await?;
+            if !holders.is_empty() {
+                return Ok(true);
+            }
+        }
+        let names = [is.username_key.clone()];
+        Ok(is.present() && !self.store.name_holders(realm, &names).await?.is_empty())
+    }
+
     /// Leaves as they are whose former name another has by now and does not give up in this plan; says how many.
     async fn leave_taken_names(
         &self,
         realm: &RealmId,
         plan: &mut Plan,
-        mut named: HashMap<String, (UserId, DirectoryId)>,
-        ids_after: &HashMap<UserId, DirectoryId>,
+        mut named: HashMap<String, (UserId, Origin)>,
+        ids_after: &HashMap<UserId, Origin>,
     ) -> Result<i64, EngineError> {
         let mut left = 0;
         loop {
@@ -261,19 +302,24 @@ impl Engine {
             let mut taken = vec![];
             for keys in keys.chunks(LOOK_UP) {
                 let holders = self.store.name_holders(realm, keys).await?;
-                let ids: Vec<DirectoryId> = holders
+                let whom: Vec<Origin> = holders
                     .iter()
-                    .filter_map(|h| ids_after.get(&h.user).copied().or(h.directory_id))
+                    .map(|h| {
+                        let now = Origin::of(h.directory_id, h.user);
+                        ids_after.get(&h.user).copied().unwrap_or(now)
+                    })
                     .collect();
-                let staged = plan.staged(&ids).await?;
+                let staged = plan.staged_of(&whom).await?;
                 for holder in holders {
                     let gives_it_up = staged.iter().any(|s| {
                         s.user.id == holder.user
-                            && (!s.user.present() || s.user.username_key != holder.key)
+                            && (!s.user.present()
+                                || s.user.realm != *realm
+                                || s.user.username_key != holder.key)
                     });
                     let own = named.get(&holder.key).map(|(user, _)| *user) == Some(holder.user);
                     if !gives_it_up && !own {
-                        taken.extend(named.remove(&holder.key).map(|(_, id)| id));
+                        taken.extend(named.remove(&holder.key).map(|(_, who)| who));
                     }
                 }
             }
@@ -281,7 +327,7 @@ impl Engine {
                 return Ok(left);
             }
             // Who keeps the present name may stand in the way of the next.
-            plan.take_back(&taken).await?;
+            plan.take_back_of(&taken).await?;
             left += i64::try_from(taken.len()).unwrap_or(i64::MAX);
         }
     }

@@ -6,11 +6,13 @@ use super::story::Story;
 use crate::cli::{Context, text};
 use crate::clock::Timestamp;
 use crate::config::{Attributes, DirectoryKind, DisabledRule, RealmConfig};
-use crate::model::{Change, ChangeKind, IdForm, PhoneSource, RunId, StateReason, phone};
+use crate::model::{
+    Change, ChangeKind, Field, IdForm, Owner, PhoneSource, RunId, StateReason, phone,
+};
 
 /// One value, and where it came from.
 pub(super) struct Origin {
-    pub(super) field: &'static str,
+    pub(super) field: Field,
     pub(super) value: Option<String>,
     /// The attribute, or those of which the first with a usable value counts.
     attribute: Option<String>,
@@ -25,14 +27,14 @@ pub(super) struct Origin {
 impl Origin {
     pub(super) fn json(&self) -> serde_json::Value {
         json!({
-            "field": self.field, "value": self.value, "attribute": self.attribute, "raw": self.raw, "rule": self.rule,
+            "field": self.field.as_str(), "value": self.value, "attribute": self.attribute, "raw": self.raw, "rule": self.rule,
             "server": self.server, "run": self.run, "since": self.since, "by": self.by,
         })
     }
 
     pub(super) fn origin(&self, show_phones: bool) -> String {
         let masked = |raw: &str| {
-            if show_phones || self.field != "phone" {
+            if show_phones || !self.field.is_number() {
                 raw.to_owned()
             } else {
                 phone::mask(raw)
@@ -78,12 +80,13 @@ impl Story {
         let list =
             |names: fn(&Attributes) -> &Vec<String>| mapped.as_ref().map(|m| either(names(m)));
         let own = u.directory_id.is_some();
-        let value = |field: &'static str, value: Option<String>, attribute: Option<String>| {
+        let value = |field: Field, value: Option<String>, attribute: Option<String>| {
             let change = self.last(field);
             let run = change.and_then(|c| c.run).and_then(|id| self.runs.get(&id));
             Origin {
                 field,
-                attribute: attribute.filter(|_| own && value.is_some()),
+                attribute: attribute
+                    .filter(|_| own && field.owner() == Owner::Directory && value.is_some()),
                 value,
                 raw: None,
                 rule: None,
@@ -102,7 +105,7 @@ impl Story {
             .unwrap_or(IdForm::Uuid);
         let id = mapped.as_ref().map(|m| m.directory_id.clone());
         let mut number = value(
-            "phone",
+            Field::Phone,
             u.phone.as_ref().map(|p| p.as_str().to_owned()),
             u.phone_attribute.clone(),
         );
@@ -115,7 +118,7 @@ impl Story {
             None => None,
         };
         let mut state = value(
-            "state",
+            Field::State,
             Some(u.state.to_string()),
             mapped.as_ref().map(disabled_by),
         );
@@ -124,21 +127,21 @@ impl Story {
         }
         vec![
             value(
-                "username",
+                Field::Username,
                 Some(u.username.clone()).filter(|n| !n.is_empty()),
                 list(|m| &m.username),
             ),
             value(
-                "display_name",
+                Field::DisplayName,
                 u.display_name.clone(),
                 list(|m| &m.display_name),
             ),
-            value("email", u.email.clone(), list(|m| &m.email)),
+            value(Field::Email, u.email.clone(), list(|m| &m.email)),
             number,
             state,
-            value("dn", u.dn.clone(), None),
+            value(Field::Dn, u.dn.clone(), None),
             value(
-                "directory_id",
+                Field::DirectoryId,
                 u.directory_id.map(|id| id.display(form)),
                 id,
             ),
@@ -157,10 +160,10 @@ impl Story {
     }
 
     /// The change that gave a field its value.
-    fn last(&self, field: &str) -> Option<&Change> {
+    fn last(&self, field: Field) -> Option<&Change> {
         self.history
             .iter()
-            .find(|c| c.kind == ChangeKind::Created || c.after.contains_key(field))
+            .find(|c| c.kind == ChangeKind::Created || c.after.contains_key(field.as_str()))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::cli::{Context, render, text};
 use crate::clock::Timestamp;
 use crate::config::Attributes;
 use crate::model::{
-    Change, Job, PhoneSource, RealmRow, Run, RunId, State, StateReason, User, phone,
+    Change, Field, Job, PhoneSource, RealmRow, Run, RunId, State, StateReason, User, phone,
 };
 use crate::store::RefusedRow;
 
@@ -50,11 +50,11 @@ impl Story {
             u.id
         ));
         for value in self.values(context) {
-            let label = value.field.replace('_', " ");
+            let label = value.field.as_str().replace('_', " ");
             let shown = match (value.field, &value.value) {
-                ("state", _) => self.standing(),
-                ("phone", Some(p)) => show(p),
-                ("phone", None) => "none".to_owned(),
+                (Field::State, _) => self.standing(),
+                (Field::Phone, Some(p)) => show(p),
+                (Field::Phone, None) => "none".to_owned(),
                 (_, Some(v)) => v.clone(),
                 (_, None) => continue,
             };
@@ -66,7 +66,7 @@ impl Story {
                     &format!("  {:<14}{}", "", text::one_line(&origin)),
                 ));
             }
-            if value.field == "phone" {
+            if value.field == Field::Phone {
                 self.about_the_phone(context, &show, &row);
             }
         }

@@ -79,9 +79,10 @@ pub(super) async fn a_held_plan_is_decided_once(f: &Fixture) {
 pub(super) async fn what_was_staged_is_taken_back_and_swept(f: &Fixture) {
     let run = run_of(1);
     f.store.begin_run(&run, false).await.unwrap();
-    let people: Vec<_> = (1..=9)
+    let mut people: Vec<_> = (1..=10)
         .map(|n| (person(&format!("p{n}"), n), 0, vec![]))
         .collect();
+    people[9].0.directory_id = None;
     stage(f, &run, &people, ChangeKind::Created).await;
     let (users, changes) = f
         .store
@@ -94,7 +95,13 @@ pub(super) async fn what_was_staged_is_taken_back_and_swept(f: &Fixture) {
         .staged_by_kind(run.run, &[ChangeKind::Created], 0, 100)
         .await
         .unwrap();
-    assert_eq!(left.len(), 7);
+    assert_eq!(left.len(), 8);
+    // Of no directory, and so by our own id: whoever has one of a directory is not meant.
+    let (other, id) = (people[0].0.id, people[9].0.id);
+    let (users, changes) = f.store.unstage_own(run.run, &[id, other]).await.unwrap();
+    assert_eq!((users.len(), changes.len()), (1, 1));
+    assert_eq!(users[0].user.id, id);
+    assert_eq!(f.store.staged_own(run.run, &[id]).await.unwrap().len(), 0);
     f.store.sweep(run.run).await.unwrap();
     assert_eq!(f.store.changes(run.run, 0, 100).await.unwrap(), []);
 }
