@@ -217,7 +217,7 @@ fn follow(held: &User, person: &Person, name: Name, context: &Context<'_>) -> Op
     } else {
         match (held.state, after.state) {
             (State::Active, State::Suspended) => {
-                rows.push(ChangeKind::Suspended, &after, &STANDING)
+                rows.push(ChangeKind::Suspended, &after, &STANDING);
             }
             (State::Suspended, State::Active) => rows.push(ChangeKind::Restored, &after, &STANDING),
             _ => {}

@@ -65,7 +65,8 @@ pub fn put_back(user: &User, changes: &[&Change], rules: &PutBack<'_>) -> Option
         for (field, then) in fields(&change.after) {
             // A later change of the same field, by whomever, stays.
             let stands = field.goes_along() || field.get(user, rules.id_form) == *then;
-            if !stands && !(took_effect && field.as_str().starts_with("phone")) {
+            let waited = took_effect && field.as_str().starts_with("phone");
+            if !stands && !waited {
                 return None;
             }
         }

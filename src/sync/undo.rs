@@ -14,8 +14,8 @@ use super::{Asking, Decided, Engine, EngineError};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::model::{
-    Change, ChangeKind, DirectoryId, ErrorCode, Field, HeldBy, IdForm, Limit, Mode, Origin,
-    Outcome, RealmId, RealmRow, Run, RunId, User, UserId,
+    Change, ChangeKind, ErrorCode, Field, HeldBy, IdForm, Limit, Mode, Origin, Outcome, RealmId,
+    RealmRow, Run, RunId, User, UserId,
 };
 use crate::plan::brake::{Weighing, messages_of, weigh};
 use crate::plan::undo::{PutBack, put_back};
