@@ -174,7 +174,7 @@ impl PlanHash {
 
     /// What tells one change from others, also in another plan.
     pub fn key(
-        who: Result<DirectoryId, UserId>,
+        who: Origin,
         kind: ChangeKind,
         before: &Map<String, Value>,
         after: &Map<String, Value>,
@@ -188,7 +188,7 @@ impl PlanHash {
     }
 
     /// The same of what is said to a person of whom nothing changes.
-    pub fn key_said(who: Result<DirectoryId, UserId>, messages: i64) -> i64 {
+    pub fn key_said(who: Origin, messages: i64) -> i64 {
         head(&Self::said(who, messages))
     }
 

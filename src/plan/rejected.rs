@@ -35,7 +35,7 @@ pub fn keys<'a>(
     if keys.is_empty() {
         let said = said(intents);
         if said > 0 {
-            keys.push(PlanHash::key_said(after.directory_id.ok_or(after.id), said));
+            keys.push(PlanHash::key_said(after.origin(), said));
         }
     }
     keys
@@ -50,7 +50,7 @@ fn key(
     if kind == ChangeKind::Created {
         return PlanHash::key_created(user);
     }
-    PlanHash::key(user.directory_id.ok_or(user.id), kind, before, after)
+    PlanHash::key(user.origin(), kind, before, after)
 }
 
 impl Rejected {

@@ -8,7 +8,7 @@ use super::look::{Takeover, hash_name};
 use super::pass::{LOOK_UP, Pass};
 use super::prepare::PassError;
 use crate::directory::Sighting;
-use crate::model::{DirectoryId, Person, Refusal, User, UserName};
+use crate::model::{DirectoryId, Origin, Person, Refusal, User, UserName};
 use crate::plan::decide::{Name, Seen, decide};
 use crate::plan::names::{Claimant, Verdict, resolve};
 
@@ -135,7 +135,7 @@ impl Pass<'_> {
         }
         for ((id, (mut person, user)), verdict) in people.into_iter().zip(verdicts) {
             if stay.contains(&id) {
-                self.plan.left_out.insert(Ok(id));
+                self.plan.left_out.insert(Origin::Directory(id));
                 continue;
             }
             let name = match verdict {

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::lines::Lines;
 use crate::clock::Timestamp;
 use crate::model::{
-    Change, ChangeKind, DirectoryId, IdForm, Origin, RealmId, Run, RunId, StateReason, UserId,
+    Change, ChangeKind, DirectoryId, IdForm, Origin, RealmId, Run, RunId, StateReason,
 };
 use crate::plan::brake::{Counts, PlanHash};
 use crate::plan::decide::{Decision, Draft};
@@ -60,7 +60,7 @@ pub(super) struct Plan {
     /// What is rejected for now.
     pub rejected: Rejected,
     /// Users who are left out for that.
-    pub left_out: HashSet<Result<DirectoryId, UserId>>,
+    pub left_out: HashSet<Origin>,
 }
 
 impl Plan {
@@ -144,12 +144,12 @@ impl Plan {
     pub async fn add(&mut self, decision: Decision) -> Result<(), StoreError> {
         if self.rejected.leaves_out(&decision) {
             // Nothing is remembered of them, so that each pass looks at them anew.
-            let who = decision.after.directory_id.ok_or(decision.after.id);
+            let who = decision.after.origin();
             self.left_out.insert(who);
             return Ok(());
         }
         if !self.left_out.is_empty() {
-            let who = decision.after.directory_id.ok_or(decision.after.id);
+            let who = decision.after.origin();
             self.left_out.remove(&who);
         }
         let Decision {
