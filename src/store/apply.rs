@@ -8,6 +8,7 @@ use super::outbox::{MessageContext, carry_out, release_brake};
 use super::refused::RefusedDiff;
 use super::rows::{bind_user, user_columns};
 use super::runs::{RunFacts, write_run};
+use super::stage::Staged;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::failpoint;
@@ -69,18 +70,6 @@ pub struct Application<'a> {
     pub replaces: Option<RunId>,
     /// How the plan lies in the store.
     pub staged: Staged,
-}
-
-/// How a plan lies in the store, counted while it was made. What is staged does not wait for the disk, so that a PostgreSQL which was
-/// started anew meanwhile may have lost some of it without a word.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Staged {
-    /// New users of whom nothing is said lie in a table of the run's own.
-    pub aside: bool,
-    /// Rows for users who are there already; `None`: counted before, when the plan was held.
-    pub changed: Option<i64>,
-    /// Rows for new users, wherever they lie.
-    pub made: i64,
 }
 
 /// Users that the plan changes.

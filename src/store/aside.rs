@@ -18,8 +18,8 @@ use sqlx::AssertSqlSafe;
 use super::answer::answered;
 use super::db::{Db, Side, Tx, on};
 use super::rows::{places, user_columns};
-use super::stage::StagedUser;
 use super::staged::read_staged;
+use super::staged_user::StagedUser;
 use super::{Store, StoreError, copy, insert, swap};
 use crate::model::{DirectoryId, RealmId, RunId};
 

@@ -5,8 +5,8 @@ use sqlx::{AssertSqlSafe, FromRow};
 
 use super::answer::answered;
 use super::db::{Side, Tx, on};
-use super::rows::{places, readable, run_id, uuid, word};
-use super::stage::StagedUser;
+use super::rows::{places, readable, run_id, side_text, uuid, word};
+use super::staged_user::StagedUser;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::person::fold_name;
@@ -58,11 +58,6 @@ fn map(text: Option<&str>) -> Result<Map<String, Value>, StoreError> {
     })
 }
 
-/// The JSON of one side; nothing for an empty one.
-pub(super) fn side(map: &Map<String, Value>) -> Option<String> {
-    (!map.is_empty()).then(|| Value::Object(map.clone()).to_string())
-}
-
 /// A page of both kinds of lines.
 fn in_order(mut lines: Vec<Change>, others: Vec<Change>, limit: i64) -> Vec<Change> {
     lines.extend(others);
@@ -90,7 +85,7 @@ pub(super) async fn add_own(tx: &mut Tx, changes: &[Change]) -> Result<(), Store
     }
     for change in changes {
         on!(tx, c => sqlx::query(SQL).bind(NO_RUN.to_vec()).bind(change.realm.as_str()).bind(change.user.0.as_bytes().to_vec())
-            .bind(change.username.clone()).bind(change.by.clone()).bind(change.kind.as_str()).bind(side(&change.before)).bind(side(&change.after))
+            .bind(change.username.clone()).bind(change.by.clone()).bind(change.kind.as_str()).bind(side_text(&change.before)).bind(side_text(&change.after))
             .bind(change.at.0).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("write a change"))?;
     }

@@ -5,9 +5,8 @@ use sqlx::PgConnection;
 
 use super::StoreError;
 use super::answer::answered;
-use super::changes::side;
-use super::rows::{USER_COLUMNS, methods, user_columns};
-use super::stage::{StagedUser, intents_text};
+use super::rows::{USER_COLUMNS, methods, side_text, user_columns};
+use super::staged_user::{StagedUser, intents_text};
 use crate::model::{Change, RunId};
 
 /// The rows so far.
@@ -186,8 +185,8 @@ pub(super) async fn changes(
         t.text(change.username.as_deref());
         t.text(change.by.as_deref());
         t.text(Some(change.kind.as_str()));
-        t.text(side(&change.before).as_deref());
-        t.text(side(&change.after).as_deref());
+        t.text(side_text(&change.before).as_deref());
+        t.text(side_text(&change.after).as_deref());
         t.int(Some(change.at.0));
     }
     t.copy(connection, INTO).await

@@ -13,12 +13,13 @@ use sqlx::sqlite::{
 };
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
 
+use super::StoreError;
+use super::access::Access;
 use super::answer::{SESSION, answered, usable};
 use super::fence::Open;
 use super::generation::Generation;
-use super::probe::probe;
+use super::probe::{POOL, probe};
 use super::reach::{reached, told};
-use super::{Access, StoreError};
 
 /// Takes the writer's turn at once: a deferred transaction fails when it turns into a writer (TRAPS 31).
 pub(super) const IMMEDIATE: &str = "BEGIN IMMEDIATE";
@@ -126,8 +127,6 @@ macro_rules! on {
 }
 pub(super) use on;
 
-/// Connections to PostgreSQL that one process holds at most, apart from those of its leases.
-pub(super) const POOL: u32 = 8;
 /// The writer waits so long for others.
 const BUSY: Duration = Duration::from_secs(10);
 /// For ever, as far as a timer can say that.

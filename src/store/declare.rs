@@ -2,7 +2,7 @@
 //! long as it lives: a realm is orphaned only when no running daemon's file has it, and only by a daemon.
 
 use super::db::{Db, Side, Tx, on};
-use super::lease::LEASE_MS;
+use super::lease_owner::LEASE_MS;
 use super::lease_rows::now;
 use super::outbox::reckon_standing;
 use super::{Store, StoreError};

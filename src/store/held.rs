@@ -6,12 +6,12 @@
 //!                      └──decide_held──▶ rejected │ expired
 //! ```
 
-use super::apply::Staged;
 use super::db::{Tx, on};
 use super::outbox::{keep_on_hold, release_brake, set_waiting_on_hold};
 use super::refused::RefusedDiff;
-use super::rows::readable;
-use super::runs::{Row, RunFacts, bytes, run_columns, write_run};
+use super::rows::{bytes, readable};
+use super::runs::{Row, RunFacts, run_columns, write_run};
+use super::stage::Staged;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{JobType, Outcome, RealmId, Run, RunId};

@@ -4,9 +4,8 @@ use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, query::Query};
 
 use super::StoreError;
-use super::changes::side;
-use super::rows::{USER_COLUMNS, bind_user, methods, user_columns};
-use super::stage::{StagedUser, intents_text};
+use super::rows::{USER_COLUMNS, bind_user, methods, side_text, user_columns};
+use super::staged_user::{StagedUser, intents_text};
 use crate::clock::Timestamp;
 use crate::model::{Change, PhoneSource, RealmId, RunId, State, TwoFactor, User};
 
@@ -278,8 +277,8 @@ pub(super) async fn changes(
                 .bind(change.username.clone())
                 .bind(change.by.clone())
                 .bind(change.kind.as_str())
-                .bind(side(&change.before))
-                .bind(side(&change.after))
+                .bind(side_text(&change.before))
+                .bind(side_text(&change.after))
                 .bind(change.at.0);
         }
         query

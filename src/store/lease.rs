@@ -12,93 +12,23 @@
 //! another has taken the lease, and which keeps it from being taken until the transaction ends. So a process that stood still
 //! and wakes up can write nothing, however long it slept and wherever it was.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgPool;
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 use super::db::Db;
 use super::lease_rows::{Kept, Taking};
 use super::{Store, StoreError};
 use crate::model::RealmId;
 
-/// A lease lasts so long unless it is renewed.
-pub(super) const LEASE_MS: i64 = 15_000;
 /// Three renewals may fail before anybody may take it.
 const RENEW: Duration = Duration::from_millis(4_500);
 /// A renewal that failed is tried again after this.
 const RENEW_AGAIN: Duration = Duration::from_secs(1);
 /// A run waits so long for another to end: for a look at somebody, an end of a hold, a session whose process just died.
 const WAIT: Duration = Duration::from_secs(3);
-/// Releases are small statements; who waits longer for them waits in vain.
-const LAST_RELEASES: Duration = Duration::from_secs(1);
-
-/// The leases of this process. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(super) struct Leases(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    /// Realms under a run in this process.
-    here: Mutex<HashMap<RealmId, Arc<tokio::sync::Mutex<()>>>>,
-    owner: Owner,
-    /// Who renew and release.
-    keepers: TaskTracker,
-}
-
-/// A process as the database knows it.
-#[derive(Clone, Debug)]
-pub(super) struct Owner {
-    /// What no other process has.
-    pub(super) id: String,
-    /// For people: host:pid.
-    pub(super) name: String,
-}
-
-impl Owner {
-    /// What the server's list of sessions shows.
-    pub(super) fn session_name(id: &str) -> String {
-        format!("realmsync {id}")
-    }
-}
-
-impl Default for Leases {
-    fn default() -> Self {
-        let host = rustix::system::uname();
-        let host = host.nodename().to_string_lossy().into_owned();
-        Self(Arc::new(Inner {
-            here: Mutex::default(),
-            owner: Owner {
-                id: Uuid::now_v7().to_string(),
-                name: format!("{host}:{}", std::process::id()),
-            },
-            keepers: TaskTracker::new(),
-        }))
-    }
-}
-
-impl Leases {
-    pub(super) fn owner(&self) -> &Owner {
-        &self.0.owner
-    }
-
-    /// Waits until what was let go is free for others too.
-    pub(super) async fn released(&self) {
-        self.0.keepers.close();
-        let _tried = tokio::time::timeout(LAST_RELEASES, self.0.keepers.wait()).await;
-    }
-
-    fn here(&self, realm: &RealmId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut here = self.0.here.lock().unwrap_or_else(PoisonError::into_inner);
-        here.entry(realm.clone()).or_default().clone()
-    }
-}
-
 /// Held for as long as a run of the realm goes on.
 #[derive(Debug)]
 pub struct RealmLock {
@@ -168,7 +98,7 @@ impl Store {
         };
         let (lost, release) = (CancellationToken::new(), CancellationToken::new());
         let (token, former) = (kept.token, taking.former.take());
-        self.leases.0.keepers.spawn(keep(
+        self.leases.keep(keep(
             pool.clone(),
             kept,
             taking.realm.clone(),

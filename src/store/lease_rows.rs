@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::StoreError;
 use super::answer::answered_within;
-use super::lease::{LEASE_MS, Owner};
+use super::lease_owner::{LEASE_MS, Owner};
 use crate::model::RealmId;
 
 /// A statement of a lease has an answer within that time, one second more than it waits for a lock, or its connection is dead:

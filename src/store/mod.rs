@@ -1,9 +1,11 @@
 //! All that knows SQL: one file a noun, one function a query, the same text on SQLite and PostgreSQL.
 
+mod access;
 mod answer;
 mod apply;
 mod aside;
 mod changes;
+mod completeness;
 mod containers;
 mod copy;
 mod db;
@@ -17,6 +19,7 @@ mod index;
 mod insert;
 mod keep;
 mod lease;
+mod lease_owner;
 mod lease_rows;
 mod lease_status;
 mod lock;
@@ -26,6 +29,7 @@ mod probe;
 mod reach;
 mod realms;
 mod refused;
+mod refused_rows;
 mod rejected;
 mod rows;
 mod runs;
@@ -35,6 +39,7 @@ mod search;
 mod stage;
 mod staged;
 mod staged_refused;
+mod staged_user;
 mod swap;
 mod sweep;
 #[cfg(test)]
@@ -45,7 +50,8 @@ mod users;
 use secrecy::ExposeSecret as _;
 use sqlx::migrate::{MigrateError, Migrator};
 
-pub use apply::{Application, RealmUpdate, Resume, Staged};
+pub use access::Access;
+pub use apply::{Application, RealmUpdate, Resume};
 use db::Db;
 pub use declare::{Declared, RealmDecl};
 pub use delta_history::Told;
@@ -53,7 +59,7 @@ pub use error::StoreError;
 use generation::Beside;
 pub use index::Indexed;
 pub use lease::RealmLock;
-use lease::{Leases, Owner};
+use lease_owner::{Leases, Owner};
 pub use lease_status::LeaseHolder;
 pub use lock::{StoreLock, lock};
 #[cfg(test)]
@@ -65,8 +71,9 @@ pub use outbox::{
 pub use refused::{RefusedDiff, RefusedRow};
 pub use runs::{CLOCKS_DIFFER_MS, RunFacts};
 pub use search::UserFilter;
-pub use stage::StagedUser;
+pub use stage::Staged;
 pub use staged_refused::RefusedKey;
+pub use staged_user::StagedUser;
 pub use sweep::Abandoned;
 pub use users::Holder;
 
@@ -75,15 +82,6 @@ use crate::config::{Environment, StoreConfig, StoreUrl};
 
 static SQLITE: Migrator = sqlx::migrate!("./migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("./migrations/postgres");
-
-/// What a store is opened for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Access {
-    /// Makes it if it is not there, and brings its schema up to date. The caller holds [`lock()`].
-    Write,
-    /// Neither makes nor changes anything.
-    Read,
-}
 
 /// The store of one installation. Cheap to clone.
 #[derive(Clone, Debug)]

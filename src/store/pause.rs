@@ -3,7 +3,7 @@
 
 use super::db::{Tx, on};
 use super::outbox::reckon_standing;
-use super::runs::bytes;
+use super::rows::bytes;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{RealmId, RunId};

@@ -6,12 +6,13 @@ use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
 use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::answer::answered_within;
-use super::db::POOL;
 use super::{Access, StoreError};
 
 /// How long the server or a pooler may take for one answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// Connections to PostgreSQL that one process holds at most, apart from those of its leases.
+pub(super) const POOL: u32 = 8;
 /// Connections that a daemon needs: those of the pool, of two realms' leases at once, and one for a command beside it.
 const NEEDED: i64 = POOL as i64 + 3;
 

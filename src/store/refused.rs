@@ -3,6 +3,7 @@
 use sqlx::{AssertSqlSafe, QueryBuilder};
 
 use super::db::{Tx, on};
+use super::refused_rows::{LIST, ROWS, push_refusal};
 use super::rows::places;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -17,12 +18,6 @@ macro_rules! refused_columns {
 
 /// Rows read at once. Each page is sorted out of all of them, so few large ones are quicker than many small ones.
 const PAGE: i64 = 10_000;
-
-/// Refusals of one statement: the way to PostgreSQL and back costs more than a row.
-pub(super) const ROWS: usize = 100;
-
-/// Ids in one statement: both engines take more, but the text stays short.
-pub(super) const LIST: usize = 500;
 
 /// What a pass refused that was not refused before (key, refusal), and the keys that are refused no longer.
 #[derive(Clone, Default, Debug)]
@@ -45,27 +40,6 @@ pub struct RefusedRow {
     /// Since when, without a pass in between that did not refuse it.
     pub since: Timestamp,
 }
-
-/// No text of PostgreSQL can hold a NUL, and a directory's value may: one bad entry stops nobody. The key is of the value as it came.
-pub(super) fn storable(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
-/// Adds the columns of a refusal, from its key on, to a row of values.
-macro_rules! push_refusal {
-    ($row:expr, $key:expr, $refusal:expr) => {{
-        let r = $refusal;
-        $row.push_bind(*$key)
-            .push_bind($crate::store::refused::storable(&r.dn))
-            .push_bind(r.directory_id.map(|id| id.0.to_vec()))
-            .push_bind(r.username.as_deref().map($crate::store::refused::storable))
-            .push_bind(r.attribute.as_deref().map($crate::store::refused::storable))
-            .push_bind(r.raw.as_deref().map($crate::store::refused::storable))
-            .push_bind($crate::store::refused::storable(&r.reason))
-            .push_bind(r.entry)
-    }};
-}
-pub(super) use push_refusal;
 
 /// Writes the difference.
 pub(super) async fn write(

@@ -4,7 +4,8 @@
 use sqlx::QueryBuilder;
 
 use super::db::{Tx, on};
-use super::runs::{bytes, run_columns};
+use super::rows::bytes;
+use super::runs::run_columns;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{Outcome, RealmId, Run, RunId};

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
+use serde_json::{Map, Value};
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -192,6 +193,11 @@ pub(super) fn run_id(bytes: &[u8]) -> Result<RunId, StoreError> {
     uuid(bytes).map(RunId)
 }
 
+/// A run's id as a row has it.
+pub(super) fn bytes(run: RunId) -> Vec<u8> {
+    run.0.as_bytes().to_vec()
+}
+
 /// A word of a row.
 pub(super) fn word<T: std::str::FromStr<Err = String>>(text: &str) -> Result<T, StoreError> {
     text.parse().map_err(StoreError::Nonsense)
@@ -225,4 +231,9 @@ pub(super) fn places(first: usize, n: usize) -> String {
         .map(|i| format!("${i}"))
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// The JSON of one side of a change; nothing for an empty one.
+pub(super) fn side_text(map: &Map<String, Value>) -> Option<String> {
+    (!map.is_empty()).then(|| Value::Object(map.clone()).to_string())
 }

@@ -3,7 +3,7 @@
 use sqlx::FromRow;
 
 use super::db::{Tx, on};
-use super::rows::{readable, run_id, word};
+use super::rows::{bytes, readable, run_id, word};
 use super::users::id_range;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -117,10 +117,6 @@ impl TryFrom<Row> for Run {
 
 /// A tick that was done later than this from now was done by a clock that was wrong; ticks may be done again.
 pub const CLOCKS_DIFFER_MS: i64 = 60_000;
-
-pub(super) fn bytes(run: RunId) -> Vec<u8> {
-    run.0.as_bytes().to_vec()
-}
 
 /// Writes everything of a run that may have changed since it began. What is decided stays as it was decided.
 pub(super) async fn write_run(tx: &mut Tx, run: &Run, facts: &RunFacts) -> Result<(), StoreError> {

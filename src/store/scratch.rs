@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use super::db::Db;
-use super::lease::Leases;
+use super::lease_owner::Leases;
 use super::{SQLITE, Store, StoreError, migration_error};
 
 const WHAT: &str = "a temporary store";

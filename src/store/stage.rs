@@ -7,31 +7,20 @@ use sqlx::Connection as _;
 use super::answer::answered;
 use super::db::{Db, IMMEDIATE, Side, Tx, on, pragma};
 use super::fence::Open;
+use super::staged_user::StagedUser;
 use super::{Store, StoreError, copy, insert};
-use crate::model::{Change, DirectoryId, Intent, Run, RunId, User, UserId};
+use crate::model::{Change, DirectoryId, Run, RunId, UserId};
 
-/// A user as a plan would leave them.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StagedUser {
-    /// Place in the plan, from 1.
-    pub seq: i64,
-    /// The version that was decided upon; 0: a new user.
-    pub base_version: i64,
-    /// The post-image.
-    pub user: User,
-    /// The folded DN of the entry's parent.
-    pub container: Option<String>,
-    /// What is to be said.
-    pub intents: Vec<Intent>,
-}
-
-pub(super) fn intents_text(intents: &[Intent]) -> Result<Option<String>, StoreError> {
-    if intents.is_empty() {
-        return Ok(None);
-    }
-    serde_json::to_string(intents)
-        .map(Some)
-        .map_err(|e| StoreError::Nonsense(e.to_string()))
+/// How a plan lies in the store, counted while it was made. What is staged does not wait for the disk, so that a PostgreSQL which was
+/// started anew meanwhile may have lost some of it without a word.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Staged {
+    /// New users of whom nothing is said lie in a table of the run's own.
+    pub aside: bool,
+    /// Rows for users who are there already; `None`: counted before, when the plan was held.
+    pub changed: Option<i64>,
+    /// Rows for new users, wherever they lie.
+    pub made: i64,
 }
 
 /// So many rows change what PostgreSQL's planner should expect of a table.

@@ -2,42 +2,13 @@
 
 use std::collections::HashSet;
 
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::AssertSqlSafe;
 
-use super::changes::side;
 use super::db::{Link, Tx, on};
-use super::rows::{UserRow, places, user_columns, uuid, word};
-use super::stage::{StagedUser, intents_text};
+use super::rows::{places, side_text, user_columns, uuid, word};
+use super::staged_user::{StagedRow, StagedUser, intents_text};
 use super::{Store, StoreError};
 use crate::model::{Change, ChangeKind, DirectoryId, RunId, StateReason, UserId};
-
-#[derive(FromRow)]
-struct Row {
-    seq: i64,
-    base_version: i64,
-    container: Option<String>,
-    intents: Option<String>,
-    #[sqlx(flatten)]
-    user: UserRow,
-}
-
-impl TryFrom<Row> for StagedUser {
-    type Error = StoreError;
-
-    fn try_from(row: Row) -> Result<Self, StoreError> {
-        let intents = row
-            .intents
-            .map_or(Ok(vec![]), |t| serde_json::from_str(&t))
-            .map_err(|e| StoreError::Nonsense(format!("intents: {e}")))?;
-        Ok(Self {
-            seq: row.seq,
-            base_version: row.base_version,
-            user: row.user.try_into()?,
-            container: row.container,
-            intents,
-        })
-    }
-}
 
 /// Staged users by a statement whose values are a run, where it is one of them, and directory ids.
 pub(super) async fn read_staged(
@@ -47,7 +18,7 @@ pub(super) async fn read_staged(
     ids: &[DirectoryId],
 ) -> Result<Vec<StagedUser>, StoreError> {
     let rows = on!(link, c => {
-        let mut query = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).persistent(run.is_some());
+        let mut query = sqlx::query_as::<_, StagedRow>(AssertSqlSafe(sql)).persistent(run.is_some());
         if let Some(run) = run { query = query.bind(run.0.as_bytes().to_vec()); }
         for id in ids { query = query.bind(id.0.to_vec()); }
         query.fetch_all(&mut *c).await
@@ -151,7 +122,7 @@ impl Store {
             " FROM staged_users WHERE run = $1 AND seq > $2 AND base_version = 0 ORDER BY seq LIMIT $3"
         );
         let mut link = self.db.read().await?;
-        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read a plan"))?;
+        let rows = on!(link, c => sqlx::query_as::<_, StagedRow>(SQL).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read a plan"))?;
         rows.into_iter().map(StagedUser::try_from).collect()
     }
 
@@ -222,12 +193,12 @@ impl Store {
         let failed = StoreError::from_sqlx("read a plan");
         let mut link = self.db.read().await?;
         loop {
-            let page = on!(link, c => sqlx::query_as::<_, Row>(PAGE).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(&failed)?;
+            let page = on!(link, c => sqlx::query_as::<_, StagedRow>(PAGE).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(&failed)?;
             let Some(last) = page.last() else {
                 return Ok(vec![]);
             };
             after = last.seq;
-            let told = |r: &&Row| r.base_version == 0 || r.intents.is_some();
+            let told = |r: &&StagedRow| r.base_version == 0 || r.intents.is_some();
             let mut found: HashSet<Vec<u8>> = match kinds {
                 Some(_) => HashSet::new(),
                 None => page
@@ -286,7 +257,7 @@ impl Store {
                     change.after.insert("phone_pending_until".into(), value);
                 }
                 if reason || until {
-                    on!(tx, c => sqlx::query("UPDATE changes SET after = $3 WHERE run = $1 AND seq = $2").bind(id.clone()).bind(change.seq).bind(side(&change.after)).execute(&mut *c).await.map(|_| ()))
+                    on!(tx, c => sqlx::query("UPDATE changes SET after = $3 WHERE run = $1 AND seq = $2").bind(id.clone()).bind(change.seq).bind(side_text(&change.after)).execute(&mut *c).await.map(|_| ()))
                         .map_err(StoreError::from_sqlx("fill in a plan"))?;
                 }
             }
@@ -306,7 +277,7 @@ impl Store {
             user_columns!(),
             " FROM staged_users WHERE run = $1 AND seq > $2 AND intents IS NOT NULL ORDER BY seq LIMIT $3"
         );
-        let rows = on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read a plan"))?;
+        let rows = on!(tx, c => sqlx::query_as::<_, StagedRow>(SQL).bind(run.0.as_bytes().to_vec()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read a plan"))?;
         rows.into_iter().map(StagedUser::try_from).collect()
     }
 }

@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, QueryBuilder};
 
 use super::db::{Side, Tx, on};
-use super::refused::{LIST, ROWS, push_refusal};
+use super::refused_rows::{LIST, ROWS, push_refusal};
 use super::rows::{places, run_id, word};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;

@@ -2,7 +2,7 @@
 //! let go when it comes to nothing.
 
 use super::db::{Tx, on};
-use super::runs::bytes;
+use super::rows::bytes;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{RunId, UserId};
