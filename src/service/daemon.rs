@@ -1,5 +1,6 @@
 //! The daemon's loop: starts everything, hears signals, orders and ends, and stops everything.
 
+mod deltas;
 mod keepers;
 mod reloading;
 mod runs;
@@ -8,7 +9,6 @@ mod siblings;
 mod soft_stop;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::keepers::Keepers;
 use super::agenda::Agenda;
+use super::chance::chance;
 use super::desk::After;
 use super::ledger::{self, Ledger};
 use super::life::{Life, Pulse};
@@ -119,14 +120,6 @@ fn warn(config: &Config, warnings: &[String]) {
     {
         tracing::warn!(realm = %realm.id, "{}: insecure-plaintext is on: the password and everybody's number cross the network readable and forgeable", realm.id);
     }
-}
-
-/// A number in [0, 1) that differs between processes and calls; the spread needs no better.
-fn chance() -> f64 {
-    let bits = RandomState::new().build_hasher().finish() >> 11;
-    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
-    let chance = bits as f64 / (1_u64 << 53) as f64;
-    chance
 }
 
 /// What runs in a realm.

@@ -10,6 +10,7 @@
 //! One place starts and stops everything; a part that ends unasked stops the process.
 
 mod agenda;
+mod chance;
 mod daemon;
 mod desk;
 pub mod follow;

@@ -1,21 +1,21 @@
-//! The daemon's keepers: one for each realm that may live by deltas, started, heard and stopped by the loop.
+//! The daemon's keepers: one for each realm that may live by deltas.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Daemon, chance};
-use crate::config::ChangesWay;
-use crate::directory::Way;
-use crate::model::{ErrorCode, Mode, Outcome, RealmId, Run, Trigger};
+use crate::config::RealmConfig;
+use crate::model::{ErrorCode, Outcome, RealmId, Run};
+use crate::service::chance::chance;
 use crate::service::follow::keeper_status::Seen;
-use crate::service::follow::{Keeper, News, SILENCE, State, Turn};
-use crate::service::summary::tell;
+use crate::service::follow::{Keeper, News, State, Turn};
+use crate::service::life::Pulse;
+use crate::sync::Engine;
 
 /// A keeper that broke off is not started again at once.
 const START_AGAIN: Duration = Duration::from_mins(1);
@@ -88,6 +88,65 @@ impl Keepers {
         self.kept.values().for_each(|kept| kept.cancel.cancel());
     }
 
+    /// Whether none broke off a moment ago.
+    pub(super) fn may_start(&self) -> bool {
+        self.not_before.is_none_or(|at| Instant::now() >= at)
+    }
+
+    /// Whether a realm has one.
+    pub(super) fn has(&self, realm: &RealmId) -> bool {
+        self.kept.contains_key(realm)
+    }
+
+    /// Starts the keeper of a realm that has none.
+    pub(super) fn start(
+        &mut self,
+        engine: Engine,
+        realm: &RealmConfig,
+        wake: Arc<Notify>,
+        pulse: Pulse,
+        cancel: CancellationToken,
+    ) {
+        let (turns, seen) = (
+            watch::Sender::new(Turn::default()),
+            Arc::new(watch::Sender::new(Seen::default())),
+        );
+        let keeper = Keeper {
+            engine,
+            realm: realm.clone(),
+            turns: turns.subscribe(),
+            news: self.news.0.clone(),
+            wake,
+            seen: Arc::clone(&seen),
+            cancel: cancel.clone(),
+            pulse,
+            chance,
+            state: State::default(),
+        };
+        let id = realm.id.clone();
+        let task = self.tasks.spawn(async move {
+            Box::pin(keeper.keep()).await;
+            id
+        });
+        let kept = Kept {
+            task: task.id(),
+            cancel,
+            turns,
+            seen,
+        };
+        self.kept.insert(realm.id.clone(), kept);
+    }
+
+    /// A poll of the realm failed; whether that, or its cause, is news.
+    pub(super) fn failed(&mut self, realm: &RealmId, code: Option<ErrorCode>) -> bool {
+        self.failing.insert(realm.clone(), code) != Some(code)
+    }
+
+    /// A poll of the realm succeeded; whether that is news.
+    pub(super) fn answers_again(&mut self, realm: &RealmId) -> bool {
+        self.failing.remove(realm).is_some()
+    }
+
     /// Whether none is left.
     pub(super) fn are_gone(&self) -> bool {
         self.kept.is_empty()
@@ -143,120 +202,5 @@ impl Keepers {
         {}
         self.tasks.shutdown().await;
         self.kept.clear();
-    }
-}
-
-impl Daemon {
-    /// Starts keepers for realms that have none.
-    pub(super) fn keep(&mut self) {
-        if self.unsettled
-            || self
-                .keepers
-                .not_before
-                .is_some_and(|at| Instant::now() < at)
-        {
-            return;
-        }
-        let config = self.config.borrow().clone();
-        for realm in &config.realms {
-            if realm.directory.changes == ChangesWay::Full
-                || self.keepers.kept.contains_key(&realm.id)
-            {
-                continue;
-            }
-            let (turns, seen) = (
-                watch::Sender::new(Turn::default()),
-                Arc::new(watch::Sender::new(Seen::default())),
-            );
-            let cancel = self.stop.child_token();
-            let keeper = Keeper {
-                engine: self.engine.borrow().clone(),
-                realm: realm.clone(),
-                turns: turns.subscribe(),
-                news: self.keepers.news.0.clone(),
-                wake: Arc::clone(&self.wake),
-                seen: Arc::clone(&seen),
-                cancel: cancel.clone(),
-                pulse: self
-                    .life
-                    .part(format!("what keeps {} up to date", realm.id), SILENCE),
-                chance,
-                state: State::default(),
-            };
-            let id = realm.id.clone();
-            let task = self.keepers.tasks.spawn(async move {
-                Box::pin(keeper.keep()).await;
-                id
-            });
-            let kept = Kept {
-                task: task.id(),
-                cancel,
-                turns,
-                seen,
-            };
-            self.keepers.kept.insert(realm.id.clone(), kept);
-        }
-    }
-
-    /// What a keeper says.
-    pub(super) fn heard(&mut self, heard: Heard) {
-        match heard {
-            Heard::Ended => {}
-            Heard::News(News::Ran(run)) => {
-                tell(Some(&run));
-                self.count(&run);
-                self.keepers.turn(&run.realm, Some(&run));
-                self.let_go(&run);
-            }
-            Heard::News(News::Wants(realm, trigger)) => self.wants(&realm, trigger),
-        }
-    }
-
-    /// Counts a run, and remembers whether a plan waits.
-    pub(super) fn count(&mut self, run: &Run) {
-        match run.outcome {
-            Outcome::Held => self.held.insert(run.realm.clone()),
-            Outcome::Failed | Outcome::Cancelled | Outcome::Running => false,
-            _ => self.held.remove(&run.realm),
-        };
-        self.metrics.run_ended(run);
-        if run.mode == Mode::Delta {
-            let way = match (run.trigger, self.keepers.seen(&run.realm).way) {
-                (Trigger::Push, _) => "push",
-                (_, way) => way.map_or("unknown", asked_by),
-            };
-            self.metrics.delta_ended(run, way);
-        }
-    }
-
-    /// What a poll found, said where it is news: a directory that is down for a night is no line every ten seconds.
-    pub(super) fn polled(&mut self, run: &Run) {
-        let realm = &run.realm;
-        match run.outcome {
-            Outcome::Failed => {
-                let before = self.keepers.failing.insert(realm.clone(), run.error_code);
-                if before != Some(run.error_code) {
-                    tell(Some(run));
-                }
-                return;
-            }
-            Outcome::Held if self.held.contains(realm) => {}
-            Outcome::Unchanged => tracing::debug!(%realm, "{realm}: polled, nothing changed"),
-            _ => tell(Some(run)),
-        }
-        if self.keepers.failing.remove(realm).is_some() {
-            tracing::info!(%realm, "{realm}: the directory can be polled again");
-        }
-    }
-}
-
-/// The word for how a run that was not pushed asked for its delta.
-fn asked_by(way: Way) -> &'static str {
-    match way {
-        // A delta of a realm that lives by push, on schedule or by command, asks as if it polled.
-        Way::Push => "poll",
-        Way::Syncrepl => "syncrepl",
-        Way::DirSync => "dirsync",
-        Way::Timestamp => "timestamp",
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Daemon, Side, chance, warn};
+use super::{Daemon, Side, warn};
+use crate::service::chance::chance;
 use crate::service::notify;
 use crate::service::reload::{self, Prepared};
 use crate::service::web::Web;

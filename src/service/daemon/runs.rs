@@ -5,11 +5,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError};
 
-use super::{Daemon, Running, Side, chance};
+use super::{Daemon, Running, Side};
 use crate::api::types::{Failure, Line, SyncRequest};
 use crate::api::{Order, What};
 use crate::model::{Outcome, RealmId, Trigger};
 use crate::service::agenda::Next;
+use crate::service::chance::chance;
 use crate::service::desk::no_such_realm;
 use crate::service::takeover::Moved;
 use crate::service::work::{self, Ended, Task, Track, Work};
