@@ -33,7 +33,7 @@
 //! | [`service`] | lifecycle, schedule, wiring | everything above |
 //! | [`cli`] | one file a command | everything |
 //!
-//! `tests/layers.rs` holds this table against the source.
+//! `tests/layers/` holds this table against the source.
 
 pub mod api;
 pub mod cli;
