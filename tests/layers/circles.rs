@@ -89,7 +89,7 @@ impl Crate {
                 let child = [base.as_slice(), std::slice::from_ref(first)].concat();
                 let known = || self.names.get(from).and_then(|names| names.get(first));
                 if !self.words.contains_key(&child) {
-                    base = known()?.clone();
+                    base.clone_from(known()?);
                     rest = &rest[1..];
                 }
             }
@@ -203,7 +203,7 @@ impl Crate {
                     circles.push(steps.join(", "));
                     break;
                 }
-                for (need, _) in &needs[file] {
+                for need in needs[file].keys() {
                     if let Some((need, _)) = needs.get_key_value(need)
                         && *need != *start
                         && !from.contains_key(*need)
