@@ -1,6 +1,7 @@
 //! Which realms there are, by the configuration. Where several daemons share a database, each says which realms its file has, for as
 //! long as it lives: a realm is orphaned only when no running daemon's file has it, and only by a daemon.
 
+use super::answer::answered;
 use super::db::{Db, Side, Tx, on};
 use super::lease_owner::LEASE_MS;
 use super::lease_rows::now;
@@ -92,25 +93,20 @@ impl Store {
         };
         let failed = StoreError::from_sqlx("declare realms");
         let owner = self.leases.owner();
-        sqlx::query(ONE).execute(&mut *c).await.map_err(&failed)?;
-        sqlx::query(FORGET)
-            .bind(&owner.id)
-            .execute(&mut *c)
-            .await
-            .map_err(&failed)?;
-        let others = sqlx::query_scalar::<_, String>(OTHERS)
-            .fetch_all(&mut *c)
-            .await
-            .map_err(&failed)?;
+        let one = sqlx::query(ONE).execute(&mut *c);
+        answered(one).await.map_err(&failed)?;
+        let forget = sqlx::query(FORGET).bind(&owner.id).execute(&mut *c);
+        answered(forget).await.map_err(&failed)?;
+        let others = sqlx::query_scalar::<_, String>(OTHERS).fetch_all(&mut *c);
+        let others = answered(others).await.map_err(&failed)?;
         for realm in realms {
-            sqlx::query(ALIVE)
+            let alive = sqlx::query(ALIVE)
                 .bind(&owner.id)
                 .bind(realm.id.as_str())
                 .bind(&owner.name)
                 .bind(LEASE_MS)
-                .execute(&mut *c)
-                .await
-                .map_err(&failed)?;
+                .execute(&mut *c);
+            answered(alive).await.map_err(&failed)?;
         }
         Ok(others)
     }
@@ -124,12 +120,13 @@ impl Store {
         let mut tx = self.db.begin().await?;
         if let Side::Postgres(c) = tx.side() {
             for realm in realms {
-                sqlx::query(ALIVE)
+                let alive = sqlx::query(ALIVE)
                     .bind(&owner.id)
                     .bind(realm.as_str())
                     .bind(&owner.name)
                     .bind(LEASE_MS)
-                    .execute(&mut *c)
+                    .execute(&mut *c);
+                answered(alive)
                     .await
                     .map_err(StoreError::from_sqlx("say which realms are ours"))?;
             }
@@ -161,7 +158,7 @@ impl Store {
             return Ok(vec![]);
         };
         let reading = sqlx::query_scalar::<_, String>(SQL).fetch_all(pool);
-        let realms = super::answer::answered(reading)
+        let realms = answered(reading)
             .await
             .map_err(StoreError::from_sqlx("read which realms are whose"))?;
         Ok(realms.into_iter().map(RealmId::from).collect())
