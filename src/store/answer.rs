@@ -21,6 +21,17 @@ const ALIVE: Duration = Duration::from_secs(3);
 /// all stores of a process: another store's connections are only asked once more.
 static LOST: Mutex<Option<Instant>> = Mutex::new(None);
 
+/// When a session of this process last took no writes. Another one of the same former primary may be in use just then, and only
+/// come back afterwards, so that for a while each is asked.
+static READ_ONLY: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// For how long.
+const ASKED: Duration = Duration::from_mins(1);
+
+fn read_only() -> MutexGuard<'static, Option<Instant>> {
+    READ_ONLY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn lost() -> MutexGuard<'static, Option<Instant>> {
     LOST.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -30,7 +41,8 @@ fn lost() -> MutexGuard<'static, Option<Instant>> {
 ///
 /// A database that takes no writes was the primary once: after a failover its sessions may live on.
 pub(super) async fn usable(connection: &mut PgConnection, met: PoolConnectionMetadata) -> bool {
-    let doubted = lost().is_some_and(|at| met.idle_for >= at.elapsed());
+    let doubted = lost().is_some_and(|at| met.idle_for >= at.elapsed())
+        || read_only().is_some_and(|at| at.elapsed() < ASKED);
     if !doubted {
         return met.idle_for < Duration::from_secs(1)
             || answered_within(ALIVE, connection.ping()).await.is_ok();

@@ -177,7 +177,8 @@ macro_rules! on_both {
                 ] {
                     f.sql(sql).await;
                 }
-                $module::$name(&f).await;
+                // All of them in one future would be more than a thread's stack holds.
+                Box::pin($module::$name(&f)).await;
             )+
         }
     };

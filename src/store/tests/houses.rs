@@ -168,14 +168,14 @@ async fn sessions_that_take_no_writes_any_more_fail_once_and_are_left() {
         id: "example.org".into(),
         name: "y".into(),
     };
-    let mut failed = 0;
+    let mut failed = Vec::new();
     for _ in 0..8 {
         let declared = store
             .declare_realms(std::slice::from_ref(&realm), START)
             .await;
-        failed += i32::from(declared.is_err());
+        failed.extend(declared.err().map(|e| e.to_string()));
     }
-    assert_eq!(failed, 1);
+    assert_eq!(failed.len(), 1, "{failed:?}");
 }
 
 /// A PgBouncer before the lab's server.
