@@ -2,6 +2,7 @@
 
 use sqlx::{AssertSqlSafe, QueryBuilder};
 
+use super::answer::answered;
 use super::db::{Side, Tx, on};
 use super::refused_rows::{LIST, ROWS, push_refusal};
 use super::rows::{places, run_id, word};
@@ -76,9 +77,7 @@ impl Store {
                         row.push_bind(run.0.as_bytes().to_vec());
                         push_refusal!(row, key, refusal);
                     });
-                    query
-                        .build()
-                        .execute(&mut *$c)
+                    answered(query.build().execute(&mut *$c))
                         .await
                         .map_err(StoreError::from_sqlx("stage refusals"))?;
                 }
