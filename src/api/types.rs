@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::model::{Change, ErrorCode, JobType, Outcome, OwnPause, RealmId, RealmKind, Run, RunId};
+use crate::clock::zones::ZoneData;
+use crate::model::{
+    Change, ErrorCode, HeldBy, JobType, Outcome, OwnPause, RealmId, RealmKind, Run, RunId,
+};
 use crate::store::StoreError;
 use crate::sync::{EngineError, Progress};
 
@@ -182,6 +185,15 @@ pub struct RealmStatus {
     /// Servers that come before it and cannot be used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub away: Vec<AwayStatus>,
+    /// Why the plan is held, by which numbers; empty: none is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_by: Vec<HeldBy>,
+    /// What stands refused: `entries`, `phones`. Empty: nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, i64>,
+    /// The rules of time zones that the schedule goes by; `None`: the realm is not in the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zones: Option<ZoneData>,
     /// The daemon's last reload, if it was refused: the realm goes on by the configuration from before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reload_refused: Option<RefusedReload>,

@@ -69,7 +69,7 @@ pub(super) enum Command {
     Approve(LookAgainArg),
     /// Say no to a held plan
     Reject {
-        /// The run's id, or the beginning of it
+        /// The run's id, or its end or beginning
         run: String,
         /// Leave its changes out for so long (15m, 24h, 7d) while the rest of the realm goes on; 0s ends that
         #[arg(long = "for", value_name = "TIME", value_parser = duration_or_none)]
@@ -104,7 +104,7 @@ pub(super) enum Command {
     },
     /// Tell where each value of a user came from, or why someone is missing
     Explain {
-        /// A user name, an id or its beginning
+        /// A user name, an id, or the end or beginning of one
         user: String,
         /// The realm, where the name is in several
         #[arg(long)]
@@ -149,14 +149,14 @@ pub(super) enum Command {
 
 #[derive(Args, Debug)]
 pub(super) struct RunArg {
-    /// The run's id, or the beginning of it
+    /// The run's id, or its end or beginning
     pub run: String,
 }
 
 /// A run whose people are read again.
 #[derive(clap::Args, Debug)]
 pub(super) struct LookAgainArg {
-    /// The run's id, or the beginning of it
+    /// The run's id, or its end or beginning
     pub run: String,
     /// Take a server that is behind what was already seen, this once
     #[arg(long)]
@@ -177,7 +177,7 @@ impl LookAgainArg {
 pub(super) enum RunsCommand {
     /// Show one run with every change
     Show {
-        /// The run's id, or the beginning of it
+        /// The run's id, or its end or beginning
         run: String,
         /// Show phone numbers in full
         #[arg(long)]
@@ -207,7 +207,7 @@ pub(super) enum UsersCommand {
     },
     /// Show one user
     Show {
-        /// A user name, an id or its beginning
+        /// A user name, an id, or the end or beginning of one
         user: String,
         /// The realm, where the name is in several
         #[arg(long)]

@@ -1,11 +1,13 @@
-//! `check`: the file, and with `--connect` every server of every realm.
+//! `check`: the file, and with `--connect` the store, the receivers, and every server of every realm.
 
 mod people;
 mod server;
 mod ways;
 
+use super::status::{DEAD_LINKS, dead_links, no_store_yet};
 use super::{Context, render, text};
-use crate::config::Fault;
+use crate::config::{Fault, StoreUrl};
+use crate::delivery::reach;
 use crate::model::ErrorCode;
 
 pub(super) async fn check(context: &Context, warnings: &[Fault], connect: bool) -> u8 {
@@ -23,12 +25,22 @@ pub(super) async fn check(context: &Context, warnings: &[Fault], connect: bool) 
             context.config.path.display(),
             text::count(realms, "realm")
         ));
+        render::line(&format!(
+            "time zones by the rules of {}",
+            context.config.zone_data
+        ));
+        if dead_links(&context.config) {
+            render::line(&format!("{} {DEAD_LINKS}", render::paint("33", "!")));
+        }
     }
     context.compare_file().await;
     if !connect {
         return 0;
     }
-    let mut codes = vec![];
+    let mut codes = vec![
+        look_at_the_store(context).await,
+        look_at_the_receivers(context).await,
+    ];
     for realm in &context.config.realms {
         for server in &realm.directory.servers {
             let mut report = Report::new(realm.id.as_str(), server.as_str());
@@ -43,9 +55,64 @@ pub(super) async fn check(context: &Context, warnings: &[Fault], connect: bool) 
     super::worst(codes)
 }
 
-/// What was found on one server.
+/// Opens the store for reading; one that was never made is no fault.
+async fn look_at_the_store(context: &Context) -> u8 {
+    let name = match &context.config.store.url {
+        StoreUrl::Sqlite(path) => path.display().to_string(),
+        StoreUrl::Postgres { display, .. } => display.clone(),
+    };
+    let mut report = Report::of("store", name);
+    let mut code = 0;
+    if no_store_yet(context) {
+        report.found("there is none yet; the service or `realmsync sync` makes it");
+    } else {
+        match context.store().await {
+            Ok(store) => {
+                report.found("it can be opened, and its schema fits");
+                store.close().await;
+            }
+            Err(failure) => {
+                code = failure.exit;
+                report.mend(failure.message);
+            }
+        }
+    }
+    report.print(context.json);
+    code
+}
+
+/// Connects to every receiver; no message is sent.
+async fn look_at_the_receivers(context: &Context) -> u8 {
+    let own = context.config.realms.iter().map(|r| r.delivery.as_ref());
+    let all = std::iter::once(context.config.delivery.as_ref()).chain(own);
+    let mut asked: Vec<String> = vec![];
+    let mut code = 0;
+    for delivery in all.flatten() {
+        // The path may be a secret.
+        let name = delivery.url.origin().ascii_serialization();
+        if asked.contains(&name) {
+            continue;
+        }
+        let mut report = Report::of("receiver", name.clone());
+        match reach(delivery, &context.env).await {
+            Ok(found) => report.found(found),
+            Err(broken) => {
+                code = 1;
+                report.mend(broken);
+            }
+        }
+        report.print(context.json);
+        asked.push(name);
+    }
+    code
+}
+
+/// What was found on one server, in the store, or at a receiver.
 struct Report {
-    realm: String,
+    /// `None`: it belongs to all realms.
+    realm: Option<String>,
+    /// `server`, `store` or `receiver`.
+    what: &'static str,
     server: String,
     lines: Vec<Line>,
 }
@@ -82,8 +149,16 @@ impl From<crate::directory::DirectoryError> for Stopped {
 impl Report {
     fn new(realm: &str, server: &str) -> Self {
         Self {
-            realm: realm.to_owned(),
-            server: server.to_owned(),
+            realm: Some(realm.to_owned()),
+            ..Self::of("server", server.to_owned())
+        }
+    }
+
+    fn of(what: &'static str, name: String) -> Self {
+        Self {
+            realm: None,
+            what,
+            server: name,
             lines: vec![],
         }
     }
@@ -131,9 +206,13 @@ impl Report {
                 .map(|l| l.text.as_str())
                 .collect::<Vec<_>>()
         };
-        serde_json::json!({
-            "realm": self.realm, "server": self.server, "found": of(Kind::Found), "people": of(Kind::Person), "mend": of(Kind::Mend),
-        })
+        let (found, people, mend) = (of(Kind::Found), of(Kind::Person), of(Kind::Mend));
+        match &self.realm {
+            Some(realm) => serde_json::json!({
+                "realm": realm, self.what: self.server, "found": found, "people": people, "mend": mend,
+            }),
+            None => serde_json::json!({ self.what: self.server, "found": found, "mend": mend }),
+        }
     }
 
     fn print(&self, json: bool) {
@@ -143,7 +222,7 @@ impl Report {
         }
         render::line(&format!(
             "\n{} {}",
-            render::paint("1", &self.realm),
+            render::paint("1", self.realm.as_deref().unwrap_or(self.what)),
             self.server
         ));
         for line in &self.lines {

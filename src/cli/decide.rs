@@ -22,7 +22,7 @@ pub(super) async fn decide(
         && let Some(old) = decided.replaced
     {
         render::talk(&format!(
-            "directory or store no longer agree with plan {old}: nothing was applied, and a new plan is held instead"
+            "directory or store no longer agree with plan {old:#}: nothing was applied, and a new plan is held instead"
         ));
     }
     let nothing_left = decision == Decision::Approve && run.outcome == Outcome::Unchanged;
@@ -31,7 +31,7 @@ pub(super) async fn decide(
         && let Some(old) = decided.replaced
     {
         render::talk(&format!(
-            "plan {old} was not applied: by now directory and store say the same without it, so there is nothing left to approve"
+            "plan {old:#} was not applied: by now directory and store say the same without it, so there is nothing left to approve"
         ));
     }
     sync::show(context, run, waits);
@@ -53,7 +53,7 @@ pub(super) async fn decide(
         render::hint(&match request.for_ms {
             Some(0) => "its changes are left out no longer: the next pass reads everything".to_owned(),
             Some(ms) => format!(
-                "its changes are left out for {}, and the rest of the realm goes on; `realmsync reject {} --for 0s` ends that",
+                "its changes are left out for {}, and the rest of the realm goes on; `realmsync reject {:#} --for 0s` ends that",
                 text::span(ms), run.run
             ),
             None => "the next pass makes the same plan again unless its cause is mended in the directory or the configuration; `realmsync reject RUN --for 24h` leaves the changes of a plan out for a day, while the rest of the realm goes on".to_owned(),

@@ -208,12 +208,14 @@ async fn renamed(
             change.realm,
             text::one_line(now),
             text::when(change.at),
-            change.run.map_or_else(|| "none".to_owned(), text::brief),
+            change
+                .run
+                .map_or_else(|| "none".to_owned(), |run| format!("{run:#}")),
         ));
     }
     if let (Some(newest), false) = (changes.first(), context.json) {
         render::hint(&format!(
-            "`realmsync explain {}` tells the rest",
+            "`realmsync explain {:#}` tells the rest",
             newest.user
         ));
     }
@@ -236,7 +238,7 @@ fn absent_from(row: &RealmRow) -> String {
     let paused = if row.paused { "; it is paused" } else { "" };
     let held = row
         .held
-        .map(|run| format!("; plan {run} is held, and may create this user"))
+        .map(|run| format!("; plan {run:#} is held, and may create this user"))
         .unwrap_or_default();
     format!("{seen}{paused}{held}")
 }

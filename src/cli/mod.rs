@@ -79,6 +79,10 @@ fn command() -> u8 {
         }
         _ => {}
     }
+    let env = match cli.command {
+        Command::Run => env.of_the_service(),
+        _ => env,
+    };
     let path = cli
         .config
         .clone()

@@ -109,7 +109,8 @@ async fn list(context: &Context, realm: Option<String>, all: bool) -> Result<u8,
             "next",
             "last error",
         ],
-        &table_of(&jobs, context.clock.now()),
+        table_of(&jobs, context.clock.now()),
+        context.unsaid(selection.realm.as_ref()),
     );
     Ok(0)
 }

@@ -18,6 +18,15 @@ impl Context {
         }
     }
 
+    /// The columns of a list that say the same in every row: all rows are of the realm that was named, or of the only one.
+    pub(super) fn unsaid(&self, named: Option<&RealmId>) -> &'static [&'static str] {
+        if named.is_some() || self.config.realms.len() == 1 {
+            &["realm"]
+        } else {
+            &[]
+        }
+    }
+
     /// A realm that is named to a command that reads: of the configuration or of the store, where orphaned ones are.
     pub(super) async fn known(
         &self,

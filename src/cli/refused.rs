@@ -48,7 +48,8 @@ pub(super) async fn refused(
         .collect();
     render::table(
         &["realm", "user", "attribute", "value", "why", "since"],
-        &rows,
+        rows,
+        context.unsaid(realm.as_ref()),
     );
     Ok(0)
 }

@@ -1,6 +1,6 @@
 //! The only file that prints: data on stdout, talk on stderr.
 
-use std::io::{BufWriter, ErrorKind, IsTerminal as _, Stdout, Write};
+use std::io::{BufWriter, ErrorKind, IsTerminal, Stdout, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
@@ -80,10 +80,10 @@ pub(super) fn paint(code: &str, text: &str) -> String {
 /// A line of data, in which what a directory holds cannot steer the terminal.
 pub(super) fn line(text: &str) {
     let flush = std::io::stdout().is_terminal();
-    out().write(
-        format!("{}\n", text::visible(text, colour())).as_bytes(),
-        flush,
-    );
+    let width = width(&std::io::stdout());
+    for line in text::visible(text, colour()).split('\n') {
+        out().write(format!("{}\n", text::wrap(line, width)).as_bytes(), flush);
+    }
 }
 
 /// An object of data on one line.
@@ -122,11 +122,11 @@ pub(super) fn finish(code: u8) -> u8 {
 /// Talk. What was said before stands before it.
 pub(super) fn talk(text: &str) {
     out().write(b"", true);
-    let _gone = writeln!(
-        std::io::stderr().lock(),
-        "{}",
-        text::visible(text, colour())
-    );
+    let mut err = std::io::stderr().lock();
+    let width = width(&err);
+    for line in text::visible(text, colour()).split('\n') {
+        let _gone = writeln!(err, "{}", text::wrap(line, width));
+    }
 }
 
 /// An error: what happened, and after a blank line what to do next.
@@ -144,20 +144,22 @@ pub(super) fn hint(text: &str) {
     talk(&format!("\n{} {text}", paint("1;36", "hint:")));
 }
 
-/// How wide a table may be; off a terminal as wide as it is, unless `COLUMNS` says otherwise.
-fn width() -> usize {
+/// How wide a line may be; off a terminal as wide as it is, unless `COLUMNS` says otherwise.
+fn width(of: &(impl std::os::fd::AsFd + IsTerminal)) -> usize {
     match COLUMNS.load(Ordering::Relaxed) {
-        0 if !std::io::stdout().is_terminal() => usize::MAX,
-        0 => rustix::termios::tcgetwinsize(std::io::stdout())
+        0 if !of.is_terminal() => usize::MAX,
+        0 => rustix::termios::tcgetwinsize(of)
             .map_or(100, |size| usize::from(size.ws_col))
             .max(table::NARROWEST),
         columns => columns.max(table::NARROWEST),
     }
 }
 
-/// A table with a heading; the widest column gives way when the terminal is too narrow.
-pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) {
-    let mut lines = table::lay_out(heading, rows, width()).into_iter();
+/// A table with a heading; the widest column gives way when the terminal is too narrow. Of the columns that are `unsaid` those are
+/// left out in which all rows agree.
+pub(super) fn table(heading: &[&str], rows: Vec<Vec<String>>, unsaid: &[&str]) {
+    let (heading, rows) = table::without_constants(heading, rows, unsaid);
+    let mut lines = table::lay_out(&heading, &rows, width(&std::io::stdout())).into_iter();
     if let Some(heading) = lines.next() {
         line(&paint("1", &heading));
     }

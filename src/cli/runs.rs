@@ -4,6 +4,7 @@ use super::args::RunsCommand;
 use super::operator::store_failure;
 use super::{Context, render, text};
 use crate::api::types::Failure;
+use crate::model::ids::telling;
 use crate::model::{Outcome, Run};
 use crate::store::Store;
 
@@ -33,13 +34,15 @@ pub(super) async fn runs(
         render::talk("no runs yet: `realmsync sync` makes one");
         return Ok(0);
     }
-    render::table(HEADING, &runs.iter().map(row).collect::<Vec<_>>());
+    let digits = telling(runs.iter().map(|run| run.run.0));
+    let rows = runs.iter().map(|run| row(run, digits)).collect();
+    render::table(HEADING, rows, context.unsaid(realm.as_ref()));
     Ok(0)
 }
 
 const HEADING: &[&str] = &["run", "started", "realm", "mode", "outcome", "took", "what"];
 
-fn row(run: &Run) -> Vec<String> {
+fn row(run: &Run, digits: usize) -> Vec<String> {
     let failed = matches!(run.outcome, Outcome::Failed | Outcome::Cancelled);
     let came = run
         .error
@@ -47,7 +50,7 @@ fn row(run: &Run) -> Vec<String> {
         .filter(|_| failed)
         .unwrap_or_else(|| text::summary(run));
     vec![
-        text::brief(run.run),
+        format!("{:#.digits$}", run.run),
         text::when(run.started_at),
         run.realm.to_string(),
         run.mode.to_string(),
@@ -100,7 +103,7 @@ async fn show(
         .map(|by| format!(", by {by}"))
         .unwrap_or_default();
     render::line(&format!(
-        "  {} {}, {} at {}{by}",
+        "  {} {:#}, {} at {}{by}",
         run.mode,
         run.run,
         run.trigger,
@@ -125,7 +128,7 @@ async fn show(
         ));
     }
     if let Some(replaced) = facts.replaced_by {
-        render::line(&format!("  replaced by {replaced}"));
+        render::line(&format!("  replaced by {replaced:#}"));
     }
     if run.outcome == Outcome::Held {
         let before = store.rejected_before(run.run).await;
@@ -143,7 +146,7 @@ async fn show(
             .map(|at| format!(" until {}", text::when(at)))
             .unwrap_or_default();
         render::hint(&format!(
-            "it waits{until}: `realmsync approve {0}` applies exactly this, `realmsync reject {0}` drops it",
+            "it waits{until}: `realmsync approve {0:#}` applies exactly this, `realmsync reject {0:#}` drops it",
             run.run
         ));
     }

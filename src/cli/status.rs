@@ -9,7 +9,7 @@ use super::operator::store_failure;
 use super::{Context, render, text};
 use crate::api::types::{DaemonStatus, Failure, RealmStatus};
 use crate::clock::Timestamp;
-use crate::config::StoreUrl;
+use crate::config::{Config, StoreUrl};
 use crate::model::{Outcome, RealmKind, State};
 use crate::service::status::gather;
 
@@ -58,10 +58,25 @@ pub(super) async fn status(context: &Context) -> Result<u8, Failure> {
     for realm in &realms {
         render::line(&about_realm(realm, now));
     }
+    if let Some(zones) = realms.iter().find_map(|realm| realm.time_zones.as_ref()) {
+        render::line(&format!("\ntime zones by the rules of {zones}"));
+    }
+    if dead_links(&context.config) {
+        render::line(&format!("{} {DEAD_LINKS}", render::paint("33", "!")));
+    }
     Ok(0)
 }
 
-fn no_store_yet(context: &Context) -> bool {
+/// What is said until the pages behind enrolment links are served.
+pub(super) const DEAD_LINKS: &str = "messages carry enrolment links below `public-url`, but this version serves no page there: whoever opens one finds nothing";
+
+/// Whether messages carry links that lead nowhere.
+pub(super) fn dead_links(config: &Config) -> bool {
+    let sends = config.delivery.is_some() || config.realms.iter().any(|r| r.delivery.is_some());
+    config.http.is_some() && sends
+}
+
+pub(super) fn no_store_yet(context: &Context) -> bool {
     matches!(&context.config.store.url, StoreUrl::Sqlite(path) if path.try_exists().is_ok_and(|there| !there))
 }
 
@@ -105,6 +120,9 @@ fn untouched(context: &Context) -> Vec<RealmStatus> {
         server: None,
         away: vec![],
         reload_refused: None,
+        held_by: vec![],
+        refused: BTreeMap::new(),
+        time_zones: Some(context.config.zone_data.clone()),
     };
     context.config.realms.iter().map(realm).collect()
 }
@@ -170,7 +188,7 @@ fn about_pause(r: &RealmStatus) -> String {
                 .replace("  ", " ")
             });
             format!(
-                "paused by undo {undo}{also}: mend the directory or the configuration, then `realmsync resume {}`",
+                "paused by undo {undo:#}{also}: mend the directory or the configuration, then `realmsync resume {}`",
                 r.realm
             )
         }
@@ -259,12 +277,15 @@ fn about_realm(r: &RealmStatus, now: Timestamp) -> String {
             "held",
             &render::paint(
                 "33",
-                &format!("plan {held} waits for a decision (`realmsync runs show {held}`)"),
+                &format!("plan {held:#} waits for a decision (`realmsync runs show {held:#}`)"),
             ),
         );
     }
     if let Some(before) = &r.rejected_before {
         row("", &text::rejected_before(before));
+    }
+    for why in &r.held_by {
+        row("", &format!("because {}", why.why()));
     }
     if let Some(until) = r.left_out_until {
         row(
@@ -273,6 +294,16 @@ fn about_realm(r: &RealmStatus, now: Timestamp) -> String {
                 "changes that were rejected for a time, the first of them until {}",
                 text::when(until)
             ),
+        );
+    }
+    let refused: Vec<String> = [("entries", "entry"), ("phones", "value")]
+        .iter()
+        .filter_map(|(kind, noun)| Some(text::count(*r.refused.get(*kind)?, noun)))
+        .collect();
+    if !refused.is_empty() {
+        row(
+            "refused",
+            &format!("{} (`realmsync refused {}`)", refused.join(", "), r.realm),
         );
     }
     for (what, says) in heard::about(r, now) {
@@ -298,6 +329,7 @@ fn paint(outcome: Outcome) -> String {
 mod tests {
     use super::*;
     use crate::api::types::HolderStatus;
+    use crate::model::HeldBy;
 
     pub(super) fn realm() -> RealmStatus {
         RealmStatus {
@@ -332,6 +364,14 @@ mod tests {
             server: None,
             away: vec![],
             reload_refused: None,
+            held_by: vec![HeldBy {
+                limit: "suspended".into(),
+                count: 30,
+                of: 300,
+                allowed: 15,
+            }],
+            refused: [("entries".to_owned(), 1), ("phones".to_owned(), 12)].into(),
+            time_zones: None,
         }
     }
 
@@ -346,6 +386,8 @@ mod tests {
             last_outcome: None,
             last_error: None,
             held: None,
+            held_by: vec![],
+            refused: BTreeMap::new(),
             users: BTreeMap::new(),
             outbox: BTreeMap::new(),
             ..realm()
@@ -378,7 +420,7 @@ mod tests {
         };
         let says = about_realm(&paused, Timestamp(1_795_507_200_000));
         for words in [
-            format!("paused by undo {undo}: mend"),
+            "paused by undo e96ec38d: mend".to_owned(),
             "`realmsync resume example.org`".to_owned(),
         ] {
             assert!(says.contains(&words), "{says}");
@@ -387,7 +429,12 @@ mod tests {
 
     #[test]
     fn the_object_has_the_fields_of_the_design_in_its_order() {
-        let json = serde_json::to_value(realm()).expect("json");
+        let plain = RealmStatus {
+            held_by: vec![],
+            refused: BTreeMap::new(),
+            ..realm()
+        };
+        let json = serde_json::to_value(plain).expect("json");
         let keys: Vec<&str> = json
             .as_object()
             .expect("an object")

@@ -62,6 +62,29 @@ pub(super) fn lay_out(heading: &[&str], rows: &[Vec<String>], room: usize) -> Ve
         .collect()
 }
 
+/// The same without those of the named columns in which all rows say the same.
+pub(super) fn without_constants<'h>(
+    heading: &[&'h str],
+    mut rows: Vec<Vec<String>>,
+    named: &[&str],
+) -> (Vec<&'h str>, Vec<Vec<String>>) {
+    let mut heading = heading.to_vec();
+    for name in named {
+        let Some(at) = heading.iter().position(|h| h == name) else {
+            continue;
+        };
+        let mut cells = rows.iter().map(|row| row.get(at));
+        let first = cells.next();
+        if cells.all(|cell| Some(cell) == first) {
+            heading.remove(at);
+            for row in rows.iter_mut().filter(|row| at < row.len()) {
+                row.remove(at);
+            }
+        }
+    }
+    (heading, rows)
+}
+
 fn is_text(cell: &str) -> bool {
     cell.contains(' ') || cell.width() > WORD
 }
@@ -120,6 +143,23 @@ mod tests {
         insta::assert_snapshot!(
             lay_out(&["user", "name", "state"], &rows(), usize::MAX).join("\n")
         );
+    }
+
+    #[test]
+    fn a_column_in_which_all_rows_agree_is_left_out_and_one_that_informs_stays() {
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let same = vec![row(["jan", "people"]), row(["eva", "people"])];
+        let (heading, rows) = without_constants(&["user", "realm"], same.clone(), &["realm"]);
+        assert_eq!(heading, ["user"]);
+        assert_eq!(rows, [["jan"], ["eva"]]);
+        assert_eq!(
+            without_constants(&["user", "realm"], same, &[]).0,
+            ["user", "realm"]
+        );
+        // Somebody is of an orphaned realm.
+        let two = vec![row(["jan", "people"]), row(["eva", "former"])];
+        let (heading, rows) = without_constants(&["user", "realm"], two.clone(), &["realm"]);
+        assert_eq!((heading.len(), rows), (2, two));
     }
 
     #[test]

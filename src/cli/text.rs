@@ -6,13 +6,15 @@ use std::sync::OnceLock;
 
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
+use unicode_width::UnicodeWidthChar as _;
 
 use super::render::paint;
 use crate::api::types::RejectedBefore;
 use crate::clock::Timestamp;
 use crate::clock::zones::{self, Zones};
 use crate::config::Environment;
-use crate::model::{Change, ChangeKind, Field, HeldBy, Outcome, Run, RunId};
+pub(super) use crate::model::words::count;
+use crate::model::{Change, ChangeKind, Field, Outcome, Run};
 
 /// The zone of the person who reads; unset in tests of this crate, which read UTC.
 static LOCAL: OnceLock<TimeZone> = OnceLock::new();
@@ -66,21 +68,6 @@ pub(super) fn span(ms: i64) -> String {
         7200..172_800 => format!("{} h", s / 3600),
         _ => format!("{} d", s / 86_400),
     }
-}
-
-/// `1 message`, `2 messages`.
-pub(super) fn count(n: i64, word: &str) -> String {
-    match word.strip_suffix('y') {
-        _ if n == 1 => format!("1 {word}"),
-        Some(stem) => format!("{n} {stem}ies"),
-        None if word.ends_with('s') => format!("{n} {word}es"),
-        None => format!("{n} {word}s"),
-    }
-}
-
-/// The beginning of an id that tells its millisecond: enough to name a run of one realm.
-pub(super) fn brief(run: RunId) -> String {
-    run.to_string().chars().take(13).collect()
 }
 
 /// Control characters and what turns the direction of writing as their codes, so that a value of the directory cannot steer the
@@ -144,49 +131,89 @@ pub(super) fn one_line(text: &str) -> String {
         .replace('\t', "\\t")
 }
 
+/// A line in pieces of at most `width` columns, cut between words; what follows begins below the text of the first, where that
+/// stands in a column of its own.
+pub(super) fn wrap(line: &str, width: usize) -> String {
+    if columns(line) <= width {
+        return line.to_owned();
+    }
+    let body = line.trim_start_matches(' ');
+    let lead = line.len() - body.len();
+    let hang = body
+        .find("  ")
+        .map(|at| {
+            let rest = &body[at..];
+            columns(&body[..at]) + rest.len() - rest.trim_start_matches(' ').len()
+        })
+        .filter(|at| lead + at < width / 2)
+        .map_or(lead + 2, |at| lead + at);
+    let mut out = String::new();
+    let mut used = 0;
+    for word in words(line, width.saturating_sub(hang)) {
+        let wide = columns(word.trim_end_matches(' '));
+        if used > hang && used + wide > width {
+            out.truncate(out.trim_end_matches(' ').len());
+            out.push('\n');
+            out.push_str(&" ".repeat(hang));
+            used = hang;
+        }
+        out.push_str(word);
+        used += columns(word);
+    }
+    out
+}
+
+/// The words of a line with the spaces behind them. A command between backticks is one word where there is room for it, so that it can
+/// be copied.
+fn words(line: &str, room: usize) -> Vec<&str> {
+    let mut all = vec![];
+    let mut rest = line;
+    while !rest.is_empty() {
+        let word = rest.split_inclusive(' ').next().unwrap_or(rest);
+        let opens = word.matches('`').count() % 2 == 1;
+        let whole = word.find('`').filter(|_| opens).and_then(|from| {
+            let close = from + 1 + rest.get(from + 1..)?.find('`')?;
+            let end = rest[close..]
+                .find(' ')
+                .map_or(rest.len(), |n| close + n + 1);
+            Some(&rest[..end]).filter(|whole| columns(whole.trim_end_matches(' ')) <= room)
+        });
+        let word = whole.unwrap_or(word);
+        all.push(word);
+        rest = &rest[word.len()..];
+    }
+    all
+}
+
+/// The columns that a text takes; paint takes none.
+fn columns(text: &str) -> usize {
+    let mut rest = text;
+    let mut wide = 0;
+    while let Some(c) = rest.chars().next() {
+        let paint = paint_at(rest);
+        if paint.is_none() {
+            wide += c.width().unwrap_or(0);
+        }
+        rest = &rest[paint.unwrap_or(c.len_utf8())..];
+    }
+    wide
+}
+
 /// What a run came to, in one line.
 pub(super) fn summary(run: &Run) -> String {
-    let phones = |n: i64, word: &str| format!("{} {word}", count(n, "phone"));
-    let mut parts: Vec<String> = [
-        (run.created, "created"),
-        (run.updated, "updated"),
-        (run.renamed, "renamed"),
-    ]
-    .iter()
-    .filter(|(n, _)| *n > 0)
-    .map(|(n, word)| format!("{n} {word}"))
-    .collect();
-    if run.phone_changed > 0 {
-        parts.push(phones(run.phone_changed, "changed"));
-    }
-    if run.phone_lost > 0 {
-        parts.push(phones(run.phone_lost, "lost"));
-    }
-    let rest = [
-        (run.suspended, "suspended"),
-        (run.restored, "restored"),
-        (run.removed, "removed"),
-        (run.moved, "moved here"),
-    ];
-    parts.extend(
-        rest.iter()
-            .filter(|(n, _)| *n > 0)
-            .map(|(n, word)| format!("{n} {word}")),
-    );
-    if parts.is_empty() && run.jobs == 0 {
+    let mut text = run.what_changes();
+    if text.is_empty() && run.jobs == 0 {
         return "nothing differs".into();
     }
-    if parts.is_empty() {
-        parts.push("nobody changes".into());
+    if text.is_empty() {
+        text.push_str("nobody changes");
     }
-    let mut text = parts.join(", ");
     if run.jobs > 0 {
         let _infallible = write!(text, "; {}", count(run.jobs, "message"));
     }
     text
 }
 
-/// The run for people: what it came to, what was read, and why it is held.
 /// That a plan's changes are not new.
 pub(super) fn rejected_before(before: &RejectedBefore) -> String {
     let by = before.by.as_deref();
@@ -195,11 +222,12 @@ pub(super) fn rejected_before(before: &RejectedBefore) -> String {
         .at
         .map_or(String::new(), |at| format!(" at {}", when(at)));
     format!(
-        "the same changes were rejected{by}{at}, as plan {}",
+        "the same changes were rejected{by}{at}, as plan {:#}",
         before.run
     )
 }
 
+/// The run for people: what it came to, what was read, and why it is held.
 pub(super) fn run(run: &Run, dry: bool) -> String {
     let error = run.error.as_deref().unwrap_or("no reason was kept");
     let mut text = match run.outcome {
@@ -261,7 +289,7 @@ pub(super) fn run(run: &Run, dry: bool) -> String {
         "was held because"
     };
     for held in &run.held_by {
-        let _infallible = write!(text, "\n  {because} {}", why_held(held));
+        let _infallible = write!(text, "\n  {because} {}", held.why());
     }
     if let (Some(note), false) = (
         &run.error,
@@ -279,41 +307,9 @@ fn entries(n: i64) -> String {
 /// What an administrator does about a run that is held.
 pub(super) fn decide_it(run: &Run) -> String {
     format!(
-        "look at it with `realmsync runs show {0}`, then `realmsync approve {0}` or `realmsync reject {0}`",
+        "look at it with `realmsync runs show {0:#}`, then `realmsync approve {0:#}` or `realmsync reject {0:#}`",
         run.run
     )
-}
-
-/// Why, as the rest of "held because …".
-fn why_held(held: &HeldBy) -> String {
-    let n = held.count;
-    match held.limit.as_str() {
-        "container" => format!(
-            "everybody of a container is found nowhere at once ({n} people): an access rule may hide it"
-        ),
-        "mapping" => format!(
-            "base, filter, attributes or phone rules are others than before, and {} of people come of it",
-            count(n, "change")
-        ),
-        "moved" => format!(
-            "{n} {} would be taken over from another realm, for the first time",
-            if n == 1 { "person" } else { "people" }
-        ),
-        "messages" => format!(
-            "it would send {} to people whom no other limit counts ({} go without asking)",
-            count(n, "message"),
-            held.allowed
-        ),
-        "approve" => {
-            "the realm says `approve = true`: an administrator decides every plan".to_owned()
-        }
-        "asked" => "it was asked for with `--hold`".to_owned(),
-        "undo" => format!("it puts back {}", count(n, "change")),
-        limit => format!(
-            "`{limit}` is {n} of {} people within 24 hours, and {} would pass",
-            held.of, held.allowed
-        ),
-    }
 }
 
 /// A line of a plan, like a line of a diff.

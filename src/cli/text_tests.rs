@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::model::{Mode, Trigger};
+use crate::model::{HeldBy, Mode, Trigger};
 
 fn a_run(outcome: Outcome) -> Run {
     Run {
@@ -280,4 +280,52 @@ fn json_holds_no_character_that_steers_a_terminal() {
         "{json}"
     );
     assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+}
+
+#[test]
+fn an_instant_is_shown_as_the_readers_clock_shows_it() {
+    let zone = |name: &str| Zones::built_in().get(name).expect("a zone");
+    for (name, says) in [
+        ("Europe/Bratislava", "2026-11-24 01:00:00 +01:00"),
+        ("America/St_Johns", "2026-11-23 20:30:00 -03:30"),
+        ("UTC", "2026-11-24 00:00:00 +00:00"),
+    ] {
+        assert_eq!(when_in(Timestamp(1_795_478_400_000), &zone(name)), says);
+    }
+    let by = |tz: &str| zone_of(&Environment::of([("TZ", tz)]));
+    assert_eq!(by("America/St_Johns"), zone("America/St_Johns"));
+    assert_eq!(by(":Europe/Bratislava"), zone("Europe/Bratislava"));
+    assert_eq!(by(""), TimeZone::UTC);
+}
+
+#[test]
+fn a_long_line_goes_on_below_its_beginning() {
+    let says = |line: &str, width| wrap(line, width);
+    assert_eq!(says("short", 40), "short");
+    assert_eq!(
+        says(
+            "  last run      failed: the server does not answer at all",
+            40
+        ),
+        "  last run      failed: the server does\n                not answer at all"
+    );
+    assert_eq!(
+        says("a line that has no columns, and is too long for it", 30),
+        "a line that has no columns,\n  and is too long for it"
+    );
+    // A command stays whole, so that it can be copied.
+    assert_eq!(
+        says(
+            "hint: look at it with `realmsync runs show 37dd52ab`, then decide",
+            40
+        ),
+        "hint: look at it with\n  `realmsync runs show 37dd52ab`, then\n  decide"
+    );
+    // Paint takes no room, and a word is never cut.
+    assert_eq!(
+        says("  x  \x1b[33mabc def\x1b[0m", 12),
+        "  x  \x1b[33mabc def\x1b[0m"
+    );
+    let word = "w".repeat(60);
+    assert_eq!(says(&format!("see {word}"), 20), format!("see\n  {word}"));
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Context, json, render, text};
 use crate::api::types::Failure;
+use crate::model::ids::telling;
 use crate::model::{Phone, RealmId, User, phone};
 use crate::store::{Store, UserFilter};
 
@@ -59,7 +60,7 @@ pub(super) async fn users(context: &Context, what: UsersCommand) -> Result<u8, F
                 ));
             }
             render::hint(&format!(
-                "`realmsync explain {}` tells where each value came from",
+                "`realmsync explain {:#}` tells where each value came from",
                 user.id
             ));
             Ok(0)
@@ -123,7 +124,8 @@ async fn list(
         } else {
             render::table(
                 &["user", "realm", "name", "phone", "state", "e-mail"],
-                &rows,
+                rows,
+                context.unsaid(filter.realm.as_ref()),
             );
         }
     }
@@ -175,10 +177,16 @@ pub(super) async fn one(store: &Store, text: &str, realm: Option<String>) -> Res
             ),
         )),
         (_, several) => {
+            let digits = telling(several.iter().map(|u| u.id.0));
             let list: Vec<String> = several
                 .iter()
                 .take(5)
-                .map(|u| format!("{} in {} ({}, {})", u.username, u.realm, u.state, u.id))
+                .map(|u| {
+                    format!(
+                        "{} in {} ({}, {:#.digits$})",
+                        u.username, u.realm, u.state, u.id
+                    )
+                })
                 .collect();
             Err(Failure::new(
                 "not-found",

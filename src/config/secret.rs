@@ -79,7 +79,14 @@ impl Secret {
             }
             Self::Credential(name) => {
                 let shown = shown::name(name);
-                let Some(directory) = environment.credentials_directory() else {
+                let directory = environment.credentials_directory();
+                if environment.service && directory.is_none() {
+                    return Err(error(
+                        format!("the credential `{shown}` was not passed on to the service"),
+                        drop_in(shown),
+                    ));
+                }
+                let Some(directory) = directory else {
                     return Err(SecretError {
                         invisible: true,
                         message: format!(
@@ -96,9 +103,7 @@ impl Secret {
                         &directory.join(shown).display().to_string(),
                     )
                     .map_err(|e| SecretError {
-                        help: format!(
-                            "add `LoadCredential={shown}:/path/to/file` to the service's unit"
-                        ),
+                        help: drop_in(shown),
                         ..e
                     })?;
                 text(file, &format!("the credential `{shown}`"))
@@ -130,6 +135,13 @@ impl Secret {
             }
         }
     }
+}
+
+/// How systemd is told to pass a credential on.
+fn drop_in(name: &str) -> String {
+    format!(
+        "write `LoadCredential={name}:/path/to/file` into /etc/systemd/system/realmsync.service.d/credentials.conf (a sample is in `systemd/`), then `systemctl daemon-reload` and start the service again"
+    )
 }
 
 fn error(message: String, help: impl Into<String>) -> SecretError {
@@ -182,6 +194,8 @@ pub(super) fn reason(e: &std::io::Error) -> String {
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
     root: Option<PathBuf>,
+    /// This process is the service itself.
+    service: bool,
 }
 
 impl Environment {
@@ -190,6 +204,7 @@ impl Environment {
         Self {
             variables: std::env::vars_os().collect(),
             root: None,
+            service: false,
         }
     }
 
@@ -203,7 +218,15 @@ impl Environment {
                 .map(|(k, v)| (k.into(), v.into()))
                 .collect(),
             root: None,
+            service: false,
         }
+    }
+
+    /// The same for the service itself: a credential that was not passed on to it is nowhere else.
+    #[must_use]
+    pub fn of_the_service(mut self) -> Self {
+        self.service = true;
+        self
     }
 
     /// The same, where absolute paths are looked up below `root`: for configurations that are read on another machine than their own.
@@ -327,6 +350,17 @@ mod tests {
             .resolve(&Environment::default())
             .unwrap_err();
         assert!(outside.invisible, "{outside}");
+        let forgotten = Secret::Credential("bind".into())
+            .resolve(&Environment::default().of_the_service())
+            .unwrap_err();
+        assert!(
+            !forgotten.invisible
+                && forgotten.message.contains("`bind` was not passed on")
+                && forgotten
+                    .help
+                    .contains("realmsync.service.d/credentials.conf"),
+            "{forgotten:?}"
+        );
         let inside = Environment::of([("CREDENTIALS_DIRECTORY", folder.path())]);
         assert_eq!(
             Secret::Credential("bind".into())

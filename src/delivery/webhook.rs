@@ -256,7 +256,7 @@ fn client(
 }
 
 /// TLS with ring, trusting the configured CA, or the system's roots. One unreadable file among the system's does not empty the store.
-fn tls(
+pub(super) fn tls(
     config: &DeliveryConfig,
     environment: &Environment,
 ) -> Result<rustls::ClientConfig, DeliveryError> {

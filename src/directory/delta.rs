@@ -25,6 +25,35 @@ pub enum Way {
     Timestamp,
 }
 
+impl Way {
+    /// As the configuration writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Syncrepl => "syncrepl",
+            Self::DirSync => "dirsync",
+            Self::Timestamp => "timestamp",
+        }
+    }
+
+    /// Several in words.
+    pub fn list(ways: &[Self]) -> String {
+        if ways.is_empty() {
+            return "no way of hearing of changes".into();
+        }
+        ways.iter()
+            .map(|way| way.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// How far a realm has followed its directory. Belongs to the server that gave it; the store keeps it as JSON beside the data.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Cursor {
@@ -148,7 +177,7 @@ impl Session {
     }
 
     fn not_offered(&self, way: Way) -> NoDelta {
-        NoDelta::NotOffered(format!("{}: no {way:?} here", self.server))
+        NoDelta::NotOffered(format!("{}: no {way} here", self.server))
     }
 }
 

@@ -47,6 +47,23 @@ impl fmt::Debug for RealmId {
 /// the last ones are chance.
 pub const SHORT: usize = 8;
 
+/// How many digits of their ends tell ids apart, at least [`SHORT`]: what `{id:#.digits$}` shows.
+pub fn telling(ids: impl IntoIterator<Item = Uuid>) -> usize {
+    let backwards = |id: Uuid| id.simple().to_string().chars().rev().collect::<String>();
+    let mut ends: Vec<String> = ids.into_iter().map(backwards).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    let same = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    let longest = ends.windows(2).map(|pair| same(&pair[0], &pair[1])).max();
+    longest.map_or(SHORT, |same| SHORT.max(same + 1))
+}
+
+/// The last digits of an id.
+pub fn ending(id: Uuid, digits: usize) -> String {
+    let all = id.simple().to_string();
+    all[all.len().saturating_sub(digits)..].to_owned()
+}
+
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -57,7 +74,7 @@ macro_rules! uuid_id {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 if f.alternate() {
-                    f.write_str(self.0.simple().to_string().get(32 - SHORT..).unwrap_or_default())
+                    f.write_str(&ending(self.0, f.precision().unwrap_or(SHORT)))
                 } else {
                     self.0.fmt(f)
                 }
@@ -153,5 +170,31 @@ super::user::words! {
         Guid = "guid",
         /// 389-ds `nsUniqueId`: text of four groups of eight hexadecimal digits.
         NsUniqueId = "ns-unique-id",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_shown_by_as_much_of_their_ends_as_tells_them_apart() {
+        let [a, b, c] = [
+            "01a20dd1-f889-7f29-8663-201e37dd52ab",
+            "01a20dd1-f889-77b3-888a-3b6e37dd52ab",
+            "01a20dd1-f889-77b3-9ac3-a8bf542f7ced",
+        ]
+        .map(|id| id.parse::<RunId>().expect("an id"));
+        assert_eq!(telling([]), SHORT);
+        assert_eq!(telling([a.0, c.0]), SHORT);
+        // The same id twice needs no more digits.
+        assert_eq!(telling([a.0, a.0]), SHORT);
+        let digits = telling([a.0, b.0, c.0]);
+        assert_eq!(digits, 10);
+        assert_eq!(
+            format!("{a:#.digits$} {b:#.digits$}"),
+            "1e37dd52ab 6e37dd52ab"
+        );
+        assert_eq!(format!("{a:#}"), "37dd52ab");
     }
 }

@@ -14,6 +14,7 @@ pub mod policy;
 pub mod realm;
 pub mod run;
 pub mod user;
+pub mod words;
 
 pub use change::{Change, ChangeKind, Limit};
 pub use entry::{Attribute, AttributeName, Packing, RawAttribute, RawEntry, Values};

@@ -19,6 +19,7 @@ use super::time::Time;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment};
 use crate::delivery::{Attempt, Verdict};
+use crate::model::words::count;
 use crate::model::{Job, JobId, RealmId};
 use crate::store::{Ending, Fate, Settlement, Store, StoreError};
 
@@ -271,7 +272,8 @@ impl Worker {
         if interrupted > 0 {
             tracing::warn!(
                 messages = interrupted,
-                "{interrupted} messages were being sent when a former process ended; they are sent again with the same key"
+                "a former process ended while it sent {}: sent again, with the same key",
+                count(interrupted, "message")
             );
         }
         self.targets.mend(&self.runner.environment);
@@ -290,7 +292,8 @@ impl Worker {
                 tracing::error!(
                     messages = dead,
                     receiver = receiver(&target.config),
-                    "{dead} messages are dead: their receiver was down for all of retry-for"
+                    "given up: {}, since the receiver was down for all of retry-for",
+                    count(dead, "message")
                 );
             }
         }

@@ -19,6 +19,7 @@ use crate::api::types::{
 };
 use crate::config::Config;
 use crate::model::RealmId;
+use crate::model::words::count;
 use crate::outbox::{CircuitState, Stats};
 use crate::store::StoreError;
 use crate::sync::Engine;
@@ -169,7 +170,13 @@ impl Desk {
         } = &self.engine;
         let failed = |error: &StoreError| Failure::from(error);
         let jobs = messages::act(store, config, act, &which, clock.now(), failed).await?;
-        tracing::info!(by, jobs, "outbox {}: {jobs} messages", act.as_str());
+        tracing::info!(
+            by,
+            jobs,
+            "outbox {}: {}",
+            act.as_str(),
+            count(jobs, "message")
+        );
         self.wake.notify_one();
         Ok(json!(OutboxAnswer { jobs }))
     }

@@ -50,7 +50,7 @@ pub(super) async fn run(
                 match ledger::expire_held(&engine.store, engine.clock.now()).await {
                     Ok(expired) => {
                         for run in expired {
-                            tracing::warn!(realm = %run.realm, run = %run.run, "{}: nobody decided plan {} in time, it expired; the next pass decides anew", run.realm, run.run);
+                            tracing::warn!(realm = %run.realm, run = %run.run, "{}: nobody decided plan {:#} in time, it expired; the next pass decides anew", run.realm, run.run);
                         }
                     }
                     Err(error) => tracing::error!(%error, "held plans cannot expire: {error}"),

@@ -187,7 +187,7 @@ impl Default for Metrics {
         );
         r.register(
             "refused",
-            "Entries and phones that the last run could not use",
+            "Entries and phones that cannot be used as things stand",
             f.refused.clone(),
         );
         r.register(
@@ -251,21 +251,6 @@ impl Metrics {
                 realm: realm.clone(),
             })
             .observe(run.elapsed_ms.max(0) as f64 / 1000.0);
-        if matches!(run.outcome, Outcome::Applied | Outcome::Unchanged) {
-            for (kind, count) in [
-                ("entries", run.refused_entries),
-                ("phones", run.refused_phones),
-            ] {
-                set(
-                    &self.0.refused,
-                    &KindLabels {
-                        realm: realm.clone(),
-                        kind: kind.into(),
-                    },
-                    count,
-                );
-            }
-        }
         if run.outcome == Outcome::Applied {
             for (kind, count) in [
                 ("created", run.created),
@@ -352,6 +337,7 @@ impl Metrics {
             family.clear();
         }
         f.drift.clear();
+        f.refused.clear();
         f.server_away.clear();
         f.users.clear();
         f.outbox.clear();
@@ -377,6 +363,14 @@ impl Metrics {
                     };
                     set(&f.drift, &labels, *people);
                 }
+            }
+            for kind in ["entries", "phones"] {
+                let of = KindLabels {
+                    realm: labels.realm.clone(),
+                    kind: kind.into(),
+                };
+                let standing = realm.refused.get(kind).copied().unwrap_or_default();
+                set(&f.refused, &of, standing);
             }
             for away in &realm.away {
                 let labels = ServerLabels {

@@ -40,6 +40,7 @@ pub async fn gather(
     rows.sort_by_key(|row| (place(&row.id), row.id.clone()));
     let holders = store.lease_holders().await?;
     let senders = store.senders().await?;
+    let refused = store.refused_counts().await?;
     let mut realms = Vec::with_capacity(rows.len());
     for row in rows {
         let last = store.last_run(&row.id).await?;
@@ -68,6 +69,10 @@ pub async fn gather(
         let rejected_before = match row.held {
             Some(held) => store.rejected_before(held).await?.map(Into::into),
             None => None,
+        };
+        let held_by = match row.held {
+            Some(held) => store.run(&held.to_string()).await?.held_by,
+            None => vec![],
         };
         realms.push(RealmStatus {
             rejected_before,
@@ -123,10 +128,26 @@ pub async fn gather(
             server,
             away: live.seen.away,
             reload_refused: None,
+            held_by,
+            refused: refused
+                .iter()
+                .find(|(realm, ..)| *realm == row.id)
+                .map(|(_, entries, phones)| counts(*entries, *phones))
+                .unwrap_or_default(),
+            time_zones: configured.map(|_| config.zone_data.clone()),
             realm: row.id,
         });
     }
     Ok(realms)
+}
+
+/// What is refused, by kind and without zeros.
+fn counts(entries: i64, phones: i64) -> BTreeMap<String, i64> {
+    [("entries", entries), ("phones", phones)]
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(kind, count)| (kind.to_owned(), count))
+        .collect()
 }
 
 /// How a realm hears of changes, as its last full pass found and its keeper sees now; `None`: no full pass yet.
@@ -213,10 +234,5 @@ fn used(realm: &RealmConfig, following: Option<&(Option<Way>, FollowingStatus)>)
 
 /// A way as the configuration writes it.
 pub fn way_word(way: Way) -> &'static str {
-    match way {
-        Way::Push => "push",
-        Way::Syncrepl => "syncrepl",
-        Way::DirSync => "dirsync",
-        Way::Timestamp => "timestamp",
-    }
+    way.as_str()
 }

@@ -91,7 +91,7 @@ async fn look(
     } in engine.store.take_over(engine.clock.now()).await?
     {
         let who = former.as_deref().unwrap_or("its process");
-        tracing::warn!(%realm, %run, "{realm}: {who} ended or stood still in the middle of run {run}, which is swept: nothing of it was applied");
+        tracing::warn!(%realm, %run, "{realm}: {who} ended or stood still in the middle of run {run:#}, which is swept: nothing of it was applied");
     }
     for row in engine.store.realms().await? {
         let Some(at) = row.last_tick_at else { continue };

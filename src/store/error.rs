@@ -5,6 +5,7 @@ use sqlx::sqlite::SqliteError;
 
 use super::reach::{said, told};
 use crate::model::ErrorCode;
+use crate::model::words::count;
 
 /// What can go wrong with the store. Every message says what to do next.
 #[derive(thiserror::Error, Debug)]
@@ -42,7 +43,8 @@ pub enum StoreError {
     TakenOver,
     /// Somebody changed a user while a plan was made: nothing was applied.
     #[error(
-        "{0} users changed while the plan was made; nothing was applied, the next run decides anew"
+        "{} changed while the plan was made; nothing was applied, the next run decides anew",
+        count(*.0, "user")
     )]
     Conflict(u64),
     /// It cannot be done as things stand.

@@ -63,7 +63,7 @@ pub(super) async fn decide_in(
         .map_err(StoreError::from_sqlx("decide a plan"))?;
     if rows != 1 {
         return Err(StoreError::Refused(format!(
-            "plan {run} was decided already: `runs show {run}`"
+            "plan {run:#} was decided already: `runs show {run:#}`"
         )));
     }
     let realms = on!(tx, c => sqlx::query_scalar::<_, String>(FREE).bind(bytes(run)).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("decide a plan"))?;

@@ -44,6 +44,7 @@ mod swap;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod typed_id;
 mod undone;
 mod users;
 

@@ -160,6 +160,19 @@ impl Store {
         ids.iter().map(|id| super::rows::directory_id(id)).collect()
     }
 
+    /// How many entries and how many single values of each realm are refused now: realm, entries, values.
+    pub async fn refused_counts(&self) -> Result<Vec<(RealmId, i64, i64)>, StoreError> {
+        const SQL: &str = "SELECT realm, SUM(CASE WHEN entry THEN 1 ELSE 0 END), SUM(CASE WHEN entry THEN 0 ELSE 1 END) FROM refused GROUP BY realm";
+        let mut link = self.db.read().await?;
+        let rows =
+            on!(link, c => sqlx::query_as::<_, (String, i64, i64)>(SQL).fetch_all(&mut *c).await)
+                .map_err(StoreError::from_sqlx("count refusals"))?;
+        Ok(rows
+            .into_iter()
+            .map(|(realm, entries, values)| (RealmId::from(realm), entries, values))
+            .collect())
+    }
+
     /// Everything that is refused, by realm and DN.
     pub async fn refused(&self, realm: Option<&RealmId>) -> Result<Vec<RefusedRow>, StoreError> {
         let mut all = vec![];

@@ -4,8 +4,7 @@ use sqlx::FromRow;
 
 use super::db::{Tx, on};
 use super::rows::{bytes, readable, run_id, word};
-use super::users::id_range;
-use super::{Store, StoreError};
+use super::{Store, StoreError, typed_id};
 use crate::clock::Timestamp;
 use crate::model::{Limit, Mode, Outcome, RealmId, Run, RunId};
 
@@ -142,7 +141,7 @@ pub(super) async fn write_run(tx: &mut Tx, run: &Run, facts: &RunFacts) -> Resul
         Ok(())
     } else {
         Err(StoreError::Refused(format!(
-            "run {} was decided already, by another process: `runs show {}`",
+            "run {:#} was decided already, by another process: `runs show {:#}`",
             run.run, run.run
         )))
     }
@@ -206,29 +205,26 @@ impl Store {
         tx.commit().await
     }
 
-    /// A run by its id or a unique beginning of it.
-    pub async fn run(&self, prefix: &str) -> Result<Run, StoreError> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            run_columns!(),
-            " FROM runs WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT 3"
-        );
-        let Some((from, to)) = id_range(prefix) else {
+    /// A run by its id, or by a beginning or an end of it that no other has.
+    pub async fn run(&self, typed: &str) -> Result<Run, StoreError> {
+        const SQL: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE id = $1");
+        let none = || StoreError::NotFound(format!("there is no run `{typed}`: `runs` lists them"));
+        let Some(digits) = typed_id::digits(typed) else {
             return Err(StoreError::NotFound(format!(
-                "`{prefix}` is no run: give its id or at least the first four digits; `runs` lists them"
+                "`{typed}` is no run: give its id, or four digits of its beginning, or six of its end; `runs` lists them"
             )));
         };
         let mut link = self.db.read().await?;
-        let mut rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(from).bind(to).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read a run"))?;
-        match (rows.pop(), rows.is_empty()) {
-            (Some(row), true) => Run::try_from(row),
-            (Some(_), false) => Err(StoreError::NotFound(format!(
-                "several runs begin with `{prefix}`: give more of the id; `runs` lists them"
-            ))),
-            (None, _) => Err(StoreError::NotFound(format!(
-                "there is no run `{prefix}`: `runs` lists them"
-            ))),
-        }
+        let ids = typed_id::ids_like(&mut link, "runs", &digits, None).await?;
+        let id = match ids.as_slice() {
+            [] => return Err(none()),
+            [id] => id.as_bytes().to_vec(),
+            several => return Err(typed_id::ambiguous("runs", typed, several)),
+        };
+        let row =
+            on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(id).fetch_optional(&mut *c).await)
+                .map_err(StoreError::from_sqlx("read a run"))?;
+        Run::try_from(row.ok_or_else(none)?)
     }
 
     /// See [`RunFacts`].
@@ -258,7 +254,7 @@ impl Store {
         )) = row
         else {
             return Err(StoreError::NotFound(format!(
-                "there is no run {run}: `runs` lists them"
+                "there is no run {run:#}: `runs` lists them"
             )));
         };
         Ok(RunFacts {

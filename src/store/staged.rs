@@ -241,7 +241,7 @@ impl Store {
                 .map_err(StoreError::from_sqlx("fill in a plan"))?;
             if rows != 1 {
                 return Err(StoreError::Refused(format!(
-                    "plan {run} was decided already: `runs show {run}`"
+                    "plan {run:#} was decided already: `runs show {run:#}`"
                 )));
             }
             for mut change in self.changes_of(&mut tx, run, staged.user.id).await? {

@@ -186,6 +186,7 @@ macro_rules! on_both {
 
 on_both!(
     plans::a_user_comes_back_as_it_was_written,
+    plans::a_run_is_named_by_the_end_of_its_id_and_candidates_are_told,
     plans::two_users_swap_names,
     plans::who_is_suspended_yields_the_name_in_the_same_plan,
     plans::a_plan_over_a_user_who_changed_applies_nothing,

@@ -6,7 +6,7 @@ use super::db::on;
 use super::rows::{
     UserRow, directory_id, note_unreadable, places, readable, user_columns, users, uuid, word,
 };
-use super::{Store, StoreError};
+use super::{Store, StoreError, typed_id};
 use crate::clock::Timestamp;
 use crate::model::{DirectoryId, RealmId, State, User, UserId};
 
@@ -219,7 +219,7 @@ impl Store {
         users(rows)
     }
 
-    /// Users by id, unique beginning of an id, or name; present ones first.
+    /// Users by name, else by id, or by its beginning or end; present ones first.
     pub async fn find_users(
         &self,
         needle: &str,
@@ -231,22 +231,33 @@ impl Store {
             " FROM users WHERE username_key = $1 AND ($2 IS NULL OR realm = $2)
               ORDER BY CASE WHEN state = 'active' THEN 0 WHEN state_reason = 'disabled' THEN 1 ELSE 2 END, realm, id LIMIT 100"
         );
-        const BY_ID: &str = concat!(
-            "SELECT ",
-            user_columns!(),
-            " FROM users WHERE id BETWEEN $1 AND $2 AND ($3 IS NULL OR realm = $3) ORDER BY id LIMIT 100"
-        );
         let key = crate::model::person::fold_name(needle.trim());
         let mut link = self.db.read().await?;
+        let of = realm;
         let realm = realm.map(|r| r.as_str().to_owned());
-        let rows = on!(link, c => sqlx::query_as::<_, UserRow>(BY_NAME).bind(key).bind(realm.clone()).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("find a user"))?;
+        let rows = on!(link, c => sqlx::query_as::<_, UserRow>(BY_NAME).bind(key).bind(realm).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("find a user"))?;
         if !rows.is_empty() {
             return Ok(readable(rows));
         }
-        let Some((from, to)) = id_range(needle) else {
+        let Some(digits) = typed_id::digits(needle) else {
             return Ok(vec![]);
         };
-        let rows = on!(link, c => sqlx::query_as::<_, UserRow>(BY_ID).bind(from).bind(to).bind(realm).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("find a user"))?;
+        let mut ids = typed_id::ids_like(&mut link, "users", &digits, of).await?;
+        ids.truncate(100);
+        if ids.is_empty() {
+            return Ok(vec![]);
+        }
+        let sql = format!(
+            "SELECT {} FROM users WHERE id IN ({}) ORDER BY id",
+            user_columns!(),
+            places(1, ids.len())
+        );
+        let rows = on!(link, c => {
+            let mut query = sqlx::query_as::<_, UserRow>(AssertSqlSafe(sql));
+            for id in ids { query = query.bind(id.as_bytes().to_vec()); }
+            query.fetch_all(&mut *c).await
+        })
+        .map_err(StoreError::from_sqlx("find a user"))?;
         Ok(readable(rows))
     }
 
@@ -285,18 +296,4 @@ impl Store {
             .map(|id| states.get(id).copied().unwrap_or("none"))
             .collect())
     }
-}
-
-/// The ids that begin with this text: from, to. `None`: no beginning of an id, or shorter than four digits.
-pub(super) fn id_range(prefix: &str) -> Option<(Vec<u8>, Vec<u8>)> {
-    let hex: String = prefix.trim().chars().filter(|c| *c != '-').collect();
-    if !(4..=32).contains(&hex.len()) || !hex.chars().all(|c| c.is_ascii_hexdigit()) {
-        return None;
-    }
-    let padded = |fill: &str| {
-        uuid::Uuid::parse_str(&(hex.clone() + &fill.repeat(32 - hex.len())))
-            .ok()
-            .map(|u| u.as_bytes().to_vec())
-    };
-    Some((padded("0")?, padded("f")?))
 }

@@ -60,7 +60,7 @@ impl Engine {
         let row = self.row(&run.realm).await?;
         let stopped = || {
             EngineError::Stopped(format!(
-                "stopped before the end; nothing was applied, and plan {} still waits for a decision",
+                "stopped before the end; nothing was applied, and plan {:#} still waits for a decision",
                 run.run
             ))
         };
@@ -70,7 +70,7 @@ impl Engine {
         };
         if facts.mapping_hash.as_deref() != Some(&prepared.mapping_hash) {
             let text = format!(
-                "the mapping of realm `{}` (base, filter, attributes, phone rules), what it sends (`new-users`, `on-phone-change`, `[delivery]`) or `phone-authority` is another one than when plan {} was made: run `sync {}` for a plan of the new one",
+                "the mapping of realm `{}` (base, filter, attributes, phone rules), what it sends (`new-users`, `on-phone-change`, `[delivery]`) or `phone-authority` is another one than when plan {:#} was made: run `sync {}` for a plan of the new one",
                 run.realm, run.run, run.realm
             );
             return Err(EngineError::Refused(text));

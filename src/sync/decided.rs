@@ -65,7 +65,7 @@ impl Engine {
         let (held, facts) = self.held_run(run).await?;
         if facts.undoes.is_some() {
             return Err(EngineError::Refused(format!(
-                "plan {} undoes another run: `approve` or `reject` it",
+                "plan {:#} undoes another run: `approve` or `reject` it",
                 held.run
             )));
         }
@@ -99,7 +99,7 @@ impl Engine {
         if run.outcome == Outcome::Held {
             if self.expire(run.run).await? {
                 return Err(EngineError::Refused(format!(
-                    "plan {} of realm `{}` expired: `sync {}` decides anew",
+                    "plan {:#} of realm `{}` expired: `sync {}` decides anew",
                     run.run, run.realm, run.realm
                 )));
             }
@@ -107,12 +107,12 @@ impl Engine {
         }
         let instead = match facts.replaced_by {
             Some(successor) => {
-                format!("it was replaced by {successor}: look at `runs show {successor}`")
+                format!("it was replaced by {successor:#}: look at `runs show {successor:#}`")
             }
             None => format!("it is {}", run.outcome),
         };
         Err(EngineError::Refused(format!(
-            "plan {} of realm `{}` is not held: {instead}",
+            "plan {:#} of realm `{}` is not held: {instead}",
             run.run, run.realm
         )))
     }

@@ -14,6 +14,7 @@ use super::prepare::PassError;
 use super::run::Ending;
 use crate::config::ChangesWay;
 use crate::directory::{Blind, Cursor, NoDelta, Way};
+use crate::model::words::count;
 use crate::model::{ChangeKind, DirectoryId, RealmRow, Run, StateReason, Trigger, UserId};
 use crate::store::StagedUser;
 
@@ -143,8 +144,8 @@ impl Drift {
     pub(super) fn say(self, run: &mut Run) {
         if self.expected > 0 && run.note.is_none() {
             run.note = Some(format!(
-                "{} changes were found of which this way of hearing of changes never tells: no drift",
-                self.expected
+                "no drift: this way of hearing of changes never tells of what was found ({})",
+                count(self.expected, "change")
             ));
         }
     }
@@ -178,7 +179,7 @@ pub(super) fn learn(following: &mut Following, run: &Run, untold: &ByKind, chang
         return;
     }
     following.drifts = following.drifts.saturating_add(1);
-    tracing::warn!(run = %id, drift, "{realm}: drift: {drift} people changed of whom the directory's deltas did not tell; look with `realmsync runs show {id}`");
+    tracing::warn!(run = %id, drift, "{realm}: drift: {} changed, and the directory's deltas did not tell; look with `realmsync runs show {id:#}`", count(drift, "person"));
     if following.drifts >= ENOUGH && !following.fell_back {
         following.fell_back = true;
         following.way = None;

@@ -154,8 +154,9 @@ fn cursor_of(
     };
     if following.way != Some(Way::Push) {
         return Err(Unfollowed::NotOffered(format!(
-            "realm `{}` does not live by push: in its last full pass the directory offered {:?}",
-            row.id, following.ways
+            "realm `{}` does not live by push: in its last full pass the directory offered {}",
+            row.id,
+            Way::list(&following.ways)
         )));
     }
     Ok(cursor)

@@ -115,7 +115,7 @@ pub(super) fn usable(
         Ok(Some((cursor, following)))
     } else {
         Err(format!(
-            "the stored cursor is of another way ({:?}) than `changes` says: everything is read",
+            "the stored cursor is of another way ({}) than `changes` says: everything is read",
             cursor.way
         ))
     }
@@ -259,7 +259,7 @@ async fn choose(
         taken if wanted.is_some() => {
             let why = match taken {
                 Err(why) => why.to_string(),
-                Ok(_) => format!("it offers {:?}", following.ways),
+                Ok(_) => format!("it offers {}", Way::list(&following.ways)),
             };
             Err(PassError::new(
                 ErrorCode::Config,

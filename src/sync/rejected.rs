@@ -28,7 +28,7 @@ impl Engine {
                 "undoes another run, and does not come again by itself"
             };
             return Err(EngineError::Refused(format!(
-                "plan {} {what}: reject it without `--for`",
+                "plan {:#} {what}: reject it without `--for`",
                 run.run
             )));
         }
@@ -68,7 +68,7 @@ impl Engine {
         };
         if changes == 0 {
             return Err(EngineError::Refused(format!(
-                "plan {} is {}, and none of its changes are left out: there is nothing to move the end of",
+                "plan {:#} is {}, and none of its changes are left out: there is nothing to move the end of",
                 run.run, run.outcome
             )));
         }

@@ -109,7 +109,7 @@ impl Engine {
         }
         if let Some(held) = row.held {
             return Err(EngineError::Refused(format!(
-                "plan {held} of realm `{realm}` waits for a decision: `approve` or `reject` it first"
+                "plan {held:#} of realm `{realm}` waits for a decision: `approve` or `reject` it first"
             )));
         }
         Ok(())
@@ -529,7 +529,7 @@ impl Engine {
         crate::failpoint::hit("hold.after");
         if let Some(before) = self.store.rejected_before(run.run).await? {
             let by = before.by.as_deref().unwrap_or("somebody");
-            tracing::warn!(realm = %row.id, run = %run.run, before = %before.run, by, "{}: plan {} has the same changes as {}, which {by} rejected: its cause is still there. Mend it, or `realmsync reject {} --for 24h` leaves these changes out for a day while the rest goes on", row.id, run.run, before.run, run.run);
+            tracing::warn!(realm = %row.id, run = %run.run, before = %before.run, by, "{}: plan {:#} has the same changes as {:#}, which {by} rejected: its cause is still there. Mend it, or `realmsync reject {:#} --for 24h` leaves these changes out for a day while the rest goes on", row.id, run.run, before.run, run.run);
         }
         Ok(())
     }

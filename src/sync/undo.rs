@@ -13,6 +13,7 @@ use super::run::{count, elapsed};
 use super::{Asking, Decided, Engine, EngineError};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
+use crate::model::words;
 use crate::model::{
     Change, ChangeKind, ErrorCode, Field, HeldBy, IdForm, Limit, Mode, Origin, Outcome, RealmId,
     RealmRow, Run, RunId, User, UserId,
@@ -34,7 +35,7 @@ impl Engine {
         let target = self.store.run(prefix).await?;
         if target.outcome != Outcome::Applied {
             return Err(EngineError::Refused(format!(
-                "run {} is {}: only an applied run can be undone",
+                "run {:#} is {}: only an applied run can be undone",
                 target.run, target.outcome
             )));
         }
@@ -42,7 +43,7 @@ impl Engine {
         let row = self.row(&target.realm).await?;
         if let Some(held) = row.held {
             return Err(EngineError::Refused(format!(
-                "plan {held} of realm `{}` waits for a decision: `approve` or `reject` it first",
+                "plan {held:#} of realm `{}` waits for a decision: `approve` or `reject` it first",
                 row.id
             )));
         }
@@ -116,7 +117,7 @@ impl Engine {
         loop {
             if cancel.is_cancelled() {
                 return Err(EngineError::Stopped(format!(
-                    "stopped before the end; nothing of run {} was put back",
+                    "stopped before the end; nothing of run {:#} was put back",
                     target.run
                 )));
             }
@@ -192,7 +193,8 @@ impl Engine {
         run.elapsed_ms = elapsed(started);
         if skipped > 0 {
             run.error = Some(format!(
-                "{skipped} users changed since, or were removed, and stay as they are"
+                "{} changed since, or removed: left as it is now",
+                words::count(skipped, "user")
             ));
         }
         let facts = RunFacts {

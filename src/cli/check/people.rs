@@ -160,7 +160,16 @@ impl Tally {
             self.disabled
         ));
         if self.refused_phones > 0 {
-            report.found(format!("{} of {sampled} have a value that cannot be used; after a run `realmsync refused` lists each with its reason", self.refused_phones));
+            let says = format!(
+                "{} of {sampled} have a value that cannot be used; after a run `realmsync refused` lists each with its reason",
+                self.refused_phones
+            );
+            // More than one of ten is no matter of single entries.
+            if self.refused_phones * 10 > sampled {
+                report.mend(says);
+            } else {
+                report.found(says);
+            }
         }
         if self.any_phone == 0 {
             report.mend(format!("nobody shows any value in {phones}: allow the account to read it, or mend `phone` in [realm.attributes]"));
@@ -182,17 +191,26 @@ impl Tally {
                     attributes.country.join(" or ")
                 ),
             };
-            report.mend(format!("{} of {sampled} have a national number of which nothing says of which country it is; {hint}", self.no_country));
+            report.mend(format!(
+                "{} of {sampled} have a national number, and nothing says of which country; {hint}",
+                self.no_country
+            ));
         }
         if self.unusable == sampled {
             report.mend(format!("no entry shows a readable `{}`, by which people are told apart: allow the account to read it, or mend `directory-id`", attributes.directory_id));
         } else if self.nameless + self.unusable == sampled {
             report.mend(format!("nobody has a user name: allow the account to read {}, or mend `username` in [realm.attributes]", attributes.username.join(", ")));
         } else if self.nameless + self.unusable > 0 {
-            report.found(format!(
-                "{} of {sampled} have no user name or id, and would be no users",
-                self.nameless + self.unusable
-            ));
+            let without = self.nameless + self.unusable;
+            let says =
+                format!("{without} of {sampled} have no user name or id, and would be no users");
+            if without * 2 > sampled {
+                report.mend(format!(
+                    "{says}: mend `filter`, or `username` in [realm.attributes]"
+                ));
+            } else {
+                report.found(says);
+            }
         }
         if self.disabled == sampled {
             report.mend("everybody would be disabled: mend `disabled` in [realm.attributes]");

@@ -35,7 +35,11 @@ pub(super) async fn look(
         }
         (None, _) => String::new(),
     };
-    report.found(format!("{offered}{uses}"));
+    if words.is_empty() && realm.directory.changes != ChangesWay::Full {
+        report.mend(offered);
+    } else {
+        report.found(format!("{offered}{uses}"));
+    }
     if let Some(way) = named.filter(|way| !ways.contains(way)) {
         let why = why_not(session, scope, way).await?;
         report.mend(format!(

@@ -56,10 +56,7 @@ impl Origin {
         }
         parts.extend(self.rule.clone());
         if let Some(since) = self.since {
-            let run = self
-                .run
-                .map(|r| format!(", run {}", text::brief(r)))
-                .unwrap_or_default();
+            let run = self.run.map(|r| format!(", run {r:#}")).unwrap_or_default();
             let by = self
                 .by
                 .as_deref()

@@ -44,7 +44,7 @@ impl Story {
         let row =
             |what: &str, says: &str| render::line(&format!("  {what:<14}{}", text::one_line(says)));
         render::line(&format!(
-            "{} in realm {} ({})",
+            "{} in realm {} ({:#})",
             render::paint("1", &text::one_line(&u.username)),
             u.realm,
             u.id
@@ -99,7 +99,7 @@ impl Story {
                 .unwrap_or_default();
             let run = change
                 .run
-                .map(|r| format!(" in run {r}"))
+                .map(|r| format!(" in run {r:#}"))
                 .unwrap_or_default();
             render::line(&format!(
                 "  {}{run}{by}\n    {}",
@@ -198,7 +198,12 @@ impl Story {
 
     fn receiver(&self, show: &impl Fn(&str) -> String) -> String {
         let u = &self.user;
+        let never = !u.provisioned && u.phone_told.is_none();
         match (&u.phone_provisioned, &u.phone) {
+            (Some(p), _) if never => format!(
+                "was never sent anything; a number other than {} will be a change",
+                show(p.as_str())
+            ),
             (None, _) => "was never told a number, and holds none to compare with".to_owned(),
             (Some(p), Some(now)) if p == now => "knows the number in use".to_owned(),
             (Some(p), _) => format!("still knows {}", show(p.as_str())),
@@ -224,7 +229,7 @@ impl Story {
             ));
         }
         if let (Some(held), false) = (row.held, self.planned.is_empty()) {
-            render::line(&format!("\nheld plan {held} would change:"));
+            render::line(&format!("\nheld plan {held:#} would change:"));
             self.planned
                 .iter()
                 .for_each(|c| render::line(&format!("    {}", text::change(c, show_phones))));

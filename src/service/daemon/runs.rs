@@ -8,6 +8,7 @@ use tokio::task::{Id, JoinError};
 use super::{Daemon, Running, Side};
 use crate::api::types::{Failure, Line, SyncRequest};
 use crate::api::{Order, What};
+use crate::model::words::count;
 use crate::model::{Outcome, RealmId, Trigger};
 use crate::service::agenda::Next;
 use crate::service::chance::chance;
@@ -220,7 +221,10 @@ impl Daemon {
             .iter()
             .map(|realm| realm.id.clone())
             .collect();
-        tracing::info!("asked by signal: a pass in each of {} realms", realms.len());
+        tracing::info!(
+            "asked by signal: a pass of {}",
+            count(realms.len(), "realm")
+        );
         for realm in realms {
             let work = Work::new(Task::Pass(Trigger::Signal, SyncRequest::default()), None);
             if self

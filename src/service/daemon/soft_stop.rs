@@ -20,15 +20,13 @@ impl Daemon {
     /// Nothing new starts; what runs commits or rolls back; who waits is told; all within five seconds.
     pub(super) async fn farewell(&mut self) {
         let deadline = Instant::now() + RUNS_FAREWELL;
-        notify::stopping(&format!(
-            "stopping; {} runs under way commit or roll back",
-            self.running.len()
-        ));
-        tracing::info!(
-            running = self.running.len(),
-            "stopping: {} runs under way commit or roll back",
-            self.running.len()
-        );
+        let runs = match self.running.len() {
+            0 => "no run is under way".to_owned(),
+            1 => "the run under way commits or rolls back".to_owned(),
+            n => format!("{n} runs under way commit or roll back"),
+        };
+        notify::stopping(&format!("stopping; {runs}"));
+        tracing::info!(running = self.running.len(), "stopping: {runs}");
         self.orders.close();
         self.stop.cancel();
         let failure = Failure::new(

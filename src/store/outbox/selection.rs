@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::model::{Job, JobId, JobState, JobType, RealmId, UserId};
 use crate::store::db::{Tx, on};
 use crate::store::rows::{note_unreadable, readable};
-use crate::store::users::id_range;
+use crate::store::typed_id::id_range;
 use crate::store::{Store, StoreError};
 
 /// Which jobs are meant. Empty lists and `None` mean any.

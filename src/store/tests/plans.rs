@@ -39,10 +39,60 @@ pub(super) async fn a_user_comes_back_as_it_was_written(f: &Fixture) {
     let found = f.store.find_users("JÁN", None).await.unwrap();
     assert_eq!(found.len(), 1, "names are compared without case");
     let prefix = someone.id.to_string();
-    assert_eq!(
-        f.store.find_users(&prefix[..8], None).await.unwrap().len(),
-        1
-    );
+    for part in [
+        &prefix[..],
+        &prefix[..13],
+        &prefix[28..],
+        &prefix[29..].to_uppercase(),
+    ] {
+        let found = f.store.find_users(part, None).await.unwrap();
+        assert_eq!(found.len(), 1, "{part}");
+    }
+    for part in ["", "abc", "not a number", "00000000"] {
+        let found = f.store.find_users(part, None).await.unwrap();
+        assert!(found.is_empty(), "{part}");
+    }
+}
+
+pub(super) async fn a_run_is_named_by_the_end_of_its_id_and_candidates_are_told(f: &Fixture) {
+    for n in [0xa_1234_5678, 0xb_1234_5678, 0x1234_5679] {
+        f.store.begin_run(&run_of(n), false).await.unwrap();
+    }
+    let run = run_of(0x1234_5679);
+    let full = run.run.to_string();
+    for typed in [&full, &format!("{:#}", run.run), " 345679 ", "2345679"] {
+        assert_eq!(f.store.run(typed).await.unwrap().run, run.run, "{typed}");
+    }
+    let of = |typed: &'static str| async move { f.store.run(typed).await.unwrap_err().to_string() };
+    for typed in ["12345678", "345678", "2345678", "01a2"] {
+        let told = of(typed).await;
+        for n in [0xa_1234_5678, 0xb_1234_5678] {
+            // By as much of their ends as tells them apart.
+            assert!(told.contains(&format!(" {:#.9}", run_of(n).run)), "{told}");
+        }
+    }
+    let longer = f.store.run("a12345678").await.unwrap();
+    assert_eq!(longer.run, run_of(0xa_1234_5678).run);
+    assert!(of("678").await.contains("four digits of its beginning"));
+    assert!(of("99999999").await.contains("there is no run"));
+
+    // Users too, of one realm or of any.
+    let mut jan = person("jan", 1);
+    jan.id = crate::model::UserId(uuid::Uuid::from_u128(
+        0x01a2_0000_0000_7000_8000_0077_1234_5678,
+    ));
+    make(f, 9, std::slice::from_ref(&jan)).await;
+    for (typed, realm, found) in [
+        (format!("{:#}", jan.id), None, 1),
+        (jan.id.to_string(), Some(realm()), 1),
+        ("345678".to_owned(), Some(realm()), 1),
+        ("345678".to_owned(), Some("elsewhere".into()), 0),
+        ("345679".to_owned(), None, 0),
+    ] {
+        let users = f.store.find_users(&typed, realm.as_ref()).await.unwrap();
+        assert_eq!(users.len(), found, "{typed}");
+        assert!(users.iter().all(|u| u.id == jan.id), "{typed}");
+    }
 }
 
 pub(super) async fn two_users_swap_names(f: &Fixture) {

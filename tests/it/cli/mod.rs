@@ -6,6 +6,7 @@ mod errors;
 mod faulty;
 mod many_refused;
 mod story;
+mod words;
 
 use serde_json::Value;
 
@@ -25,8 +26,9 @@ const RUN: &str = "run realm mode trigger by outcome complete seen created updat
 const USER: &str = "id realm username display_name email phone phone_raw phone_source phone_pending phone_pending_until phone_provisioned \
                     directory_id dn state state_reason suspended_at blocked version two_factor enrolment last_used_at created_at updated_at";
 const CHANGE: &str = "run seq realm user username by kind before after at";
-// The last two are of a realm that has been read: how it hears of changes, and from whom.
-const STATUS: &str = "realm kind paused paused_until orphaned due last_success_at last_outcome last_error next_run_at users held servers changes outbox following server";
+// The last ones are of a realm that has been read: how it hears of changes, and from whom, what of it stands refused, and the rules of
+// its time zone.
+const STATUS: &str = "realm kind paused paused_until orphaned due last_success_at last_outcome last_error next_run_at users held servers changes outbox following server refused time_zones";
 const REFUSED: &str = "realm dn username attribute raw reason since";
 const JOB: &str = "job type realm user username state attempts next_attempt_at last_error run";
 

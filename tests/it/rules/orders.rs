@@ -171,7 +171,9 @@ async fn a_stopped_approval_leaves_the_plan_as_it_is() {
             begun.elapsed()
         );
         match done {
-            Err(EngineError::Stopped(why)) => assert!(why.contains(&id), "{why}"),
+            Err(EngineError::Stopped(why)) => {
+                assert!(why.contains(&format!("{:#}", held.run)), "{why}");
+            }
             Ok(decided) => assert_eq!((adopt, decided.run.outcome), (true, Outcome::Cancelled)),
             Err(error) => panic!("{error:?}"),
         }

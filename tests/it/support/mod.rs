@@ -4,4 +4,5 @@ pub mod ber_server;
 pub mod cutting;
 pub mod house;
 pub mod lab;
+pub mod marks;
 pub mod outcome;

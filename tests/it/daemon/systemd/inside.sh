@@ -49,8 +49,17 @@ echo "exposure $level"
 awk -v level="$level" 'BEGIN { exit !(level != "" && level <= 1.5) }' || fail "exposure $level is more than 1.5"
 systemd-analyze verify "/etc/systemd/system/$unit.service" 2>&1 | grep "$unit.service" | grep -v 'Command .* is not executable\|man ' && fail "systemd-analyze verify complains"
 
-step "it starts with a credential and says that it is ready"
+step "without the drop-in that passes its credential on it does not start, and says which one"
 mkdir -p /etc/realmsync/secrets "/etc/systemd/system/$unit.service.d"
+{ echo 'version = 1'; realm example.org; } >/etc/realmsync/realmsync.toml
+systemctl daemon-reload
+systemctl start "$unit" 2>/dev/null && fail "it started without its credential"
+[ "$(prop ExecMainStatus)" = 78 ] || fail "it ended with $(prop ExecMainStatus), not 78"
+journalctl --no-pager -u "$unit" | grep -q 'credential `example-bind` was not passed on' || fail "the credential is not named"
+journalctl --no-pager -u "$unit" | grep -q 'realmsync.service.d/credentials.conf' || fail "the drop-in is not named"
+systemctl reset-failed "$unit"
+
+step "it starts with a credential and says that it is ready"
 printf %s "$canary" >/etc/realmsync/secrets/example-bind
 chmod 600 /etc/realmsync/secrets/example-bind
 cat >"/etc/systemd/system/$unit.service.d/test.conf" <<'UNIT'

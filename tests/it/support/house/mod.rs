@@ -9,6 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::support::lab::Server;
+use crate::support::marks;
 pub use door::Door;
 pub use receiver::Receiver;
 
@@ -166,7 +167,10 @@ impl House {
     /// The same over the configuration of this name.
     pub fn run_of(&self, configuration: &str, arguments: &[&str]) -> Said {
         let mut command = self.command_of(configuration, arguments);
-        said(&command.output().expect("the binary"))
+        let said = said(&command.output().expect("the binary"));
+        marks::check("what a command printed", &said.out);
+        marks::check("what a command said", &said.err);
+        said
     }
 
     /// A run of the realm, as JSON; panics unless it exits with `code`.
@@ -248,6 +252,14 @@ impl House {
 
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.path("daemon.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            marks::check("what the daemon logged", &self.log());
+        }
     }
 }
 
