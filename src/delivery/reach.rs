@@ -74,14 +74,22 @@ mod tests {
         let found = reach(&receiver.config(), &environment).await;
         assert!(found.is_ok_and(|said| said.contains("takes connections")));
         assert!(receiver.requests().is_empty());
-        // Plain HTTP where TLS is asked for, nobody there, and no such name.
-        for (url, words) in [
-            (format!("https://127.0.0.1:{}/", receiver.port), "TLS fails"),
-            ("http://127.0.0.1:9/".to_owned(), "takes no connection"),
-            ("https://nowhere.invalid/".to_owned(), "is not found"),
+        // Plain HTTP where TLS is asked for, which waits for the end of a line; nobody there; and no such name.
+        for (url, within, words) in [
+            (
+                format!("https://127.0.0.1:{}/", receiver.port),
+                1000,
+                "no answer within 1 s",
+            ),
+            (
+                "http://127.0.0.1:9/".to_owned(),
+                9000,
+                "takes no connection",
+            ),
+            ("https://nowhere.invalid/".to_owned(), 9000, "is not found"),
         ] {
             let mut broken = config(&url);
-            broken.timeout_ms = 5000;
+            broken.timeout_ms = within;
             let told = reach(&broken, &environment).await.unwrap_err();
             assert!(told.contains(words), "{url}: {told}");
         }
