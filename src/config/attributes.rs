@@ -1,7 +1,7 @@
 //! What a directory calls things: the defaults of each kind, and what the file puts in their place.
 
 use super::{AttributeOverrides, Attributes, DirectoryKind, DisabledRule};
-use crate::model::IdForm;
+use crate::model::{IdForm, Synonyms};
 
 impl DirectoryKind {
     /// What people call it.
@@ -104,7 +104,7 @@ fn default_id(kind: DirectoryKind) -> &'static str {
 
 /// How the id looks is a matter of its attribute; of an unknown one, of the kind.
 fn id_form(kind: DirectoryKind, attribute: &str) -> IdForm {
-    match attribute.to_ascii_lowercase().as_str() {
+    match Synonyms::default().usual(attribute).as_str() {
         "entryuuid" => IdForm::Uuid,
         "objectguid" => IdForm::Guid,
         "nsuniqueid" => IdForm::NsUniqueId,

@@ -8,6 +8,7 @@ use ldap3::Scope as Depth;
 use super::error::DirectoryError;
 use super::search::{Ask, Sink};
 use super::session::Session;
+use crate::model::Synonyms;
 
 /// Names and OIDs, in lower case.
 #[derive(Clone, Default, Debug)]
@@ -16,6 +17,8 @@ pub struct Schema {
     pub attribute_types: HashSet<String>,
     /// Object classes by any of their names.
     pub object_classes: HashSet<String>,
+    /// Attribute types of several names, each with all of them: in lower case, the one that servers answer under first.
+    synonyms: Vec<Vec<String>>,
 }
 
 impl Schema {
@@ -28,6 +31,16 @@ impl Schema {
             .trim()
             .to_lowercase();
         self.attribute_types.contains(&name)
+    }
+
+    /// What this schema calls these attributes.
+    pub fn synonyms(&self, attributes: &[String]) -> Synonyms {
+        let wanted = |name: &String| {
+            let name = name.split(';').next().unwrap_or_default();
+            let name = name.trim().to_lowercase();
+            self.synonyms.iter().find(|names| names.contains(&name))
+        };
+        Synonyms(attributes.iter().filter_map(wanted).cloned().collect())
     }
 
     /// Whether there is an object class of this name.
@@ -65,10 +78,10 @@ impl Session {
         for entry in &found {
             entry
                 .values("attributetypes")
-                .for_each(|v| names_of(v, &mut schema.attribute_types));
+                .for_each(|v| schema.take_type(v));
             entry
                 .values("objectclasses")
-                .for_each(|v| names_of(v, &mut schema.object_classes));
+                .for_each(|v| schema.object_classes.extend(names_of(v)));
         }
         if schema.attribute_types.is_empty() {
             let failure = self.failure(
@@ -82,17 +95,30 @@ impl Session {
     }
 }
 
+impl Schema {
+    fn take_type(&mut self, description: &[u8]) {
+        let mut names = names_of(description);
+        self.attribute_types.extend(names.iter().cloned());
+        if names.len() > 1 {
+            // The number comes first in a description, and last in an answer.
+            names.rotate_left(1);
+            self.synonyms.push(names);
+        }
+    }
+}
+
 /// The OID and the names of one description: `( 2.5.4.3 NAME ( 'cn' 'commonName' ) … )`.
-fn names_of(description: &[u8], into: &mut HashSet<String>) {
+fn names_of(description: &[u8]) -> Vec<String> {
+    let mut into = Vec::new();
     let text = String::from_utf8_lossy(description);
     let text = text.trim_start_matches(['(', ' ']);
     let (oid, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     if !oid.is_empty() {
-        into.insert(oid.to_lowercase());
+        into.push(oid.to_lowercase());
     }
     // NAME comes right after the OID or not at all, so that no text of a description is taken for it.
     let Some(rest) = rest.trim_start().strip_prefix("NAME").map(str::trim_start) else {
-        return;
+        return into;
     };
     let quoted = |s: &str| s.split('\'').nth(1).map(str::to_lowercase);
     match rest.strip_prefix('(') {
@@ -102,6 +128,7 @@ fn names_of(description: &[u8], into: &mut HashSet<String>) {
             into.extend(list.split('\'').skip(1).step_by(2).map(str::to_lowercase));
         }
     }
+    into
 }
 
 #[cfg(test)]
@@ -109,9 +136,7 @@ mod tests {
     use super::*;
 
     fn names(text: &str) -> Vec<String> {
-        let mut set = HashSet::new();
-        names_of(text.as_bytes(), &mut set);
-        let mut list: Vec<String> = set.into_iter().collect();
+        let mut list = names_of(text.as_bytes());
         list.sort();
         list
     }
@@ -132,9 +157,19 @@ mod tests {
     }
 
     #[test]
+    fn an_attribute_is_known_by_all_its_names() {
+        let mut s = Schema::default();
+        s.take_type(b"( 1.2.3 NAME ( 'badge' 'badgeNumber' ) )");
+        s.take_type(b"( 1.2.4 NAME 'other' )");
+        let synonyms = s.synonyms(&["BadgeNumber;x-a".into(), "uid".into()]);
+        assert_eq!(synonyms.of("1.2.3"), ["badge", "badgenumber", "1.2.3"]);
+        assert_eq!(synonyms.of("other"), ["other"], "it was not asked for");
+    }
+
+    #[test]
     fn options_and_case_do_not_matter() {
         let mut s = Schema::default();
-        names_of(b"( 1.1 NAME 'mobile' )", &mut s.attribute_types);
+        s.take_type(b"( 1.1 NAME 'mobile' )");
         assert!(s.has_attribute("Mobile;lang-sk") && !s.has_attribute("mobil"));
     }
 }

@@ -13,6 +13,7 @@ pub mod phone;
 pub mod policy;
 pub mod realm;
 pub mod run;
+pub mod synonyms;
 pub mod user;
 pub mod words;
 
@@ -22,9 +23,12 @@ pub use field::{Field, Owner};
 pub use ids::{DirectoryId, EnrolmentId, IdForm, JobId, RealmId, RunId, UserId};
 pub use job::{Intent, Job, JobReason, JobState, JobType};
 pub use origin::Origin;
-pub use person::{AttributeReading, Known, Person, PhoneReading, PhoneValue, Refusal, UserName};
+pub use person::{
+    AttributeReading, Known, Others, Person, PhoneReading, PhoneValue, Refusal, UserName,
+};
 pub use phone::Phone;
 pub use policy::Policy;
 pub use realm::{OwnPause, RealmKind, RealmRow};
 pub use run::{ErrorCode, HeldBy, Mode, Outcome, Run, Trigger};
+pub use synonyms::Synonyms;
 pub use user::{PhoneSource, State, StateReason, TwoFactor, User};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{DirectoryId, Phone, phone};
+use super::{DirectoryId, Phone, User, phone};
 
 /// Something the source may be unable to carry. *Unknown is not absent*: what is held is kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -95,6 +95,56 @@ impl fmt::Debug for Refusal {
     }
 }
 
+/// Further usable values of the attributes that decided. Their order means nothing, so whoever has one of them keeps it.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Others {
+    /// Of the user name.
+    pub username: Vec<UserName>,
+    /// Of the display name.
+    pub display_name: Vec<String>,
+    /// Of the e-mail address.
+    pub email: Vec<String>,
+}
+
+impl fmt::Debug for Others {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Others(•••)")
+    }
+}
+
+impl Person {
+    /// The user name in use stays while it is among the values; of two that differ in case only, the one that is written as it is.
+    pub fn keep_name(&mut self, in_use: &User) {
+        let Ok(chosen) = &self.username else {
+            return;
+        };
+        let written = |name: &&UserName| name.shown == in_use.username;
+        let same = |name: &&UserName| name.key == in_use.username_key;
+        if written(&chosen) {
+            return;
+        }
+        let others = || self.others.username.iter().filter(same);
+        let kept = others()
+            .find(written)
+            .or_else(|| others().next().filter(|_| !same(&chosen)));
+        if let Some(name) = kept {
+            self.username = Ok(name.clone());
+        }
+    }
+}
+
+/// A text of the entry, or the one in use where that is among the other values.
+pub fn in_use<'a>(
+    chosen: &'a Option<String>,
+    others: &[String],
+    held: &'a Option<String>,
+) -> &'a Option<String> {
+    match held {
+        Some(text) if chosen.is_some() && others.contains(text) => held,
+        _ => chosen,
+    }
+}
+
 /// A person as an entry describes them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Person {
@@ -116,6 +166,8 @@ pub struct Person {
     pub phone: PhoneReading,
     /// Everything that could not be used, the user name included.
     pub refused: Vec<Refusal>,
+    /// What else the attributes hold that gave name and address.
+    pub others: Others,
     /// Keyed hash of the raw values (62 bits).
     pub fingerprint: u64,
 }

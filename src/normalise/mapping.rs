@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::VERSION;
 use super::phone::LIBRARY;
 use crate::config::{Attributes, DisabledRule, PhoneConfig};
-use crate::model::{IdForm, RawEntry};
+use crate::model::{IdForm, RawEntry, Synonyms};
 
 /// Fingerprints keep to 62 bits, so that both stores can hold them as a positive integer with room for marks.
 const FINGERPRINT_BITS: u64 = (1 << 62) - 1;
@@ -21,6 +21,10 @@ pub(super) struct Wanted {
     pub(super) shown: String,
     /// The name in lower case, without options.
     pub(super) name: String,
+    /// Its other names: a server answers under the one that it likes best.
+    also: Vec<String>,
+    /// The usual one of its names, in lower case.
+    usual: String,
     /// Options in lower case that a value must have; mostly none: then values with any options count.
     options: Vec<String>,
 }
@@ -32,9 +36,30 @@ impl Wanted {
         let name = parts.next().unwrap_or_default();
         Self {
             shown: configured.trim().to_owned(),
+            also: Vec::new(),
+            usual: name.clone(),
             name,
             options: parts.collect(),
         }
+    }
+
+    fn knowing(mut self, synonyms: &Synonyms) -> Self {
+        self.also = synonyms.of(&self.name);
+        self.usual.clone_from(&self.also[0]);
+        self.also.retain(|name| *name != self.name);
+        self
+    }
+
+    /// Whether a name in lower case is one of this attribute's.
+    pub(super) fn is(&self, name: &str) -> bool {
+        *name == *self.name || self.also.iter().any(|also| also == name)
+    }
+
+    /// Every name of it.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.name)
+            .chain(&self.also)
+            .map(String::as_str)
     }
 
     /// The values of this attribute. `mobile;lang-fi` is a subtype of `mobile` (RFC 4512 § 2.5.2), so its values are mobile's.
@@ -44,9 +69,9 @@ impl Wanted {
                 .iter()
                 .all(|wanted| options.split(';').any(|has| has == wanted))
         };
-        let of_name = entry.attributes().filter(move |a| {
-            *a.name == *self.name && (self.options.is_empty() || counts(a.options))
-        });
+        let of_name = entry
+            .attributes()
+            .filter(move |a| self.is(a.name) && (self.options.is_empty() || counts(a.options)));
         of_name.flat_map(|a| a.values())
     }
 }
@@ -102,13 +127,52 @@ impl Normaliser {
             ),
             seeds: Vec::new(),
         };
-        let names: BTreeSet<String> = normaliser.all().map(|w| w.name.clone()).collect();
-        normaliser.seeds = names
-            .into_iter()
-            .map(|name| (xxh3_64_with_seed(name.as_bytes(), normaliser.seed), name))
-            .map(|(seed, name)| (name, seed))
-            .collect();
+        normaliser.learn(&Synonyms::default());
         normaliser
+    }
+
+    /// The same, by whatever names a server's schema gives the attributes.
+    #[must_use]
+    pub fn knowing(mut self, synonyms: &Synonyms) -> Self {
+        self.learn(synonyms);
+        self
+    }
+
+    fn learn(&mut self, synonyms: &Synonyms) {
+        let lists = [
+            &mut self.username,
+            &mut self.display_name,
+            &mut self.email,
+            &mut self.phone,
+            &mut self.country,
+        ];
+        let single = [
+            Some(&mut self.id),
+            self.entry_uuid.as_mut(),
+            Some(&mut self.disabled),
+        ];
+        for wanted in lists
+            .into_iter()
+            .flatten()
+            .chain(single.into_iter().flatten())
+        {
+            *wanted = wanted.clone().knowing(synonyms);
+        }
+        let names: BTreeSet<String> = self.all().map(|w| w.name.clone()).collect();
+        let seed = |name: &str| xxh3_64_with_seed(name.as_bytes(), self.seed);
+        let mut seeds: Vec<(String, u64)> = names
+            .iter()
+            .map(|name| (name.clone(), seed(name)))
+            .collect();
+        // By another name the same value is the same.
+        for wanted in self.all() {
+            for also in &wanted.also {
+                if !seeds.iter().any(|(name, _)| name == also) {
+                    seeds.push((also.clone(), seed(&wanted.name)));
+                }
+            }
+        }
+        self.seeds = seeds;
     }
 
     fn all(&self) -> impl Iterator<Item = &Wanted> {
@@ -125,12 +189,29 @@ impl Normaliser {
             .chain(std::iter::once(&self.disabled))
     }
 
+    /// The attribute of the directory id, by the name that a server answers under.
+    pub fn id_attribute(&self) -> String {
+        if self.id.usual == self.id.name {
+            self.id.shown.clone()
+        } else {
+            self.id.usual.clone()
+        }
+    }
+
+    /// Whether an entry has a value of a configured attribute.
+    pub fn has(&self, entry: &RawEntry, configured: &str) -> bool {
+        self.all()
+            .filter(|wanted| wanted.shown == configured.trim())
+            .any(|wanted| wanted.values(entry).next().is_some())
+    }
+
     /// The attributes to ask the directory for, each once, as configured. Operational ones are among them by name.
     pub fn requested(&self) -> Vec<String> {
         let mut seen = BTreeSet::new();
-        self.all()
-            .filter(|w| seen.insert(w.shown.to_lowercase()))
-            .map(|w| w.shown.clone())
+        // The id is read from entries before there is a person, by one name.
+        std::iter::once(self.id_attribute())
+            .chain(self.all().skip(1).map(|w| w.shown.clone()))
+            .filter(|name| seen.insert(name.to_lowercase()))
             .collect()
     }
 
@@ -219,4 +300,32 @@ pub fn mapping_hash(
             let _ = write!(hex, "{byte:02x}");
             hex
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{entry, normaliser};
+    use super::*;
+
+    /// Else an upgrade, or a look at the schema, would look at everybody anew.
+    #[test]
+    fn other_names_of_an_attribute_change_no_fingerprint() {
+        let said = entry(&[("uid", b"jan"), ("mobile", b"+421905123456")]);
+        let plain = normaliser();
+        let own = |name: &str, value: &[u8]| {
+            xxh3_64_with_seed(value, xxh3_64_with_seed(name.as_bytes(), plain.seed))
+        };
+        let sum = said
+            .attributes()
+            .flat_map(|a| a.values().map(|v| own(a.name, v)).collect::<Vec<_>>())
+            .fold(xxh3_64_with_seed(said.dn(), plain.seed), u64::wrapping_add);
+        let whole = xxh3_64_with_seed(&sum.to_le_bytes(), plain.seed) & FINGERPRINT_BITS;
+        assert_eq!(plain.fingerprint(&said), whole);
+        let schema = Synonyms(vec![vec!["cell".into(), "mobile".into(), "1.2.3".into()]]);
+        let knowing = normaliser().knowing(&schema);
+        assert_eq!(knowing.fingerprint(&said), whole);
+        let otherwise = entry(&[("uid", b"jan"), ("cell", b"+421905123456")]);
+        assert_eq!(knowing.fingerprint(&otherwise), whole);
+        assert_ne!(plain.fingerprint(&otherwise), whole);
+    }
 }

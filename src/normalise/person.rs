@@ -7,8 +7,8 @@ use super::phone::{self, PhoneFault};
 use super::region::{self, Said};
 use super::text::{self, TextFault};
 use crate::model::{
-    AttributeReading, DirectoryId, IdForm, Known, Person, PhoneReading, PhoneValue, RawEntry,
-    Refusal, UserName,
+    AttributeReading, DirectoryId, IdForm, Known, Others, Person, PhoneReading, PhoneValue,
+    RawEntry, Refusal, UserName,
 };
 use rlibphonenumber::Region;
 
@@ -34,12 +34,13 @@ impl Usable {
         }
     }
 
-    fn chosen(mut self, wanted: &Wanted, entry: &RawEntry) -> Option<String> {
+    /// The value that counts, and the others.
+    fn chosen(mut self, wanted: &Wanted, entry: &RawEntry) -> Option<(String, Vec<String>)> {
         if self.more.is_empty() {
-            return self.only;
+            return self.only.map(|only| (only, Vec::new()));
         }
         self.more.extend(self.only);
-        text::choose(&wanted.name, self.more, entry.dn())
+        text::choose(|kind| wanted.is(kind), self.more, entry.dn())
     }
 }
 
@@ -76,7 +77,9 @@ impl Normaliser {
         };
         let name = &self.id.shown;
         let mut values = self.id.values(entry);
-        let (first, second) = (values.next(), values.next());
+        let first = values.next();
+        // Some servers answer under each name that was asked for.
+        let second = values.find(|value| Some(*value) != first);
         let reason = match (first, second) {
             (Some(value), None) => match id(value, self.id_form) {
                 Some(id) => return Ok(id),
@@ -112,9 +115,22 @@ impl Normaliser {
             let only = values.next().filter(|_| values.next().is_none())?;
             id(only, IdForm::Uuid)
         });
-        let username = self.username(entry, &mut refused);
-        let display_name = first_usable(&self.display_name, entry, text::name, &mut refused);
-        let email = first_usable(&self.email, entry, text::email, &mut refused);
+        let mut others = Others::default();
+        let username = self.username(entry, &mut refused, &mut others.username);
+        let display_name = first_usable(
+            &self.display_name,
+            entry,
+            text::name,
+            &mut refused,
+            &mut others.display_name,
+        );
+        let email = first_usable(
+            &self.email,
+            entry,
+            text::email,
+            &mut refused,
+            &mut others.email,
+        );
         let phone = PhoneReading::Read(self.phones(entry, &mut refused));
         let (enabled, unreadable) = self.enabled(entry);
         for value in unreadable {
@@ -149,13 +165,23 @@ impl Normaliser {
             enabled,
             phone,
             refused,
+            others,
             fingerprint,
         })
     }
 
     /// The first configured attribute that has a value gives the name, even if that value is refused: to fall through to another
     /// attribute would rename a person because of a typing error.
-    fn username(&self, entry: &RawEntry, refused: &mut Refused<'_>) -> Result<UserName, String> {
+    fn username(
+        &self,
+        entry: &RawEntry,
+        refused: &mut Refused<'_>,
+        others: &mut Vec<UserName>,
+    ) -> Result<UserName, String> {
+        let name = |shown: String| {
+            let key = super::name_key(&shown);
+            UserName { shown, key }
+        };
         for wanted in &self.username {
             let (mut usable, mut faults) = (Usable::default(), Vec::new());
             for value in wanted.values(entry) {
@@ -184,9 +210,9 @@ impl Normaliser {
                     ));
                 }
             }
-            if let Some(shown) = chosen {
-                let key = super::name_key(&shown);
-                return Ok(UserName { shown, key });
+            if let Some((shown, more)) = chosen {
+                others.extend(more.into_iter().map(name));
+                return Ok(name(shown));
             }
         }
         let names: Vec<String> = self
@@ -287,7 +313,7 @@ impl Normaliser {
     /// The first country attribute that says anything decides, also when it cannot be understood.
     fn hint(&self, entry: &RawEntry) -> Hint<'_> {
         for wanted in &self.country {
-            let read = if region::holds_languages(&wanted.name) {
+            let read = if wanted.names().any(region::holds_languages) {
                 region::of_language
             } else {
                 region::of_country
@@ -337,6 +363,7 @@ fn first_usable(
     entry: &RawEntry,
     read: fn(&str) -> Result<String, TextFault>,
     refused: &mut Refused<'_>,
+    others: &mut Vec<String>,
 ) -> Known<Option<String>> {
     let mut any_refused = false;
     for wanted in wanted {
@@ -352,7 +379,8 @@ fn first_usable(
                 }
             }
         }
-        if let Some(chosen) = usable.chosen(wanted, entry) {
+        if let Some((chosen, more)) = usable.chosen(wanted, entry) {
+            *others = more;
             return Known::Known(Some(chosen));
         }
     }

@@ -123,6 +123,53 @@ fn a_plain_entry_is_a_person_without_faults() {
     );
 }
 
+/// A server answers under the name that it likes best, whatever it was asked for.
+#[test]
+fn an_attribute_is_the_same_by_each_of_its_names() {
+    let by = |names: [&str; 7]| {
+        let [id, username, display_name, email, phone, country, disabled] = names;
+        let attributes = Attributes {
+            username: strings(&[username]),
+            display_name: strings(&[display_name]),
+            email: strings(&[email]),
+            phone: strings(&[phone]),
+            country: strings(&[country]),
+            directory_id: id.to_owned(),
+            disabled: DisabledRule::Equals {
+                attribute: disabled.to_owned(),
+                equals: "former".to_owned(),
+            },
+            ..attributes()
+        };
+        let said = entry(&[
+            ("uid", b"jan"),
+            ("cn", "Ján".as_bytes()),
+            ("mail", b"jan@example.org"),
+            ("mobile", b"601 123 456"),
+            ("preferredlanguage", b"cs-CZ"),
+            ("employeetype", b"former"),
+        ]);
+        let normaliser = Normaliser::new(&attributes, &rules(), 1);
+        (normaliser.id_attribute(), normaliser.person(&said).unwrap())
+    };
+    let others = [
+        "1.3.6.1.1.16.4",
+        "userid",
+        "2.5.4.3",
+        "rfc822Mailbox",
+        "mobileTelephoneNumber",
+        "2.16.840.1.113730.3.1.39",
+        "2.16.840.1.113730.3.1.4",
+    ];
+    let (id, person) = by(others);
+    assert_eq!(id, "entryuuid");
+    assert_eq!(person.username.as_ref().unwrap().shown, "jan");
+    assert_eq!(person.display_name, Known::Known(Some("Ján".into())));
+    assert_eq!(person.email, Known::Known(Some("jan@example.org".into())));
+    assert_eq!(numbers(&person, 0), ["+420601123456"]);
+    assert_eq!(person.enabled, Known::Known(false));
+}
+
 #[test]
 fn numbers_are_ascending_each_once_and_of_any_option() {
     let jan = person(&[

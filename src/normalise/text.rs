@@ -94,22 +94,32 @@ pub(super) fn email(text: &str) -> Result<String, TextFault> {
 }
 
 /// Chooses among the values of one attribute, whose order means nothing: the value that is part of the entry's own name, for that
-/// is the one which the directory's administrators see and which changes only by a rename; else the smallest by its folded form.
-pub(super) fn choose(attribute: &str, mut values: Vec<String>, dn: &[u8]) -> Option<String> {
+/// is the one which the directory's administrators see and which changes only by a rename; else the smallest by its folded form,
+/// with the others: one of them may be in use, and stays so.
+pub(super) fn choose(
+    names: impl Fn(&str) -> bool,
+    mut values: Vec<String>,
+    dn: &[u8],
+) -> Option<(String, Vec<String>)> {
     if values.len() < 2 {
-        return values.pop();
+        return values.pop().map(|only| (only, Vec::new()));
     }
     let own = rdn(dn);
     let own: Vec<String> = own
         .iter()
-        .filter(|(kind, _)| kind.eq_ignore_ascii_case(attribute))
+        .filter(|(kind, _)| names(&kind.to_lowercase()))
         .map(|(_, value)| fold_name(&tidy(value)))
         .collect();
     // The text itself breaks the tie between values that differ in case only.
-    let keyed = values.into_iter().map(|value| (fold_name(&value), value));
-    keyed
-        .min_by_key(|(key, value)| (!own.contains(key), key.clone(), value.clone()))
-        .map(|(_, value)| value)
+    let mut keyed: Vec<(bool, String, String)> = values
+        .into_iter()
+        .map(|value| (fold_name(&value), value))
+        .map(|(key, value)| (!own.contains(&key), key, value))
+        .collect();
+    keyed.sort();
+    let mut values = keyed.into_iter();
+    let (_, _, first) = values.next()?;
+    Some((first, values.map(|(_, _, value)| value).collect()))
 }
 
 /// The types and values of a DN's first level (RFC 4514 § 2.2, 2.4), leniently: what cannot be read is left out.
@@ -211,25 +221,47 @@ mod tests {
         let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
         let dn = b"UID=Zora,ou=people,dc=example,dc=org";
         assert_eq!(
-            choose("uid", names(&["anna", "zora"]), dn).as_deref(),
+            choose(|n| n == "uid", names(&["anna", "zora"]), dn)
+                .map(|c| c.0)
+                .as_deref(),
             Some("zora")
         );
         assert_eq!(
-            choose("uid", names(&["zora", "anna"]), dn).as_deref(),
+            choose(|n| n == "uid", names(&["zora", "anna"]), dn)
+                .map(|c| c.0)
+                .as_deref(),
             Some("zora")
         );
         assert_eq!(
-            choose("uid", names(&["bea", "anna"]), dn).as_deref(),
+            choose(|n| n == "uid", names(&["bea", "anna"]), dn)
+                .map(|c| c.0)
+                .as_deref(),
             Some("anna"),
             "neither is in the DN"
         );
         assert_eq!(
-            choose("mail", names(&["bea", "zora"]), dn).as_deref(),
+            choose(|n| n == "mail", names(&["bea", "zora"]), dn)
+                .map(|c| c.0)
+                .as_deref(),
             Some("bea"),
             "another attribute's value"
         );
-        assert_eq!(choose("uid", names(&["b", "B"]), b"").as_deref(), Some("B"));
-        assert_eq!(choose("uid", Vec::new(), dn), None);
+        assert_eq!(
+            choose(|n| n == "uid", names(&["b", "B"]), b"")
+                .map(|c| c.0)
+                .as_deref(),
+            Some("B")
+        );
+        assert_eq!(choose(|n| n == "uid", Vec::new(), dn), None);
+        let others = |dn: &[u8]| {
+            choose(|n| n == "uid", names(&["zora", "anna"]), dn)
+                .unwrap()
+                .1
+        };
+        assert_eq!(
+            (others(dn), others(b"cn=x")),
+            (names(&["anna"]), names(&["zora"]))
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use super::phone::{Choice, Outcome, choose, previous, waits};
 use super::say::{dues, plain};
 use crate::clock::Timestamp;
+use crate::model::person::in_use;
 use crate::model::{
     ChangeKind, Field, IdForm, Intent, JobReason, JobType, Known, Person, PhoneSource, Policy,
     RealmId, State, StateReason, User, UserId, UserName,
@@ -183,10 +184,13 @@ fn follow(held: &User, person: &Person, name: Name, context: &Context<'_>) -> Op
     after.entry_uuid = person.entry_uuid.or(held.entry_uuid);
     after.dn = Some(person.dn.clone());
     if let Known::Known(display_name) = &person.display_name {
-        after.display_name.clone_from(display_name);
+        let others = &person.others.display_name;
+        let text = in_use(display_name, others, &held.display_name);
+        after.display_name.clone_from(text);
     }
     if let Known::Known(email) = &person.email {
-        after.email.clone_from(email);
+        let text = in_use(email, &person.others.email, &held.email);
+        after.email.clone_from(text);
     }
     match name {
         Name::Granted(name) => {

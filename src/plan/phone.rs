@@ -1,6 +1,8 @@
 //! Which number a person has, by what the directory gives and what is held (the design, § 3.7 and § 3.9).
 
-use crate::model::{AttributeReading, Phone, PhoneReading, PhoneSource, PhoneValue, Policy, User};
+use crate::model::{
+    AttributeReading, Phone, PhoneReading, PhoneSource, PhoneValue, Policy, Synonyms, User,
+};
 
 /// What becomes of the number.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -113,6 +115,14 @@ fn own_rank(held: &User, attributes: &[AttributeReading]) -> usize {
     attributes
         .iter()
         .position(|a| a.attribute.eq_ignore_ascii_case(own))
+        .or_else(|| {
+            // The file may name it by another name since.
+            let names = Synonyms::default();
+            let own = names.usual(own);
+            attributes
+                .iter()
+                .position(|a| names.usual(&a.attribute) == own)
+        })
         .unwrap_or(last)
 }
 

@@ -9,8 +9,8 @@ use super::decide::{Context, Decision, Name, Seen, decide, end_hold, remove};
 use crate::clock::Timestamp;
 use crate::model::{
     AttributeReading, ChangeKind, DirectoryId, Field, IdForm, Intent, JobReason, JobType, Known,
-    Owner, Person, Phone, PhoneReading, PhoneValue, Policy, RealmId, State, StateReason, User,
-    UserId, UserName,
+    Others, Owner, Person, Phone, PhoneReading, PhoneValue, Policy, RealmId, State, StateReason,
+    User, UserId, UserName,
 };
 
 mod holds;
@@ -65,6 +65,7 @@ fn person(mobile: &[u8], mobile_refused: usize, other: &[u8], other_refused: usi
             reading("telephoneNumber", other, other_refused),
         ]),
         refused: vec![],
+        others: Others::default(),
         fingerprint: 5,
     }
 }
@@ -200,6 +201,69 @@ fn an_invalid_new_value_never_erases_a_valid_old_one() {
     assert_eq!(
         kinds(see(Some(&second), &person(&[], 1, &[], 0), &policy()).as_ref()),
         []
+    );
+}
+
+#[test]
+fn name_and_address_in_use_stay_while_they_are_there() {
+    let read = |display_name: &str, email: &str, others: Others| Person {
+        display_name: Known::Known(Some(display_name.into())),
+        email: Known::Known(Some(email.into())),
+        others,
+        ..person(&[1], 0, &[], 0)
+    };
+    let user = held(&read("Zora", "z@example.org", Others::default()), &policy());
+    let both = Others {
+        display_name: vec!["Zora".into()],
+        email: vec!["z@example.org".into()],
+        ..Others::default()
+    };
+    let with_both = read("Anna", "a@example.org", both);
+    assert_eq!(kinds(see(Some(&user), &with_both, &policy()).as_ref()), []);
+    let alone = read("Anna", "a@example.org", Others::default());
+    let after = see(Some(&user), &alone, &policy()).unwrap().after;
+    assert_eq!(after.display_name.as_deref(), Some("Anna"));
+    assert_eq!(after.email.as_deref(), Some("a@example.org"));
+    let none = Person {
+        display_name: Known::Known(None),
+        ..with_both
+    };
+    let after = see(Some(&user), &none, &policy()).unwrap().after;
+    assert_eq!(after.display_name, None);
+}
+
+#[test]
+fn the_user_name_in_use_stays_while_it_is_there() {
+    let written = |shown: &str| UserName {
+        shown: shown.into(),
+        key: shown.to_lowercase(),
+    };
+    let after = |in_use: &str, chosen: &str, others: &[&str]| {
+        let user = User {
+            username: in_use.into(),
+            username_key: in_use.to_lowercase(),
+            ..held(&person(&[1], 0, &[], 0), &policy())
+        };
+        let mut person = Person {
+            username: Ok(written(chosen)),
+            others: Others {
+                username: others.iter().map(|n| written(n)).collect(),
+                ..Others::default()
+            },
+            ..person(&[1], 0, &[], 0)
+        };
+        person.keep_name(&user);
+        person.username.unwrap().shown
+    };
+    assert_eq!(after("zora", "anna", &["zora"]), "zora");
+    assert_eq!(after("zora", "anna", &["bea"]), "anna");
+    assert_eq!(after("Zora", "anna", &["zora"]), "zora", "in another case");
+    assert_eq!(after("B", "B", &["b"]), "B");
+    assert_eq!(after("b", "B", &["b"]), "b");
+    assert_eq!(
+        after("Bea", "BEA", &["bea"]),
+        "BEA",
+        "neither is written so"
     );
 }
 

@@ -66,13 +66,16 @@ impl Pass<'_> {
             }
             // Who vanished between the page and this look is left to the next pass.
             let taken_over = self.elsewhere(&new).await?;
-            for (person, _) in new {
+            for (mut person, _) in new {
                 let id = person.directory_id;
                 let user = match taken_over.get(&id) {
                     Some(Takeover::Take(from)) => Some((**from).clone()),
                     Some(Takeover::StillThere(_)) => continue,
                     None => held.remove(&id),
                 };
+                if let Some(user) = &user {
+                    person.keep_name(user);
+                }
                 people.insert(id, (person, user));
             }
         }

@@ -10,7 +10,7 @@ use super::run::Ending;
 use super::{Ask, Engine, EngineError};
 use crate::config::{ChangesWay, DirectoryKind, RealmConfig};
 use crate::directory::{Blind, Cursor, Delta, NoDelta, Way};
-use crate::model::{ErrorCode, Mode, RealmId, RealmRow, Run};
+use crate::model::{ErrorCode, Mode, RealmId, RealmRow, Run, Synonyms};
 use crate::store::{Resume, StoreError};
 
 /// What a realm's full passes found out about deltas. The store keeps it as JSON beside the cursor.
@@ -33,6 +33,8 @@ pub struct Following {
     pub untold: ByKind,
     /// What kind of server answered, where the file does not say it.
     pub kind: Option<DirectoryKind>,
+    /// What the server's schema calls the attributes that the file names; `None`: it was not looked at.
+    pub synonyms: Option<Synonyms>,
     /// The configuration that this was found out with: `changes` and the mapping's hash.
     pub of: String,
 }
@@ -55,6 +57,13 @@ impl Following {
     pub(super) fn kind_of(row: &RealmRow) -> Option<DirectoryKind> {
         let kept: Self = serde_json::from_str(row.following.as_deref()?).ok()?;
         kept.kind
+    }
+
+    /// What the last full pass of the same mapping found the attributes to be called.
+    pub(super) fn synonyms_of(row: &RealmRow, mapping_hash: &str) -> Option<Synonyms> {
+        let same = row.mapping_hash.as_deref() == Some(mapping_hash);
+        let kept: Self = serde_json::from_str(row.following.as_deref().filter(|_| same)?).ok()?;
+        kept.synonyms
     }
 
     /// What is remembered once a plan of another mapping is approved: the cursor goes on as it is, and so does the way, which the
@@ -233,6 +242,7 @@ async fn choose(
     let mut following = Following::of(row, &configuration(config, prepared));
     following.way = None;
     following.kind = prepared.kind();
+    following.synonyms = Some(prepared.synonyms.clone());
     let wanted = way_of(config.directory.changes);
     if config.directory.changes == ChangesWay::Full {
         return Ok((following, None));

@@ -11,7 +11,7 @@ use crate::plan::decide::{Name, Seen, decide};
 
 impl Pass<'_> {
     /// Decides about people, unless their name is contested.
-    pub(super) async fn look(&mut self, persons: Vec<(Person, bool)>) -> Result<(), PassError> {
+    pub(super) async fn look(&mut self, mut persons: Vec<(Person, bool)>) -> Result<(), PassError> {
         if persons.is_empty() {
             return Ok(());
         }
@@ -23,6 +23,13 @@ impl Pass<'_> {
             .collect();
         let mut held = self.held(&held_ids).await?;
         let taken_over = self.elsewhere(&persons).await?;
+        for (person, _) in &mut persons {
+            if let Some(user) = held.get(&person.directory_id) {
+                person.keep_name(user);
+            } else if let Some(Takeover::Take(from)) = taken_over.get(&person.directory_id) {
+                person.keep_name(from);
+            }
+        }
         let names = || {
             persons
                 .iter()

@@ -75,9 +75,12 @@ impl Engine {
                 }
                 let decision = match sighting {
                     Some(Sighting::InScope(entry)) => {
-                        let Ok(person) = prepared.normaliser.person(&entry) else {
+                        let Ok(mut person) = prepared.normaliser.person(&entry) else {
                             return Ok(false);
                         };
+                        if let Some(before) = before {
+                            person.keep_name(before);
+                        }
                         match name_now(&staged, before, &person) {
                             NameNow::Same => {}
                             NameNow::Other => return Ok(false),

@@ -317,6 +317,12 @@ impl<'a> Pass<'a> {
     pub(super) async fn page(&mut self, entries: Vec<RawEntry>) -> Result<(), PassError> {
         for entry in entries {
             self.seen += 1;
+            if !self.prepared.unproved.is_empty() {
+                let normaliser = &self.prepared.normaliser;
+                self.prepared
+                    .unproved
+                    .retain(|name| !normaliser.has(&entry, name));
+            }
             let id = match self.prepared.normaliser.directory_id(&entry) {
                 Ok(id) => id,
                 Err(refusal) => {

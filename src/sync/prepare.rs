@@ -13,7 +13,9 @@ use crate::config::{Attributes, DeliveryConfig, DirectoryKind, RealmConfig};
 use crate::directory::{
     self, Blind, Cursor, Delta, DirectoryError, NoDelta, Scope, Session, Sighting, Way,
 };
-use crate::model::{DirectoryId, ErrorCode, Limit, Policy, RawEntry, RealmId, RealmRow, RunId};
+use crate::model::{
+    DirectoryId, ErrorCode, Limit, Policy, RawEntry, RealmId, RealmRow, RunId, Synonyms,
+};
 use crate::normalise::{Normaliser, mapping_hash};
 use crate::store::{
     CLOCKS_DIFFER_MS, EnrolmentContext, EnrolmentKey, MessageContext, RefusedDiff, StoreError,
@@ -79,6 +81,10 @@ pub(super) struct Prepared {
     pub scope: Scope,
     pub normaliser: Normaliser,
     pub attributes: Attributes,
+    /// What the server's schema calls those that the file names.
+    pub synonyms: Synonyms,
+    /// Named attributes of which no schema says that they exist, until somebody has a value in them.
+    pub unproved: Vec<String>,
     /// With what is due; see [`RealmRow::mapping_hash`].
     pub mapping_hash: String,
     pub policy: Policy,
@@ -258,32 +264,27 @@ pub(super) async fn prepare(
     let key = fingerprint_key(&mapping_hash, &due);
     let mapping_hash = mapping_hash + &due;
     let normaliser = Normaliser::new(&attributes, &realm.phone, key);
+    let (synonyms, unproved) = match Following::synonyms_of(row, &mapping_hash) {
+        _ if attributes.explicit.is_empty() => (Synonyms::default(), Vec::new()),
+        Some(synonyms) => (synonyms, Vec::new()),
+        // Where there is no schema, the first full pass of a mapping shows whether the attributes exist.
+        None if session.root_dse().subschema.is_none() => {
+            (Synonyms::default(), attributes.explicit.clone())
+        }
+        None => (
+            schema_knows(&mut session, realm, &attributes).await?,
+            Vec::new(),
+        ),
+    };
+    let normaliser = normaliser.knowing(&synonyms);
     let scope = Scope {
         bases: realm.directory.base.clone(),
         filter,
         attributes: normaliser.requested(),
-        id_attribute: attributes.directory_id.clone(),
+        id_attribute: normaliser.id_attribute(),
         id_form: attributes.id_form,
         page_size: realm.directory.page_size,
     };
-    if row.mapping_hash.as_deref() != Some(&mapping_hash) && !attributes.explicit.is_empty() {
-        let schema = session.schema().await?;
-        let unknown: Vec<&str> = attributes
-            .explicit
-            .iter()
-            .map(String::as_str)
-            .filter(|a| !schema.has_attribute(a))
-            .collect();
-        if !unknown.is_empty() {
-            let text = format!(
-                "the schema of {} has no attribute {}: mend [realm.attributes] of realm `{}`",
-                session.server(),
-                unknown.join(", "),
-                realm.id
-            );
-            return Err(PassError::new(ErrorCode::Config, text));
-        }
-    }
     if let Some(sentinel) = &realm.directory.sentinel {
         check_sentinel(&mut session, sentinel, &scope, &normaliser).await?;
     }
@@ -296,11 +297,38 @@ pub(super) async fn prepare(
         scope,
         normaliser,
         attributes,
+        synonyms,
+        unproved,
         mapping_hash,
         policy,
         deadline,
         accepts_older: accept_older,
     })
+}
+
+/// What the schema calls the attributes that the file names; one that it does not have is a fault of the file.
+async fn schema_knows(
+    session: &mut Session,
+    realm: &RealmConfig,
+    attributes: &Attributes,
+) -> Result<Synonyms, PassError> {
+    let schema = session.schema().await?;
+    let unknown: Vec<&str> = attributes
+        .explicit
+        .iter()
+        .map(String::as_str)
+        .filter(|a| !schema.has_attribute(a))
+        .collect();
+    if !unknown.is_empty() {
+        let text = format!(
+            "the schema of {} has no attribute {}: mend [realm.attributes] of realm `{}`",
+            session.server(),
+            unknown.join(", "),
+            realm.id
+        );
+        return Err(PassError::new(ErrorCode::Config, text));
+    }
+    Ok(schema.synonyms(&attributes.explicit))
 }
 
 /// A server that says less of itself than before would be read by other rules, in which nobody is who they were.

@@ -336,7 +336,11 @@ impl Engine {
             }
         }
         crate::failpoint::hit("plan.complete");
-        run.complete = ask.user.is_none() && !is_delta;
+        let complete = ask.user.is_none() && !is_delta;
+        if complete && !pass.prepared.unproved.is_empty() {
+            return Err(never_came(&pass.prepared.unproved));
+        }
+        run.complete = complete;
         if let Some(found) = pass.drift(ending, following.as_ref()).await? {
             run.drift = Some(found.drift);
             found.say(run);
@@ -584,6 +588,15 @@ impl Engine {
         };
         self.store.realm(realm).await?.ok_or_else(missing)
     }
+}
+
+/// Without a schema, silence is all that a typing error brings.
+fn never_came(names: &[String]) -> PassError {
+    let text = format!(
+        "nobody has any value in {}, which [realm.attributes] names, and the server shows no schema that would have it: mend the name, let the account read it, or take it out",
+        names.join(", ")
+    );
+    PassError::new(ErrorCode::Config, text)
 }
 
 /// Whether the pass of a tick was made; one that a wrong clock made in the future does not count.

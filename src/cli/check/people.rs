@@ -35,13 +35,15 @@ struct Tally {
     country: usize,
 }
 
-/// Reads everybody, which alone shows a size limit; looks closer at the first.
+/// Reads everybody, which alone shows a size limit; looks closer at the first. `unproved`: attributes that the file names, and no
+/// schema has.
 pub(super) async fn read(
     mut session: Session,
     scope: Scope,
     normaliser: &Normaliser,
     realm: &RealmConfig,
     attributes: &Attributes,
+    mut unproved: Vec<String>,
     report: &mut Report,
 ) -> Result<(), DirectoryError> {
     let bar = Bar::new(&format!("reading {}", session.server()));
@@ -53,21 +55,20 @@ pub(super) async fn read(
             .await
             .map(|complete| complete.entries().to_vec())
     });
-    let country: Vec<String> = attributes
-        .country
-        .iter()
-        .map(|name| name.to_lowercase())
-        .collect();
     let mut tally = Tally::default();
     while let Some(page) = arriving.recv().await {
         tally.seen += page.len();
         bar.at(tally.seen as u64, 0);
+        for entry in &page {
+            unproved.retain(|name| !normaliser.has(entry, name));
+        }
         for entry in page.iter().take(SAMPLE.saturating_sub(tally.sampled)) {
             tally.sampled += 1;
             tally.country += usize::from(
-                country
+                attributes
+                    .country
                     .iter()
-                    .any(|name| entry.values(name).next().is_some()),
+                    .any(|name| normaliser.has(entry, name)),
             );
             match normaliser.person(entry) {
                 Ok(person) => {
@@ -114,6 +115,9 @@ pub(super) async fn read(
             entries(tally.seen)
         )),
         _ => report.mend("the reading task ended unasked"),
+    }
+    if tally.seen > 0 && !unproved.is_empty() {
+        report.mend(format!("nobody has any value in {}, which [realm.attributes] names, and no schema says that it exists: runs fail; mend the name, let the account read it, or take it out", unproved.join(", ")));
     }
     tally.tell(realm, attributes, report);
     Ok(())

@@ -43,19 +43,23 @@ pub(super) async fn look(
         .filter
         .clone()
         .unwrap_or_else(|| default_filter(session.kind()).to_owned());
-    let schema = session.schema().await?;
+    let schema = match session.root_dse().subschema {
+        Some(_) => session.schema().await?,
+        None => Schema::default(),
+    };
     if schema.attribute_types.is_empty() {
         report.mend("the schema cannot be read: attributes and filter are not checked against it; allow the account to read the subschema entry");
     } else {
         unknown_attributes(&schema, &attributes, realm, report);
         unknown_in_filter(&schema, &filter, report);
     }
-    let normaliser = Normaliser::new(&attributes, &realm.phone, 0);
+    let synonyms = schema.synonyms(&attributes.explicit);
+    let normaliser = Normaliser::new(&attributes, &realm.phone, 0).knowing(&synonyms);
     let scope = Scope {
         bases: realm.directory.base.clone(),
         filter,
         attributes: normaliser.requested(),
-        id_attribute: attributes.directory_id.clone(),
+        id_attribute: normaliser.id_attribute(),
         id_form: attributes.id_form,
         page_size: realm.directory.page_size,
     };
@@ -64,7 +68,21 @@ pub(super) async fn look(
     }
     by_id(&mut session, &scope, report).await?;
     ways::look(&mut session, &scope, realm, report).await?;
-    people::read(session, scope, &normaliser, realm, &attributes, report).await?;
+    let unproved = if schema.attribute_types.is_empty() {
+        attributes.explicit.clone()
+    } else {
+        Vec::new()
+    };
+    people::read(
+        session,
+        scope,
+        &normaliser,
+        realm,
+        &attributes,
+        unproved,
+        report,
+    )
+    .await?;
     Ok(())
 }
 

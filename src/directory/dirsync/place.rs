@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::read::Scope;
 use super::super::root_dse::fold_dn;
-use crate::model::filter;
+use crate::model::{Synonyms, filter};
 
 /// A place. One cookie for each naming context that holds a base.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -63,19 +63,20 @@ pub(super) fn asked(scope: &Scope) -> Vec<String> {
     asked.into_iter().collect()
 }
 
-/// The attributes of the scope and of its filter, folded, without options.
+/// The attributes of the scope and of its filter, by their usual names, folded, without options.
 fn mentioned(scope: &Scope) -> impl Iterator<Item = String> {
     let of_filter = filter::parse(&scope.enclosed_filter())
         .map(|f| f.attributes())
         .unwrap_or_default();
+    let names = Synonyms::default();
     scope
         .attributes
         .clone()
         .into_iter()
         .chain(of_filter)
-        .filter_map(|name| {
+        .filter_map(move |name| {
             let name = name.split(';').next()?.trim().to_lowercase();
-            filter::is_attribute(&name).then_some(name)
+            filter::is_attribute(&name).then(|| names.usual(&name))
         })
 }
 

@@ -3,6 +3,7 @@
 mod dirsync;
 mod dirsync_scripted;
 mod ds389;
+mod names;
 mod opening;
 pub mod openldap;
 mod samba;

@@ -708,6 +708,64 @@ fn a_switch_of_what_is_sent_is_no_delta() {
     );
 }
 
+/// Numbers by hand stand where the entry is as it was: only a look at everybody finds them.
+#[test]
+fn after_a_switch_of_phone_authority_everybody_is_looked_at() {
+    let house = House::new(60);
+    let authority = |which: &str| {
+        house.configure_as(
+            &house.server["BIND_DN"],
+            "changes = \"syncrepl\"",
+            &format!("realm: phone-authority = \"{which}\"\n"),
+        );
+    };
+    authority("local");
+    house.sync(0);
+    let before = everybody(&house);
+    let by_hand = "import sqlite3, sys\n\
+        db = sqlite3.connect(sys.argv[1])\n\
+        some = \"select id from users where phone is not null and phone_source = 'directory' and state = 'active' order by username_key limit 3\"\n\
+        for n, (user,) in enumerate(db.execute(some).fetchall()):\n    \
+            db.execute(\"update users set phone = ?, phone_raw = null, phone_source = 'manual', phone_attribute = null, phone_provisioned = ? where id = ?\",\n        \
+                (f'+42190500011{n}', f'+42190500011{n}', user))\n\
+        db.commit()\n";
+    let status = std::process::Command::new("/usr/bin/python3")
+        .arg("-c")
+        .arg(by_hand)
+        .arg(house.path("realmsync.db"))
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let with_hand = everybody(&house);
+    let phones = |users: &std::collections::BTreeMap<String, Value>| {
+        let of = |(name, u): (&String, &Value)| (name.clone(), u["phone"].clone());
+        users.iter().map(of).collect::<Vec<_>>()
+    };
+    let run = house.sync(0);
+    assert_eq!(
+        (&run["mode"], &run["outcome"]),
+        (&"delta".into(), &"unchanged".into()),
+        "{run}"
+    );
+    let run = house.run(&["--json", "sync", "r", "--full"]).json();
+    assert_eq!(run["outcome"], "unchanged", "theirs to decide: {run}");
+    authority("directory");
+    let run = house.sync(0);
+    assert_eq!(
+        (&run["mode"], &run["outcome"], &run["phone_changed"]),
+        (&"full".into(), &"applied".into(), &3.into()),
+        "{run}"
+    );
+    assert_ne!(phones(&with_hand), phones(&before));
+    assert_eq!(phones(&everybody(&house)), phones(&before));
+    let run = house.sync(0);
+    assert_eq!(
+        (&run["mode"], &run["outcome"]),
+        (&"delta".into(), &"unchanged".into()),
+        "{run}"
+    );
+}
+
 /// TRAPS 37, as an attacker does it.
 #[test]
 fn trap_37_deleting_the_number_first_gains_nothing() {
