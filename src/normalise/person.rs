@@ -77,9 +77,7 @@ impl Normaliser {
         };
         let name = &self.id.shown;
         let mut values = self.id.values(entry);
-        let first = values.next();
-        // Some servers answer under each name that was asked for.
-        let second = values.find(|value| Some(*value) != first);
+        let (first, second) = (values.next(), values.next());
         let reason = match (first, second) {
             (Some(value), None) => match id(value, self.id_form) {
                 Some(id) => return Ok(id),
