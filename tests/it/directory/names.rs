@@ -108,7 +108,7 @@ fn an_attribute_is_the_same_by_its_number_on_samba() {
     anew(&mut house, "numbers.db");
     house.configure(
         "[realm.attributes]\nusername = \"1.2.840.113556.1.4.221\"\nphone = [\"0.9.2342.19200300.100.1.41\", \"1.2.840.113556.1.4.647\"]\n\
-         disabled = { attribute = \"1.2.840.113556.1.4.8\", equals = \"514\" }\ndirectory-id = \"1.2.840.113556.1.4.2\"\n",
+         disabled = { attribute = \"1.2.840.113556.1.4.8\", equals = \"546\" }\ndirectory-id = \"1.2.840.113556.1.4.2\"\n",
     );
     house.sync(0);
     assert_eq!(people(&house), right);
