@@ -84,11 +84,11 @@ pub(super) async fn answered_within<T>(
                 format!("no answer within {} seconds", limit.as_secs()),
             )))
         });
-    if answer
-        .as_ref()
-        .is_err_and(|e| is_lost(e) || is_read_only(e))
-    {
+    if answer.as_ref().is_err_and(is_lost) {
         *lost() = Some(Instant::now());
+    }
+    if answer.as_ref().is_err_and(is_read_only) {
+        *read_only() = Some(Instant::now());
     }
     answer
 }
