@@ -363,3 +363,41 @@ async fn a_rejected_undo_ends_no_pause_but_its_own() {
     let row = store.realm(&realm).await.unwrap().unwrap();
     assert_eq!((row.paused, row.paused_by_undo), (true, Some(undo.run)));
 }
+
+/// The same id is a realm's once more: everybody goes back with all that they have, and is told so once that realm runs again.
+#[test]
+fn a_takeover_is_undone_and_everybody_is_back_in_their_realm() {
+    let house = House::new(20);
+    house.sync(0);
+    let people = || {
+        let users = house.run(&["--json", "users", "list"]).lines();
+        users
+            .into_iter()
+            .map(|u| {
+                let of = |field: &str| u[field].to_string();
+                (
+                    of("id"),
+                    [of("realm"), of("state"), of("state_reason"), of("phone")],
+                )
+            })
+            .collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let before = people();
+    let text = std::fs::read_to_string(house.path("realmsync.toml"))
+        .unwrap()
+        .replace("id = \"r\"", "id = \"s\"");
+    std::fs::write(house.path("realmsync.toml"), text).unwrap();
+    // Only a daemon lets go of a realm that its file lacks.
+    drop(house.daemon());
+    let held = house.run(&["--json", "sync", "s"]);
+    assert_eq!(held.code, 3, "{}{}", held.out, held.err);
+    let run = held.json()["run"].clone();
+    let run = run.as_str().unwrap();
+    let approved = house.run(&["approve", run]);
+    assert_eq!(approved.code, 0, "{}{}", approved.out, approved.err);
+    assert!(people().values().all(|u| u[0] == "\"s\""));
+    let undone = house.run(&["--json", "undo", run]);
+    assert_eq!(undone.code, 0, "{}{}", undone.out, undone.err);
+    assert_eq!(undone.json()["moved"], 20, "{}", undone.out);
+    assert_eq!(people(), before);
+}
