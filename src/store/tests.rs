@@ -161,6 +161,13 @@ async fn open(path: &std::path::Path, access: Access) -> Result<Store, StoreErro
     Store::open(&config(path), &Environment::default(), access, START).await
 }
 
+/// Makes a future in a frame of its own: in a debug build each that is made in one function takes room in that function's frame, and
+/// all of them together are more than a thread's stack holds.
+#[inline(never)]
+fn boxed<F: Future<Output = ()>>(make: impl FnOnce() -> F) -> std::pin::Pin<Box<F>> {
+    Box::pin(make())
+}
+
 macro_rules! on_both {
     ($($module:ident :: $name:ident),+ $(,)?) => {
         mod sqlite_tests {
@@ -177,8 +184,7 @@ macro_rules! on_both {
                 ] {
                     f.sql(sql).await;
                 }
-                // All of them in one future would be more than a thread's stack holds.
-                Box::pin($module::$name(&f)).await;
+                boxed(|| $module::$name(&f)).await;
             )+
         }
     };
