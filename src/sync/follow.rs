@@ -185,7 +185,7 @@ impl Follower {
     }
 
     /// Waits until the directory tells something, and gives the run that came of it (applied, unchanged or held): one for each
-    /// burst, but whoever would be suspended or lose their number comes later, all of them in one ([`Losses`]). A run of the realm
+    /// burst, but whoever would be suspended or lose their number comes later, all of them in one (`Losses`). A run of the realm
     /// that is under way is waited for. While a plan is held, or the realm paused, what is told only
     /// marks the realm as due, and this goes on waiting; afterwards it catches up by itself.
     ///
