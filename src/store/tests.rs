@@ -218,6 +218,7 @@ on_both!(
     housekeeping::a_realm_stands_still_and_goes_on,
     housekeeping::users_are_listed_in_a_stable_order,
     housekeeping::grace_and_holds_are_found_when_they_are_over,
+    housekeeping::each_realm_has_its_turn_where_holds_are_over,
     races::of_many_who_change_one_user_one_wins,
     undoing::what_an_undo_holds_is_let_go_by_whatever_ends_it,
     undoing::the_pause_of_an_undo_lasts_as_long_as_what_it_puts_back,

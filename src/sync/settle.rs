@@ -3,7 +3,7 @@
 use super::{Engine, EngineError};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
-use crate::model::{Change, ChangeKind, IdForm, Policy, RealmId, User};
+use crate::model::{Change, ChangeKind, IdForm, Policy, RealmId, RealmKind, User};
 use crate::plan::decide::{Context, end_hold};
 use crate::store::{RealmDecl, StoreError};
 
@@ -68,15 +68,19 @@ impl Engine {
         let Ok(lock) = self.store.try_lock_realm(&first.realm).await else {
             return Ok(ended);
         };
-        // A realm that is not in the file was made by hand: it has the defaults, and `[delivery]`.
+        let row = self.row(&first.realm).await?;
         let realm = self.config.realms.iter().find(|r| r.id == first.realm);
+        // A directory realm that is not in this file is another daemon's, which knows its rules.
+        if realm.is_none() && row.kind == RealmKind::Directory {
+            return Ok(ended);
+        }
+        // One that was made by hand has the defaults, and `[delivery]`.
         let by_default = Policy::default();
         let (policy, delivery) = match realm {
             Some(realm) => (&realm.policy, realm.delivery.as_ref()),
             None => (&by_default, self.config.delivery.as_ref()),
         };
         for user in users {
-            let row = self.row(&user.realm).await?;
             let context = Context {
                 realm: &user.realm,
                 policy,

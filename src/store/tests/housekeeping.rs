@@ -278,6 +278,30 @@ pub(super) async fn grace_and_holds_are_found_when_they_are_over(f: &Fixture) {
     assert_eq!((at(9).await, at(10).await), (0, 1));
 }
 
+pub(super) async fn each_realm_has_its_turn_where_holds_are_over(f: &Fixture) {
+    let waits = |name: &str, n| User {
+        phone_pending: crate::model::Phone::from_e164("+421905999999"),
+        phone_pending_until: Some(START.plus_ms(i64::from(n))),
+        ..person(name, n)
+    };
+    make(
+        f,
+        1,
+        &[waits("a", 1), waits("b", 2), waits("c", 3), waits("d", 4)],
+    )
+    .await;
+    f.sql("INSERT INTO realms (id, kind, name) VALUES ('by-hand', 'custom', 'By hand')")
+        .await;
+    f.sql("UPDATE users SET realm = 'by-hand' WHERE username = 'd'")
+        .await;
+    // However many wait in one realm, and for however long: the other one comes too.
+    let over = f.store.holds_over(START.plus_ms(10), 2).await.unwrap();
+    let names: Vec<&str> = over.iter().map(|u| u.username.as_str()).collect();
+    assert_eq!(names, ["d", "a", "b"]);
+    f.sql("UPDATE users SET realm = 'example.org'").await;
+    f.sql("DELETE FROM realms WHERE id = 'by-hand'").await;
+}
+
 #[tokio::test]
 async fn trap_24_a_copy_holds_its_messages() {
     let f = sqlite().await;

@@ -360,6 +360,12 @@ async fn a_pause_that_is_over_holds_no_number() {
         "who stands still takes nobody's turn"
     );
     s.clock.advance_ms(2 * HOUR);
+    // A daemon whose file lacks the realm knows neither its rules nor its receiver.
+    let mut other = s.engine.clone();
+    let mut config = (*other.config).clone();
+    config.realms.clear();
+    other.config = std::sync::Arc::new(config);
+    assert_eq!(other.end_holds().await.unwrap(), 0);
     assert_eq!(s.engine.end_holds().await.unwrap(), 1);
 }
 
