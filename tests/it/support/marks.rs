@@ -56,13 +56,17 @@ fn debug_struct(text: &str) -> Option<usize> {
 /// `1 phones`.
 fn one_of_many(text: &str) -> Option<usize> {
     text.match_indices("1 ").map(|(at, _)| at).find(|at| {
-        let part_of_a_number = text[..*at]
-            .ends_with(|c: char| c.is_ascii_digit() || matches!(c, '.' | ',' | ':' | '-'));
-        let word = text[at + 2..]
+        // Of a number, or of an id.
+        let part_of_more = text[..*at]
+            .ends_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ',' | ':' | '-'));
+        let rest = &text[at + 2..];
+        let word = rest
             .split(|c: char| !c.is_ascii_alphabetic())
             .next()
             .unwrap_or_default();
-        !part_of_a_number && NOUNS.contains(&word)
+        // `attempts=2` is the next field of a line in the log.
+        let field = rest[word.len()..].starts_with('=');
+        !part_of_more && !field && NOUNS.contains(&word)
     })
 }
 
@@ -96,6 +100,7 @@ fn marks_are_found_and_plain_words_are_not() {
         "0 of 0, 3 of 05",
         "write `[realm] { id = \"x\" }`",
         "at 10:11 users were read",
+        "user=01a223a2-83a2-3099e4c1efd1 attempts=2 jobs=1 attempts=2",
     ] {
         assert_eq!(found(text), None, "{text}");
     }

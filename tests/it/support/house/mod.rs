@@ -227,7 +227,10 @@ impl House {
             .stderr(log);
         let mut daemon = Daemon(command.spawn().expect("the daemon"));
         for _ in 0..1000 {
-            if self.path("control.sock").exists() && self.run(&["--json", "status"]).code == 0 {
+            // A daemon that was killed left its socket, and `status` answers without one too: somebody must listen.
+            if std::os::unix::net::UnixStream::connect(self.path("control.sock")).is_ok()
+                && self.run(&["--json", "status"]).code == 0
+            {
                 return daemon;
             }
             if let Ok(Some(status)) = daemon.0.try_wait() {
