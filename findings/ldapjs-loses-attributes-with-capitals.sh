@@ -11,8 +11,8 @@ trap 'kill "${server:-}" 2>/dev/null || true; rm -rf "$work"' EXIT
 cd "$work"
 npm install --silent --no-audit --no-fund --prefix . ldapjs@3.0.7 >/dev/null 2>&1
 apt-get -qq -o APT::Sandbox::User=root download ldap-utils=2.5.13+dfsg-5 libldap-2.5-0=2.5.13+dfsg-5
-for package in *.deb; do dpkg-deb -x "$package" root; done
-export LD_LIBRARY_PATH=$work/root/usr/lib/x86_64-linux-gnu PATH=$work/root/usr/bin:$PATH
+for package in *.deb; do dpkg-deb -x "$package" files; done
+export LD_LIBRARY_PATH=$work/files/usr/lib/x86_64-linux-gnu PATH=$work/files/usr/bin:$PATH
 cat >server.js <<'JS'
 const ldap = require('ldapjs')
 const server = ldap.createServer()

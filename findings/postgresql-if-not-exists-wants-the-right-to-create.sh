@@ -13,15 +13,15 @@ chmod 711 "$work"
 trap 'kill "$(head -n 1 "$work/data/postmaster.pid" 2>/dev/null)" 2>/dev/null || true; sleep 0.5; rm -rf "$work"' EXIT
 cd "$work"
 apt-get -qq -o APT::Sandbox::User=root download postgresql-15=15.20-0+deb12u1 postgresql-client-15=15.20-0+deb12u1 libpq5=15.20-0+deb12u1
-for package in *.deb; do dpkg-deb -x "$package" root; done
-chmod -R a+rX root
-bin=$work/root/usr/lib/postgresql/15/bin
-export LD_LIBRARY_PATH=$work/root/usr/lib/x86_64-linux-gnu
+for package in *.deb; do dpkg-deb -x "$package" files; done
+chmod -R a+rX files
+bin=$work/files/usr/lib/postgresql/15/bin
+export LD_LIBRARY_PATH=$work/files/usr/lib/x86_64-linux-gnu
 # PostgreSQL does not run as root.
 as() { if [[ $(id -u) == 0 ]]; then setpriv --reuid 65534 --regid 65534 --clear-groups env LD_LIBRARY_PATH="$LD_LIBRARY_PATH" "$@"; else "$@"; fi; }
 mkdir data sockets
 [[ $(id -u) != 0 ]] || chown 65534:65534 data sockets
-as "$bin/initdb" -D "$work/data" -U owner -A trust --no-sync -L "$work/root/usr/share/postgresql/15" >/dev/null
+as "$bin/initdb" -D "$work/data" -U owner -A trust --no-sync -L "$work/files/usr/share/postgresql/15" >/dev/null
 as "$bin/postgres" -D "$work/data" -k "$work/sockets" -c listen_addresses= -p 24397 >log 2>&1 &
 sql() { as "$bin/psql" -Xq -h "$work/sockets" -p 24397 -d postgres -U "$1" -c "$2" 2>&1; }
 for _ in $(seq 100); do sql owner 'SELECT 1' >/dev/null 2>&1 && break; sleep 0.1; done

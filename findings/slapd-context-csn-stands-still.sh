@@ -11,11 +11,11 @@ work=$(mktemp -d)
 trap 'kill "$(cat "$work/pid" 2>/dev/null)" 2>/dev/null || true; rm -rf "$work"' EXIT
 cd "$work"
 apt-get -qq -o APT::Sandbox::User=root download slapd=2.5.13+dfsg-5 ldap-utils=2.5.13+dfsg-5 libldap-2.5-0=2.5.13+dfsg-5 libltdl7=2.4.7-7~deb12u1 libwrap0=7.6.q-32
-for package in *.deb; do dpkg-deb -x "$package" root; done
-export LD_LIBRARY_PATH=$work/root/usr/lib/x86_64-linux-gnu:$work/root/lib/x86_64-linux-gnu PATH=$work/root/usr/bin:$work/root/usr/sbin:$PATH
+for package in *.deb; do dpkg-deb -x "$package" files; done
+export LD_LIBRARY_PATH=$work/files/usr/lib/x86_64-linux-gnu:$work/files/lib/x86_64-linux-gnu PATH=$work/files/usr/bin:$work/files/usr/sbin:$PATH
 cat >slapd.conf <<CONF
-include $work/root/etc/ldap/schema/core.schema
-modulepath $work/root/usr/lib/ldap
+include $work/files/etc/ldap/schema/core.schema
+modulepath $work/files/usr/lib/ldap
 moduleload back_mdb
 pidfile $work/pid
 database mdb

@@ -1,7 +1,7 @@
 //! A store of its own for a plan that is only looked at.
 //!
-//! SQLite's nameless database: what does not fit its cache goes to a file that has no name from the moment it is made, so that
-//! nobody else sees it, and nothing is left of it when its process ends, however that comes about. The real store is only read
+//! It is SQLite's nameless database. What does not fit its cache goes to a temporary file that is unlinked as soon as it is made.
+//! Nobody else sees the file, and it is gone when the process ends, however that comes about. The real store is only read
 //! meanwhile: nothing waits for the plan, and it can be made where the store cannot be written.
 
 use std::sync::Arc;
