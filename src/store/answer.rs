@@ -21,6 +21,10 @@ const ALIVE: Duration = Duration::from_secs(3);
 /// all stores of a process: another store's connections are only asked once more.
 static LOST: Mutex<Option<Instant>> = Mutex::new(None);
 
+/// How long after the loss a connection may have been put back and still be one of those. It is asked when it is put back, and a
+/// loaded process reads that answer long after it came.
+const PUT_BACK: Duration = Duration::from_secs(10);
+
 /// When a session of this process last took no writes. Another one of the same former primary may be in use just then, and only
 /// come back afterwards, so that for a while each is asked.
 static READ_ONLY: Mutex<Option<Instant>> = Mutex::new(None);
@@ -41,7 +45,7 @@ fn lost() -> MutexGuard<'static, Option<Instant>> {
 ///
 /// A database that takes no writes was the primary once: after a failover its sessions may live on.
 pub(super) async fn usable(connection: &mut PgConnection, met: PoolConnectionMetadata) -> bool {
-    let doubted = lost().is_some_and(|at| met.idle_for >= at.elapsed())
+    let doubted = lost().is_some_and(|at| met.idle_for + PUT_BACK >= at.elapsed())
         || read_only().is_some_and(|at| at.elapsed() < ASKED);
     if !doubted {
         return met.idle_for < Duration::from_secs(1)

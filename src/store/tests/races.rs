@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::super::answer::answered;
 use super::super::changes::add_own;
 use super::super::db::{Db, on};
+use super::super::error::is_lost;
 use super::*;
 
 #[tokio::test]
@@ -115,6 +117,34 @@ async fn a_postgresql_restarted_in_the_middle_leaves_nothing_half_done() {
     assert_eq!(f.store.realms().await.unwrap()[0].name, "Example");
     assert_eq!(held(&f, 1).await.username, "a");
     assert!(matches!(f.store.db, Db::Postgres { .. }));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_put_back_while_postgresql_restarts_is_not_trusted() {
+    let f = postgres().await;
+    let Db::Postgres { pool, .. } = &f.store.db else {
+        panic!("a store on PostgreSQL");
+    };
+    let mut all = vec![];
+    while pool.num_idle() > 0 || all.len() < 2 {
+        all.push(pool.acquire().await.unwrap());
+    }
+    let (mut used, back) = (all.remove(0), all.remove(0));
+    // Whoever puts a connection back asks it once more. The answer came before the restart, and is read after it.
+    drop(back);
+    for _ in 0..5 {
+        tokio::task::yield_now().await;
+    }
+    f.restart();
+    let lost = answered(sqlx::raw_sql("SELECT 1").execute(&mut *used)).await;
+    assert!(is_lost(&lost.unwrap_err()));
+    for _ in 0..100 {
+        if pool.num_idle() > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(f.store.realms().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
