@@ -28,7 +28,8 @@
 //! | [`plan`] | one person's decision, names, the brake; pure | config and left of it |
 //! | [`store`] | all that knows SQL | config and left of it |
 //! | [`delivery`] | all that knows HTTP as a client | config and left of it |
-//! | [`outbox`], [`sync`] | messages on their way; the order of the stages | everything above |
+//! | [`runs`] | the frame of a run: begun, planned, weighed, applied or held, undone | everything above |
+//! | [`outbox`], [`sync`] | messages on their way; a directory's passes | everything above |
 //! | [`api`] | the router on the control socket and on TCP | everything above |
 //! | [`service`] | lifecycle, schedule, wiring | everything above |
 //! | [`cli`] | one file a command | everything |
@@ -50,6 +51,7 @@ pub mod net;
 pub mod normalise;
 pub mod outbox;
 pub mod plan;
+pub mod runs;
 pub mod service;
 pub mod store;
 pub mod sync;

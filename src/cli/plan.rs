@@ -113,7 +113,7 @@ impl Empty {
     async fn new(context: &Context) -> Result<(Store, Self), Failure> {
         let name = format!(
             "realmsync-plan-{}",
-            crate::sync::uuid_v7(context.clock.now())
+            crate::runs::uuid_v7(context.clock.now())
         );
         // `TMPDIR` may be the folder of root, whom this command no longer is; the store's own folder is the owner's.
         let mut places = vec![std::env::temp_dir()];

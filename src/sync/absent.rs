@@ -10,6 +10,7 @@ use crate::model::dn;
 use crate::model::{ChangeKind, DirectoryId, JobReason, State, StateReason, User, UserId};
 use crate::plan::brake::{Weighing, weigh};
 use crate::plan::decide::{Seen, decide, remove};
+use crate::runs::window;
 
 impl Pass<'_> {
     /// Everybody whom the store holds and the pass did not meet.
@@ -29,7 +30,7 @@ impl Pass<'_> {
                 }
             }
         }
-        let window = self.engine.window(self.row, self.now).await?;
+        let window = window::applied(&self.engine.store, self.row, self.now).await?;
         let of = self.users(&counts, &window).await?;
         let weighing = Weighing {
             config: &self.realm.brake,

@@ -9,11 +9,12 @@
 
 use super::decided::{failed, replaced};
 use super::following::{Following, configuration};
-use super::prepare::{PassError, prepare, windows_anew};
+use super::prepare::{PassError, prepare};
 use super::run::Ending;
 use super::{Asking, Decided, Engine, EngineError};
 use crate::config::RealmConfig;
 use crate::model::{ErrorCode, Mode, Outcome, Run};
+use crate::runs::window;
 use crate::store::{Application, RealmLock, RealmUpdate, Resume, RunFacts, Staged, StoreError};
 
 impl Engine {
@@ -97,7 +98,7 @@ impl Engine {
             first_applied_at: whole.then_some(now),
             clock_ms: None,
             last_complete_at: whole.then_some(now),
-            window_from: Some(windows_anew(&row, now, several && run.moved > 0)),
+            window_from: Some(window::anew(&row, now, several && run.moved > 0)),
             seen_state: prepared
                 .accepted_state()
                 .filter(|_| whole)

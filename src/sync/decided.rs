@@ -5,7 +5,6 @@ use std::collections::HashMap;
 
 use super::look::hash_name;
 use super::pass::Pass;
-use super::plan::Plan;
 use super::prepare::PassError;
 use super::run::Ending;
 use super::{Asking, Decided, Engine, EngineError};
@@ -13,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::directory::Sighting;
 use crate::model::{DirectoryId, ErrorCode, Outcome, Person, Run, RunId, User, UserId};
 use crate::plan::decide::{Context, Name, Seen, decide};
+use crate::runs::Plan;
 use crate::store::RunFacts;
 
 /// New entries that are paired at once.

@@ -13,13 +13,11 @@ mod evidence;
 mod follow;
 mod following;
 mod index;
-mod lines;
 mod look;
 mod look_again;
 mod losses;
 mod moved_containers;
 mod pass;
-mod plan;
 mod prepare;
 mod refusals;
 mod rejected;
@@ -36,11 +34,11 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment};
 use crate::model::{ErrorCode, Outcome, RealmId, Run, RunId, Trigger};
+pub use crate::runs::Lines;
 use crate::store::{RealmLock, Store, StoreError};
 pub use drift_by_kind::ByKind;
 pub use follow::{Follower, Unfollowed};
 pub use following::Following;
-pub use lines::Lines;
 use run::Ending;
 
 /// How far a pass has come, for progress bars and the watchdog.
@@ -289,73 +287,5 @@ impl Engine {
     /// left. Called by a daemon once it has opened the store, and after each reload.
     pub async fn settle_in(&self) -> Result<(), EngineError> {
         self.declare().await
-    }
-}
-
-/// A UUIDv7 of the given time with the machine's randomness.
-pub(crate) fn uuid_v7(now: crate::clock::Timestamp) -> uuid::Uuid {
-    let ms = u64::try_from(now.0).unwrap_or(0);
-    let nanos = u32::try_from(ms % 1000).unwrap_or(0) * 1_000_000;
-    uuid::Uuid::new_v7(uuid::Timestamp::from_unix(
-        uuid::NoContext,
-        ms / 1000,
-        nanos,
-    ))
-}
-
-/// UUIDv7s of one instant that ascend (RFC 9562 § 6.2, method 1): a counter of 42 bits that begins anywhere in the lower half,
-/// then 32 random bits. Users of one run stand side by side in every index of the store.
-#[derive(Debug)]
-pub(crate) struct Ascending {
-    ms: u64,
-    counter: std::sync::atomic::AtomicU64,
-    key: u64,
-}
-
-impl Ascending {
-    /// From this instant on.
-    pub(crate) fn new(now: crate::clock::Timestamp) -> Self {
-        let random =
-            |bits: u32| u64::try_from(uuid_v7(now).as_u128() & ((1 << bits) - 1)).unwrap_or(0);
-        Self {
-            ms: u64::try_from(now.0).unwrap_or(0),
-            counter: std::sync::atomic::AtomicU64::new(random(41)),
-            key: random(62),
-        }
-    }
-
-    /// The next one.
-    pub(crate) fn next(&self) -> uuid::Uuid {
-        let n = self
-            .counter
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let byte = |shift: u32, mask: u64| u8::try_from(n >> shift & mask).unwrap_or(0);
-        let mut bytes = [0; 10];
-        // The upper bits of the first and third byte are the version's and the variant's.
-        bytes[..6].copy_from_slice(&[
-            byte(38, 0x0f),
-            byte(30, 0xff),
-            byte(24, 0x3f),
-            byte(16, 0xff),
-            byte(8, 0xff),
-            byte(0, 0xff),
-        ]);
-        // Hashed under a key of the machine's randomness: a call of the system for each of a million would be felt.
-        let tail = xxhash_rust::xxh3::xxh3_64_with_seed(&n.to_le_bytes(), self.key);
-        bytes[6..].copy_from_slice(&tail.to_le_bytes()[..4]);
-        uuid::Builder::from_unix_timestamp_millis(self.ms, &bytes).into_uuid()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_of_one_run_ascend_and_differ() {
-        let ids = Ascending::new(crate::clock::Timestamp(1_790_000_000_000));
-        let made: Vec<uuid::Uuid> = (0..10_000).map(|_| ids.next()).collect();
-        assert!(made.windows(2).all(|w| w[0] < w[1]));
-        assert!(made.iter().all(|id| id.get_version_num() == 7));
     }
 }

@@ -18,11 +18,10 @@ use tokio::task::JoinSet;
 use super::delta::Told;
 use super::drift_by_kind::ByKind;
 use super::index::{Index, Met};
-use super::plan::Plan;
 use super::prepare::{PassError, Prepared};
 use super::refusals::Refusals;
 use super::run::stage;
-use super::{Ascending, Ask, Engine, Progress};
+use super::{Ask, Engine, Progress};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::directory::Sighting;
@@ -32,6 +31,7 @@ use crate::model::{
 };
 use crate::plan::brake::{Counts, enough};
 use crate::plan::decide::Context;
+use crate::runs::{Ascending, Plan};
 use crate::store::Indexed;
 
 /// Ids looked up at once. The directory part cuts them into filters of its own size; this bounds what is in memory.

@@ -8,11 +8,9 @@ use super::delta::Told;
 use super::doing::Doing;
 use super::drift::learn;
 use super::following::{Beginning, resume};
-use super::lines::Lines;
 use super::pass::Pass;
-use super::plan::Plan;
-use super::prepare::{PassError, Prepared, mapping_of, prepare, took_over_before, windows_anew};
-use super::{Ask, Engine, EngineError, uuid_v7};
+use super::prepare::{PassError, Prepared, mapping_of, prepare};
+use super::{Ask, Engine, EngineError};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::model::{
@@ -20,6 +18,7 @@ use crate::model::{
     Run, RunId,
 };
 use crate::plan::brake::{Weighing, messages_of, weigh};
+use crate::runs::{self, Lines, Plan, window};
 use crate::store::{
     Application, CLOCKS_DIFFER_MS, RealmLock, RealmUpdate, Resume, RunFacts, Staged, Store,
     StoreError,
@@ -406,7 +405,7 @@ impl Engine {
             clock_ms: full.then_some(pass.clock_ms),
             last_complete_at: full.then_some(run.started_at),
             window_from: (full && pass.first)
-                .then(|| windows_anew(row, run.decided_at.unwrap_or(run.started_at), false)),
+                .then(|| window::anew(row, run.decided_at.unwrap_or(run.started_at), false)),
             seen_state: if whole { facts.facts.clone() } else { None },
             id_form: Some(pass.prepared.scope.id_form),
             // What was marked meanwhile may be what this run was too early for.
@@ -438,7 +437,7 @@ impl Engine {
         if plan.is_empty(delivers) {
             return Ok(vec![]);
         }
-        let window = self.window(row, pass.now).await?;
+        let window = window::applied(&self.store, row, pass.now).await?;
         let of = pass.users(&plan.counts, &window).await?;
         let mut held = weigh(&Weighing {
             config: &pass.realm.brake,
@@ -466,7 +465,7 @@ impl Engine {
             also("mapping", plan.touched(), 0);
         }
         let moved = plan.counts.of(ChangeKind::Moved);
-        if moved > 0 && !took_over_before(row) {
+        if moved > 0 && !window::took_over_before(row) {
             also("moved", moved, 0);
         }
         let messages = if pass.first {
@@ -540,7 +539,7 @@ impl Engine {
 
     pub(super) fn new_run(realm: &RealmId, ask: &Ask, now: Timestamp) -> Run {
         Run {
-            run: RunId(uuid_v7(now)),
+            run: RunId(runs::uuid_v7(now)),
             realm: realm.clone(),
             mode: if ask.adopt {
                 Mode::Adopt

@@ -7,8 +7,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::decided::undo_plan;
 use super::pass::LOOK_UP;
-use super::plan::Plan;
-use super::prepare::windows_anew;
 use super::run::{count, elapsed};
 use super::{Asking, Decided, Engine, EngineError};
 use crate::clock::Timestamp;
@@ -20,6 +18,7 @@ use crate::model::{
 };
 use crate::plan::brake::{Weighing, messages_of, weigh};
 use crate::plan::undo::{PutBack, put_back};
+use crate::runs::{Plan, window};
 use crate::store::{Application, RealmLock, RealmUpdate, Resume, RunFacts, Staged, StoreError};
 
 /// Changes read at once.
@@ -221,7 +220,7 @@ impl Engine {
             });
         }
         let of = self.store.not_removed(&row.id).await?;
-        let window = self.window(row, now).await?;
+        let window = window::applied(&self.store, row, now).await?;
         run.held_by = weigh(&Weighing {
             config: &config.brake,
             counts: &plan.counts,
@@ -381,7 +380,7 @@ impl Engine {
         let row = self.row(&run.realm).await?;
         let messages = self.messages(config, Some(run.run), now).await?;
         let update = RealmUpdate {
-            window_from: Some(windows_anew(&row, now, false)),
+            window_from: Some(window::anew(&row, now, false)),
             // The directory still says otherwise, and no delta would: the next run reads everything.
             cursor: Resume::Nowhere,
             ..RealmUpdate::default()

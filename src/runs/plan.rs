@@ -26,7 +26,7 @@ const STAGING: usize = 4;
 
 /// A plan that grows.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     run: RunId,
     realm: RealmId,
     by: Option<String>,

@@ -30,17 +30,17 @@ enum Of {
 
 impl Lines {
     /// No lines.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self(None)
     }
 
     /// Those of a run in the store.
-    pub(super) fn of_kept(store: Store, run: Run) -> Self {
+    pub(crate) fn of_kept(store: Store, run: Run) -> Self {
         Self::new(store, run, Of::Kept)
     }
 
     /// Those of a dry run, from the store of its own; `first`: a first pass, and how the directory prints its ids.
-    pub(super) fn of_dry(store: Store, run: Run, first: Option<IdForm>) -> Self {
+    pub(crate) fn of_dry(store: Store, run: Run, first: Option<IdForm>) -> Self {
         Self::new(store, run, first.map_or(Of::Dry, Of::DryFirst))
     }
 
