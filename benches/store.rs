@@ -98,6 +98,7 @@ fn run(n: u128) -> Run {
         error: None,
         note: None,
         drift: None,
+        computed: None,
         left_out: 0,
         left_out_until: None,
     }

@@ -47,6 +47,9 @@ ALTER TABLE runs ADD COLUMN left_out_until INTEGER;
 ALTER TABLE runs ADD COLUMN waited_ms INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE runs ADD COLUMN waited_at INTEGER;
 
+-- Of a full pass: whom it found changed although their entries did not change.
+ALTER TABLE runs ADD COLUMN computed INTEGER;
+
 -- Plans: refusals staged as rows.
 
 -- What an open pass refuses and did not refuse before; swept when the run is decided.

@@ -275,6 +275,10 @@ pub struct FollowingStatus {
     /// When that was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift_at: Option<Timestamp>,
+    /// People whom that pass found changed although their entries did not change (roles, CoS, overlays, access rules): no delta
+    /// can tell of them, and they are no drift. `None`: not counted yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computed: Option<i64>,
 }
 
 /// A connection on which a directory tells of changes by itself.

@@ -118,6 +118,12 @@ async fn show(
             text::count(drift, "user")
         ));
     }
+    if let Some(computed) = run.computed.filter(|n| *n > 0) {
+        render::line(&format!(
+            "  computed: {} changed by roles, overlays or access rules while the entries stayed as they were: no delta can tell, and it is no drift",
+            text::count(computed, "user")
+        ));
+    }
     if run.left_out > 0 {
         let until = run
             .left_out_until

@@ -36,6 +36,7 @@ fn a_run(outcome: Outcome) -> Run {
         error: None,
         note: None,
         drift: None,
+        computed: None,
         left_out: 0,
         left_out_until: None,
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::error::{DirectoryError, came, search_advice};
 use super::link::{explain, within};
-use super::root_dse::{ATTRIBUTES, RootDse, WHO_AM_I, fold_dn};
+use super::root_dse::{ATTRIBUTES, RootDse, WHO_AM_I};
 use super::search::{Ask, Sink, Trouble};
 use super::session::Session;
 use super::state::ServerState;
@@ -177,12 +177,7 @@ impl Session {
             DirectoryKind::OpenLdap | DirectoryKind::Generic => {
                 let mut values = Vec::new();
                 for (at, (context, entry)) in self.contexts.iter().zip(answers).enumerate() {
-                    // Each database counts by itself, under the same server ids.
-                    let of = if at == 0 {
-                        String::new()
-                    } else {
-                        format!(" of {}", fold_dn(context))
-                    };
+                    let of = ServerState::database(at, context);
                     let found = entry.iter().flat_map(|e| e.values("contextcsn"));
                     values.extend(found.map(|v| (of.clone(), v)));
                 }

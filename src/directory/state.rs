@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::root_dse::fold_dn;
+
 /// How far a server is, in its own measure. Kept by the store as JSON.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -34,25 +36,23 @@ impl ServerState {
     pub(super) fn from_context_csn<'a>(values: impl Iterator<Item = (&'a str, &'a [u8])>) -> Self {
         let mut csn = BTreeMap::new();
         for (of, value) in values.filter_map(|(of, v)| Some((of, std::str::from_utf8(v).ok()?))) {
-            let mut fields = value.split('#');
-            if let (Some(_), Some(_), Some(sid), Some(_), None) = (
-                fields.next(),
-                fields.next(),
-                fields.next(),
-                fields.next(),
-                fields.next(),
-            ) {
-                newest(
-                    &mut csn,
-                    format!("{}{of}", sid.to_lowercase()),
-                    value.to_owned(),
-                );
+            if let Some(sid) = server_id(value) {
+                newest(&mut csn, format!("{sid}{of}"), value.to_owned());
             }
         }
         if csn.is_empty() {
             Self::Unknown
         } else {
             Self::OpenLdap { csn }
+        }
+    }
+
+    /// What is added to the server ids of one naming context: each database counts by itself, under the same ids.
+    pub(super) fn database(at: usize, context: &str) -> String {
+        if at == 0 {
+            String::new()
+        } else {
+            format!(" of {}", fold_dn(context))
         }
     }
 
@@ -119,6 +119,21 @@ impl ServerState {
             _ => {}
         }
         merged
+    }
+}
+
+/// The server id of a change sequence number, in lower case; `None`: it is none.
+pub(super) fn server_id(csn: &str) -> Option<String> {
+    let mut fields = csn.split('#');
+    match (
+        fields.next(),
+        fields.next(),
+        fields.next(),
+        fields.next(),
+        fields.next(),
+    ) {
+        (Some(_), Some(_), Some(sid), Some(_), None) => Some(sid.to_lowercase()),
+        _ => None,
     }
 }
 

@@ -143,6 +143,9 @@ pub struct Run {
     pub note: Option<String>,
     /// Changes that a full pass found and deltas should have told; `None`: not counted.
     pub drift: Option<i64>,
+    /// People whom a full pass found changed although their entries did not change, of whom no delta can tell; `None`: not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computed: Option<i64>,
     /// Users who were left out, since an administrator rejected what would be done with them for a time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: i64,

@@ -186,6 +186,7 @@ async fn follows(
             .map(|(count, _)| by_kind(&following.untold, count))
             .unwrap_or_default(),
         drift_at: told.drift.map(|(_, at)| at),
+        computed: told.computed,
     };
     Ok(Some((way, status)))
 }

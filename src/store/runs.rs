@@ -60,6 +60,7 @@ pub(super) struct Row {
     error: Option<String>,
     note: Option<String>,
     drift: Option<i64>,
+    computed: Option<i64>,
     left_out: i64,
     left_out_until: Option<i64>,
 }
@@ -67,7 +68,7 @@ pub(super) struct Row {
 macro_rules! run_columns {
     () => {
         "id, realm, mode, trigger_by, by_whom, outcome, complete, seen, created, updated, renamed, phone_changed, phone_lost, suspended, \
-         restored, removed, moved, refused_entries, refused_phones, jobs, held_by, server, started_at, decided_at, elapsed_ms, error_code, error, note, drift, left_out, left_out_until"
+         restored, removed, moved, refused_entries, refused_phones, jobs, held_by, server, started_at, decided_at, elapsed_ms, error_code, error, note, drift, computed, left_out, left_out_until"
     };
 }
 
@@ -108,6 +109,7 @@ impl TryFrom<Row> for Run {
             error: row.error,
             note: row.note,
             drift: row.drift,
+            computed: row.computed,
             left_out: row.left_out,
             left_out_until: row.left_out_until.map(Timestamp),
         })
@@ -123,7 +125,7 @@ pub(super) async fn write_run(tx: &mut Tx, run: &Run, facts: &RunFacts) -> Resul
         UPDATE runs SET mode = $2, by_whom = $3, outcome = $4, complete = $5, seen = $6, created = $7, updated = $8, renamed = $9,
             phone_changed = $10, phone_lost = $11, suspended = $12, restored = $13, removed = $14, moved = $15, refused_entries = $16,
             refused_phones = $17, jobs = $18, held_by = $19, server = $20, decided_at = $21, elapsed_ms = $22, error_code = $23, error = $24,
-            plan_hash = $25, mapping_hash = $26, expires_at = $27, undoes = $28, facts = $29, note = $30, drift = $31, left_out = $32, left_out_until = $33
+            plan_hash = $25, mapping_hash = $26, expires_at = $27, undoes = $28, facts = $29, note = $30, drift = $31, left_out = $32, left_out_until = $33, computed = $34
         WHERE id = $1 AND outcome IN ('running', 'held')";
     let held_by =
         serde_json::to_string(&run.held_by).map_err(|e| StoreError::Nonsense(e.to_string()))?;
@@ -134,7 +136,7 @@ pub(super) async fn write_run(tx: &mut Tx, run: &Run, facts: &RunFacts) -> Resul
         .bind(held_by).bind(run.server.clone()).bind(run.decided_at.map(|t| t.0)).bind(run.elapsed_ms)
         .bind(run.error_code.map(super::super::model::run::ErrorCode::as_str)).bind(run.error.clone()).bind(facts.plan_hash.clone()).bind(facts.mapping_hash.clone())
         .bind(facts.expires_at.map(|t| t.0)).bind(facts.undoes.map(bytes)).bind(facts.facts.clone())
-        .bind(run.note.clone()).bind(run.drift).bind(run.left_out).bind(run.left_out_until.map(|t| t.0))
+        .bind(run.note.clone()).bind(run.drift).bind(run.left_out).bind(run.left_out_until.map(|t| t.0)).bind(run.computed)
         .execute(&mut *c).await.map(|r| r.rows_affected()))
     .map_err(StoreError::from_sqlx("write a run"))?;
     if rows == 1 {

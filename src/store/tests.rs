@@ -55,6 +55,7 @@ fn run_of(n: u128) -> Run {
         error: None,
         note: None,
         drift: None,
+        computed: None,
         left_out: 0,
         left_out_until: None,
     }

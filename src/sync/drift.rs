@@ -1,7 +1,8 @@
 //! What deltas should have told and did not: counted by full passes, so that a way that loses changes is not trusted for ever.
 //!
 //! ```text
-//! delta ahead ─▶ everything is read ─▶ what changed meanwhile? ─▶ the plan without it = drift
+//! delta ahead ─▶ everything is read ─▶ what changed meanwhile? ─▶ the plan without it
+//!     ─▶ without what the way never tells, and without whom no delta can tell (`computed`) = drift
 //! ```
 
 use std::collections::{HashMap, HashSet};
@@ -40,7 +41,7 @@ pub(super) fn can_be_measured(ask: &Ask, row: &RealmRow) -> bool {
 
 impl Pass<'_> {
     /// How many people the plan changes of whom a delta from the realm's cursor should have told before the pass began, and how
-    /// many of whom it cannot tell. `None`: that cannot be said.
+    /// many of whom it cannot tell. `following` is what the pass leaves. `None`: that cannot be said.
     pub(super) async fn drift(
         &mut self,
         ending: Ending,
@@ -86,17 +87,24 @@ impl Pass<'_> {
             |s| cannot_be_told(s, blind),
         );
         let expected = expected.await?;
-        let drift = self
+        let mut drift = self
             .staged(&told, &TOLD, |s| !expected.contains_key(&s.seq))
             .await?;
-        let users: Vec<UserId> = drift.values().copied().collect();
+        let before = following.map(|f| Following::of(self.row, &f.of));
+        let computed = match &before {
+            Some(before) => self.computed(&drift, before).await?,
+            None => HashSet::new(),
+        };
+        drift.retain(|seq, _| !computed.contains(seq));
+        let users: Vec<UserId> = drift.values().map(|untold| untold.user).collect();
         let store = &self.engine.store;
         self.untold
             .add(store.kinds_of(self.plan.run(), &users).await?);
-        let count = |found: HashMap<i64, UserId>| i64::try_from(found.len()).unwrap_or(i64::MAX);
+        let count = |people: usize| i64::try_from(people).unwrap_or(i64::MAX);
         Ok(Some(Drift {
-            drift: count(drift),
-            expected: count(expected),
+            drift: count(drift.len()),
+            expected: count(expected.len()),
+            computed: count(computed.len()),
         }))
     }
 
@@ -106,7 +114,7 @@ impl Pass<'_> {
         told: &HashSet<DirectoryId>,
         kinds: &[ChangeKind],
         counts: impl Fn(&StagedUser) -> bool,
-    ) -> Result<HashMap<i64, UserId>, PassError> {
+    ) -> Result<HashMap<i64, Untold>, PassError> {
         let store = &self.engine.store;
         let limit = i64::try_from(LOOK_UP).unwrap_or(1000);
         let (mut found, mut after) = (HashMap::new(), 0);
@@ -125,9 +133,18 @@ impl Pass<'_> {
                     && s.user.suspended_at != Some(self.now);
                 !ages && s.user.directory_id.is_none_or(|id| !told.contains(&id)) && counts(s)
             });
-            found.extend(untold.map(|s| (s.seq, s.user.id)));
+            found.extend(untold.map(|s| {
+                let (user, id) = (s.user.id, s.user.directory_id);
+                (s.seq, Untold { user, id })
+            }));
         }
     }
+}
+
+/// Somebody whom the plan changes and no delta told.
+pub(super) struct Untold {
+    pub user: UserId,
+    pub id: Option<DirectoryId>,
 }
 
 /// What a full pass found in spite of deltas.
@@ -137,11 +154,15 @@ pub(super) struct Drift {
     pub drift: i64,
     /// People of whom the way cannot tell.
     pub expected: i64,
+    /// People whose entries did not change, of whom no way can tell.
+    pub computed: i64,
 }
 
 impl Drift {
     /// What the way cannot tell is said, and blamed on nobody.
     pub(super) fn say(self, run: &mut Run) {
+        run.drift = Some(self.drift);
+        run.computed = Some(self.computed);
         if self.expected > 0 && run.note.is_none() {
             run.note = Some(format!(
                 "no drift: this way of hearing of changes never tells of what was found ({})",

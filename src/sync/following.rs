@@ -9,7 +9,7 @@ use super::prepare::{PassError, Prepared};
 use super::run::Ending;
 use super::{Ask, Engine, EngineError};
 use crate::config::{ChangesWay, DirectoryKind, RealmConfig};
-use crate::directory::{Blind, Cursor, Delta, NoDelta, Way};
+use crate::directory::{Blind, Cursor, Delta, Mark, NoDelta, Way};
 use crate::model::{ErrorCode, Mode, RealmId, RealmRow, Run, Synonyms};
 use crate::store::{Resume, StoreError};
 
@@ -29,6 +29,9 @@ pub struct Following {
     pub drifts: u32,
     /// Deltas are not trusted any more, until `sync --full` finds no drift or the configuration changes.
     pub fell_back: bool,
+    /// Where the server stood before the last full pass read everybody: whose entry did not change since can be told by no delta.
+    /// `None`: that is not known.
+    pub mark: Option<Mark>,
     /// Whom the last full pass that counted drift found, by kind.
     pub untold: ByKind,
     /// What kind of server answered, where the file does not say it.
@@ -243,6 +246,7 @@ async fn choose(
     following.way = None;
     following.kind = prepared.kind();
     following.synonyms = Some(prepared.synonyms.clone());
+    following.mark = prepared.session()?.mark().await;
     let wanted = way_of(config.directory.changes);
     if config.directory.changes == ChangesWay::Full {
         return Ok((following, None));

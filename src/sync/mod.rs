@@ -2,6 +2,7 @@
 
 mod absent;
 mod approve;
+mod computed;
 mod contest;
 mod decided;
 mod delta;

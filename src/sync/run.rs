@@ -341,7 +341,6 @@ impl Engine {
         }
         run.complete = complete;
         if let Some(found) = pass.drift(ending, following.as_ref()).await? {
-            run.drift = Some(found.drift);
             found.say(run);
         }
         let held_by = self.weigh(&pass, ending).await?;
@@ -574,6 +573,7 @@ impl Engine {
             error: None,
             note: None,
             drift: None,
+            computed: None,
             left_out: 0,
             left_out_until: None,
         }

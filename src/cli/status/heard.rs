@@ -94,6 +94,13 @@ fn what_of_deltas(f: &FollowingStatus) -> Vec<(&'static str, String)> {
             ),
         };
         rows.push(("drift", says));
+        if let Some(n) = f.computed.filter(|n| *n > 0) {
+            let says = format!(
+                "{} changed in the same pass by roles, overlays or access rules, of which no delta can tell",
+                text::count(n, "user")
+            );
+            rows.push(("computed", says));
+        }
     }
     rows
 }
@@ -164,6 +171,7 @@ mod tests {
             last_delta_at: Some(NOW.plus_ms(-3_600_000)),
             drift: Some(0),
             drift_at: Some(NOW.plus_ms(-7_200_000)),
+            computed: Some(2),
             ..FollowingStatus::default()
         };
         let away = FollowingStatus {

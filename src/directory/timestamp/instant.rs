@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 const FORM: &str = "%Y%m%d%H%M%S";
 
 /// Seconds since 1970; a fraction is dropped. `None`: no instant in UTC.
-pub(super) fn parse(raw: &[u8]) -> Option<i64> {
+pub(in crate::directory) fn parse(raw: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(raw).ok()?.trim();
     let digits = text.get(..14)?;
     let rest = text.get(14..)?.strip_suffix(['Z', 'z'])?;

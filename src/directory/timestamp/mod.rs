@@ -18,5 +18,7 @@ mod stamps;
 mod usn;
 mod window;
 
+pub(super) use instant::parse as seconds;
+
 /// What this way never tells.
 pub(super) const BLIND: &str = "timestamps tell neither of deletions nor of moves out of the base: only a full pass finds who is gone";

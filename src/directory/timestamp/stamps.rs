@@ -245,9 +245,9 @@ impl Session {
 
     /// What time it is to the server.
     async fn server_now(&mut self) -> Result<Now, DirectoryError> {
-        let until = self.page_end();
         match self.kind {
             DirectoryKind::OpenLdap | DirectoryKind::Generic => {
+                let until = self.page_end();
                 let begun = self.state.clone();
                 let read = self.read_state(until).await;
                 let state = std::mem::replace(&mut self.state, begun);
@@ -270,22 +270,32 @@ impl Session {
                     state: Some(xxh3_64(whole.join(" ").as_bytes())),
                 })
             }
-            DirectoryKind::Ds389 => {
-                let what = "reading the server's clock";
-                let found = self
-                    .glance(until, what, "cn=monitor", &["currentTime"])
-                    .await?;
-                let at = found
-                    .as_ref()
-                    .and_then(|e| e.values("currenttime").next())
-                    .and_then(instant::parse);
-                Ok(Now { at, state: None })
-            }
+            DirectoryKind::Ds389 => Ok(Now {
+                at: self.clock_of_389().await?,
+                state: None,
+            }),
             DirectoryKind::ActiveDirectory => Ok(Now {
                 at: None,
                 state: None,
             }),
         }
+    }
+}
+
+impl Session {
+    /// What time it is to a 389-ds, in seconds since 1970; `None`: it does not say.
+    pub(in crate::directory) async fn clock_of_389(
+        &mut self,
+    ) -> Result<Option<i64>, DirectoryError> {
+        let until = self.page_end();
+        let what = "reading the server's clock";
+        let found = self
+            .glance(until, what, "cn=monitor", &["currentTime"])
+            .await?;
+        Ok(found
+            .as_ref()
+            .and_then(|e| e.values("currenttime").next())
+            .and_then(instant::parse))
     }
 }
 
