@@ -85,7 +85,7 @@ words! {
 }
 
 /// What a decision wants said. The plan stages these beside the user's post-image; apply turns them into jobs by
-/// fixed rules (see `store::apply`), in the transaction of the change.
+/// fixed rules (see `message_rules`), in the transaction of the change.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Intent {

@@ -7,6 +7,7 @@ pub mod field;
 pub mod filter;
 pub mod ids;
 pub mod job;
+pub mod message_rules;
 pub mod origin;
 pub mod person;
 pub mod phone;

@@ -19,9 +19,10 @@ use super::time::Time;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment};
 use crate::delivery::{Attempt, Verdict};
+use crate::model::message_rules::Ending;
 use crate::model::words::count;
 use crate::model::{Job, JobId, RealmId};
-use crate::store::{Ending, Fate, Settlement, Store, StoreError};
+use crate::store::{Fate, Settlement, Store, StoreError};
 
 /// A daemon that died is noticed after this long, and its messages are sent by another.
 const LEASE_MS: i64 = 15_000;

@@ -13,8 +13,8 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::phone::{Choice, Outcome, choose, previous, waits};
-use super::say::{dues, plain};
 use crate::clock::Timestamp;
+use crate::model::message_rules::{dues, plain};
 use crate::model::person::in_use;
 use crate::model::{
     ChangeKind, Field, IdForm, Intent, JobReason, JobType, Known, Person, PhoneSource, Policy,

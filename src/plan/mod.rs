@@ -5,7 +5,6 @@ pub mod decide;
 pub mod names;
 pub mod phone;
 pub mod rejected;
-pub mod say;
 pub mod undo;
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use super::brake::PlanHash;
 use super::decide::Decision;
-use super::say::said;
 use crate::clock::Timestamp;
+use crate::model::message_rules::said;
 use crate::model::{ChangeKind, Intent, User};
 
 /// One line of a plan: its kind, and its fields as they were and will be.

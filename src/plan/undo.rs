@@ -3,9 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::decide::{Decision, Draft};
-use super::say::{dues, plain};
 use crate::clock::Timestamp;
 use crate::model::field::Unfit;
+use crate::model::message_rules::{dues, plain};
 use crate::model::{
     Change, ChangeKind, Field, IdForm, Intent, JobReason, JobType, PhoneSource, Policy, State,
     StateReason, User,

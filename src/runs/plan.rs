@@ -7,13 +7,13 @@ use tokio::task::JoinSet;
 
 use super::lines::Lines;
 use crate::clock::Timestamp;
+use crate::model::message_rules::said;
 use crate::model::{
     Change, ChangeKind, DirectoryId, IdForm, Origin, RealmId, Run, RunId, StateReason,
 };
 use crate::plan::brake::{Counts, PlanHash};
 use crate::plan::decide::{Decision, Draft};
 use crate::plan::rejected::Rejected;
-use crate::plan::say::said;
 use crate::store::{Staged, StagedUser, Store, StoreError};
 
 /// Users staged in one small transaction. Large enough that the commit's cost is spread, small enough that what is under way takes

@@ -66,7 +66,7 @@ pub use lock::{StoreLock, lock};
 #[cfg(test)]
 pub(crate) use outbox::tests as outbox_tests;
 pub use outbox::{
-    Act, Counted, Ending, EnrolmentContext, EnrolmentKey, Fate, JobSelection, MessageContext, Mine,
+    Act, Counted, EnrolmentContext, EnrolmentKey, Fate, JobSelection, MessageContext, Mine,
     Settlement,
 };
 pub use refused::{RefusedDiff, RefusedRow};

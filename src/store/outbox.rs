@@ -27,7 +27,7 @@ pub use enrolment::{EnrolmentContext, EnrolmentKey};
 pub(super) use intents::carry_out;
 pub use selection::{Act, JobSelection};
 pub(super) use selection::{hold_copy, keep_on_hold, release_brake, set_waiting_on_hold};
-pub use settle::{Ending, Fate, Settlement};
+pub use settle::{Fate, Settlement};
 pub(super) use standing::reckon_standing;
 pub use time::Counted;
 

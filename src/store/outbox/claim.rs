@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
-use super::settle::{self, Ending};
+use super::settle;
 use super::{JobRow, job_columns, text};
 use crate::clock::Timestamp;
+use crate::model::message_rules::Ending;
 use crate::model::{Job, RealmId};
 use crate::store::db::{Db, Tx, on};
 use crate::store::lease_rows::now as database_now;

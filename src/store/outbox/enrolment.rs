@@ -108,7 +108,7 @@ pub(super) async fn void_dropped(tx: &mut Tx, user: UserId) -> Result<(), StoreE
     on!(tx, c => sqlx::query(SQL).bind(user.0.as_bytes().as_slice()).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("void enrolments"))
 }
 
-/// Makes an enrolment; the earlier ones of the user are void.
+/// Makes an enrolment.
 pub(super) async fn make(
     tx: &mut Tx,
     ctx: &EnrolmentContext,
@@ -116,7 +116,6 @@ pub(super) async fn make(
     now: Timestamp,
 ) -> Result<Enrolment, StoreError> {
     const SQL: &str = "INSERT INTO enrolments (id, user_id, token_sha256, state, expires_at, created_at) VALUES ($1, $2, $3, 'open', $4, $5)";
-    void(tx, user).await?;
     let id = EnrolmentId(fresh_id(now));
     let expires_at = now.plus_ms(ctx.valid_ms);
     let hash = ctx.key.token_sha256(id);

@@ -167,7 +167,7 @@ impl Store {
                 "state = 'waiting', next_attempt_at = $4, settled_at = NULL,
                  give_up_at = CASE WHEN state IN ('dead', 'final') THEN $4 + $5 ELSE give_up_at END
                  WHERE (state = 'waiting' OR state IN ('dead', 'final') AND body IS NOT NULL AND NOT EXISTS (
-                    SELECT 1 FROM jobs n WHERE n.user_id = jobs.user_id AND n.seq > jobs.seq AND n.state IN ('delivered', 'sending')))"
+                    SELECT 1 FROM jobs n WHERE n.user_id = jobs.user_id AND n.seq > jobs.seq AND (n.state IN ('delivered', 'sending') OR n.uncertain)))"
             }
             Act::Drop => {
                 "state = 'dropped', body = NULL, held_by = NULL, held_since = NULL, last_error = 'dropped by an administrator', settled_at = $4

@@ -2,44 +2,13 @@
 
 use std::collections::HashSet;
 
-use super::intents::set_told;
 use super::{JobRow, job_columns};
 use crate::clock::Timestamp;
-use crate::model::{Job, JobId, JobType, Phone, UserId};
+use crate::model::message_rules::{self, Becoming, Ending, Meanwhile, is_application};
+use crate::model::{Job, JobId, JobState, JobType, Phone, UserId};
 use crate::store::answer::answered;
 use crate::store::db::{Db, Tx, on};
 use crate::store::{Store, StoreError};
-
-/// How an attempt ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Ending {
-    /// The receiver has it.
-    Accepted,
-    /// The receiver refused it for good.
-    Final(String),
-    /// To be tried again.
-    Again {
-        /// What was met, for people.
-        why: String,
-        /// The receiver may have it all the same.
-        unknown_end: bool,
-        /// When.
-        next_attempt_at: Timestamp,
-    },
-    /// Claimed, but no attempt was begun.
-    NotTried,
-    /// Claimed, but no attempt can be begun yet.
-    Later {
-        /// What is missing here, for people.
-        why: String,
-        /// When to look again.
-        next_attempt_at: Timestamp,
-    },
-    /// No attempt can be begun, until an administrator sees to it.
-    GivenUp(String),
-    /// The process ended, or lost its lease, with the attempt under way.
-    Interrupted,
-}
 
 /// One attempt that ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -124,10 +93,6 @@ async fn settle_one(tx: &mut Tx, settlement: &Settlement) -> Result<Fate, StoreE
     const ACCEPTED: &str = "
         UPDATE jobs SET state = 'delivered', body = NULL, last_error = NULL, lease_until = NULL, leased_by = NULL, held_by = NULL, held_since = NULL, settled_at = $2
         WHERE seq = $1 AND state IN ('sending', 'waiting', 'held', 'dead')";
-    // The body is kept as that of a dead one is: the receiver may be mended, and the message tried again.
-    const FINAL: &str = "
-        UPDATE jobs SET state = 'final', last_error = $4, lease_until = NULL, leased_by = NULL, held_by = NULL, held_since = NULL, settled_at = $3
-        WHERE seq = $1 AND state = 'sending' AND attempts = $2";
     let Settlement { job, ending, now } = settlement;
     match ending {
         Ending::Accepted => {
@@ -143,17 +108,7 @@ async fn settle_one(tx: &mut Tx, settlement: &Settlement) -> Result<Fate, StoreE
             }
             Ok(Fate::Delivered)
         }
-        Ending::Final(why) => {
-            let rows = on!(tx, c => sqlx::query(FINAL).bind(job.seq).bind(job.attempts).bind(now.0).bind(why).execute(&mut *c).await.map(|r| r.rows_affected()))
-                .map_err(StoreError::from_sqlx("settle a refused message"))?;
-            erase_of_removed(tx, job.seq).await?;
-            Ok(if rows == 0 { Fate::Gone } else { Fate::Final })
-        }
-        Ending::Again { .. }
-        | Ending::NotTried
-        | Ending::Later { .. }
-        | Ending::GivenUp(_)
-        | Ending::Interrupted => come_back(tx, job, ending, *now).await,
+        _ => come_back(tx, job, ending, *now).await,
     }
 }
 
@@ -174,7 +129,7 @@ async fn erase_of_removed(tx: &mut Tx, seq: i64) -> Result<(), StoreError> {
         .map_err(StoreError::from_sqlx("erase a removed user's message"))
 }
 
-/// A job that is `sending` comes back without an answer that settles it: what it is now depends on what happened meanwhile.
+/// A job that is `sending` comes back without being accepted: what it is now depends on what happened meanwhile.
 pub(super) async fn come_back(
     tx: &mut Tx,
     claimed: &Job,
@@ -186,12 +141,15 @@ pub(super) async fn come_back(
         job_columns!(),
         " FROM jobs WHERE seq = $1 AND state = 'sending' AND attempts = $2"
     );
+    // Without a fingerprint the next pass looks at the user, whatever the entry says.
+    const UNTOLD: &str =
+        "UPDATE users SET phone_told = NULL, told = $2, fingerprint = NULL WHERE id = $1";
     const DROPPED: &str = "
         UPDATE jobs SET state = 'dropped', body = NULL, uncertain = $2, attempts = $3, last_error = $4, lease_until = NULL, leased_by = NULL, held_by = NULL, held_since = NULL, settled_at = $5
         WHERE seq = $1";
-    // The body of a dead job, as of a refused one, is kept until it is dropped or overtaken, so that an administrator can have it tried again.
-    const DEAD: &str = "
-        UPDATE jobs SET state = 'dead', uncertain = $2, attempts = $3, last_error = $4, lease_until = NULL, leased_by = NULL, held_by = NULL, held_since = NULL, settled_at = $5
+    // The body is kept until the message is dropped or overtaken: the receiver may be mended, and an administrator can have it tried again.
+    const OVER: &str = "
+        UPDATE jobs SET state = $6, body = CASE WHEN $7 THEN NULL ELSE body END, uncertain = $2, attempts = $3, last_error = $4, lease_until = NULL, leased_by = NULL, held_by = NULL, held_since = NULL, settled_at = $5
         WHERE seq = $1";
     const AGAIN: &str = "
         UPDATE jobs SET state = CASE WHEN held_by IS NULL THEN 'waiting' ELSE 'held' END,
@@ -207,94 +165,67 @@ pub(super) async fn come_back(
     };
     let job = Job::try_from(row)?;
 
-    let (why, unknown, next, tried) = match ending {
-        Ending::Again {
-            why,
-            unknown_end,
-            next_attempt_at,
-        } => (Some(why.clone()), *unknown_end, *next_attempt_at, true),
-        Ending::NotTried => (job.last_error.clone(), false, job.next_attempt_at, false),
-        Ending::Later {
-            why,
-            next_attempt_at,
-        } => (Some(why.clone()), false, *next_attempt_at, false),
-        Ending::GivenUp(why) => (Some(why.clone()), false, now, false),
-        _ => (
-            Some("interrupted while being sent; whether it arrived is unknown".to_owned()),
-            true,
-            now,
-            true,
-        ),
-    };
-    let uncertain = job.uncertain || unknown;
-    let attempts = if tried {
-        job.attempts
-    } else {
-        job.attempts - 1
-    };
-
-    let dropped = if is_application(job.r#type) && newer_waits(tx, &job).await? {
-        Some("superseded".to_owned())
-    } else if uncertain
-        || !matches!(
-            job.r#type,
-            JobType::Provision | JobType::Reprovision | JobType::PhoneNotice
-        )
-    {
-        None
-    } else {
-        let reason = unusable(tx, job.user).await?;
-        if reason.is_some() && is_application(job.r#type) {
-            set_told(tx, job.user, None, false).await?;
+    let meanwhile = meanwhile(tx, &job).await?;
+    let returned = message_rules::come_back(&job, ending, &meanwhile, now);
+    match returned.becomes {
+        Becoming::Dropped { untold } => {
+            if untold {
+                on!(tx, c => sqlx::query(UNTOLD).bind(job.user.0.as_bytes().as_slice()).bind(false).execute(&mut *c).await.map(|_| ()))
+                    .map_err(StoreError::from_sqlx("forget what was told"))?;
+            }
+            on!(tx, c => sqlx::query(DROPPED).bind(job.seq).bind(returned.uncertain).bind(returned.attempts).bind(&returned.why).bind(now.0).execute(&mut *c).await.map(|_| ()))
+                .map_err(StoreError::from_sqlx("drop a message"))?;
+            erase_of_removed(tx, job.seq).await?;
+            Ok(Fate::Dropped)
         }
-        reason
-    };
-    if let Some(reason) = dropped {
-        on!(tx, c => sqlx::query(DROPPED).bind(job.seq).bind(uncertain).bind(attempts).bind(&reason).bind(now.0).execute(&mut *c).await.map(|_| ()))
-            .map_err(StoreError::from_sqlx("drop a message"))?;
-        erase_of_removed(tx, job.seq).await?;
-        return Ok(Fate::Dropped);
+        Becoming::Dead { erased } | Becoming::Final { erased } => {
+            let (state, fate) = match returned.becomes {
+                Becoming::Final { .. } => (JobState::Final, Fate::Final),
+                _ => (JobState::Dead, Fate::Dead),
+            };
+            on!(tx, c => sqlx::query(OVER).bind(job.seq).bind(returned.uncertain).bind(returned.attempts).bind(&returned.why).bind(now.0).bind(state.as_str()).bind(erased).execute(&mut *c).await.map(|_| ()))
+                .map_err(StoreError::from_sqlx("give a message up"))?;
+            erase_of_removed(tx, job.seq).await?;
+            Ok(fate)
+        }
+        Becoming::Waits(next) => {
+            on!(tx, c => sqlx::query(AGAIN).bind(job.seq).bind(returned.uncertain).bind(returned.attempts).bind(&returned.why).bind(next.0).execute(&mut *c).await.map(|_| ()))
+                .map_err(StoreError::from_sqlx("put a message back"))?;
+            on!(tx, c => sqlx::query(BEHIND).bind(job.user.0.as_bytes().as_slice()).bind(job.seq).bind(next.0).execute(&mut *c).await.map(|_| ()))
+                .map_err(StoreError::from_sqlx("put messages back"))?;
+            Ok(Fate::Again)
+        }
     }
-    // Only an attempt that failed can be the last one: after an outage of this machine each message gets another.
-    let last = matches!(ending, Ending::Again { .. }) && now >= job.give_up_at;
-    if last || matches!(ending, Ending::GivenUp(_)) {
-        on!(tx, c => sqlx::query(DEAD).bind(job.seq).bind(uncertain).bind(attempts).bind(&why).bind(now.0).execute(&mut *c).await.map(|_| ()))
-            .map_err(StoreError::from_sqlx("give a message up"))?;
-        return Ok(Fate::Dead);
-    }
-    let next = next.min(job.give_up_at.max(now));
-    on!(tx, c => sqlx::query(AGAIN).bind(job.seq).bind(uncertain).bind(attempts).bind(&why).bind(next.0).execute(&mut *c).await.map(|_| ()))
-        .map_err(StoreError::from_sqlx("put a message back"))?;
-    on!(tx, c => sqlx::query(BEHIND).bind(job.user.0.as_bytes().as_slice()).bind(job.seq).bind(next.0).execute(&mut *c).await.map(|_| ()))
-        .map_err(StoreError::from_sqlx("put messages back"))?;
-    Ok(Fate::Again)
 }
 
-/// Whether a newer provision or reprovision of the same user is open.
-async fn newer_waits(tx: &mut Tx, job: &Job) -> Result<bool, StoreError> {
+/// What happened to the user of a message that comes back. Asked only where the rules look at it.
+async fn meanwhile(tx: &mut Tx, job: &Job) -> Result<Meanwhile, StoreError> {
     const SQL: &str = "
-        SELECT COUNT(*) FROM jobs
-        WHERE user_id = $1 AND seq > $2 AND state IN ('waiting', 'sending', 'held') AND type IN ('user.provision', 'user.reprovision')";
-    let newer = on!(tx, c => sqlx::query_scalar::<_, i64>(SQL).bind(job.user.0.as_bytes().as_slice()).bind(job.seq).fetch_one(&mut *c).await)
-        .map_err(StoreError::from_sqlx("look for a newer message"))?;
-    Ok(newer > 0)
-}
-
-/// Why the user is not usable; `None`: usable. A suspension or block drops what is unsent, also what was being sent just then.
-async fn unusable(tx: &mut Tx, user: UserId) -> Result<Option<String>, StoreError> {
-    const SQL: &str = "SELECT state, state_reason, blocked FROM users WHERE id = $1";
-    let row = on!(tx, c => sqlx::query_as::<_, (String, Option<String>, bool)>(SQL).bind(user.0.as_bytes().as_slice()).fetch_optional(&mut *c).await)
+        SELECT u.state, u.state_reason, u.blocked, u.phone, (
+            SELECT COUNT(*) FROM jobs
+            WHERE user_id = $1 AND seq > $2 AND state IN ('waiting', 'sending', 'held') AND type IN ('user.provision', 'user.reprovision'))
+        FROM users u WHERE u.id = $1";
+    if !is_application(job.r#type) && job.r#type != JobType::PhoneNotice {
+        return Ok(Meanwhile::default());
+    }
+    let row = on!(tx, c => sqlx::query_as::<_, (String, Option<String>, bool, Option<String>, i64)>(SQL).bind(job.user.0.as_bytes().as_slice()).bind(job.seq).fetch_optional(&mut *c).await)
         .map_err(StoreError::from_sqlx("read a user's state"))?;
-    Ok(match row {
-        Some((state, _, false)) if state == "active" => None,
-        Some((state, _, true)) if state == "active" => Some("blocked".to_owned()),
-        Some((state, reason, _)) => Some(reason.unwrap_or(state)),
+    let unusable = match &row {
+        Some((state, _, false, ..)) if state == "active" => None,
+        Some((state, _, true, ..)) if state == "active" => Some("blocked".to_owned()),
+        Some((state, reason, ..)) => Some(reason.clone().unwrap_or_else(|| state.clone())),
         None => Some("removed".to_owned()),
+    };
+    let (phone, newer) = row.map_or((None, 0), |(.., phone, newer)| (phone, newer));
+    let phone = phone
+        .map(Phone::try_from)
+        .transpose()
+        .map_err(|why| StoreError::Nonsense(format!("users.phone: {why}")))?;
+    Ok(Meanwhile {
+        newer: newer > 0,
+        unusable,
+        phone,
     })
-}
-
-fn is_application(kind: JobType) -> bool {
-    matches!(kind, JobType::Provision | JobType::Reprovision)
 }
 
 /// A job's id, for logs.

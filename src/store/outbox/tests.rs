@@ -3,12 +3,14 @@
 mod machine;
 mod order;
 mod rules;
+mod statements;
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use super::*;
 use crate::config::{Environment, StoreConfig, StoreUrl};
+use crate::model::message_rules::Ending;
 use crate::model::{Intent, JobReason, JobState, JobType, State, StateReason, User};
 use crate::store::db::{Db, on};
 use crate::store::{Access, Store};

@@ -14,10 +14,11 @@ use std::sync::Arc;
 
 use realmsync::clock::Clock;
 use realmsync::config::{Environment, load};
+use realmsync::model::message_rules::Ending;
 use realmsync::model::{
     Job, JobState, JobType, Outcome, RealmId, Run, State, StateReason, Trigger, User,
 };
-use realmsync::store::{Access, Ending, JobSelection, Settlement, Store, UserFilter};
+use realmsync::store::{Access, JobSelection, Settlement, Store, UserFilter};
 use realmsync::sync::{Ask, Engine};
 
 use crate::support::house::House;

@@ -1,11 +1,11 @@
-//! What the outside world is to be told after a decision (the design, § 3.8): the difference between the number in use and
-//! the number that the outside world last knows of decides, whatever led there.
+//! What the outside world is to be told after a decision: the difference between the number in use and the number that the
+//! outside world last knows of decides, whatever led there.
 
 use crate::model::{Intent, JobReason, JobType, Policy, User};
 
 /// What is due, given the user before (`None`: new) and after a decision; `cause` overrides the reason where the decision
 /// is more than a change of the number. Sets the provisioned phone silently where the first number is not sent.
-pub(super) fn dues(
+pub fn dues(
     before: Option<&User>,
     after: &mut User,
     policy: &Policy,
@@ -37,8 +37,8 @@ pub(super) fn dues(
     }
     let Some(phone) = after.phone.clone() else {
         // The number is gone: what tells a number that is no longer theirs must not go out any more.
-        let open = after.phone_told.is_some() && after.phone_told != after.phone_provisioned;
-        return match phone_moved && open {
+        // Also one that tells the provisioned number: it may correct another one that is being sent.
+        return match phone_moved && after.phone_told.is_some() {
             // Who never had the application still gets it, without a number.
             true if never_provisioned => vec![tell(after, JobType::Provision, reason)],
             true => vec![Intent::Unsay],
@@ -79,7 +79,7 @@ fn tell(after: &mut User, kind: JobType, reason: JobReason) -> Intent {
 }
 
 /// A message that carries nothing but its reason.
-pub(super) fn plain(kind: JobType, reason: JobReason) -> Intent {
+pub fn plain(kind: JobType, reason: JobReason) -> Intent {
     Intent::Say {
         r#type: kind,
         reason,

@@ -1,0 +1,26 @@
+//! The rules of messages (the design, § 3.8 and § 3.10): what is due after a decision, what that means for messages which are
+//! there already, and what becomes of an attempt. Pure: whoever plans and whoever keeps messages go by the same functions.
+//!
+//! | a message that is | a newer number | numbers equal again | no longer usable | undone | removed |
+//! |---|---|---|---|---|---|
+//! | waiting or held, no attempt | dropped | dropped | dropped | dropped | dropped |
+//! | waiting or held, the end of an attempt unknown | dropped | stays | stays | stays | dropped |
+//! | being sent | stays, and is looked at when it [comes back](come_back) | stays | stays | stays | stays |
+//! | dead or refused | cannot be tried again | cannot be tried again | cannot be tried again | stays | cannot be tried again |
+//! | delivered or dropped | stays | stays | stays | stays | stays |
+//!
+//! The first two columns are about provisions and reprovisions, the third also about notices to a previous number, the others about
+//! every message.
+
+mod due;
+mod jobs;
+mod returned;
+#[cfg(test)]
+mod tests;
+
+pub use due::{dues, plain, said};
+pub use jobs::{
+    Becomes, Carried, Event, Links, Standing, Told, becomes, carry_out, is_application, may_drop,
+    may_retry,
+};
+pub use returned::{Becoming, Ending, Meanwhile, Returned, come_back, counts};
