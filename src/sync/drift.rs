@@ -102,7 +102,7 @@ impl Pass<'_> {
             .add(store.kinds_of(self.plan.run(), &users).await?);
         let count = |people: usize| i64::try_from(people).unwrap_or(i64::MAX);
         Ok(Some(Drift {
-            drift: count(drift.len()),
+            missed: count(drift.len()),
             expected: count(expected.len()),
             computed: count(computed.len()),
         }))
@@ -151,7 +151,7 @@ pub(super) struct Untold {
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Drift {
     /// People of whom deltas should have told.
-    pub drift: i64,
+    pub missed: i64,
     /// People of whom the way cannot tell.
     pub expected: i64,
     /// People whose entries did not change, of whom no way can tell.
@@ -161,7 +161,7 @@ pub(super) struct Drift {
 impl Drift {
     /// What the way cannot tell is said, and blamed on nobody.
     pub(super) fn say(self, run: &mut Run) {
-        run.drift = Some(self.drift);
+        run.drift = Some(self.missed);
         run.computed = Some(self.computed);
         if self.expected > 0 && run.note.is_none() {
             run.note = Some(format!(
