@@ -132,11 +132,11 @@ impl Session {
     pub(super) async fn bind(&mut self, until: Instant) -> Result<(), Refused> {
         let mut ldap = self.ldap.clone();
         // Not critical: a server that does not know it says nothing of the password.
-        ldap.with_controls(RawControl {
+        ldap.with_controls(vec![RawControl {
             ctype: password::POLICY.into(),
             crit: false,
             val: None,
-        });
+        }]);
         let answer = match &*self.credentials {
             Credentials::Nobody => return Ok(()),
             Credentials::Simple { dn, password } => {

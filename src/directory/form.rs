@@ -16,6 +16,9 @@ pub(super) const MAX_DEPTH: usize = 16;
 /// Elements of one message: what lber makes of each takes far more memory than the bytes of a small one.
 pub(super) const MAX_ELEMENTS: usize = 1 << 18;
 
+/// What lber needs for an element beside its bytes.
+const ELEMENT: usize = 64;
+
 /// Why a message is not handed on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Misshapen {
@@ -48,6 +51,8 @@ pub(super) struct Head {
     pub id: u32,
     /// The tag of its operation.
     pub operation: u8,
+    /// Bytes that ldap3 keeps of it, about.
+    pub weight: usize,
 }
 
 /// Checks a whole message of a server.
@@ -55,12 +60,15 @@ pub(super) fn check(bytes: &[u8]) -> Result<Head, Misshapen> {
     if bytes.len() > MAX_MESSAGE + 16 {
         return Err(Misshapen::Long);
     }
-    nested(bytes)?;
-    head(bytes)
+    let elements = nested(bytes)?;
+    Ok(Head {
+        weight: bytes.len() + elements * ELEMENT,
+        ..head(bytes)?
+    })
 }
 
-/// Checks that the bytes are elements within elements to the last one, and not too many or too deep.
-fn nested(bytes: &[u8]) -> Result<(), Misshapen> {
+/// Checks that the bytes are elements within elements to the last one, and not too many or too deep. How many there are.
+fn nested(bytes: &[u8]) -> Result<usize, Misshapen> {
     // What is still to be read at each level, the deepest last.
     let mut rest: [&[u8]; MAX_DEPTH] = [&[]; MAX_DEPTH];
     let (mut depth, mut count) = (0, 0_usize);
@@ -68,7 +76,7 @@ fn nested(bytes: &[u8]) -> Result<(), Misshapen> {
     loop {
         if rest[depth].is_empty() {
             if depth == 0 {
-                return Ok(());
+                return Ok(count);
             }
             depth -= 1;
             continue;
@@ -122,7 +130,11 @@ fn head(bytes: &[u8]) -> Result<Head, Misshapen> {
             _ => return Err(Misshapen::Form("more than a message may hold")),
         }
     }
-    Ok(Head { id, operation })
+    Ok(Head {
+        id,
+        operation,
+        weight: 0,
+    })
 }
 
 /// `LDAPResult` (RFC 4511 § 4.1.9). ldap3 makes text of the matched DN, of the diagnostic message and of names.
@@ -251,6 +263,8 @@ mod tests {
         let head = Head {
             id: 7,
             operation: SEARCH_ENTRY,
+            // Fifteen elements: the message, its id, an entry of a name and an attribute of two values, a control of three parts.
+            weight: bytes.len() + 15 * ELEMENT,
         };
         assert_eq!(check(&bytes), Ok(head));
         // As Active Directory says goodbye.

@@ -10,15 +10,16 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, StdStream};
+use ldap3::{LdapConnAsync, LdapConnSettings, LdapError, StdStream};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use url::Url;
 
+use super::backlog::{Backlog, Line};
 use super::ber::{Frame, INTEGER, SEQUENCE, element, expect, frame, unsigned};
 use super::error::came;
 use super::form::{self, Misshapen};
@@ -43,7 +44,17 @@ enum Waits {
 }
 
 /// The requests that are under way, by their ids.
-type UnderWay = Arc<Mutex<HashMap<u32, Waits>>>;
+struct UnderWay {
+    waits: Mutex<HashMap<u32, Waits>>,
+    /// What of the searches is still to be taken from ldap3.
+    backlog: Arc<Backlog>,
+}
+
+impl UnderWay {
+    fn waits(&self) -> MutexGuard<'_, HashMap<u32, Waits>> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// What is to be done with a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,7 +67,7 @@ enum Turn {
 pub(super) type Carrier = std::pin::Pin<Box<dyn Future<Output = Broken> + Send>>;
 
 /// Puts ldap3 behind a connection that is open.
-pub(super) async fn guarded(wire: Wire) -> Result<(Carrier, Ldap), Broken> {
+pub(super) async fn guarded(wire: Wire) -> Result<(Carrier, Line), Broken> {
     let (near, far) = UnixStream::pair()?;
     let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(far.into_std()?));
     // Of the address ldap3 only looks at the scheme, since it has the stream already.
@@ -64,12 +75,14 @@ pub(super) async fn guarded(wire: Wire) -> Result<(Carrier, Ldap), Broken> {
     let opened = LdapConnAsync::from_url_with_settings(settings, &address).await;
     let (connection, ldap) = opened.map_err(Broken::Link)?;
     let drive = connection.drive();
+    let backlog = Arc::new(Backlog::default());
+    let line = Line::new(ldap, Arc::clone(&backlog));
     let (stream, came) = wire.into_parts();
     let carrier: Carrier = match stream {
-        Stream::Plain(tcp) => Box::pin(carry(drive, between(tcp, came, near))),
-        Stream::Tls(tls) => Box::pin(carry(drive, between(*tls, came, near))),
+        Stream::Plain(tcp) => Box::pin(carry(drive, between(tcp, came, near, backlog))),
+        Stream::Tls(tls) => Box::pin(carry(drive, between(*tls, came, near, backlog))),
     };
-    Ok((carrier, ldap))
+    Ok((carrier, line))
 }
 
 /// Runs ldap3 and the guard side by side. The guard knows better why a connection ended.
@@ -96,12 +109,20 @@ async fn carry(
 }
 
 /// Carries both directions until one of them ends. `came` is what was read of the server already.
-async fn between(server: impl AsyncRead + AsyncWrite, came: Vec<u8>, client: UnixStream) -> Broken {
+async fn between(
+    server: impl AsyncRead + AsyncWrite,
+    came: Vec<u8>,
+    client: UnixStream,
+    backlog: Arc<Backlog>,
+) -> Broken {
     let (from_server, to_server) = tokio::io::split(server);
     let (from_client, to_client) = client.into_split();
-    let under_way = UnderWay::default();
-    let answers = answers(from_server, came, to_client, Arc::clone(&under_way));
-    let requests = requests(from_client, to_server, under_way);
+    let under_way = UnderWay {
+        waits: Mutex::default(),
+        backlog,
+    };
+    let answers = answers(from_server, came, to_client, &under_way);
+    let requests = requests(from_client, to_server, &under_way);
     let (mut answers, mut requests) = (pin!(answers), pin!(requests));
     tokio::select! {
         biased;
@@ -119,14 +140,14 @@ async fn answers(
     mut server: impl AsyncRead + Unpin,
     mut came: Vec<u8>,
     mut client: OwnedWriteHalf,
-    under_way: UnderWay,
+    under_way: &UnderWay,
 ) -> Broken {
     let mut on = Vec::new();
     loop {
         let mut at = 0;
         let end = loop {
             match frame(&came[at..]) {
-                Frame::Whole(length) => match turn(&came[at..at + length], &under_way) {
+                Frame::Whole(length) => match turn(&came[at..at + length], under_way) {
                     Ok(Turn::On) => {
                         on.extend_from_slice(&came[at..at + length]);
                         at += length;
@@ -153,6 +174,9 @@ async fn answers(
         if came.is_empty() {
             came.shrink_to(KEPT);
         }
+        if let Err(overflow) = under_way.backlog.room().await {
+            return overflow.into();
+        }
         came.reserve(CHUNK);
         match server.read_buf(&mut came).await {
             Ok(0) => return Broken::Closed(None),
@@ -172,12 +196,12 @@ fn turn(bytes: &[u8], under_way: &UnderWay) -> Result<Turn, Broken> {
             _ => Ok(Turn::Aside),
         };
     }
-    let mut under_way = under_way.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut waits = under_way.waits();
     let result = matches!(
         head.operation,
         BIND_RESPONSE | EXTENDED_RESPONSE | SEARCH_DONE
     );
-    let fits = match under_way.get(&head.id) {
+    let fits = match waits.get(&head.id) {
         // Of a search that was taken back, what was on its way still comes.
         None => return Ok(Turn::Aside),
         Some(Waits::Search) => !result || head.operation == SEARCH_DONE,
@@ -189,7 +213,9 @@ fn turn(bytes: &[u8], under_way: &UnderWay) -> Result<Turn, Broken> {
         )));
     }
     if result {
-        under_way.remove(&head.id);
+        waits.remove(&head.id);
+    } else {
+        under_way.backlog.handed_on(head.id, head.weight);
     }
     Ok(Turn::On)
 }
@@ -198,13 +224,13 @@ fn turn(bytes: &[u8], under_way: &UnderWay) -> Result<Turn, Broken> {
 async fn requests(
     mut client: OwnedReadHalf,
     mut server: impl AsyncWrite + Unpin,
-    under_way: UnderWay,
+    under_way: &UnderWay,
 ) -> Option<Broken> {
     let mut asked = Vec::new();
     loop {
         let mut at = 0;
         while let Frame::Whole(length) = frame(&asked[at..]) {
-            note(&asked[at..at + length], &under_way);
+            note(&asked[at..at + length], under_way);
             at += length;
         }
         let sent = async {
@@ -237,19 +263,19 @@ fn note(request: &[u8], under_way: &UnderWay) {
     let Some((id, operation, inside)) = read() else {
         return;
     };
-    let mut under_way = under_way.lock().unwrap_or_else(PoisonError::into_inner);
     match operation {
         ABANDON => {
             if let Some(taken_back) = unsigned(inside) {
-                under_way.remove(&taken_back);
+                under_way.waits().remove(&taken_back);
             }
         }
         UNBIND => {}
         SEARCH => {
-            under_way.insert(id, Waits::Search);
+            under_way.backlog.began(id);
+            under_way.waits().insert(id, Waits::Search);
         }
         _ => {
-            under_way.insert(id, Waits::Result);
+            under_way.waits().insert(id, Waits::Result);
         }
     }
 }
@@ -258,12 +284,10 @@ fn note(request: &[u8], under_way: &UnderWay) {
 /// Whatever goes on must be what lber reads, and an answer to one of the two.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn fuzz(data: &[u8]) {
-    let under_way = UnderWay::default();
-    {
-        let mut waits = under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        waits.insert(1, Waits::Search);
-        waits.insert(2, Waits::Result);
-    }
+    let under_way = UnderWay {
+        waits: Mutex::new([(1, Waits::Search), (2, Waits::Result)].into()),
+        backlog: Arc::default(),
+    };
     let mut rest = data;
     while let Frame::Whole(length) = frame(rest) {
         let (bytes, after) = rest.split_at(length);

@@ -9,6 +9,7 @@ use ldap3::LdapError;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use super::backlog::{MAX_WAITING, Overflow};
 use super::error::{came, one_line};
 use super::form::Misshapen;
 use super::guard::Carrier;
@@ -65,6 +66,8 @@ pub(super) enum Broken {
     Closed(Option<String>),
     /// A message that is not as a message must be.
     Misshapen(Misshapen),
+    /// More waits to be taken than can be kept.
+    Overflow,
     /// The port speaks TLS, and was asked in the clear.
     SpeaksTls,
     /// Bytes between the consent to StartTLS and TLS.
@@ -85,6 +88,12 @@ impl Broken {
 impl From<std::io::Error> for Broken {
     fn from(error: std::io::Error) -> Self {
         Self::Link(LdapError::from(error))
+    }
+}
+
+impl From<Overflow> for Broken {
+    fn from(Overflow: Overflow) -> Self {
+        Self::Overflow
     }
 }
 
@@ -150,6 +159,14 @@ pub(super) fn words(broken: Broken) -> (String, &'static str, bool) {
             };
             (why.came(), next, false)
         }
+        Broken::Overflow => (
+            format!(
+                "more than {} MiB of answers waited to be taken",
+                MAX_WAITING >> 20
+            ),
+            LATER,
+            false,
+        ),
         Broken::SpeaksTls => (
             format!("{UNREADABLE}: this port speaks TLS"),
             "write ldaps:// for it, without `start-tls`",

@@ -2,12 +2,14 @@
 
 use std::future::{Future, pending};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ldap3::Scope as Depth;
 use ldap3::exop::WhoAmI;
-use ldap3::{Ldap, Scope as Depth};
 use tokio::time::{Instant, sleep};
 
+use super::backlog::Line;
 use super::error::{DirectoryError, Failure};
 use super::link::{Broken, within};
 use super::root_dse::WHO_AM_I;
@@ -22,14 +24,18 @@ pub(super) const SILENCE: Duration = Duration::from_secs(25);
 pub(super) type Probe = Pin<Box<dyn Future<Output = Result<(), Broken>> + Send>>;
 
 /// Asks something cheap.
-pub(super) fn probe(mut ldap: Ldap, who_am_i: bool) -> Probe {
+pub(super) fn probe(mut ldap: Line, who_am_i: bool) -> Probe {
     let until = Instant::now() + SILENCE;
     if who_am_i {
         return Box::pin(async move { within(until, ldap.extended(WhoAmI)).await.map(|_| ()) });
     }
     let root = async move {
-        ldap.search("", Depth::Base, "(objectClass=*)", vec!["1.1"])
-            .await
+        let nothing: Arc<[String]> = ["1.1".to_owned()].into();
+        let mut root = ldap
+            .streaming_search("", Depth::Base, "(objectClass=*)", nothing)
+            .await?;
+        while root.next().await?.is_some() {}
+        Ok(())
     };
     Box::pin(async move { within(until, root).await.map(|_| ()) })
 }
@@ -37,7 +43,7 @@ pub(super) fn probe(mut ldap: Ldap, who_am_i: bool) -> Probe {
 /// Asks a server that is expected to say something whether it still can. Independent of the session that it came from.
 pub struct Liveness {
     /// `None`: it is not asked.
-    ldap: Option<Ldap>,
+    ldap: Option<Line>,
     who_am_i: bool,
     server: String,
 }

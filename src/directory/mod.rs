@@ -18,12 +18,13 @@
 //!
 //! ldap3 and lber are not bounded: they believe what they read. So every byte of a server goes through our own reader first,
 //! also under StartTLS, and they see only whole messages of bounded length, depth and form. Everything else is an error that ends
-//! the connection.
+//! the connection. What ldap3 queues of searches is counted, and where much of it waits to be taken, the server has to wait too.
 //!
 //! ```text
-//! server ─▶ wire ─▶ form ─▶ guard ─▶ local socket ─▶ ldap3
+//! server ─▶ wire ─▶ form ─▶ guard ─▶ local socket ─▶ ldap3 ─▶ backlog ─▶ who asked
 //! ```
 
+mod backlog;
 mod ber;
 mod blind;
 mod connect;

@@ -12,6 +12,7 @@ use ldap3::{LdapError, LdapResult, ResultEntry, Scope as Depth};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::backlog::SearchStream;
 use super::entry::{self, Rest};
 use super::error::{
     DirectoryError, PASSWORD_OVER, asks_for_a_new_password, came, one_line, search_advice,
@@ -89,8 +90,6 @@ pub(super) struct Answer {
     pub references: Vec<String>,
     pub result: LdapResult,
 }
-
-pub(super) type Stream = ldap3::SearchStream<'static, String, Arc<[String]>>;
 
 impl Session {
     /// Reads everything that is asked for; says how many entries that were. `what` names the deed in errors.
@@ -220,7 +219,7 @@ impl Session {
         ask: &Ask<'_>,
         cookie: Option<Vec<u8>>,
         until: Instant,
-    ) -> Result<Stream, Trouble> {
+    ) -> Result<SearchStream, Trouble> {
         let controls = self.controls(ask, cookie.as_deref());
         let mut ldap = self.ldap.clone();
         if !controls.is_empty() {
@@ -242,7 +241,7 @@ impl Session {
         &mut self,
         what: &str,
         ask: &Ask<'_>,
-        mut stream: Stream,
+        mut stream: SearchStream,
         until: Instant,
         mut sink: Option<&mut Sink<'_>>,
         count: &mut u64,

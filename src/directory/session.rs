@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use ldap3::Ldap;
 use tokio::time::Instant;
 
+use super::backlog::Line;
 use super::credentials::Credentials;
 use super::entry::Names;
 use super::error::{DirectoryError, Failure};
@@ -22,7 +22,7 @@ pub struct Session {
     /// How to reach the same server again, for a pass.
     pub(super) reach: Arc<Reach>,
     pub(super) credentials: Arc<Credentials>,
-    pub(super) ldap: Ldap,
+    pub(super) ldap: Line,
     pub(super) link: Link,
     pub(super) root: RootDse,
     pub(super) kind: DirectoryKind,

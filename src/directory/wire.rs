@@ -100,7 +100,7 @@ impl Wire {
         (self.stream, self.came)
     }
 
-    fn over(stream: Stream) -> Self {
+    pub(super) fn over(stream: Stream) -> Self {
         Self {
             stream,
             came: Vec::with_capacity(CHUNK),

@@ -10,6 +10,7 @@
 //!
 //! The servers take no filter but one that matches everything, at the naming context: so strokes come for computers and logons too.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +19,12 @@ use futures_util::future::select_all;
 use ldap3::controls::RawControl;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::super::backlog::SearchStream;
 use super::super::delta::{Cursor, Delta, NoDelta};
 use super::super::error::came;
 use super::super::link::{Broken, within};
 use super::super::read::Scope;
-use super::super::search::{Stream, Trouble};
+use super::super::search::Trouble;
 use super::super::session::Session;
 use super::read::passing;
 use super::{EVERYTHING, NOTIFICATION, SHOW_DELETED};
@@ -43,7 +45,7 @@ pub(in crate::directory) struct Notification {
     session: Session,
     scope: Scope,
     cursor: Cursor,
-    streams: Vec<Stream>,
+    streams: Vec<SearchStream>,
     /// Whether something may have changed since DirSync was asked.
     due: bool,
     /// Whether the cursor is that of the beginning: there may be much to catch up on.
@@ -63,7 +65,7 @@ impl std::fmt::Debug for Notification {
 
 impl Session {
     /// Opens the searches, one for each naming context. A refusal comes at once, if it comes.
-    pub(super) async fn notifies(&mut self) -> Result<Vec<Stream>, NoDelta> {
+    pub(super) async fn notifies(&mut self) -> Result<Vec<SearchStream>, NoDelta> {
         if !self.announces_notification() {
             let server = &self.server;
             return Err(NoDelta::NotOffered(format!(
@@ -110,7 +112,7 @@ impl Session {
     }
 
     /// The error of a search that ended, which it never does by itself.
-    async fn over(&mut self, stream: &mut Stream, end: Result<(), Broken>) -> NoDelta {
+    async fn over(&mut self, stream: &mut SearchStream, end: Result<(), Broken>) -> NoDelta {
         let what = "waiting for change notification";
         let trouble = match end {
             Ok(()) => Trouble::result(stream.finish().await, what.into()),
@@ -158,8 +160,8 @@ impl Notification {
         loop {
             if self.due {
                 sleep_until(self.calm).await;
-                let delta = self.ask().await?;
-                self.due = false;
+                let (delta, again) = self.ask().await?;
+                self.due = again;
                 if let Some(cursor) = &delta.cursor {
                     self.cursor = cursor.clone();
                 }
@@ -167,6 +169,9 @@ impl Notification {
                     return Ok(delta);
                 }
                 self.calm = Instant::now() + CALM;
+                if again {
+                    continue;
+                }
             }
             let round = Instant::now() + ROUND;
             match timeout_at(round, stroke(&mut self.streams)).await {
@@ -179,7 +184,8 @@ impl Notification {
         }
     }
 
-    async fn ask(&mut self) -> Result<Delta, NoDelta> {
+    /// What DirSync tells, and whether something may have changed since.
+    async fn ask(&mut self) -> Result<(Delta, bool), NoDelta> {
         // What has come so far is answered by this very question.
         while let Some((at, end)) = stroke(&mut self.streams).now_or_never() {
             if !matches!(end, Ok(true)) {
@@ -189,17 +195,35 @@ impl Notification {
         }
         let time = if self.behind { CATCH_UP } else { ANSWER };
         self.session.deadline = Instant::now() + time;
-        let delta = self
-            .session
-            .dirsync_changes(&self.scope, &self.cursor)
-            .await?;
+        let mut again = false;
+        let answer = {
+            let mut changes = pin!(self.session.dirsync_changes(&self.scope, &self.cursor));
+            // Strokes come over the same connection meanwhile, and must not stand in the way of the answer.
+            loop {
+                tokio::select! {
+                    biased;
+                    delta = &mut changes => break Ok(delta?),
+                    (at, came) = stroke(&mut self.streams) => match came {
+                        Ok(true) => again = true,
+                        end => break Err((at, end)),
+                    },
+                }
+            }
+        };
+        let delta = match answer {
+            Ok(delta) => delta,
+            Err((at, end)) => {
+                let stream = &mut self.streams[at];
+                return Err(self.session.over(stream, end.map(|_| ())).await);
+            }
+        };
         self.behind = false;
-        Ok(delta)
+        Ok((delta, again))
     }
 }
 
 /// The next stroke of any search: which one, and whether it was one (`false`: the search ended).
-async fn stroke(streams: &mut [Stream]) -> (usize, Result<bool, Broken>) {
+async fn stroke(streams: &mut [SearchStream]) -> (usize, Result<bool, Broken>) {
     let far = Instant::now() + Duration::from_hours(24);
     let each = streams
         .iter_mut()

@@ -6,13 +6,14 @@ use ldap3::Scope as Depth;
 use ldap3::controls::RawControl;
 use tokio::time::Instant;
 
+use super::super::backlog::SearchStream;
 use super::super::blind::Blind;
 use super::super::delta::{Cursor, Delta, NoDelta, Way};
 use super::super::entry;
 use super::super::error::{DirectoryError, came};
 use super::super::link::within;
 use super::super::read::Scope;
-use super::super::search::{Stream, Trouble};
+use super::super::search::Trouble;
 use super::super::session::Session;
 use super::super::state::ServerState;
 use super::codec::{OBJECT_SECURITY, answer, request};
@@ -62,7 +63,7 @@ impl Session {
         attributes: &Arc<[String]>,
         controls: Vec<RawControl>,
         until: Instant,
-    ) -> Result<Stream, Trouble> {
+    ) -> Result<SearchStream, Trouble> {
         let mut ldap = self.ldap.clone();
         ldap.with_controls(controls);
         let started = within(
@@ -153,10 +154,9 @@ impl Session {
     }
 
     /// Tells the server that a search is of no more interest. What it still sends is dropped.
-    pub(in crate::directory) async fn leave(&mut self, stream: &mut Stream) {
-        let id = stream.ldap_handle().last_id();
-        let mut ldap = self.ldap.clone();
-        let _dropped_anyway = within(self.page_end(), ldap.abandon(id)).await;
+    pub(in crate::directory) async fn leave(&mut self, stream: &mut SearchStream) {
+        let mut line = stream.line();
+        let _dropped_anyway = within(self.page_end(), line.abandon(stream.id())).await;
     }
 
     /// What changed since a cursor of DirSync.

@@ -1,6 +1,7 @@
 use tokio::io::DuplexStream;
 use tokio::task::JoinSet;
 
+use super::super::backlog::MAX_WAITING;
 use super::super::ber::push;
 use super::super::ber::{ENUMERATED, MAX_MESSAGE, OCTETS};
 use super::super::form::MAX_DEPTH;
@@ -44,6 +45,7 @@ fn search(id: i32) -> Vec<u8> {
 struct Between {
     server: DuplexStream,
     client: UnixStream,
+    backlog: Arc<Backlog>,
     guard: JoinSet<Broken>,
 }
 
@@ -52,10 +54,12 @@ impl Between {
         let (server, far) = tokio::io::duplex(1 << 20);
         let (near, client) = UnixStream::pair().unwrap();
         let mut guard = JoinSet::new();
-        guard.spawn(between(far, came, near));
+        let backlog = Arc::<Backlog>::default();
+        guard.spawn(between(far, came, near, Arc::clone(&backlog)));
         Self {
             server,
             client,
+            backlog,
             guard,
         }
     }
@@ -167,4 +171,112 @@ async fn when_nobody_asks_any_more_the_server_hears_the_end() {
     let mut rest = Vec::new();
     between.server.read_to_end(&mut rest).await.unwrap();
     assert!(rest.is_empty());
+}
+
+const MIB: usize = 1 << 20;
+
+/// An entry of one MiB.
+fn heavy(id: u8) -> Vec<u8> {
+    let value = tlv(OCTETS, &vec![b'x'; MIB]);
+    let attribute = [tlv(OCTETS, b"cn"), tlv(0x31, &value)].concat();
+    let attributes = tlv(SEQUENCE, &tlv(SEQUENCE, &attribute));
+    answer(
+        id,
+        SEARCH_ENTRY,
+        &[tlv(OCTETS, b"uid=a"), attributes].concat(),
+    )
+}
+
+#[tokio::test]
+async fn a_server_waits_where_nobody_takes_what_it_says() {
+    let mut between = Between::new(Vec::new());
+    between.ask(&search(1)).await;
+    let (mut server, mut client) = (between.server, between.client);
+    let mut played = JoinSet::new();
+    let written = Arc::new(Mutex::new(0));
+    let seen = Arc::clone(&written);
+    played.spawn(async move {
+        let entry = heavy(1);
+        while server.write_all(&entry).await.is_ok() {
+            *seen.lock().unwrap() += 1;
+        }
+    });
+    // As ldap3 does, the client reads whatever comes.
+    played.spawn(async move {
+        let mut heard = vec![0; MIB];
+        while client.read(&mut heard).await.is_ok_and(|n| n > 0) {}
+    });
+    while between.backlog.weight() <= MAX_WAITING {
+        tokio::task::yield_now().await;
+    }
+    // One is taken, and the next one comes.
+    for _ in 0..20 {
+        let before = between.backlog.weight();
+        between.backlog.taken(1);
+        assert!(between.backlog.weight() < before);
+        while between.backlog.weight() <= MAX_WAITING {
+            tokio::task::yield_now().await;
+        }
+    }
+    tokio::time::pause();
+    let (came, _, _) = words(between.guard.join_next().await.unwrap().unwrap());
+    assert_eq!(came, "more than 64 MiB of answers waited to be taken");
+    let most = (MAX_WAITING >> 20) + 20 + 4;
+    assert!(*written.lock().unwrap() <= most, "{written:?}");
+}
+
+/// A server that gives two answers of so many heavy entries, each to one search.
+async fn gives(listener: tokio::net::TcpListener, entries: usize) -> usize {
+    let (mut tcp, _) = listener.accept().await.unwrap();
+    let mut written = 0;
+    for id in [1, 2] {
+        let mut asked = [0; 4096];
+        assert!(tcp.read(&mut asked).await.unwrap() > 0);
+        for _ in 0..entries {
+            if tcp.write_all(&heavy(id)).await.is_err() {
+                return written;
+            }
+            written += 1;
+        }
+        tcp.write_all(&result(id, SEARCH_DONE)).await.unwrap();
+    }
+    written
+}
+
+#[tokio::test]
+async fn what_is_taken_slowly_comes_whole_and_what_is_left_is_forgotten() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tcp = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+    let tcp = tcp.await.unwrap();
+    let entries = (MAX_WAITING >> 20) + 36;
+    let mut played = JoinSet::new();
+    played.spawn(gives(listener, entries));
+    let (carrier, mut line) = guarded(Wire::over(Stream::Plain(tcp))).await.ok().unwrap();
+    let mut carried = JoinSet::new();
+    carried.spawn(carrier);
+    let attributes: Arc<[String]> = ["cn".to_owned()].into();
+    let base = ldap3::Scope::Base;
+    let asked = line.streaming_search("dc=x", base, "(cn=*)", Arc::clone(&attributes));
+    let mut slow = asked.await.unwrap();
+    while line.backlog().weight() <= MAX_WAITING {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut count = 0;
+    while slow.next().await.unwrap().is_some() {
+        count += 1;
+    }
+    assert_eq!((count, slow.finish().await.rc), (entries, 0));
+    assert_eq!(line.backlog().weight(), 0);
+    let mut left = line
+        .streaming_search("dc=x", base, "(cn=*)", attributes)
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        assert!(left.next().await.unwrap().is_some());
+    }
+    drop(left);
+    assert_eq!(line.backlog().weight(), 0);
+    // What is still on its way stands in nobody's way.
+    assert_eq!(played.join_next().await.unwrap().unwrap(), 2 * entries);
+    assert_eq!(line.backlog().weight(), 0);
 }

@@ -6,10 +6,10 @@ use futures_util::FutureExt;
 use ldap3::Scope as Depth;
 use tokio::time::Instant;
 
+use super::super::backlog::SearchStream;
 use super::super::delta::{Cursor, NoDelta, Way};
 use super::super::error::DirectoryError;
 use super::super::read::Scope;
-use super::super::search::Stream;
 use super::super::session::Session;
 use super::codec::{Mode, REQUEST};
 use super::cookie::Dialect;
@@ -134,9 +134,8 @@ fn not_over(why: NoDelta) -> NoDelta {
 }
 
 /// Takes a search back (RFC 4511 § 4.11): the request is handed to the connection's task at the first poll, and has no answer.
-pub(super) fn abandon(stream: &mut Stream) {
-    let ldap = stream.ldap_handle();
-    let search = ldap.last_id();
-    let _sent = ldap.clone().abandon(search).now_or_never();
+pub(super) fn abandon(stream: &mut SearchStream) {
+    let mut line = stream.line();
+    let _sent = line.abandon(stream.id()).now_or_never();
     let _forgotten = stream.finish().now_or_never();
 }

@@ -13,15 +13,15 @@ use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
 use futures_util::future::{pending, select_all};
-use ldap3::{Ldap, LdapError, ResultEntry, Scope as Depth};
+use ldap3::{LdapError, ResultEntry, Scope as Depth};
 use tokio::time::{Instant, sleep_until};
 
+use super::super::backlog::{Line, SearchStream};
 use super::super::delta::{Cursor, Delta, NoDelta};
 use super::super::error::{DirectoryError, Failure, came};
 use super::super::link::{Broken, words};
 use super::super::liveness::{Probe, SILENCE, probe};
 use super::super::read::Scope;
-use super::super::search::Stream;
 use super::super::session::Session;
 use super::codec::Mode;
 use super::cookie::{self, Dialect};
@@ -37,10 +37,10 @@ pub struct SyncWatch {
     server: String,
     what: String,
     dialect: Dialect,
-    ldap: Ldap,
+    ldap: Line,
     /// Whether the server can be asked who we are; else it is asked for its root DSE.
     who_am_i: bool,
-    streams: Vec<Stream>,
+    streams: Vec<SearchStream>,
     cookies: Vec<Vec<u8>>,
     /// The cursor as it would be with the cookies of now.
     cursor: Cursor,

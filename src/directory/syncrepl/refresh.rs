@@ -7,11 +7,12 @@ use ldap3::Scope as Depth;
 use ldap3::controls::RawControl;
 use tokio::time::Instant;
 
+use super::super::backlog::SearchStream;
 use super::super::delta::{Cursor, Delta, NoDelta, Way};
 use super::super::error::{came, one_line};
 use super::super::link::within;
 use super::super::read::Scope;
-use super::super::search::{Stream, Trouble};
+use super::super::search::Trouble;
 use super::super::session::Session;
 use super::super::state::ServerState;
 use super::codec::{self, Malformed, Mode};
@@ -37,7 +38,7 @@ impl Session {
         what: &str,
         asked: &Asked<'_>,
         until: Instant,
-    ) -> Result<Stream, NoDelta> {
+    ) -> Result<SearchStream, NoDelta> {
         let mut ldap = self.ldap.clone();
         ldap.with_controls(vec![RawControl {
             ctype: codec::REQUEST.into(),
@@ -63,7 +64,7 @@ impl Session {
     pub(super) async fn sync_refresh(
         &mut self,
         what: &str,
-        stream: &mut Stream,
+        stream: &mut SearchStream,
         told: &mut Told,
         until: Instant,
     ) -> Result<End, NoDelta> {
