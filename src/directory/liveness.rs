@@ -37,7 +37,7 @@ pub(super) fn probe(mut ldap: Line, who_am_i: bool) -> Probe {
         while root.next().await?.is_some() {}
         Ok(())
     };
-    Box::pin(async move { within(until, root).await.map(|_| ()) })
+    Box::pin(async move { within(until, root).await })
 }
 
 /// Asks a server that is expected to say something whether it still can. Independent of the session that it came from.

@@ -286,41 +286,37 @@ impl World {
             End::NotTried => (Ending::NotTried, NOW),
         };
         assert!(counts(&ending, job.state, true));
-        match ending {
-            Ending::Accepted => {
-                job.state = JobState::Delivered;
-                job.body = None;
-                if is_application(job.r#type) {
-                    let phone = job.phone.clone();
-                    self.user.provisioned = true;
-                    self.user.phone_provisioned =
-                        phone.or_else(|| self.user.phone_provisioned.clone());
-                }
+        if matches!(ending, Ending::Accepted) {
+            job.state = JobState::Delivered;
+            job.body = None;
+            if is_application(job.r#type) {
+                let phone = job.phone.clone();
+                self.user.provisioned = true;
+                self.user.phone_provisioned = phone.or_else(|| self.user.phone_provisioned.clone());
             }
-            _ => {
-                let returned = come_back(job, &ending, &meanwhile, now);
-                job.uncertain = returned.uncertain;
-                job.attempts = returned.attempts;
-                job.state = match returned.becomes {
-                    Becoming::Waits(_) => JobState::Waiting,
-                    Becoming::Dead { .. } => JobState::Dead,
-                    Becoming::Final { .. } => JobState::Final,
-                    Becoming::Dropped { .. } => JobState::Dropped,
-                };
-                if !matches!(
-                    returned.becomes,
-                    Becoming::Waits(_)
-                        | Becoming::Dead { erased: false }
-                        | Becoming::Final { erased: false }
-                ) {
-                    job.body = None;
-                }
-                if returned.becomes == (Becoming::Dropped { untold: true }) {
-                    self.user.phone_told = None;
-                    self.user.told = false;
-                    self.untold = true;
-                }
-            }
+            return;
+        }
+        let returned = come_back(job, &ending, &meanwhile, now);
+        job.uncertain = returned.uncertain;
+        job.attempts = returned.attempts;
+        job.state = match returned.becomes {
+            Becoming::Waits(_) => JobState::Waiting,
+            Becoming::Dead { .. } => JobState::Dead,
+            Becoming::Final { .. } => JobState::Final,
+            Becoming::Dropped { .. } => JobState::Dropped,
+        };
+        if !matches!(
+            returned.becomes,
+            Becoming::Waits(_)
+                | Becoming::Dead { erased: false }
+                | Becoming::Final { erased: false }
+        ) {
+            job.body = None;
+        }
+        if returned.becomes == (Becoming::Dropped { untold: true }) {
+            self.user.phone_told = None;
+            self.user.told = false;
+            self.untold = true;
         }
     }
 
@@ -328,7 +324,7 @@ impl World {
     fn drain(&mut self) {
         self.step(Step::Finish);
         self.step(Step::Release);
-        for _ in 0..self.jobs.len() + 1 {
+        for _ in 0..=self.jobs.len() {
             self.step(Step::Begin(End::Accepted));
             self.step(Step::Finish);
         }
