@@ -30,12 +30,14 @@
 //! | [`delivery`] | all that knows HTTP as a client | config and left of it |
 //! | [`runs`] | the frame of a run: begun, planned, weighed, applied or held, undone | everything above |
 //! | [`outbox`], [`sync`] | messages on their way; a directory's passes | everything above |
+//! | [`acts`] | what people and programs do: one function a verb, for daemon, command and API alike | everything above |
 //! | [`api`] | the router on the control socket and on TCP | everything above |
 //! | [`service`] | lifecycle, schedule, wiring | everything above |
 //! | [`cli`] | one file a command | everything |
 //!
 //! `tests/layers/` holds this table against the source.
 
+pub mod acts;
 pub mod api;
 pub mod cli;
 pub mod clock;

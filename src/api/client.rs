@@ -8,28 +8,21 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::types::{
-    BackupRequest, DecideRequest, Decision, Failure, Line, OutboxAct, OutboxAnswer, OutboxRequest,
-    PauseRequest, PlanRequest, ProgressLine, StatusAnswer, SyncRequest,
-};
+use super::routes::Route;
+use super::types::{Line, ProgressLine, StatusAnswer};
 use super::{ACTING_FOR, FILE, NDJSON};
+use crate::acts::{Failure, FailureKind, Plan};
 use crate::config::Digest;
-use crate::model::{RealmId, Run};
-use crate::sync::Decided;
+use crate::model::ErrorCode;
 
 /// The daemon sends a line every two seconds; one that is silent this long is stuck.
 const SILENCE: Duration = Duration::from_secs(30);
-
-/// What of a path segment stays as it is.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
 
 /// A daemon that answers on its control socket.
 #[derive(Clone, Debug)]
@@ -65,18 +58,18 @@ impl Client {
         self
     }
 
-    /// One run now, after a pass that is under way. A failed run is `Ok`.
-    pub async fn sync(
+    /// Has something done; gives what came of it. A run that failed is `Ok`.
+    pub async fn ask<R: Route>(
         &self,
-        realm: &RealmId,
-        ask: &SyncRequest,
-        progress: impl FnMut(ProgressLine),
-    ) -> Result<Run, Failure> {
-        self.post(
-            &format!("realms/{}/sync", segment(realm.as_str())),
-            ask,
-            progress,
-        )
+        act: &R,
+        mut progress: impl FnMut(ProgressLine),
+    ) -> Result<R::Answer, Failure> {
+        self.hear(act, |line| {
+            if let Line::Progress(seen) = line {
+                progress(seen);
+            }
+            ControlFlow::Continue(())
+        })
         .await
     }
 
@@ -84,55 +77,10 @@ impl Client {
     /// early, and lets the daemon end too, when `heard` breaks off.
     pub async fn plan(
         &self,
-        realm: &RealmId,
-        ask: &PlanRequest,
+        plan: &Plan,
         heard: impl FnMut(Line) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
-        let body = serde_json::to_vec(ask).map_err(|e| broken(&e))?;
-        let path = format!("realms/{}/plan", segment(realm.as_str()));
-        self.call(Method::POST, &path, body, heard)
-            .await
-            .map(|_: Option<Value>| ())
-    }
-
-    /// No passes, for a while or until resumed.
-    pub async fn pause(&self, realm: &RealmId, for_ms: Option<i64>) -> Result<(), Failure> {
-        self.post(
-            &format!("realms/{}/pause", segment(realm.as_str())),
-            &PauseRequest { for_ms },
-            |_| (),
-        )
-        .await
-    }
-
-    /// Passes again.
-    pub async fn resume(&self, realm: &RealmId) -> Result<(), Failure> {
-        self.post(
-            &format!("realms/{}/resume", segment(realm.as_str())),
-            &Value::Object(serde_json::Map::new()),
-            |_| (),
-        )
-        .await
-    }
-
-    /// Approve, reject, adopt or undo a run, named by its id or a unique prefix.
-    pub async fn decide(
-        &self,
-        decision: Decision,
-        run: &str,
-        request: &DecideRequest,
-        progress: impl FnMut(ProgressLine),
-    ) -> Result<Decided, Failure> {
-        let path = format!("runs/{}/{}", segment(run), decision.as_str());
-        self.post(&path, request, progress).await
-    }
-
-    /// Something for waiting and dead jobs; answers with how many it touched.
-    pub async fn outbox(&self, act: OutboxAct, which: &OutboxRequest) -> Result<u64, Failure> {
-        let answer: OutboxAnswer = self
-            .post(&format!("outbox/{}", act.as_str()), which, |_| ())
-            .await?;
-        Ok(answer.jobs)
+        self.hear(plan, heard).await
     }
 
     /// The daemon and its realms.
@@ -143,30 +91,13 @@ impl Client {
         .await
     }
 
-    /// A copy of the store, written by the daemon.
-    pub async fn backup(
+    async fn hear<R: Route>(
         &self,
-        to: &Path,
-        progress: impl FnMut(ProgressLine),
-    ) -> Result<(), Failure> {
-        self.post("backup", &BackupRequest { to: to.to_owned() }, progress)
-            .await
-    }
-
-    async fn post<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &impl Serialize,
-        mut progress: impl FnMut(ProgressLine),
-    ) -> Result<T, Failure> {
-        let body = serde_json::to_vec(body).map_err(|e| broken(&e))?;
-        let heard = |line| {
-            if let Line::Progress(seen) = line {
-                progress(seen);
-            }
-            ControlFlow::Continue(())
-        };
-        self.call(Method::POST, path, body, heard).await
+        act: &R,
+        heard: impl FnMut(Line) -> ControlFlow<()>,
+    ) -> Result<R::Answer, Failure> {
+        let body = serde_json::to_vec(&act.body()).map_err(|e| broken(&e))?;
+        self.call(Method::POST, &act.path(), body, heard).await
     }
 
     async fn call<T: DeserializeOwned>(
@@ -220,10 +151,6 @@ impl Client {
     }
 }
 
-fn segment(text: &str) -> String {
-    utf8_percent_encode(text, SEGMENT).to_string()
-}
-
 /// A short answer: the result itself, or an error under an error's status.
 async fn whole(response: Response<Incoming>) -> Result<Value, Failure> {
     let status = response.status();
@@ -236,8 +163,7 @@ async fn whole(response: Response<Incoming>) -> Result<Value, Failure> {
         Ok(Line::Error(failure)) => Err(failure),
         Ok(Line::Result(value)) if status.is_success() => Ok(value),
         _ => Err(Failure::new(
-            "invalid",
-            1,
+            FailureKind::Unfit,
             format!(
                 "the daemon answered {status}: it may be of another version than this command; restart it after an upgrade"
             ),
@@ -279,24 +205,21 @@ async fn lines(
         }
     }
     Err(Failure::new(
-        "stopping",
-        1,
+        FailureKind::Stopping,
         "the daemon ended before it answered; look at `realmsync runs` for what came of it",
     ))
 }
 
 fn broken(error: &dyn std::fmt::Display) -> Failure {
     Failure::new(
-        "invalid",
-        1,
+        FailureKind::Unfit,
         format!("the talk with the daemon broke off ({error}); look at its log"),
     )
 }
 
 fn gone(socket: &Path, error: &std::io::Error) -> Failure {
     Failure::new(
-        "stopping",
-        75,
+        FailureKind::Gone,
         format!(
             "the daemon does not answer on {} any more: {error}",
             socket.display()
@@ -306,8 +229,7 @@ fn gone(socket: &Path, error: &std::io::Error) -> Failure {
 
 fn silent() -> Failure {
     Failure::new(
-        "busy",
-        75,
+        FailureKind::Run(ErrorCode::Busy),
         format!(
             "the daemon has been silent for {} seconds; `systemctl status realmsync` says how it is",
             SILENCE.as_secs()

@@ -14,12 +14,14 @@ use tokio::time::timeout;
 
 use super::order::{Order, What};
 use super::peer::Peer;
-use super::types::{
-    BackupRequest, DecideRequest, Decision, Failure, Line, OutboxAct, OutboxRequest, PauseRequest,
-    PlanRequest, SyncRequest,
-};
+use super::types::Line;
 use super::{ACTING_FOR, Api, FILE, NDJSON};
-use crate::model::RealmId;
+use crate::acts::{
+    Act, Backup, BackupRequest, Caller, Decide, DecideRequest, Decision, Door, Failure,
+    FailureKind, Outbox, OutboxAct, OutboxRequest, Pause, PauseRequest, Plan, PlanRequest,
+    RealmAct, Resume, Sync, SyncRequest,
+};
+use crate::model::{ErrorCode, RealmId};
 
 /// Long enough for a store that waits for its writer (10 s); a short request that takes longer has an answer all the same.
 const SHORT: Duration = Duration::from_secs(25);
@@ -34,7 +36,9 @@ pub fn routes() -> Router<Api> {
         .route(
             "/api/v1/backup",
             post(async |call: Call, body: Asked<BackupRequest>| match body {
-                Ok(Json(ask)) if ask.to.is_absolute() => call.long(What::Backup(ask)).await,
+                Ok(Json(request)) if request.to.is_absolute() => {
+                    call.long(at_once(Backup { request })).await
+                }
                 Ok(_) => refuse("the copy's path must be absolute"),
                 Err(why) => invalid(&why),
             }),
@@ -42,8 +46,12 @@ pub fn routes() -> Router<Api> {
         .route(
             "/api/v1/realms/{realm}/sync",
             post(
-                async |call: Call, Path(realm): Path<String>, body: Asked<SyncRequest>| match body {
-                    Ok(Json(ask)) => call.long(What::Sync(realm.into(), ask)).await,
+                async |call: Call, Path(realm): Path<RealmId>, body: Asked<SyncRequest>| match body
+                {
+                    Ok(Json(request)) => {
+                        let act = RealmAct::Sync(Sync::asked(realm, request));
+                        call.long(What::InRealm(act)).await
+                    }
                     Err(why) => invalid(&why),
                 },
             ),
@@ -51,8 +59,12 @@ pub fn routes() -> Router<Api> {
         .route(
             "/api/v1/realms/{realm}/plan",
             post(
-                async |call: Call, Path(realm): Path<String>, body: Asked<PlanRequest>| match body {
-                    Ok(Json(ask)) => call.long(What::Plan(realm.into(), ask)).await,
+                async |call: Call, Path(realm): Path<RealmId>, body: Asked<PlanRequest>| match body
+                {
+                    Ok(Json(request)) => {
+                        let act = RealmAct::Plan(Plan { realm, request });
+                        call.long(What::InRealm(act)).await
+                    }
                     Err(why) => invalid(&why),
                 },
             ),
@@ -60,10 +72,10 @@ pub fn routes() -> Router<Api> {
         .route(
             "/api/v1/realms/{realm}/pause",
             post(
-                async |call: Call, Path(realm): Path<String>, body: Asked<PauseRequest>| match body
+                async |call: Call, Path(realm): Path<RealmId>, body: Asked<PauseRequest>| match body
                 {
-                    Ok(Json(ask)) if ask.for_ms.is_none_or(|ms| ms > 0) => {
-                        call.short(What::Pause(RealmId::from(realm), ask)).await
+                    Ok(Json(request)) if request.for_ms.is_none_or(|ms| ms > 0) => {
+                        call.short(at_once(Pause { realm, request })).await
                     }
                     Ok(_) => refuse("a pause lasts longer than nothing"),
                     Err(why) => invalid(&why),
@@ -72,8 +84,8 @@ pub fn routes() -> Router<Api> {
         )
         .route(
             "/api/v1/realms/{realm}/resume",
-            post(async |call: Call, Path(realm): Path<String>| {
-                call.short(What::Resume(realm.into())).await
+            post(async |call: Call, Path(realm): Path<RealmId>| {
+                call.short(at_once(Resume { realm })).await
             }),
         )
         .route(
@@ -83,9 +95,14 @@ pub fn routes() -> Router<Api> {
                        Path((run, decision)): Path<(String, Decision)>,
                        body: Result<Option<Json<DecideRequest>>, JsonRejection>| {
                     match body {
-                        Ok(ask) => {
-                            let ask = ask.map(|Json(ask)| ask).unwrap_or_default();
-                            call.long(What::Decide(decision, run, ask)).await
+                        Ok(asked) => {
+                            let request = asked.map(|Json(asked)| asked).unwrap_or_default();
+                            let act = Decide {
+                                decision,
+                                run,
+                                request,
+                            };
+                            call.long(What::InRealm(RealmAct::Decide(act))).await
                         }
                         Err(why) => invalid(&why),
                     }
@@ -100,7 +117,7 @@ pub fn routes() -> Router<Api> {
                         Ok(Json(which)) if which == OutboxRequest::default() => {
                             refuse("say which jobs: ids, a realm, types, or all of them")
                         }
-                        Ok(Json(which)) => call.short(What::Outbox(act, which)).await,
+                        Ok(Json(which)) => call.short(at_once(Outbox { act, which })).await,
                         Err(why) => invalid(&why),
                     }
                 },
@@ -108,11 +125,14 @@ pub fn routes() -> Router<Api> {
         )
         .fallback(async || {
             failed(&Failure::new(
-                "not-found",
-                1,
+                FailureKind::NotFound,
                 "no such path in the control API; restart the daemon after an upgrade",
             ))
         })
+}
+
+fn at_once(act: impl Act) -> What {
+    What::Act(Box::new(act))
 }
 
 type Asked<T> = Result<Json<T>, JsonRejection>;
@@ -141,8 +161,7 @@ impl axum::extract::FromRequestParts<Api> for Call {
             .await
             .map_err(|_| {
                 failed(&Failure::new(
-                    "forbidden",
-                    1,
+                    FailureKind::Forbidden,
                     "only root and the daemon's own user may use the control socket",
                 ))
             })?;
@@ -159,7 +178,8 @@ impl axum::extract::FromRequestParts<Api> for Call {
 
 impl Call {
     async fn order(&self, what: What) -> Result<mpsc::Receiver<Line>, Failure> {
-        order(&self.api, what, Some(self.by.clone()), self.file.clone()).await
+        let caller = Caller::new(Some(self.by.clone()), Door::Socket);
+        order(&self.api, what, caller, self.file.clone()).await
     }
 
     /// Answers with one JSON object when it is done.
@@ -193,14 +213,13 @@ impl Call {
 pub(super) async fn order(
     api: &Api,
     what: What,
-    by: Option<String>,
+    caller: Caller,
     file: Option<String>,
 ) -> Result<mpsc::Receiver<Line>, Failure> {
     let (lines, answer) = mpsc::channel(8);
     let stopping = |_| {
         Failure::new(
-            "stopping",
-            1,
+            FailureKind::Stopping,
             "the daemon is stopping; try again when it is back",
         )
     };
@@ -208,7 +227,7 @@ pub(super) async fn order(
         Duration::from_secs(5),
         api.orders.send(Order {
             what,
-            by,
+            caller,
             file,
             lines,
         }),
@@ -218,8 +237,7 @@ pub(super) async fn order(
         Ok(sent) => sent.map_err(stopping)?,
         Err(_) => {
             return Err(Failure::new(
-                "busy",
-                75,
+                FailureKind::Run(ErrorCode::Busy),
                 "the daemon is busy with other requests; try again",
             ));
         }
@@ -241,15 +259,13 @@ pub(super) async fn last_line(
             }
         }
         Err(Failure::new(
-            "stopping",
-            1,
+            FailureKind::Stopping,
             "the daemon stopped before it answered; try again when it is back",
         ))
     });
     ended.await.unwrap_or_else(|_| {
         Err(Failure::new(
-            "busy",
-            75,
+            FailureKind::Run(ErrorCode::Busy),
             "the daemon has not answered in time; it goes on with what was asked",
         ))
     })
@@ -260,7 +276,7 @@ fn invalid(why: &JsonRejection) -> Response {
 }
 
 fn refuse(why: &str) -> Response {
-    failed(&Failure::new("invalid", 64, why))
+    failed(&Failure::new(FailureKind::Usage, why))
 }
 
 /// A failure under the status that fits it.

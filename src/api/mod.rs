@@ -7,13 +7,14 @@ pub mod control;
 pub mod open;
 pub mod order;
 pub mod peer;
+pub mod routes;
 pub mod serve;
 pub mod socket;
 pub mod types;
 
 pub use client::Client;
 pub use order::{Order, What};
-pub use types::{Failure, Line};
+pub use types::Line;
 
 /// The content type of a long answer: JSON, an object a line.
 pub const NDJSON: &str = "application/x-ndjson";

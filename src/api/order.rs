@@ -2,19 +2,16 @@
 
 use tokio::sync::mpsc;
 
-use super::types::{
-    BackupRequest, DecideRequest, Decision, Line, OutboxAct, OutboxRequest, PauseRequest,
-    PlanRequest, SyncRequest,
-};
-use crate::model::RealmId;
+use super::types::Line;
+use crate::acts::{AnyAct, Caller, RealmAct};
 
 /// One request with who asked and where the answer goes.
 #[derive(Debug)]
 pub struct Order {
     /// What is asked.
     pub what: What,
-    /// Who asked: a system user's name.
-    pub by: Option<String>,
+    /// Who asked.
+    pub caller: Caller,
     /// What the asking command's file says ([`crate::config::Digest`]); `None`: it does not matter.
     pub file: Option<String>,
     /// Lines of the answer: progress may be dropped when the channel is full, the last line never is.
@@ -23,22 +20,12 @@ pub struct Order {
 }
 
 /// What is asked.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub enum What {
-    /// One run now; answers with [`crate::model::Run`].
-    Sync(RealmId, SyncRequest),
-    /// A dry run, or one whose plan is held; answers with the run, its changes and `null`.
-    Plan(RealmId, PlanRequest),
-    /// No passes; answers with `null`.
-    Pause(RealmId, PauseRequest),
-    /// Passes again; answers with `null`.
-    Resume(RealmId),
-    /// A decision on a run, by id or unique prefix; answers with [`crate::sync::Decided`].
-    Decide(Decision, String, DecideRequest),
-    /// Something for jobs; answers with [`super::types::OutboxAnswer`].
-    Outbox(OutboxAct, OutboxRequest),
-    /// A copy of the store; answers with `null`.
-    Backup(BackupRequest),
+    /// Something that is done at once; answers with its output.
+    Act(Box<dyn AnyAct>),
+    /// Something that needs a realm for itself; answers as [`RealmAct`] says.
+    InRealm(RealmAct),
     /// The daemon and its realms; answers with [`super::types::StatusAnswer`].
     Status,
     /// Why the daemon is not ready: a list of sentences, empty when it is.

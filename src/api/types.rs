@@ -1,4 +1,4 @@
-//! What goes over the wire: requests and answers of the control API, for the daemon, the command line, and tests.
+//! What goes over the wire beside the acts' own requests: answers of the control API, for the daemon, the command line, and tests.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,130 +6,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::acts::Failure;
 use crate::clock::Timestamp;
 use crate::clock::zones::ZoneData;
-use crate::model::{
-    Change, ErrorCode, HeldBy, JobType, Outcome, OwnPause, RealmId, RealmKind, Run, RunId,
-};
-use crate::store::StoreError;
-use crate::sync::{EngineError, Progress};
-
-/// `POST /api/v1/realms/{realm}/sync`.
-#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SyncRequest {
-    /// Read everything, whatever the cursor says.
-    pub full: bool,
-    /// One person by name; `None`: the realm.
-    pub user: Option<String>,
-    /// Take a server that is behind, this once.
-    pub accept_older: bool,
-}
-
-/// `POST /api/v1/realms/{realm}/plan`.
-#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PlanRequest {
-    /// Read everything, whatever the cursor says.
-    pub full: bool,
-    /// Keep the plan as a held one.
-    pub hold: bool,
-}
-
-/// `POST /api/v1/realms/{realm}/pause`.
-#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PauseRequest {
-    /// How long, in milliseconds; `None`: until resumed.
-    pub for_ms: Option<i64>,
-}
-
-/// What is done to a held or an applied run: `POST /api/v1/runs/{run}/{decision}`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the commands of the same names")]
-pub enum Decision {
-    Approve,
-    Reject,
-    Adopt,
-    Undo,
-}
-
-/// How it is done.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DecideRequest {
-    /// Take a server that is behind, this once; for `approve` and `adopt`, which read the directory.
-    pub accept_older: bool,
-    /// For `reject`: for so long the plan's changes are left out, while the rest of the realm goes on; 0 ends that.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub for_ms: Option<i64>,
-}
-
-impl Decision {
-    /// The word in the path.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Approve => "approve",
-            Self::Reject => "reject",
-            Self::Adopt => "adopt",
-            Self::Undo => "undo",
-        }
-    }
-}
-
-/// What is done to jobs: `POST /api/v1/outbox/{act}`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the commands of the same names")]
-pub enum OutboxAct {
-    Retry,
-    Drop,
-    Hold,
-    Release,
-}
-
-impl OutboxAct {
-    /// The word in the path.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Retry => "retry",
-            Self::Drop => "drop",
-            Self::Hold => "hold",
-            Self::Release => "release",
-        }
-    }
-}
-
-/// Which jobs: all that fit every given condition. Without any condition only `all` takes them all, so that a slip of
-/// the keyboard drops nothing.
-#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct OutboxRequest {
-    /// Job ids or unique prefixes; empty: any.
-    pub jobs: Vec<String>,
-    /// One realm; `None`: any.
-    pub realm: Option<RealmId>,
-    /// Types; empty: any.
-    pub types: Vec<JobType>,
-    /// Every job.
-    pub all: bool,
-}
-
-/// The answer to an outbox request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct OutboxAnswer {
-    /// How many jobs were touched.
-    pub jobs: u64,
-}
-
-/// `POST /api/v1/backup`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BackupRequest {
-    /// Where the copy goes, an absolute path; the daemon writes it, with the daemon's rights.
-    pub to: PathBuf,
-}
+use crate::model::{Change, HeldBy, Outcome, OwnPause, RealmId, RealmKind, Run, RunId};
+use crate::sync::Progress;
 
 /// One realm in `status`, with the fields and the order of the design's § 5.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -353,85 +234,6 @@ pub struct StatusAnswer {
     pub realms: Vec<RealmStatus>,
 }
 
-/// Why something was not done, for people and programs.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Failure {
-    /// An error code of a run, or `not-found`, `refused`, `invalid`, `forbidden`, `stopping`.
-    pub code: String,
-    /// What happened and what to do next.
-    pub message: String,
-    /// The exit code of the command.
-    pub exit: u8,
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Failure {}
-
-impl Failure {
-    /// A failure that is no error code of a run.
-    pub fn new(code: &str, exit: u8, message: impl Into<String>) -> Self {
-        Self {
-            code: code.into(),
-            message: message.into(),
-            exit,
-        }
-    }
-
-    /// A failure with a run's error code.
-    pub fn coded(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self::new(code.as_str(), exit_code(code), message)
-    }
-}
-
-/// The exit code that an error code means (design, § 5).
-pub fn exit_code(code: ErrorCode) -> u8 {
-    match code {
-        ErrorCode::Unreachable => 69,
-        ErrorCode::Busy => 75,
-        ErrorCode::Config => 78,
-        ErrorCode::Auth
-        | ErrorCode::Tls
-        | ErrorCode::Incomplete
-        | ErrorCode::Empty
-        | ErrorCode::Stale
-        | ErrorCode::Sentinel
-        | ErrorCode::Store => 1,
-    }
-}
-
-impl From<&EngineError> for Failure {
-    fn from(error: &EngineError) -> Self {
-        match error {
-            EngineError::NotFound(message) => Self::new("not-found", 1, message.clone()),
-            EngineError::Refused(message) => Self::new("refused", 1, message.clone()),
-            EngineError::Stopped(message) => Self::new("stopping", 1, message.clone()),
-            EngineError::TickDone => Self::new("refused", 1, error.to_string()),
-            EngineError::Busy(message) => Self::coded(ErrorCode::Busy, message.clone()),
-            EngineError::Failed { code, message } => Self::coded(*code, message.clone()),
-            EngineError::Store(error) => Self::from(error),
-        }
-    }
-}
-
-impl From<&StoreError> for Failure {
-    fn from(error: &StoreError) -> Self {
-        let code = error.code();
-        match error {
-            StoreError::NotFound(message) => Self::new("not-found", 1, message.clone()),
-            StoreError::Refused(message) => Self::new("refused", 1, message.clone()),
-            StoreError::Open { .. } | StoreError::Lost(_) | StoreError::Forgotten { .. } => {
-                Self::new(code.as_str(), 69, error.to_string())
-            }
-            _ => Self::coded(code, error.to_string()),
-        }
-    }
-}
-
 /// One line of a long answer: any number of `progress`, then one `result` or `error`; before the `result` of a plan come its `run`
 /// and any number of `changes`. Until there is something to tell, a line comes at least every two seconds, so that a silent daemon
 /// is known to be stuck.
@@ -475,6 +277,7 @@ impl From<Progress> for ProgressLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ErrorCode;
 
     #[test]
     fn lines_are_read_as_the_design_writes_them() {
@@ -491,14 +294,5 @@ mod tests {
             serde_json::from_str(r#"{"error":{"code":"busy","message":"m","exit":75}}"#)
                 .expect("json");
         assert_eq!(error, Line::Error(Failure::coded(ErrorCode::Busy, "m")));
-    }
-
-    #[test]
-    fn unknown_fields_are_refused() {
-        assert!(serde_json::from_str::<SyncRequest>(r#"{"ful":true}"#).is_err());
-        assert_eq!(
-            serde_json::from_str::<SyncRequest>("{}").expect("json"),
-            SyncRequest::default()
-        );
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::api::types::DecideRequest;
+use crate::acts::DecideRequest;
 use crate::model::{JobType, State, TwoFactor};
 
 /// Keeps the users of a multi-factor authentication system in step with LDAP and Active Directory.

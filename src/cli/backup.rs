@@ -2,18 +2,16 @@
 
 use std::path::Path;
 
-use super::operator::store_failure;
 use super::{Context, render};
-use crate::api::types::Failure;
+use crate::acts::{Act as _, Backup, BackupRequest, Failure, FailureKind};
 
 /// Reading needs no lock, so the copy is made beside the daemon, which could write hardly anywhere; it belongs to whoever asked.
 pub(super) async fn backup(context: &Context, file: &Path) -> Result<u8, Failure> {
     let path = std::path::absolute(file)
-        .map_err(|e| Failure::new("invalid", 1, format!("{}: {e}", file.display())))?;
+        .map_err(|e| Failure::new(FailureKind::Unfit, format!("{}: {e}", file.display())))?;
     if path.exists() {
         return Err(Failure::new(
-            "invalid",
-            1,
+            FailureKind::Unfit,
             format!(
                 "{} is there already: name a file that is not",
                 path.display()
@@ -22,20 +20,17 @@ pub(super) async fn backup(context: &Context, file: &Path) -> Result<u8, Failure
     }
     if let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) {
         return Err(Failure::new(
-            "invalid",
-            1,
+            FailureKind::Unfit,
             format!(
                 "there is no folder {}: make it, or name a file in another",
                 folder.display()
             ),
         ));
     }
-    let store = context.store().await?;
-    store
-        .backup(&path, context.clock.now())
-        .await
-        .map_err(|e| store_failure(&e))?;
-    store.close().await;
+    let at = context.acting_on(context.store().await?);
+    let request = BackupRequest { to: path.clone() };
+    Backup { request }.act(&at).await?;
+    at.store().close().await;
     render::talk(&format!(
         "{} is a consistent copy; a daemon that is started on it keeps its messages on hold until `realmsync outbox release`",
         path.display()

@@ -1,8 +1,9 @@
 //! `approve`, `reject`, `adopt`, `undo`, `pause`, `resume`.
 
 use super::operator::exit_of;
+use super::render::Bar;
 use super::{Context, render, sync, text};
-use crate::api::types::{DecideRequest, Decision, Failure};
+use crate::acts::{Decide, DecideRequest, Decision, Failure, Pause, PauseRequest, Resume};
 use crate::model::{Mode, Outcome};
 
 pub(super) async fn decide(
@@ -12,7 +13,12 @@ pub(super) async fn decide(
     request: DecideRequest,
 ) -> Result<u8, Failure> {
     let operator = context.operator().await?;
-    let decided = operator.decide(context, decision, run, &request).await;
+    let act = Decide {
+        decision,
+        run: run.to_owned(),
+        request,
+    };
+    let decided = operator.act_in_realm(act, &Bar::none()).await;
     let waits = operator.is_alone();
     operator.close().await;
     let decided = decided?;
@@ -70,7 +76,11 @@ pub(super) async fn pause(
 ) -> Result<u8, Failure> {
     let realm = context.realms(Some(realm.to_owned()))?.remove(0);
     let operator = context.operator().await?;
-    operator.pause(context, &realm, for_ms).await?;
+    let act = Pause {
+        realm: realm.clone(),
+        request: PauseRequest { for_ms },
+    };
+    operator.act(act).await?;
     operator.close().await;
     render::talk(&format!(
         "{realm} is paused{}; `realmsync resume {realm}` lets it run again",
@@ -84,7 +94,10 @@ pub(super) async fn pause(
 pub(super) async fn resume(context: &Context, realm: &str) -> Result<u8, Failure> {
     let realm = context.realms(Some(realm.to_owned()))?.remove(0);
     let operator = context.operator().await?;
-    operator.resume(&realm).await?;
+    let act = Resume {
+        realm: realm.clone(),
+    };
+    operator.act(act).await?;
     operator.close().await;
     render::talk(&format!("{realm} runs again"));
     Ok(0)

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::operator::store_failure;
 use super::{Context, render, text, users};
-use crate::api::types::Failure;
+use crate::acts::Failure;
 use crate::model::{Job, JobState, RealmId, RealmRow, Refusal, User, person};
 use crate::store::{JobSelection, RefusedRow, Store};
 use story::Story;

@@ -31,7 +31,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use args::{Cli, Command};
 
-use crate::api::types::{DecideRequest, Decision, Failure};
+use crate::acts::{DecideRequest, Decision, Failure};
 use crate::clock::Clock;
 use crate::config::{self, Config, Environment, Fault, Faults};
 use crate::service;

@@ -3,20 +3,17 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use super::plan::Shown;
-use super::progress::{let_end, told, unless_interrupted, watched};
+use super::progress::{told, unless_interrupted, watched};
 use super::render::Bar;
 use super::{Context, advice};
+use crate::acts::{self, Act, Caller, Door, Failure, FailureKind, InRealm, Plan, Turn};
 use crate::api::Client;
-use crate::api::types::{
-    DecideRequest, Decision, Failure, Line, OutboxAct, OutboxRequest, PlanRequest, SyncRequest,
-};
-use crate::model::{Outcome, RealmId, Run, Trigger};
-use crate::service::messages;
+use crate::api::routes::Route;
+use crate::api::types::Line;
+use crate::model::{ErrorCode, Outcome, Run};
 use crate::store::{Access, Store, StoreError, StoreLock, lock};
-use crate::sync::{Ask, Asking, Decided, Engine};
+use crate::sync::Engine;
 
 /// How long a command waits for another command to let go of the store.
 const WAIT: Duration = Duration::from_secs(2);
@@ -27,7 +24,7 @@ pub(super) enum Operator {
     Daemon(Client),
     /// This process.
     Alone(
-        Box<Engine>,
+        Box<acts::Context>,
         #[expect(dead_code, reason = "held for as long as this lives")] StoreLock,
     ),
 }
@@ -59,7 +56,7 @@ impl Context {
         .await;
         opened.map_err(|e| match e {
             // What is not there cannot be reached either.
-            StoreError::NotFound(message) => Failure::new("store", 69, message),
+            StoreError::NotFound(message) => Failure::new(FailureKind::NoStore, message),
             e => store_failure(&e),
         })
     }
@@ -72,8 +69,7 @@ impl Context {
         if self.faulty {
             // What could be had of the file names no realm.
             return Err(Failure::new(
-                "config",
-                78,
+                FailureKind::Run(ErrorCode::Config),
                 "the daemon ended meanwhile, and without it this needs a file without faults: `realmsync check` shows them",
             ));
         }
@@ -86,14 +82,20 @@ impl Context {
         )
         .await
         .map_err(|e| store_failure(&e))?;
+        let at = self.acting_on(store);
+        at.engine.sweep().await?;
+        Ok(Operator::Alone(Box::new(at), lock))
+    }
+
+    /// What acts have at hand in this process.
+    pub(super) fn acting_on(&self, store: Store) -> acts::Context {
         let engine = Engine::new(
             self.config.clone(),
             store,
             self.clock.clone(),
             self.env.clone(),
         );
-        engine.sweep().await.map_err(|e| Failure::from(&e))?;
-        Ok(Operator::Alone(Box::new(engine), lock))
+        acts::Context::new(engine, Caller::new(self.by.clone(), Door::Command))
     }
 
     /// The daemon, if it answers.
@@ -125,48 +127,47 @@ impl Operator {
         matches!(self, Self::Alone(..))
     }
 
-    /// The store, where this process may write to it.
-    pub(super) fn store(&self) -> Option<&Store> {
+    /// What acts have at hand, where this process does them.
+    pub(super) fn alone(&self) -> Option<&acts::Context> {
         match self {
             Self::Daemon(_) => None,
-            Self::Alone(engine, _) => Some(&engine.store),
+            Self::Alone(at, _) => Some(at),
         }
     }
 
-    /// One run now.
-    pub(super) async fn sync(
-        &self,
-        context: &Context,
-        realm: &RealmId,
-        request: &SyncRequest,
-    ) -> Result<Run, Failure> {
-        let bar = Bar::new(&format!("reading {realm}"));
+    /// Has something done that is done at once.
+    pub(super) async fn act<A>(&self, act: A) -> Result<A::Output, Failure>
+    where
+        A: Act + Route<Answer = A::Output>,
+    {
         match self {
-            Self::Daemon(client) => {
-                unless_interrupted(client.sync(realm, request, told(&bar, realm))).await
-            }
-            Self::Alone(engine, _) => {
-                works_on(engine, realm).await?;
-                let ask = ask(context, request);
-                watched(&ask, &bar, engine.sync(realm, ask.clone()))
-                    .await
-                    .map_err(|e| Failure::from(&e))
+            Self::Daemon(client) => client.ask(&act, |_| ()).await,
+            Self::Alone(at, _) => act.act(at).await,
+        }
+    }
+
+    /// Has something done that needs a realm for itself, and shows how far it is.
+    pub(super) async fn act_in_realm<A>(&self, act: A, bar: &Bar) -> Result<A::Output, Failure>
+    where
+        A: InRealm + Route<Answer = A::Output>,
+    {
+        match self {
+            Self::Daemon(client) => unless_interrupted(client.ask(&act, told(bar))).await,
+            Self::Alone(at, _) => {
+                let (realm, act) = act.place(at).await?;
+                at.known(&realm).await?;
+                let turn = Turn::default();
+                watched(&turn, bar, act.act(at, &turn)).await
             }
         }
     }
 
     /// A dry run, or one whose plan is kept, shown as it comes.
-    pub(super) async fn plan(
-        &self,
-        context: &Context,
-        realm: &RealmId,
-        request: &PlanRequest,
-        shown: &mut Shown<'_>,
-    ) -> Result<(), Failure> {
-        let bar = Bar::new(&format!("reading {realm}"));
+    pub(super) async fn plan(&self, plan: Plan, shown: &mut Shown<'_>) -> Result<(), Failure> {
+        let bar = Bar::reading(&plan.realm);
         match self {
             Self::Daemon(client) => {
-                let mut progress = told(&bar, realm);
+                let mut progress = told(&bar);
                 let heard = |line| {
                     match line {
                         Line::Progress(seen) => progress(seen),
@@ -179,152 +180,34 @@ impl Operator {
                     }
                     ControlFlow::Continue(())
                 };
-                unless_interrupted(client.plan(realm, request, heard)).await?;
+                unless_interrupted(client.plan(&plan, heard)).await?;
             }
-            Self::Alone(engine, _) => {
-                works_on(engine, realm).await?;
-                here(context, engine, realm, request, &bar, shown).await?;
+            Self::Alone(at, _) => {
+                at.known(&plan.realm).await?;
+                here(at, &plan, &bar, shown).await?;
             }
         }
         shown.end();
         Ok(())
     }
 
-    /// Approve, reject, adopt or undo.
-    pub(super) async fn decide(
-        &self,
-        context: &Context,
-        decision: Decision,
-        run: &str,
-        request: &DecideRequest,
-    ) -> Result<Decided, Failure> {
-        match self {
-            Self::Daemon(client) => {
-                unless_interrupted(client.decide(decision, run, request, |_| ())).await
-            }
-            Self::Alone(engine, _) => {
-                let of = engine.store.run(run).await;
-                works_on(engine, &of.map_err(|e| store_failure(&e))?.realm).await?;
-                let asking = Asking {
-                    by: context.by.clone(),
-                    accept_older: request.accept_older,
-                    cancel: CancellationToken::new(),
-                };
-                let cancel = asking.cancel.clone();
-                let deciding = Box::pin(async {
-                    match decision {
-                        Decision::Approve => engine.approve(run, asking).await,
-                        Decision::Reject => match request.for_ms {
-                            Some(ms) => engine.reject_for(run, asking.by, ms).await,
-                            None => engine.reject(run, asking.by).await,
-                        },
-                        Decision::Adopt => engine.adopt(run, asking).await,
-                        Decision::Undo => engine.undo(run, asking).await,
-                    }
-                });
-                let decided = let_end(deciding, &cancel).await;
-                decided.map_err(|e| Failure::from(&e))
-            }
-        }
-    }
-
-    pub(super) async fn pause(
-        &self,
-        context: &Context,
-        realm: &RealmId,
-        for_ms: Option<i64>,
-    ) -> Result<(), Failure> {
-        match self {
-            Self::Daemon(client) => client.pause(realm, for_ms).await,
-            Self::Alone(engine, _) => {
-                works_on(engine, realm).await?;
-                let now = engine.clock.now();
-                engine
-                    .store
-                    .pause(
-                        realm,
-                        for_ms.map(|ms| now.plus_ms(ms)),
-                        context.by.as_deref(),
-                        now,
-                    )
-                    .await
-                    .map_err(|e| store_failure(&e))
-            }
-        }
-    }
-
-    pub(super) async fn resume(&self, realm: &RealmId) -> Result<(), Failure> {
-        match self {
-            Self::Daemon(client) => client.resume(realm).await,
-            Self::Alone(engine, _) => {
-                works_on(engine, realm).await?;
-                engine
-                    .store
-                    .resume(realm, engine.clock.now())
-                    .await
-                    .map_err(|e| store_failure(&e))
-            }
-        }
-    }
-
-    pub(super) async fn outbox(
-        &self,
-        context: &Context,
-        act: OutboxAct,
-        which: &OutboxRequest,
-    ) -> Result<u64, Failure> {
-        let engine = match self {
-            Self::Daemon(client) => return client.outbox(act, which).await,
-            Self::Alone(engine, _) => engine,
-        };
-        let now = engine.clock.now();
-        messages::act(
-            &engine.store,
-            &context.config,
-            act,
-            which,
-            now,
-            store_failure,
-        )
-        .await
-    }
-
     /// Writes what is to be written, where the command acted alone.
     pub(super) async fn close(self) {
-        if let Self::Alone(engine, _) = self {
-            engine.store.close().await;
+        if let Self::Alone(at, _) = self {
+            at.store().close().await;
         }
     }
-}
-
-/// The realm is known to the store from here on. Nothing is said of others: the file of a command may lack what daemons have.
-async fn works_on(engine: &Engine, realm: &RealmId) -> Result<(), Failure> {
-    engine
-        .declare_realm(realm)
-        .await
-        .map_err(|e| Failure::from(&e))
 }
 
 /// A plan made in this process.
 pub(super) async fn here(
-    context: &Context,
-    engine: &Engine,
-    realm: &RealmId,
-    request: &PlanRequest,
+    at: &acts::Context,
+    plan: &Plan,
     bar: &Bar,
     shown: &mut Shown<'_>,
 ) -> Result<(), Failure> {
-    let ask = ask(
-        context,
-        &SyncRequest {
-            full: request.full,
-            ..SyncRequest::default()
-        },
-    );
-    let planning = engine.plan(realm, ask.clone(), request.hold);
-    let (run, mut lines) = watched(&ask, bar, planning)
-        .await
-        .map_err(|e| Failure::from(&e))?;
+    let turn = Turn::default();
+    let (run, mut lines) = watched(&turn, bar, plan.act(at, &turn)).await?;
     bar.end();
     shown.run(run);
     loop {
@@ -335,20 +218,14 @@ pub(super) async fn here(
     }
 }
 
-pub(super) fn ask(context: &Context, request: &SyncRequest) -> Ask {
-    let mut ask = Ask::new(Trigger::Command, context.by.clone());
-    ask.full = request.full;
-    ask.user.clone_from(&request.user);
-    ask.accept_older = request.accept_older;
-    ask
-}
-
 /// The exit code that a run means.
 pub(super) fn exit_of(run: &Run) -> u8 {
     match run.outcome {
         Outcome::Applied | Outcome::Unchanged | Outcome::Running | Outcome::Rejected => 0,
         Outcome::Held => 3,
-        Outcome::Failed => run.error_code.map_or(1, crate::api::types::exit_code),
+        Outcome::Failed => run
+            .error_code
+            .map_or(1, |code| FailureKind::Run(code).exit()),
         Outcome::Cancelled | Outcome::Expired | Outcome::Replaced => 1,
     }
 }

@@ -3,7 +3,7 @@
 use super::args::{OutboxCommand, Which};
 use super::operator::store_failure;
 use super::{Context, json, render, text};
-use crate::api::types::{Failure, OutboxAct, OutboxRequest};
+use crate::acts::{Failure, FailureKind, Outbox, OutboxAct, OutboxRequest};
 use crate::clock::Timestamp;
 use crate::model::{Job, JobState};
 use crate::store::JobSelection;
@@ -24,29 +24,23 @@ pub(super) async fn outbox(context: &Context, what: OutboxCommand) -> Result<u8,
     } = which;
     if jobs.is_empty() && realm.is_none() && types.is_empty() && !all {
         return Err(Failure::new(
-            "invalid",
-            64,
+            FailureKind::Usage,
             "no messages are named: give ids, --realm, --type, or --all",
         ));
     }
     let operator = context.operator().await?;
-    let realm = match operator.store() {
-        Some(store) => context.known(store, realm).await?,
+    let realm = match operator.alone() {
+        Some(at) => context.known(at.store(), realm).await?,
         // A realm that only the store knows (orphaned) counts as well: the daemon's `status` lists them all.
         None => context.known_to_the_daemon(realm).await?,
     };
-    let touched = operator
-        .outbox(
-            context,
-            act,
-            &OutboxRequest {
-                jobs,
-                realm,
-                types,
-                all,
-            },
-        )
-        .await?;
+    let which = OutboxRequest {
+        jobs,
+        realm,
+        types,
+        all,
+    };
+    let touched = operator.act(Outbox { act, which }).await?.jobs;
     operator.close().await;
     let did = match act {
         OutboxAct::Retry => "will be tried again now",

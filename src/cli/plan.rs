@@ -6,11 +6,10 @@ use std::path::PathBuf;
 
 use super::operator::{Operator, exit_of, here, store_failure};
 use super::{Context, render, text, worst};
-use crate::api::types::{Failure, PlanRequest};
+use crate::acts::{Failure, FailureKind, Plan, PlanRequest};
 use crate::config::StoreUrl;
 use crate::model::{Change, Outcome, RealmId, Run};
 use crate::store::{Access, Store, StoreError};
-use crate::sync::Engine;
 
 pub(super) async fn plan(
     context: &Context,
@@ -27,10 +26,14 @@ pub(super) async fn plan(
     };
     for realm in context.realms(realm)? {
         let mut shown = Shown::new(context, show_phones, !hold);
-        let request = PlanRequest { full, hold };
+        let plan = Plan {
+            realm,
+            request: PlanRequest { full, hold },
+        };
+        let realm = plan.realm.clone();
         let outcome = match &operator {
-            Some(operator) => operator.plan(context, &realm, &request, &mut shown).await,
-            None => dry(context, &realm, &request, &mut shown).await,
+            Some(operator) => operator.plan(plan, &mut shown).await,
+            None => dry(context, plan, &mut shown).await,
         };
         match outcome {
             Ok(()) => codes.push(shown.code()),
@@ -47,36 +50,24 @@ pub(super) async fn plan(
 }
 
 /// A dry run needs no lock: through the daemon, which sees the credentials, else here over a store opened for reading.
-async fn dry(
-    context: &Context,
-    realm: &RealmId,
-    request: &PlanRequest,
-    shown: &mut Shown<'_>,
-) -> Result<(), Failure> {
+async fn dry(context: &Context, plan: Plan, shown: &mut Shown<'_>) -> Result<(), Failure> {
     if let Some(client) = context.daemon().await {
-        return Operator::Daemon(client)
-            .plan(context, realm, request, shown)
-            .await;
+        return Operator::Daemon(client).plan(plan, shown).await;
     }
     // Before the first pass there is nothing to compare with, and a dry run makes nothing: it compares with an empty store.
-    let (store, empty) = match context.store_of(realm).await? {
+    let (store, empty) = match context.store_of(&plan.realm).await? {
         Some(store) => (store, None),
         None => Empty::new(context)
             .await
             .map(|(store, folder)| (store, Some(folder)))?,
     };
-    let engine = Engine::new(
-        context.config.clone(),
-        store,
-        context.clock.clone(),
-        context.env.clone(),
-    );
+    let at = context.acting_on(store);
     if empty.is_some() {
-        engine.settle_in().await.map_err(|e| Failure::from(&e))?;
+        at.engine.settle_in().await?;
     }
-    let bar = render::Bar::new(&format!("reading {realm}"));
-    let outcome = here(context, &engine, realm, request, &bar, shown).await;
-    engine.store.close().await;
+    let bar = render::Bar::reading(&plan.realm);
+    let outcome = here(&at, &plan, &bar, shown).await;
+    at.store().close().await;
     outcome?;
     shown.end();
     Ok(())
@@ -132,8 +123,7 @@ impl Empty {
         }
         made.map_err(|e| {
             Failure::new(
-                "store",
-                69,
+                FailureKind::NoStore,
                 format!("cannot make {}: {e}", folder.display()),
             )
         })?;

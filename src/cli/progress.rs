@@ -1,23 +1,16 @@
 //! How far something has come, and Ctrl-C meanwhile.
 
-use tokio_util::sync::CancellationToken;
-
 use super::render::Bar;
-use crate::api::types::{Failure, ProgressLine};
-use crate::model::RealmId;
-use crate::sync::Ask;
+use crate::acts::{Failure, FailureKind, Turn};
+use crate::api::types::ProgressLine;
 
 /// What the daemon says of its progress, on the bar.
-pub(super) fn told<'a>(bar: &'a Bar, realm: &'a RealmId) -> impl FnMut(ProgressLine) + 'a {
+pub(super) fn told(bar: &Bar) -> impl FnMut(ProgressLine) + '_ {
     let mut waiting = false;
     move |p| {
         if p.waiting != waiting {
             waiting = p.waiting;
-            bar.says(&if waiting {
-                format!("waiting for a run of {realm} that is under way")
-            } else {
-                format!("reading {realm}")
-            });
+            bar.waits(waiting);
         }
         bar.at(p.seen, p.expected);
     }
@@ -29,25 +22,13 @@ pub(super) async fn unless_interrupted<T>(
 ) -> Result<T, Failure> {
     tokio::select! {
         done = doing => done,
-        _ = tokio::signal::ctrl_c() => Err(Failure::new("stopping", 1, "interrupted, but the daemon goes on; see `realmsync runs` for what comes of it")),
-    }
-}
-
-/// Ctrl-C lets something commit or roll back.
-pub(super) async fn let_end<T>(doing: impl Future<Output = T>, cancel: &CancellationToken) -> T {
-    let mut doing = std::pin::pin!(doing);
-    loop {
-        tokio::select! {
-            done = &mut doing => return done,
-            _ = tokio::signal::ctrl_c() => cancel.cancel(),
-        }
+        _ = tokio::signal::ctrl_c() => Err(Failure::new(FailureKind::Stopping, "interrupted, but the daemon goes on; see `realmsync runs` for what comes of it")),
     }
 }
 
 /// Shows progress while something runs; Ctrl-C lets it commit or roll back.
-pub(super) async fn watched<T>(ask: &Ask, bar: &Bar, doing: impl Future<Output = T>) -> T {
-    let mut progress = ask.progress.subscribe();
-    let cancel: CancellationToken = ask.cancel.clone();
+pub(super) async fn watched<T>(turn: &Turn, bar: &Bar, doing: impl Future<Output = T>) -> T {
+    let mut progress = turn.progress.subscribe();
     let mut doing = std::pin::pin!(doing);
     loop {
         tokio::select! {
@@ -56,7 +37,7 @@ pub(super) async fn watched<T>(ask: &Ask, bar: &Bar, doing: impl Future<Output =
                 let p = *progress.borrow_and_update();
                 bar.at(p.seen, p.expected);
             }
-            _ = tokio::signal::ctrl_c() => cancel.cancel(),
+            _ = tokio::signal::ctrl_c() => turn.cancel.cancel(),
         }
     }
 }

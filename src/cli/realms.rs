@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::operator::store_failure;
-use crate::api::types::Failure;
+use crate::acts::{Failure, FailureKind};
 use crate::model::RealmId;
 use crate::store::Store;
 
@@ -66,8 +66,7 @@ impl Context {
         }
         let client = self.daemon().await.ok_or_else(|| {
             Failure::new(
-                "stopping",
-                75,
+                FailureKind::Gone,
                 "the daemon ended meanwhile: run the command again",
             )
         })?;
@@ -93,8 +92,7 @@ impl Context {
             .chain(stored.iter().filter(|s| !configured.contains(s)));
         let all: Vec<String> = all.map(|id| format!("`{id}`")).collect();
         Failure::new(
-            "not-found",
-            1,
+            FailureKind::NotFound,
             format!("there is no realm `{id}`; name one of {}", all.join(", ")),
         )
     }

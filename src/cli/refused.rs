@@ -2,7 +2,8 @@
 
 use super::operator::store_failure;
 use super::{Context, json, render, text};
-use crate::api::types::Failure;
+use crate::acts::{Failure, FailureKind};
+use crate::model::ErrorCode;
 use crate::store::RefusedRow;
 
 pub(super) async fn refused(
@@ -55,8 +56,12 @@ pub(super) async fn refused(
 }
 
 fn csv_of(rows: &[RefusedRow]) -> Result<Vec<u8>, Failure> {
-    let wrong =
-        |e: &dyn std::fmt::Display| Failure::new("store", 1, format!("cannot write CSV: {e}"));
+    let wrong = |e: &dyn std::fmt::Display| {
+        Failure::new(
+            FailureKind::Run(ErrorCode::Store),
+            format!("cannot write CSV: {e}"),
+        )
+    };
     let mut out = csv::Writer::from_writer(vec![]);
     out.write_record([
         "realm",

@@ -1,5 +1,6 @@
 //! The only file that prints: data on stdout, talk on stderr.
 
+use std::fmt::Display;
 use std::io::{BufWriter, ErrorKind, IsTerminal, Stdout, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -167,26 +168,44 @@ pub(super) fn table(heading: &[&str], rows: Vec<Vec<String>>, unsaid: &[&str]) {
 }
 
 /// A bar for a pass, on a terminal.
-pub(super) struct Bar(Option<ProgressBar>);
+pub(super) struct Bar {
+    bar: Option<ProgressBar>,
+    /// What is read; `None`: nothing is shown.
+    what: Option<String>,
+}
 
 impl Bar {
     /// Shows nothing off a terminal.
-    pub(super) fn new(what: &str) -> Self {
+    pub(super) fn reading(what: impl Display) -> Self {
+        let what = Some(what.to_string());
         if !std::io::stderr().is_terminal() {
-            return Self(None);
+            return Self { bar: None, what };
         }
-        let bar = ProgressBar::no_length().with_message(what.to_owned());
+        let bar = ProgressBar::no_length();
         bar.set_style(
             ProgressStyle::with_template("{msg} {spinner} {human_pos} read, {elapsed}")
                 .unwrap_or_else(|_| ProgressStyle::default_spinner()),
         );
         bar.enable_steady_tick(Duration::from_millis(120));
-        Self(Some(bar))
+        let bar = Self {
+            bar: Some(bar),
+            what,
+        };
+        bar.waits(false);
+        bar
+    }
+
+    /// None at all.
+    pub(super) fn none() -> Self {
+        Self {
+            bar: None,
+            what: None,
+        }
     }
 
     /// How far it is.
     pub(super) fn at(&self, seen: u64, expected: u64) {
-        let Some(bar) = &self.0 else { return };
+        let Some(bar) = &self.bar else { return };
         if expected > 0 && bar.length().is_none() {
             bar.set_length(expected);
             if let Ok(style) = ProgressStyle::with_template(
@@ -198,18 +217,20 @@ impl Bar {
         bar.set_position(seen);
     }
 
-    /// What it waits for.
-    pub(super) fn says(&self, what: &str) {
-        if let Some(bar) = &self.0 {
-            bar.set_message(what.to_owned());
+    /// Whether it waits for a run that is under way.
+    pub(super) fn waits(&self, waits: bool) {
+        if let (Some(bar), Some(what)) = (&self.bar, &self.what) {
+            bar.set_message(if waits {
+                format!("waiting for a run of {what} that is under way")
+            } else {
+                format!("reading {what}")
+            });
         }
     }
-}
 
-impl Bar {
     /// Takes it off the terminal.
     pub(super) fn end(&self) {
-        if let Some(bar) = &self.0 {
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }

@@ -3,7 +3,7 @@
 use super::args::RunsCommand;
 use super::operator::store_failure;
 use super::{Context, render, text};
-use crate::api::types::Failure;
+use crate::acts::Failure;
 use crate::model::ids::telling;
 use crate::model::{Outcome, Run};
 use crate::store::Store;

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 
 use super::operator::store_failure;
 use super::{Context, render, text};
-use crate::api::types::{DaemonStatus, Failure, RealmStatus};
+use crate::acts::Failure;
+use crate::api::types::{DaemonStatus, RealmStatus};
 use crate::clock::Timestamp;
 use crate::config::{Config, StoreUrl};
 use crate::model::{Outcome, RealmKind, State};

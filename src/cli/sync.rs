@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::operator::{Operator, exit_of, store_failure};
+use super::operator::{exit_of, store_failure};
+use super::render::Bar;
 use super::{Context, render, text, worst};
-use crate::api::types::{Failure, SyncRequest};
+use crate::acts::{Failure, Sync, SyncRequest};
 use crate::model::{Outcome, Run};
 use crate::outbox::{OutboxRunner, Stats, deliver_waiting};
-use crate::sync::Engine;
+use crate::store::Store;
 
 pub(super) async fn sync(
     context: &Context,
@@ -28,7 +29,11 @@ pub(super) async fn sync(
     };
     let mut codes = vec![];
     for realm in realms {
-        match operator.sync(context, &realm, &request).await {
+        let bar = Bar::reading(&realm);
+        let act = Sync::asked(realm.clone(), request.clone());
+        let done = operator.act_in_realm(act, &bar).await;
+        bar.end();
+        match done {
             Ok(run) => {
                 codes.push(exit_of(&run));
                 show(context, &run, operator.is_alone() && !deliver);
@@ -42,8 +47,8 @@ pub(super) async fn sync(
             )),
         }
     }
-    if deliver && let Operator::Alone(engine, _) = &operator {
-        codes.push(send(context, engine).await?);
+    if deliver && let Some(at) = operator.alone() {
+        codes.push(send(context, at.store()).await?);
     }
     operator.close().await;
     Ok(worst(codes))
@@ -94,9 +99,9 @@ pub(super) fn about(realm: &str, message: &str) -> String {
 }
 
 /// Sends what is due, without a daemon.
-async fn send(context: &Context, engine: &Engine) -> Result<u8, Failure> {
+async fn send(context: &Context, store: &Store) -> Result<u8, Failure> {
     let runner = OutboxRunner {
-        store: engine.store.clone(),
+        store: store.clone(),
         config: tokio::sync::watch::Sender::new(Arc::clone(&context.config)).subscribe(),
         environment: (*context.env).clone(),
         clock: context.clock.clone(),

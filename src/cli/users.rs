@@ -5,7 +5,7 @@ use super::operator::store_failure;
 use serde_json::Value;
 
 use super::{Context, json, render, text};
-use crate::api::types::Failure;
+use crate::acts::{Failure, FailureKind};
 use crate::model::ids::telling;
 use crate::model::{Phone, RealmId, User, phone};
 use crate::store::{Store, UserFilter};
@@ -170,8 +170,7 @@ pub(super) async fn one(store: &Store, text: &str, realm: Option<String>) -> Res
         ([user], _) => Ok((*user).clone()),
         (_, [user]) => Ok(user.clone()),
         (_, []) => Err(Failure::new(
-            "not-found",
-            1,
+            FailureKind::NotFound,
             format!(
                 "there is no user `{text}`: `realmsync explain {text}` looks for why, `realmsync users list --search {text}` for others"
             ),
@@ -189,8 +188,7 @@ pub(super) async fn one(store: &Store, text: &str, realm: Option<String>) -> Res
                 })
                 .collect();
             Err(Failure::new(
-                "not-found",
-                1,
+                FailureKind::NotFound,
                 format!(
                     "`{text}` is ambiguous: {}; give the id, or --realm",
                     list.join("; ")

@@ -31,8 +31,8 @@ use super::takeover::{self, Moved};
 use super::web::{Ready, ToServe, Web};
 use super::work::{Ended, Track, Work};
 use super::{Start, housekeeping, notify};
+use crate::acts::{Failure, FailureKind};
 use crate::api::socket::ControlSocket;
-use crate::api::types::Failure;
 use crate::api::{Alive, Api, Order, serve};
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -248,7 +248,7 @@ impl Daemon {
             .map_err(|e| Failure::from(&e))?;
         let ready = Ready::prepare(config.http.as_ref(), None)
             .await
-            .map_err(|why| Failure::new("config", 1, why))?;
+            .map_err(|why| Failure::new(FailureKind::NotInForce, why))?;
         let (orders_in, orders) = mpsc::channel(64);
         let (moved_in, moved) = mpsc::channel(64);
         let life = Life::default();
@@ -306,7 +306,7 @@ impl Daemon {
                     crate::api::socket::SocketError::Taken(_) => {
                         Failure::coded(ErrorCode::Busy, why.to_string())
                     }
-                    _ => Failure::new("config", 1, why.to_string()),
+                    _ => Failure::new(FailureKind::NotInForce, why.to_string()),
                 })?;
         let cancel = daemon.stop_answers.clone();
         daemon.part(
@@ -406,8 +406,8 @@ impl Daemon {
                 },
                 Some(ended) = self.parts.join_next() => match ended {
                     Ok(Part { asked, .. }) if asked.is_cancelled() => {}
-                    Ok(Part { name, .. }) => break Err(Failure::new("stopping", 1, format!("{name} ended unasked: the service stops, to be started again"))),
-                    Err(error) => break Err(Failure::new("stopping", 1, format!("a part of the service broke off ({error}): the service stops, to be started again"))),
+                    Ok(Part { name, .. }) => break Err(Failure::new(FailureKind::Stopping, format!("{name} ended unasked: the service stops, to be started again"))),
+                    Err(error) => break Err(Failure::new(FailureKind::Stopping, format!("a part of the service broke off ({error}): the service stops, to be started again"))),
                 },
                 Some(ended) = self.runs.join_next_with_id() => self.run_ended(ended),
                 heard = self.keepers.hear() => self.heard(heard),

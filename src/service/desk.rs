@@ -1,4 +1,4 @@
-//! Short orders: answered beside the loop, which they must not hold up.
+//! Orders are answered beside the loop, which they must not hold up; what needs a realm for itself goes on to the agenda.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,20 +8,14 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::messages;
 use super::metrics::Metrics;
 use super::status::{self, Live};
-use super::work::{Task, Work};
+use super::work::Work;
+use crate::acts::{Caller, Context, Failure, Then};
 use crate::api::What;
-use crate::api::types::{
-    DaemonStatus, Failure, Line, OutboxAct, OutboxAnswer, OutboxRequest, RefusedReload,
-    StatusAnswer,
-};
-use crate::config::Config;
+use crate::api::types::{DaemonStatus, Line, RefusedReload, StatusAnswer};
 use crate::model::RealmId;
-use crate::model::words::count;
 use crate::outbox::{CircuitState, Stats};
-use crate::store::StoreError;
 use crate::sync::Engine;
 
 /// A store that does not answer a small question for so long is not ready.
@@ -40,13 +34,13 @@ pub(super) struct Desk {
     pub(super) not_ready: Vec<String>,
 }
 
-/// What the loop does after a short order.
+/// What the loop does after an order.
 #[derive(Debug)]
 pub(super) enum After {
     Nothing,
     /// The realm was resumed.
     Look(RealmId),
-    /// Something longer, in its realm.
+    /// It needs a realm for itself.
     Enqueue(RealmId, Box<Work>, tokio::sync::mpsc::Sender<Line>),
 }
 
@@ -55,61 +49,31 @@ impl Desk {
     pub(super) async fn answer(
         self,
         what: What,
-        by: Option<String>,
+        caller: Caller,
         lines: tokio::sync::mpsc::Sender<Line>,
     ) -> After {
         let mut after = After::Nothing;
+        let at = Context::new(self.engine.clone(), caller);
         let done = match what {
-            What::Decide(decision, run, asked) => match self.engine.store.run(&run).await {
-                // The full id from here on: a prefix may be ambiguous by the time it is its turn.
-                Ok(found) => {
-                    let work = Work::new(Task::Decide(decision, found.run.to_string(), asked), by);
-                    return After::Enqueue(found.realm, Box::new(work), lines);
+            What::Act(act) => act.carry_out(at).await.map(|(output, then)| {
+                if then != Then::Nothing {
+                    self.wake.notify_one();
                 }
-                Err(error) => Err(Failure::from(&error)),
-            },
-            What::Pause(realm, ask) => self.pause(&realm, ask.for_ms, by).await,
-            What::Resume(realm) => {
-                let done = self.resume(&realm, by).await;
-                if done.is_ok() {
+                if let Then::Look(realm) = then {
                     after = After::Look(realm);
                 }
-                done
-            }
-            What::Outbox(act, which) => self.outbox(act, which, by).await,
-            What::Backup(ask) => self
-                .engine
-                .store
-                .backup(&ask.to, self.engine.clock.now())
-                .await
-                .map_err(|e| (&e).into())
-                .map(|()| {
-                    tracing::info!(by, to = %ask.to.display(), "a copy of the store was written");
-                    Value::Null
-                }),
-            What::Status => {
-                let realms = status::gather(
-                    &self.engine.store,
-                    &self.engine.config,
-                    &self.live,
-                    self.engine.clock.now(),
-                )
-                .await;
-                realms.map_err(|e| Failure::from(&e)).map(|mut realms| {
-                    let refused = refused_reload(&self.daemon);
-                    for realm in &mut realms {
-                        realm.reload_refused.clone_from(&refused);
-                    }
-                    json!(StatusAnswer {
-                        daemon: self.daemon,
-                        realms
-                    })
-                })
-            }
+                output
+            }),
+            What::InRealm(act) => match act.place(&at).await {
+                Ok((realm, act)) => {
+                    let work = Box::new(Work::new(act, at.caller));
+                    return After::Enqueue(realm, work, lines);
+                }
+                Err(failure) => Err(failure),
+            },
+            What::Status => self.status().await,
             What::Metrics => Ok(self.metrics_text().await.into()),
             What::Ready => Ok(json!(self.why_not_ready().await)),
-            // The loop keeps these for itself.
-            What::Sync(..) | What::Plan(..) => Err(Failure::new("invalid", 1, "not a short order")),
         };
         let _gone = lines
             .send(done.map_or_else(Line::Error, Line::Result))
@@ -117,68 +81,22 @@ impl Desk {
         after
     }
 
-    /// Refuses a realm that the store does not know.
-    async fn known(&self, realm: &RealmId) -> Result<(), Failure> {
-        match self.engine.store.realm(realm).await {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(no_such_realm(realm, &self.engine.config)),
-            Err(error) => Err((&error).into()),
-        }
-    }
-
-    async fn pause(
-        &self,
-        realm: &RealmId,
-        for_ms: Option<i64>,
-        by: Option<String>,
-    ) -> Result<Value, Failure> {
-        self.known(realm).await?;
-        let until = for_ms.map(|ms| self.engine.clock.now().plus_ms(ms));
-        self.engine
-            .store
-            .pause(realm, until, by.as_deref(), self.engine.clock.now())
-            .await
-            .map_err(|e| Failure::from(&e))?;
-        tracing::info!(%realm, by, "{realm}: paused{}", until.map(|at| format!(" until {at}")).unwrap_or_default());
-        Ok(Value::Null)
-    }
-
-    async fn resume(&self, realm: &RealmId, by: Option<String>) -> Result<Value, Failure> {
-        self.known(realm).await?;
-        self.engine
-            .store
-            .resume(realm, self.engine.clock.now())
-            .await
-            .map_err(|e| Failure::from(&e))?;
-        tracing::info!(%realm, by, "{realm}: resumed");
-        // Its messages may go again.
-        self.wake.notify_one();
-        Ok(Value::Null)
-    }
-
-    async fn outbox(
-        &self,
-        act: OutboxAct,
-        which: OutboxRequest,
-        by: Option<String>,
-    ) -> Result<Value, Failure> {
+    async fn status(self) -> Result<Value, Failure> {
         let Engine {
             store,
-            clock,
             config,
+            clock,
             ..
         } = &self.engine;
-        let failed = |error: &StoreError| Failure::from(error);
-        let jobs = messages::act(store, config, act, &which, clock.now(), failed).await?;
-        tracing::info!(
-            by,
-            jobs,
-            "outbox {}: {}",
-            act.as_str(),
-            count(jobs, "message")
-        );
-        self.wake.notify_one();
-        Ok(json!(OutboxAnswer { jobs }))
+        let mut realms = status::gather(store, config, &self.live, clock.now()).await?;
+        let refused = refused_reload(&self.daemon);
+        for realm in &mut realms {
+            realm.reload_refused.clone_from(&refused);
+        }
+        Ok(json!(StatusAnswer {
+            daemon: self.daemon,
+            realms
+        }))
     }
 
     async fn metrics_text(&self) -> String {
@@ -234,18 +152,4 @@ fn refused_reload(daemon: &DaemonStatus) -> Option<RefusedReload> {
         at: daemon.reload_refused_at?,
         error: daemon.reload_error.as_ref()?.lines().next()?.to_owned(),
     })
-}
-
-/// Says which realms there are.
-pub(super) fn no_such_realm(realm: &RealmId, config: &Config) -> Failure {
-    let there: Vec<&str> = config
-        .realms
-        .iter()
-        .map(|realm| realm.id.as_str())
-        .collect();
-    Failure::new(
-        "not-found",
-        1,
-        format!("no realm `{realm}`; there are: {}", there.join(", ")),
-    )
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   signals ─┐                                      ┌─▶ a run a realm (engine) ─┐
 //!   orders  ─┼─▶ daemon's loop ── agenda decides ───┤                           ├─▶ store ─▶ outbox worker
-//!   clock   ─┘        │                             └─▶ short orders (desk)     ┘
+//!   clock   ─┘        │                             └─▶ short acts (desk)      ┘
 //!                     └─▶ reload, stop        beside it: housekeeping, watchdog, control socket, TCP
 //! ```
 //!
@@ -19,7 +19,6 @@ mod ledger;
 pub mod life;
 pub mod lifecycle;
 pub mod logging;
-pub mod messages;
 pub mod metrics;
 mod notify;
 mod reload;

@@ -13,12 +13,11 @@ use tracing::Instrument;
 
 use super::life::Pulse;
 use super::summary::tell;
-use crate::api::types::{
-    DecideRequest, Decision, Failure, Line, PlanRequest, ProgressLine, SyncRequest,
-};
+use crate::acts::{Caller, Context, Door, Failure, FailureKind, InRealm, RealmAct, Sync, Turn};
+use crate::api::types::{Line, ProgressLine};
 use crate::clock::Timestamp;
 use crate::model::{ErrorCode, Mode, Outcome, RealmId, Run, Trigger};
-use crate::sync::{Ask, Asking, Decided, Engine, EngineError, Lines, Progress};
+use crate::sync::{Ask, Engine, EngineError, Lines, Progress};
 
 /// A delta of a thousand people takes a second; a first load in another daemon takes longer, and then it is said who has the realm.
 const OTHERS: Duration = Duration::from_mins(2);
@@ -30,9 +29,9 @@ const LOOK: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Work {
     /// What.
-    pub task: Task,
+    pub act: RealmAct,
     /// Who asked.
-    pub by: Option<String>,
+    pub caller: Caller,
     /// How far it is, for all who listen.
     pub track: Track,
     /// Who waits for the end.
@@ -46,17 +45,6 @@ pub enum End {
     Line(Line),
     /// A plan, whose lines are read while they are passed on.
     Plan(Box<Run>, Lines),
-}
-
-/// What is to be done.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Task {
-    /// A pass.
-    Pass(Trigger, SyncRequest),
-    /// A dry run.
-    Plan(PlanRequest),
-    /// A decision on a run of the realm.
-    Decide(Decision, String, DecideRequest),
 }
 
 /// How far a work is.
@@ -79,13 +67,18 @@ impl Default for Track {
 
 impl Work {
     /// A work that nobody listens to yet.
-    pub fn new(task: Task, by: Option<String>) -> Self {
+    pub fn new(act: RealmAct, caller: Caller) -> Self {
         Self {
-            task,
-            by,
+            act,
+            caller,
             track: Track::default(),
             tickets: Vec::new(),
         }
+    }
+
+    /// A run that nobody asked for: a signal, the interval or the directory did.
+    pub fn unasked(act: Sync) -> Self {
+        Self::new(RealmAct::Sync(act), Caller::new(None, Door::Socket))
     }
 
     /// Someone listens: the returned future passes progress and the end on.
@@ -100,13 +93,12 @@ impl Work {
 
     /// Whether the interval between deltas asks for it.
     pub fn is_poll(&self) -> bool {
-        matches!(self.task, Task::Pass(Trigger::Poll, _))
+        self.act.is_poll()
     }
 
-    /// Whether one pass answers both: it has not begun, and asks for the same in the same name.
-    pub fn joins(&self, task: &Task, by: Option<&str>) -> bool {
-        matches!((&self.task, task), (Task::Pass(_, ours), Task::Pass(_, theirs)) if ours == theirs)
-            && (self.by.as_deref() == by || self.tickets.is_empty())
+    /// Whether one run answers both: it has not begun, and asks for the same in the same name.
+    pub fn joins(&self, act: &RealmAct, caller: &Caller) -> bool {
+        self.act.joins(act) && (self.caller.name == caller.name || self.tickets.is_empty())
     }
 
     /// Ends it without doing it.
@@ -125,7 +117,7 @@ async fn relay(lines: mpsc::Sender<Line>, track: Track, mut end: oneshot::Receiv
         tokio::select! {
             biased;
             last = &mut end => {
-                let stopped = |_| Line::Error(Failure::new("stopping", 1, "the daemon stopped before this was done; nothing was applied"));
+                let stopped = |_| Line::Error(Failure::new(FailureKind::Stopping, "the daemon stopped before this was done; nothing was applied"));
                 match last {
                     Ok(End::Plan(run, planned)) => pass_on(&lines, run, planned).await,
                     Ok(End::Line(line)) => drop(lines.send(line).await),
@@ -187,54 +179,44 @@ pub async fn carry_out(
 ) -> Ended {
     work.track.begun.send_replace(true);
     let Work {
-        task,
-        by,
+        act,
+        caller,
         track,
         mut tickets,
     } = work;
     let span = tracing::info_span!("realm", realm = %realm);
+    let at = Context::new(engine, caller);
+    let turn = Turn {
+        cancel: cancel.clone(),
+        progress: track.progress.clone(),
+    };
     let run = async {
-        let ask = |trigger| Ask {
-            cancel: cancel.clone(),
-            progress: track.progress.clone(),
-            ..Ask::new(trigger, by.clone())
-        };
-        let (line, run) = match task {
-            Task::Pass(trigger, asked) => {
-                let ask = Ask {
-                    full: asked.full,
-                    user: asked.user,
-                    accept_older: asked.accept_older,
-                    ..ask(trigger)
-                };
-                let sync = || engine.sync(&realm, ask.clone()).boxed();
-                let done = moving(after_others(sync, &cancel).boxed(), &track, &pulse).await;
+        let (line, run) = match act {
+            RealmAct::Sync(act) => {
+                let sync = || act.act(&at, &turn).boxed();
+                let done = moving(in_its_turn(sync, &cancel).boxed(), &track, &pulse).await;
                 // What a poll finds is told where it is news.
-                if trigger == Trigger::Poll {
-                    leave_no_trace(&engine, done.as_ref().ok()).await;
+                if act.trigger == Trigger::Poll {
+                    leave_no_trace(&at.engine, done.as_ref().ok()).await;
                 } else {
                     tell(done.as_ref().ok());
                 }
                 (answer(&realm, &done), done.ok())
             }
-            Task::Plan(asked) => {
-                let ask = Ask {
-                    full: asked.full,
-                    ..ask(Trigger::Command)
-                };
-                let plan = || engine.plan(&realm, ask.clone(), asked.hold).boxed();
-                let planning = moving(after_others(plan, &cancel).boxed(), &track, &pulse);
-                let done = if asked.hold {
+            RealmAct::Plan(act) => {
+                let plan = || act.act(&at, &turn).boxed();
+                let planning = moving(in_its_turn(plan, &cancel).boxed(), &track, &pulse);
+                let done = if act.request.hold {
                     planning.await
                 } else {
                     while_heard(planning, &mut tickets, &cancel).await
                 };
-                let held = done.as_ref().ok().filter(|_| asked.hold);
+                let held = done.as_ref().ok().filter(|_| act.request.hold);
                 let held = held.map(|(run, _)| run.clone());
                 tell(held.as_ref());
                 let end = match done {
                     Ok((run, lines)) => End::Plan(Box::new(run), lines),
-                    Err(error) => End::Line(Line::Error((&error).into())),
+                    Err(failure) => End::Line(Line::Error(failure)),
                 };
                 // A plan is nobody else's: its lines are read once.
                 if let Some(ticket) = tickets.pop() {
@@ -242,15 +224,9 @@ pub async fn carry_out(
                 }
                 return held;
             }
-            Task::Decide(decision, run, asked) => {
-                let asking = Asking {
-                    by: by.clone(),
-                    accept_older: asked.accept_older,
-                    cancel: cancel.clone(),
-                };
-                let for_ms = asked.for_ms;
-                let decide = || decide(&engine, decision, &run, asking.clone(), for_ms).boxed();
-                let done = moving(after_others(decide, &cancel).boxed(), &track, &pulse).await;
+            RealmAct::Decide(act) => {
+                let decide = || act.act(&at, &turn).boxed();
+                let done = moving(in_its_turn(decide, &cancel).boxed(), &track, &pulse).await;
                 tell(done.as_ref().ok().map(|decided| &decided.run));
                 (answer(&realm, &done), done.ok().map(|decided| decided.run))
             }
@@ -291,38 +267,34 @@ async fn leave_no_trace(engine: &Engine, run: Option<&Run>) {
     }
 }
 
-async fn decide(
-    engine: &Engine,
-    decision: Decision,
-    run: &str,
-    asking: Asking,
-    for_ms: Option<i64>,
-) -> Result<Decided, EngineError> {
-    match decision {
-        Decision::Approve => Box::pin(engine.approve(run, asking)).await,
-        Decision::Reject => match for_ms {
-            Some(ms) => Box::pin(engine.reject_for(run, asking.by, ms)).await,
-            None => Box::pin(engine.reject(run, asking.by)).await,
-        },
-        Decision::Adopt => Box::pin(engine.adopt(run, asking)).await,
-        Decision::Undo => Box::pin(engine.undo(run, asking)).await,
+/// An act in its turn.
+async fn in_its_turn<'a, T>(
+    attempt: impl FnMut() -> BoxFuture<'a, Result<T, Failure>>,
+    cancel: &CancellationToken,
+) -> Result<T, Failure> {
+    after_others(attempt, Failure::is_busy, cancel).await
+}
+
+/// Whether another one has the realm or the store.
+fn is_busy(error: &EngineError) -> bool {
+    match error {
+        EngineError::Busy(_) => true,
+        EngineError::Store(error) => error.code() == ErrorCode::Busy,
+        _ => false,
     }
 }
 
 /// Does something that wants a realm for itself. Its push may be in the middle of a delta, and so may another daemon of the same
 /// database: that is soon over, and no reason to refuse.
-async fn after_others<'a, T>(
-    mut attempt: impl FnMut() -> BoxFuture<'a, Result<T, EngineError>>,
+async fn after_others<'a, T, E>(
+    mut attempt: impl FnMut() -> BoxFuture<'a, Result<T, E>>,
+    is_busy: impl Fn(&E) -> bool,
     cancel: &CancellationToken,
-) -> Result<T, EngineError> {
+) -> Result<T, E> {
     let end = Instant::now() + OTHERS;
     loop {
         let done = attempt().await;
-        let busy = match &done {
-            Err(EngineError::Busy(_)) => true,
-            Err(EngineError::Store(error)) => error.code() == ErrorCode::Busy,
-            _ => false,
-        };
+        let busy = done.as_ref().is_err_and(&is_busy);
         if !busy || Instant::now() >= end || cancel.is_cancelled() {
             return done;
         }
@@ -371,7 +343,7 @@ pub async fn scheduled(
             ..Ask::new(Trigger::Schedule, None)
         };
         let sync = || engine.sync(&realm, ask.clone()).boxed();
-        let done = moving(after_others(sync, &cancel).boxed(), &track, &pulse).await;
+        let done = moving(after_others(sync, is_busy, &cancel).boxed(), &track, &pulse).await;
         if cancel.is_cancelled() && done.as_ref().is_ok_and(|run| run.outcome == Outcome::Cancelled) {
             // A stop in mid-run: the tick counts as missed, and the next daemon makes up for it.
             if let Err(error) = engine.store.give_tick_back(&realm, tick, before).await {
@@ -429,19 +401,18 @@ async fn moving<T>(mut doing: BoxFuture<'_, T>, track: &Track, pulse: &Pulse) ->
     }
 }
 
-fn answer<T: Serialize>(realm: &RealmId, done: &Result<T, EngineError>) -> Line {
+fn answer<T: Serialize>(realm: &RealmId, done: &Result<T, Failure>) -> Line {
     match done {
         Ok(value) => serde_json::to_value(value).map_or_else(
             |error| {
                 Line::Error(Failure::new(
-                    "store",
-                    1,
+                    FailureKind::Run(ErrorCode::Store),
                     format!("{realm}: done, but the answer cannot be written: {error}"),
                 ))
             },
             Line::Result,
         ),
-        Err(error) => Line::Error(error.into()),
+        Err(failure) => Line::Error(failure.clone()),
     }
 }
 
@@ -450,37 +421,48 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::acts::{Decide, DecideRequest, Decision, Plan, PlanRequest, SyncRequest};
 
     #[test]
     fn passes_that_ask_for_the_same_are_one() {
+        let realm = RealmId::from("a.test");
         let pass = |full| {
-            Task::Pass(
-                Trigger::Command,
-                SyncRequest {
-                    full,
-                    ..SyncRequest::default()
-                },
-            )
+            let request = SyncRequest {
+                full,
+                ..SyncRequest::default()
+            };
+            RealmAct::Sync(Sync::asked(realm.clone(), request))
         };
-        let mut work = Work::new(pass(false), None);
+        let called = |name: &str| Caller::new(Some(name.to_owned()), Door::Socket);
+        let mut work = Work::unasked(Sync::of(realm.clone(), Trigger::Signal));
         assert!(
-            work.joins(&pass(false), Some("jan")),
+            work.joins(&pass(false), &called("jan")),
             "nobody's name is lost"
         );
-        work.by = Some("jan".into());
+        work.caller = called("jan");
         work.tickets.push(oneshot::channel().0);
-        assert!(work.joins(&pass(false), Some("jan")));
-        assert!(!work.joins(&pass(false), Some("eva")));
-        assert!(!work.joins(&pass(true), Some("jan")));
-        assert!(!work.joins(
-            &Task::Decide(Decision::Approve, "1".into(), DecideRequest::default()),
-            Some("jan")
-        ));
+        assert!(work.joins(&pass(false), &called("jan")));
+        assert!(!work.joins(&pass(false), &called("eva")));
+        assert!(!work.joins(&pass(true), &called("jan")));
+        let approve = Decide {
+            decision: Decision::Approve,
+            run: "1".into(),
+            request: DecideRequest::default(),
+        };
+        assert!(!work.joins(&RealmAct::Decide(approve), &called("jan")));
+    }
+
+    fn planned() -> Work {
+        let act = Plan {
+            realm: "a.test".into(),
+            request: PlanRequest::default(),
+        };
+        Work::new(RealmAct::Plan(act), Caller::new(None, Door::Socket))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_listener_hears_progress_a_pulse_and_the_end() {
-        let mut work = Work::new(Task::Plan(PlanRequest::default()), None);
+        let mut work = planned();
         let (lines, mut heard) = mpsc::channel(8);
         let relay = work.listen(lines);
         let Work { track, tickets, .. } = work;
@@ -518,7 +500,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_dry_run_that_nobody_waits_for_any_more_is_stopped() {
-        let mut work = Work::new(Task::Plan(PlanRequest::default()), None);
+        let mut work = planned();
         let (lines, heard) = mpsc::channel(8);
         let mut relay = tokio::task::JoinSet::new();
         relay.spawn(work.listen(lines));
@@ -533,7 +515,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_work_that_is_dropped_says_so() {
-        let mut work = Work::new(Task::Plan(PlanRequest::default()), None);
+        let mut work = planned();
         let (lines, mut heard) = mpsc::channel(8);
         let relay = work.listen(lines);
         drop(work);

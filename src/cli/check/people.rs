@@ -46,7 +46,7 @@ pub(super) async fn read(
     mut unproved: Vec<String>,
     report: &mut Report,
 ) -> Result<(), DirectoryError> {
-    let bar = Bar::new(&format!("reading {}", session.server()));
+    let bar = Bar::reading(session.server());
     let (pages, mut arriving) = mpsc::channel::<Vec<RawEntry>>(2);
     let mut reading = tokio::task::JoinSet::new();
     reading.spawn(async move {

@@ -6,15 +6,15 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError};
 
 use super::{Daemon, Running, Side};
-use crate::api::types::{Failure, Line, SyncRequest};
+use crate::acts::{Failure, FailureKind, Sync};
+use crate::api::types::Line;
 use crate::api::{Order, What};
 use crate::model::words::count;
 use crate::model::{Outcome, RealmId, Trigger};
 use crate::service::agenda::Next;
 use crate::service::chance::chance;
-use crate::service::desk::no_such_realm;
 use crate::service::takeover::Moved;
-use crate::service::work::{self, Ended, Task, Track, Work};
+use crate::service::work::{self, Ended, Track, Work};
 
 /// A run ends itself at its deadline; what then still stands still (an apply of a million is minutes) hangs.
 const RUN_GRACE: Duration = Duration::from_mins(15);
@@ -116,23 +116,19 @@ impl Daemon {
             .as_deref()
             .is_some_and(|sent| self.config.borrow().digest.differs_from(sent));
         let Order {
-            what, by, lines, ..
+            what,
+            caller,
+            lines,
+            ..
         } = order;
-        match what {
-            What::Sync(..) | What::Plan(..) if other_file => {
-                self.answer(lines, Line::Error(self.works_by_another_file()));
-            }
-            What::Sync(realm, ask) => {
-                self.in_realm(&realm, Task::Pass(Trigger::Command, ask), by, lines);
-            }
-            What::Plan(realm, ask) => self.in_realm(&realm, Task::Plan(ask), by, lines),
-            what => {
-                let mut desk = self.desk();
-                desk.daemon.other_file = other_file;
-                self.side
-                    .spawn(async move { Side::After(desk.answer(what, by, lines).await) });
-            }
+        if other_file && matches!(&what, What::InRealm(act) if act.goes_by_the_file()) {
+            self.answer(lines, Line::Error(self.works_by_another_file()));
+            return;
         }
+        let mut desk = self.desk();
+        desk.daemon.other_file = other_file;
+        self.side
+            .spawn(async move { Side::After(desk.answer(what, caller, lines).await) });
     }
 
     /// Why a run is not made for a command whose file says something else.
@@ -144,8 +140,7 @@ impl Daemon {
             .map(|why| format!(", and the last reload was refused ({why})"))
             .unwrap_or_default();
         Failure::new(
-            "refused",
-            1,
+            FailureKind::Refused,
             format!(
                 "the daemon works by what {} said at {}, which is not what this command's file says now{refused}: nothing was done; `realmsync check` looks through the file, and `systemctl reload realmsync` puts it in force",
                 self.start.config.path.display(),
@@ -161,29 +156,13 @@ impl Daemon {
         });
     }
 
-    /// A work for a realm of the configuration.
-    pub(super) fn in_realm(
-        &mut self,
-        realm: &RealmId,
-        task: Task,
-        by: Option<String>,
-        lines: mpsc::Sender<Line>,
-    ) {
-        let config = self.config.borrow().clone();
-        if config.realms.iter().any(|known| known.id == *realm) {
-            self.enqueue(realm, Work::new(task, by), lines);
-        } else {
-            self.answer(lines, Line::Error(no_such_realm(realm, &config)));
-        }
-    }
-
     pub(super) fn enqueue(&mut self, realm: &RealmId, mut work: Work, lines: mpsc::Sender<Line>) {
         let relay = if let Some(waiting) = self
             .agenda
             .newest_waiting(realm)
-            .filter(|waiting| waiting.joins(&work.task, work.by.as_deref()))
+            .filter(|waiting| waiting.joins(&work.act, &work.caller))
         {
-            waiting.by = work.by;
+            waiting.caller = work.caller;
             waiting.listen(lines)
         } else {
             let relay = work.listen(lines);
@@ -226,11 +205,11 @@ impl Daemon {
             count(realms.len(), "realm")
         );
         for realm in realms {
-            let work = Work::new(Task::Pass(Trigger::Signal, SyncRequest::default()), None);
+            let work = Work::unasked(Sync::of(realm.clone(), Trigger::Signal));
             if self
                 .agenda
                 .newest_waiting(&realm)
-                .is_none_or(|waiting| !waiting.joins(&work.task, None))
+                .is_none_or(|waiting| !waiting.joins(&work.act, &work.caller))
             {
                 self.agenda.push(&realm, now, work);
             }

@@ -1,9 +1,9 @@
 //! A realm that let people go wakes those of the same directory that wait for them.
 
 use super::{Daemon, Side};
-use crate::api::types::SyncRequest;
+use crate::acts::Sync;
 use crate::model::{Outcome, RealmId, Run, Trigger};
-use crate::service::work::{Task, Work};
+use crate::service::work::Work;
 
 impl Daemon {
     /// A run ended: whoever waited for those whom it let go may go on.
@@ -41,7 +41,7 @@ impl Daemon {
     pub(super) fn wants(&mut self, realm: &RealmId, trigger: Trigger) {
         let known = self.config.borrow().realms.iter().any(|r| r.id == *realm);
         if known && !self.agenda.has_work(realm) {
-            let work = Work::new(Task::Pass(trigger, SyncRequest::default()), None);
+            let work = Work::unasked(Sync::of(realm.clone(), trigger));
             self.agenda.push(realm, self.start.clock.now(), work);
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Daemon;
-use crate::api::types::Failure;
+use crate::acts::{Failure, FailureKind};
 use crate::config::StoreUrl;
 use crate::service::notify;
 
@@ -30,8 +30,7 @@ impl Daemon {
         self.orders.close();
         self.stop.cancel();
         let failure = Failure::new(
-            "stopping",
-            1,
+            FailureKind::Stopping,
             "the daemon is stopping; try again when it is back",
         );
         for work in self.agenda.drain_waiting() {

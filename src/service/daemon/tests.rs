@@ -8,10 +8,11 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
-use crate::api::Client;
-use crate::api::types::{
-    DecideRequest, Decision, OutboxAct, OutboxRequest, PlanRequest, SyncRequest,
+use crate::acts::{
+    Backup, BackupRequest, Decide, DecideRequest, Decision, Outbox, OutboxAct, OutboxAnswer,
+    OutboxRequest, Pause, PauseRequest, Plan, PlanRequest, Resume, Sync, SyncRequest,
 };
+use crate::api::Client;
 use crate::clock::Clock;
 use crate::config::{
     AttributeOverrides, BrakeConfig, ChangesWay, DirectoryConfig, EnrolmentConfig, Environment,
@@ -93,6 +94,11 @@ fn config(dir: &Path, realms: &[&str]) -> Config {
         },
         realms: realms.iter().map(realm).collect(),
     }
+}
+
+/// A run now.
+fn sync(realm: &str) -> Sync {
+    Sync::asked(realm.into(), SyncRequest::default())
 }
 
 /// A running daemon.
@@ -219,42 +225,46 @@ async fn what_cannot_be_done_says_why() {
     let daemon = Running::start(|_| ()).await;
     let client = daemon.client().await;
     let unknown = client
-        .sync(&"no.such".into(), &SyncRequest::default(), |_| ())
+        .ask(&sync("no.such"), |_| ())
         .await
         .expect_err("unknown");
     assert_eq!((unknown.code.as_str(), unknown.exit), ("not-found", 1));
     assert!(unknown.message.contains("a.test, b.test"), "{unknown}");
+    let plan = Plan {
+        realm: "ou=a/../b?".into(),
+        request: PlanRequest::default(),
+    };
     let plan = client
-        .plan(&"ou=a/../b?".into(), &PlanRequest::default(), |_| {
-            std::ops::ControlFlow::Continue(())
-        })
+        .plan(&plan, |_| std::ops::ControlFlow::Continue(()))
         .await
         .expect_err("unknown");
     assert!(plan.message.contains("`ou=a/../b?`"), "{plan}");
-    let run = client
-        .decide(Decision::Approve, "019a", &DecideRequest::default(), |_| ())
-        .await
-        .expect_err("no such run");
+    let approve = Decide {
+        decision: Decision::Approve,
+        run: "019a".into(),
+        request: DecideRequest::default(),
+    };
+    let run = client.ask(&approve, |_| ()).await.expect_err("no such run");
     assert_eq!(run.code, "not-found");
+    let outbox = |act, all| Outbox {
+        act,
+        which: OutboxRequest {
+            all,
+            ..OutboxRequest::default()
+        },
+    };
     let slip = client
-        .outbox(OutboxAct::Drop, &OutboxRequest::default())
+        .ask(&outbox(OutboxAct::Drop, false), |_| ())
         .await
         .expect_err("without a condition");
     assert_eq!(slip.code, "invalid");
-    assert_eq!(
-        client
-            .outbox(
-                OutboxAct::Hold,
-                &OutboxRequest {
-                    all: true,
-                    ..OutboxRequest::default()
-                }
-            )
-            .await,
-        Ok(0)
-    );
+    let held = client.ask(&outbox(OutboxAct::Hold, true), |_| ()).await;
+    assert_eq!(held, Ok(OutboxAnswer { jobs: 0 }));
+    let request = BackupRequest {
+        to: "copy.db".into(),
+    };
     let relative = client
-        .backup(Path::new("copy.db"), |_| ())
+        .ask(&Backup { request }, |_| ())
         .await
         .expect_err("relative");
     assert_eq!(relative.code, "invalid");
@@ -291,7 +301,7 @@ async fn a_bad_configuration_is_refused_and_the_old_one_stays() {
     let gone = daemon
         .client()
         .await
-        .sync(&"b.test".into(), &SyncRequest::default(), |_| ())
+        .ask(&sync("b.test"), |_| ())
         .await
         .expect_err("left the file");
     assert!(gone.message.contains("a.test, c.test"), "{gone}");
@@ -413,9 +423,9 @@ async fn a_second_daemon_finds_the_socket_taken() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_fails_is_answered_counted_and_shown() {
     let daemon = Running::start(|_| ()).await;
-    let (client, realm) = (daemon.client().await, "a.test".into());
+    let (client, realm) = (daemon.client().await, RealmId::from("a.test"));
     let run = client
-        .sync(&realm, &SyncRequest::default(), |_| ())
+        .ask(&sync("a.test"), |_| ())
         .await
         .expect("a failed run is an answer");
     assert_eq!(
@@ -443,9 +453,13 @@ async fn a_run_that_fails_is_answered_counted_and_shown() {
         "{metrics}"
     );
 
-    client.pause(&realm, None).await.expect("pause");
+    let pause = Pause {
+        realm: realm.clone(),
+        request: PauseRequest::default(),
+    };
+    client.ask(&pause, |_| ()).await.expect("pause");
     let refused = client
-        .sync(&realm, &SyncRequest::default(), |_| ())
+        .ask(&sync("a.test"), |_| ())
         .await
         .expect_err("paused");
     assert_eq!((refused.code.as_str(), refused.exit), ("refused", 1));
@@ -456,13 +470,9 @@ async fn a_run_that_fails_is_answered_counted_and_shown() {
         .find(|status| status.realm == realm)
         .expect("the realm");
     assert!(shown.paused && shown.next_run_at.is_none());
-    client.resume(&realm).await.expect("resume");
-    assert!(
-        client
-            .sync(&realm, &SyncRequest::default(), |_| ())
-            .await
-            .is_ok()
-    );
+    let resume = Resume { realm };
+    client.ask(&resume, |_| ()).await.expect("resume");
+    assert!(client.ask(&sync("a.test"), |_| ()).await.is_ok());
     daemon.stop().await.expect("a clean end");
 }
 
@@ -494,7 +504,7 @@ async fn realms_run_side_by_side_a_stop_ends_them_and_a_second_request_waits() {
         asked.spawn(async move {
             let mut waited = false;
             let end = client
-                .sync(&realm.into(), &SyncRequest::default(), |line| {
+                .ask(&sync(realm), |line| {
                     waited |= line.waiting;
                 })
                 .await;
@@ -546,11 +556,7 @@ async fn a_realm_that_leaves_the_file_is_stopped_and_orphaned() {
     let daemon = Running::start(slow).await;
     let client = daemon.client().await;
     let mut asked = JoinSet::new();
-    asked.spawn(async move {
-        client
-            .sync(&"b.test".into(), &SyncRequest::default(), |_| ())
-            .await
-    });
+    asked.spawn(async move { client.ask(&sync("b.test"), |_| ()).await });
     settled(&daemon, |status| {
         status.realms.iter().any(|realm| realm.running.is_some())
     })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use realmsync::api::types::Failure;
+use realmsync::acts::Failure;
 use realmsync::clock::Clock;
 use realmsync::config::{Environment, StoreConfig, StoreUrl};
 use realmsync::model::ErrorCode;

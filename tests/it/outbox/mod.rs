@@ -2,3 +2,4 @@
 
 mod enrolment_key;
 mod main_job;
+mod named;

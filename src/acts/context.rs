@@ -1,0 +1,114 @@
+//! What an act has at hand, and who asks for it.
+
+use super::failure::{Failure, FailureKind};
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::model::RealmId;
+use crate::store::Store;
+use crate::sync::Engine;
+
+/// By which way somebody asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Door {
+    /// A command that does it in its own process.
+    Command,
+    /// The control socket.
+    Socket,
+}
+
+impl Door {
+    /// The word in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Socket => "socket",
+        }
+    }
+}
+
+/// Who asks, and by which door.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Caller {
+    /// Whom the audit trail names: a system user. `None`: nobody asked, a timer or a signal did.
+    pub name: Option<String>,
+    /// From where.
+    pub door: Door,
+}
+
+impl Caller {
+    /// Somebody at a door.
+    pub fn new(name: Option<String>, door: Door) -> Self {
+        Self { name, door }
+    }
+}
+
+/// What an act has at hand. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Store, clock, configuration and environment.
+    pub engine: Engine,
+    /// Who asks.
+    pub caller: Caller,
+}
+
+impl Context {
+    /// An engine, and who asks.
+    pub fn new(engine: Engine, caller: Caller) -> Self {
+        Self { engine, caller }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.engine.store
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.engine.config
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.engine.clock.now()
+    }
+
+    /// Who asks, for the audit trail.
+    pub fn by(&self) -> Option<&str> {
+        self.caller.name.as_deref()
+    }
+
+    /// Sees that the store knows a realm: one of the configuration is declared to it, any other has to be there (orphaned, or made by
+    /// hand). Nothing is said of other realms: the file of a command may lack what daemons have.
+    ///
+    /// # Errors
+    /// `not-found`, with the realms that there are.
+    pub async fn known(&self, realm: &RealmId) -> Result<(), Failure> {
+        if self.configured(realm).is_ok() {
+            self.engine.declare_realm(realm).await?;
+        } else if self.store().realm(realm).await?.is_none() {
+            return Err(self.no_such(realm));
+        }
+        Ok(())
+    }
+
+    /// Sees that the configuration has a realm.
+    ///
+    /// # Errors
+    /// `not-found`, with the realms that there are.
+    pub fn configured(&self, realm: &RealmId) -> Result<(), Failure> {
+        if self.config().realms.iter().any(|r| r.id == *realm) {
+            Ok(())
+        } else {
+            Err(self.no_such(realm))
+        }
+    }
+
+    fn no_such(&self, realm: &RealmId) -> Failure {
+        let realms = &self.config().realms;
+        let there: Vec<&str> = realms.iter().map(|realm| realm.id.as_str()).collect();
+        Failure::new(
+            FailureKind::NotFound,
+            format!("no realm `{realm}`; there are: {}", there.join(", ")),
+        )
+    }
+}

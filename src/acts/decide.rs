@@ -1,0 +1,81 @@
+//! `approve`, `reject`, `adopt`, `undo`: what is done to a held or an applied run.
+
+use serde::{Deserialize, Serialize};
+
+use super::context::Context;
+use super::failure::Failure;
+use super::in_realm::{InRealm, Turn};
+use crate::model::RealmId;
+use crate::sync::{Asking, Decided};
+
+/// What is done to a held or an applied run: `POST /api/v1/runs/{run}/{decision}`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the commands of the same names")]
+pub enum Decision {
+    Approve,
+    Reject,
+    Adopt,
+    Undo,
+}
+
+impl Decision {
+    /// The word in the path.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Reject => "reject",
+            Self::Adopt => "adopt",
+            Self::Undo => "undo",
+        }
+    }
+}
+
+/// How it is done.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DecideRequest {
+    /// Take a server that is behind, this once; for `approve` and `adopt`, which read the directory.
+    pub accept_older: bool,
+    /// For `reject`: for so long the plan's changes are left out, while the rest of the realm goes on; 0 ends that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<i64>,
+}
+
+/// A decision on a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decide {
+    /// Which.
+    pub decision: Decision,
+    /// The run's id, or a part of it that is only its own.
+    pub run: String,
+    /// How.
+    pub request: DecideRequest,
+}
+
+impl InRealm for Decide {
+    type Output = Decided;
+
+    async fn place(self, at: &Context) -> Result<(RealmId, Self), Failure> {
+        let found = at.store().run(&self.run).await?;
+        let run = found.run.to_string();
+        Ok((found.realm, Self { run, ..self }))
+    }
+
+    async fn act(&self, at: &Context, turn: &Turn) -> Result<Decided, Failure> {
+        let asking = Asking {
+            by: at.caller.name.clone(),
+            accept_older: self.request.accept_older,
+            cancel: turn.cancel.clone(),
+        };
+        let (engine, run) = (&at.engine, self.run.as_str());
+        let decided = match (self.decision, self.request.for_ms) {
+            (Decision::Approve, _) => Box::pin(engine.approve(run, asking)).await,
+            (Decision::Reject, Some(ms)) => Box::pin(engine.reject_for(run, asking.by, ms)).await,
+            (Decision::Reject, None) => Box::pin(engine.reject(run, asking.by)).await,
+            (Decision::Adopt, _) => Box::pin(engine.adopt(run, asking)).await,
+            (Decision::Undo, _) => Box::pin(engine.undo(run, asking)).await,
+        };
+        Ok(decided?)
+    }
+}

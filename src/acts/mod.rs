@@ -1,0 +1,37 @@
+//! What people and programs do to realms, runs and messages: one function a verb, and one way to it.
+//!
+//! ```text
+//!   control socket ─▶ api ─▶ daemon's loop ─┬─ Act ──────────────▶ beside the loop, at once ─┐
+//!                                           └─ InRealm ─▶ agenda ─▶ when it is its turn ─────┼─▶ the verb's `act`
+//!   a command without a daemon ────────────────────────────────────▶ in its own process ────┘
+//! ```
+//!
+//! A verb is a type: its fields are what is asked, its `act` does it, its `Output` is what comes of it. Whether it needs a realm for
+//! itself is its trait: an [`Act`] is done at once, one that is [`InRealm`] gets a [`Turn`], which only the daemon's agenda and a
+//! command that holds the store's lock give. [`Context`] says who asks, and by which door. A [`Failure`] is the same for all.
+//!
+//! A new verb is a file here; its place in the control API is in `api::routes` and `api::control`.
+
+mod act;
+mod backup;
+mod context;
+mod decide;
+mod failure;
+mod in_realm;
+mod outbox;
+mod pause;
+mod plan;
+mod realm_act;
+mod sync;
+
+pub use act::{Act, AnyAct, Then};
+pub use backup::{Backup, BackupRequest};
+pub use context::{Caller, Context, Door};
+pub use decide::{Decide, DecideRequest, Decision};
+pub use failure::{Failure, FailureKind};
+pub use in_realm::{InRealm, Turn};
+pub use outbox::{Outbox, OutboxAct, OutboxAnswer, OutboxRequest};
+pub use pause::{Pause, PauseRequest, Resume};
+pub use plan::{Plan, PlanRequest};
+pub use realm_act::RealmAct;
+pub use sync::{Sync, SyncRequest};

@@ -1,0 +1,63 @@
+//! `pause` and `resume`: no passes of a realm, and passes again.
+
+use serde::{Deserialize, Serialize};
+
+use super::act::{Act, Then};
+use super::context::Context;
+use super::failure::Failure;
+use crate::model::RealmId;
+
+/// `POST /api/v1/realms/{realm}/pause`.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PauseRequest {
+    /// How long, in milliseconds; `None`: until resumed.
+    pub for_ms: Option<i64>,
+}
+
+/// No passes, for a while or until resumed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pause {
+    /// Of this realm.
+    pub realm: RealmId,
+    /// How long.
+    pub request: PauseRequest,
+}
+
+impl Act for Pause {
+    type Output = ();
+
+    async fn act(self, at: &Context) -> Result<(), Failure> {
+        let Self { realm, request } = self;
+        at.known(&realm).await?;
+        let now = at.now();
+        let until = request.for_ms.map(|ms| now.plus_ms(ms));
+        at.store().pause(&realm, until, at.by(), now).await?;
+        let end = until.map(|at| format!(" until {at}")).unwrap_or_default();
+        tracing::info!(%realm, by = at.by(), from = at.caller.door.as_str(), "{realm}: paused{end}");
+        Ok(())
+    }
+}
+
+/// Passes again: ends every pause, also an undo's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Resume {
+    /// Of this realm.
+    pub realm: RealmId,
+}
+
+impl Act for Resume {
+    type Output = ();
+
+    async fn act(self, at: &Context) -> Result<(), Failure> {
+        let realm = self.realm;
+        at.known(&realm).await?;
+        at.store().resume(&realm, at.now()).await?;
+        tracing::info!(%realm, by = at.by(), from = at.caller.door.as_str(), "{realm}: resumed");
+        Ok(())
+    }
+
+    fn then(&self) -> Then {
+        Then::Look(self.realm.clone())
+    }
+}

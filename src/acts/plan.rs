@@ -1,0 +1,48 @@
+//! `plan`: a dry run, or one whose plan is kept.
+
+use serde::{Deserialize, Serialize};
+
+use super::context::Context;
+use super::failure::Failure;
+use super::in_realm::{InRealm, Turn};
+use crate::model::{RealmId, Run, Trigger};
+use crate::sync::{Ask, Lines};
+
+/// `POST /api/v1/realms/{realm}/plan`.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PlanRequest {
+    /// Read everything, whatever the cursor says.
+    pub full: bool,
+    /// Keep the plan as a held one.
+    pub hold: bool,
+}
+
+/// What a run would do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// In this realm.
+    pub realm: RealmId,
+    /// How.
+    pub request: PlanRequest,
+}
+
+impl InRealm for Plan {
+    /// The run, and its changes, which are read page by page after the turn.
+    type Output = (Run, Lines);
+
+    async fn place(self, at: &Context) -> Result<(RealmId, Self), Failure> {
+        at.configured(&self.realm)?;
+        Ok((self.realm.clone(), self))
+    }
+
+    async fn act(&self, at: &Context, turn: &Turn) -> Result<(Run, Lines), Failure> {
+        let ask = Ask {
+            full: self.request.full,
+            cancel: turn.cancel.clone(),
+            progress: turn.progress.clone(),
+            ..Ask::new(Trigger::Command, at.caller.name.clone())
+        };
+        Ok(Box::pin(at.engine.plan(&self.realm, ask, self.request.hold)).await?)
+    }
+}

@@ -1,0 +1,55 @@
+//! Every act that needs a realm for itself, as one value: what waits on a daemon's agenda.
+
+use super::context::Context;
+use super::decide::Decide;
+use super::failure::Failure;
+use super::in_realm::InRealm;
+use super::plan::Plan;
+use super::sync::Sync;
+use crate::model::{RealmId, Trigger};
+
+/// An act that needs a realm for itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RealmAct {
+    /// One run now; answers with [`crate::model::Run`].
+    Sync(Sync),
+    /// A dry run, or one whose plan is kept; answers with the run, its changes and `null`.
+    Plan(Plan),
+    /// A decision on a run; answers with [`crate::sync::Decided`].
+    Decide(Decide),
+}
+
+impl RealmAct {
+    /// See [`InRealm::place`].
+    pub async fn place(self, at: &Context) -> Result<(RealmId, Self), Failure> {
+        Ok(match self {
+            Self::Sync(act) => {
+                let (realm, act) = act.place(at).await?;
+                (realm, Self::Sync(act))
+            }
+            Self::Plan(act) => {
+                let (realm, act) = act.place(at).await?;
+                (realm, Self::Plan(act))
+            }
+            Self::Decide(act) => {
+                let (realm, act) = act.place(at).await?;
+                (realm, Self::Decide(act))
+            }
+        })
+    }
+
+    /// Whether what comes of it depends on what the configuration says: it must be the one that whoever asks has before them.
+    pub fn goes_by_the_file(&self) -> bool {
+        matches!(self, Self::Sync(_) | Self::Plan(_))
+    }
+
+    /// Whether the interval between deltas asks for it.
+    pub fn is_poll(&self) -> bool {
+        matches!(self, Self::Sync(act) if act.trigger == Trigger::Poll)
+    }
+
+    /// Whether one run answers both. What makes it (a command, a signal, the interval) does not matter.
+    pub fn joins(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Sync(ours), Self::Sync(theirs)) if ours.realm == theirs.realm && ours.request == theirs.request)
+    }
+}

@@ -1,0 +1,87 @@
+//! `sync`: one run now.
+
+use serde::{Deserialize, Serialize};
+
+use super::context::Context;
+use super::failure::Failure;
+use super::in_realm::{InRealm, Turn};
+use crate::model::{RealmId, Run, Trigger};
+use crate::sync::Ask;
+
+/// `POST /api/v1/realms/{realm}/sync`.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SyncRequest {
+    /// Read everything, whatever the cursor says.
+    pub full: bool,
+    /// One person by name; `None`: the realm.
+    pub user: Option<String>,
+    /// Take a server that is behind, this once.
+    pub accept_older: bool,
+}
+
+/// One run now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sync {
+    /// In this realm.
+    pub realm: RealmId,
+    /// What makes it.
+    pub trigger: Trigger,
+    /// How.
+    pub request: SyncRequest,
+}
+
+impl Sync {
+    /// A run that a person or a program asks for.
+    pub fn asked(realm: RealmId, request: SyncRequest) -> Self {
+        Self {
+            realm,
+            trigger: Trigger::Command,
+            request,
+        }
+    }
+
+    /// A run of the realm for this reason.
+    pub fn of(realm: RealmId, trigger: Trigger) -> Self {
+        Self {
+            realm,
+            trigger,
+            request: SyncRequest::default(),
+        }
+    }
+}
+
+impl InRealm for Sync {
+    type Output = Run;
+
+    async fn place(self, at: &Context) -> Result<(RealmId, Self), Failure> {
+        at.configured(&self.realm)?;
+        Ok((self.realm.clone(), self))
+    }
+
+    async fn act(&self, at: &Context, turn: &Turn) -> Result<Run, Failure> {
+        let ask = Ask {
+            full: self.request.full,
+            user: self.request.user.clone(),
+            accept_older: self.request.accept_older,
+            cancel: turn.cancel.clone(),
+            progress: turn.progress.clone(),
+            ..Ask::new(self.trigger, at.caller.name.clone())
+        };
+        Ok(Box::pin(at.engine.sync(&self.realm, ask)).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_fields_are_refused() {
+        assert!(serde_json::from_str::<SyncRequest>(r#"{"ful":true}"#).is_err());
+        assert_eq!(
+            serde_json::from_str::<SyncRequest>("{}").expect("json"),
+            SyncRequest::default()
+        );
+    }
+}

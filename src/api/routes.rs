@@ -1,0 +1,113 @@
+//! Where each act stands in the control API, for whoever calls it. `control` has the other side.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::acts::{Backup, Decide, Outbox, OutboxAnswer, Pause, Plan, Resume, Sync};
+use crate::model::Run;
+use crate::sync::Decided;
+
+/// What of a path segment stays as it is.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
+
+/// How an act is asked for: `POST /api/v1/PATH`.
+pub trait Route {
+    /// What is answered in the end.
+    type Answer: DeserializeOwned;
+
+    /// Its path below `/api/v1/`.
+    fn path(&self) -> String;
+
+    /// What is sent.
+    fn body(&self) -> impl Serialize;
+}
+
+impl Route for Sync {
+    type Answer = Run;
+
+    fn path(&self) -> String {
+        format!("realms/{}/sync", segment(self.realm.as_str()))
+    }
+
+    fn body(&self) -> impl Serialize {
+        &self.request
+    }
+}
+
+impl Route for Plan {
+    /// Its run and its changes come before, line by line.
+    type Answer = ();
+
+    fn path(&self) -> String {
+        format!("realms/{}/plan", segment(self.realm.as_str()))
+    }
+
+    fn body(&self) -> impl Serialize {
+        &self.request
+    }
+}
+
+impl Route for Decide {
+    type Answer = Decided;
+
+    fn path(&self) -> String {
+        format!("runs/{}/{}", segment(&self.run), self.decision.as_str())
+    }
+
+    fn body(&self) -> impl Serialize {
+        self.request
+    }
+}
+
+impl Route for Pause {
+    type Answer = ();
+
+    fn path(&self) -> String {
+        format!("realms/{}/pause", segment(self.realm.as_str()))
+    }
+
+    fn body(&self) -> impl Serialize {
+        &self.request
+    }
+}
+
+impl Route for Resume {
+    type Answer = ();
+
+    fn path(&self) -> String {
+        format!("realms/{}/resume", segment(self.realm.as_str()))
+    }
+
+    fn body(&self) -> impl Serialize {
+        serde_json::Map::new()
+    }
+}
+
+impl Route for Outbox {
+    type Answer = OutboxAnswer;
+
+    fn path(&self) -> String {
+        format!("outbox/{}", self.act.as_str())
+    }
+
+    fn body(&self) -> impl Serialize {
+        &self.which
+    }
+}
+
+impl Route for Backup {
+    type Answer = ();
+
+    fn path(&self) -> String {
+        "backup".to_owned()
+    }
+
+    fn body(&self) -> impl Serialize {
+        &self.request
+    }
+}
+
+fn segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
