@@ -1,10 +1,49 @@
-//! Runs, whoever makes them: a plan that is staged, weighed, and applied or held. Knows no directory.
+//! Runs, whoever makes them: begun in the realm's turn, planned, weighed by the brake, and applied or held; held plans approved,
+//! rejected, or left to expire; applied ones undone.
+//!
+//! Knows no directory, no file and no HTTP. Who makes a run gives it what it found as values ([`Finished`]), and what only they can
+//! know of a held plan (whether a directory still says the same) before they have it applied.
 
+mod error;
+mod frame;
+pub(crate) mod held;
 mod ids;
 mod lines;
 mod plan;
+mod reject;
+mod stage;
+mod turn;
+pub(crate) mod undo;
+pub(crate) mod weigh;
 pub(crate) mod window;
 
+use crate::clock::Clock;
+use crate::store::Store;
+pub use error::RunError;
+pub(crate) use error::RunFailure;
+pub(crate) use frame::{Ending, Finished, Frame, new_run};
+pub use held::Decided;
+pub(crate) use held::expire_held;
 pub(crate) use ids::{Ascending, uuid_v7};
 pub use lines::Lines;
 pub(crate) use plan::Plan;
+pub(crate) use stage::stage;
+pub(crate) use turn::Turn;
+
+/// The runs of a store.
+#[derive(Clone, Debug)]
+pub(crate) struct Runs {
+    /// Fenced where this is used in a realm's turn.
+    pub store: Store,
+    pub clock: Clock,
+}
+
+impl Runs {
+    /// The same in a realm's turn.
+    fn within(&self, turn: &Turn) -> Self {
+        Self {
+            store: turn.store.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+}

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
 
-use super::lines::Lines;
+use super::Lines;
 use crate::clock::Timestamp;
 use crate::model::message_rules::said;
 use crate::model::{
-    Change, ChangeKind, DirectoryId, IdForm, Origin, RealmId, Run, RunId, StateReason,
+    Change, ChangeKind, DirectoryId, IdForm, Origin, RealmId, RealmRow, Run, RunId, StateReason,
 };
 use crate::plan::brake::{Counts, PlanHash};
 use crate::plan::decide::{Decision, Draft};
@@ -115,9 +115,23 @@ impl Plan {
         Ok(())
     }
 
-    /// Whether the making of users needs no line of its own: a first pass stages the users, and their lines are made of them.
-    pub fn bare(&self) -> bool {
+    /// Whether nothing was applied to the realm yet. Then the making of users needs no line of its own: a first plan stages the
+    /// users, and their lines are made of them.
+    pub fn first(&self) -> bool {
         self.first_pass
+    }
+
+    /// Learns what plans of the realm leave out for now.
+    pub async fn learn_rejected(&mut self, row: &RealmRow) -> Result<(), StoreError> {
+        if row.left_out_until.is_none() {
+            return Ok(());
+        }
+        let (changes, until) = self.store.rejected_changes(&row.id, self.now).await?;
+        self.rejected = Rejected {
+            changes: changes.into_iter().collect(),
+            until,
+        };
+        Ok(())
     }
 
     /// How it lies in the store.
@@ -183,7 +197,7 @@ impl Plan {
             self.reasons += i64::from(other_standing(kind, &before, &is));
             if kind == ChangeKind::Created {
                 self.hash.add_created(&after);
-                if self.bare() {
+                if self.first() {
                     continue;
                 }
             } else {
@@ -384,6 +398,29 @@ impl Plan {
     /// Whether it changes nobody and says nothing.
     pub fn is_empty(&self, delivers: bool) -> bool {
         self.counts.is_empty() && (self.messages == 0 || !delivers)
+    }
+
+    /// How much an administrator decides about: changes, or where there are none messages.
+    pub fn decisions(&self) -> i64 {
+        let changes: i64 = ChangeKind::ALL.iter().map(|k| self.counts.of(*k)).sum();
+        if changes > 0 { changes } else { self.messages }
+    }
+
+    /// The counters of a run are those of its plan; without a delivery nothing is ever said.
+    pub fn count_in(&self, run: &mut Run, delivers: bool) {
+        let n = |kind| self.counts.of(kind);
+        run.created = n(ChangeKind::Created);
+        run.updated = n(ChangeKind::Updated);
+        run.renamed = n(ChangeKind::Renamed);
+        run.phone_changed = n(ChangeKind::PhoneChanged);
+        run.phone_lost = n(ChangeKind::PhoneLost);
+        run.suspended = n(ChangeKind::Suspended);
+        run.restored = n(ChangeKind::Restored);
+        run.removed = n(ChangeKind::Removed);
+        run.moved = n(ChangeKind::Moved);
+        run.left_out = i64::try_from(self.left_out.len()).unwrap_or(i64::MAX);
+        run.left_out_until = self.rejected.until.filter(|_| run.left_out > 0);
+        run.jobs = if delivers { self.messages } else { 0 };
     }
 
     /// How often the plan changes somebody's name, state or phone, or makes somebody: what a changed mapping must not do unseen.

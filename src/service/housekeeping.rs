@@ -7,9 +7,9 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::ledger;
 use super::life::Pulse;
 use super::takeover::Moved;
+use crate::runs;
 use crate::sync::Engine;
 
 /// People notice a number that takes effect later than this.
@@ -47,7 +47,7 @@ pub(super) async fn run(
                 }
             }
             if now >= expiry {
-                match ledger::expire_held(&engine.store, engine.clock.now()).await {
+                match runs::expire_held(&engine.store, engine.clock.now()).await {
                     Ok(expired) => {
                         for run in expired {
                             tracing::warn!(realm = %run.realm, run = %run.run, "{}: nobody decided plan {:#} in time, it expired; the next pass decides anew", run.realm, run.run);

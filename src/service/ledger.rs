@@ -6,7 +6,6 @@ use tokio::task::spawn_blocking;
 
 use crate::clock::Timestamp;
 use crate::config::{Environment, StoreConfig};
-use crate::model::{Outcome, Run};
 use crate::store::{Access, Store, StoreError, StoreLock, lock};
 
 /// `run` waits this long for a command that writes in its own process.
@@ -34,21 +33,4 @@ pub async fn open(
         .map_err(|e| StoreError::Nonsense(format!("taking the lock broke off: {e}")))??;
     let store = Store::open(config, environment, Access::Write, now).await?;
     Ok(Ledger { store, _lock: lock })
-}
-
-/// Held plans that nobody decided within their seven days become `expired`.
-pub async fn expire_held(store: &Store, now: Timestamp) -> Result<Vec<Run>, StoreError> {
-    let mut expired = Vec::new();
-    for held in store.expired_held(now).await? {
-        match store
-            .decide_held(held.run, Outcome::Expired, None, None, now)
-            .await
-        {
-            Ok(run) => expired.push(run),
-            // Decided by somebody in between.
-            Err(StoreError::Refused(_)) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(expired)
 }

@@ -8,9 +8,8 @@ use super::prepare::PassError;
 use crate::directory::Sighting;
 use crate::model::dn;
 use crate::model::{ChangeKind, DirectoryId, JobReason, State, StateReason, User, UserId};
-use crate::plan::brake::{Weighing, weigh};
 use crate::plan::decide::{Seen, decide, remove};
-use crate::runs::window;
+use crate::runs::weigh::limits;
 
 impl Pass<'_> {
     /// Everybody whom the store holds and the pass did not meet.
@@ -30,16 +29,16 @@ impl Pass<'_> {
                 }
             }
         }
-        let window = window::applied(&self.engine.store, self.row, self.now).await?;
-        let of = self.users(&counts, &window).await?;
-        let weighing = Weighing {
-            config: &self.realm.brake,
-            counts: &counts,
-            window: &window,
-            of,
-            first_pass: self.first,
-        };
-        self.not_looked_up = weigh(&weighing).iter().any(|h| h.limit == "suspended");
+        let (held, _) = limits(
+            &self.engine.store,
+            self.row,
+            &self.realm.brake,
+            self.users(),
+            &counts,
+            self.now,
+        )
+        .await?;
+        self.not_looked_up = held.iter().any(|h| h.limit == "suspended");
         let mut nowhere: BTreeMap<String, i64> = BTreeMap::new();
         for ids in present.chunks(LOOK_UP) {
             if ask.cancel.is_cancelled() {
@@ -84,6 +83,15 @@ impl Pass<'_> {
             self.look_at_waiting().await?;
         }
         self.sees_others(&nowhere, ask).await
+    }
+
+    /// Whether it was rejected to suspend somebody who is absent.
+    fn leaves_out_as_gone(&self, user: &User) -> bool {
+        if self.plan.rejected.changes.is_empty() {
+            return false;
+        }
+        decide(Some(user), Seen::Gone(None), &self.context())
+            .is_some_and(|decision| self.plan.rejected.leaves_out(&decision))
     }
 
     /// Refused is not absent: an entry without a readable id stands where this user's stood.

@@ -7,15 +7,14 @@
 //!                                another plan, held
 //! ```
 
-use super::decided::{failed, replaced};
 use super::following::{Following, configuration};
 use super::prepare::{PassError, prepare};
 use super::run::Ending;
-use super::{Asking, Decided, Engine, EngineError};
+use super::{Asking, Engine, EngineError};
 use crate::config::RealmConfig;
-use crate::model::{ErrorCode, Mode, Outcome, Run};
-use crate::runs::window;
-use crate::store::{Application, RealmLock, RealmUpdate, Resume, RunFacts, Staged, StoreError};
+use crate::model::{ErrorCode, Mode, Run};
+use crate::runs::{Decided, Turn, held, window};
+use crate::store::{RealmUpdate, Resume, RunFacts};
 
 impl Engine {
     /// See [`Engine::approve`].
@@ -24,40 +23,34 @@ impl Engine {
         run: &str,
         asking: Asking,
     ) -> Result<Decided, EngineError> {
-        let (run, _) = self.held_run(run).await?;
+        let (run, _) = self.runs().held(run).await?;
         let config = self.realm_config(&run.realm)?;
-        let lock = self.store.lock_realm(&run.realm).await?;
+        let turn = Turn::take(&self.store, &run.realm, self.clock.now()).await?;
         // Read under the lock: somebody else may just have decided.
-        let (run, facts) = self.held_run(&run.run.to_string()).await?;
+        let (run, facts) = self.runs().held(&run.run.to_string()).await?;
         if let Some(undone) = facts.undoes {
-            return self.approve_undo(&lock, run, facts, undone, &asking).await;
+            let ask = self.undo_ask(config, &asking).await?;
+            let runs = self.runs();
+            return runs.approve_undo(&turn, (run, facts), undone, &ask).await;
         }
-        let applied = tokio::select! {
-            biased;
-            applied = Box::pin(self.approve_under(&lock, &run, facts, config, &asking)) => applied?,
-            // Whoever has the realm now decides about the plan; here is nothing to wait for.
-            () = lock.lost() => return Err(StoreError::TakenOver.into()),
-        };
-        let Some(run) = applied else {
-            drop(lock);
-            return self.another_plan(&run, config, &asking).await;
-        };
-        Ok(Decided {
-            run,
-            replaced: None,
-        })
+        let me = self.within(&turn);
+        let applied = Box::pin(me.approve_in_turn(&run, facts, config, &asking));
+        // Whoever has the realm by now decides about the plan; here is nothing to wait for.
+        if let Some(run) = turn.work(applied).await? {
+            return Ok(Decided::just(run));
+        }
+        drop(turn);
+        self.another_plan(&run, config, &asking).await
     }
 
     /// Looks again and applies; `None`: directory or store no longer agree with the plan.
-    async fn approve_under(
+    async fn approve_in_turn(
         &self,
-        lock: &RealmLock,
         run: &Run,
         facts: RunFacts,
         config: &RealmConfig,
         asking: &Asking,
     ) -> Result<Option<Run>, EngineError> {
-        let me = self.fenced(lock);
         let row = self.row(&run.realm).await?;
         let stopped = || {
             EngineError::Stopped(format!(
@@ -79,16 +72,11 @@ impl Engine {
         let now = self.clock.now();
         let agrees = tokio::select! {
             () = asking.cancel.cancelled() => return Err(stopped()),
-            agrees = me.look_again(run, &row, &mut prepared, now) => agrees?,
+            agrees = self.look_again(run, &row, &mut prepared, now) => agrees?,
         };
         if !agrees {
             return Ok(None);
         }
-        let mut approved = run.clone();
-        approved.outcome = Outcome::Applied;
-        approved.by.clone_from(&asking.by);
-        approved.decided_at = Some(now);
-        let messages = self.messages(config, Some(run.run), now).await?;
         // A look at some says nothing of the realm: not what another mapping does to the others, nor that all were seen.
         let whole = matches!(run.mode, Mode::Full | Mode::Adopt);
         let several = run.mode != Mode::User;
@@ -112,23 +100,13 @@ impl Engine {
             following: Following::renewed(&row, config, &configuration(config, &prepared))
                 .filter(|_| whole),
         };
-        let application = Application {
-            run: &approved,
-            facts,
-            realm: update,
-            refused: None,
-            messages: &messages,
-            replaces: None,
-            staged: Staged::default(),
-        };
-        match me.store.apply(application).await {
-            Ok(applied) => {
-                me.after_approved(&run.realm).await;
-                Ok(Some(applied))
-            }
-            Err(StoreError::Conflict(_)) => Ok(None),
-            Err(error) => Err(error.into()),
+        let messages = self.messages(config, now).await?;
+        let by = asking.by.as_deref();
+        let applied = held::apply(&self.store, (run, facts), by, now, update, messages).await?;
+        if applied.is_some() {
+            self.after_approved(&run.realm).await;
         }
+        Ok(applied)
     }
 
     /// Directory or store no longer agree with the plan: a new one is made, and held.
@@ -141,15 +119,14 @@ impl Engine {
         let mut ask = asking.ask();
         ask.full = true;
         let (run, _) = self.run_whatever(&config.id, &ask, Ending::Hold).await?;
-        let replaced = replaced(old, &run);
-        Ok(Decided { run, replaced })
+        Ok(Decided::of_held(old.run, run))
     }
 }
 
 /// A server that is behind, said to who approves.
 fn not_approved(run: &Run, error: PassError) -> EngineError {
     if error.code != Some(ErrorCode::Stale) {
-        return failed(error);
+        return error.into();
     }
     EngineError::Failed {
         code: ErrorCode::Stale,

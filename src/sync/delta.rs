@@ -12,11 +12,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::Ask;
 use super::pass::{LOOK_UP, Pass};
 use super::prepare::PassError;
-use super::run::stage;
 use crate::directory::{Delta, Sighting};
 use crate::model::person::fold_name;
 use crate::model::{ChangeKind, DirectoryId};
 use crate::plan::decide::Decision;
+use crate::runs::stage;
 
 /// What a delta keeps while it spreads from those who were told to those whose names they touch.
 #[derive(Debug, Default)]

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::doing::Doing;
+use super::asked::Asked;
 use super::following::{Beginning, usable};
 use super::losses::{Losses, join};
 use super::prepare::{PassError, Prepared, check_sentinel, prepare};
@@ -26,7 +26,8 @@ use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::directory::{Cursor, Delta, NoDelta, Watch, Way};
 use crate::model::{DirectoryId, ErrorCode, Mode, Outcome, RealmId, RealmRow, Run, Trigger};
-use crate::store::{RealmLock, StoreError};
+use crate::runs::Turn;
+use crate::store::StoreError;
 
 /// What comes within this of what was told before it is one burst: one transaction instead of many.
 const QUIET: Duration = Duration::from_millis(2);
@@ -62,7 +63,7 @@ impl From<StoreError> for Unfollowed {
 
 impl From<PassError> for Unfollowed {
     fn from(error: PassError) -> Self {
-        Self::Failed(super::decided::failed(error))
+        Self::Failed(error.into())
     }
 }
 
@@ -197,15 +198,10 @@ impl Follower {
                 Heard::Time => None,
                 Heard::Cancelled => return Ok(None),
             };
-            let Some(lock) = self.lock().await? else {
+            let Some(turn) = self.turn().await? else {
                 return Ok(None);
             };
-            let engine = self.engine.fenced(&lock);
-            if let Some(former) = lock.taken_over_from() {
-                let now = engine.clock.now();
-                let store = &engine.store;
-                store.end_abandoned(&self.realm, Some(former), now).await?;
-            }
+            let engine = self.engine.within(&turn);
             let config = engine.realm_config(&self.realm)?;
             let row = engine.row(&self.realm).await?;
             if in_the_way(&row, engine.clock.now()) {
@@ -246,7 +242,7 @@ impl Follower {
                     since: since.clone(),
                     delta: delta.clone(),
                 };
-                let ended = self.run(&engine, config, &row, &lock, beginning, losses_wait);
+                let ended = self.run(&engine, config, &row, &turn, beginning, losses_wait);
                 match ended.await? {
                     Ended::Run(run) => {
                         self.cursor = engine.row(&self.realm).await?.cursor;
@@ -289,11 +285,12 @@ impl Follower {
     }
 
     /// Takes the realm, after the run that has it. `None`: cancelled.
-    async fn lock(&mut self) -> Result<Option<RealmLock>, Unfollowed> {
+    async fn turn(&mut self) -> Result<Option<Turn>, Unfollowed> {
         loop {
-            match self.engine.store.lock_realm(&self.realm).await {
+            let now = self.engine.clock.now();
+            match Turn::take(&self.engine.store, &self.realm, now).await {
                 Err(StoreError::Busy { .. }) => {}
-                lock => return Ok(Some(lock?)),
+                turn => return Ok(Some(turn?)),
             }
             tokio::select! {
                 () = self.cancel.cancelled() => return Ok(None),
@@ -307,7 +304,7 @@ impl Follower {
         engine: &Engine,
         config: &RealmConfig,
         row: &RealmRow,
-        lock: &RealmLock,
+        turn: &Turn,
         beginning: Beginning,
         losses_wait: bool,
     ) -> Result<Ended, Unfollowed> {
@@ -316,46 +313,39 @@ impl Follower {
             cancel: self.cancel.clone(),
             ..Ask::new(Trigger::Push, None)
         };
-        let mut run = Engine::new_run(&self.realm, &ask, engine.clock.now());
-        run.mode = Mode::Delta;
-        run.server = prepared.server();
-        let mut doing = Doing {
+        let asked = Asked {
             config,
             row,
             ask: &ask,
             ending: Ending::ByTheBrake,
-            started: Instant::now(),
-            begun: false,
-            losses_wait,
         };
-        let span = tracing::info_span!("run", run = %run.run, realm = %self.realm);
+        let mut frame = asked.frame(engine.store.clone(), engine.clock.clone());
+        frame.run.mode = Mode::Delta;
+        frame.run.server = prepared.server();
+        let span = tracing::info_span!("run", run = %frame.run.run, realm = %self.realm);
         let done = async {
             let alive = prepared.session()?.liveness();
             alive
                 .beside(Box::pin(look_first(config, &mut prepared)))
                 .await?;
-            doing.begin(engine, &run).await?;
-            Box::pin(engine.carry_out(&mut run, &doing, prepared, beginning)).await
+            frame.begin().await?;
+            let carried = engine.carry_out(&mut frame, &asked, prepared, beginning, losses_wait);
+            Box::pin(carried).await
         };
-        let done = tokio::select! {
-            biased;
-            done = done.instrument(span) => done,
-            () = lock.lost() => Err(StoreError::TakenOver.into()),
-        };
-        match done {
+        match turn.work(done.instrument(span)).await {
             Ok(carried) => {
                 self.prepared = Some(carried.prepared);
                 if !carried.losing.is_empty() {
-                    engine.store.drop_run(run.run).await?;
+                    frame.forget().await?;
                     return Ok(Ended::LossesWait(carried.losing));
                 }
                 // The cursor of a held plan stays where it was.
-                self.behind = run.outcome == Outcome::Held;
-                Ok(Ended::Run(Box::new(run)))
+                self.behind = frame.run.outcome == Outcome::Held;
+                Ok(Ended::Run(Box::new(frame.run)))
             }
             Err(error) => {
                 let cancelled = error.code.is_none();
-                doing.failed(engine, &mut run, &error).await?;
+                asked.failed(&mut frame, &error).await?;
                 if cancelled {
                     return Ok(Ended::Cancelled);
                 }

@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use super::decided::failed;
 use super::prepare::Prepared;
 use super::siblings::let_go;
 use super::{Engine, EngineError};
@@ -59,7 +58,7 @@ impl Engine {
                 s.user.directory_id.or_else(before)
             };
             let ids: Vec<DirectoryId> = staged.iter().filter_map(id_of).collect();
-            let mut sightings = prepared.look_up(&ids).await.map_err(failed)?;
+            let mut sightings = prepared.look_up(&ids).await?;
             let mut patches = vec![];
             for staged in staged {
                 let before = held.get(&staged.user.id);

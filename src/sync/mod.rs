@@ -1,12 +1,12 @@
 //! The order of the stages: directory ─▶ normalise ─▶ plan ─▶ brake ─▶ apply. One engine for daemon and command line.
 
 mod absent;
+mod adopt;
 mod approve;
+mod asked;
 mod computed;
 mod contest;
-mod decided;
 mod delta;
-mod doing;
 mod doubles;
 mod drift;
 mod drift_by_kind;
@@ -21,22 +21,22 @@ mod moved_containers;
 mod pass;
 mod prepare;
 mod refusals;
-mod rejected;
 mod run;
 mod settle;
 mod siblings;
 mod stale;
-mod undo;
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, Environment};
-use crate::model::{ErrorCode, Outcome, RealmId, Run, RunId, Trigger};
-pub use crate::runs::Lines;
-use crate::store::{RealmLock, Store, StoreError};
+use crate::config::{Config, Environment, RealmConfig};
+use crate::model::{Outcome, RealmId, Run, Trigger};
+use crate::runs::undo::UndoAsk;
+pub use crate::runs::{Decided, Lines, RunError as EngineError};
+use crate::runs::{Runs, Turn};
+use crate::store::Store;
 pub use drift_by_kind::ByKind;
 pub use follow::{Follower, Unfollowed};
 pub use following::Following;
@@ -122,46 +122,6 @@ impl Asking {
     }
 }
 
-/// Why something was not done at all. A run that failed is no error here: it is a [`Run`] with its `error_code`.
-#[derive(thiserror::Error, Debug)]
-pub enum EngineError {
-    /// No such realm, run or user; the text says what is there.
-    #[error("{0}")]
-    NotFound(String),
-    /// Not now, or not any more: paused, decided, replaced, another mapping. Exit code 1.
-    #[error("{0}")]
-    Refused(String),
-    /// Stopped before the end; nothing was applied. Exit code 1.
-    #[error("{0}")]
-    Stopped(String),
-    /// The realm or the store is held by another. Exit code 75.
-    #[error("{0}")]
-    Busy(String),
-    /// The tick that was to be made up for was, by another daemon on the same store.
-    #[error("another daemon made this pass already")]
-    TickDone,
-    /// Anything that has an error code (exit 69 or 1).
-    #[error("{message}")]
-    Failed {
-        /// In one word.
-        code: ErrorCode,
-        /// For people.
-        message: String,
-    },
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// What came of a decision on a held plan.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Decided {
-    /// The plan's run, applied or rejected; or the new plan that is held instead.
-    pub run: Run,
-    /// The plan that was named was replaced: directory or store no longer agree with it.
-    pub replaced: Option<RunId>,
-}
-
 /// Everything that a run needs. Cheap to clone; one run a realm at a time.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -186,11 +146,18 @@ impl Engine {
         }
     }
 
-    /// The same engine for a run that holds its realm: what it writes is written under the lock or not at all.
-    fn fenced(&self, lock: &RealmLock) -> Self {
+    /// The same engine in a realm's turn: what it writes is written under the lock or not at all.
+    fn within(&self, turn: &Turn) -> Self {
         Self {
-            store: self.store.fenced(lock),
+            store: turn.store.clone(),
             ..self.clone()
+        }
+    }
+
+    fn runs(&self) -> Runs {
+        Runs {
+            store: self.store.clone(),
+            clock: self.clock.clone(),
         }
     }
 
@@ -251,7 +218,7 @@ impl Engine {
 
     /// Says no to a held plan.
     pub async fn reject(&self, run: &str, by: Option<String>) -> Result<Decided, EngineError> {
-        self.reject_held(run, by, None).await
+        self.runs().reject(run, by, None).await
     }
 
     /// The same; for so long its changes are left out of the realm's plans, while the rest goes on. Of a plan that was rejected so
@@ -262,7 +229,7 @@ impl Engine {
         by: Option<String>,
         for_ms: i64,
     ) -> Result<Decided, EngineError> {
-        self.reject_held(run, by, Some(for_ms)).await
+        self.runs().reject(run, by, Some(for_ms)).await
     }
 
     /// Reads a held plan as a rebuilt directory: same name and same phone or e-mail keeps the user and takes the new id.
@@ -276,7 +243,27 @@ impl Engine {
 
     /// A new plan that puts back what a run changed; pauses the realm as soon as the plan is made.
     pub async fn undo(&self, run: &str, asking: impl Into<Asking>) -> Result<Decided, EngineError> {
-        self.undo_run(run, asking.into()).await
+        let asking = asking.into();
+        let target = self.store.run(run).await?;
+        let config = self.realm_config(&target.realm)?;
+        let ask = self.undo_ask(config, &asking).await?;
+        self.runs().undo(&target, &ask).await
+    }
+
+    async fn undo_ask<'a>(
+        &'a self,
+        config: &'a RealmConfig,
+        asking: &'a Asking,
+    ) -> Result<UndoAsk<'a>, EngineError> {
+        let realms = self.config.realms.iter();
+        Ok(UndoAsk {
+            brake: &config.brake,
+            policy: &config.policy,
+            policies: realms.map(|r| (&r.id, &r.policy)).collect(),
+            messages: self.messages(config, self.clock.now()).await?,
+            by: asking.by.as_deref(),
+            cancel: &asking.cancel,
+        })
     }
 
     /// Ends the holds (`phone-change.hold`) that are over; says how many numbers took effect. Called by a timer of the daemon.

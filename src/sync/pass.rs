@@ -20,18 +20,15 @@ use super::drift_by_kind::ByKind;
 use super::index::{Index, Met};
 use super::prepare::{PassError, Prepared};
 use super::refusals::Refusals;
-use super::run::stage;
 use super::{Ask, Engine, Progress};
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::directory::Sighting;
 use crate::model::dn;
-use crate::model::{
-    DirectoryId, ErrorCode, Limit, Person, RawEntry, RealmId, RealmRow, User, UserId,
-};
-use crate::plan::brake::{Counts, enough};
+use crate::model::{DirectoryId, ErrorCode, Person, RawEntry, RealmId, RealmRow, User, UserId};
 use crate::plan::decide::Context;
-use crate::runs::{Ascending, Plan};
+use crate::runs::weigh::Users;
+use crate::runs::{Ascending, Plan, stage};
 use crate::store::Indexed;
 
 /// Ids looked up at once. The directory part cuts them into filters of its own size; this bounds what is in memory.
@@ -385,26 +382,12 @@ impl<'a> Pass<'a> {
     }
 
     /// The realm's users that are not removed; for a delta only as many as the brake must know of.
-    pub(super) async fn users(
-        &self,
-        counts: &Counts,
-        window: &[(Limit, i64)],
-    ) -> Result<i64, PassError> {
-        if self.users_before > 0 {
-            return Ok(self.users_before);
+    pub(super) fn users(&self) -> Users {
+        match self.users_before {
+            1.. => Users::Known(self.users_before),
+            _ if self.told.is_some() => Users::AsNeeded,
+            _ => Users::Counted,
         }
-        let store = &self.engine.store;
-        if self.told.is_some()
-            && let Some(enough) = enough(&self.realm.brake, counts, window)
-        {
-            let some = store
-                .not_removed_up_to(&self.row.id, enough.saturating_add(1))
-                .await?;
-            if some > enough {
-                return Ok(some);
-            }
-        }
-        Ok(store.not_removed(&self.row.id).await?)
     }
 
     pub(super) fn context(&self) -> Context<'_> {
@@ -415,7 +398,7 @@ impl<'a> Pass<'a> {
             realm_clock: self.clock_ms,
             id_form: self.prepared.scope.id_form,
             new_id: UserId(self.ids.next()),
-            bare: self.plan.bare(),
+            bare: self.plan.first(),
             adopts: false,
         }
     }

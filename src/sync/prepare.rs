@@ -13,59 +13,13 @@ use crate::config::{Attributes, DeliveryConfig, DirectoryKind, RealmConfig};
 use crate::directory::{
     self, Blind, Cursor, Delta, DirectoryError, NoDelta, Scope, Session, Sighting, Way,
 };
-use crate::model::{DirectoryId, ErrorCode, Policy, RawEntry, RealmId, RealmRow, RunId, Synonyms};
+use crate::model::{DirectoryId, ErrorCode, Policy, RawEntry, RealmId, RealmRow, Synonyms};
 use crate::normalise::{Normaliser, mapping_hash};
-use crate::store::{EnrolmentContext, EnrolmentKey, MessageContext, RefusedDiff, StoreError};
-
-/// Why a pass came to nothing. It becomes the run's `error_code` and `error`.
-#[derive(thiserror::Error, Debug)]
-#[error("{message}")]
-pub(super) struct PassError {
-    /// In one word; `None`: cancelled, no error.
-    pub code: Option<ErrorCode>,
-    /// For people.
-    pub message: String,
-    /// Asked for somebody who is not there to be read: that says nothing of the realm, and is no run.
-    pub nobody: bool,
-    /// What was refused, where that is the reason.
-    pub refused: Option<RefusedDiff>,
-}
-
-impl PassError {
-    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self {
-            code: Some(code),
-            message: message.into(),
-            nobody: false,
-            refused: None,
-        }
-    }
-
-    pub(super) fn cancelled() -> Self {
-        Self {
-            code: None,
-            message: "stopped before the end; nothing was applied".into(),
-            nobody: false,
-            refused: None,
-        }
-    }
-
-    pub(super) fn nobody(message: impl Into<String>) -> Self {
-        Self {
-            nobody: true,
-            ..Self::new(ErrorCode::Empty, message)
-        }
-    }
-}
+pub(super) use crate::runs::RunFailure as PassError;
+use crate::store::{EnrolmentContext, EnrolmentKey, MessageContext};
 
 impl From<DirectoryError> for PassError {
     fn from(error: DirectoryError) -> Self {
-        Self::new(error.code(), error.to_string())
-    }
-}
-
-impl From<StoreError> for PassError {
-    fn from(error: StoreError) -> Self {
         Self::new(error.code(), error.to_string())
     }
 }
@@ -435,21 +389,19 @@ impl Engine {
         Ok(self.store.enrolment_key(configured).await?)
     }
 
-    /// What the messages of a realm are made with.
+    /// What the messages of a realm are made with, as far as it is not the run's matter.
     pub(super) async fn messages(
         &self,
         realm: &RealmConfig,
-        run: Option<RunId>,
         now: Timestamp,
     ) -> Result<MessageContext, EngineError> {
-        self.messages_by(realm.delivery.as_ref(), run, now).await
+        self.messages_by(realm.delivery.as_ref(), now).await
     }
 
     /// What messages are made with that go out by this delivery.
     pub(super) async fn messages_by(
         &self,
         delivery: Option<&DeliveryConfig>,
-        run: Option<RunId>,
         now: Timestamp,
     ) -> Result<MessageContext, EngineError> {
         let enrolment = match &self.config.http {
@@ -460,14 +412,21 @@ impl Engine {
             }),
             None => None,
         };
-        let retry_for_ms = delivery.map_or(0, |d| d.retry_for_ms);
         Ok(MessageContext {
-            run,
-            now,
-            retry_for_ms,
-            delivers: delivery.is_some(),
             enrolment,
+            ..unsent(delivery, now)
         })
+    }
+}
+
+/// What the messages of a plan would be made with that is only looked at.
+pub(super) fn unsent(delivery: Option<&DeliveryConfig>, now: Timestamp) -> MessageContext {
+    MessageContext {
+        run: None,
+        now,
+        retry_for_ms: delivery.map_or(0, |d| d.retry_for_ms),
+        delivers: delivery.is_some(),
+        enrolment: None,
     }
 }
 

@@ -1,28 +1,21 @@
-//! One run from its first row to its last: begin, pass, weigh, then apply, hold or fail.
+//! A pass of a directory within the frame of a run: begin, read, decide, and then what the frame makes of it.
 
 use std::collections::BTreeSet;
 
 use tracing::Instrument as _;
 
+use super::asked::Asked;
 use super::delta::Told;
-use super::doing::Doing;
 use super::drift::learn;
 use super::following::{Beginning, resume};
 use super::pass::Pass;
-use super::prepare::{PassError, Prepared, mapping_of, prepare};
+use super::prepare::{PassError, Prepared, mapping_of, prepare, unsent};
 use super::{Ask, Engine, EngineError};
 use crate::clock::Timestamp;
-use crate::config::RealmConfig;
-use crate::model::{
-    ChangeKind, DirectoryId, ErrorCode, HeldBy, JobType, Limit, Mode, Outcome, RealmId, RealmRow,
-    Run, RunId,
-};
-use crate::plan::brake::{Weighing, messages_of, weigh};
-use crate::runs::{self, Lines, Plan, window};
-use crate::store::{
-    Application, CLOCKS_DIFFER_MS, RealmLock, RealmUpdate, Resume, RunFacts, Staged, Store,
-    StoreError,
-};
+use crate::model::{ChangeKind, DirectoryId, ErrorCode, Mode, Outcome, RealmId, RealmRow, Run};
+use crate::runs::weigh::Reason;
+use crate::runs::{Finished, Frame, Lines, Plan, Turn, stage, window};
+use crate::store::{CLOCKS_DIFFER_MS, RealmUpdate, Resume, RunFacts, Store};
 
 /// How a plan ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,102 +115,67 @@ impl Engine {
         whatever: bool,
     ) -> Result<(Run, Lines), EngineError> {
         let config = self.realm_config(realm)?;
-        let now = self.clock.now();
+        let asked = |row| Asked {
+            config,
+            row,
+            ask,
+            ending,
+        };
         if ending == Ending::Dry {
             let row = self.row(realm).await?;
-            let run = Self::new_run(realm, ask, now);
-            return self.passed(run, config, &row, ask, ending, None).await;
+            return self.passed(asked(&row), None).await;
         }
-        let lock = self.store.lock_realm(realm).await?;
-        let me = self.fenced(&lock);
-        if let Some(former) = lock.taken_over_from() {
-            me.store.end_abandoned(realm, Some(former), now).await?;
-        }
+        let turn = Turn::take(&self.store, realm, self.clock.now()).await?;
+        let me = self.within(&turn);
         // Read under the lock: another run may just have ended, an undo for one, after which none may follow.
-        let mut row = me.row(realm).await?;
-        if row.left_out_until.is_some_and(|end| end <= now) {
-            me.end_rejected().await?;
-            row = me.row(realm).await?;
-        }
-        if let Some(held) = row.held
-            && me.expire(held).await?
-        {
-            row = me.row(realm).await?;
-        }
+        let row = me.runs().realm_by_now(realm).await?;
         if !whatever {
             me.may_run(&row, ask)?;
         }
-        let run = Self::new_run(realm, ask, now);
-        me.passed(run, config, &row, ask, ending, Some(&lock)).await
+        me.passed(asked(&row), Some(&turn)).await
     }
 
     /// A run of a realm that is ours, to its last row.
     async fn passed(
         &self,
-        mut run: Run,
-        config: &RealmConfig,
-        row: &RealmRow,
-        ask: &Ask,
-        ending: Ending,
-        lock: Option<&RealmLock>,
+        asked: Asked<'_>,
+        turn: Option<&Turn>,
     ) -> Result<(Run, Lines), EngineError> {
-        let mut doing = Doing {
-            config,
-            row,
-            ask,
-            ending,
-            started: tokio::time::Instant::now(),
-            begun: false,
-            losses_wait: false,
-        };
-        if let (true, Some(held)) = (doing.quiet(), row.held) {
-            self.only_due(&doing).await?;
+        let row = asked.row;
+        if let (true, Some(held)) = (asked.quiet(), row.held) {
+            self.only_due(&asked).await?;
             return Ok((self.store.run(&held.to_string()).await?, Lines::none()));
         }
-        if !doing.quiet() && !doing.begin(self, &run).await? {
+        let mut frame = asked.frame(self.store.clone(), self.clock.clone());
+        if !asked.quiet() && !frame.begin().await? {
             return Err(EngineError::TickDone);
         }
-        let span = tracing::info_span!("run", run = %run.run, realm = %row.id);
-        let pass = Box::pin(self.pass(&mut run, &mut doing)).instrument(span);
-        let lost = async {
-            match lock {
-                Some(lock) => lock.lost().await,
-                None => std::future::pending().await,
-            }
-        };
-        let outcome = tokio::select! {
-            biased;
-            outcome = pass => outcome,
-            () = lost => Err(StoreError::TakenOver.into()),
+        let span = tracing::info_span!("run", run = %frame.run.run, realm = %row.id);
+        let pass = Box::pin(self.pass(&mut frame, &asked)).instrument(span);
+        let outcome = match turn {
+            Some(turn) => turn.work(pass).await,
+            None => pass.await,
         };
         match outcome {
-            Ok(lines) => Ok((run, lines)),
+            Ok(lines) => Ok((frame.run, lines)),
             Err(error) if error.nobody => {
-                if doing.begun {
-                    self.store.drop_run(run.run).await?;
-                }
+                frame.forget().await?;
                 Err(EngineError::NotFound(error.message))
             }
             Err(error) => {
-                match doing.failed(self, &mut run, &error).await {
-                    Ok(()) => Ok((run, Lines::none())),
-                    Err(taken @ StoreError::TakenOver) => {
-                        run.outcome = Outcome::Failed;
-                        run.error_code = Some(taken.code());
-                        run.error = Some(taken.to_string());
-                        // What was committed before it was taken over is what counts.
-                        let there = self.store.run(&run.run.to_string()).await;
-                        let decided = there.ok().filter(|r| r.error_code.is_none());
-                        Ok((decided.unwrap_or(run), Lines::none()))
-                    }
-                    Err(error) => Err(error.into()),
-                }
+                asked.failed(&mut frame, &error).await?;
+                Ok((frame.run, Lines::none()))
             }
         }
     }
 
-    async fn pass(&self, run: &mut Run, doing: &mut Doing<'_>) -> Result<Lines, PassError> {
-        let (config, row, ask) = (doing.config, doing.row, doing.ask);
+    async fn pass(&self, frame: &mut Frame<'_>, asked: &Asked<'_>) -> Result<Lines, PassError> {
+        let Asked {
+            config,
+            row,
+            ask,
+            ending,
+        } = *asked;
         if row.first_applied_at.is_none() {
             // Every number is read, and connecting takes a while.
             let region = config.phone.region.clone();
@@ -229,15 +187,15 @@ impl Engine {
             () = ask.cancel.cancelled() => return Err(PassError::cancelled()),
             prepared = stage("connect", prepare(self, config, row, ask.accept_older)) => prepared?,
         };
-        run.server = prepared.server();
+        frame.run.server = prepared.server();
         let beginning = tokio::select! {
             () = ask.cancel.cancelled() => return Err(PassError::cancelled()),
-            beginning = stage("changes", self.begin(run, config, row, ask, &mut prepared, doing.ending)) => beginning?,
+            beginning = stage("changes", self.begin(&mut frame.run, config, row, ask, &mut prepared, ending)) => beginning?,
         };
-        if doing.ending == Ending::Ahead && run.mode != Mode::Delta {
+        if ending == Ending::Ahead && frame.run.mode != Mode::Delta {
             return Err(PassError::cancelled());
         }
-        if let (true, Beginning::Delta { since, delta }) = (doing.quiet(), &beginning)
+        if let (true, Beginning::Delta { since, delta }) = (asked.quiet(), &beginning)
             && delta.is_empty()
             && !self.waits_no_longer(row, &prepared).await?
         {
@@ -247,26 +205,31 @@ impl Engine {
             if let Some(cursor) = &delta.cursor {
                 self.move_cursor(&row.id, since, cursor).await?;
             }
-            run.outcome = Outcome::Unchanged;
-            run.decided_at = Some(self.clock.now());
-            run.elapsed_ms = elapsed(doing.started);
+            frame.unchanged();
             return Ok(Lines::none());
         }
-        doing.begin(self, run).await?;
-        let carried = Box::pin(self.carry_out(run, doing, prepared, beginning)).await?;
-        Ok(carried.lines)
+        frame.begin().await?;
+        let carried = self.carry_out(frame, asked, prepared, beginning, false);
+        Ok(Box::pin(carried).await?.lines)
     }
 
     /// From what the directory said to what is stored. Gives the session back. Where losses wait and there are some, nothing is
     /// stored and the run has no end.
     pub(super) async fn carry_out(
         &self,
-        run: &mut Run,
-        doing: &Doing<'_>,
+        frame: &mut Frame<'_>,
+        asked: &Asked<'_>,
         prepared: Prepared,
         beginning: Beginning,
+        losses_wait: bool,
     ) -> Result<Carried, PassError> {
-        let (config, row, ask, ending) = (doing.config, doing.row, doing.ask, doing.ending);
+        let Asked {
+            config,
+            row,
+            ask,
+            ending,
+        } = *asked;
+        let run = &mut frame.run;
         let deadline = prepared.deadline;
         let store = if ending == Ending::Dry {
             Box::pin(Store::scratch()).await?
@@ -286,7 +249,7 @@ impl Engine {
             plan.lay_aside().await?;
         }
         let mut pass = Pass::new(self, config, row, prepared, plan, run.started_at).await?;
-        pass.learn_rejected().await?;
+        pass.plan.learn_rejected(row).await?;
         let is_delta = run.mode == Mode::Delta;
         let (following, cursor) = match &beginning {
             Beginning::Full {
@@ -325,7 +288,7 @@ impl Engine {
             }
             return Err(error);
         }
-        if doing.losses_wait {
+        if losses_wait {
             let losing = pass.told.as_ref().map(Told::wait).unwrap_or_default();
             if !losing.is_empty() {
                 return Ok(Carried {
@@ -343,249 +306,109 @@ impl Engine {
         if let Some(found) = pass.drift(ending, following.as_ref()).await? {
             found.say(run);
         }
-        let held_by = self.weigh(&pass, ending).await?;
         // One person's look measures no absence: what was refused elsewhere in the realm is not gone.
-        let refused = if ask.user.is_some() || ending == Ending::Dry {
-            None
-        } else {
+        let whole = ask.user.is_none();
+        let refused = if whole && ending != Ending::Dry {
             Some(pass.refused_diff().await?)
+        } else {
+            None
+        };
+        let messages = if ending == Ending::Dry {
+            unsent(config.delivery.as_ref(), run.started_at)
+        } else {
+            self.messages(config, run.started_at)
+                .await
+                .map_err(|e| PassError::new(ErrorCode::Store, e.to_string()))?
         };
         let facts = RunFacts {
-            plan_hash: Some(pass.plan.hash.hex()),
             mapping_hash: Some(pass.prepared.mapping_hash.clone()),
-            first_pass: pass.first,
             facts: pass.prepared.seen_state(row, run.complete),
             ..RunFacts::default()
         };
-        count(run, &pass.plan, config);
-        run.held_by = held_by;
-        run.decided_at = Some(self.clock.now());
-        run.elapsed_ms = elapsed(doing.started);
-        let empty = pass.plan.is_empty(config.delivery.is_some());
-        if ending == Ending::Dry {
-            run.outcome = if !run.held_by.is_empty() {
-                Outcome::Held
-            } else if empty {
-                Outcome::Unchanged
-            } else {
-                Outcome::Applied
-            };
-            let form = pass.prepared.scope.id_form;
-            let lines = pass.plan.into_lines(run, form);
-            return Ok(Carried::to(lines, pass.prepared));
-        }
-        if !run.held_by.is_empty() {
-            run.outcome = Outcome::Held;
-            // A first plan shows ids too, and nothing is applied that could remember how.
-            let form = pass.prepared.scope.id_form;
-            if row.id_form != Some(form) {
-                self.store.remember_id_form(&row.id, form).await?;
-            }
-            pass.plan.put_in_line().await?;
-            self.hold(run, row, pass.plan.lies(), facts, refused)
-                .await?;
-            return Ok(Carried::to(Lines::none(), pass.prepared));
-        }
-        let messages = self
-            .messages(config, Some(run.run), run.started_at)
-            .await
-            .map_err(|e| PassError::new(ErrorCode::Store, e.to_string()))?;
-        run.outcome = if empty {
-            Outcome::Unchanged
-        } else {
-            Outcome::Applied
-        };
-        let whole = ask.user.is_none();
         let full = whole && !is_delta;
+        let id_form = pass.prepared.scope.id_form;
+        let (users, reasons) = (pass.users(), pass.reasons());
         let update = RealmUpdate {
             mapping_hash: full.then(|| pass.prepared.mapping_hash.clone()),
             directory: Some(pass.prepared.directory_key()),
             first_applied_at: full.then_some(run.started_at),
             clock_ms: full.then_some(pass.clock_ms),
             last_complete_at: full.then_some(run.started_at),
-            window_from: (full && pass.first)
-                .then(|| window::anew(row, run.decided_at.unwrap_or(run.started_at), false)),
+            window_from: None,
             seen_state: if whole { facts.facts.clone() } else { None },
-            id_form: Some(pass.prepared.scope.id_form),
+            id_form: Some(id_form),
             // What was marked meanwhile may be what this run was too early for.
             due: (whole && row.due).then_some(false),
             cursor,
-            following: following.and_then(|mut following| {
-                learn(&mut following, run, &pass.untold, config.directory.changes);
-                following.text()
-            }),
+            following: None,
         };
-        let application = Application {
-            run,
+        let (first, untold) = (pass.first, &pass.untold);
+        let remembers = |run: &Run| {
+            let decided_at = run.decided_at.unwrap_or(run.started_at);
+            RealmUpdate {
+                window_from: (full && first).then(|| window::anew(row, decided_at, false)),
+                following: following.and_then(|mut following| {
+                    learn(&mut following, run, untold, config.directory.changes);
+                    following.text()
+                }),
+                ..update
+            }
+        };
+        let finished = Finished {
+            plan: &mut pass.plan,
+            brake: &config.brake,
+            users,
+            reasons,
             facts,
-            realm: update,
+            id_form: Some(id_form),
+            remembers: Box::new(remembers),
             refused,
-            messages: &messages,
             replaces: if full { row.held } else { None },
-            staged: pass.plan.lies(),
+            messages,
         };
-        *run = stage("apply", self.store.apply(application)).await?;
-        self.after_applied(&pass).await;
+        frame.finish(finished).await?;
+        if ending == Ending::Dry {
+            let lines = pass.plan.into_lines(&frame.run, id_form);
+            return Ok(Carried::to(lines, pass.prepared));
+        }
+        if frame.run.outcome != Outcome::Held {
+            self.after_applied(&pass).await;
+        }
         Ok(Carried::to(Lines::none(), pass.prepared))
     }
 
-    /// Everything that may hold the plan, in words that the run shows.
-    async fn weigh(&self, pass: &Pass<'_>, ending: Ending) -> Result<Vec<HeldBy>, PassError> {
-        let (row, plan) = (pass.row, &pass.plan);
-        let delivers = pass.realm.delivery.is_some();
-        if plan.is_empty(delivers) {
-            return Ok(vec![]);
-        }
-        let window = window::applied(&self.store, row, pass.now).await?;
-        let of = pass.users(&plan.counts, &window).await?;
-        let mut held = weigh(&Weighing {
-            config: &pass.realm.brake,
-            counts: &plan.counts,
-            window: &window,
-            of,
-            first_pass: pass.first,
-        });
-        let mut also = |limit: &str, count: i64, allowed: i64| {
-            held.push(HeldBy {
-                limit: limit.into(),
-                count,
-                of,
-                allowed,
-            });
+    pub(super) async fn row(&self, realm: &RealmId) -> Result<RealmRow, EngineError> {
+        self.runs().realm(realm).await
+    }
+}
+
+impl Pass<'_> {
+    /// What holds the plan beside the limits.
+    fn reasons(&self) -> Vec<Reason> {
+        let (row, plan, brake) = (self.row, &self.plan, &self.realm.brake);
+        let reason = |word, count, allowed| Reason {
+            word,
+            count,
+            allowed,
         };
-        for (_, gone) in &pass.gone_containers {
-            also("container", *gone, 2);
-        }
+        let gone = self.gone_containers.iter();
+        let mut reasons: Vec<Reason> = gone.map(|(_, n)| reason("container", *n, 2)).collect();
         let other_mapping = row
             .mapping_hash
             .as_ref()
-            .is_some_and(|hash| mapping_of(hash) != mapping_of(&pass.prepared.mapping_hash));
+            .is_some_and(|hash| mapping_of(hash) != mapping_of(&self.prepared.mapping_hash));
         if other_mapping && plan.touched() > 0 {
-            also("mapping", plan.touched(), 0);
+            reasons.push(reason("mapping", plan.touched(), 0));
         }
         let moved = plan.counts.of(ChangeKind::Moved);
         if moved > 0 && !window::took_over_before(row) {
-            also("moved", moved, 0);
+            reasons.push(reason("moved", moved, 0));
         }
-        let messages = if pass.first {
-            plan.messages
-        } else {
-            plan.uncounted
-        };
-        if messages > pass.realm.brake.floor && delivers {
-            also("messages", messages, pass.realm.brake.floor);
+        reasons.extend(Reason::messages(plan, brake, self.realm.delivery.is_some()));
+        if self.realm.approve {
+            reasons.push(Reason::approve(plan));
         }
-        let changes: i64 = ChangeKind::ALL.iter().map(|k| plan.counts.of(*k)).sum();
-        let decided = if changes > 0 { changes } else { plan.messages };
-        if pass.realm.approve {
-            also("approve", decided, 0);
-        }
-        if ending == Ending::Hold && held.is_empty() {
-            held.push(HeldBy {
-                limit: "asked".into(),
-                count: decided,
-                of,
-                allowed: 0,
-            });
-        }
-        if !held.is_empty() && pass.told.is_some() {
-            let of = self.store.not_removed(&row.id).await?;
-            for by in &mut held {
-                by.of = of;
-            }
-        }
-        Ok(held)
-    }
-
-    /// Keeps the plan for an administrator; the same plan as the one that waits already only confirms that one.
-    async fn hold(
-        &self,
-        run: &mut Run,
-        row: &RealmRow,
-        staged: Staged,
-        facts: RunFacts,
-        refused: Option<crate::store::RefusedDiff>,
-    ) -> Result<(), PassError> {
-        if let Some(waiting) = row.held {
-            let its = self.store.run_facts(waiting).await?;
-            // One that does not fit the store any more could never be approved, though it says the same.
-            if its.plan_hash == facts.plan_hash
-                && its.mapping_hash == facts.mapping_hash
-                && self.store.plan_fits(waiting).await?
-            {
-                self.store.confirm_held(waiting).await?;
-                self.store.drop_run(run.run).await?;
-                *run = self.store.run(&waiting.to_string()).await?;
-                return Ok(());
-            }
-        }
-        let types: Vec<JobType> = Limit::ALL
-            .iter()
-            .filter(|l| run.held_by.iter().any(|h| h.limit == l.as_str()))
-            .flat_map(|l| messages_of(*l).iter().copied())
-            .collect();
-        crate::failpoint::hit("hold.before");
-        self.store
-            .hold(run, staged, facts, refused, row.held, &types)
-            .await?;
-        crate::failpoint::hit("hold.after");
-        if let Some(before) = self.store.rejected_before(run.run).await? {
-            let by = before.by.as_deref().unwrap_or("somebody");
-            tracing::warn!(realm = %row.id, run = %run.run, before = %before.run, by, "{}: plan {:#} has the same changes as {:#}, which {by} rejected: its cause is still there. Mend it, or `realmsync reject {:#} --for 24h` leaves these changes out for a day while the rest goes on", row.id, run.run, before.run, run.run);
-        }
-        Ok(())
-    }
-
-    pub(super) fn new_run(realm: &RealmId, ask: &Ask, now: Timestamp) -> Run {
-        Run {
-            run: RunId(runs::uuid_v7(now)),
-            realm: realm.clone(),
-            mode: if ask.adopt {
-                Mode::Adopt
-            } else if ask.user.is_some() {
-                Mode::User
-            } else {
-                Mode::Full
-            },
-            trigger: ask.trigger,
-            by: ask.by.clone(),
-            outcome: Outcome::Running,
-            complete: false,
-            seen: 0,
-            created: 0,
-            updated: 0,
-            renamed: 0,
-            phone_changed: 0,
-            phone_lost: 0,
-            suspended: 0,
-            restored: 0,
-            removed: 0,
-            moved: 0,
-            refused_entries: 0,
-            refused_phones: 0,
-            jobs: 0,
-            held_by: vec![],
-            server: None,
-            started_at: now,
-            decided_at: None,
-            elapsed_ms: 0,
-            error_code: None,
-            error: None,
-            note: None,
-            drift: None,
-            computed: None,
-            left_out: 0,
-            left_out_until: None,
-        }
-    }
-
-    pub(super) async fn row(&self, realm: &RealmId) -> Result<RealmRow, EngineError> {
-        let missing = || {
-            EngineError::NotFound(format!(
-                "the store has no realm `{realm}` yet: run `sync` once without naming a realm, or start the daemon"
-            ))
-        };
-        self.store.realm(realm).await?.ok_or_else(missing)
+        reasons
     }
 }
 
@@ -602,38 +425,4 @@ fn never_came(names: &[String]) -> PassError {
 fn tick_done(row: &RealmRow, tick: Timestamp, now: Timestamp) -> bool {
     row.last_tick_at
         .is_some_and(|done| done >= tick && done <= now.plus_ms(CLOCKS_DIFFER_MS))
-}
-
-/// Names a stage of the data path to whoever measures and logs it.
-pub(super) fn stage<F: Future>(
-    name: &'static str,
-    doing: F,
-) -> tracing::instrument::Instrumented<F> {
-    doing.instrument(tracing::info_span!("stage", stage = name))
-}
-
-/// The counters of a run are those of its plan.
-pub(super) fn count(run: &mut Run, plan: &Plan, realm: &RealmConfig) {
-    let n = |kind| plan.counts.of(kind);
-    run.created = n(ChangeKind::Created);
-    run.updated = n(ChangeKind::Updated);
-    run.renamed = n(ChangeKind::Renamed);
-    run.phone_changed = n(ChangeKind::PhoneChanged);
-    run.phone_lost = n(ChangeKind::PhoneLost);
-    run.suspended = n(ChangeKind::Suspended);
-    run.restored = n(ChangeKind::Restored);
-    run.removed = n(ChangeKind::Removed);
-    run.moved = n(ChangeKind::Moved);
-    run.left_out = i64::try_from(plan.left_out.len()).unwrap_or(i64::MAX);
-    run.left_out_until = plan.rejected.until.filter(|_| run.left_out > 0);
-    // Without a delivery nothing is ever said.
-    run.jobs = if realm.delivery.is_some() {
-        plan.messages
-    } else {
-        0
-    };
-}
-
-pub(super) fn elapsed(started: tokio::time::Instant) -> i64 {
-    i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX)
 }

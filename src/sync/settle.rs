@@ -5,6 +5,7 @@ use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::model::{Change, ChangeKind, IdForm, Policy, RealmId, RealmKind, User};
 use crate::plan::decide::{Context, end_hold};
+use crate::runs::Turn;
 use crate::store::{RealmDecl, StoreError};
 
 /// Users of a realm whose hold is ended in one go.
@@ -49,6 +50,13 @@ impl Engine {
         Ok(())
     }
 
+    /// Ends what was rejected until now: its realms, as far as they are in the configuration, read
+    /// everything in their next pass. Gives them.
+    pub async fn end_rejected(&self) -> Result<Vec<RealmId>, StoreError> {
+        let ours: Vec<RealmId> = self.config.realms.iter().map(|r| r.id.clone()).collect();
+        self.runs().end_rejected(&ours).await
+    }
+
     pub(super) async fn end_holds_now(&self) -> Result<u64, EngineError> {
         let now = self.clock.now();
         let mut ended = 0;
@@ -65,7 +73,7 @@ impl Engine {
         let Some(first) = users.first() else {
             return Ok(ended);
         };
-        let Ok(lock) = self.store.try_lock_realm(&first.realm).await else {
+        let Ok(turn) = Turn::try_take(&self.store, &first.realm, now).await else {
             return Ok(ended);
         };
         let row = self.row(&first.realm).await?;
@@ -94,7 +102,7 @@ impl Engine {
             let Some(decision) = end_hold(user, &context) else {
                 continue;
             };
-            let messages = self.messages_by(delivery, None, now).await?;
+            let messages = self.messages_by(delivery, now).await?;
             let changes: Vec<Change> = decision
                 .changes
                 .into_iter()
@@ -112,9 +120,8 @@ impl Engine {
                 })
                 .collect();
             debug_assert!(changes.iter().all(|c| c.kind == ChangeKind::Updated));
-            match self
+            match turn
                 .store
-                .fenced(&lock)
                 .act(
                     &changes,
                     &decision.after,

@@ -1,25 +1,55 @@
-//! `reject --for`: the changes of a plan are left out for a time, while the rest of the realm goes on.
+//! Saying no to a held plan. `reject --for`: its changes are left out for a time, while the rest of the realm goes on.
 
-use super::pass::Pass;
-use super::prepare::PassError;
-use super::{Engine, EngineError};
+use super::{Decided, RunError, Runs, Turn};
 use crate::clock::Timestamp;
-use crate::model::{Outcome, RealmId, Run, User};
-use crate::plan::decide::{Seen, decide};
-use crate::plan::rejected::{Rejected, keys};
+use crate::model::{Outcome, RealmId, Run};
+use crate::plan::rejected::keys;
 use crate::store::StoreError;
 
 /// Staged users read at once.
 const BATCH: i64 = 1000;
 
-impl Engine {
-    /// Rejects a held plan, and its changes until then. Expects the realm's lock.
-    pub(super) async fn reject_changes(
+impl Runs {
+    /// Says no to a held plan. With `for_ms` its changes are left out for so long; of a plan that was rejected so before, it moves
+    /// the end, and with 0 that is now.
+    pub(crate) async fn reject(
+        &self,
+        typed: &str,
+        by: Option<String>,
+        for_ms: Option<i64>,
+    ) -> Result<Decided, RunError> {
+        let now = self.clock.now();
+        let until = for_ms.map(|ms| now.plus_ms(ms));
+        if let Some(until) = until {
+            let run = self.store.run(typed).await?;
+            if run.outcome != Outcome::Held {
+                let turn = Turn::take(&self.store, &run.realm, now).await?;
+                let moved = self.within(&turn).reject_longer(run, until).await?;
+                return Ok(Decided::just(moved));
+            }
+        }
+        let (run, _) = self.held(typed).await?;
+        let turn = Turn::take(&self.store, &run.realm, now).await?;
+        let me = self.within(&turn);
+        let now = self.clock.now();
+        let decided = if let Some(until) = until.filter(|until| *until > now) {
+            me.reject_changes(&run, by, until).await?
+        } else {
+            let store = &me.store;
+            store
+                .decide_held(run.run, Outcome::Rejected, by, None, now)
+                .await?
+        };
+        Ok(Decided::just(decided))
+    }
+
+    /// Rejects a held plan, and its changes until then. Expects the realm's turn.
+    async fn reject_changes(
         &self,
         run: &Run,
         by: Option<String>,
         until: Timestamp,
-    ) -> Result<Run, EngineError> {
+    ) -> Result<Run, RunError> {
         let facts = self.store.run_facts(run.run).await?;
         if facts.undoes.is_some() || facts.first_pass {
             let what = if facts.first_pass {
@@ -27,7 +57,7 @@ impl Engine {
             } else {
                 "undoes another run, and does not come again by itself"
             };
-            return Err(EngineError::Refused(format!(
+            return Err(RunError::Refused(format!(
                 "plan {:#} {what}: reject it without `--for`",
                 run.run
             )));
@@ -56,59 +86,28 @@ impl Engine {
     }
 
     /// Moves the end of what was rejected with a plan that is decided already.
-    pub(super) async fn reject_longer(
-        &self,
-        run: Run,
-        until: Timestamp,
-    ) -> Result<Run, EngineError> {
+    async fn reject_longer(&self, run: Run, until: Timestamp) -> Result<Run, RunError> {
         let changes = if run.outcome == Outcome::Rejected {
             self.store.reject_until(&run, until).await?
         } else {
             0
         };
         if changes == 0 {
-            return Err(EngineError::Refused(format!(
+            return Err(RunError::Refused(format!(
                 "plan {:#} is {}, and none of its changes are left out: there is nothing to move the end of",
                 run.run, run.outcome
             )));
         }
-        self.end_rejected().await?;
+        self.end_rejected(std::slice::from_ref(&run.realm)).await?;
         Ok(run)
     }
 
-    /// Ends what was rejected until now: its realms, as far as they are in the configuration, read
-    /// everything in their next pass. Gives them.
-    pub async fn end_rejected(&self) -> Result<Vec<RealmId>, StoreError> {
-        let ours: Vec<RealmId> = self.config.realms.iter().map(|r| r.id.clone()).collect();
-        let realms = self.store.end_rejected(&ours, self.clock.now()).await?;
+    /// Ends what was rejected until now in these realms: they read everything in their next pass. Gives those of which there was any.
+    pub(crate) async fn end_rejected(&self, of: &[RealmId]) -> Result<Vec<RealmId>, StoreError> {
+        let realms = self.store.end_rejected(of, self.clock.now()).await?;
         for realm in &realms {
             tracing::info!(%realm, "{realm}: what was rejected for a time is not left out any more; the next pass reads everything");
         }
         Ok(realms)
-    }
-}
-
-impl Pass<'_> {
-    /// Reads what plans of the realm leave out for now.
-    pub(super) async fn learn_rejected(&mut self) -> Result<(), PassError> {
-        if self.row.left_out_until.is_none() {
-            return Ok(());
-        }
-        let store = &self.engine.store;
-        let (changes, until) = store.rejected_changes(&self.row.id, self.now).await?;
-        self.plan.rejected = Rejected {
-            changes: changes.into_iter().collect(),
-            until,
-        };
-        Ok(())
-    }
-
-    /// Whether it was rejected to suspend somebody who is absent.
-    pub(super) fn leaves_out_as_gone(&self, user: &User) -> bool {
-        if self.plan.rejected.changes.is_empty() {
-            return false;
-        }
-        decide(Some(user), Seen::Gone(None), &self.context())
-            .is_some_and(|decision| self.plan.rejected.leaves_out(&decision))
     }
 }

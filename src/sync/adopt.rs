@@ -1,4 +1,4 @@
-//! What an administrator decides about a held plan, but for its approval: reject, adopt; and how long it can be decided.
+//! A held plan read as a rebuilt directory.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -7,64 +7,21 @@ use super::look::hash_name;
 use super::pass::Pass;
 use super::prepare::PassError;
 use super::run::Ending;
-use super::{Asking, Decided, Engine, EngineError};
-use crate::clock::Timestamp;
+use super::{Asking, Engine};
 use crate::directory::Sighting;
-use crate::model::{DirectoryId, ErrorCode, Outcome, Person, Run, RunId, User, UserId};
+use crate::model::{DirectoryId, Person, User, UserId};
 use crate::plan::decide::{Context, Name, Seen, decide};
-use crate::runs::Plan;
-use crate::store::RunFacts;
+use crate::runs::{Decided, RunError};
 
 /// New entries that are paired at once.
 const BATCH: usize = 1000;
 
 impl Engine {
-    /// See [`Engine::reject`].
-    pub(super) async fn reject_held(
-        &self,
-        run: &str,
-        by: Option<String>,
-        for_ms: Option<i64>,
-    ) -> Result<Decided, EngineError> {
-        let until = for_ms.map(|ms| self.clock.now().plus_ms(ms));
-        if let Some(until) = until {
-            let run = self.store.run(run).await?;
-            if run.outcome != Outcome::Held {
-                let lock = self.store.lock_realm(&run.realm).await?;
-                let moved = self.fenced(&lock).reject_longer(run, until).await?;
-                return Ok(Decided {
-                    run: moved,
-                    replaced: None,
-                });
-            }
-        }
-        let (run, _) = self.held_run(run).await?;
-        let lock = self.store.lock_realm(&run.realm).await?;
-        let me = self.fenced(&lock);
-        let now = self.clock.now();
-        let decided = if let Some(until) = until.filter(|until| *until > now) {
-            me.reject_changes(&run, by, until).await?
-        } else {
-            let store = &me.store;
-            store
-                .decide_held(run.run, Outcome::Rejected, by, None, now)
-                .await?
-        };
-        Ok(Decided {
-            run: decided,
-            replaced: None,
-        })
-    }
-
     /// See [`Engine::adopt`].
-    pub(super) async fn adopt_held(
-        &self,
-        run: &str,
-        asking: Asking,
-    ) -> Result<Decided, EngineError> {
-        let (held, facts) = self.held_run(run).await?;
+    pub(super) async fn adopt_held(&self, run: &str, asking: Asking) -> Result<Decided, RunError> {
+        let (held, facts) = self.runs().held(run).await?;
         if facts.undoes.is_some() {
-            return Err(EngineError::Refused(format!(
+            return Err(RunError::Refused(format!(
                 "plan {:#} undoes another run: `approve` or `reject` it",
                 held.run
             )));
@@ -75,59 +32,7 @@ impl Engine {
             .run_whatever(&held.realm, &ask, Ending::ByTheBrake)
             .await?;
         // When there is nobody to adopt, it is the same plan still.
-        let replaced = replaced(&held, &run);
-        Ok(Decided { run, replaced })
-    }
-
-    /// Ends a held plan whose seven days are over, also where no daemon does.
-    pub(super) async fn expire(&self, held: RunId) -> Result<bool, EngineError> {
-        let now = self.clock.now();
-        let expired = self.store.expired_held(now).await?;
-        let over = expired.iter().any(|run| run.run == held);
-        if over {
-            self.store
-                .decide_held(held, Outcome::Expired, None, None, now)
-                .await?;
-        }
-        Ok(over)
-    }
-
-    /// A plan that can still be decided.
-    pub(super) async fn held_run(&self, prefix: &str) -> Result<(Run, RunFacts), EngineError> {
-        let run = self.store.run(prefix).await?;
-        let facts = self.store.run_facts(run.run).await?;
-        if run.outcome == Outcome::Held {
-            if self.expire(run.run).await? {
-                return Err(EngineError::Refused(format!(
-                    "plan {:#} of realm `{}` expired: `sync {}` decides anew",
-                    run.run, run.realm, run.realm
-                )));
-            }
-            return Ok((run, facts));
-        }
-        let instead = match facts.replaced_by {
-            Some(successor) => {
-                format!("it was replaced by {successor:#}: look at `runs show {successor:#}`")
-            }
-            None => format!("it is {}", run.outcome),
-        };
-        Err(EngineError::Refused(format!(
-            "plan {:#} of realm `{}` is not held: {instead}",
-            run.run, run.realm
-        )))
-    }
-}
-
-/// The plan whose place a run took; none where it confirms that plan, or came to nothing.
-pub(super) fn replaced(old: &Run, run: &Run) -> Option<RunId> {
-    let came_to_nothing = matches!(run.outcome, Outcome::Failed | Outcome::Cancelled);
-    (run.run != old.run && !came_to_nothing).then_some(old.run)
-}
-
-pub(super) fn failed(error: PassError) -> EngineError {
-    EngineError::Failed {
-        code: error.code.unwrap_or(ErrorCode::Incomplete),
-        message: error.message,
+        Ok(Decided::of_held(held.run, run))
     }
 }
 
@@ -224,16 +129,4 @@ fn same_person(user: &User, person: &Person) -> bool {
         _ => false,
     };
     phone || email
-}
-
-/// A plan for [`Engine::undo`] needs no directory; it is built like any other.
-pub(super) fn undo_plan(engine: &Engine, run: &Run, by: Option<String>, now: Timestamp) -> Plan {
-    Plan::new(
-        run.run,
-        run.realm.clone(),
-        by,
-        now,
-        false,
-        engine.store.clone(),
-    )
 }

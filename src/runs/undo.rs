@@ -1,0 +1,343 @@
+//! A new plan that puts back what a run changed.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::weigh::Users;
+use super::{
+    Decided, Ending, Finished, Frame, Plan, RunError, RunFailure, Runs, Turn, held, new_run, window,
+};
+use crate::clock::Timestamp;
+use crate::config::BrakeConfig;
+use crate::model::words;
+use crate::model::{
+    Change, ChangeKind, Field, IdForm, Mode, Origin, Outcome, Policy, RealmId, RealmRow, Run,
+    RunId, Trigger, User, UserId,
+};
+use crate::plan::undo::{PutBack, put_back};
+use crate::store::{MessageContext, RealmUpdate, Resume, RunFacts};
+
+/// Changes read at once.
+const BATCH: i64 = 1000;
+
+/// Names asked for at once.
+const NAMES: usize = 1000;
+
+/// What is asked of an undo.
+pub(crate) struct UndoAsk<'a> {
+    /// The limits of the realm whose run is undone.
+    pub brake: &'a BrakeConfig,
+    /// Its rules.
+    pub policy: &'a Policy,
+    /// Those of others, to which people may go back. One that is not among them has the same.
+    pub policies: BTreeMap<&'a RealmId, &'a Policy>,
+    /// How messages are made.
+    pub messages: MessageContext,
+    /// Who asks.
+    pub by: Option<&'a str>,
+    /// Stops it: it commits or rolls back.
+    pub cancel: &'a CancellationToken,
+}
+
+impl UndoAsk<'_> {
+    fn messages(&self, at: Timestamp) -> MessageContext {
+        MessageContext {
+            now: at,
+            ..self.messages.clone()
+        }
+    }
+}
+
+impl Runs {
+    /// Makes a new plan that puts back what this run changed; pauses the realm as soon as the plan is made. It is applied, unless
+    /// the brake holds it. A user who changed since is left as they are.
+    pub(crate) async fn undo(&self, target: &Run, ask: &UndoAsk<'_>) -> Result<Decided, RunError> {
+        if target.outcome != Outcome::Applied {
+            return Err(RunError::Refused(format!(
+                "run {:#} is {}: only an applied run can be undone",
+                target.run, target.outcome
+            )));
+        }
+        let turn = Turn::take(&self.store, &target.realm, self.clock.now()).await?;
+        let row = self.realm(&target.realm).await?;
+        if let Some(held) = row.held {
+            return Err(RunError::Refused(format!(
+                "plan {held:#} of realm `{}` waits for a decision: `approve` or `reject` it first",
+                row.id
+            )));
+        }
+        self.within(&turn).undo_in(&turn, target, &row, ask).await
+    }
+
+    /// Approves a held plan that undoes this run: it contradicts the directory on purpose, so only the store is asked. Where users
+    /// changed since it was made, another one is made, and held.
+    pub(crate) async fn approve_undo(
+        &self,
+        turn: &Turn,
+        (run, facts): (Run, RunFacts),
+        undone: RunId,
+        ask: &UndoAsk<'_>,
+    ) -> Result<Decided, RunError> {
+        let me = self.within(turn);
+        let now = self.clock.now();
+        let row = self.realm(&run.realm).await?;
+        let update = once_undone(&row, now);
+        let applied = held::apply(
+            &me.store,
+            (&run, facts),
+            ask.by,
+            now,
+            update,
+            ask.messages(now),
+        );
+        if let Some(run) = turn.work(Box::pin(applied)).await? {
+            return Ok(Decided::just(run));
+        }
+        let target = self.store.run(&undone.to_string()).await?;
+        me.undo_in(turn, &target, &row, ask).await
+    }
+
+    /// Undoes a run of a realm that is ours; a held plan for that, if there is one, is replaced by another one.
+    async fn undo_in(
+        &self,
+        turn: &Turn,
+        target: &Run,
+        row: &RealmRow,
+        ask: &UndoAsk<'_>,
+    ) -> Result<Decided, RunError> {
+        let now = self.clock.now();
+        let by = ask.by.map(str::to_owned);
+        let run = new_run(&target.realm, Mode::Undo, Trigger::Command, by, now);
+        // Whoever approved another plan has not seen this one.
+        let ending = match row.held {
+            Some(_) => Ending::Hold,
+            None => Ending::ByTheBrake,
+        };
+        let mut frame = Frame::new(self.store.clone(), self.clock.clone(), row, run, ending);
+        frame.begin().await?;
+        let undone = async {
+            // Before anything else: what RUN wanted said and was not said yet must not go out while this is open.
+            let (run, store) = (frame.run.run, &self.store);
+            store.hold_jobs_for_undo(target.run, run, now).await?;
+            Box::pin(self.put_all_back(&mut frame, target, row, ask)).await
+        };
+        if let Err(error) = turn.work(undone).await {
+            frame.fail(&RunFailure::from(&error), true).await?;
+            return Err(error);
+        }
+        Ok(match row.held {
+            Some(held) => Decided::of_held(held, frame.run),
+            None => Decided::just(frame.run),
+        })
+    }
+
+    /// Makes the plan, and applies or holds it, which pauses the realm.
+    async fn put_all_back(
+        &self,
+        frame: &mut Frame<'_>,
+        target: &Run,
+        row: &RealmRow,
+        ask: &UndoAsk<'_>,
+    ) -> Result<(), RunError> {
+        let now = frame.run.started_at;
+        let mut plan = Plan::new(
+            frame.run.run,
+            row.id.clone(),
+            frame.run.by.clone(),
+            now,
+            false,
+            self.store.clone(),
+        );
+        let mut after = 0;
+        let mut skipped = 0;
+        let mut named = HashMap::new();
+        let mut ids_after = HashMap::new();
+        let untold: HashSet<UserId> = self
+            .store
+            .untold_by_undo(target.run)
+            .await?
+            .into_iter()
+            .collect();
+        let form = row.id_form.unwrap_or(IdForm::Uuid);
+        loop {
+            if ask.cancel.is_cancelled() {
+                return Err(RunError::Stopped(format!(
+                    "stopped before the end; nothing of run {:#} was put back",
+                    target.run
+                )));
+            }
+            let mut changes = self.store.changes(target.run, after, BATCH).await?;
+            let Some(last) = changes.last().map(|c| c.user) else {
+                break;
+            };
+            // The rows of one user stand together; those that the next batch may go on with wait for it.
+            if i64::try_from(changes.len()).unwrap_or(0) == BATCH
+                && changes.iter().any(|c| c.user != last)
+            {
+                changes.retain(|c| c.user != last);
+            }
+            after = changes.last().map_or(after, |c| c.seq);
+            let ids: Vec<_> = changes.iter().map(|c| c.user).collect();
+            let users = self.store.users_by_id(&ids).await?;
+            for mut user in users {
+                if untold.contains(&user.id) {
+                    (user.phone_told, user.told) = (None, false);
+                }
+                let of_user: Vec<&Change> = changes.iter().filter(|c| c.user == user.id).collect();
+                // Another realm has taken them over since.
+                let ours = user.realm == row.id;
+                let Some(home) = self.former_realm(&of_user, row).await?.filter(|_| ours) else {
+                    skipped += 1;
+                    continue;
+                };
+                let (home, realm_clock) = home;
+                let rules = PutBack {
+                    policy: ask.policies.get(&home).copied().unwrap_or(ask.policy),
+                    now,
+                    realm_clock,
+                    id_form: form,
+                };
+                let Some(decision) = put_back(&user, &of_user, &rules) else {
+                    skipped += 1;
+                    continue;
+                };
+                let is = &decision.after;
+                if is.realm != user.realm && self.is_taken_in(&home, is).await? {
+                    skipped += 1;
+                    continue;
+                }
+                if let Some(id) = is
+                    .directory_id
+                    .filter(|_| is.directory_id != user.directory_id)
+                {
+                    // Whoever has that id by now keeps it.
+                    let holders = self.store.users_by_directory_id(&row.id, &[id]).await?;
+                    if !holders.is_empty() {
+                        skipped += 1;
+                        continue;
+                    }
+                    ids_after.insert(user.id, is.origin());
+                }
+                let gets_it = !user.present() || user.username_key != is.username_key;
+                if is.present() && gets_it && is.realm == row.id {
+                    named.insert(is.username_key.clone(), (user.id, is.origin()));
+                }
+                plan.add(decision).await?;
+            }
+        }
+        plan.flush().await?;
+        skipped += self
+            .leave_taken_names(&row.id, &mut plan, named, &ids_after)
+            .await?;
+        if skipped > 0 {
+            frame.run.error = Some(format!(
+                "{} changed since, or removed: left as it is now",
+                words::count(skipped, "user")
+            ));
+        }
+        let finished = Finished {
+            plan: &mut plan,
+            brake: ask.brake,
+            users: Users::Counted,
+            reasons: vec![],
+            facts: RunFacts {
+                mapping_hash: row.mapping_hash.clone(),
+                undoes: Some(target.run),
+                ..RunFacts::default()
+            },
+            id_form: None,
+            remembers: Box::new(|run| match run.outcome {
+                Outcome::Applied => once_undone(row, run.decided_at.unwrap_or(now)),
+                _ => RealmUpdate::default(),
+            }),
+            refused: None,
+            replaces: row.held,
+            messages: ask.messages(now),
+        };
+        Ok(frame.finish(finished).await?)
+    }
+
+    /// The realm that somebody is in once these changes are put back, and its own clock; `None`: it is there no more.
+    async fn former_realm(
+        &self,
+        changes: &[&Change],
+        row: &RealmRow,
+    ) -> Result<Option<(RealmId, i64)>, RunError> {
+        let Some(moved) = changes.iter().find(|c| c.kind == ChangeKind::Moved) else {
+            return Ok(Some((row.id.clone(), row.clock_ms)));
+        };
+        let from = moved.before.get(Field::Realm.as_str());
+        let Some(from) = from.and_then(Value::as_str) else {
+            return Ok(None);
+        };
+        let former = self.store.realm(&RealmId::from(from)).await?;
+        Ok(former.map(|row| (row.id, row.clock_ms)))
+    }
+
+    /// Whether somebody who goes back to another realm finds their id or their name taken there.
+    async fn is_taken_in(&self, realm: &RealmId, is: &User) -> Result<bool, RunError> {
+        if let Some(id) = is.directory_id {
+            let holders = self.store.users_by_directory_id(realm, &[id]).await?;
+            if !holders.is_empty() {
+                return Ok(true);
+            }
+        }
+        let names = [is.username_key.clone()];
+        Ok(is.present() && !self.store.name_holders(realm, &names).await?.is_empty())
+    }
+
+    /// Leaves as they are whose former name another has by now and does not give up in this plan; says how many.
+    async fn leave_taken_names(
+        &self,
+        realm: &RealmId,
+        plan: &mut Plan,
+        mut named: HashMap<String, (UserId, Origin)>,
+        ids_after: &HashMap<UserId, Origin>,
+    ) -> Result<i64, RunError> {
+        let mut left = 0;
+        loop {
+            let keys: Vec<String> = named.keys().cloned().collect();
+            let mut taken = vec![];
+            for keys in keys.chunks(NAMES) {
+                let holders = self.store.name_holders(realm, keys).await?;
+                let whom: Vec<Origin> = holders
+                    .iter()
+                    .map(|h| {
+                        let now = Origin::of(h.directory_id, h.user);
+                        ids_after.get(&h.user).copied().unwrap_or(now)
+                    })
+                    .collect();
+                let staged = plan.staged_of(&whom).await?;
+                for holder in holders {
+                    let gives_it_up = staged.iter().any(|s| {
+                        s.user.id == holder.user
+                            && (!s.user.present()
+                                || s.user.realm != *realm
+                                || s.user.username_key != holder.key)
+                    });
+                    let own = named.get(&holder.key).map(|(user, _)| *user) == Some(holder.user);
+                    if !gives_it_up && !own {
+                        taken.extend(named.remove(&holder.key).map(|(_, who)| who));
+                    }
+                }
+            }
+            if taken.is_empty() {
+                return Ok(left);
+            }
+            // Who keeps the present name may stand in the way of the next.
+            plan.take_back_of(&taken).await?;
+            left += i64::try_from(taken.len()).unwrap_or(i64::MAX);
+        }
+    }
+}
+
+/// What the realm remembers of an undo: the directory still says otherwise, and no delta would, so that the next run reads everything.
+fn once_undone(row: &RealmRow, now: Timestamp) -> RealmUpdate {
+    RealmUpdate {
+        window_from: Some(window::anew(row, now, false)),
+        cursor: Resume::Nowhere,
+        ..RealmUpdate::default()
+    }
+}
