@@ -136,6 +136,13 @@ fn about_daemon(daemon: &DaemonStatus) -> String {
         text::when(daemon.started_at),
         daemon.config.display()
     );
+    if daemon.undeclared {
+        let _infallible = write!(
+            text,
+            "\n  {} no run begins: the store has not taken the configuration in yet, since another process holds what that needs",
+            render::paint("33", "!")
+        );
+    }
     if let Some(error) = &daemon.reload_error {
         let what = error.lines().next().unwrap_or_default();
         let at = daemon

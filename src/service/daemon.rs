@@ -217,24 +217,17 @@ impl Daemon {
             start.clock.clone(),
             Arc::new(start.environment.clone()),
         );
-        engine.settle_in().await.map_err(|e| Failure::from(&e))?;
-        let rows = store.realms().await.map_err(|e| Failure::from(&e))?;
         let now = start.clock.now();
+        let mut side = JoinSet::new();
+        let settled = reloading::declare_at_start(&engine, now, &mut side)
+            .await
+            .map_err(|e| Failure::from(&e))?;
+        let rows = store.realms().await.map_err(|e| Failure::from(&e))?;
         let stood: BTreeMap<RealmId, Timestamp> = rows
             .iter()
             .filter_map(|row| Some((row.id.clone(), row.last_tick_at?)))
             .collect();
         let mut agenda = Agenda::new(now);
-        for (realm, _) in timetables
-            .iter()
-            .filter(|(realm, _)| !stood.contains_key(realm))
-        {
-            // From here on a tick can be missed.
-            store
-                .first_tick(realm, now)
-                .await
-                .map_err(|e| Failure::from(&e))?;
-        }
         agenda.set_realms(
             timetables,
             |realm| stood.get(realm).copied(),
@@ -265,7 +258,8 @@ impl Daemon {
             agenda,
             runs: JoinSet::new(),
             running: HashMap::new(),
-            side: JoinSet::new(),
+            settling: !side.is_empty(),
+            side,
             parts: JoinSet::new(),
             keepers: Keepers::default(),
             orders,
@@ -288,8 +282,7 @@ impl Daemon {
             reload_refused_at: None,
             reloading: false,
             reload_again: false,
-            unsettled: false,
-            settling: false,
+            unsettled: !settled,
             settle_at: Instant::now(),
             status: String::new(),
             _ledger: ledger,

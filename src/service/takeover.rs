@@ -68,16 +68,21 @@ async fn look_whose(engine: &Engine, absent: &mut u32) -> Result<(), EngineError
             tracing::warn!(realm = %row.id, "{}: was orphaned although it is in the configuration, and resumes", row.id);
         }
     }
-    if engine.store.nobodys_realms().await?.is_empty() {
-        *absent = 0;
-        return Ok(());
-    }
-    *absent += 1;
-    if *absent >= ABSENT {
-        *absent = 0;
+    let nobodys = engine.store.nobodys_realms().await?;
+    if absent_for_long(absent, !nobodys.is_empty()) {
         engine.settle_in().await?;
     }
     Ok(())
+}
+
+/// Counts looks in a row at which there was a realm that nobody's file has; whether it is to be orphaned now.
+fn absent_for_long(looks: &mut u32, absent: bool) -> bool {
+    *looks = if absent { *looks + 1 } else { 0 };
+    let long = *looks >= ABSENT;
+    if long {
+        *looks = 0;
+    }
+    long
 }
 
 async fn look(
@@ -113,4 +118,25 @@ async fn look(
     }
     *due = now;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_realm_of_nobodys_file_is_orphaned_after_a_minute_without_a_break() {
+        assert_eq!(LOOK * ABSENT, Duration::from_mins(1));
+        let mut looks = 0;
+        let times = |looks: &mut u32, n| {
+            (0..n)
+                .map(|_| absent_for_long(looks, true))
+                .collect::<Vec<_>>()
+        };
+        assert!(times(&mut looks, ABSENT - 1).iter().all(|long| !long));
+        assert!(!absent_for_long(&mut looks, false), "its daemon is back");
+        let again = times(&mut looks, ABSENT);
+        assert_eq!(again.iter().position(|long| *long), Some(again.len() - 1));
+        assert!(!absent_for_long(&mut looks, true), "it is counted anew");
+    }
 }

@@ -98,6 +98,7 @@ async fn counted(
 ) -> Result<(), sqlx::Error> {
     let next = Generation::next(&mut transaction).await?;
     transaction.commit().await?;
+    crate::failpoint::hit("commit.unnoted");
     generation.note(next);
     Ok(())
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 
 use super::{Daemon, Side, warn};
+use crate::clock::Timestamp;
 use crate::service::chance::chance;
 use crate::service::notify;
 use crate::service::reload::{self, Prepared};
@@ -14,6 +16,43 @@ use crate::sync::{Engine, EngineError};
 
 /// A store that fails a reload is asked again after this.
 const SETTLE_AGAIN: Duration = Duration::from_secs(5);
+
+/// A daemon's start waits no longer for a store in which another process has what it needs, as a first load has for minutes:
+/// systemd, and whoever asks for the status, get their answer.
+const SETTLE_AT_START: Duration = Duration::from_secs(3);
+
+/// Declares the configuration to the store, sweeps what a crash left, and notes from when on ticks can be missed.
+async fn declare(engine: Engine, now: Timestamp) -> Result<(), EngineError> {
+    engine.settle_in().await?;
+    for row in engine.store.realms().await? {
+        let known = engine.config.realms.iter().any(|r| r.id == row.id);
+        if known && row.last_tick_at.is_none() && !row.orphaned {
+            engine.store.first_tick(&row.id, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The same at a daemon's start. `false`: it goes on beside the daemon, among `side`, since another process has what it needs.
+pub(super) async fn declare_at_start(
+    engine: &Engine,
+    now: Timestamp,
+    side: &mut JoinSet<Side>,
+) -> Result<bool, EngineError> {
+    let engine = engine.clone();
+    side.spawn(async move { Side::Settled(declare(engine, now).await) });
+    match timeout(SETTLE_AT_START, side.join_next()).await {
+        Ok(Some(Ok(Side::Settled(settled)))) => settled.map(|()| true),
+        // One that broke off is begun anew by the daemon's loop.
+        Ok(_) => Ok(false),
+        Err(_) => {
+            tracing::warn!(
+                "another process holds what the store needs to take this configuration in, as a first load does: runs begin once it lets go"
+            );
+            Ok(false)
+        }
+    }
+}
 
 impl Daemon {
     pub(super) fn begin_reload(&mut self) {
@@ -102,18 +141,8 @@ impl Daemon {
         self.settling = true;
         self.settle_at = Instant::now() + SETTLE_AGAIN;
         let (engine, now) = (self.engine.borrow().clone(), self.start.clock.now());
-        self.side.spawn(async move {
-            let settled = async {
-                engine.settle_in().await?;
-                for row in engine.store.realms().await? {
-                    if row.last_tick_at.is_none() && !row.orphaned {
-                        engine.store.first_tick(&row.id, now).await?;
-                    }
-                }
-                Ok(())
-            };
-            Side::Settled(settled.await)
-        });
+        self.side
+            .spawn(async move { Side::Settled(declare(engine, now).await) });
     }
 
     pub(super) fn settled(&mut self, settled: Result<(), EngineError>) {

@@ -38,6 +38,7 @@ impl Daemon {
             reload_error: self.reload_error.clone(),
             reload_refused_at: self.reload_refused_at,
             other_file: false,
+            undeclared: self.unsettled,
             receivers: serde_json::to_value(self.stats.snapshot().targets).unwrap_or_default(),
         };
         let unscheduled = engine

@@ -56,3 +56,60 @@ fn what_a_realm_refuses_of_everybody_is_kept_by_difference() {
             .any(|(what, since)| all.get(what) == Some(since))
     );
 }
+
+fn rows(house: &House, table: &str) -> String {
+    let script = "import sqlite3, sys\n\
+        print(sqlite3.connect(sys.argv[1]).execute('SELECT COUNT(*) FROM ' + sys.argv[2]).fetchone()[0])";
+    let output = std::process::Command::new("python3")
+        .args(["-c", script])
+        .arg(house.path("realmsync.db"))
+        .arg(table)
+        .output()
+        .expect("python3 runs");
+    assert!(output.status.success(), "{table}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// A pass in which nobody is usable says who it met, takes nothing back of what stood refused, and leaves nothing staged.
+#[test]
+fn a_pass_that_finds_nobody_usable_leaves_nothing_staged() {
+    let house = House::new(40);
+    let all = std::fs::read_to_string(house.path("realmsync.toml")).unwrap();
+    let of = |filter: &str, more: &str| {
+        let text = all
+            .replace("(objectClass=inetOrgPerson)", filter)
+            .replace("[realm.phone]", &format!("{more}[realm.phone]"));
+        assert_ne!(text, all);
+        text
+    };
+    let own = of("(&(objectClass=inetOrgPerson)(uid=*a*))", "");
+    std::fs::write(house.path("realmsync.toml"), &own).unwrap();
+    house.sync(0);
+    let dn = house.users().values().next().unwrap()["dn"].clone();
+    house.server.modify(&format!(
+        "dn: {}\nchangetype: modify\nreplace: mobile\nmobile: 12\n",
+        dn.as_str().unwrap()
+    ));
+    house.sync(0);
+    let before = refused(&house);
+    assert!(!before.is_empty());
+    // Whoever is met is new, and has no user name.
+    let nameless = of(
+        "(&(objectClass=inetOrgPerson)(!(uid=*a*)))",
+        "[realm.attributes]\nusername = \"carLicense\"\n",
+    );
+    std::fs::write(house.path("realmsync.toml"), &nameless).unwrap();
+    for _ in 0..2 {
+        let run = house.run(&["--json", "sync", "r"]).json();
+        assert_eq!(run["error_code"], "empty", "{run}");
+        assert_eq!(rows(&house, "staged_refused"), "0");
+        assert_eq!(rows(&house, "staged_users"), "0");
+        let now = refused(&house);
+        assert!(before.keys().all(|row| now.contains_key(row)));
+        assert!(now.len() > before.len(), "it says whom it met");
+    }
+    // What was only met by them goes with the next pass that is one.
+    std::fs::write(house.path("realmsync.toml"), &own).unwrap();
+    house.sync(0);
+    assert_eq!(refused(&house).len(), before.len());
+}

@@ -217,3 +217,44 @@ fn a_kill_while_a_plan_is_held_leaves_one_plan() {
         assert_eq!(held[0]["run"], run["run"], "{point}");
     }
 }
+
+/// Each commit is noted beside the store a moment after it is made. A daemon that is killed just then leaves a note that is behind,
+/// and a store that is whole.
+#[test]
+fn a_daemon_that_is_killed_between_a_commit_and_its_note_leaves_a_store_that_opens() {
+    // So many that the brake lets all their numbers through.
+    let house = House::new(60);
+    house.configure("[realm.brake]\nfloor = 1000\n");
+    house.sync_and_deliver(0);
+    let mut killed = 0;
+    for nth in 1..=16 {
+        house.churn(&[("phone", 1)]);
+        let log = std::fs::File::create(house.path("daemon.log")).expect("a log");
+        let mut daemon = house
+            .command(&["run"])
+            .env("REALMSYNC_FAILPOINT", format!("commit.unnoted:{nth}"))
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .expect("the daemon");
+        // Whichever of its commits it is, of its start or of the pass.
+        let died = loop {
+            if let Some(status) = daemon.try_wait().unwrap() {
+                break status.signal() == Some(9);
+            }
+            if house.path("control.sock").exists() && house.run(&["sync", "r"]).code == 0 {
+                daemon.kill().unwrap();
+                daemon.wait().unwrap();
+                break false;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        };
+        killed += i32::from(died);
+        let said = house.run(&["--json", "status"]);
+        assert_eq!(said.code, 0, "{nth}: {}{}", said.out, said.err);
+    }
+    assert!(killed >= 4, "{killed}");
+    house.sync_and_deliver(0);
+    let full = house.run(&["--json", "sync", "r", "--full"]).json();
+    assert_eq!(full["outcome"], "unchanged", "{full}");
+}

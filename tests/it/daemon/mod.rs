@@ -5,6 +5,7 @@ mod failover;
 mod half_open;
 mod lease_lost;
 mod push;
+mod rights;
 mod store_lost;
 mod systemd;
 mod two;

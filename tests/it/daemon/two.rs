@@ -3,6 +3,7 @@
 
 mod pair;
 mod push;
+mod starting;
 mod whose;
 
 use std::collections::{BTreeMap, BTreeSet};

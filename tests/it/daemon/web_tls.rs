@@ -18,6 +18,45 @@ fn client(authority: &str) -> reqwest::Client {
         .expect("a client")
 }
 
+/// A receiver whose authority is named by `ca-file` is asked by TLS; without it, its certificate is believed by nobody.
+#[test]
+fn check_connect_trusts_a_receiver_by_the_authority_that_is_given() {
+    let house = House::new(3);
+    let tls = house.server.folder().join("tls");
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let own = house.receiver.url.clone();
+    let (certificate, key) = (tls.join("server.pem"), tls.join("server.key"));
+    serve_with(
+        &house,
+        address,
+        certificate.to_str().unwrap(),
+        key.to_str().unwrap(),
+    );
+    let _listens = house.daemon();
+    let url = format!("url = \"https://{address}/hooks\"");
+    let trusted = format!("{url}\nca-file = \"{}\"", &house.server["CA_FILE"]);
+    let from = format!("url = \"{own}\"");
+    let other_port = format!("listen = \"{address}\"");
+    for (name, delivery) in [("trusting", &trusted), ("doubting", &url)] {
+        let replaced = [
+            (from.as_str(), delivery.as_str()),
+            (other_port.as_str(), "listen = \"127.0.0.1:0\""),
+        ];
+        house.beside(name, &replaced);
+    }
+    let said = house.run_of("trusting", &["check", "--connect"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    let receiver = format!("https://{address}");
+    assert!(said.out.contains(&receiver), "{}", said.out);
+    assert!(said.out.contains("takes connections"), "{}", said.out);
+    let said = house.run_of("doubting", &["check", "--connect"]);
+    assert_eq!(said.code, 1, "{}{}", said.out, said.err);
+    assert!(said.out.contains("but TLS fails"), "{}", said.out);
+}
+
 fn serve_with(house: &House, address: SocketAddr, certificate: &str, key: &str) {
     let path = house.path("realmsync.toml");
     let text = std::fs::read_to_string(&path).unwrap();

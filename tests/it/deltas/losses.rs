@@ -8,7 +8,7 @@ use realmsync::model::{ChangeKind, Outcome, Run, State, Trigger, User};
 use super::push::{Pushed, next};
 
 impl Pushed {
-    async fn active(&self) -> Vec<User> {
+    pub(super) async fn active(&self) -> Vec<User> {
         let mut users = self.users().await;
         users.retain(|u| u.state == State::Active && u.phone.is_some());
         users
@@ -40,11 +40,11 @@ fn dn(user: &User) -> &str {
     user.dn.as_deref().unwrap()
 }
 
-fn delete(user: &User) -> String {
+pub(super) fn delete(user: &User) -> String {
     format!("dn: {}\nchangetype: delete\n\n", dn(user))
 }
 
-fn set(user: &User, mobile: &str) -> String {
+pub(super) fn set(user: &User, mobile: &str) -> String {
     format!(
         "dn: {}\nchangetype: modify\nreplace: mobile\nmobile: {mobile}\n\n",
         dn(user)

@@ -7,6 +7,7 @@ mod fleet;
 mod ids;
 mod losses;
 mod push;
+mod rejected;
 mod restored;
 mod table;
 pub mod told;

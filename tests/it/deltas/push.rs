@@ -23,8 +23,12 @@ pub struct Pushed {
 
 impl Pushed {
     pub async fn new(kind: &'static str, options: &[&str]) -> Self {
+        Self::with(kind, options, "").await
+    }
+
+    pub async fn with(kind: &'static str, options: &[&str], extra: &str) -> Self {
         let house = House::with(Server::start(kind, options), "");
-        house.configure_as(&house.server["BIND_DN"], "changes = \"auto\"", "");
+        house.configure_as(&house.server["BIND_DN"], "changes = \"auto\"", extra);
         let env = Environment::from_process();
         let config = load(&house.path("realmsync.toml"), &env)
             .expect("a configuration")

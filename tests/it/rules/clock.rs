@@ -190,6 +190,39 @@ async fn trap_37_a_new_number_waits_until_the_timer_ends_it() {
     assert_eq!(c.jobs(JobType::Reprovision).await, notices, "told once");
 }
 
+/// A realm that was made by hand is in no file: its holds end by the default rules, whatever another realm is busy with.
+#[tokio::test(flavor = "multi_thread")]
+async fn trap_37_a_hold_in_a_realm_that_is_in_no_file_ends_too() {
+    let c = Clockwork::new(60, "[realm.phone-change]\nhold = \"24h\"\n").await;
+    c.pass().await;
+    c.house.churn(&[("phone", 4)]);
+    c.pass().await;
+    c.clock.advance_ms(25 * HOUR);
+    let waiting = c.engine.store.holds_over(c.clock.now(), 10).await.unwrap();
+    assert!(waiting.len() >= 2, "{waiting:?}");
+    let script = "import sqlite3, sys\n\
+        db = sqlite3.connect(sys.argv[1])\n\
+        db.execute(\"INSERT INTO realms (id, kind, name) VALUES ('by-hand', 'custom', 'By hand')\")\n\
+        assert db.execute(\"UPDATE users SET realm = 'by-hand' WHERE username = ?\", (sys.argv[2],)).rowcount == 1\n\
+        db.commit()";
+    let status = std::process::Command::new("python3")
+        .args(["-c", script])
+        .arg(c.house.path("realmsync.db"))
+        .arg(&waiting[0].username)
+        .status()
+        .expect("python3 runs");
+    assert!(status.success());
+    let lock = c.engine.store.lock_realm(&c.realm).await.unwrap();
+    assert_eq!(c.engine.end_holds().await.unwrap(), 1, "the other is busy");
+    drop(lock);
+    let moved = c.engine.store.users_by_id(&[waiting[0].id]).await.unwrap();
+    assert_eq!(moved[0].phone, waiting[0].phone_pending);
+    // Who was told the old number is told the new one.
+    assert_eq!(c.jobs(JobType::Reprovision).await, 1);
+    let rest = u64::try_from(waiting.len() - 1).unwrap();
+    assert_eq!(c.engine.end_holds().await.unwrap(), rest);
+}
+
 /// TRAPS 37: whoever deletes the number first does not get round the hold, nor the notice.
 #[tokio::test(flavor = "multi_thread")]
 async fn trap_37_a_number_that_was_deleted_first_waits_too() {
