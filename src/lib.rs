@@ -31,6 +31,7 @@
 //! | [`runs`] | the frame of a run: begun, planned, weighed, applied or held, undone | everything above |
 //! | [`outbox`], [`sync`] | messages on their way; a directory's passes | everything above |
 //! | [`acts`] | what people and programs do: one function a verb, for daemon, command and API alike | everything above |
+//! | [`story`] | what can be told of realms, runs, users and messages, as values | everything above |
 //! | [`api`] | the router on the control socket and on TCP | everything above |
 //! | [`service`] | lifecycle, schedule, wiring | everything above |
 //! | [`cli`] | one file a command | everything |
@@ -56,4 +57,5 @@ pub mod plan;
 pub mod runs;
 pub mod service;
 pub mod store;
+pub mod story;
 pub mod sync;

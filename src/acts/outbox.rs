@@ -6,6 +6,7 @@ use super::act::{Act, Then};
 use super::context::Context;
 use super::failure::{Failure, FailureKind};
 use crate::config::Config;
+use crate::model::ids::telling;
 use crate::model::words::count;
 use crate::model::{JobId, JobState, JobType, RealmId};
 use crate::store::{Act as StoreAct, JobSelection};
@@ -53,7 +54,7 @@ impl OutboxAct {
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OutboxRequest {
-    /// Job ids or unique prefixes; empty: any.
+    /// Job ids, or beginnings or ends of them that no other has; empty: any.
     pub jobs: Vec<String>,
     /// One realm; `None`: any.
     pub realm: Option<RealmId>,
@@ -94,8 +95,8 @@ impl Act for Outbox {
             ..JobSelection::default()
         };
         let mut ids: Vec<JobId> = Vec::with_capacity(which.jobs.len());
-        for prefix in &which.jobs {
-            let id = the_one(prefix, &at.store().job_ids(prefix, &open).await?)?;
+        for typed in &which.jobs {
+            let id = the_one(typed, &at.store().job_ids(typed, &open).await?)?;
             if !ids.contains(&id) {
                 ids.push(id);
             }
@@ -143,20 +144,33 @@ fn retry_for_ms(config: &Config, realm: Option<&RealmId>) -> Result<i64, Failure
         })
 }
 
-/// The one message that is meant, of those whose ids begin so.
-fn the_one(prefix: &str, fitting: &[JobId]) -> Result<JobId, Failure> {
+/// The one message that is meant, of those whose ids begin or end so.
+fn the_one(typed: &str, fitting: &[JobId]) -> Result<JobId, Failure> {
+    /// Ids that are told where several fit.
+    const TOLD: usize = 5;
     match fitting {
         [id] => Ok(*id),
         [] => Err(Failure::new(
             FailureKind::NotFound,
             format!(
-                "no message for which that can be done begins with `{prefix}` (at least four characters); `realmsync outbox list` shows them"
+                "no message for which that can be done begins or ends with `{typed}` (at least four digits of its beginning, or six of its end); `realmsync outbox list` shows them"
             ),
         )),
-        _ => Err(Failure::new(
-            FailureKind::Refused,
-            format!("several messages begin with `{prefix}`: give more of the id"),
-        )),
+        several => {
+            let digits = telling(several.iter().map(|id| id.0));
+            let told: Vec<String> = several
+                .iter()
+                .take(TOLD)
+                .map(|id| format!("{id:#.digits$}"))
+                .collect();
+            Err(Failure::new(
+                FailureKind::Refused,
+                format!(
+                    "several messages begin or end with `{typed}`: {}; give more digits",
+                    told.join(", ")
+                ),
+            ))
+        }
     }
 }
 
@@ -165,10 +179,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_named_by_what_only_its_id_begins_with() {
+    fn a_message_is_named_by_a_part_of_its_id_that_is_only_its_own() {
         let ids = [1, 2].map(|n| JobId(uuid::Uuid::from_u128(n)));
         assert_eq!(the_one("0000", &ids[..1]).expect("one"), ids[0]);
-        assert_eq!(the_one("0000", &ids).expect_err("two").code, "refused");
+        let two = the_one("0000", &ids).expect_err("two");
+        assert_eq!(two.code, "refused");
+        assert!(two.message.contains(": 00000001, 00000002;"), "{two}");
         assert_eq!(the_one("ff", &[]).expect_err("none").code, "not-found");
     }
 }

@@ -15,11 +15,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::routes::Route;
-use super::types::{Line, ProgressLine, StatusAnswer};
+use super::types::{Line, ProgressLine};
 use super::{ACTING_FOR, FILE, NDJSON};
 use crate::acts::{Failure, FailureKind, Plan};
 use crate::config::Digest;
 use crate::model::ErrorCode;
+use crate::story::status::StatusAnswer;
 
 /// The daemon sends a line every two seconds; one that is silent this long is stuck.
 const SILENCE: Duration = Duration::from_secs(30);

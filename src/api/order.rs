@@ -26,7 +26,7 @@ pub enum What {
     Act(Box<dyn AnyAct>),
     /// Something that needs a realm for itself; answers as [`RealmAct`] says.
     InRealm(RealmAct),
-    /// The daemon and its realms; answers with [`super::types::StatusAnswer`].
+    /// The daemon and its realms; answers with [`crate::story::status::StatusAnswer`].
     Status,
     /// Why the daemon is not ready: a list of sentences, empty when it is.
     Ready,

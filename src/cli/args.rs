@@ -242,8 +242,8 @@ pub(super) enum OutboxCommand {
 /// Which messages: all that fit every condition.
 #[derive(Args, Debug)]
 pub(super) struct Which {
-    /// Ids of messages, or beginnings of them
-    #[arg(value_parser = beginning)]
+    /// Ids of messages, or their ends or beginnings
+    #[arg(value_parser = part_of_an_id)]
     pub jobs: Vec<String>,
     /// Of this realm
     #[arg(long)]
@@ -256,8 +256,8 @@ pub(super) struct Which {
     pub all: bool,
 }
 
-/// The beginning of an id. An empty variable of a script must not name the only message there is.
-fn beginning(text: &str) -> Result<String, String> {
+/// An id, or its end or beginning. An empty variable of a script must not name the only message there is.
+fn part_of_an_id(text: &str) -> Result<String, String> {
     if text.len() < 4 {
         Err("expected an id, or at least its first four digits".into())
     } else {

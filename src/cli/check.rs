@@ -4,11 +4,12 @@ mod people;
 mod server;
 mod ways;
 
-use super::status::{DEAD_LINKS, dead_links, no_store_yet};
+use super::status::{DEAD_LINKS, no_store_yet};
 use super::{Context, render, text};
 use crate::config::{Fault, StoreUrl};
 use crate::delivery::reach;
 use crate::model::ErrorCode;
+use crate::story::health::dead_links;
 
 pub(super) async fn check(context: &Context, warnings: &[Fault], connect: bool) -> u8 {
     for warning in warnings {

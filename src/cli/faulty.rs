@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::args::{Command, OutboxCommand};
 use super::{Context, render};
-use crate::api::types::DaemonStatus;
 use crate::config::{self, Config, Environment, Faults};
+use crate::story::status::DaemonStatus;
 
 /// What a command needs of the file.
 enum Needs {

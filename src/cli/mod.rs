@@ -7,7 +7,6 @@ mod check;
 mod decide;
 mod explain;
 mod faulty;
-mod json;
 mod man;
 mod operator;
 mod outbox;

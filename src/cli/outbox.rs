@@ -2,11 +2,13 @@
 
 use super::args::{OutboxCommand, Which};
 use super::operator::store_failure;
-use super::{Context, json, render, text};
+use super::{Context, render, text};
 use crate::acts::{Failure, FailureKind, Outbox, OutboxAct, OutboxRequest};
 use crate::clock::Timestamp;
+use crate::model::ids::telling;
 use crate::model::{Job, JobState};
 use crate::store::JobSelection;
+use crate::story::messages::Message;
 
 pub(super) async fn outbox(context: &Context, what: OutboxCommand) -> Result<u8, Failure> {
     let (act, which) = match what {
@@ -80,7 +82,7 @@ async fn list(context: &Context, realm: Option<String>, all: bool) -> Result<u8,
         .map_err(|e| store_failure(&e))?;
     if context.json {
         for job in &jobs {
-            render::json(&json::job(job));
+            render::json(&Message::from(job));
         }
         return Ok(0);
     }
@@ -92,6 +94,8 @@ async fn list(context: &Context, realm: Option<String>, all: bool) -> Result<u8,
         });
         return Ok(0);
     }
+    let digits = telling(jobs.iter().map(|job| job.id.0));
+    let now = context.clock.now();
     render::table(
         &[
             "message",
@@ -103,48 +107,21 @@ async fn list(context: &Context, realm: Option<String>, all: bool) -> Result<u8,
             "next",
             "last error",
         ],
-        table_of(&jobs, context.clock.now()),
+        jobs.iter().map(|job| row(job, digits, now)).collect(),
         context.unsaid(selection.realm.as_ref()),
     );
     Ok(0)
 }
 
-/// Rows in which ids are as long as it takes to tell them apart: what the other commands of `outbox` take.
-fn table_of(jobs: &[Job], now: Timestamp) -> Vec<Vec<String>> {
-    let ids: Vec<String> = jobs.iter().map(|job| job.id.to_string()).collect();
-    let length = telling(&ids);
-    jobs.iter()
-        .zip(&ids)
-        .map(|(job, id)| row(job, &id[..length.min(id.len())], now))
-        .collect()
-}
-
-/// How many characters of these ids differ for all of them; at least the thirteen that tell the millisecond.
-fn telling(ids: &[String]) -> usize {
-    let mut sorted: Vec<&str> = ids.iter().map(String::as_str).collect();
-    sorted.sort_unstable();
-    let same = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
-    let longest = sorted.windows(2).map(|pair| same(pair[0], pair[1])).max();
-    // One more for those that are made meanwhile, and never a bare hyphen at the end.
-    let length = longest.map_or(13, |n| n + 2).max(13);
-    if ids
-        .iter()
-        .any(|id| id.as_bytes().get(length - 1) == Some(&b'-'))
-    {
-        length + 1
-    } else {
-        length
-    }
-}
-
-fn row(job: &Job, id: &str, now: Timestamp) -> Vec<String> {
+/// A row; ids are as long as it takes to tell those of the list apart.
+fn row(job: &Job, digits: usize, now: Timestamp) -> Vec<String> {
     let next = match job.next_attempt_at.since_ms(now) {
         _ if job.state != JobState::Waiting => String::new(),
         ..1 => "due".to_owned(),
         ms => format!("in {}", text::span(ms)),
     };
     vec![
-        id.to_owned(),
+        format!("{:#.digits$}", job.id),
         job.r#type.to_string(),
         job.realm.to_string(),
         job.username.clone(),
@@ -153,28 +130,4 @@ fn row(job: &Job, id: &str, now: Timestamp) -> Vec<String> {
         next,
         job.last_error.clone().unwrap_or_default(),
     ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::telling;
-
-    #[test]
-    fn ids_are_as_long_as_it_takes_to_tell_them_apart() {
-        let ids = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let (a, b, c) = (
-            "01a20dd1-f889-7f29-8663-201e37dd52ab",
-            "01a20dd1-f889-77b3-888a-3b60221c6aef",
-            "01a20dd1-f889-77b3-9ac3-a8bf542f7ced",
-        );
-        assert_eq!(telling(&ids(&[])), 13);
-        assert_eq!(telling(&ids(&[a])), 13);
-        // They differ at the 16th character.
-        assert_eq!(telling(&ids(&[a, b])), 17);
-        assert_eq!(telling(&ids(&[c, a, b])), 21);
-        let n = telling(&ids(&["01a20dd1-f889-7f28-1", "01a20dd1-f889-7f29-1"]));
-        assert_eq!(n, 20, "no hyphen at the end");
-        // The same id twice cannot be told apart, and nothing breaks.
-        assert!(telling(&ids(&[a, a])) > 36);
-    }
 }

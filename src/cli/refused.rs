@@ -1,10 +1,12 @@
 //! `refused`: what could not be used, for the directory team.
 
 use super::operator::store_failure;
-use super::{Context, json, render, text};
-use crate::acts::{Failure, FailureKind};
+use super::render::Table;
+use super::{Context, render, text};
+use crate::acts::Failure;
 use crate::model::ErrorCode;
 use crate::store::RefusedRow;
+use crate::story::refused::Refused;
 
 pub(super) async fn refused(
     context: &Context,
@@ -13,90 +15,92 @@ pub(super) async fn refused(
 ) -> Result<u8, Failure> {
     let store = context.store().await?;
     let realm = context.known(&store, realm).await?;
-    if context.json && !as_csv {
-        store
-            .refused_each(realm.as_ref(), |row| render::json(&json::refused(&row)))
-            .await
-            .map_err(|e| store_failure(&e))?;
-        return Ok(0);
-    }
-    let rows = store
-        .refused(realm.as_ref())
-        .await
-        .map_err(|e| store_failure(&e))?;
+    let of = realm.as_ref();
     if as_csv {
-        return Ok(render::raw(&csv_of(&rows)?));
+        render::raw(&record(CSV)?);
+        let mut failed = None;
+        let each = |row| match csv_of(&row) {
+            Ok(line) => {
+                render::raw(&line);
+            }
+            Err(failure) => failed = Some(failure),
+        };
+        let read = store.refused_each(of, each).await;
+        read.map_err(|e| store_failure(&e))?;
+        return failed.map_or(Ok(0), Err);
     }
-    if rows.is_empty() {
-        render::talk("nothing is refused");
-        return Ok(0);
+    if context.json {
+        let each = |row| render::json(&Refused::from(row));
+        let read = store.refused_each(of, each).await;
+        return read.map(|()| 0).map_err(|e| store_failure(&e));
     }
-    let rows: Vec<Vec<String>> = rows
-        .iter()
-        .map(|row| {
-            let r = &row.refusal;
-            let or_empty = |t: &Option<String>| t.clone().unwrap_or_default();
-            let who = r.username.clone().unwrap_or_else(|| r.dn.clone());
-            vec![
-                row.realm.to_string(),
-                who,
-                or_empty(&r.attribute),
-                or_empty(&r.raw),
-                r.reason.clone(),
-                text::when(row.since),
-            ]
-        })
-        .collect();
-    render::table(
+    let mut table = Table::new(
         &["realm", "user", "attribute", "value", "why", "since"],
-        rows,
-        context.unsaid(realm.as_ref()),
+        context.unsaid(of),
     );
+    let read = store.refused_each(of, |row| table.row(cells(row))).await;
+    read.map_err(|e| store_failure(&e))?;
+    if !table.end() {
+        render::talk("nothing is refused");
+    }
     Ok(0)
 }
 
-fn csv_of(rows: &[RefusedRow]) -> Result<Vec<u8>, Failure> {
+/// The heading of the CSV.
+const CSV: [&str; 7] = [
+    "realm",
+    "dn",
+    "username",
+    "attribute",
+    "raw",
+    "reason",
+    "since",
+];
+
+/// A row for people.
+fn cells(row: RefusedRow) -> Vec<String> {
+    let refusal = row.refusal;
+    vec![
+        row.realm.to_string(),
+        refusal.username.unwrap_or(refusal.dn),
+        refusal.attribute.unwrap_or_default(),
+        refusal.raw.unwrap_or_default(),
+        refusal.reason,
+        text::when(row.since),
+    ]
+}
+
+/// A row as CSV.
+fn csv_of(row: &RefusedRow) -> Result<Vec<u8>, Failure> {
+    let r = &row.refusal;
+    let since = row.since.rfc3339();
+    let cells = [
+        row.realm.as_str(),
+        &r.dn,
+        r.username.as_deref().unwrap_or_default(),
+        r.attribute.as_deref().unwrap_or_default(),
+        r.raw.as_deref().unwrap_or_default(),
+        &r.reason,
+        &since,
+    ]
+    .map(cell);
+    record(cells.each_ref().map(String::as_str))
+}
+
+/// One line.
+fn record(cells: [&str; 7]) -> Result<Vec<u8>, Failure> {
     let wrong = |e: &dyn std::fmt::Display| {
-        Failure::new(
-            FailureKind::Run(ErrorCode::Store),
-            format!("cannot write CSV: {e}"),
-        )
+        Failure::coded(ErrorCode::Store, format!("cannot write CSV: {e}"))
     };
-    let mut out = csv::Writer::from_writer(vec![]);
-    out.write_record([
-        "realm",
-        "dn",
-        "username",
-        "attribute",
-        "raw",
-        "reason",
-        "since",
-    ])
-    .map_err(|e| wrong(&e))?;
-    for row in rows {
-        let r = &row.refusal;
-        let or_empty = |t: &Option<String>| t.clone().unwrap_or_default();
-        out.write_record(
-            [
-                row.realm.as_str(),
-                &r.dn,
-                &or_empty(&r.username),
-                &or_empty(&r.attribute),
-                &or_empty(&r.raw),
-                &r.reason,
-                &row.since.rfc3339(),
-            ]
-            .map(cell),
-        )
-        .map_err(|e| wrong(&e))?;
-    }
-    out.into_inner().map_err(|e| wrong(&e))
+    let mut line = csv::Writer::from_writer(vec![]);
+    line.write_record(cells).map_err(|e| wrong(&e))?;
+    line.into_inner().map_err(|e| wrong(&e))
 }
 
 /// A cell that a spreadsheet takes as a text: what people wrote of themselves could begin as a formula does. An apostrophe before it
 /// says that it is none; a number with its plus stays one.
 fn cell(value: &str) -> String {
-    let text = text::one_line(value);
+    let text = text::one_line_as_it_is(value);
     let number = text.strip_prefix('+').is_some_and(|rest| {
         !rest.is_empty()
             && rest

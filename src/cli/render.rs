@@ -82,7 +82,7 @@ pub(super) fn paint(code: &str, text: &str) -> String {
 pub(super) fn line(text: &str) {
     let flush = std::io::stdout().is_terminal();
     let width = width(&std::io::stdout());
-    for line in text::visible(text, colour()).split('\n') {
+    for line in text::visible(&text::local_times(text), colour()).split('\n') {
         out().write(format!("{}\n", text::wrap(line, width)).as_bytes(), flush);
     }
 }
@@ -125,7 +125,7 @@ pub(super) fn talk(text: &str) {
     out().write(b"", true);
     let mut err = std::io::stderr().lock();
     let width = width(&err);
-    for line in text::visible(text, colour()).split('\n') {
+    for line in text::visible(&text::local_times(text), colour()).split('\n') {
         let _gone = writeln!(err, "{}", text::wrap(line, width));
     }
 }
@@ -156,15 +156,52 @@ fn width(of: &(impl std::os::fd::AsFd + IsTerminal)) -> usize {
     }
 }
 
-/// A table with a heading; the widest column gives way when the terminal is too narrow. Of the columns that are `unsaid` those are
-/// left out in which all rows agree.
-pub(super) fn table(heading: &[&str], rows: Vec<Vec<String>>, unsaid: &[&str]) {
-    let (heading, rows) = table::without_constants(heading, rows, unsaid);
-    let mut lines = table::lay_out(&heading, &rows, width(&std::io::stdout())).into_iter();
-    if let Some(heading) = lines.next() {
-        line(&paint("1", &heading));
+/// A table with a heading, shown page by page; the widest column gives way when the terminal is too narrow.
+pub(super) struct Table<'h> {
+    pages: table::Pages<'h>,
+    room: usize,
+    any: bool,
+}
+
+impl<'h> Table<'h> {
+    /// Of the columns that are `unsaid` those are left out in which all rows agree.
+    pub(super) fn new(heading: &'h [&'h str], unsaid: &'h [&'h str]) -> Self {
+        Self {
+            pages: table::Pages::new(heading, unsaid),
+            room: width(&std::io::stdout()),
+            any: false,
+        }
     }
-    lines.for_each(|l| line(&l));
+
+    /// A row.
+    pub(super) fn row(&mut self, cells: Vec<String>) {
+        self.any = true;
+        show(self.pages.push(cells, self.room));
+    }
+
+    /// What is left; gives whether there was any row.
+    pub(super) fn end(mut self) -> bool {
+        show(self.pages.lay_out(self.room));
+        self.any
+    }
+}
+
+fn show(lines: Vec<table::Line>) {
+    for shown in lines {
+        match shown {
+            table::Line::Heading(text) => line(&paint("1", &text)),
+            table::Line::Row(text) => line(&text),
+        }
+    }
+}
+
+/// A whole table.
+pub(super) fn table(heading: &[&str], rows: Vec<Vec<String>>, unsaid: &[&str]) {
+    let mut table = Table::new(heading, unsaid);
+    for row in rows {
+        table.row(row);
+    }
+    table.end();
 }
 
 /// A bar for a pass, on a terminal.

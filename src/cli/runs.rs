@@ -7,6 +7,7 @@ use crate::acts::Failure;
 use crate::model::ids::telling;
 use crate::model::{Outcome, Run};
 use crate::store::Store;
+use crate::story::runs::RunStory;
 
 /// Changes read at once.
 const BATCH: i64 = 1000;
@@ -89,10 +90,13 @@ async fn show(
     if context.json {
         return Ok(0);
     }
-    let facts = store
-        .run_facts(run.run)
-        .await
-        .map_err(|e| store_failure(&e))?;
+    let story = crate::story::runs::of(store, run).await;
+    let RunStory {
+        run,
+        facts,
+        rejected_before,
+        digits,
+    } = story.map_err(|e| store_failure(&e))?;
     if any {
         render::line("");
     }
@@ -103,7 +107,7 @@ async fn show(
         .map(|by| format!(", by {by}"))
         .unwrap_or_default();
     render::line(&format!(
-        "  {} {:#}, {} at {}{by}",
+        "  {} {:#.digits$}, {} at {}{by}",
         run.mode,
         run.run,
         run.trigger,
@@ -134,12 +138,11 @@ async fn show(
         ));
     }
     if let Some(replaced) = facts.replaced_by {
-        render::line(&format!("  replaced by {replaced:#}"));
+        render::line(&format!("  replaced by {replaced:#.digits$}"));
     }
     if run.outcome == Outcome::Held {
-        let before = store.rejected_before(run.run).await;
-        if let Some(before) = before.map_err(|e| store_failure(&e))? {
-            render::line(&format!("  {}", text::rejected_before(&before.into())));
+        if let Some(before) = &rejected_before {
+            render::line(&format!("  {}", text::rejected_before(before, digits)));
         }
         if facts.confirmed > 0 {
             render::line(&format!(
@@ -152,7 +155,7 @@ async fn show(
             .map(|at| format!(" until {}", text::when(at)))
             .unwrap_or_default();
         render::hint(&format!(
-            "it waits{until}: `realmsync approve {0:#}` applies exactly this, `realmsync reject {0:#}` drops it",
+            "it waits{until}: `realmsync approve {0:#.digits$}` applies exactly this, `realmsync reject {0:#.digits$}` drops it",
             run.run
         ));
     }

@@ -8,11 +8,13 @@ use std::fmt::Write as _;
 use super::operator::store_failure;
 use super::{Context, render, text};
 use crate::acts::Failure;
-use crate::api::types::{DaemonStatus, RealmStatus};
 use crate::clock::Timestamp;
-use crate::config::{Config, StoreUrl};
-use crate::model::{Outcome, RealmKind, State};
-use crate::service::status::gather;
+use crate::config::StoreUrl;
+use crate::model::ids::SHORT;
+use crate::model::{JobState, Outcome};
+use crate::story::health::dead_links;
+use crate::story::realms::{untouched, without_daemon};
+use crate::story::status::{DaemonStatus, RealmStatus};
 
 pub(super) async fn status(context: &Context) -> Result<u8, Failure> {
     let (realms, daemon) = match context.daemon().await {
@@ -23,25 +25,14 @@ pub(super) async fn status(context: &Context) -> Result<u8, Failure> {
             }
             (answer.realms, Some(answer.daemon))
         }
-        None if no_store_yet(context) => (untouched(context), None),
+        None if no_store_yet(context) => (untouched(&context.config), None),
         None => {
             let store = context.store().await?;
-            let realms = gather(
-                &store,
-                &context.config,
-                &BTreeMap::new(),
-                context.clock.now(),
-            )
-            .await
-            .map_err(|e| store_failure(&e))?;
+            let realms = without_daemon(&store, &context.config, context.clock.now())
+                .await
+                .map_err(|e| store_failure(&e))?;
             store.close().await;
-            // What the file has and nobody worked on yet.
-            let unknown = untouched(context);
-            let missing = unknown
-                .into_iter()
-                .filter(|realm| realms.iter().all(|known| known.realm != realm.realm));
-            let missing: Vec<RealmStatus> = missing.collect();
-            (realms.into_iter().chain(missing).collect(), None)
+            (realms, None)
         }
     };
     if context.json {
@@ -71,61 +62,8 @@ pub(super) async fn status(context: &Context) -> Result<u8, Failure> {
 /// What is said until the pages behind enrolment links are served.
 pub(super) const DEAD_LINKS: &str = "messages carry enrolment links below `public-url`, but this version serves no page there: whoever opens one finds nothing";
 
-/// Whether messages carry links that lead nowhere.
-pub(super) fn dead_links(config: &Config) -> bool {
-    let sends = config.delivery.is_some() || config.realms.iter().any(|r| r.delivery.is_some());
-    config.http.is_some() && sends
-}
-
 pub(super) fn no_store_yet(context: &Context) -> bool {
     matches!(&context.config.store.url, StoreUrl::Sqlite(path) if path.try_exists().is_ok_and(|there| !there))
-}
-
-/// The realms of the file, to which nothing happened yet.
-fn untouched(context: &Context) -> Vec<RealmStatus> {
-    let none = || {
-        State::ALL
-            .iter()
-            .map(|state| (state.to_string(), 0))
-            .collect()
-    };
-    let realm = |r: &crate::config::RealmConfig| RealmStatus {
-        realm: r.id.clone(),
-        kind: RealmKind::Directory,
-        paused: false,
-        paused_until: None,
-        orphaned: false,
-        due: false,
-        last_success_at: None,
-        last_outcome: None,
-        last_error: None,
-        next_run_at: None,
-        users: none(),
-        held: None,
-        servers: r
-            .directory
-            .servers
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-        changes: "full".into(),
-        outbox: BTreeMap::new(),
-        paused_by_undo: None,
-        paused_by_administrator: None,
-        rejected_before: None,
-        left_out_until: None,
-        running: None,
-        holder: None,
-        sending_by: BTreeMap::new(),
-        following: None,
-        server: None,
-        away: vec![],
-        reload_refused: None,
-        held_by: vec![],
-        refused: BTreeMap::new(),
-        time_zones: Some(context.config.zone_data.clone()),
-    };
-    context.config.realms.iter().map(realm).collect()
 }
 
 fn about_daemon(daemon: &DaemonStatus) -> String {
@@ -290,7 +228,7 @@ fn about_realm(r: &RealmStatus, now: Timestamp) -> String {
         );
     }
     if let Some(before) = &r.rejected_before {
-        row("", &text::rejected_before(before));
+        row("", &text::rejected_before(before, SHORT));
     }
     for why in &r.held_by {
         row("", &format!("because {}", why.why()));
@@ -318,10 +256,36 @@ fn about_realm(r: &RealmStatus, now: Timestamp) -> String {
         row(what, &says);
     }
     row("outbox", &counts(&r.outbox, "empty"));
+    if let Some(warning) = undelivered(r) {
+        row("", &render::paint("31", &warning));
+    }
     for (name, jobs) in &r.sending_by {
         row("", &format!("{jobs} being sent by {name}"));
     }
     text
+}
+
+/// That messages ended without being accepted, and what to do.
+fn undelivered(r: &RealmStatus) -> Option<String> {
+    let of = |state: JobState| r.outbox.get(state.as_str()).copied().unwrap_or(0);
+    let (refused, dead) = (of(JobState::Final), of(JobState::Dead));
+    let ways: Vec<String> = [
+        (refused, "refused for good by the receiver"),
+        (dead, "given up after `retry-for`"),
+    ]
+    .iter()
+    .filter(|(n, _)| *n > 0)
+    .map(|(n, how)| format!("{} {how}", text::count(*n, "message")))
+    .collect();
+    if ways.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "! {}: `realmsync outbox list --realm {2}` shows why, `realmsync outbox retry --realm {2}` sends {1} again",
+        ways.join(", "),
+        if refused + dead == 1 { "it" } else { "them" },
+        r.realm
+    ))
 }
 
 fn paint(outcome: Outcome) -> String {
@@ -336,8 +300,9 @@ fn paint(outcome: Outcome) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::types::HolderStatus;
     use crate::model::HeldBy;
+    use crate::model::RealmKind;
+    use crate::story::status::HolderStatus;
 
     pub(super) fn realm() -> RealmStatus {
         RealmStatus {
@@ -416,6 +381,26 @@ mod tests {
             about_realm(&fresh, now),
             about_realm(&shared, now)
         ));
+    }
+
+    #[test]
+    fn messages_that_ended_undelivered_are_a_warning_with_what_to_do() {
+        let with = |outbox: &[(&str, i64)]| {
+            let outbox = outbox.iter().map(|(s, n)| ((*s).to_owned(), *n)).collect();
+            undelivered(&RealmStatus { outbox, ..realm() })
+        };
+        assert_eq!(with(&[("waiting", 3), ("delivered", 7), ("held", 1)]), None);
+        let one = with(&[("final", 1)]).expect("a warning");
+        assert_eq!(
+            one,
+            "! 1 message refused for good by the receiver: `realmsync outbox list --realm example.org` shows why, `realmsync outbox retry --realm example.org` sends it again"
+        );
+        let both = with(&[("dead", 2), ("final", 1)]).expect("a warning");
+        assert!(
+            both.contains("by the receiver, 2 messages given up after `retry-for`")
+                && both.ends_with("sends them again"),
+            "{both}"
+        );
     }
 
     #[test]

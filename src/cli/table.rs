@@ -13,12 +13,108 @@ const NARROWEST_COLUMN: usize = 6;
 /// Texts give way down to this before anything else does.
 const NARROWEST_TEXT: usize = 12;
 
-/// A word of at most this many columns (an instant, a state, a number) says little once it is cut.
+/// A word of at most this many columns (a state, a number) says little once it is cut, and so does an instant.
 const WORD: usize = 20;
 
+/// Rows that are laid out together: what comes first decides how wide columns are, and no more is held.
+const PAGE: usize = 1000;
+
+/// A line of a table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Line {
+    Heading(String),
+    Row(String),
+}
+
+/// A table that is laid out page by page, so that nobody holds the whole of it. Columns grow from page to page where they must, and
+/// never shrink.
+pub(super) struct Pages<'h> {
+    heading: &'h [&'h str],
+    /// Left out while all rows agree in them.
+    unsaid: &'h [&'h str],
+    /// The columns that are left out, and what all rows so far say in them; `None`: nothing is laid out yet.
+    left_out: Option<Vec<(usize, String)>>,
+    widths: Vec<usize>,
+    rows: Vec<Vec<String>>,
+}
+
+impl<'h> Pages<'h> {
+    /// Of the columns that are `unsaid` those are left out in which all rows agree.
+    pub(super) fn new(heading: &'h [&'h str], unsaid: &'h [&'h str]) -> Self {
+        Self {
+            heading,
+            unsaid,
+            left_out: None,
+            widths: vec![],
+            rows: vec![],
+        }
+    }
+
+    /// Takes a row; gives the lines of a page that is full, of at most `room` columns.
+    pub(super) fn push(&mut self, row: Vec<String>, room: usize) -> Vec<Line> {
+        self.rows.push(row);
+        if self.rows.len() < PAGE {
+            return vec![];
+        }
+        self.lay_out(room)
+    }
+
+    /// The lines of what was not laid out yet.
+    pub(super) fn lay_out(&mut self, room: usize) -> Vec<Line> {
+        let mut rows = std::mem::take(&mut self.rows);
+        let Some(first) = rows.first() else {
+            return vec![];
+        };
+        let agree = |at: usize, says: &str| {
+            let cell = |row: &Vec<String>| row.get(at).is_none_or(|cell| cell == says);
+            rows.iter().all(cell)
+        };
+        let named = self.heading.iter().enumerate();
+        let kept: Vec<(usize, String)> = match &self.left_out {
+            Some(before) => before
+                .iter()
+                .filter(|(at, says)| agree(*at, says))
+                .cloned()
+                .collect(),
+            None => named
+                .filter(|(_, name)| self.unsaid.contains(name))
+                .filter_map(|(at, _)| Some((at, first.get(at)?.clone())))
+                .filter(|(at, says)| agree(*at, says))
+                .collect(),
+        };
+        let anew = self.left_out.as_ref() != Some(&kept);
+        if anew {
+            self.widths.clear();
+        }
+        let said = |at: usize| kept.iter().all(|(left_out, _)| *left_out != at);
+        let heading = self.heading.iter().enumerate();
+        let heading: Vec<&str> = heading
+            .filter(|(at, _)| said(*at))
+            .map(|(_, name)| *name)
+            .collect();
+        for row in &mut rows {
+            let mut at = 0;
+            row.retain(|_| {
+                at += 1;
+                said(at - 1)
+            });
+        }
+        self.left_out = Some(kept);
+        let mut lines = lay_out(&heading, &rows, room, &mut self.widths).into_iter();
+        let heading = lines.next().filter(|_| anew).map(Line::Heading);
+        heading.into_iter().chain(lines.map(Line::Row)).collect()
+    }
+}
+
 /// Heading and rows as lines of at most `room` columns, if that can be: the widest column of texts gives way, again and again,
-/// and only then the others, but never the first, which names the thing.
-pub(super) fn lay_out(heading: &[&str], rows: &[Vec<String>], room: usize) -> Vec<String> {
+/// and only then the others, but never the first, which names the thing. Columns are at least as wide as `widths` says, which then
+/// says how wide they are.
+fn lay_out(
+    heading: &[&str],
+    rows: &[Vec<String>],
+    room: usize,
+    widths: &mut Vec<usize>,
+) -> Vec<String> {
     let columns = heading.len();
     let cells: Vec<Vec<String>> = rows
         .iter()
@@ -29,7 +125,10 @@ pub(super) fn lay_out(heading: &[&str], rows: &[Vec<String>], room: usize) -> Ve
                 .collect()
         })
         .collect();
-    let mut widths: Vec<usize> = heading.iter().map(|h| h.width()).collect();
+    widths.resize(columns, 0);
+    for (width, name) in widths.iter_mut().zip(heading) {
+        *width = (*width).max(name.width());
+    }
     for row in &cells {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.width());
@@ -44,12 +143,12 @@ pub(super) fn lay_out(heading: &[&str], rows: &[Vec<String>], room: usize) -> Ve
         })
         .collect();
     let others: Vec<usize> = (1..columns).collect();
-    give_way(&mut widths, &texts, NARROWEST_TEXT, room);
-    give_way(&mut widths, &others, NARROWEST_COLUMN, room);
+    give_way(widths, &texts, NARROWEST_TEXT, room);
+    give_way(widths, &others, NARROWEST_COLUMN, room);
     let join = |row: Vec<&str>| {
         let cells: Vec<String> = row
             .into_iter()
-            .zip(&widths)
+            .zip(widths.iter())
             .map(|(cell, width)| fit(cell, *width))
             .collect();
         cells.join("  ").trim_end().to_owned()
@@ -62,31 +161,19 @@ pub(super) fn lay_out(heading: &[&str], rows: &[Vec<String>], room: usize) -> Ve
         .collect()
 }
 
-/// The same without those of the named columns in which all rows say the same.
-pub(super) fn without_constants<'h>(
-    heading: &[&'h str],
-    mut rows: Vec<Vec<String>>,
-    named: &[&str],
-) -> (Vec<&'h str>, Vec<Vec<String>>) {
-    let mut heading = heading.to_vec();
-    for name in named {
-        let Some(at) = heading.iter().position(|h| h == name) else {
-            continue;
-        };
-        let mut cells = rows.iter().map(|row| row.get(at));
-        let first = cells.next();
-        if cells.all(|cell| Some(cell) == first) {
-            heading.remove(at);
-            for row in rows.iter_mut().filter(|row| at < row.len()) {
-                row.remove(at);
-            }
-        }
-    }
-    (heading, rows)
+fn is_text(cell: &str) -> bool {
+    !is_instant(cell) && (cell.contains(' ') || cell.width() > WORD)
 }
 
-fn is_text(cell: &str) -> bool {
-    cell.contains(' ') || cell.width() > WORD
+/// `2026-11-24 13:49:52 +00:00`, as [`super::text::when`] shows it.
+fn is_instant(cell: &str) -> bool {
+    const SHAPE: &str = "0000-00-00 00:00:00 +00:00";
+    cell.len() == SHAPE.len()
+        && cell.bytes().zip(SHAPE.bytes()).all(|(c, like)| match like {
+            b'0' => c.is_ascii_digit(),
+            b'+' => c == b'+' || c == b'-',
+            like => c == like,
+        })
 }
 
 /// Takes columns from the widest of `which`, again and again, until all fit or none of them can be narrower.
@@ -141,30 +228,85 @@ mod tests {
     #[test]
     fn a_table_is_as_wide_as_it_is_where_there_is_room() {
         insta::assert_snapshot!(
-            lay_out(&["user", "name", "state"], &rows(), usize::MAX).join("\n")
+            lay_out(&["user", "name", "state"], &rows(), usize::MAX, &mut vec![]).join("\n")
         );
+    }
+
+    /// A table of one page.
+    fn whole(heading: &[&str], rows: &[Vec<String>], unsaid: &[&str]) -> Vec<Line> {
+        let mut pages = Pages::new(heading, unsaid);
+        let mut lines = vec![];
+        for row in rows {
+            lines.extend(pages.push(row.clone(), usize::MAX));
+        }
+        lines.extend(pages.lay_out(usize::MAX));
+        lines
+    }
+
+    fn heading(text: &str) -> Line {
+        Line::Heading(text.to_owned())
+    }
+
+    fn cells(text: &str) -> Line {
+        Line::Row(text.to_owned())
     }
 
     #[test]
     fn a_column_in_which_all_rows_agree_is_left_out_and_one_that_informs_stays() {
         let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
         let same = vec![row(["jan", "people"]), row(["eva", "people"])];
-        let (heading, rows) = without_constants(&["user", "realm"], same.clone(), &["realm"]);
-        assert_eq!(heading, ["user"]);
-        assert_eq!(rows, [["jan"], ["eva"]]);
         assert_eq!(
-            without_constants(&["user", "realm"], same, &[]).0,
-            ["user", "realm"]
+            whole(&["user", "realm"], &same, &["realm"]),
+            [heading("user"), cells("jan"), cells("eva")]
+        );
+        assert_eq!(
+            whole(&["user", "realm"], &same, &[])[0],
+            heading("user  realm")
         );
         // Somebody is of an orphaned realm.
         let two = vec![row(["jan", "people"]), row(["eva", "former"])];
-        let (heading, rows) = without_constants(&["user", "realm"], two.clone(), &["realm"]);
-        assert_eq!((heading.len(), rows), (2, two));
+        assert_eq!(
+            whole(&["user", "realm"], &two, &["realm"]),
+            [
+                heading("user  realm"),
+                cells("jan   people"),
+                cells("eva   former")
+            ]
+        );
+    }
+
+    #[test]
+    fn a_long_table_is_laid_out_page_by_page_and_its_columns_never_shrink() {
+        let row = |n: usize, realm: &str| vec![format!("u{n}"), realm.to_owned(), "x".to_owned()];
+        let mut pages = Pages::new(&["user", "realm", "why"], &["realm"]);
+        let mut lines = vec![];
+        for n in 0..PAGE * 2 {
+            let said = pages.push(row(n, "people"), usize::MAX);
+            assert!(pages.rows.len() < PAGE, "no more than a page is held");
+            assert!(said.is_empty() || said.len() >= PAGE);
+            lines.extend(said);
+        }
+        assert_eq!(lines.len(), 2 * PAGE + 1, "one heading");
+        assert_eq!(lines[..2], [heading("user  why"), cells("u0    x")]);
+        // A longer cell makes room from its page on.
+        lines.extend(pages.push(row(123_456, "people"), usize::MAX));
+        let wider = pages.lay_out(usize::MAX);
+        assert_eq!(wider, [cells("u123456  x")]);
+        pages.push(row(1, "people"), usize::MAX);
+        assert_eq!(pages.lay_out(usize::MAX), [cells("u1       x")]);
+        // What was left out informs from here on.
+        pages.push(row(1, "former"), usize::MAX);
+        let said = pages.lay_out(usize::MAX);
+        assert_eq!(
+            said,
+            [heading("user  realm   why"), cells("u1    former  x")]
+        );
+        assert_eq!(pages.lay_out(usize::MAX), []);
     }
 
     #[test]
     fn the_widest_column_gives_way_and_wide_letters_count_double() {
-        let narrow = lay_out(&["user", "name", "state"], &rows(), 30);
+        let narrow = lay_out(&["user", "name", "state"], &rows(), 30, &mut vec![]);
         assert!(narrow.iter().all(|l| l.width() <= 30), "{narrow:#?}");
         insta::assert_snapshot!(narrow.join("\n"));
     }
@@ -174,35 +316,39 @@ mod tests {
         let rows = [
             [
                 "01a20dd1-f889",
-                "2026-11-24T13:49:52Z",
+                "2026-11-24 13:49:52 +00:00",
                 "people",
                 "applied",
                 "2 created, 2 updated, 2 renamed, 3 phones changed",
             ],
             [
                 "01a20dd1-a872",
-                "2026-11-24T13:49:33Z",
+                "2026-11-24 13:49:33 +00:00",
                 "people",
                 "failed",
                 "ldaps://ldap1.example.org: connecting: refused",
             ],
         ]
         .map(|row| row.map(str::to_owned).to_vec());
-        let lines = lay_out(&["run", "started", "realm", "outcome", "what"], &rows, 80);
+        let columns = ["run", "started", "realm", "outcome", "what"];
+        let lines = lay_out(&columns, &rows, 80, &mut vec![]);
         assert!(lines.iter().all(|l| l.width() <= 80), "{lines:#?}");
         assert_eq!(
             lines[1],
-            "01a20dd1-f889  2026-11-24T13:49:52Z  people  applied  2 created, 2 updated, 2 r…"
+            "01a20dd1-f889  2026-11-24 13:49:52 +00:00  people  applied  2 created, 2 update…"
         );
         // Where the texts alone cannot make room, the others follow.
-        let narrow = lay_out(&["run", "started", "realm", "outcome", "what"], &rows, 60);
+        let narrow = lay_out(&columns, &rows, 60, &mut vec![]);
         assert!(narrow.iter().all(|l| l.width() <= 60), "{narrow:#?}");
         assert!(narrow[1].ends_with("2 created, …"), "{narrow:#?}");
     }
 
     #[test]
     fn a_terminal_too_narrow_for_any_table_gets_one_all_the_same() {
-        assert_eq!(lay_out(&["user", "name", "state"], &rows(), 1).len(), 4);
-        assert_eq!(lay_out(&[], &[], 80), [""]);
+        assert_eq!(
+            lay_out(&["user", "name", "state"], &rows(), 1, &mut vec![]).len(),
+            4
+        );
+        assert_eq!(lay_out(&[], &[], 80, &mut vec![]), [""]);
     }
 }

@@ -1,5 +1,6 @@
 //! Runs and changes in words.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -9,12 +10,12 @@ use serde_json::{Map, Value};
 use unicode_width::UnicodeWidthChar as _;
 
 use super::render::paint;
-use crate::api::types::RejectedBefore;
 use crate::clock::Timestamp;
 use crate::clock::zones::{self, Zones};
 use crate::config::Environment;
 pub(super) use crate::model::words::count;
 use crate::model::{Change, ChangeKind, Field, Outcome, Run};
+use crate::story::status::RejectedBefore;
 
 /// The zone of the person who reads; unset in tests of this crate, which read UTC.
 static LOCAL: OnceLock<TimeZone> = OnceLock::new();
@@ -68,6 +69,53 @@ pub(super) fn span(ms: i64) -> String {
         7200..172_800 => format!("{} h", s / 3600),
         _ => format!("{} d", s / 86_400),
     }
+}
+
+/// The text with each instant in it as [`when`] shows it: what the daemon, a stage or the store wrote speaks of UTC (`2026-11-24T03:00:00.000Z`).
+pub(super) fn local_times(text: &str) -> Cow<'_, str> {
+    local_times_in(text, LOCAL.get().unwrap_or(&TimeZone::UTC))
+}
+
+fn local_times_in<'t>(text: &'t str, zone: &TimeZone) -> Cow<'t, str> {
+    let mut out = String::new();
+    let mut done = 0;
+    for (at, _) in text.match_indices('T') {
+        if let Some((from, to, instant)) = instant_around(text, at)
+            && from >= done
+        {
+            out.push_str(&text[done..from]);
+            out.push_str(&when_in(instant, zone));
+            done = to;
+        }
+    }
+    if done == 0 {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(&text[done..]);
+    Cow::Owned(out)
+}
+
+/// The instant whose date ends at a `T`: from where to where it stands, and which. One that is a part of a longer word is none.
+fn instant_around(text: &str, at: usize) -> Option<(usize, usize, Timestamp)> {
+    /// Of `2026-11-24`.
+    const DATE: usize = 10;
+    let from = at.checked_sub(DATE)?;
+    let word = |c: char| c.is_alphanumeric() || c == '-';
+    if text.get(..from)?.ends_with(word) {
+        return None;
+    }
+    let time = text.get(at + 1..)?;
+    let length = time
+        .bytes()
+        .take_while(|b| b.is_ascii_digit() || matches!(b, b':' | b'.'))
+        .count();
+    let after = time.get(length..)?.strip_prefix('Z')?;
+    if length < 8 || after.starts_with(word) {
+        return None;
+    }
+    let to = at + 1 + length + 1;
+    let instant: jiff::Timestamp = text.get(from..to)?.parse().ok()?;
+    Some((from, to, instant.into()))
 }
 
 /// Control characters and what turns the direction of writing as their codes, so that a value of the directory cannot steer the
@@ -124,8 +172,13 @@ fn paint_at(text: &str) -> Option<usize> {
     (digits <= 5 && inner.as_bytes().get(digits) == Some(&b'm')).then_some(digits + 3)
 }
 
-/// The same for a cell or a value: ends of line and colours are no more than their codes.
+/// The same for a cell or a value: ends of line and colours are no more than their codes, and instants are the reader's.
 pub(super) fn one_line(text: &str) -> String {
+    one_line_as_it_is(&local_times(text))
+}
+
+/// The same with instants as they are: for what programs read.
+pub(super) fn one_line_as_it_is(text: &str) -> String {
     visible(text, false)
         .replace('\n', "\\n")
         .replace('\t', "\\t")
@@ -214,15 +267,15 @@ pub(super) fn summary(run: &Run) -> String {
     text
 }
 
-/// That a plan's changes are not new.
-pub(super) fn rejected_before(before: &RejectedBefore) -> String {
+/// That a plan's changes are not new; `digits` tell that plan from others.
+pub(super) fn rejected_before(before: &RejectedBefore, digits: usize) -> String {
     let by = before.by.as_deref();
     let by = by.map_or(String::new(), |by| format!(" by {by}"));
     let at = before
         .at
         .map_or(String::new(), |at| format!(" at {}", when(at)));
     format!(
-        "the same changes were rejected{by}{at}, as plan {:#}",
+        "the same changes were rejected{by}{at}, as plan {:#.digits$}",
         before.run
     )
 }

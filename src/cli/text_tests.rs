@@ -330,3 +330,30 @@ fn a_long_line_goes_on_below_its_beginning() {
     let word = "w".repeat(60);
     assert_eq!(says(&format!("see {word}"), 20), format!("see\n  {word}"));
 }
+
+#[test]
+fn instants_in_the_words_of_others_are_shown_in_the_readers_time() {
+    let zone = TimeZone::get("Europe/Bratislava").expect("a zone");
+    let said = |text: &str| local_times_in(text, &zone).into_owned();
+    assert_eq!(
+        said("the daemon works by what x.toml said at 2026-11-24T03:00:00.000Z, which is not what"),
+        "the daemon works by what x.toml said at 2026-11-24 04:00:00 +01:00, which is not what"
+    );
+    assert_eq!(
+        said("from 2026-07-01T10:00:00Z to (2026-07-01T11:00:00.5Z)"),
+        "from 2026-07-01 12:00:00 +02:00 to (2026-07-01 13:00:00 +02:00)"
+    );
+    for as_it_is in [
+        "",
+        "T",
+        "uid=T2026",
+        "a2026-11-24T03:00:00Z",
+        "2026-11-24T03:00:00Zulu",
+        "2026-11-24T03:00:00+01:00",
+        "2026-13-45T99:00:00Z",
+        "č2026-11-24TčZ",
+        "20261124030000Z",
+    ] {
+        assert_eq!(said(as_it_is), as_it_is);
+    }
+}

@@ -2,13 +2,15 @@
 
 use super::args::UsersCommand;
 use super::operator::store_failure;
+use super::render::Table;
 use serde_json::Value;
 
-use super::{Context, json, render, text};
+use super::{Context, render, text};
 use crate::acts::{Failure, FailureKind};
 use crate::model::ids::telling;
 use crate::model::{Phone, RealmId, User, phone};
 use crate::store::{Store, UserFilter};
+use crate::story::users::objects;
 
 /// Users read at once. Each batch is sorted out of all of them, so few large ones are quicker than many small ones; ten thousand are
 /// some 12 MiB.
@@ -39,7 +41,7 @@ pub(super) async fn users(context: &Context, what: UsersCommand) -> Result<u8, F
             show_phones,
         } => {
             let user = one(&store, &user, realm).await?;
-            let object = json::users(context, &store, std::slice::from_ref(&user))
+            let object = objects(&store, std::slice::from_ref(&user), context.clock.now())
                 .await
                 .map_err(|e| store_failure(&e))?
                 .remove(0);
@@ -90,7 +92,10 @@ async fn list(
     show_phones: bool,
 ) -> Result<u8, Failure> {
     let mut last: Option<User> = None;
-    let mut rows = vec![];
+    let mut table = Table::new(
+        &["user", "realm", "name", "phone", "state", "e-mail"],
+        context.unsaid(filter.realm.as_ref()),
+    );
     loop {
         let after = last
             .as_ref()
@@ -103,31 +108,25 @@ async fn list(
             break;
         }
         if context.json {
-            json::users(context, store, &users)
+            objects(store, &users, context.clock.now())
                 .await
                 .map_err(|e| store_failure(&e))?
                 .iter()
                 .for_each(render::json);
         } else {
-            rows.extend(users.iter().map(|u| row(u, show_phones)));
+            for user in &users {
+                table.row(row(user, show_phones));
+            }
         }
         last = users.into_iter().next_back();
     }
-    if !context.json {
-        if rows.is_empty() {
-            let hint = if filter.state.is_none() {
-                "; removed ones are shown by `--state removed`"
-            } else {
-                ""
-            };
-            render::talk(&format!("no users fit{hint}"));
+    if !table.end() && !context.json {
+        let hint = if filter.state.is_none() {
+            "; removed ones are shown by `--state removed`"
         } else {
-            render::table(
-                &["user", "realm", "name", "phone", "state", "e-mail"],
-                rows,
-                context.unsaid(filter.realm.as_ref()),
-            );
-        }
+            ""
+        };
+        render::talk(&format!("no users fit{hint}"));
     }
     Ok(0)
 }

@@ -58,6 +58,18 @@ pub fn telling(ids: impl IntoIterator<Item = Uuid>) -> usize {
     longest.map_or(SHORT, |same| SHORT.max(same + 1))
 }
 
+/// How many digits of its end tell each of these ids from every one of `all` that is another, at least [`SHORT`].
+pub fn telling_from(ids: &[Uuid], all: &[Uuid]) -> usize {
+    let mut digits = SHORT;
+    for id in ids {
+        let same = |other: &Uuid| (id.as_u128() ^ other.as_u128()).trailing_zeros() / 4;
+        let others = all.iter().filter(|other| *other != id);
+        let longest = others.map(same).max().unwrap_or(0);
+        digits = digits.max(usize::try_from(longest).unwrap_or(0) + 1);
+    }
+    digits
+}
+
 /// The last digits of an id.
 pub fn ending(id: Uuid, digits: usize) -> String {
     let all = id.simple().to_string();
@@ -196,5 +208,9 @@ mod tests {
             "1e37dd52ab 6e37dd52ab"
         );
         assert_eq!(format!("{a:#}"), "37dd52ab");
+        // One id among all that there are.
+        assert_eq!(telling_from(&[a.0], &[a.0, c.0]), SHORT);
+        assert_eq!(telling_from(&[c.0], &[a.0, b.0, c.0]), SHORT);
+        assert_eq!(telling_from(&[a.0, c.0], &[a.0, b.0, c.0]), 10);
     }
 }

@@ -2,24 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::metrics::Metrics;
-use super::status::{self, Live};
 use super::work::Work;
 use crate::acts::{Caller, Context, Failure, Then};
 use crate::api::What;
-use crate::api::types::{DaemonStatus, Line, RefusedReload, StatusAnswer};
+use crate::api::types::Line;
 use crate::model::RealmId;
 use crate::outbox::{CircuitState, Stats};
+use crate::story::health::{self, PATIENCE};
+use crate::story::realms::{self, Live};
+use crate::story::status::{DaemonStatus, RefusedReload, StatusAnswer};
 use crate::sync::Engine;
-
-/// A store that does not answer a small question for so long is not ready.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the loop hands over for one order: the daemon as it is now.
 #[derive(Debug)]
@@ -88,7 +86,7 @@ impl Desk {
             clock,
             ..
         } = &self.engine;
-        let mut realms = status::gather(store, config, &self.live, clock.now()).await?;
+        let mut realms = realms::gather(store, config, &self.live, clock.now()).await?;
         let refused = refused_reload(&self.daemon);
         for realm in &mut realms {
             realm.reload_refused.clone_from(&refused);
@@ -103,7 +101,7 @@ impl Desk {
         let now = self.engine.clock.now();
         let standing = timeout(
             PATIENCE,
-            status::gather(&self.engine.store, &self.engine.config, &self.live, now),
+            realms::gather(&self.engine.store, &self.engine.config, &self.live, now),
         )
         .await;
         match standing {
@@ -134,14 +132,7 @@ impl Desk {
 
     async fn why_not_ready(&self) -> Vec<String> {
         let mut reasons = self.not_ready.clone();
-        match timeout(PATIENCE, self.engine.store.ping()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => reasons.push(error.to_string()),
-            Err(_) => reasons.push(format!(
-                "the store has not answered for {} seconds",
-                PATIENCE.as_secs()
-            )),
-        }
+        reasons.extend(health::store_trouble(&self.engine.store).await);
         reasons
     }
 }

@@ -12,7 +12,6 @@
 
 pub mod backoff;
 mod hear;
-pub mod keeper_status;
 pub mod preferred_server;
 
 use std::sync::Arc;
@@ -23,13 +22,13 @@ use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::backoff::Backoff;
-use self::keeper_status::Seen;
 use super::life::Pulse;
-use crate::api::types::PushStatus;
 use crate::config::RealmConfig;
 use crate::directory::Way;
 use crate::model::{ErrorCode, RealmId, Run, Trigger};
 use crate::store::StoreError;
+use crate::story::realms::Seen;
+use crate::story::status::PushStatus;
 use crate::sync::{Engine, Following};
 
 /// How often a keeper shows that it lives.

@@ -17,9 +17,9 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::api::types::RealmStatus;
 use crate::clock::Timestamp;
 use crate::model::{Outcome, Run, Trigger};
+use crate::story::status::RealmStatus;
 
 /// From 10 ms (a delta) to an hour (a run's deadline), about three buckets a decade.
 const SECONDS: [f64; 16] = [

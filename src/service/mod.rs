@@ -23,7 +23,6 @@ pub mod metrics;
 mod notify;
 mod reload;
 pub mod schedule;
-pub mod status;
 mod summary;
 mod takeover;
 pub mod timetable;

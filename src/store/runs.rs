@@ -6,6 +6,7 @@ use super::db::{Tx, on};
 use super::rows::{bytes, readable, run_id, word};
 use super::{Store, StoreError, typed_id};
 use crate::clock::Timestamp;
+use crate::model::ids::SHORT;
 use crate::model::{Limit, Mode, Outcome, RealmId, Run, RunId};
 
 /// What a run is known by beyond what its JSON shows.
@@ -217,7 +218,7 @@ impl Store {
             )));
         };
         let mut link = self.db.read().await?;
-        let ids = typed_id::ids_like(&mut link, "runs", &digits, None).await?;
+        let ids = typed_id::ids_like(&mut link, "runs", "", &digits, None).await?;
         let id = match ids.as_slice() {
             [] => return Err(none()),
             [id] => id.as_bytes().to_vec(),
@@ -227,6 +228,16 @@ impl Store {
             on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(id).fetch_optional(&mut *c).await)
                 .map_err(StoreError::from_sqlx("read a run"))?;
         Run::try_from(row.ok_or_else(none)?)
+    }
+
+    /// How many digits of their ends tell these runs' ids from those of all others.
+    pub async fn digits_of_runs(&self, runs: &[RunId]) -> Result<usize, StoreError> {
+        let mut digits = SHORT;
+        let mut link = self.db.read().await?;
+        for run in runs {
+            digits = digits.max(typed_id::telling_in(&mut link, "runs", run.0).await?);
+        }
+        Ok(digits)
     }
 
     /// See [`RunFacts`].

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::StoreError;
 use super::db::{Link, on};
 use crate::model::RealmId;
-use crate::model::ids::{ending, telling};
+use crate::model::ids::{SHORT, ending, telling, telling_from};
 
 /// Fewer digits of a beginning fit by accident.
 const FEWEST: usize = 4;
@@ -29,12 +29,6 @@ pub(super) fn digits(typed: &str) -> Option<String> {
     fits.then_some(hex)
 }
 
-/// The ids that begin with this text: from, to. `None`: no beginning of an id, or shorter than four digits.
-pub(super) fn id_range(prefix: &str) -> Option<(Vec<u8>, Vec<u8>)> {
-    let digits = digits(prefix)?;
-    Some((filled(&digits, "0")?, filled(&digits, "f")?))
-}
-
 /// Digits with others behind them up to a whole id.
 fn filled(digits: &str, fill: &str) -> Option<Vec<u8>> {
     let padded = format!("{digits}{}", fill.repeat(32 - digits.len().min(32)));
@@ -43,10 +37,12 @@ fn filled(digits: &str, fill: &str) -> Option<Vec<u8>> {
         .map(|id| id.as_bytes().to_vec())
 }
 
-/// The ids of a table's rows, of one realm or of all, that begin or end with these digits.
+/// The ids of a table's rows, of one realm or of all, that begin or end with these digits. `condition` is words of our own that go
+/// on with ` AND …`, or empty.
 pub(super) async fn ids_like(
     link: &mut Link,
     table: &'static str,
+    condition: &str,
     digits: &str,
     realm: Option<&RealmId>,
 ) -> Result<Vec<Uuid>, StoreError> {
@@ -66,7 +62,7 @@ pub(super) async fn ids_like(
         .unwrap_or_default();
     let first = i32::try_from(17 - whole).unwrap_or(1);
     let sql = format!(
-        "SELECT id FROM {table} WHERE (id BETWEEN $1 AND $2 OR {ending}) AND ($5 IS NULL OR realm = $5) ORDER BY id LIMIT 1000"
+        "SELECT id FROM {table} WHERE (id BETWEEN $1 AND $2 OR {ending}) AND ($5 IS NULL OR realm = $5){condition} ORDER BY id LIMIT 1000"
     );
     let realm = realm.map(|r| r.as_str().to_owned());
     let rows = on!(link, c => sqlx::query_scalar::<_, Vec<u8>>(AssertSqlSafe(sql)).bind(from).bind(to).bind(first).bind(end).bind(realm).fetch_all(&mut *c).await)
@@ -79,6 +75,16 @@ pub(super) async fn ids_like(
             all.starts_with(digits) || digits.len() >= FEWEST_OF_END && all.ends_with(digits)
         })
         .collect())
+}
+
+/// How many digits of its end tell the id of a row from those of all others of its table.
+pub(super) async fn telling_in(
+    link: &mut Link,
+    table: &'static str,
+    id: Uuid,
+) -> Result<usize, StoreError> {
+    let alike = ids_like(link, table, "", &ending(id, SHORT), None).await?;
+    Ok(telling_from(&[id], &alike))
 }
 
 /// That several things fit: which, and what to do.

@@ -242,7 +242,7 @@ impl Store {
         let Some(digits) = typed_id::digits(needle) else {
             return Ok(vec![]);
         };
-        let mut ids = typed_id::ids_like(&mut link, "users", &digits, of).await?;
+        let mut ids = typed_id::ids_like(&mut link, "users", "", &digits, of).await?;
         ids.truncate(100);
         if ids.is_empty() {
             return Ok(vec![]);
@@ -259,6 +259,12 @@ impl Store {
         })
         .map_err(StoreError::from_sqlx("find a user"))?;
         Ok(readable(rows))
+    }
+
+    /// How many digits of its end tell a user's id from those of all others.
+    pub async fn digits_of_user(&self, user: UserId) -> Result<usize, StoreError> {
+        let mut link = self.db.read().await?;
+        typed_id::telling_in(&mut link, "users", user.0).await
     }
 
     /// `none`, `sent` (an open link), `active` (a link was used) or `expired`, in the order of the ids.

@@ -3,7 +3,6 @@
 use super::Report;
 use crate::config::{ChangesWay, DirectoryKind, RealmConfig};
 use crate::directory::{Blind, DirectoryError, NoDelta, Scope, Session, Way};
-use crate::service::status::way_word;
 
 pub(super) async fn look(
     session: &mut Session,
@@ -19,7 +18,7 @@ pub(super) async fn look(
         ChangesWay::Auto => ways.first().copied(),
         _ => named.filter(|way| ways.contains(way)),
     };
-    let words: Vec<&str> = ways.iter().map(|way| way_word(*way)).collect();
+    let words: Vec<&str> = ways.iter().map(|way| way.as_str()).collect();
     let offered = if words.is_empty() {
         "the account can hear of changes by no way here: every run reads everything".to_owned()
     } else {
@@ -29,7 +28,7 @@ pub(super) async fn look(
         )
     };
     let uses = match (used, realm.directory.changes) {
-        (Some(way), _) => format!("; {} is used", way_word(way)),
+        (Some(way), _) => format!("; {} is used", way.as_str()),
         (None, ChangesWay::Full) if !words.is_empty() => {
             "; `changes = \"full\"` reads everything all the same".to_owned()
         }
@@ -44,7 +43,7 @@ pub(super) async fn look(
         let why = why_not(session, scope, way).await?;
         report.mend(format!(
             "`changes = \"{}\"` is not offered to the account: {why}; {}, or write `changes = \"auto\"`",
-            way_word(way),
+            way.as_str(),
             advice(kind, way)
         ));
     } else if realm.directory.changes == ChangesWay::Auto
@@ -53,7 +52,7 @@ pub(super) async fn look(
         let why = why_not(session, scope, better).await?;
         report.found(format!(
             "{} would be better: {why}; {}",
-            way_word(better),
+            better.as_str(),
             advice(kind, better)
         ));
     }

@@ -1,180 +1,44 @@
-//! Where each value of a user came from: server, attribute, raw value, rule and run.
+//! Where a value came from, in words.
 
-use serde_json::json;
+use crate::cli::text;
+use crate::model::phone;
+use crate::story::origin::Origin;
 
-use super::story::Story;
-use crate::cli::{Context, text};
-use crate::clock::Timestamp;
-use crate::config::{Attributes, DirectoryKind, DisabledRule, RealmConfig};
-use crate::model::{
-    Change, ChangeKind, Field, IdForm, Owner, PhoneSource, RunId, StateReason, phone,
-};
-
-/// One value, and where it came from.
-pub(super) struct Origin {
-    pub(super) field: Field,
-    pub(super) value: Option<String>,
-    /// The attribute, or those of which the first with a usable value counts.
-    attribute: Option<String>,
-    raw: Option<String>,
-    rule: Option<String>,
-    server: Option<String>,
-    run: Option<RunId>,
-    since: Option<Timestamp>,
-    by: Option<String>,
-}
-
-impl Origin {
-    pub(super) fn json(&self) -> serde_json::Value {
-        json!({
-            "field": self.field.as_str(), "value": self.value, "attribute": self.attribute, "raw": self.raw, "rule": self.rule,
-            "server": self.server, "run": self.run, "since": self.since, "by": self.by,
-        })
-    }
-
-    pub(super) fn origin(&self, show_phones: bool) -> String {
-        let masked = |raw: &str| {
-            if show_phones || !self.field.is_number() {
-                raw.to_owned()
-            } else {
-                phone::mask(raw)
-            }
-        };
-        let mut parts = vec![];
-        if let Some(attribute) = &self.attribute {
-            let raw = self
-                .raw
-                .as_deref()
-                .map(|raw| format!(" `{}`", masked(raw)))
-                .unwrap_or_default();
-            let server = self
-                .server
-                .as_deref()
-                .map(|s| format!(" of {s}"))
-                .unwrap_or_default();
-            parts.push(format!("from {attribute}{raw}{server}"));
+/// One line; empty: nothing is known. `digits` tell its run from all others.
+pub(super) fn in_words(origin: &Origin, show_phones: bool, digits: usize) -> String {
+    let masked = |raw: &str| {
+        if show_phones || !origin.field.is_number() {
+            raw.to_owned()
+        } else {
+            phone::mask(raw)
         }
-        parts.extend(self.rule.clone());
-        if let Some(since) = self.since {
-            let run = self.run.map(|r| format!(", run {r:#}")).unwrap_or_default();
-            let by = self
-                .by
-                .as_deref()
-                .map(|by| format!(", by {by}"))
-                .unwrap_or_default();
-            parts.push(format!("since {}{run}{by}", text::when(since)));
-        }
-        parts.join("; ")
+    };
+    let mut parts = vec![];
+    if let Some(attribute) = &origin.attribute {
+        let raw = origin
+            .raw
+            .as_deref()
+            .map(|raw| format!(" `{}`", masked(raw)))
+            .unwrap_or_default();
+        let server = origin
+            .server
+            .as_deref()
+            .map(|s| format!(" of {s}"))
+            .unwrap_or_default();
+        parts.push(format!("from {attribute}{raw}{server}"));
     }
-}
-
-impl Story {
-    /// Each value with its origin.
-    pub(super) fn values(&self, context: &Context) -> Vec<Origin> {
-        let u = &self.user;
-        let realm = context.config.realms.iter().find(|r| r.id == u.realm);
-        let mapped = realm.map(|r| Attributes::for_kind(self.kind(r), &r.attributes));
-        let list =
-            |names: fn(&Attributes) -> &Vec<String>| mapped.as_ref().map(|m| either(names(m)));
-        let own = u.directory_id.is_some();
-        let value = |field: Field, value: Option<String>, attribute: Option<String>| {
-            let change = self.last(field);
-            let run = change.and_then(|c| c.run).and_then(|id| self.runs.get(&id));
-            Origin {
-                field,
-                attribute: attribute
-                    .filter(|_| own && field.owner() == Owner::Directory && value.is_some()),
-                value,
-                raw: None,
-                rule: None,
-                server: run.and_then(|r| r.server.clone()).filter(|_| own),
-                run: change.and_then(|c| c.run),
-                since: change.map(|c| c.at),
-                by: change
-                    .and_then(|c| c.by.clone())
-                    .filter(|_| change.is_some_and(|c| c.run.is_none())),
-            }
-        };
-        let form = self
-            .row
-            .as_ref()
-            .and_then(|row| row.id_form)
-            .unwrap_or(IdForm::Uuid);
-        let id = mapped.as_ref().map(|m| m.directory_id.clone());
-        let mut number = value(
-            Field::Phone,
-            u.phone.as_ref().map(|p| p.as_str().to_owned()),
-            u.phone_attribute.clone(),
-        );
-        number.raw.clone_from(&u.phone_raw);
-        number.rule = match u.phone_source {
-            Some(PhoneSource::Directory) => {
-                u.phone_rule.as_ref().map(|rule| format!("read as {rule}"))
-            }
-            Some(source) => Some(format!("set as {source}")),
-            None => None,
-        };
-        let mut state = value(
-            Field::State,
-            Some(u.state.to_string()),
-            mapped.as_ref().map(disabled_by),
-        );
-        if u.state_reason != Some(StateReason::Disabled) {
-            state.attribute = None;
-        }
-        vec![
-            value(
-                Field::Username,
-                Some(u.username.clone()).filter(|n| !n.is_empty()),
-                list(|m| &m.username),
-            ),
-            value(
-                Field::DisplayName,
-                u.display_name.clone(),
-                list(|m| &m.display_name),
-            ),
-            value(Field::Email, u.email.clone(), list(|m| &m.email)),
-            number,
-            state,
-            value(Field::Dn, u.dn.clone(), None),
-            value(
-                Field::DirectoryId,
-                u.directory_id.map(|id| id.display(form)),
-                id,
-            ),
-        ]
+    parts.extend(origin.rule.clone());
+    if let Some(since) = origin.since {
+        let run = origin
+            .run
+            .map(|r| format!(", run {r:#.digits$}"))
+            .unwrap_or_default();
+        let by = origin
+            .by
+            .as_deref()
+            .map(|by| format!(", by {by}"))
+            .unwrap_or_default();
+        parts.push(format!("since {}{run}{by}", text::when(since)));
     }
-
-    /// The kind as configured; else as the directory's ids were seen to be.
-    pub(super) fn kind(&self, realm: &RealmConfig) -> DirectoryKind {
-        realm.directory.kind.unwrap_or_else(|| {
-            match self.row.as_ref().and_then(|row| row.id_form) {
-                Some(IdForm::Guid) => DirectoryKind::ActiveDirectory,
-                Some(IdForm::NsUniqueId) => DirectoryKind::Ds389,
-                _ => DirectoryKind::Generic,
-            }
-        })
-    }
-
-    /// The change that gave a field its value.
-    fn last(&self, field: Field) -> Option<&Change> {
-        self.history
-            .iter()
-            .find(|c| c.kind == ChangeKind::Created || c.after.contains_key(field.as_str()))
-    }
-}
-
-/// `mobile`, or `the first of mobile, telephoneNumber`.
-pub(super) fn either(names: &[String]) -> String {
-    match names {
-        [one] => one.clone(),
-        several => format!("the first of {}", several.join(", ")),
-    }
-}
-
-fn disabled_by(mapped: &Attributes) -> String {
-    match &mapped.disabled {
-        DisabledRule::Equals { attribute, equals } => format!("{attribute} = {equals}"),
-        DisabledRule::Bits { attribute, bits } => format!("{attribute}, bit {bits}"),
-    }
+    parts.join("; ")
 }

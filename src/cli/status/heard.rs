@@ -1,9 +1,9 @@
 //! How a realm hears of changes, and from whom, in words.
 
 use super::{render, text};
-use crate::api::types::{FollowingStatus, PushStatus, RealmStatus};
 use crate::clock::Timestamp;
 use crate::model::RealmKind;
+use crate::story::status::{FollowingStatus, PushStatus, RealmStatus};
 
 /// Rows of `status`: what, and what is said of it.
 pub(super) fn about(r: &RealmStatus, now: Timestamp) -> Vec<(&'static str, String)> {
@@ -125,7 +125,7 @@ fn servers(r: &RealmStatus) -> String {
 mod tests {
     use super::super::tests::realm;
     use super::*;
-    use crate::api::types::AwayStatus;
+    use crate::story::status::AwayStatus;
 
     const NOW: Timestamp = Timestamp(1_795_507_200_000);
 

@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::RealmConfig;
 use crate::model::{ErrorCode, Outcome, RealmId, Run};
 use crate::service::chance::chance;
-use crate::service::follow::keeper_status::Seen;
 use crate::service::follow::{Keeper, News, State, Turn};
 use crate::service::life::Pulse;
+use crate::story::realms::Seen;
 use crate::sync::Engine;
 
 /// A keeper that broke off is not started again at once.

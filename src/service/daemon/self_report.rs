@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Daemon;
-use crate::api::types::{DaemonStatus, RunningStatus};
 use crate::model::RealmId;
 use crate::service::desk::Desk;
 use crate::service::notify;
-use crate::service::status::Live;
+use crate::story::realms::Live;
+use crate::story::status::{DaemonStatus, RunningStatus};
 
 impl Daemon {
     pub(super) fn desk(&self) -> Desk {

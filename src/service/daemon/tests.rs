@@ -310,8 +310,8 @@ async fn a_bad_configuration_is_refused_and_the_old_one_stays() {
 
 async fn settled(
     daemon: &Running,
-    done: impl Fn(&crate::api::types::StatusAnswer) -> bool,
-) -> crate::api::types::StatusAnswer {
+    done: impl Fn(&crate::story::status::StatusAnswer) -> bool,
+) -> crate::story::status::StatusAnswer {
     for _ in 0..100 {
         let status = daemon.client().await.status().await.expect("status");
         if done(&status) {

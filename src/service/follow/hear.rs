@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::{Instant, interval};
 
 use super::{BEAT, Keeper, LOOK_AGAIN, NOT_OFFERED, News, Woke};
-use crate::api::types::PushStatus;
 use crate::model::{ErrorCode, Trigger};
+use crate::story::status::PushStatus;
 use crate::sync::{EngineError, Follower, Unfollowed};
 
 /// A connection that held for so long was none that breaks at once.

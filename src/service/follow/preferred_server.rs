@@ -7,11 +7,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-use super::keeper_status::Seen;
-use crate::api::types::AwayStatus;
 use crate::config::{DirectoryConfig, RealmConfig};
 use crate::directory::{connect_one, shown};
 use crate::model::RealmId;
+use crate::story::realms::Seen;
+use crate::story::status::AwayStatus;
 use crate::sync::Engine;
 
 /// A bind every five minutes is nothing to a server, and a change of servers costs a full pass: not for a hiccup.

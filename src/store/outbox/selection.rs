@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::model::{Job, JobId, JobState, JobType, RealmId, UserId};
 use crate::store::db::{Tx, on};
 use crate::store::rows::{note_unreadable, readable};
-use crate::store::typed_id::id_range;
+use crate::store::typed_id;
 use crate::store::{Store, StoreError};
 
 /// Which jobs are meant. Empty lists and `None` mean any.
@@ -45,6 +45,14 @@ pub enum Act {
 impl JobSelection {
     /// The selection as a condition: only words of our own go into the text.
     fn condition(&self) -> String {
+        format!(
+            "($1 IS NULL OR id = $1) AND ($2 IS NULL OR realm = $2) AND ($3 IS NULL OR user_id = $3){}",
+            self.words()
+        )
+    }
+
+    /// Types and states as the rest of a condition.
+    fn words(&self) -> String {
         let list = |words: Vec<&str>| {
             words
                 .iter()
@@ -52,9 +60,7 @@ impl JobSelection {
                 .collect::<Vec<_>>()
                 .join(", ")
         };
-        let mut sql = String::from(
-            "($1 IS NULL OR id = $1) AND ($2 IS NULL OR realm = $2) AND ($3 IS NULL OR user_id = $3)",
-        );
+        let mut sql = String::new();
         if !self.types.is_empty() {
             sql += " AND type IN (";
             sql += &list(self.types.iter().map(|t| t.as_str()).collect());
@@ -107,31 +113,19 @@ impl Store {
         Ok(jobs)
     }
 
-    /// The ids of selected jobs that begin so (at least the first four digits), at most two: more than one are not one. Reads no
-    /// bodies.
+    /// The ids of selected jobs that begin or end so, as many as there are: more than one are not one. Reads no bodies.
     pub async fn job_ids(
         &self,
-        prefix: &str,
+        typed: &str,
         which: &JobSelection,
     ) -> Result<Vec<JobId>, StoreError> {
-        let Some((from, to)) = id_range(prefix) else {
+        let Some(digits) = typed_id::digits(typed) else {
             return Ok(Vec::new());
         };
-        let sql = format!(
-            "SELECT id FROM jobs WHERE id BETWEEN $4 AND $5 AND {} ORDER BY id LIMIT 2",
-            which.condition()
-        );
         let mut link = self.db.read().await?;
-        let rows = on!(link, c => sqlx::query_scalar::<_, Vec<u8>>(AssertSqlSafe(sql.clone()))
-            .bind(None::<Vec<u8>>)
-            .bind(which.realm.as_ref().map(RealmId::as_str))
-            .bind(which.user.map(|u| u.0.as_bytes().to_vec()))
-            .bind(from)
-            .bind(to)
-            .fetch_all(&mut *c)
-            .await)
-        .map_err(StoreError::from_sqlx("look for a message"))?;
-        rows.iter().map(|row| super::id(row).map(JobId)).collect()
+        let condition = which.words();
+        let ids = typed_id::ids_like(&mut link, "jobs", &condition, &digits, which.realm.as_ref());
+        Ok(ids.await?.into_iter().map(JobId).collect())
     }
 
     /// How many jobs there are in each state, in a realm or in all; states without any are left out.

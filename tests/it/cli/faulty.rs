@@ -102,6 +102,11 @@ fn no_plan_is_made_by_another_file_than_the_one_that_is_given() {
             said.err
         );
     }
+    // The daemon knows no reader's clock, and the command does.
+    let mut there = house.command(&["plan"]);
+    let said = there.env("TZ", "Asia/Kolkata").output().unwrap();
+    let said = String::from_utf8(said.stderr).unwrap();
+    assert!(said.contains(" +05:30, which is not what"), "{said}");
     for command in [&["status"][..], &["check"], &["explain", &someone]] {
         let said = house.run(command);
         assert_eq!(said.code, 0, "{command:?}: {}", said.err);

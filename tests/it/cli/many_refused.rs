@@ -37,6 +37,14 @@ fn what_a_realm_refuses_of_everybody_is_kept_by_difference() {
     assert_eq!(count(&dry), count(&first), "{dry} {first}");
     assert_eq!(all.len() as u64, count(&first), "{first}");
     assert!(all.len() > 20, "{}", all.len());
+    // The lists for people and for spreadsheets have the same rows, each below one heading.
+    for arguments in [&["refused"][..], &["refused", "--csv"]] {
+        let said = house.run(arguments);
+        assert_eq!(said.code, 0, "{}", said.err);
+        let lines: Vec<&str> = said.out.lines().collect();
+        assert_eq!(lines.len(), all.len() + 1, "{arguments:?}");
+        assert!(lines[0].contains("attribute"), "{}", lines[0]);
+    }
     // Nothing changed: nothing is written, and `since` stays.
     let second = house.sync(0);
     assert_eq!(count(&second), count(&first));

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use realmsync::clock::Clock;
 use realmsync::config::{Environment, load};
 use realmsync::model::Trigger;
-use realmsync::service::follow::keeper_status::Seen;
 use realmsync::service::follow::preferred_server;
 use realmsync::store::{Access, Store};
+use realmsync::story::realms::Seen;
 use realmsync::sync::{Ask, Engine};
 use tokio::sync::watch;
 

@@ -32,6 +32,17 @@ fn two_messages_are_retried_by_their_ids_with_and_without_a_daemon() {
     house.sync_and_deliver(0);
     let refused = shown(&house, "final");
     assert!(refused.len() >= 2, "{refused:?}");
+    let status = house.run(&["status"]).out;
+    let warning = format!(
+        "! {} messages refused for good by the receiver",
+        refused.len()
+    );
+    assert!(
+        status.contains(&warning) && status.contains("`realmsync outbox retry --realm r`"),
+        "{status}"
+    );
+    // People see the ends of ids, which are chance, and never a whole one.
+    assert!(refused.iter().all(|id| id.len() < 12), "{refused:?}");
     let two = [refused[0].as_str(), refused[1].as_str()];
     let alone = house.run(&["outbox", "retry", two[0], two[1]]);
     assert_eq!(alone.code, 0, "{}", alone.err);

@@ -542,6 +542,19 @@ async fn a_refused_message_is_tried_again_when_an_administrator_says_so() {
         [job.id],
         "named by the beginning of its id"
     );
+    for end in [30, 28, 25] {
+        assert_eq!(
+            f.store.job_ids(&prefix[end..], &all).await.unwrap(),
+            [job.id],
+            "named by its end"
+        );
+    }
+    let waiting = JobSelection {
+        states: vec![JobState::Waiting],
+        ..all.clone()
+    };
+    let none = f.store.job_ids(&prefix[28..], &waiting).await.unwrap();
+    assert_eq!(none, [], "of those that are meant");
     let one = JobSelection {
         ids: vec![job.id],
         ..all

@@ -1,13 +1,14 @@
-//! What `status`, the metrics and readiness say of the realms: read from the store, with what only the daemon knows added.
+//! How every realm stands: read from the store, with what only a daemon knows added.
 
 use std::collections::BTreeMap;
 
-use super::follow::keeper_status::Seen;
-use crate::api::types::{FollowingStatus, HolderStatus, RealmStatus, RunningStatus};
+use super::status::{
+    AwayStatus, FollowingStatus, HolderStatus, PushStatus, RealmStatus, RunningStatus,
+};
 use crate::clock::Timestamp;
 use crate::config::{ChangesWay, Config, RealmConfig};
 use crate::directory::Way;
-use crate::model::{RealmId, RealmRow, State};
+use crate::model::{RealmId, RealmKind, RealmRow, State};
 use crate::store::{Store, StoreError};
 use crate::sync::{ByKind, Following};
 
@@ -20,6 +21,21 @@ pub struct Live {
     pub running: Option<RunningStatus>,
     /// What keeps it up to date has seen that.
     pub seen: Seen,
+}
+
+/// What a realm's keeper has seen: how it hears of changes now.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Seen {
+    /// The way that is in use; `None`: full passes only, or not looked yet.
+    pub way: Option<Way>,
+    /// Whether the push is connected; `None`: the realm does not live by push.
+    pub push: Option<PushStatus>,
+    /// Why the realm is polled although its last full pass found push.
+    pub not_pushed: Option<String>,
+    /// When the directory was last asked, or told something by itself, and all went well.
+    pub heard_at: Option<Timestamp>,
+    /// Preferred servers that could not be used when they were last looked at.
+    pub away: Vec<AwayStatus>,
 }
 
 /// Every realm of the store, the configuration's first and in its order. Without a daemon `live` is empty.
@@ -171,7 +187,7 @@ async fn follows(
         ways: following
             .ways
             .iter()
-            .map(|way| way_word(*way).to_owned())
+            .map(|way| way.as_str().to_owned())
             .collect(),
         fell_back: following.fell_back,
         blind: following.blind,
@@ -220,7 +236,7 @@ fn used(realm: &RealmConfig, following: Option<&(Option<Way>, FollowingStatus)>)
                 _ => "syncrepl",
             }
         }
-        Some((Some(way), _)) => way_word(*way),
+        Some((Some(way), _)) => way.as_str(),
         Some((None, _)) => "full",
         // Nothing was tried yet: what the configuration names, if it names one.
         None => match realm.directory.changes {
@@ -233,7 +249,62 @@ fn used(realm: &RealmConfig, following: Option<&(Option<Way>, FollowingStatus)>)
     }
 }
 
-/// A way as the configuration writes it.
-pub fn way_word(way: Way) -> &'static str {
-    way.as_str()
+/// Every realm where no daemon answers: what the store says, and those of the file on which nobody worked yet.
+pub async fn without_daemon(
+    store: &Store,
+    config: &Config,
+    now: Timestamp,
+) -> Result<Vec<RealmStatus>, StoreError> {
+    let mut realms = gather(store, config, &BTreeMap::new(), now).await?;
+    let known: Vec<RealmId> = realms.iter().map(|r| r.realm.clone()).collect();
+    let unknown = untouched(config).into_iter();
+    realms.extend(unknown.filter(|realm| !known.contains(&realm.realm)));
+    Ok(realms)
+}
+
+/// The realms of the file, to which nothing happened yet.
+pub fn untouched(config: &Config) -> Vec<RealmStatus> {
+    let none = || {
+        State::ALL
+            .iter()
+            .map(|state| (state.to_string(), 0))
+            .collect()
+    };
+    let realm = |r: &RealmConfig| RealmStatus {
+        realm: r.id.clone(),
+        kind: RealmKind::Directory,
+        paused: false,
+        paused_until: None,
+        orphaned: false,
+        due: false,
+        last_success_at: None,
+        last_outcome: None,
+        last_error: None,
+        next_run_at: None,
+        users: none(),
+        held: None,
+        servers: r
+            .directory
+            .servers
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        changes: "full".into(),
+        outbox: BTreeMap::new(),
+        paused_by_undo: None,
+        paused_by_administrator: None,
+        rejected_before: None,
+        left_out_until: None,
+        running: None,
+        holder: None,
+        sending_by: BTreeMap::new(),
+        following: None,
+        server: None,
+        away: vec![],
+        reload_refused: None,
+        held_by: vec![],
+        refused: BTreeMap::new(),
+        time_zones: Some(config.zone_data.clone()),
+    };
+    config.realms.iter().map(realm).collect()
 }

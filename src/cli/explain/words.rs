@@ -1,39 +1,25 @@
 //! One user's story for people: each value with its origin, and what waits.
 
-use std::collections::HashMap;
+use super::origin;
+use crate::cli::{render, text};
+use crate::config::{Attributes, Config};
+use crate::model::{Field, PhoneSource, State, StateReason, phone};
+use crate::story::explain::{Explanation, TOLD};
+use crate::story::origin::either;
 
-use super::origin::either;
-use crate::cli::{Context, render, text};
-use crate::clock::Timestamp;
-use crate::config::Attributes;
-use crate::model::{
-    Change, Field, Job, PhoneSource, RealmRow, Run, RunId, State, StateReason, User, phone,
-};
-use crate::store::RefusedRow;
-
-/// Changes shown.
-const SHOWN: usize = 20;
-
-/// Everything that the store knows of a user.
-pub(super) struct Story {
-    pub user: User,
-    pub row: Option<RealmRow>,
-    pub last_success: Option<Timestamp>,
-    /// `None`: the realm is not in the configuration.
-    pub grace_ms: Option<i64>,
-    /// Newest first.
-    pub history: Vec<Change>,
-    pub runs: HashMap<RunId, Run>,
-    pub refused: Vec<RefusedRow>,
-    /// What a held plan would change.
-    pub planned: Vec<Change>,
-    pub jobs: Vec<Job>,
+/// A story for people.
+pub(super) struct Words<'a> {
+    pub story: &'a Explanation,
+    pub config: &'a Config,
+    pub show_phones: bool,
 }
 
-impl Story {
-    /// The story for people.
-    pub(super) fn tell(&self, context: &Context, show_phones: bool) {
-        let u = &self.user;
+impl Words<'_> {
+    /// Tells it.
+    pub(super) fn tell(&self) {
+        let show_phones = self.show_phones;
+        let digits = self.story.run_digits;
+        let u = &self.story.user;
         let show = |p: &str| {
             if show_phones {
                 p.to_owned()
@@ -44,12 +30,13 @@ impl Story {
         let row =
             |what: &str, says: &str| render::line(&format!("  {what:<14}{}", text::one_line(says)));
         render::line(&format!(
-            "{} in realm {} ({:#})",
+            "{} in realm {} ({:#.digits$})",
             render::paint("1", &text::one_line(&u.username)),
             u.realm,
-            u.id
+            u.id,
+            digits = self.story.user_digits
         ));
-        for value in self.values(context) {
+        for value in self.story.values(self.config) {
             let label = value.field.as_str().replace('_', " ");
             let shown = match (value.field, &value.value) {
                 (Field::State, _) => self.standing(),
@@ -59,7 +46,7 @@ impl Story {
                 (_, None) => continue,
             };
             row(&label, &shown);
-            let origin = value.origin(show_phones);
+            let origin = origin::in_words(&value, show_phones, digits);
             if !origin.is_empty() {
                 render::line(&render::paint(
                     "2",
@@ -67,11 +54,11 @@ impl Story {
                 ));
             }
             if value.field == Field::Phone {
-                self.about_the_phone(context, &show, &row);
+                self.about_the_phone(&show, &row);
             }
         }
         row("receiver", &self.receiver(&show));
-        for job in &self.jobs {
+        for job in &self.story.jobs {
             let error = job
                 .last_error
                 .as_deref()
@@ -87,11 +74,11 @@ impl Story {
                 ),
             );
         }
-        self.what_waits(show_phones);
-        if !self.history.is_empty() {
+        self.what_waits();
+        if !self.story.history.is_empty() {
             render::line("\nhistory, newest first:");
         }
-        for change in self.history.iter().take(SHOWN) {
+        for change in self.story.history.iter().take(TOLD) {
             let by = change
                 .by
                 .as_deref()
@@ -99,7 +86,7 @@ impl Story {
                 .unwrap_or_default();
             let run = change
                 .run
-                .map(|r| format!(" in run {r:#}"))
+                .map(|r| format!(" in run {r:#.digits$}"))
                 .unwrap_or_default();
             render::line(&format!(
                 "  {}{run}{by}\n    {}",
@@ -110,14 +97,9 @@ impl Story {
     }
 
     /// Why there is no number, why one is kept, what waits.
-    fn about_the_phone(
-        &self,
-        context: &Context,
-        show: &impl Fn(&str) -> String,
-        row: &impl Fn(&str, &str),
-    ) {
-        let u = &self.user;
-        for refused in &self.refused {
+    fn about_the_phone(&self, show: &impl Fn(&str) -> String, row: &impl Fn(&str, &str)) {
+        let u = &self.story.user;
+        for refused in &self.story.refused {
             let r = &refused.refusal;
             let raw = r.raw.as_deref().map(show).unwrap_or_default();
             row(
@@ -130,15 +112,15 @@ impl Story {
                 ),
             );
         }
-        let realm = context.config.realms.iter().find(|r| r.id == u.realm);
-        match (&u.phone, self.refused.is_empty()) {
+        let realm = self.config.realms.iter().find(|r| r.id == u.realm);
+        match (&u.phone, self.story.refused.is_empty()) {
             (Some(_), false) if u.phone_source == Some(PhoneSource::Directory) => row(
                 "  kept",
                 "a value that is refused never erases one that was good",
             ),
             (None, true) if u.phone_pending.is_none() => {
                 let mapped = realm
-                    .map(|r| either(&Attributes::for_kind(self.kind(r), &r.attributes).phone))
+                    .map(|r| either(&Attributes::for_kind(self.story.kind(r), &r.attributes).phone))
                     .unwrap_or_default();
                 row(
                     "  why",
@@ -160,12 +142,12 @@ impl Story {
     }
 
     fn standing(&self) -> String {
-        let u = &self.user;
+        let u = &self.story.user;
         let since = u
             .suspended_at
             .map(|t| format!(" since {}", text::when(t)))
             .unwrap_or_default();
-        let gone = || match (self.grace_ms, u.suspended_clock, &self.row) {
+        let gone = || match (self.story.grace_ms, u.suspended_clock, &self.story.row) {
             (Some(grace), Some(from), Some(row)) => format!(
                 "; removed after {} more of the realm's own clock",
                 text::span((from + grace - row.clock_ms).max(0))
@@ -197,7 +179,7 @@ impl Story {
     }
 
     fn receiver(&self, show: &impl Fn(&str) -> String) -> String {
-        let u = &self.user;
+        let u = &self.story.user;
         let never = !u.provisioned && u.phone_told.is_none();
         match (&u.phone_provisioned, &u.phone) {
             (Some(p), _) if never => format!(
@@ -210,8 +192,8 @@ impl Story {
         }
     }
 
-    fn what_waits(&self, show_phones: bool) {
-        let Some(row) = &self.row else { return };
+    fn what_waits(&self) {
+        let Some(row) = &self.story.row else { return };
         if row.orphaned {
             render::line(
                 "  realm         is not in the configuration any more: nothing runs, ages or is sent",
@@ -222,17 +204,21 @@ impl Story {
                 row.id
             ));
         }
-        if let Some(at) = self.last_success {
+        if let Some(at) = self.story.last_success {
             render::line(&format!(
                 "  looked at     {} for the last time with success",
                 text::when(at)
             ));
         }
-        if let (Some(held), false) = (row.held, self.planned.is_empty()) {
-            render::line(&format!("\nheld plan {held:#} would change:"));
-            self.planned
+        if let (Some(held), false) = (row.held, self.story.planned.is_empty()) {
+            render::line(&format!(
+                "\nheld plan {held:#.digits$} would change:",
+                digits = self.story.run_digits
+            ));
+            self.story
+                .planned
                 .iter()
-                .for_each(|c| render::line(&format!("    {}", text::change(c, show_phones))));
+                .for_each(|c| render::line(&format!("    {}", text::change(c, self.show_phones))));
         }
     }
 }

@@ -1,0 +1,64 @@
+//! Users as programs see them, with the fields and the order of the design, § 5.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use crate::clock::Timestamp;
+use crate::model::{Field, IdForm, RealmId, User};
+use crate::store::{Store, StoreError};
+
+/// How each realm's directory prints its ids.
+#[derive(Debug)]
+pub struct Forms(HashMap<RealmId, IdForm>);
+
+impl Forms {
+    /// As each realm's last pass found them.
+    pub async fn read(store: &Store) -> Result<Self, StoreError> {
+        let realms = store.realms().await?;
+        Ok(Self(
+            realms
+                .into_iter()
+                .filter_map(|r| r.id_form.map(|form| (r.id, form)))
+                .collect(),
+        ))
+    }
+
+    /// One realm's.
+    pub fn of(&self, realm: &RealmId) -> IdForm {
+        self.0.get(realm).copied().unwrap_or(IdForm::Uuid)
+    }
+}
+
+/// A user.
+fn object(user: &User, enrolment: &str, form: IdForm) -> Value {
+    let mut all = json!({ "id": user.id });
+    for field in Field::ALL {
+        all[field.as_str()] = field.get(user, form);
+        // Between what a run may change.
+        if *field == Field::Blocked {
+            all["version"] = json!(user.version);
+        }
+    }
+    all["enrolment"] = json!(enrolment);
+    all["last_used_at"] = json!(user.last_used_at);
+    all["created_at"] = json!(user.created_at);
+    all["updated_at"] = json!(user.updated_at);
+    all
+}
+
+/// Users with how their enrolments stand, in the order given.
+pub async fn objects(
+    store: &Store,
+    users: &[User],
+    now: Timestamp,
+) -> Result<Vec<Value>, StoreError> {
+    let ids: Vec<_> = users.iter().map(|u| u.id).collect();
+    let states = store.enrolment_state(&ids, now).await?;
+    let forms = Forms::read(store).await?;
+    Ok(users
+        .iter()
+        .zip(states)
+        .map(|(user, state)| object(user, state, forms.of(&user.realm)))
+        .collect())
+}
