@@ -57,12 +57,17 @@ impl Time {
             .collect()
     }
 
-    /// The store was told.
-    pub(super) fn told(&mut self, realms: &[(RealmId, i64)], now: Timestamp, steady: Steady) {
-        self.told = realms
-            .iter()
-            .map(|(realm, _)| (realm.clone(), (steady, now)))
-            .collect();
+    /// The store was told, except of the `busy` ones.
+    pub(super) fn told(
+        &mut self,
+        realms: &[(RealmId, i64)],
+        busy: &[RealmId],
+        now: Timestamp,
+        steady: Steady,
+    ) {
+        for (realm, _) in realms.iter().filter(|(realm, _)| !busy.contains(realm)) {
+            self.told.insert(realm.clone(), (steady, now));
+        }
     }
 
     /// The store does not answer, so that nothing can be sent: what lies between is the store's to say.
@@ -92,7 +97,7 @@ mod tests {
             let (now, steady) = (clock.now(), clock.steady());
             let news = time.news(realms, now, steady);
             if !news.is_empty() {
-                time.told(realms, now, steady);
+                time.told(realms, &[], now, steady);
             }
             news.into_iter().map(|n| n.lost_ms).collect::<Vec<_>>()
         };

@@ -252,8 +252,8 @@ impl Worker {
         }
         let news = self.time.news(&realms, now, steady);
         if !news.is_empty() {
-            self.runner.store.keep_time(&news, now).await?;
-            self.time.told(&realms, now, steady);
+            let busy = self.runner.store.keep_time(&news, now).await?;
+            self.time.told(&realms, &busy, now, steady);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use sqlx::AssertSqlSafe;
 
 use super::db::{Side, Tx, on};
 use super::held::replace_held;
-use super::outbox::{MessageContext, carry_out, release_brake};
+use super::outbox::{MessageContext, carry_out, locks, release_brake};
 use super::refused::RefusedDiff;
 use super::rows::{bind_user, user_columns};
 use super::runs::{RunFacts, write_run};
@@ -135,14 +135,17 @@ const TAKE_ALONG: &str = "
 const SORTED: i64 = 20_000;
 
 /// Personal data of those who are removed goes from the audit trail and the refusals too.
-const ERASE: [&str; 3] = [
+const ERASE: [&str; 2] = [
     "UPDATE changes SET before = NULL, after = NULL, username = NULL WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
-    "UPDATE jobs SET username = '', name_key = '', old_name_key = NULL, phone = NULL, body = NULL
-     WHERE state NOT IN ('waiting', 'sending', 'held') AND user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     // In the realm that they leave alone: another one over the same directory refuses them for reasons of its own.
     "DELETE FROM refused WHERE (realm, directory_id) IN (
          SELECT u.realm, u.directory_id FROM staged_users s JOIN users u ON u.id = s.id WHERE s.run = $1 AND s.state = 'removed')",
 ];
+
+/// And from the messages, once they are locked.
+const ERASE_JOBS: &str = "
+    UPDATE jobs SET username = '', name_key = '', old_name_key = NULL, phone = NULL, body = NULL
+    WHERE state NOT IN ('waiting', 'sending', 'held') AND user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')";
 
 const REALM: &str = "
     UPDATE realms SET mapping_hash = COALESCE($2, mapping_hash), directory = COALESCE($3, directory),
@@ -219,6 +222,9 @@ impl Store {
             });
         }
         let erase: &[&'static str] = if run.removed > 0 { &ERASE } else { &[] };
+        if staged > 0 || a.facts.undoes.is_some() {
+            locks::users_of_plan(&mut tx, run.run, a.facts.undoes).await?;
+        }
         if staged > 0 {
             for sql in [MADE].iter().chain(erase).copied().chain([LET_GO]) {
                 on!(tx, c => sqlx::query(sql).bind(id.clone()).execute(&mut *c).await.map(|_| ()))
@@ -262,6 +268,16 @@ impl Store {
             )));
         }
         failpoint::hit("apply.after-users");
+        let settles = a.facts.undoes.is_some() || a.replaces.is_some() || !a.run.held_by.is_empty();
+        if staged > 0 || settles {
+            locks::realm(&mut tx, &run.realm).await?;
+            let held = settles.then_some(&run.realm);
+            locks::jobs_of_plan(&mut tx, run.run, a.facts.undoes, held).await?;
+        }
+        if run.removed > 0 {
+            on!(tx, c => sqlx::query(ERASE_JOBS).bind(id.clone()).execute(&mut *c).await.map(|_| ()))
+                .map_err(StoreError::from_sqlx("erase messages"))?;
+        }
         if let Some(undone) = a.facts.undoes {
             // Before anything new is said: what the other run wanted said must not go out any more.
             super::undone::drop_jobs(&mut tx, undone, now).await?;

@@ -7,7 +7,7 @@
 //! ```
 
 use super::db::{Tx, on};
-use super::outbox::{keep_on_hold, release_brake, set_waiting_on_hold};
+use super::outbox::{keep_on_hold, locks, release_brake, set_waiting_on_hold};
 use super::refused::RefusedDiff;
 use super::rows::{bytes, readable};
 use super::runs::{Row, RunFacts, run_columns, write_run};
@@ -20,6 +20,12 @@ const DAY_MS: i64 = 86_400_000;
 
 /// How long a held plan waits for a decision.
 const HELD_FOR_MS: i64 = 7 * DAY_MS;
+
+/// Locks what the brake holds in a realm, and what is held for an undo.
+async fn lock_held(tx: &mut Tx, realm: &RealmId) -> Result<(), StoreError> {
+    const HELD: &str = "state IN ('waiting', 'sending', 'held') AND (realm = $1 AND held_by = 'brake' OR held_by = 'undo')";
+    locks::jobs(tx, HELD, Some(realm), None, &[]).await
+}
 
 /// Another plan takes the place of a held one, whose rows are swept; if it passes, the messages that the brake kept go on.
 pub(super) async fn replace_held(
@@ -37,6 +43,7 @@ pub(super) async fn replace_held(
     if rows == 0 {
         return Ok(());
     }
+    lock_held(tx, realm).await?;
     if passes {
         release_brake(tx, realm, now).await?;
     }
@@ -68,7 +75,9 @@ pub(super) async fn decide_in(
     }
     let realms = on!(tx, c => sqlx::query_scalar::<_, String>(FREE).bind(bytes(run)).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("decide a plan"))?;
     for realm in realms {
-        keep_on_hold(tx, &RealmId::from(realm)).await?;
+        let realm = RealmId::from(realm);
+        lock_held(tx, &realm).await?;
+        keep_on_hold(tx, &realm).await?;
     }
     super::undone::release(tx, now).await?;
     if matches!(outcome, Outcome::Rejected | Outcome::Expired) {
@@ -112,6 +121,7 @@ impl Store {
         let now = run.decided_at.unwrap_or(run.started_at);
         facts.expires_at = Some(now.plus_ms(HELD_FOR_MS));
         let mut tx = self.db.begin().await?;
+        locks::realm(&mut tx, &run.realm).await?;
         if let Some(changed) = staged.changed {
             let there = on!(tx, c => sqlx::query_scalar::<_, i64>(STAGED).bind(bytes(run.run)).fetch_one(&mut *c).await).map_err(StoreError::from_sqlx("count a plan"))?;
             if there != changed + staged.made {

@@ -30,12 +30,16 @@ impl Store {
         const CHANGES: &str = "
             DELETE FROM changes WHERE (run, seq) IN (
                 SELECT c.run, c.seq FROM changes c WHERE c.at < $1 AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = c.run) LIMIT $2)";
-        const JOBS: &str = "DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE state NOT IN ('waiting', 'sending', 'held') AND settled_at < $1 LIMIT $2)";
+        macro_rules! jobs {
+            ($lock:literal) => {
+                concat!("DELETE FROM jobs WHERE seq IN (SELECT seq FROM jobs WHERE state NOT IN ('waiting', 'sending', 'held') AND settled_at < $1 LIMIT $2", $lock, ")")
+            };
+        }
         let old = now.plus_ms(-keep_runs_ms);
-        let runs = if matches!(self.db, Db::Sqlite { .. }) {
-            RUNS
-        } else {
-            RUNS_PG
+        // A message that somebody has just now goes with the next call.
+        let (runs, jobs) = match self.db {
+            Db::Sqlite { .. } => (RUNS, jobs!("")),
+            Db::Postgres { .. } => (RUNS_PG, jobs!(" FOR UPDATE SKIP LOCKED")),
         };
         let mut gone = 0;
         loop {
@@ -48,7 +52,7 @@ impl Store {
                 break;
             }
         }
-        for sql in [CHANGES, JOBS] {
+        for sql in [CHANGES, jobs] {
             loop {
                 let mut tx = self.db.begin().await?;
                 let rows = on!(tx, c => sqlx::query(sql).bind(old.0).bind(BATCH).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("forget old changes"))?;

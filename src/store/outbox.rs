@@ -15,6 +15,7 @@ mod body;
 mod claim;
 mod enrolment;
 mod intents;
+pub(super) mod locks;
 mod selection;
 mod settle;
 mod standing;
@@ -141,7 +142,7 @@ fn fresh_id(now: Timestamp) -> Uuid {
 }
 
 /// One of two texts, where the engines differ (row locks).
-fn text(tx: &Tx, sqlite: &'static str, postgres: &'static str) -> &'static str {
+pub(super) fn text(tx: &Tx, sqlite: &'static str, postgres: &'static str) -> &'static str {
     match tx {
         Tx::Sqlite(..) => sqlite,
         Tx::Postgres(_) => postgres,

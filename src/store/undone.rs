@@ -2,6 +2,8 @@
 //! let go when it comes to nothing.
 
 use super::db::{Tx, on};
+use super::outbox::locks::in_order;
+use super::outbox::text;
 use super::rows::bytes;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -17,13 +19,16 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         const MARK: &str = "UPDATE runs SET undoes = $2 WHERE id = $1 AND outcome = 'running'";
-        const HOLD: &str = "
-            UPDATE jobs SET state = CASE WHEN state = 'waiting' THEN 'held' ELSE state END, held_by = 'undo', held_since = $2
-            WHERE run = $1 AND state IN ('waiting', 'sending') AND held_by IS NULL";
+        const HOLD: (&str, &str) = in_order!(
+            "state = CASE WHEN state = 'waiting' THEN 'held' ELSE state END, held_by = 'undo', held_since = $2",
+            "run = $1 AND state IN ('waiting', 'sending') AND held_by IS NULL",
+            ""
+        );
         let mut tx = self.db.begin().await?;
         on!(tx, c => sqlx::query(MARK).bind(bytes(undo)).bind(bytes(undone)).execute(&mut *c).await.map(|_| ()))
             .map_err(StoreError::from_sqlx("mark an undo"))?;
-        on!(tx, c => sqlx::query(HOLD).bind(bytes(undone)).bind(now.0).execute(&mut *c).await.map(|_| ()))
+        let hold = text(&tx, HOLD.0, HOLD.1);
+        on!(tx, c => sqlx::query(hold).bind(bytes(undone)).bind(now.0).execute(&mut *c).await.map(|_| ()))
             .map_err(StoreError::from_sqlx("hold messages"))?;
         tx.commit().await
     }
@@ -64,11 +69,14 @@ pub(super) async fn drop_jobs(
 /// nothing stays behind wherever the process stops. After one that was applied that is what
 /// has an attempt whose end is unknown.
 pub(super) async fn release(tx: &mut Tx, now: Timestamp) -> Result<(), StoreError> {
-    const SQL: &str = "
-        UPDATE jobs SET state = CASE WHEN state = 'held' THEN 'waiting' ELSE state END, next_attempt_at = $1,
-                        give_up_at = give_up_at + ($1 - COALESCE(held_since, $1)), held_by = NULL, held_since = NULL
-        WHERE state IN ('waiting', 'sending', 'held') AND held_by = 'undo'
-          AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.undoes = jobs.run AND r.outcome IN ('running', 'held'))";
-    on!(tx, c => sqlx::query(SQL).bind(now.0).execute(&mut *c).await.map(|_| ()))
+    const SQL: (&str, &str) = in_order!(
+        "state = CASE WHEN state = 'held' THEN 'waiting' ELSE state END, next_attempt_at = $1,
+         give_up_at = give_up_at + ($1 - COALESCE(held_since, $1)), held_by = NULL, held_since = NULL",
+        "state IN ('waiting', 'sending', 'held') AND held_by = 'undo'
+         AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.undoes = jobs.run AND r.outcome IN ('running', 'held'))",
+        ""
+    );
+    let sql = text(tx, SQL.0, SQL.1);
+    on!(tx, c => sqlx::query(sql).bind(now.0).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("release messages"))
 }

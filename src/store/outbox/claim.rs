@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
+use super::locks::{self, in_order};
 use super::settle;
 use super::{JobRow, job_columns, text};
 use crate::clock::Timestamp;
 use crate::model::message_rules::Ending;
-use crate::model::{Job, RealmId};
+use crate::model::{Job, RealmId, UserId};
 use crate::store::db::{Db, Tx, on};
 use crate::store::lease_rows::now as database_now;
 use crate::store::{Store, StoreError};
@@ -146,7 +147,8 @@ impl Store {
             .map_err(StoreError::from_sqlx("look for messages of unknown types"))
     }
 
-    /// Moves the end of this owner's leases: called more often than a lease lasts while attempts are under way.
+    /// Moves the end of this owner's leases: called more often than a lease lasts while attempts are under way. One that somebody has
+    /// locked is left for the next call; nobody else can take it over meanwhile.
     pub async fn renew(
         &self,
         owner: &str,
@@ -158,7 +160,7 @@ impl Store {
         const POSTGRES: &str = concat!(
             "UPDATE jobs SET lease_until = ",
             database_now!(),
-            " + $2 WHERE leased_by = $1 AND state = 'sending'"
+            " + $2 WHERE seq IN (SELECT seq FROM jobs WHERE leased_by = $1 AND state = 'sending' FOR NO KEY UPDATE SKIP LOCKED)"
         );
         let mut tx = self.db.begin().await?;
         let sql = text(&tx, SQLITE, POSTGRES);
@@ -232,13 +234,16 @@ impl Store {
         untried_too: bool,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        const SQL: &str = "
-            UPDATE jobs SET state = 'dead', settled_at = $2, last_error = COALESCE(last_error, 'never tried: the receiver was down')
-            WHERE realm = $1 AND state = 'waiting' AND give_up_at <= $2 AND (attempts > 0 OR $3)";
+        const SQL: (&str, &str) = in_order!(
+            "state = 'dead', settled_at = $2, last_error = COALESCE(last_error, 'never tried: the receiver was down')",
+            "realm = $1 AND state = 'waiting' AND give_up_at <= $2 AND (attempts > 0 OR $3)",
+            " SKIP LOCKED"
+        );
         let mut tx = self.db.begin().await?;
+        let sql = text(&tx, SQL.0, SQL.1);
         let mut dead = 0;
         for realm in realms {
-            dead += on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(now.0).bind(untried_too).execute(&mut *c).await.map(|r| r.rows_affected()))
+            dead += on!(tx, c => sqlx::query(sql).bind(realm.as_str()).bind(now.0).bind(untried_too).execute(&mut *c).await.map(|r| r.rows_affected()))
                 .map_err(StoreError::from_sqlx("give messages up"))?;
         }
         tx.commit().await?;
@@ -347,7 +352,7 @@ async fn reclaim(
 ) -> Result<usize, StoreError> {
     const BACK: &str = "
         UPDATE jobs SET state = CASE WHEN held_by IS NULL THEN 'waiting' ELSE 'held' END, uncertain = $2, lease_until = NULL, leased_by = NULL
-        WHERE seq = $1";
+        WHERE seq = $1 AND state = 'sending'";
     const SQLITE: &str = concat!(
         "SELECT ",
         job_columns!(),
@@ -363,9 +368,19 @@ async fn reclaim(
     let sql = text(tx, SQLITE, POSTGRES);
     let rows = on!(tx, c => sqlx::query_as::<_, JobRow>(sql).bind(owner).bind(lease_now.0).bind(all).fetch_all(&mut *c).await)
         .map_err(StoreError::from_sqlx("read interrupted messages"))?;
-    let taken = rows.len();
+    let jobs = rows
+        .iter()
+        .map(|row| Ok((UserId(super::id(&row.user_id)?), row.seq)))
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    // Somebody has the others just now, and the next look finds them.
+    let free = locks::free_jobs(tx, &jobs).await?;
+    let mut taken = 0;
     for row in rows {
         let seq = row.seq;
+        if free.as_ref().is_some_and(|free| !free.contains(&seq)) {
+            continue;
+        }
+        taken += 1;
         match Job::try_from(row) {
             Ok(job) => {
                 settle::come_back(tx, &job, &Ending::Interrupted, now).await?;

@@ -33,7 +33,7 @@ pub(in crate::store) async fn carry_out(
             {
                 Vec::new()
             }
-            _ => standing(tx, user.id).await?,
+            _ => standing(tx, user.id, matches!(intent, Intent::Unsay)).await?,
         };
         let carried =
             message_rules::carry_out(intent, user, provisioned.as_ref(), &jobs, ctx.delivers);
@@ -42,17 +42,30 @@ pub(in crate::store) async fn carry_out(
     Ok(made)
 }
 
-/// The user's messages as far as the rules look at them, locked in the order of their making. A dropped one that surely never
-/// arrived is left out.
-async fn standing(tx: &mut Tx, user: UserId) -> Result<Vec<Standing>, StoreError> {
+/// The user's messages as far as the rules look at them: those that are not settled, locked in the order of their making; with
+/// `history` also those that arrived, and dropped ones that may have.
+async fn standing(tx: &mut Tx, user: UserId, history: bool) -> Result<Vec<Standing>, StoreError> {
     macro_rules! jobs {
-        ($lock:literal) => {
-            concat!("SELECT seq, type, state, uncertain, body IS NOT NULL FROM jobs WHERE user_id = $1 AND (state <> 'dropped' OR uncertain) ORDER BY seq", $lock)
+        ($which:literal) => {
+            concat!(
+                "SELECT seq, type, state, uncertain, body IS NOT NULL FROM jobs WHERE user_id = $1 AND ",
+                $which
+            )
         };
     }
-    let sql = text(tx, jobs!(""), jobs!(" FOR UPDATE"));
-    let rows = on!(tx, c => sqlx::query_as::<_, (i64, String, String, bool, bool)>(sql).bind(key(user)).fetch_all(&mut *c).await)
-        .map_err(StoreError::from_sqlx("read a user's messages"))?;
+    const OPEN: &str = jobs!("state NOT IN ('delivered', 'dropped') ORDER BY seq");
+    const OPEN_LOCKED: &str =
+        jobs!("state NOT IN ('delivered', 'dropped') ORDER BY seq FOR NO KEY UPDATE");
+    const SETTLED: &str = jobs!("(state = 'delivered' OR state = 'dropped' AND uncertain)");
+    type Row = (i64, String, String, bool, bool);
+    let open = text(tx, OPEN, OPEN_LOCKED);
+    let mut rows =
+        on!(tx, c => sqlx::query_as::<_, Row>(open).bind(key(user)).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read a user's messages"))?;
+    if history {
+        rows.extend(on!(tx, c => sqlx::query_as::<_, Row>(SETTLED).bind(key(user)).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read a user's messages"))?);
+    }
     // What a newer program wrote is left to it.
     let known = rows
         .into_iter()

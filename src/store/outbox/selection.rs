@@ -2,7 +2,8 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::{JobRow, job_columns};
+use super::locks::{self, in_order};
+use super::{JobRow, job_columns, text};
 use crate::clock::Timestamp;
 use crate::model::{Job, JobId, JobState, JobType, RealmId, UserId};
 use crate::store::db::{Tx, on};
@@ -72,6 +73,24 @@ impl JobSelection {
             sql += ")";
         }
         sql
+    }
+
+    /// Locks what an act may change, with what stands behind a retried message; also what is being sent, since it may wait by the time
+    /// that the act comes to it.
+    async fn lock(&self, tx: &mut Tx, act: Act) -> Result<(), StoreError> {
+        let mut chosen = String::from(
+            "($1::text IS NULL OR realm = $1) AND ($2::bytea IS NULL OR user_id = $2) AND (cardinality($3::bytea[]) = 0 OR id = ANY($3))
+             AND state NOT IN ('delivered', 'dropped')",
+        );
+        chosen += &self.words();
+        if matches!(act, Act::Retry { .. }) {
+            chosen = format!(
+                "{chosen} OR state NOT IN ('delivered', 'dropped') AND user_id IN (SELECT user_id FROM jobs WHERE {chosen})"
+            );
+        }
+        let ids: Vec<Vec<u8>> = self.keys().into_iter().flatten().collect();
+        let user = self.user.as_ref().map(|u| u.0.as_bytes().as_slice());
+        locks::jobs(tx, &chosen, self.realm.as_ref(), user, &ids).await
     }
 
     /// The ids, or once "any".
@@ -184,6 +203,7 @@ impl Store {
             0
         };
         let mut tx = self.db.begin().await?;
+        which.lock(&mut tx, act).await?;
         let mut done = Vec::new();
         for key in which.keys() {
             let rows = on!(tx, c => sqlx::query_scalar::<_, Vec<u8>>(AssertSqlSafe(sql.clone()))
@@ -228,6 +248,15 @@ pub(in crate::store) async fn set_waiting_on_hold(
     const SQL: &str = "
         UPDATE jobs SET state = CASE WHEN state = 'waiting' THEN 'held' ELSE state END, held_by = 'brake', held_since = $3
         WHERE realm = $1 AND type = $2 AND state IN ('waiting', 'sending') AND held_by IS NULL";
+    let words: Vec<String> = types.iter().map(|t| format!("'{t}'")).collect();
+    if words.is_empty() {
+        return Ok(0);
+    }
+    let chosen = format!(
+        "realm = $1 AND type IN ({}) AND state NOT IN ('delivered', 'dropped')",
+        words.join(", ")
+    );
+    locks::jobs(tx, &chosen, Some(realm), None, &[]).await?;
     let mut held = 0;
     for kind in types {
         held += on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(kind.as_str()).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
@@ -242,17 +271,25 @@ pub(in crate::store) async fn release_brake(
     realm: &RealmId,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
-    const SQL: &str = "
-        UPDATE jobs SET state = CASE WHEN state = 'held' THEN 'waiting' ELSE state END, next_attempt_at = $2,
-                        give_up_at = give_up_at + CASE WHEN held_since < $2 THEN $2 - held_since ELSE 0 END, held_by = NULL, held_since = NULL
-        WHERE realm = $1 AND state IN ('held', 'sending') AND held_by = 'brake'";
-    on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("release messages"))
+    const SQL: (&str, &str) = in_order!(
+        "state = CASE WHEN state = 'held' THEN 'waiting' ELSE state END, next_attempt_at = $2,
+         give_up_at = give_up_at + CASE WHEN held_since < $2 THEN $2 - held_since ELSE 0 END, held_by = NULL, held_since = NULL",
+        "realm = $1 AND state IN ('held', 'sending') AND held_by = 'brake'",
+        ""
+    );
+    let sql = text(tx, SQL.0, SQL.1);
+    on!(tx, c => sqlx::query(sql).bind(realm.as_str()).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("release messages"))
 }
 
 /// The plan was rejected, or expired: what the brake held is the administrator's now, and no later plan lets it go.
 pub(in crate::store) async fn keep_on_hold(tx: &mut Tx, realm: &RealmId) -> Result<(), StoreError> {
-    const SQL: &str = "UPDATE jobs SET held_by = 'rejected' WHERE realm = $1 AND state IN ('held', 'sending') AND held_by = 'brake'";
-    on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).execute(&mut *c).await.map(|_| ()))
+    const SQL: (&str, &str) = in_order!(
+        "held_by = 'rejected'",
+        "realm = $1 AND state IN ('held', 'sending') AND held_by = 'brake'",
+        ""
+    );
+    let sql = text(tx, SQL.0, SQL.1);
+    on!(tx, c => sqlx::query(sql).bind(realm.as_str()).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("keep messages on hold"))
 }
 

@@ -1,13 +1,11 @@
 //! What became of attempts, many in one transaction: one wait for the disk carries all that ended meanwhile.
 
-use std::collections::HashSet;
-
-use super::{JobRow, job_columns};
+use super::locks::{self, in_order};
+use super::{JobRow, job_columns, text};
 use crate::clock::Timestamp;
 use crate::model::message_rules::{self, Becoming, Ending, Meanwhile, is_application};
 use crate::model::{Job, JobId, JobState, JobType, Phone, UserId};
-use crate::store::answer::answered;
-use crate::store::db::{Db, Tx, on};
+use crate::store::db::{Tx, on};
 use crate::store::{Store, StoreError};
 
 /// One attempt that ended.
@@ -36,20 +34,24 @@ pub enum Fate {
     Dropped,
     /// Not this owner's any more: its lease was over, and another has it.
     Gone,
-    /// Not settled: a run holds the user just now. Settle it again.
+    /// Not settled: somebody has the user or the message just now. Settle it again.
     Deferred,
 }
 
 impl Store {
-    /// Settles attempts in one transaction; the fates are in the order of the settlements.
+    /// Settles attempts in one transaction; the fates are in the order of the settlements. Waits for no other transaction on PostgreSQL.
     pub async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Fate>, StoreError> {
         let mut tx = self.db.begin().await?;
-        let free = self.lock_users(&mut tx, settlements).await?;
+        let jobs: Vec<_> = settlements
+            .iter()
+            .map(|s| (s.job.user, s.job.seq))
+            .collect();
+        let free = locks::free_jobs(&mut tx, &jobs).await?;
         let mut fates = Vec::with_capacity(settlements.len());
         for settlement in settlements {
             let held_up = free
                 .as_ref()
-                .is_some_and(|free| !free.contains(&settlement.job.user));
+                .is_some_and(|free| !free.contains(&settlement.job.seq));
             fates.push(if held_up {
                 Fate::Deferred
             } else {
@@ -58,33 +60,6 @@ impl Store {
         }
         tx.commit().await?;
         Ok(fates)
-    }
-
-    /// The users whose rows could be locked; `None`: SQLite, where nobody else writes. A run locks users in its own order,
-    /// so that waiting for it could be a deadlock: what is locked is settled with the next batch.
-    async fn lock_users(
-        &self,
-        tx: &mut Tx,
-        settlements: &[Settlement],
-    ) -> Result<Option<HashSet<UserId>>, StoreError> {
-        let (Db::Postgres { .. }, Tx::Postgres(t)) = (&self.db, tx) else {
-            return Ok(None);
-        };
-        let ids: Vec<Vec<u8>> = settlements
-            .iter()
-            .map(|s| s.job.user.0.as_bytes().to_vec())
-            .collect();
-        let locking = sqlx::query_scalar::<_, Vec<u8>>(
-            "SELECT id FROM users WHERE id = ANY($1) FOR UPDATE SKIP LOCKED",
-        )
-        .bind(ids);
-        let rows = answered(locking.fetch_all(&mut **t))
-            .await
-            .map_err(StoreError::from_sqlx("lock users"))?;
-        rows.iter()
-            .map(|row| super::id(row).map(UserId))
-            .collect::<Result<_, _>>()
-            .map(Some)
     }
 }
 
@@ -156,7 +131,11 @@ pub(super) async fn come_back(
                         uncertain = $2, attempts = $3, last_error = $4, next_attempt_at = $5, lease_until = NULL, leased_by = NULL
         WHERE seq = $1";
     // Those behind it cannot go before it: without this they would be looked at in vain by every claim of a long outage.
-    const BEHIND: &str = "UPDATE jobs SET next_attempt_at = $3 WHERE user_id = $1 AND seq > $2 AND state = 'waiting' AND next_attempt_at < $3";
+    const BEHIND: (&str, &str) = in_order!(
+        "next_attempt_at = $3",
+        "user_id = $1 AND seq > $2 AND state = 'waiting' AND next_attempt_at < $3",
+        " SKIP LOCKED"
+    );
 
     let row = on!(tx, c => sqlx::query_as::<_, JobRow>(CURRENT).bind(claimed.seq).bind(claimed.attempts).fetch_optional(&mut *c).await)
         .map_err(StoreError::from_sqlx("read a message that comes back"))?;
@@ -191,7 +170,8 @@ pub(super) async fn come_back(
         Becoming::Waits(next) => {
             on!(tx, c => sqlx::query(AGAIN).bind(job.seq).bind(returned.uncertain).bind(returned.attempts).bind(&returned.why).bind(next.0).execute(&mut *c).await.map(|_| ()))
                 .map_err(StoreError::from_sqlx("put a message back"))?;
-            on!(tx, c => sqlx::query(BEHIND).bind(job.user.0.as_bytes().as_slice()).bind(job.seq).bind(next.0).execute(&mut *c).await.map(|_| ()))
+            let behind = text(tx, BEHIND.0, BEHIND.1);
+            on!(tx, c => sqlx::query(behind).bind(job.user.0.as_bytes().as_slice()).bind(job.seq).bind(next.0).execute(&mut *c).await.map(|_| ()))
                 .map_err(StoreError::from_sqlx("put messages back"))?;
             Ok(Fate::Again)
         }

@@ -1,5 +1,6 @@
 //! Realms that may not send: paused or orphaned. `retry-for` stands still meanwhile (design § 3.4).
 
+use super::{locks, text};
 use crate::clock::Timestamp;
 use crate::model::RealmId;
 use crate::store::db::{Tx, on};
@@ -12,9 +13,26 @@ pub(in crate::store) async fn reckon_standing(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     // No daemon may have run before, and then nothing could be sent either.
-    const STAND: &str = "
-        UPDATE realms SET still_since = CASE WHEN tried_until < $1 THEN tried_until ELSE $1 END
-        WHERE still_since IS NULL AND (orphaned OR paused AND (paused_until IS NULL OR paused_until > $1))";
+    macro_rules! stand {
+        ($lock:literal) => {
+            concat!(
+                "UPDATE realms SET still_since = CASE WHEN tried_until < $1 THEN tried_until ELSE $1 END WHERE id IN (
+                    SELECT id FROM realms
+                    WHERE still_since IS NULL AND (orphaned OR paused AND (paused_until IS NULL OR paused_until > $1)) ORDER BY id",
+                $lock,
+                ")"
+            )
+        };
+    }
+    macro_rules! goes_on {
+        ($lock:literal) => {
+            concat!(
+                "SELECT id FROM realms
+                 WHERE still_since IS NOT NULL AND NOT (orphaned OR paused AND (paused_until IS NULL OR paused_until > $1)) ORDER BY id",
+                $lock
+            )
+        };
+    }
     // What came into being meanwhile is moved on from there; what is held moves on when released, from the time it was held.
     const MOVE: &str = "
         UPDATE jobs SET give_up_at = give_up_at + (
@@ -22,16 +40,21 @@ pub(in crate::store) async fn reckon_standing(
             FROM (SELECT CASE WHEN r.still_since > jobs.created_at THEN r.still_since ELSE jobs.created_at END AS from_at
                   FROM realms r WHERE r.id = jobs.realm) s)
         WHERE state IN ('waiting', 'sending', 'held') AND realm = $2";
-    const GOES_ON: &str = "
-        SELECT id FROM realms
-        WHERE still_since IS NOT NULL AND NOT (orphaned OR paused AND (paused_until IS NULL OR paused_until > $1))";
     // All until now is given back: it must not be a second time (see `Store::keep_time`).
     const GO: &str = "UPDATE realms SET still_since = NULL, tried_until = $2 WHERE id = $1";
-    on!(tx, c => sqlx::query(STAND).bind(now.0).execute(&mut *c).await.map(|_| ()))
+    // What somebody else has is reckoned by them, or by the next look. Two that reckon at once must not give the time back twice.
+    let stand = text(tx, stand!(""), stand!(" FOR NO KEY UPDATE SKIP LOCKED"));
+    let goes_on = text(tx, goes_on!(""), goes_on!(" FOR NO KEY UPDATE SKIP LOCKED"));
+    on!(tx, c => sqlx::query(stand).bind(now.0).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("note realms that stand still"))?;
     let realms =
-        on!(tx, c => sqlx::query_scalar::<_, String>(GOES_ON).bind(now.0).fetch_all(&mut *c).await)
+        on!(tx, c => sqlx::query_scalar::<_, String>(goes_on).bind(now.0).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("look for realms that go on"))?;
+    if realms.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<&str> = realms.iter().map(String::as_str).collect();
+    locks::open_jobs(tx, &ids).await?;
     for realm in realms {
         on!(tx, c => sqlx::query(MOVE).bind(now.0).bind(&realm).execute(&mut *c).await.map(|_| ()))
             .map_err(StoreError::from_sqlx("move retry-for on"))?;

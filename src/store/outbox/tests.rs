@@ -1,5 +1,6 @@
 //! The outbox's rules on real stores: SQLite in every test, PostgreSQL where locks or types matter.
 
+mod locks;
 mod machine;
 mod order;
 mod rules;

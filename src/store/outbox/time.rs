@@ -1,5 +1,7 @@
 //! Time that counts towards `retry-for`, and times that a wrong clock wrote (design § 3.4, § 6).
 
+use super::locks::{self, in_order};
+use super::text;
 use crate::clock::Timestamp;
 use crate::model::RealmId;
 use crate::store::db::{Tx, on};
@@ -28,8 +30,13 @@ pub struct Counted {
 
 impl Store {
     /// Notes that messages of these realms can be sent now. What was lost of the time since the last look moves the end of
-    /// `retry-for` on; what a clock that was ahead wrote counts from now. Writes only where messages are open.
-    pub async fn keep_time(&self, realms: &[Counted], now: Timestamp) -> Result<(), StoreError> {
+    /// `retry-for` on; what a clock that was ahead wrote counts from now. Writes only where messages are open, a transaction for each
+    /// realm. Gives the realms that it could not note, since somebody has their rows on PostgreSQL: to be noted again.
+    pub async fn keep_time(
+        &self,
+        realms: &[Counted],
+        now: Timestamp,
+    ) -> Result<Vec<RealmId>, StoreError> {
         const OPEN: &str = "
             SELECT r.id, r.tried_until FROM realms r
             WHERE EXISTS (SELECT 1 FROM jobs j WHERE j.realm = r.id AND j.state IN ('waiting', 'sending'))";
@@ -38,7 +45,7 @@ impl Store {
         let open = on!(link, c => sqlx::query_as::<_, (String, Option<i64>)>(OPEN).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("look for open messages"))?;
         drop(link);
-        let mut tx = None;
+        let mut busy = Vec::new();
         for (realm, tried_until) in open {
             let Some(counted) = realms.iter().find(|c| c.realm.as_str() == realm) else {
                 continue;
@@ -51,23 +58,25 @@ impl Store {
                     lost => lost,
                 },
             };
-            let tx = match &mut tx {
-                Some(tx) => tx,
-                none => none.insert(self.db.begin().await?),
-            };
-            if lost > 0 {
-                move_on(tx, &counted.realm, lost, now).await?;
-            } else if lost < 0 {
-                move_back(tx, counted, -lost, now).await?;
+            let mut tx = self.db.begin().await?;
+            if !locks::free_realm(&mut tx, &counted.realm).await? {
+                busy.push(counted.realm.clone());
+                continue;
             }
-            from_now(tx, &counted.realm, now).await?;
+            if lost != 0 {
+                locks::open_jobs(&mut tx, &[realm.as_str()]).await?;
+            }
+            if lost > 0 {
+                move_on(&mut tx, &counted.realm, lost, now).await?;
+            } else if lost < 0 {
+                move_back(&mut tx, counted, -lost, now).await?;
+            }
+            from_now(&mut tx, &counted.realm, now).await?;
             on!(tx, c => sqlx::query(KEEP).bind(realm.as_str()).bind(now.0).execute(&mut *c).await.map(|_| ()))
                 .map_err(StoreError::from_sqlx("note until when messages were sent"))?;
+            tx.commit().await?;
         }
-        match tx {
-            Some(tx) => tx.commit().await,
-            None => Ok(()),
-        }
+        Ok(busy)
     }
 }
 
@@ -107,11 +116,14 @@ async fn move_back(
 
 /// What no right clock can have written is due now: also where nobody saw the clock being set, since no daemon ran.
 async fn from_now(tx: &mut Tx, realm: &RealmId, now: Timestamp) -> Result<(), StoreError> {
-    const SQL: &str = "
-        UPDATE jobs SET next_attempt_at = $2
-        WHERE realm = $1 AND state = 'waiting' AND next_attempt_at > $2
-          AND (next_attempt_at > $3 OR created_at > $4 AND attempts = 0 AND last_error IS NULL)";
+    const SQL: (&str, &str) = in_order!(
+        "next_attempt_at = $2",
+        "realm = $1 AND state = 'waiting' AND next_attempt_at > $2
+         AND (next_attempt_at > $3 OR created_at > $4 AND attempts = 0 AND last_error IS NULL)",
+        " SKIP LOCKED"
+    );
+    let sql = text(tx, SQL.0, SQL.1);
     let (furthest, made) = (now.plus_ms(FURTHEST_MS), now.plus_ms(CLOCKS_DIFFER_MS));
-    on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(now.0).bind(furthest.0).bind(made.0).execute(&mut *c).await.map(|_| ()))
+    on!(tx, c => sqlx::query(sql).bind(realm.as_str()).bind(now.0).bind(furthest.0).bind(made.0).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("bring messages forward"))
 }
