@@ -169,10 +169,9 @@ struct Worker {
     beginning: Arc<Beginning>,
     targets: Targets,
     tasks: JoinSet<End>,
-    /// Claimed jobs whose attempt has not ended.
-    under_way: HashMap<JobId, (u64, Job)>,
-    /// Which task has which of them.
-    sending: HashMap<Id, JobId>,
+    /// Claimed jobs whose attempt has not ended, each by the task that has it: a job whose lease was over may have been claimed again
+    /// while its first attempt is still under way.
+    under_way: HashMap<Id, (u64, Job)>,
     /// Attempts that ended and are not written down yet.
     ended: Vec<Settlement>,
     renewed: Instant,
@@ -199,7 +198,6 @@ impl Worker {
             targets: Targets::default(),
             tasks: JoinSet::new(),
             under_way: HashMap::new(),
-            sending: HashMap::new(),
             ended: Vec::new(),
             renewed: Instant::now(),
             swept: None,
@@ -396,7 +394,6 @@ impl Worker {
         let (cancel, clock) = (self.cancel.clone(), self.runner.clock.clone());
         let (beginning, claimed) = (Arc::clone(&self.beginning), job.clone());
         target.under_way += 1;
-        self.under_way.insert(id, (target_id, job));
         let task = self.tasks.spawn(async move {
             crate::failpoint::hit("outbox.task");
             let permit = tokio::select! {
@@ -422,7 +419,7 @@ impl Worker {
                 other => End::Untried(other),
             }
         });
-        self.sending.insert(task.id(), id);
+        self.under_way.insert(task.id(), (target_id, job));
     }
 
     /// Notes how an attempt ended.
@@ -431,11 +428,7 @@ impl Worker {
             Ok((task, _)) => *task,
             Err(error) => error.id(),
         };
-        let Some((target, job)) = self
-            .sending
-            .remove(&task)
-            .and_then(|job| self.under_way.remove(&job))
-        else {
+        let Some((target, job)) = self.under_way.remove(&task) else {
             return;
         };
         let end = match done {

@@ -243,7 +243,7 @@ impl Follower {
                     delta: delta.clone(),
                 };
                 let ended = self.run(&engine, config, &row, &turn, beginning, losses_wait);
-                match ended.await? {
+                match Box::pin(ended).await? {
                     Ended::Run(run) => {
                         self.cursor = engine.row(&self.realm).await?.cursor;
                         return Ok(Some(*run));

@@ -110,3 +110,50 @@ async fn leases_go_by_the_databases_clock() {
         .unwrap();
     assert_eq!(again.len(), 1);
 }
+
+/// As another daemon does that found the lease over, and gave the message back.
+const GIVEN_BACK: &str = "UPDATE jobs SET state = 'waiting', uncertain = TRUE, leased_by = NULL, lease_until = NULL, next_attempt_at = 0 WHERE state = 'sending'";
+
+#[tokio::test]
+async fn an_attempt_that_outlives_its_lease_ends_beside_the_next_one() {
+    let (f, receiver) = (postgres().await, Receiver::start().await);
+    changed_numbers(&f, 1).await;
+    for _ in 0..2 {
+        receiver.next(Behaviour::Hang);
+    }
+    let slow = DeliveryConfig {
+        concurrency: 2,
+        timeout_ms: 3000,
+        ..receiver.config()
+    };
+    let running = Running::start(&f, slow);
+    until("the first is under way", async || {
+        receiver.requests().len() == 1
+    })
+    .await;
+    assert_eq!(f.sql(GIVEN_BACK).await, 1);
+    running.wake.notify_one();
+    until("the second is under way beside it", async || {
+        receiver.requests().len() == 2
+    })
+    .await;
+    until("both ended", async || {
+        running.stats.snapshot().attempts == 2
+    })
+    .await;
+    until("nothing is under way", async || {
+        running.wake.notify_one();
+        let job = f.jobs().await.remove(0);
+        running.stats.snapshot().targets[0].under_way == 0
+            && (job.state, job.attempts) == (JobState::Waiting, 2)
+    })
+    .await;
+    running.clock.advance_ms(60_000);
+    until("it goes on", async || {
+        running.wake.notify_one();
+        all_are(&f, JobState::Delivered).await
+    })
+    .await;
+    assert_eq!(ids(&receiver.requests()).len(), 1, "always with one key");
+    running.stop().await;
+}

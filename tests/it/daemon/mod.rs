@@ -4,6 +4,7 @@ pub mod crash;
 mod failover;
 mod half_open;
 mod lease_lost;
+mod panics;
 mod push;
 mod rights;
 mod store_lost;

@@ -2,6 +2,7 @@
 //! is half done, and every message has one key however often it is sent.
 
 mod pair;
+mod panics;
 mod push;
 mod starting;
 mod whose;

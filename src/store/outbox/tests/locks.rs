@@ -54,14 +54,15 @@ async fn an_act_on_many_and_the_settling_of_attempts_in_step() {
     let earlier = claimed[1].seq;
     on!(other, c => sqlx::query("SELECT seq FROM jobs WHERE seq = $1 FOR UPDATE").bind(earlier).execute(&mut *c).await.map(|_| ())).unwrap();
     let store = f.store.clone();
-    let settling = tokio::spawn(async move { store.settle(&attempts).await });
+    let tracker = tokio_util::task::TaskTracker::new();
+    let settling = tracker.spawn(async move { store.settle(&attempts).await });
     while !settling.is_finished() && waiting(&f).await == 0 {
         sleep(Duration::from_millis(5)).await;
     }
     let stopped = waiting(&f).await;
     let (store, now) = (f.store.clone(), f.now);
     let acting =
-        tokio::spawn(async move { store.outbox_act(RETRY, &JobSelection::default(), now).await });
+        tracker.spawn(async move { store.outbox_act(RETRY, &JobSelection::default(), now).await });
     while !acting.is_finished() && waiting(&f).await == stopped {
         sleep(Duration::from_millis(5)).await;
     }
@@ -80,7 +81,7 @@ fn no_deadlock<T>(result: Result<T, StoreError>) -> T {
 /// All that changes many messages, at once and again and again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whatever_changes_many_messages_at_once() {
-    const ROUNDS: usize = 60;
+    const ROUNDS: usize = 20;
     let f = postgres().await;
     let users = messages(&f, 40, 3).await;
     let realm: RealmId = EXAMPLE.into();

@@ -220,8 +220,16 @@ impl House {
 
     /// The daemon, stopped when dropped.
     pub fn daemon(&self) -> Daemon {
+        self.daemon_at("")
+    }
+
+    /// The same with a fail point.
+    pub fn daemon_at(&self, point: &str) -> Daemon {
         let log = std::fs::File::create(self.path("daemon.log")).expect("a log");
         let mut command = self.command(&["run"]);
+        if !point.is_empty() {
+            command.env("REALMSYNC_FAILPOINT", point);
+        }
         command
             .stdout(log.try_clone().expect("the log"))
             .stderr(log);
