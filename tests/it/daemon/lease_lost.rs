@@ -114,7 +114,7 @@ async fn trap_30_approve_and_undo_end_when_their_lease_is_lost() {
     let engine = &house.engine;
 
     let id = run.run.to_string();
-    taken_away(Arc::clone(&postgres), engine.undo(&id, None)).await;
+    taken_away(Arc::clone(&postgres), Box::pin(engine.undo(&id, None))).await;
     // What it had begun is swept by whoever comes next, and the realm is not paused.
     engine.settle_in().await.unwrap();
     let last = engine.store.last_run(&"r".into()).await.unwrap().unwrap();
