@@ -226,7 +226,7 @@ impl<'a> Frame<'a> {
             replaces,
             staged: plan.lies(),
         };
-        self.run = stage("apply", self.store.apply(application)).await?;
+        self.run = stage("apply", Box::pin(self.store.apply(application))).await?;
         Ok(())
     }
 

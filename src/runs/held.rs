@@ -146,7 +146,7 @@ pub(crate) async fn apply(
         replaces: None,
         staged: Staged::default(),
     };
-    match store.apply(application).await {
+    match Box::pin(store.apply(application)).await {
         Ok(applied) => Ok(Some(applied)),
         Err(StoreError::Conflict(_)) => Ok(None),
         Err(error) => Err(error),

@@ -47,3 +47,6 @@ impl Runs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

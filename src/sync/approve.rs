@@ -7,13 +7,14 @@
 //!                                another plan, held
 //! ```
 
-use super::following::{Following, configuration};
-use super::prepare::{PassError, prepare};
-use super::run::Ending;
-use super::{Asking, Engine, EngineError};
+use super::asked::{Asking, Ending};
+use super::changes::begin::configuration;
+use super::engine::Engine;
+use super::realm::following::Following;
+use super::realm::prepare::prepare;
 use crate::config::RealmConfig;
 use crate::model::{ErrorCode, Mode, Run};
-use crate::runs::{Decided, Turn, held, window};
+use crate::runs::{Decided, RunError, RunFailure, Turn, held, window};
 use crate::store::{RealmUpdate, Resume, RunFacts};
 
 impl Engine {
@@ -22,7 +23,7 @@ impl Engine {
         &self,
         run: &str,
         asking: Asking,
-    ) -> Result<Decided, EngineError> {
+    ) -> Result<Decided, RunError> {
         let (run, _) = self.runs().held(run).await?;
         let config = self.realm_config(&run.realm)?;
         let turn = Turn::take(&self.store, &run.realm, self.clock.now()).await?;
@@ -50,10 +51,10 @@ impl Engine {
         facts: RunFacts,
         config: &RealmConfig,
         asking: &Asking,
-    ) -> Result<Option<Run>, EngineError> {
+    ) -> Result<Option<Run>, RunError> {
         let row = self.row(&run.realm).await?;
         let stopped = || {
-            EngineError::Stopped(format!(
+            RunError::Stopped(format!(
                 "stopped before the end; nothing was applied, and plan {:#} still waits for a decision",
                 run.run
             ))
@@ -67,7 +68,7 @@ impl Engine {
                 "the mapping of realm `{}` (base, filter, attributes, phone rules), what it sends (`new-users`, `on-phone-change`, `[delivery]`) or `phone-authority` is another one than when plan {:#} was made: run `sync {}` for a plan of the new one",
                 run.realm, run.run, run.realm
             );
-            return Err(EngineError::Refused(text));
+            return Err(RunError::Refused(text));
         }
         let now = self.clock.now();
         let agrees = tokio::select! {
@@ -115,7 +116,7 @@ impl Engine {
         old: &Run,
         config: &RealmConfig,
         asking: &Asking,
-    ) -> Result<Decided, EngineError> {
+    ) -> Result<Decided, RunError> {
         let mut ask = asking.ask();
         ask.full = true;
         let (run, _) = self.run_whatever(&config.id, &ask, Ending::Hold).await?;
@@ -124,11 +125,11 @@ impl Engine {
 }
 
 /// A server that is behind, said to who approves.
-fn not_approved(run: &Run, error: PassError) -> EngineError {
+fn not_approved(run: &Run, error: RunFailure) -> RunError {
     if error.code != Some(ErrorCode::Stale) {
         return error.into();
     }
-    EngineError::Failed {
+    RunError::Failed {
         code: ErrorCode::Stale,
         message: error.message.replace(
             "`sync --accept-older` takes",

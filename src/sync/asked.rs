@@ -1,15 +1,107 @@
-//! What a run was asked for: constant from its beginning to its end.
+//! What is asked of a run, constant from its beginning to its end.
 
-use super::following::usable;
-use super::prepare::{PassError, prepare};
-use super::run::Ending;
-use super::{Ask, Engine, EngineError};
-use crate::clock::Clock;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, Timestamp};
 use crate::config::RealmConfig;
-use crate::directory::NoDelta;
 use crate::model::{Mode, RealmRow, Trigger};
-use crate::runs::{self, Frame, new_run};
+use crate::runs::{self, Frame, RunFailure, new_run};
 use crate::store::{Store, StoreError};
+
+/// How far a pass has come, for progress bars and the watchdog.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// Entries read so far.
+    pub seen: u64,
+    /// Users of the realm before the pass, as an estimate of the whole; 0: unknown.
+    pub expected: u64,
+}
+
+/// What is asked of a run.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Read everything, whatever the cursor says.
+    pub full: bool,
+    /// One person by name.
+    pub user: Option<String>,
+    /// Read a held plan as a rebuilt directory; see [`Engine::adopt`].
+    pub adopt: bool,
+    /// Take a server that is behind, this once.
+    pub accept_older: bool,
+    /// What started it.
+    pub trigger: Trigger,
+    /// The newest tick of the schedule that it makes up for; `None`: it was not the schedule.
+    pub tick: Option<Timestamp>,
+    /// Who asked.
+    pub by: Option<String>,
+    /// Stops the run: it commits or rolls back.
+    pub cancel: CancellationToken,
+    /// Where progress is told.
+    pub progress: tokio::sync::watch::Sender<Progress>,
+}
+
+impl Ask {
+    /// A run for this trigger: a delta where there is a cursor to go on from, else a full pass.
+    pub fn new(trigger: Trigger, by: Option<String>) -> Self {
+        Self {
+            full: false,
+            user: None,
+            adopt: false,
+            accept_older: false,
+            trigger,
+            tick: None,
+            by,
+            cancel: CancellationToken::new(),
+            progress: tokio::sync::watch::Sender::new(Progress::default()),
+        }
+    }
+}
+
+/// How a decision on a run is made.
+#[derive(Clone, Default, Debug)]
+pub struct Asking {
+    /// Who asked.
+    pub by: Option<String>,
+    /// Take a server that is behind, this once.
+    pub accept_older: bool,
+    /// Stops what was begun: it commits or rolls back.
+    pub cancel: CancellationToken,
+}
+
+impl From<Option<String>> for Asking {
+    fn from(by: Option<String>) -> Self {
+        Self {
+            by,
+            ..Self::default()
+        }
+    }
+}
+
+impl Asking {
+    /// The same for a run that the decision needs.
+    pub(super) fn ask(&self) -> Ask {
+        Ask {
+            accept_older: self.accept_older,
+            cancel: self.cancel.clone(),
+            ..Ask::new(Trigger::Command, self.by.clone())
+        }
+    }
+}
+
+/// How a plan ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ending {
+    /// As the brake says.
+    ByTheBrake,
+    /// The same, after a delta: what is found in spite of it is counted as drift.
+    Measured,
+    /// That delta: nothing at all where there is no cursor to go on from.
+    Ahead,
+    /// Held whatever the brake says.
+    Hold,
+    /// Nothing is written at all: the plan is staged in a store of its own, and only looked at.
+    Dry,
+}
 
 /// What a run was asked for.
 #[derive(Clone, Copy)]
@@ -49,7 +141,7 @@ impl<'a> Asked<'a> {
     }
 
     /// The run came to nothing. Of a directory that is down for a night not each poll's failure is kept.
-    pub async fn failed(&self, frame: &mut Frame<'_>, why: &PassError) -> Result<(), StoreError> {
+    pub async fn failed(&self, frame: &mut Frame<'_>, why: &RunFailure) -> Result<(), StoreError> {
         let is_news = if !self.quiet() {
             true
         } else if frame.has_begun() || why.code.is_none() || self.ending == Ending::Ahead {
@@ -58,31 +150,5 @@ impl<'a> Asked<'a> {
             !frame.failed_so_before(why.code).await?
         };
         frame.fail(why, is_news).await
-    }
-}
-
-impl Engine {
-    /// While a plan is held, what the directory tells only marks the realm: asked once, until the plan is decided.
-    pub(super) async fn only_due(&self, asked: &Asked<'_>) -> Result<(), EngineError> {
-        let (config, row) = (asked.config, asked.row);
-        if row.due {
-            return Ok(());
-        }
-        let something = async {
-            let mut prepared = prepare(self, config, row, false).await?;
-            match usable(config, row, &prepared) {
-                Ok(Some((since, _))) => match prepared.changes_since(&since).await {
-                    Ok(delta) => Ok(!delta.is_empty()),
-                    Err(NoDelta::Directory(error)) => Err(PassError::from(error)),
-                    Err(_) => Ok(true),
-                },
-                _ => Ok(true),
-            }
-        };
-        match something.await {
-            Ok(true) => Ok(self.store.set_due(&row.id, true).await?),
-            Ok(false) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
     }
 }

@@ -4,13 +4,14 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use super::prepare::Prepared;
-use super::siblings::let_go;
-use super::{Engine, EngineError};
+use super::engine::Engine;
+use super::realm::session::Prepared;
+use super::realm::siblings::let_go;
 use crate::clock::Timestamp;
 use crate::directory::Sighting;
 use crate::model::{DirectoryId, Person, RealmRow, Run, State, StateReason, User, UserName};
 use crate::plan::decide::{Context, Decision, Name, Seen, decide};
+use crate::runs::RunError;
 use crate::store::StagedUser;
 
 /// Staged users looked at again at once.
@@ -32,7 +33,7 @@ impl Engine {
         row: &RealmRow,
         prepared: &mut Prepared,
         now: Timestamp,
-    ) -> Result<bool, EngineError> {
+    ) -> Result<bool, RunError> {
         let mut refused_names = None;
         let mut after = 0;
         loop {
@@ -122,7 +123,7 @@ impl Engine {
         &self,
         row: &RealmRow,
         held: impl Iterator<Item = &User>,
-    ) -> Result<bool, EngineError> {
+    ) -> Result<bool, RunError> {
         let mut from: HashMap<_, RealmRow> = HashMap::new();
         for user in held.filter(|u| u.realm != row.id) {
             if !from.contains_key(&user.realm) {
@@ -138,7 +139,7 @@ impl Engine {
     async fn names_refused(
         &self,
         row: &RealmRow,
-    ) -> Result<HashSet<(DirectoryId, String)>, EngineError> {
+    ) -> Result<HashSet<(DirectoryId, String)>, RunError> {
         Ok(self
             .store
             .refused_names(&row.id)

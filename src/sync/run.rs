@@ -4,33 +4,21 @@ use std::collections::BTreeSet;
 
 use tracing::Instrument as _;
 
-use super::asked::Asked;
-use super::delta::Told;
-use super::drift::learn;
-use super::following::{Beginning, resume};
-use super::pass::Pass;
-use super::prepare::{PassError, Prepared, mapping_of, prepare, unsent};
-use super::{Ask, Engine, EngineError};
+use super::asked::{Ask, Asked, Ending};
+use super::changes::begin::{Beginning, resume};
+use super::changes::drift::learn;
+use super::engine::Engine;
+use super::pass::spread::Spread;
+use super::pass::under_way::Pass;
+use super::realm::following::Following;
+use super::realm::messages::unsent;
+use super::realm::prepare::{mapping_of, prepare};
+use super::realm::session::Prepared;
 use crate::clock::Timestamp;
 use crate::model::{ChangeKind, DirectoryId, ErrorCode, Mode, Outcome, RealmId, RealmRow, Run};
 use crate::runs::weigh::Reason;
-use crate::runs::{Finished, Frame, Lines, Plan, Turn, stage, window};
+use crate::runs::{Finished, Frame, Lines, Plan, RunError, RunFailure, Turn, stage, window};
 use crate::store::{CLOCKS_DIFFER_MS, RealmUpdate, Resume, RunFacts, Store};
-
-/// How a plan ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Ending {
-    /// As the brake says.
-    ByTheBrake,
-    /// The same, after a delta: what is found in spite of it is counted as drift.
-    Measured,
-    /// That delta: nothing at all where there is no cursor to go on from.
-    Ahead,
-    /// Held whatever the brake says.
-    Hold,
-    /// Nothing is written at all: the plan is staged in a store of its own, and only looked at.
-    Dry,
-}
 
 /// What [`Engine::carry_out`] came to.
 pub(super) struct Carried {
@@ -59,7 +47,7 @@ impl Engine {
         realm: &RealmId,
         ask: &Ask,
         ending: Ending,
-    ) -> Result<(Run, Lines), EngineError> {
+    ) -> Result<(Run, Lines), RunError> {
         let row = self.row(realm).await?;
         if ending != Ending::Dry {
             self.may_run(&row, ask)?;
@@ -68,7 +56,7 @@ impl Engine {
             .tick
             .is_some_and(|tick| tick_done(&row, tick, self.clock.now()))
         {
-            return Err(EngineError::TickDone);
+            return Err(RunError::TickDone);
         }
         Box::pin(self.run_locked(realm, ask, ending, false)).await
     }
@@ -79,15 +67,15 @@ impl Engine {
         realm: &RealmId,
         ask: &Ask,
         ending: Ending,
-    ) -> Result<(Run, Lines), EngineError> {
+    ) -> Result<(Run, Lines), RunError> {
         self.run_locked(realm, ask, ending, true).await
     }
 
     /// Whether a realm takes a run now, by what is known of it.
-    fn may_run(&self, row: &RealmRow, ask: &Ask) -> Result<(), EngineError> {
+    fn may_run(&self, row: &RealmRow, ask: &Ask) -> Result<(), RunError> {
         let realm = &row.id;
         if row.is_paused(self.clock.now()) {
-            return Err(EngineError::Refused(format!(
+            return Err(RunError::Refused(format!(
                 "realm `{realm}` is paused: `resume {realm}` lets it run again"
             )));
         }
@@ -95,12 +83,12 @@ impl Engine {
             return Ok(());
         }
         if row.first_applied_at.is_none() {
-            return Err(EngineError::Refused(format!(
+            return Err(RunError::Refused(format!(
                 "realm `{realm}` had no full pass yet: run `sync {realm}` first"
             )));
         }
         if let Some(held) = row.held {
-            return Err(EngineError::Refused(format!(
+            return Err(RunError::Refused(format!(
                 "plan {held:#} of realm `{realm}` waits for a decision: `approve` or `reject` it first"
             )));
         }
@@ -113,7 +101,7 @@ impl Engine {
         ask: &Ask,
         ending: Ending,
         whatever: bool,
-    ) -> Result<(Run, Lines), EngineError> {
+    ) -> Result<(Run, Lines), RunError> {
         let config = self.realm_config(realm)?;
         let asked = |row| Asked {
             config,
@@ -140,7 +128,7 @@ impl Engine {
         &self,
         asked: Asked<'_>,
         turn: Option<&Turn>,
-    ) -> Result<(Run, Lines), EngineError> {
+    ) -> Result<(Run, Lines), RunError> {
         let row = asked.row;
         if let (true, Some(held)) = (asked.quiet(), row.held) {
             self.only_due(&asked).await?;
@@ -148,7 +136,7 @@ impl Engine {
         }
         let mut frame = asked.frame(self.store.clone(), self.clock.clone());
         if !asked.quiet() && !frame.begin().await? {
-            return Err(EngineError::TickDone);
+            return Err(RunError::TickDone);
         }
         let span = tracing::info_span!("run", run = %frame.run.run, realm = %row.id);
         let pass = Box::pin(self.pass(&mut frame, &asked)).instrument(span);
@@ -160,7 +148,7 @@ impl Engine {
             Ok(lines) => Ok((frame.run, lines)),
             Err(error) if error.nobody => {
                 frame.forget().await?;
-                Err(EngineError::NotFound(error.message))
+                Err(RunError::NotFound(error.message))
             }
             Err(error) => {
                 asked.failed(&mut frame, &error).await?;
@@ -169,7 +157,7 @@ impl Engine {
         }
     }
 
-    async fn pass(&self, frame: &mut Frame<'_>, asked: &Asked<'_>) -> Result<Lines, PassError> {
+    async fn pass(&self, frame: &mut Frame<'_>, asked: &Asked<'_>) -> Result<Lines, RunFailure> {
         let Asked {
             config,
             row,
@@ -184,16 +172,16 @@ impl Engine {
             }));
         }
         let mut prepared = tokio::select! {
-            () = ask.cancel.cancelled() => return Err(PassError::cancelled()),
+            () = ask.cancel.cancelled() => return Err(RunFailure::cancelled()),
             prepared = stage("connect", prepare(self, config, row, ask.accept_older)) => prepared?,
         };
         frame.run.server = prepared.server();
         let beginning = tokio::select! {
-            () = ask.cancel.cancelled() => return Err(PassError::cancelled()),
+            () = ask.cancel.cancelled() => return Err(RunFailure::cancelled()),
             beginning = stage("changes", self.begin(&mut frame.run, config, row, ask, &mut prepared, ending)) => beginning?,
         };
         if ending == Ending::Ahead && frame.run.mode != Mode::Delta {
-            return Err(PassError::cancelled());
+            return Err(RunFailure::cancelled());
         }
         if let (true, Beginning::Delta { since, delta }) = (asked.quiet(), &beginning)
             && delta.is_empty()
@@ -222,7 +210,7 @@ impl Engine {
         prepared: Prepared,
         beginning: Beginning,
         losses_wait: bool,
-    ) -> Result<Carried, PassError> {
+    ) -> Result<Carried, RunFailure> {
         let Asked {
             config,
             row,
@@ -249,7 +237,7 @@ impl Engine {
             plan.lay_aside().await?;
         }
         let mut pass = Pass::new(self, config, row, prepared, plan, run.started_at).await?;
-        pass.plan.learn_rejected(row).await?;
+        pass.found.plan.learn_rejected(row).await?;
         let is_delta = run.mode == Mode::Delta;
         let (following, cursor) = match &beginning {
             Beginning::Full {
@@ -265,14 +253,14 @@ impl Engine {
             match (&ask.user, beginning) {
                 (Some(name), _) => pass.one(name, ask).await,
                 (None, Beginning::Delta { delta, .. }) => {
-                    let alive = pass.prepared.session()?.liveness();
+                    let alive = pass.reading.prepared.session()?.liveness();
                     alive.beside(Box::pin(pass.delta(delta, ask))).await
                 }
                 (None, Beginning::Full { .. }) => pass.full(ask).await,
             }
         };
         let late = || {
-            PassError::new(
+            RunFailure::new(
                 ErrorCode::Incomplete,
                 "run-timeout is over; nothing was applied. Raise `run-timeout`, or look at what slows the directory down",
             )
@@ -280,7 +268,7 @@ impl Engine {
         let looked = tokio::time::timeout_at(deadline, looked)
             .await
             .unwrap_or_else(|_| Err(late()));
-        run.seen = pass.seen;
+        run.seen = pass.found.seen;
         (run.refused_entries, run.refused_phones) = pass.refused();
         if let Err(mut error) = looked {
             if error.code == Some(ErrorCode::Empty) && !error.nobody {
@@ -289,23 +277,47 @@ impl Engine {
             return Err(error);
         }
         if losses_wait {
-            let losing = pass.told.as_ref().map(Told::wait).unwrap_or_default();
+            let losing = pass
+                .reading
+                .told
+                .as_ref()
+                .map(Spread::wait)
+                .unwrap_or_default();
             if !losing.is_empty() {
                 return Ok(Carried {
                     losing,
-                    ..Carried::to(Lines::none(), pass.prepared)
+                    ..Carried::to(Lines::none(), pass.reading.prepared)
                 });
             }
         }
         crate::failpoint::hit("plan.complete");
         let complete = ask.user.is_none() && !is_delta;
-        if complete && !pass.prepared.unproved.is_empty() {
-            return Err(never_came(&pass.prepared.unproved));
+        if complete && !pass.reading.prepared.unproved.is_empty() {
+            return Err(never_came(&pass.reading.prepared.unproved));
         }
         run.complete = complete;
         if let Some(found) = pass.drift(ending, following.as_ref()).await? {
             found.say(run);
         }
+        Box::pin(self.finish(frame, asked, pass, following, cursor)).await
+    }
+
+    /// Everything is read and decided: what came out is given to the frame of the run.
+    async fn finish(
+        &self,
+        frame: &mut Frame<'_>,
+        asked: &Asked<'_>,
+        mut pass: Pass<'_>,
+        following: Option<Following>,
+        cursor: Resume,
+    ) -> Result<Carried, RunFailure> {
+        let Asked {
+            config,
+            row,
+            ask,
+            ending,
+        } = *asked;
+        let run = &frame.run;
         // One person's look measures no absence: what was refused elsewhere in the realm is not gone.
         let whole = ask.user.is_none();
         let refused = if whole && ending != Ending::Dry {
@@ -318,21 +330,21 @@ impl Engine {
         } else {
             self.messages(config, run.started_at)
                 .await
-                .map_err(|e| PassError::new(ErrorCode::Store, e.to_string()))?
+                .map_err(|e| RunFailure::new(ErrorCode::Store, e.to_string()))?
         };
         let facts = RunFacts {
-            mapping_hash: Some(pass.prepared.mapping_hash.clone()),
-            facts: pass.prepared.seen_state(row, run.complete),
+            mapping_hash: Some(pass.reading.prepared.mapping_hash.clone()),
+            facts: pass.reading.prepared.seen_state(row, run.complete),
             ..RunFacts::default()
         };
-        let full = whole && !is_delta;
-        let id_form = pass.prepared.scope.id_form;
+        let full = whole && run.mode != Mode::Delta;
+        let id_form = pass.reading.prepared.scope.id_form;
         let (users, reasons) = (pass.users(), pass.reasons());
         let update = RealmUpdate {
-            mapping_hash: full.then(|| pass.prepared.mapping_hash.clone()),
-            directory: Some(pass.prepared.directory_key()),
+            mapping_hash: full.then(|| pass.reading.prepared.mapping_hash.clone()),
+            directory: Some(pass.reading.prepared.directory_key()),
             first_applied_at: full.then_some(run.started_at),
-            clock_ms: full.then_some(pass.clock_ms),
+            clock_ms: full.then_some(pass.setting.clock_ms),
             last_complete_at: full.then_some(run.started_at),
             window_from: None,
             seen_state: if whole { facts.facts.clone() } else { None },
@@ -342,7 +354,7 @@ impl Engine {
             cursor,
             following: None,
         };
-        let (first, untold) = (pass.first, &pass.untold);
+        let (first, untold) = (pass.setting.first, &pass.found.untold);
         let remembers = |run: &Run| {
             let decided_at = run.decided_at.unwrap_or(run.started_at);
             RealmUpdate {
@@ -355,7 +367,7 @@ impl Engine {
             }
         };
         let finished = Finished {
-            plan: &mut pass.plan,
+            plan: &mut pass.found.plan,
             brake: &config.brake,
             users,
             reasons,
@@ -368,35 +380,39 @@ impl Engine {
         };
         frame.finish(finished).await?;
         if ending == Ending::Dry {
-            let lines = pass.plan.into_lines(&frame.run, id_form);
-            return Ok(Carried::to(lines, pass.prepared));
+            let lines = pass.found.plan.into_lines(&frame.run, id_form);
+            return Ok(Carried::to(lines, pass.reading.prepared));
         }
         if frame.run.outcome != Outcome::Held {
-            self.after_applied(&pass).await;
+            let (setting, counts) = (&pass.setting, &pass.found.plan.counts);
+            if !setting.neighbours.is_empty() {
+                let suspended = counts.of(ChangeKind::Suspended);
+                let directory = pass.reading.prepared.directory_key();
+                self.after_applied(row, &directory, suspended).await;
+            }
         }
-        Ok(Carried::to(Lines::none(), pass.prepared))
-    }
-
-    pub(super) async fn row(&self, realm: &RealmId) -> Result<RealmRow, EngineError> {
-        self.runs().realm(realm).await
+        Ok(Carried::to(Lines::none(), pass.reading.prepared))
     }
 }
 
 impl Pass<'_> {
     /// What holds the plan beside the limits.
     fn reasons(&self) -> Vec<Reason> {
-        let (row, plan, brake) = (self.row, &self.plan, &self.realm.brake);
+        let (row, plan, brake) = (
+            self.setting.row,
+            &self.found.plan,
+            &self.setting.realm.brake,
+        );
         let reason = |word, count, allowed| Reason {
             word,
             count,
             allowed,
         };
-        let gone = self.gone_containers.iter();
+        let gone = self.found.gone_containers.iter();
         let mut reasons: Vec<Reason> = gone.map(|(_, n)| reason("container", *n, 2)).collect();
-        let other_mapping = row
-            .mapping_hash
-            .as_ref()
-            .is_some_and(|hash| mapping_of(hash) != mapping_of(&self.prepared.mapping_hash));
+        let other_mapping = row.mapping_hash.as_ref().is_some_and(|hash| {
+            mapping_of(hash) != mapping_of(&self.reading.prepared.mapping_hash)
+        });
         if other_mapping && plan.touched() > 0 {
             reasons.push(reason("mapping", plan.touched(), 0));
         }
@@ -404,8 +420,12 @@ impl Pass<'_> {
         if moved > 0 && !window::took_over_before(row) {
             reasons.push(reason("moved", moved, 0));
         }
-        reasons.extend(Reason::messages(plan, brake, self.realm.delivery.is_some()));
-        if self.realm.approve {
+        reasons.extend(Reason::messages(
+            plan,
+            brake,
+            self.setting.realm.delivery.is_some(),
+        ));
+        if self.setting.realm.approve {
             reasons.push(Reason::approve(plan));
         }
         reasons
@@ -413,12 +433,12 @@ impl Pass<'_> {
 }
 
 /// Without a schema, silence is all that a typing error brings.
-fn never_came(names: &[String]) -> PassError {
+fn never_came(names: &[String]) -> RunFailure {
     let text = format!(
         "nobody has any value in {}, which [realm.attributes] names, and the server shows no schema that would have it: mend the name, let the account read it, or take it out",
         names.join(", ")
     );
-    PassError::new(ErrorCode::Config, text)
+    RunFailure::new(ErrorCode::Config, text)
 }
 
 /// Whether the pass of a tick was made; one that a wrong clock made in the future does not count.

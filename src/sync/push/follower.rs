@@ -16,18 +16,19 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::asked::Asked;
-use super::following::{Beginning, usable};
-use super::losses::{Losses, join};
-use super::prepare::{PassError, Prepared, check_sentinel, prepare};
-use super::run::Ending;
-use super::{Ask, Engine, EngineError};
-use crate::clock::Timestamp;
+use super::losses::Losses;
 use crate::config::RealmConfig;
 use crate::directory::{Cursor, Delta, NoDelta, Watch, Way};
 use crate::model::{DirectoryId, ErrorCode, Mode, Outcome, RealmId, RealmRow, Run, Trigger};
-use crate::runs::Turn;
+use crate::runs::{RunError, RunFailure, Turn};
 use crate::store::StoreError;
+use crate::sync::asked::{Ask, Asked, Ending};
+use crate::sync::changes::begin::{Beginning, usable};
+use crate::sync::changes::gather::join;
+use crate::sync::engine::Engine;
+use crate::sync::realm::due::in_the_way;
+use crate::sync::realm::prepare::{check_sentinel, prepare};
+use crate::sync::realm::session::Prepared;
 
 /// What comes within this of what was told before it is one burst: one transaction instead of many.
 const QUIET: Duration = Duration::from_millis(2);
@@ -52,7 +53,7 @@ pub enum Unfollowed {
     PassFirst(String),
     /// Anything else: follow again after a while. What was told meanwhile is told again, from the stored cursor.
     #[error(transparent)]
-    Failed(#[from] EngineError),
+    Failed(#[from] RunError),
 }
 
 impl From<StoreError> for Unfollowed {
@@ -61,8 +62,8 @@ impl From<StoreError> for Unfollowed {
     }
 }
 
-impl From<PassError> for Unfollowed {
-    fn from(error: PassError) -> Self {
+impl From<RunFailure> for Unfollowed {
+    fn from(error: RunFailure) -> Self {
         Self::Failed(error.into())
     }
 }
@@ -72,7 +73,7 @@ impl From<NoDelta> for Unfollowed {
         match why {
             NoDelta::StartOver(why) => Self::PassFirst(why),
             NoDelta::NotOffered(why) => Self::NotOffered(why),
-            NoDelta::Directory(error) => PassError::from(error).into(),
+            NoDelta::Directory(error) => RunFailure::from(error).into(),
         }
     }
 }
@@ -124,7 +125,7 @@ impl Engine {
             Ok::<_, Unfollowed>((prepared, watch))
         };
         let (prepared, watch) = tokio::select! {
-            () = cancel.cancelled() => return Err(PassError::cancelled().into()),
+            () = cancel.cancelled() => return Err(RunFailure::cancelled().into()),
             followed = follow => followed?,
         };
         Ok(Follower {
@@ -356,7 +357,7 @@ impl Follower {
 }
 
 /// How far the server is by now, and whether the account still sees what it must.
-async fn look_first(config: &RealmConfig, prepared: &mut Prepared) -> Result<(), PassError> {
+async fn look_first(config: &RealmConfig, prepared: &mut Prepared) -> Result<(), RunFailure> {
     prepared.look_where_it_is().await?;
     if let Some(sentinel) = &config.directory.sentinel {
         let (scope, normaliser) = (prepared.scope.clone(), prepared.normaliser.clone());
@@ -365,13 +366,8 @@ async fn look_first(config: &RealmConfig, prepared: &mut Prepared) -> Result<(),
     Ok(())
 }
 
-/// Whether a delta must wait: until a plan is decided, or a pause is over.
-pub(super) fn in_the_way(row: &RealmRow, now: Timestamp) -> bool {
-    row.held.is_some() || row.is_paused(now) || row.orphaned
-}
-
-fn over() -> PassError {
-    PassError::new(
+fn over() -> RunFailure {
+    RunFailure::new(
         ErrorCode::Incomplete,
         "the follower is over after an error: follow the realm anew",
     )

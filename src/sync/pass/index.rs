@@ -58,9 +58,14 @@ impl<T> Chunks<T> {
     }
 }
 
+/// A folded name as it is claimed.
+pub(in crate::sync) fn hash_name(key: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(key.as_bytes())
+}
+
 /// The index of one pass. Entries of the directory that the store does not hold are added as seen, to notice one that comes twice.
 #[derive(Default)]
-pub(super) struct Index {
+pub(in crate::sync) struct Index {
     entries: Chunks<(DirectoryId, u64)>,
     by_id: HashTable<Place>,
     /// Folded names (hashed) that somebody asked for in this pass, and who did last.
@@ -73,7 +78,7 @@ pub(super) struct Index {
 
 /// What the index says of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Met {
+pub(in crate::sync) enum Met {
     /// The raw values are those of last time, and the user is at rest.
     Unchanged,
     /// Held, and to be looked at.

@@ -7,34 +7,23 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Ask;
-use super::drift_by_kind::ByKind;
-use super::following::Following;
-use super::pass::{LOOK_UP, Pass};
-use super::prepare::PassError;
-use super::run::Ending;
+use super::drift_by_kind::{ByKind, TOLD};
 use crate::config::ChangesWay;
-use crate::directory::{Blind, Cursor, NoDelta, Way};
+use crate::directory::{Blind, Cursor, NoDelta};
 use crate::model::words::count;
 use crate::model::{ChangeKind, DirectoryId, RealmRow, Run, StateReason, Trigger, UserId};
+use crate::runs::RunFailure;
 use crate::store::StagedUser;
+use crate::sync::asked::{Ask, Ending};
+use crate::sync::pass::under_way::Pass;
+use crate::sync::realm::following::{Following, way_of};
+use crate::sync::realm::session::LOOK_UP;
 
 /// Full passes in a row that find drift, until deltas are not trusted any more. One may be an accident of the day.
 const ENOUGH: u32 = 2;
 
-/// What deltas are to tell. Grace runs by the clock, and who moves to another realm is told to that one.
-pub(super) const TOLD: [ChangeKind; 7] = [
-    ChangeKind::Created,
-    ChangeKind::Updated,
-    ChangeKind::Renamed,
-    ChangeKind::PhoneChanged,
-    ChangeKind::PhoneLost,
-    ChangeKind::Suspended,
-    ChangeKind::Restored,
-];
-
 /// How a full pass that was asked for goes: measured after a delta, where there is a cursor to begin from.
-pub(super) fn can_be_measured(ask: &Ask, row: &RealmRow) -> bool {
+pub(in crate::sync) fn can_be_measured(ask: &Ask, row: &RealmRow) -> bool {
     let deltas = row.cursor.is_some() && row.first_applied_at.is_some() && row.held.is_none();
     ask.full && ask.user.is_none() && !ask.adopt && !ask.accept_older && deltas
 }
@@ -42,12 +31,13 @@ pub(super) fn can_be_measured(ask: &Ask, row: &RealmRow) -> bool {
 impl Pass<'_> {
     /// How many people the plan changes of whom a delta from the realm's cursor should have told before the pass began, and how
     /// many of whom it cannot tell. `following` is what the pass leaves. `None`: that cannot be said.
-    pub(super) async fn drift(
+    pub(in crate::sync) async fn drift(
         &mut self,
         ending: Ending,
         following: Option<&Following>,
-    ) -> Result<Option<Drift>, PassError> {
+    ) -> Result<Option<Drift>, RunFailure> {
         let since = self
+            .setting
             .row
             .cursor
             .as_deref()
@@ -55,14 +45,15 @@ impl Pass<'_> {
         let (Ending::Measured, Some(Ok(since))) = (ending, since) else {
             return Ok(None);
         };
-        if self.plan.counts.is_empty() {
+        if self.found.plan.counts.is_empty() {
             return Ok(Some(Drift::default()));
         }
         // What changed while everything was read is seen by some pages and not by others.
-        let meanwhile = match self.prepared.changes_since(&since).await {
+        let meanwhile = match self.reading.prepared.changes_since(&since).await {
             Ok(mut delta) if delta.present.is_none() => {
-                let (engine, realm) = (self.engine, &self.row.id);
-                let along = engine.taken_along(realm, &mut self.prepared, &since, &mut delta);
+                let (engine, realm) = (self.setting.engine, &self.setting.row.id);
+                let along =
+                    engine.taken_along(realm, &mut self.reading.prepared, &since, &mut delta);
                 if along.await?.is_some() {
                     return Ok(None);
                 }
@@ -90,16 +81,17 @@ impl Pass<'_> {
         let mut drift = self
             .staged(&told, &TOLD, |s| !expected.contains_key(&s.seq))
             .await?;
-        let before = following.map(|f| Following::of(self.row, &f.of));
+        let before = following.map(|f| Following::of(self.setting.row, &f.of));
         let computed = match &before {
             Some(before) => self.computed(&drift, before).await?,
             None => HashSet::new(),
         };
         drift.retain(|seq, _| !computed.contains(seq));
         let users: Vec<UserId> = drift.values().map(|untold| untold.user).collect();
-        let store = &self.engine.store;
-        self.untold
-            .add(store.kinds_of(self.plan.run(), &users).await?);
+        let store = &self.setting.engine.store;
+        self.found
+            .untold
+            .add(store.kinds_of(self.found.plan.run(), &users).await?);
         let count = |people: usize| i64::try_from(people).unwrap_or(i64::MAX);
         Ok(Some(Drift {
             missed: count(drift.len()),
@@ -114,13 +106,13 @@ impl Pass<'_> {
         told: &HashSet<DirectoryId>,
         kinds: &[ChangeKind],
         counts: impl Fn(&StagedUser) -> bool,
-    ) -> Result<HashMap<i64, Untold>, PassError> {
-        let store = &self.engine.store;
+    ) -> Result<HashMap<i64, Untold>, RunFailure> {
+        let store = &self.setting.engine.store;
         let limit = i64::try_from(LOOK_UP).unwrap_or(1000);
         let (mut found, mut after) = (HashMap::new(), 0);
         loop {
             let staged = store
-                .staged_by_kind(self.plan.run(), kinds, after, limit)
+                .staged_by_kind(self.found.plan.run(), kinds, after, limit)
                 .await?;
             let Some(last) = staged.last() else {
                 return Ok(found);
@@ -130,7 +122,7 @@ impl Pass<'_> {
                 // Why somebody is away is looked up when the grace is over.
                 let ages = s.base_version > 0
                     && !s.user.present()
-                    && s.user.suspended_at != Some(self.now);
+                    && s.user.suspended_at != Some(self.setting.now);
                 !ages && s.user.directory_id.is_none_or(|id| !told.contains(&id)) && counts(s)
             });
             found.extend(untold.map(|s| {
@@ -142,14 +134,14 @@ impl Pass<'_> {
 }
 
 /// Somebody whom the plan changes and no delta told.
-pub(super) struct Untold {
+pub(in crate::sync) struct Untold {
     pub user: UserId,
     pub id: Option<DirectoryId>,
 }
 
 /// What a full pass found in spite of deltas.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(super) struct Drift {
+pub(in crate::sync) struct Drift {
     /// People of whom deltas should have told.
     pub missed: i64,
     /// People of whom the way cannot tell.
@@ -160,7 +152,7 @@ pub(super) struct Drift {
 
 impl Drift {
     /// What the way cannot tell is said, and blamed on nobody.
-    pub(super) fn say(self, run: &mut Run) {
+    pub(in crate::sync) fn say(self, run: &mut Run) {
         run.drift = Some(self.missed);
         run.computed = Some(self.computed);
         if self.expected > 0 && run.note.is_none() {
@@ -185,7 +177,12 @@ fn cannot_be_told(staged: &StagedUser, blind: &[Blind]) -> bool {
 }
 
 /// What becomes of the trust in deltas after a full pass that measured them.
-pub(super) fn learn(following: &mut Following, run: &Run, untold: &ByKind, changes: ChangesWay) {
+pub(in crate::sync) fn learn(
+    following: &mut Following,
+    run: &Run,
+    untold: &ByKind,
+    changes: ChangesWay,
+) {
     let Some(drift) = run.drift else { return };
     following.untold = untold.clone();
     let (id, realm) = (run.run, &run.realm);
@@ -205,16 +202,5 @@ pub(super) fn learn(following: &mut Following, run: &Run, untold: &ByKind, chang
         following.fell_back = true;
         following.way = None;
         tracing::warn!(run = %id, "{realm}: {} full passes in a row found drift: every run reads everything now, until `realmsync sync {realm} --full` finds none or the configuration changes", following.drifts);
-    }
-}
-
-/// The way that is named.
-pub(super) fn way_of(changes: ChangesWay) -> Option<Way> {
-    match changes {
-        ChangesWay::Auto | ChangesWay::Full => None,
-        ChangesWay::Push => Some(Way::Push),
-        ChangesWay::Syncrepl => Some(Way::Syncrepl),
-        ChangesWay::DirSync => Some(Way::DirSync),
-        ChangesWay::Timestamp => Some(Way::Timestamp),
     }
 }

@@ -1,98 +1,20 @@
-//! How a realm hears of changes: by which way, from where on, and when only a full pass will do.
+//! How a run begins: with what changed since the realm's cursor, or with everything.
 
-use serde::{Deserialize, Serialize};
-
-use super::drift::way_of;
-use super::drift_by_kind::ByKind;
-use super::losses::told_whole;
-use super::prepare::{PassError, Prepared};
-use super::run::Ending;
-use super::{Ask, Engine, EngineError};
-use crate::config::{ChangesWay, DirectoryKind, RealmConfig};
-use crate::directory::{Blind, Cursor, Delta, Mark, NoDelta, Way};
-use crate::model::{ErrorCode, Mode, RealmId, RealmRow, Run, Synonyms};
+use super::gather::told_whole;
+use crate::config::{ChangesWay, RealmConfig};
+use crate::directory::{Blind, Cursor, Delta, NoDelta, Way};
+use crate::model::{ErrorCode, Mode, RealmId, RealmRow, Run};
+use crate::runs::{RunError, RunFailure};
 use crate::store::{Resume, StoreError};
-
-/// What a realm's full passes found out about deltas. The store keeps it as JSON beside the cursor.
-#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Following {
-    /// The way that is used; `None`: full passes only.
-    pub way: Option<Way>,
-    /// All ways that the server offers to the account, best first.
-    pub ways: Vec<Way>,
-    /// What the way cannot tell; `None`: it tells everything, or is not known to be blind.
-    pub blind: Option<String>,
-    /// The same for comparing: what it cannot tell is no drift.
-    pub blind_to: Vec<Blind>,
-    /// Scheduled full passes in a row that found what deltas should have told.
-    pub drifts: u32,
-    /// Deltas are not trusted any more, until `sync --full` finds no drift or the configuration changes.
-    pub fell_back: bool,
-    /// Where the server stood before the last full pass read everybody: whose entry did not change since can be told by no delta.
-    /// `None`: that is not known.
-    pub mark: Option<Mark>,
-    /// Whom the last full pass that counted drift found, by kind.
-    pub untold: ByKind,
-    /// What kind of server answered, where the file does not say it.
-    pub kind: Option<DirectoryKind>,
-    /// What the server's schema calls the attributes that the file names; `None`: it was not looked at.
-    pub synonyms: Option<Synonyms>,
-    /// The configuration that this was found out with: `changes` and the mapping's hash.
-    pub of: String,
-}
-
-impl Following {
-    /// What the store remembers; nothing where it is of another configuration, or cannot be read.
-    pub(super) fn of(row: &RealmRow, of: &str) -> Self {
-        let kept = row
-            .following
-            .as_deref()
-            .and_then(|text| serde_json::from_str::<Self>(text).ok())
-            .filter(|kept| kept.of == of);
-        kept.unwrap_or_else(|| Self {
-            of: of.to_owned(),
-            ..Self::default()
-        })
-    }
-
-    /// What kind of server the last full pass read; `None`: that is not known.
-    pub(super) fn kind_of(row: &RealmRow) -> Option<DirectoryKind> {
-        let kept: Self = serde_json::from_str(row.following.as_deref()?).ok()?;
-        kept.kind
-    }
-
-    /// What the last full pass of the same mapping found the attributes to be called.
-    pub(super) fn synonyms_of(row: &RealmRow, mapping_hash: &str) -> Option<Synonyms> {
-        let same = row.mapping_hash.as_deref() == Some(mapping_hash);
-        let kept: Self = serde_json::from_str(row.following.as_deref().filter(|_| same)?).ok()?;
-        kept.synonyms
-    }
-
-    /// What is remembered once a plan of another mapping is approved: the cursor goes on as it is, and so does the way, which the
-    /// next full pass looks at again. `None`: nothing is to be written.
-    pub(super) fn renewed(row: &RealmRow, config: &RealmConfig, of: &str) -> Option<String> {
-        let kept: Self = serde_json::from_str(row.following.as_deref()?).ok()?;
-        if kept.of == of || kept.fell_back {
-            return None;
-        }
-        let renewed = Self {
-            way: way_of(config.directory.changes).or(kept.way),
-            of: of.to_owned(),
-            drifts: 0,
-            ..kept
-        };
-        renewed.text()
-    }
-
-    pub(super) fn text(&self) -> Option<String> {
-        serde_json::to_string(self).ok()
-    }
-}
+use crate::sync::asked::{Ask, Asked, Ending};
+use crate::sync::engine::Engine;
+use crate::sync::realm::following::{Following, way_of};
+use crate::sync::realm::prepare::prepare;
+use crate::sync::realm::session::Prepared;
 
 /// What a run begins with.
 #[derive(Debug)]
-pub(super) enum Beginning {
+pub(in crate::sync) enum Beginning {
     /// Everything is read; then it goes on from here.
     Full {
         /// `None`: nothing is to be remembered (a dry run, one person).
@@ -104,12 +26,12 @@ pub(super) enum Beginning {
 }
 
 /// Names the configuration of which a [`Following`] is.
-pub(super) fn configuration(config: &RealmConfig, prepared: &Prepared) -> String {
+pub(in crate::sync) fn configuration(config: &RealmConfig, prepared: &Prepared) -> String {
     format!("{:?} {}", config.directory.changes, prepared.mapping_hash)
 }
 
 /// The cursor from which a delta could go on; `None`: everything is to be read.
-pub(super) fn usable(
+pub(in crate::sync) fn usable(
     config: &RealmConfig,
     row: &RealmRow,
     prepared: &Prepared,
@@ -147,7 +69,7 @@ fn fits(changes: ChangesWay, of: Way) -> bool {
 
 impl Engine {
     /// Moves a cursor with which nothing was told.
-    pub(super) async fn move_cursor(
+    pub(in crate::sync) async fn move_cursor(
         &self,
         realm: &RealmId,
         from: &Cursor,
@@ -159,18 +81,9 @@ impl Engine {
         self.store.move_cursor(realm, &from, &to).await
     }
 
-    /// How a realm hears of changes, as its last full pass found out; `None`: no full pass was applied yet.
-    pub async fn following(&self, realm: &RealmId) -> Result<Option<Following>, EngineError> {
-        let row = self.row(realm).await?;
-        Ok(row
-            .following
-            .as_deref()
-            .and_then(|text| serde_json::from_str(text).ok()))
-    }
-
     /// Asks what changed, if a delta will do; else, or where the directory says that it cannot tell, everything is to be read,
     /// and the cursor is taken before that.
-    pub(super) async fn begin(
+    pub(in crate::sync) async fn begin(
         &self,
         run: &mut Run,
         config: &RealmConfig,
@@ -178,7 +91,7 @@ impl Engine {
         ask: &Ask,
         prepared: &mut Prepared,
         ending: Ending,
-    ) -> Result<Beginning, PassError> {
+    ) -> Result<Beginning, RunFailure> {
         let nothing = Beginning::Full {
             following: None,
             cursor: None,
@@ -218,6 +131,30 @@ impl Engine {
             cursor,
         })
     }
+
+    /// While a plan is held, what the directory tells only marks the realm: asked once, until the plan is decided.
+    pub(in crate::sync) async fn only_due(&self, asked: &Asked<'_>) -> Result<(), RunError> {
+        let (config, row) = (asked.config, asked.row);
+        if row.due {
+            return Ok(());
+        }
+        let something = async {
+            let mut prepared = prepare(self, config, row, false).await?;
+            match usable(config, row, &prepared) {
+                Ok(Some((since, _))) => match prepared.changes_since(&since).await {
+                    Ok(delta) => Ok(!delta.is_empty()),
+                    Err(NoDelta::Directory(error)) => Err(RunFailure::from(error)),
+                    Err(_) => Ok(true),
+                },
+                _ => Ok(true),
+            }
+        };
+        match something.await {
+            Ok(true) => Ok(self.store.set_due(&row.id, true).await?),
+            Ok(false) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// What the directory tells; what is not only shown is told whole.
@@ -241,7 +178,7 @@ async fn choose(
     config: &RealmConfig,
     row: &RealmRow,
     prepared: &mut Prepared,
-) -> Result<(Following, Option<Cursor>), PassError> {
+) -> Result<(Following, Option<Cursor>), RunFailure> {
     let mut following = Following::of(row, &configuration(config, prepared));
     following.way = None;
     following.kind = prepared.kind();
@@ -275,7 +212,7 @@ async fn choose(
                 Err(why) => why.to_string(),
                 Ok(_) => format!("it offers {}", Way::list(&following.ways)),
             };
-            Err(PassError::new(
+            Err(RunFailure::new(
                 ErrorCode::Config,
                 format!(
                     "the directory of realm `{}` does not offer the way that `changes` names: {why}. `changes = \"auto\"` takes the best that is there",
@@ -293,7 +230,7 @@ async fn see_what_is_not_told(
     prepared: &mut Prepared,
     cursor: &Cursor,
     following: &mut Following,
-) -> Result<(), PassError> {
+) -> Result<(), RunFailure> {
     following.blind_to = prepared.blind_to(cursor.way).await?;
     let blind = Blind::text(&following.blind_to);
     if let Some(blind) = blind
@@ -307,7 +244,7 @@ async fn see_what_is_not_told(
 }
 
 /// Where the realm goes on after a full pass.
-pub(super) fn resume(cursor: Option<&Cursor>) -> Resume {
+pub(in crate::sync) fn resume(cursor: Option<&Cursor>) -> Resume {
     match cursor.map(serde_json::to_string) {
         Some(Ok(text)) => Resume::At(text),
         _ => Resume::Nowhere,

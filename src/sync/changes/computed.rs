@@ -4,11 +4,12 @@
 use std::collections::{HashMap, HashSet};
 
 use super::drift::Untold;
-use super::following::Following;
-use super::pass::{LOOK_UP, Pass};
-use super::prepare::PassError;
 use crate::directory::Mark;
 use crate::model::{DirectoryId, User, dn};
+use crate::runs::RunFailure;
+use crate::sync::pass::under_way::Pass;
+use crate::sync::realm::following::Following;
+use crate::sync::realm::session::LOOK_UP;
 
 /// People who are asked about. More are drift: something larger is wrong, and asking for everybody again takes as long as a pass.
 const MOST: usize = 20_000;
@@ -19,11 +20,11 @@ const MOST_CONTAINERS: usize = 1000;
 impl Pass<'_> {
     /// Of those whom no delta told, the places in the plan of those whom none can have told: their entries are as they were when
     /// the last full pass began, and stand where they stood. `before` is what that pass left; without a mark nobody is.
-    pub(super) async fn computed(
+    pub(in crate::sync) async fn computed(
         &mut self,
         untold: &HashMap<i64, Untold>,
         before: &Following,
-    ) -> Result<HashSet<i64>, PassError> {
+    ) -> Result<HashSet<i64>, RunFailure> {
         let mut computed = HashSet::new();
         let Some(mark) = before.mark.clone().filter(|_| untold.len() <= MOST) else {
             return Ok(computed);
@@ -36,8 +37,8 @@ impl Pass<'_> {
         for people in people.chunks(LOOK_UP) {
             let ids: Vec<DirectoryId> = people.iter().map(|(_, id)| *id).collect();
             let held = self.held(&ids).await?;
-            let scope = self.prepared.scope.clone();
-            let session = self.prepared.session()?;
+            let scope = self.reading.prepared.scope.clone();
+            let session = self.reading.prepared.session()?;
             let unmoved = session.unmoved(&scope, &mark, &ids).await?;
             for (seq, id) in people {
                 let Some(now) = unmoved.get(id) else { continue };
@@ -57,6 +58,7 @@ impl Pass<'_> {
     /// had changed: it went back since, as from a backup.
     fn stood_there(&self, user: &User, now: &str) -> bool {
         let told = self
+            .setting
             .row
             .last_complete_at
             .is_some_and(|pass| user.updated_at > pass);
@@ -72,11 +74,12 @@ impl Pass<'_> {
         name: &str,
         mark: &Mark,
         containers: &mut HashMap<String, bool>,
-    ) -> Result<bool, PassError> {
+    ) -> Result<bool, RunFailure> {
         let Ok(mut name) = dn::parse(name) else {
             return Ok(false);
         };
         let bases: Vec<dn::Dn> = self
+            .reading
             .prepared
             .scope
             .bases
@@ -92,7 +95,7 @@ impl Pass<'_> {
                 Some(known) => *known,
                 None if containers.len() >= MOST_CONTAINERS => false,
                 None => {
-                    let session = self.prepared.session()?;
+                    let session = self.reading.prepared.session()?;
                     let unmoved = session.is_unmoved_at(mark, &key).await?;
                     containers.insert(key, unmoved);
                     unmoved

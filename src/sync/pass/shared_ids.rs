@@ -2,24 +2,27 @@
 
 use std::collections::BTreeSet;
 
-use super::pass::{LOOK_UP, Pass};
-use super::prepare::PassError;
+use super::under_way::Pass;
 use crate::model::{DirectoryId, IdForm, Refusal};
+use crate::runs::RunFailure;
+use crate::sync::realm::session::LOOK_UP;
 
 impl Pass<'_> {
     /// Asks the directory about ids that came under more than one DN. Where it still has several, all of them are refused, and
     /// a user who is held with the id stays as they are; where it has one, the entry was renamed between two pages.
-    pub(super) async fn refuse_doubles(&mut self) -> Result<(), PassError> {
-        let twice: Vec<DirectoryId> = std::mem::take(&mut self.twice).into_iter().collect();
+    pub(in crate::sync) async fn refuse_doubles(&mut self) -> Result<(), RunFailure> {
+        let twice: Vec<DirectoryId> = std::mem::take(&mut self.reading.twice)
+            .into_iter()
+            .collect();
         for ids in twice.chunks(LOOK_UP) {
-            let mut doubles = self.prepared.places(ids).await?;
+            let mut doubles = self.reading.prepared.places(ids).await?;
             doubles.retain(|_, dns| dns.len() > 1);
-            self.decided_early.extend(doubles.keys());
+            self.reading.decided_early.extend(doubles.keys());
             self.take_back_early().await?;
-            self.index.unclaim(|id| doubles.contains_key(&id));
+            self.reading.index.unclaim(|id| doubles.contains_key(&id));
             for (id, dns) in doubles {
                 self.uncontest(id);
-                let scope = &self.prepared.scope;
+                let scope = &self.reading.prepared.scope;
                 let refusals = refusals(id, &dns, &scope.id_attribute, scope.id_form);
                 for refusal in refusals {
                     self.refuse(refusal);

@@ -12,26 +12,16 @@
 //! Meanwhile the stored cursor stays before all of it: what is gathered is in memory only, and is told again after a crash.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::prepare::Prepared;
-use crate::directory::{Cursor, Delta, NoDelta};
+use crate::directory::Delta;
 use crate::model::DirectoryId;
-
-/// Without another loss for so long, all have come.
-const CALM: Duration = Duration::from_millis(300);
-
-/// No longer, however many still come: those who left must not keep their access for the length of an import.
-const LONGEST: Duration = Duration::from_secs(2);
-
-/// So many people in one poll may be the beginning of a mass edit. Two never trip the brake by themselves.
-const SEVERAL: usize = 3;
+use crate::sync::changes::gather::{CALM, LONGEST, join};
 
 /// Losses that are gathered.
 #[derive(Default, Debug)]
-pub(super) struct Losses {
+pub(in crate::sync) struct Losses {
     told: Delta,
     /// When the first one came, and the last.
     came: Option<(Instant, Instant)>,
@@ -103,48 +93,10 @@ impl Losses {
     }
 }
 
-/// What is told later counts: its cursor, and what it says of an entry.
-pub(super) fn join(all: &mut Delta, more: Delta) {
-    all.touched.extend(more.touched);
-    all.gone.extend(more.gone);
-    for ids in [&mut all.touched, &mut all.gone] {
-        ids.sort_unstable();
-        ids.dedup();
-    }
-    if more.present.is_some() {
-        all.present = more.present;
-    }
-    if more.cursor.is_some() {
-        all.cursor = more.cursor;
-    }
-    all.blind = all.blind.take().or(more.blind);
-}
-
-/// What a poll tells, and, where that is several people, what comes after it: a poll in the middle of a mass deletion sees a part.
-pub(super) async fn told_whole(prepared: &mut Prepared, since: &Cursor) -> Result<Delta, NoDelta> {
-    let mut all = prepared.changes_since(since).await?;
-    let end = Instant::now() + LONGEST;
-    // A refresh that names everybody says of those who are gone by not naming them.
-    let mut more = people(&all) >= SEVERAL || all.present.is_some();
-    while more && Instant::now() + CALM < end {
-        tokio::time::sleep(CALM).await;
-        let before = people(&all);
-        let from = all.cursor.as_ref().unwrap_or(since).clone();
-        let later = prepared.changes_since(&from).await?;
-        more = later.present.is_some();
-        join(&mut all, later);
-        more |= people(&all) > before;
-    }
-    Ok(all)
-}
-
-/// How many people a delta names.
-fn people(delta: &Delta) -> usize {
-    delta.touched.len() + delta.gone.len()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::directory::{Cursor, Way};
     use crate::model::DirectoryId;

@@ -9,64 +9,32 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::Ask;
-use super::pass::{LOOK_UP, Pass};
-use super::prepare::PassError;
+use super::spread::Spread;
+use super::under_way::Pass;
 use crate::directory::{Delta, Sighting};
+use crate::model::DirectoryId;
 use crate::model::person::fold_name;
-use crate::model::{ChangeKind, DirectoryId};
 use crate::plan::decide::Decision;
-use crate::runs::stage;
-
-/// What a delta keeps while it spreads from those who were told to those whose names they touch.
-#[derive(Debug, Default)]
-pub(super) struct Told {
-    /// Everybody who is looked at.
-    pub ids: BTreeSet<DirectoryId>,
-    /// Names (folded) that somebody looked at has, had or wants.
-    pub names: HashSet<String>,
-    /// Who holds a name that somebody looked at wants.
-    pub holders: BTreeSet<DirectoryId>,
-    /// Who would be suspended, or lose their number.
-    pub losing: BTreeSet<DirectoryId>,
-    /// Who had a contested name: what becomes of them may hang on somebody who loses theirs.
-    pub contested: BTreeSet<DirectoryId>,
-}
-
-impl Told {
-    /// Notes what was decided about somebody.
-    pub fn note(&mut self, decision: &Decision) {
-        if decision.changes.iter().any(|draft| is_loss(draft.kind)) {
-            self.losing.extend(decision.after.directory_id);
-        }
-    }
-
-    /// Who must wait until losses are weighed; empty: nobody would lose anything.
-    pub fn wait(&self) -> BTreeSet<DirectoryId> {
-        if self.losing.is_empty() {
-            return BTreeSet::new();
-        }
-        self.losing.union(&self.contested).copied().collect()
-    }
-}
-
-/// What is gathered before it is weighed.
-fn is_loss(kind: ChangeKind) -> bool {
-    matches!(kind, ChangeKind::Suspended | ChangeKind::PhoneLost)
-}
+use crate::runs::{RunFailure, stage};
+use crate::sync::asked::Ask;
+use crate::sync::realm::session::LOOK_UP;
 
 impl Pass<'_> {
     /// Adds a decision to the plan.
-    pub(super) async fn add(&mut self, decision: Decision) -> Result<(), PassError> {
-        if let Some(told) = &mut self.told {
+    pub(in crate::sync) async fn add(&mut self, decision: Decision) -> Result<(), RunFailure> {
+        if let Some(told) = &mut self.reading.told {
             told.note(&decision);
         }
-        Ok(self.plan.add(decision).await?)
+        Ok(self.found.plan.add(decision).await?)
     }
 
     /// Looks at those who were told, and decides about them as a full pass would.
-    pub(super) async fn delta(&mut self, delta: Delta, ask: &Ask) -> Result<(), PassError> {
-        self.told = Some(Told::default());
+    pub(in crate::sync) async fn delta(
+        &mut self,
+        delta: Delta,
+        ask: &Ask,
+    ) -> Result<(), RunFailure> {
+        self.reading.told = Some(Spread::default());
         let mut next = self.whom(delta).await?;
         let refused = self.refused_by_name().await?;
         while !next.is_empty() {
@@ -76,19 +44,20 @@ impl Pass<'_> {
         self.take_back_early().await?;
         stage("absent", self.absent(ask)).await?;
         stage("names", self.settle_names(ask)).await?;
-        self.plan.flush().await?;
+        self.found.plan.flush().await?;
         Ok(())
     }
 
     /// Everybody told; where all who are there were told, also whoever is held and not among them, or among them and not held.
-    async fn whom(&mut self, delta: Delta) -> Result<BTreeSet<DirectoryId>, PassError> {
+    async fn whom(&mut self, delta: Delta) -> Result<BTreeSet<DirectoryId>, RunFailure> {
         let mut whom: BTreeSet<DirectoryId> = delta.touched.into_iter().collect();
         if let Some(present) = delta.present {
             let mut present: HashSet<DirectoryId> = present.into_iter().collect();
             let mut away = vec![];
-            self.engine
+            self.setting
+                .engine
                 .store
-                .index(&self.row.id, |id, _, there| {
+                .index(&self.setting.row.id, |id, _, there| {
                     let told = present.remove(&id);
                     if whom.contains(&id) || told && there {
                         return;
@@ -104,21 +73,33 @@ impl Pass<'_> {
             whom.extend(present);
             // Whoever was away already is only asked for where they were undone.
             for id in away {
-                self.index.hold(id, None, false);
+                self.reading.index.hold(id, None, false);
             }
         }
         whom.extend(delta.gone);
-        if !self.neighbours.is_empty() {
+        if !self.setting.neighbours.is_empty() {
             // What keeps them out is told to the other realm only.
-            whom.extend(self.engine.store.refused_as_elsewhere(&self.row.id).await?);
+            whom.extend(
+                self.setting
+                    .engine
+                    .store
+                    .refused_as_elsewhere(&self.setting.row.id)
+                    .await?,
+            );
         }
         Ok(whom)
     }
 
     /// Folded name → who was refused it.
-    async fn refused_by_name(&self) -> Result<HashMap<String, Vec<DirectoryId>>, PassError> {
+    async fn refused_by_name(&self) -> Result<HashMap<String, Vec<DirectoryId>>, RunFailure> {
         let mut refused: HashMap<String, Vec<DirectoryId>> = HashMap::new();
-        for (id, name) in self.engine.store.refused_names(&self.row.id).await? {
+        for (id, name) in self
+            .setting
+            .engine
+            .store
+            .refused_names(&self.setting.row.id)
+            .await?
+        {
             refused.entry(fold_name(&name)).or_default().push(id);
         }
         Ok(refused)
@@ -129,17 +110,19 @@ impl Pass<'_> {
         ids: &BTreeSet<DirectoryId>,
         refused: &HashMap<String, Vec<DirectoryId>>,
         ask: &Ask,
-    ) -> Result<(), PassError> {
+    ) -> Result<(), RunFailure> {
         let ids: Vec<DirectoryId> = ids.iter().copied().collect();
         for ids in ids.chunks(LOOK_UP) {
             if ask.cancel.is_cancelled() {
-                return Err(PassError::cancelled());
+                return Err(RunFailure::cancelled());
             }
             let held = self.held(ids).await?;
             for (id, user) in &held {
-                self.index.hold(*id, user.fingerprint, user.present());
+                self.reading
+                    .index
+                    .hold(*id, user.fingerprint, user.present());
             }
-            if let Some(told) = &mut self.told {
+            if let Some(told) = &mut self.reading.told {
                 told.ids.extend(ids);
                 told.names
                     .extend(held.into_values().map(|user| user.username_key));
@@ -163,7 +146,7 @@ impl Pass<'_> {
 
     /// Whoever is to be looked at because of a name, and was not yet.
     fn rivals(&mut self, refused: &HashMap<String, Vec<DirectoryId>>) -> BTreeSet<DirectoryId> {
-        let Some(told) = &mut self.told else {
+        let Some(told) = &mut self.reading.told else {
             return BTreeSet::new();
         };
         let mut rivals = std::mem::take(&mut told.holders);

@@ -3,52 +3,30 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::look::hash_name;
-use super::pass::Pass;
-use super::prepare::PassError;
-use super::run::Ending;
-use super::{Asking, Engine};
+use super::index::hash_name;
+use super::under_way::Pass;
 use crate::directory::Sighting;
 use crate::model::{DirectoryId, Person, User, UserId};
 use crate::plan::decide::{Context, Name, Seen, decide};
-use crate::runs::{Decided, RunError};
+use crate::runs::RunFailure;
 
 /// New entries that are paired at once.
 const BATCH: usize = 1000;
 
-impl Engine {
-    /// See [`Engine::adopt`].
-    pub(super) async fn adopt_held(&self, run: &str, asking: Asking) -> Result<Decided, RunError> {
-        let (held, facts) = self.runs().held(run).await?;
-        if facts.undoes.is_some() {
-            return Err(RunError::Refused(format!(
-                "plan {:#} undoes another run: `approve` or `reject` it",
-                held.run
-            )));
-        }
-        let mut ask = asking.ask();
-        ask.adopt = true;
-        let (run, _) = self
-            .run_whatever(&held.realm, &ask, Ending::ByTheBrake)
-            .await?;
-        // When there is nobody to adopt, it is the same plan still.
-        Ok(Decided::of_held(held.run, run))
-    }
-}
-
 impl Pass<'_> {
     /// Pairs new entries with users whose entry is gone: the same name, and the same phone or e-mail, is the same person in a
     /// rebuilt directory. They keep everything and take the new id.
-    pub(super) async fn adopt(&mut self) -> Result<(), PassError> {
+    pub(in crate::sync) async fn adopt(&mut self) -> Result<(), RunFailure> {
         for ids in self.contested_ids().chunks(BATCH) {
             let people: Vec<(DirectoryId, Person)> = self
+                .reading
                 .prepared
                 .look_up(ids)
                 .await?
                 .into_iter()
                 .filter_map(|(id, sighting)| match sighting {
                     Sighting::InScope(entry) => {
-                        Some((id, self.prepared.normaliser.person(&entry).ok()?))
+                        Some((id, self.reading.prepared.normaliser.person(&entry).ok()?))
                     }
                     Sighting::OutOfScope { .. } => None,
                 })
@@ -56,17 +34,26 @@ impl Pass<'_> {
                 .filter(|(_, p)| {
                     p.username
                         .as_ref()
-                        .is_ok_and(|n| !self.rivals.contains(&hash_name(&n.key)))
+                        .is_ok_and(|n| !self.reading.rivals.contains(&hash_name(&n.key)))
                 })
                 .collect();
             let keys: Vec<String> = people
                 .iter()
                 .filter_map(|(_, p)| Some(p.username.as_ref().ok()?.key.clone()))
                 .collect();
-            let mut holders = self.engine.store.name_holders(&self.row.id, &keys).await?;
-            holders.retain(|h| h.directory_id.is_some_and(|old| !self.index.seen(old)));
+            let mut holders = self
+                .setting
+                .engine
+                .store
+                .name_holders(&self.setting.row.id, &keys)
+                .await?;
+            holders.retain(|h| {
+                h.directory_id
+                    .is_some_and(|old| !self.reading.index.seen(old))
+            });
             let users: Vec<UserId> = holders.iter().map(|h| h.user).collect();
             let mut gone: HashMap<String, User> = self
+                .setting
                 .engine
                 .store
                 .users_by_id(&users)
@@ -97,13 +84,13 @@ impl Pass<'_> {
                     &context,
                 );
                 if let Some(decision) = decision {
-                    self.plan.add(decision).await?;
+                    self.found.plan.add(decision).await?;
                 }
                 for refusal in person.refused {
                     self.refuse(refusal);
                 }
                 if let Some(old) = user.directory_id {
-                    self.index.meet(old, 0, 0);
+                    self.reading.index.meet(old, 0, 0);
                 }
                 self.uncontest(id);
             }

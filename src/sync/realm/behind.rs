@@ -2,22 +2,22 @@
 
 use tokio::time::Instant;
 
-use super::prepare::PassError;
 use crate::clock::Clock;
 use crate::config::DirectoryConfig;
 use crate::directory::{Lag, ServerState, Session, connect, shown};
 use crate::model::ErrorCode;
+use crate::runs::RunFailure;
 
 /// This session, or one with the first server after it that holds what was already seen. Where there is none it is the error of
 /// the first one that lacks it: a server that is behind is left as one that is down is, and nothing is taken from it.
-pub(super) async fn not_behind(
+pub(in crate::sync) async fn not_behind(
     mut session: Session,
     mut left: DirectoryConfig,
     seen: &ServerState,
     clock: &Clock,
     deadline: Instant,
-) -> Result<Session, PassError> {
-    let mut first: Option<PassError> = None;
+) -> Result<Session, RunFailure> {
+    let mut first: Option<RunFailure> = None;
     while let Some(lag) = session.lags(seen) {
         let server = session.server().to_owned();
         let (why, error) = match lag {
@@ -25,7 +25,7 @@ pub(super) async fn not_behind(
                 let text = format!(
                     "{server} is behind what was already seen: {why}; nothing was applied. Once it has caught up the next run goes on; `sync --accept-older` takes it as it is, once"
                 );
-                (why, PassError::new(ErrorCode::Stale, text))
+                (why, RunFailure::new(ErrorCode::Stale, text))
             }
             // Refused is not behind: to take it as it is would be no remedy.
             Lag::Refused(error) => (error.to_string(), error.into()),
@@ -35,9 +35,9 @@ pub(super) async fn not_behind(
         let tried = place.map_or(left.servers.len(), |place| place + 1);
         left.servers.drain(..tried);
         let (code, message) = (first.code, first.message.clone());
-        let failed = |more: &str| PassError {
+        let failed = |more: &str| RunFailure {
             code,
-            ..PassError::new(ErrorCode::Stale, format!("{message}{more}"))
+            ..RunFailure::new(ErrorCode::Stale, format!("{message}{more}"))
         };
         if left.servers.is_empty() {
             return Err(failed(""));

@@ -2,25 +2,25 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::Ask;
-use super::pass::{LOOK_UP, Pass};
-use super::prepare::PassError;
+use super::under_way::Pass;
 use crate::directory::Sighting;
-use crate::model::dn;
-use crate::model::{ChangeKind, DirectoryId, JobReason, State, StateReason, User, UserId};
+use crate::model::{ChangeKind, DirectoryId, JobReason, State, StateReason, User, UserId, dn};
 use crate::plan::decide::{Seen, decide, remove};
+use crate::runs::RunFailure;
 use crate::runs::weigh::limits;
+use crate::sync::asked::Ask;
+use crate::sync::realm::session::LOOK_UP;
 
 impl Pass<'_> {
     /// Everybody whom the store holds and the pass did not meet.
-    pub(super) async fn absent(&mut self, ask: &Ask) -> Result<(), PassError> {
-        let (present, away) = self.index.unseen();
+    pub(in crate::sync) async fn absent(&mut self, ask: &Ask) -> Result<(), RunFailure> {
+        let (present, away) = self.reading.index.unseen();
         self.undone_and_gone(&away, ask).await?;
         if present.is_empty() {
             return Ok(());
         }
         // Counts are judged first: a plan that they hold looks nobody up.
-        let mut counts = self.plan.counts.clone();
+        let mut counts = self.found.plan.counts.clone();
         for ids in present.chunks(LOOK_UP) {
             for user in self.held(ids).await?.values() {
                 let counts_here = user.state == State::Active && !self.refused_there(user);
@@ -30,22 +30,22 @@ impl Pass<'_> {
             }
         }
         let (held, _) = limits(
-            &self.engine.store,
-            self.row,
-            &self.realm.brake,
+            &self.setting.engine.store,
+            self.setting.row,
+            &self.setting.realm.brake,
             self.users(),
             &counts,
-            self.now,
+            self.setting.now,
         )
         .await?;
-        self.not_looked_up = held.iter().any(|h| h.limit == "suspended");
+        self.found.not_looked_up = held.iter().any(|h| h.limit == "suspended");
         let mut nowhere: BTreeMap<String, i64> = BTreeMap::new();
         for ids in present.chunks(LOOK_UP) {
             if ask.cancel.is_cancelled() {
-                return Err(PassError::cancelled());
+                return Err(RunFailure::cancelled());
             }
             let mut held = self.held(ids).await?;
-            let mut sightings = if self.not_looked_up {
+            let mut sightings = if self.found.not_looked_up {
                 HashMap::new()
             } else {
                 self.look_up(ids).await?
@@ -56,7 +56,7 @@ impl Pass<'_> {
                     continue;
                 };
                 let reason = match sightings.remove(id) {
-                    _ if self.not_looked_up => None,
+                    _ if self.found.not_looked_up => None,
                     Some(Sighting::InScope(entry)) => {
                         back.push(entry);
                         continue;
@@ -87,27 +87,29 @@ impl Pass<'_> {
 
     /// Whether it was rejected to suspend somebody who is absent.
     fn leaves_out_as_gone(&self, user: &User) -> bool {
-        if self.plan.rejected.changes.is_empty() {
+        if self.found.plan.rejected.changes.is_empty() {
             return false;
         }
         decide(Some(user), Seen::Gone(None), &self.context())
-            .is_some_and(|decision| self.plan.rejected.leaves_out(&decision))
+            .is_some_and(|decision| self.found.plan.rejected.leaves_out(&decision))
     }
 
     /// Refused is not absent: an entry without a readable id stands where this user's stood.
     fn refused_there(&self, user: &User) -> bool {
-        user.dn.as_ref().is_some_and(|dn| self.unknown.contains(dn))
+        user.dn
+            .as_ref()
+            .is_some_and(|dn| self.reading.unknown.contains(dn))
     }
 
     /// Who was undone stays so while the entry is there; once it is gone, they age like anybody deleted.
-    pub(super) async fn undone_and_gone(
+    pub(in crate::sync) async fn undone_and_gone(
         &mut self,
         away: &[DirectoryId],
         ask: &Ask,
-    ) -> Result<(), PassError> {
+    ) -> Result<(), RunFailure> {
         for ids in away.chunks(LOOK_UP) {
             if ask.cancel.is_cancelled() {
-                return Err(PassError::cancelled());
+                return Err(RunFailure::cancelled());
             }
             let held = self.held(ids).await?;
             let undone: Vec<DirectoryId> = held
@@ -135,20 +137,21 @@ impl Pass<'_> {
     }
 
     /// Who has been away for the whole grace period, by the realm's own clock, and is still away.
-    pub(super) async fn grace_over(&mut self, ask: &Ask) -> Result<(), PassError> {
+    pub(in crate::sync) async fn grace_over(&mut self, ask: &Ask) -> Result<(), RunFailure> {
         let mut after: Option<UserId> = None;
         loop {
             if ask.cancel.is_cancelled() {
-                return Err(PassError::cancelled());
+                return Err(RunFailure::cancelled());
             }
             let limit = i64::try_from(LOOK_UP).unwrap_or(1000);
             let users = self
+                .setting
                 .engine
                 .store
                 .grace_over(
-                    &self.row.id,
-                    self.clock_ms,
-                    self.realm.policy.grace_ms,
+                    &self.setting.row.id,
+                    self.setting.clock_ms,
+                    self.setting.realm.policy.grace_ms,
                     after,
                     limit,
                 )
@@ -160,7 +163,7 @@ impl Pass<'_> {
             let ids: Vec<DirectoryId> = users
                 .iter()
                 .filter_map(|u| u.directory_id)
-                .filter(|id| !self.index.seen(*id))
+                .filter(|id| !self.reading.index.seen(*id))
                 .collect();
             let sightings = self.look_up(&ids).await?;
             for user in users

@@ -3,33 +3,36 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::Ask;
-use super::look::{Takeover, hash_name};
-use super::pass::{LOOK_UP, Pass};
-use super::prepare::PassError;
+use super::elsewhere::Takeover;
+use super::index::hash_name;
+use super::under_way::Pass;
 use crate::directory::Sighting;
 use crate::model::{DirectoryId, Origin, Person, Refusal, User, UserName};
 use crate::plan::decide::{Name, Seen, decide};
 use crate::plan::names::{Claimant, Verdict, resolve};
+use crate::runs::RunFailure;
+use crate::sync::asked::Ask;
+use crate::sync::realm::session::LOOK_UP;
 
 impl Pass<'_> {
-    pub(super) fn contested_ids(&self) -> Vec<DirectoryId> {
-        self.contested.iter().copied().collect()
+    pub(in crate::sync) fn contested_ids(&self) -> Vec<DirectoryId> {
+        self.reading.contested.iter().copied().collect()
     }
 
-    pub(super) fn uncontest(&mut self, id: DirectoryId) {
-        self.contested.remove(&id);
+    pub(in crate::sync) fn uncontest(&mut self, id: DirectoryId) {
+        self.reading.contested.remove(&id);
     }
 
     /// Looks everybody with a contested name up once more, and settles all names at once.
-    pub(super) async fn settle_names(&mut self, ask: &Ask) -> Result<(), PassError> {
+    pub(in crate::sync) async fn settle_names(&mut self, ask: &Ask) -> Result<(), RunFailure> {
         self.take_back_early().await?;
         let mut people: BTreeMap<DirectoryId, (Person, Option<User>)> = BTreeMap::new();
         let mut asked = BTreeSet::new();
         // Who was renamed since the page may have drawn somebody new into the contest.
-        while !self.contested.is_empty() {
-            let contested: Vec<DirectoryId> =
-                std::mem::take(&mut self.contested).into_iter().collect();
+        while !self.reading.contested.is_empty() {
+            let contested: Vec<DirectoryId> = std::mem::take(&mut self.reading.contested)
+                .into_iter()
+                .collect();
             asked.extend(contested.iter().copied());
             self.look_up_contested(&contested, &mut people, ask).await?;
             self.draw_in(&people, &asked).await?;
@@ -37,7 +40,7 @@ impl Pass<'_> {
         if people.is_empty() {
             return Ok(());
         }
-        if let Some(told) = &mut self.told {
+        if let Some(told) = &mut self.reading.told {
             told.contested.extend(asked);
         }
         self.settle_among(people).await
@@ -49,16 +52,16 @@ impl Pass<'_> {
         contested: &[DirectoryId],
         people: &mut BTreeMap<DirectoryId, (Person, Option<User>)>,
         ask: &Ask,
-    ) -> Result<(), PassError> {
+    ) -> Result<(), RunFailure> {
         for ids in contested.chunks(LOOK_UP) {
             if ask.cancel.is_cancelled() {
-                return Err(PassError::cancelled());
+                return Err(RunFailure::cancelled());
             }
             let mut held = self.held(ids).await?;
             let mut new = vec![];
             for (id, sighting) in self.look_up(ids).await? {
                 if let Sighting::InScope(entry) = sighting {
-                    match self.prepared.normaliser.person(&entry) {
+                    match self.reading.prepared.normaliser.person(&entry) {
                         Ok(person) => new.push((person, held.contains_key(&id))),
                         Err(refusal) => self.refuse(refusal),
                     }
@@ -88,20 +91,21 @@ impl Pass<'_> {
         &mut self,
         people: &BTreeMap<DirectoryId, (Person, Option<User>)>,
         asked: &BTreeSet<DirectoryId>,
-    ) -> Result<(), PassError> {
+    ) -> Result<(), RunFailure> {
         let drawn: BTreeSet<DirectoryId> = people
             .iter()
             .filter_map(|(id, (person, _))| {
                 let name = person.username.as_ref().ok()?;
                 let rival = self
+                    .reading
                     .index
                     .claimant(hash_name(&name.key))
                     .filter(|r| r != id)?;
                 (!asked.contains(&rival)).then_some(rival)
             })
             .collect();
-        self.decided_early.extend(drawn.iter().copied());
-        self.contested = drawn;
+        self.reading.decided_early.extend(drawn.iter().copied());
+        self.reading.contested = drawn;
         self.take_back_early().await
     }
 
@@ -109,7 +113,7 @@ impl Pass<'_> {
     async fn settle_among(
         &mut self,
         people: BTreeMap<DirectoryId, (Person, Option<User>)>,
-    ) -> Result<(), PassError> {
+    ) -> Result<(), RunFailure> {
         let mut claimants: Vec<Claimant> = people
             .values()
             .map(|(person, user)| Claimant {
@@ -117,7 +121,7 @@ impl Pass<'_> {
                 wants: person.username.as_ref().ok().map(|n| n.key.clone()),
                 holds: user
                     .as_ref()
-                    .filter(|u| u.present() && u.realm == self.row.id)
+                    .filter(|u| u.present() && u.realm == self.setting.row.id)
                     .map(|u| u.username_key.clone()),
                 dn: person.dn.clone(),
             })
@@ -138,7 +142,7 @@ impl Pass<'_> {
         }
         for ((id, (mut person, user)), verdict) in people.into_iter().zip(verdicts) {
             if stay.contains(&id) {
-                self.plan.left_out.insert(Origin::Directory(id));
+                self.found.plan.left_out.insert(Origin::Directory(id));
                 continue;
             }
             let name = match verdict {
@@ -157,7 +161,7 @@ impl Pass<'_> {
                     }
                     let has_it = user
                         .as_ref()
-                        .is_some_and(|u| u.present() && u.realm == self.row.id);
+                        .is_some_and(|u| u.present() && u.realm == self.setting.row.id);
                     if has_it || kept.contains(&person.directory_id) {
                         Name::Keep
                     } else {
@@ -181,7 +185,7 @@ impl Pass<'_> {
         let mut stay = BTreeSet::new();
         loop {
             let verdicts = resolve(claimants);
-            if self.plan.rejected.changes.is_empty() {
+            if self.found.plan.rejected.changes.is_empty() {
                 return (verdicts, stay);
             }
             let before = stay.len();
@@ -195,7 +199,7 @@ impl Pass<'_> {
                     person: Cow::Borrowed(person),
                     name: Name::Granted(name.clone()),
                 };
-                let left_out = |decision| self.plan.rejected.leaves_out(&decision);
+                let left_out = |decision| self.found.plan.rejected.leaves_out(&decision);
                 if decide(user.as_ref(), seen, &self.context()).is_some_and(left_out)
                     && stay.insert(*id)
                 {
@@ -212,7 +216,7 @@ impl Pass<'_> {
     fn comes_back_as(&self, (person, user): &(Person, Option<User>)) -> Option<String> {
         let away = user
             .as_ref()
-            .filter(|u| !u.present() || u.realm != self.row.id)?;
+            .filter(|u| !u.present() || u.realm != self.setting.row.id)?;
         person
             .username
             .is_err()
@@ -246,7 +250,7 @@ impl Pass<'_> {
         }
         back.into_iter()
             .filter(|(_, key)| taken.get(key) == Some(&1))
-            .filter(|(_, key)| self.index.claimant(hash_name(key)).is_none())
+            .filter(|(_, key)| self.reading.index.claimant(hash_name(key)).is_none())
             .map(|(id, _)| id)
             .collect()
     }
@@ -257,16 +261,21 @@ impl Pass<'_> {
         keys: BTreeSet<String>,
         people: &BTreeMap<DirectoryId, (Person, Option<User>)>,
         claimants: &mut Vec<Claimant>,
-    ) -> Result<(), PassError> {
+    ) -> Result<(), RunFailure> {
         let keys: Vec<String> = keys.into_iter().collect();
         for keys in keys.chunks(LOOK_UP) {
-            let holders = self.engine.store.name_holders(&self.row.id, keys).await?;
+            let holders = self
+                .setting
+                .engine
+                .store
+                .name_holders(&self.setting.row.id, keys)
+                .await?;
             let others: Vec<_> = holders
                 .into_iter()
                 .filter(|h| h.directory_id.is_none_or(|id| !people.contains_key(&id)))
                 .collect();
             let ids: Vec<DirectoryId> = others.iter().filter_map(|h| h.directory_id).collect();
-            let staged = self.plan.staged(&ids).await?;
+            let staged = self.found.plan.staged(&ids).await?;
             for holder in others {
                 let after = staged
                     .iter()
@@ -278,7 +287,7 @@ impl Pass<'_> {
                 }
                 let wants = match (&after, holder.directory_id) {
                     (Some(after), _) => Some(after.username_key.clone()),
-                    (None, Some(id)) if self.index.seen(id) => Some(holder.key.clone()),
+                    (None, Some(id)) if self.reading.index.seen(id) => Some(holder.key.clone()),
                     (None, _) => None,
                 };
                 claimants.push(Claimant {

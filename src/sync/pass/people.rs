@@ -3,19 +3,23 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use super::pass::Pass;
-use super::prepare::PassError;
-use super::siblings::let_go;
+use super::elsewhere::Takeover;
+use super::index::hash_name;
+use super::under_way::Pass;
 use crate::model::{DirectoryId, Person, RealmId, Refusal, User};
 use crate::plan::decide::{Name, Seen, decide};
+use crate::runs::RunFailure;
 
 impl Pass<'_> {
     /// Decides about people, unless their name is contested.
-    pub(super) async fn look(&mut self, mut persons: Vec<(Person, bool)>) -> Result<(), PassError> {
+    pub(in crate::sync) async fn look(
+        &mut self,
+        mut persons: Vec<(Person, bool)>,
+    ) -> Result<(), RunFailure> {
         if persons.is_empty() {
             return Ok(());
         }
-        let store = &self.engine.store;
+        let store = &self.setting.engine.store;
         let held_ids: Vec<DirectoryId> = persons
             .iter()
             .filter(|(_, held)| *held)
@@ -35,27 +39,29 @@ impl Pass<'_> {
                 .iter()
                 .filter_map(|(p, _)| Some((p.directory_id, &p.username.as_ref().ok()?.key)))
         };
-        let holders: HashMap<String, Option<DirectoryId>> =
-            if self.users_before == 0 && !self.indexing && self.first && self.neighbours.is_empty()
-            {
-                HashMap::new()
-            } else {
-                // Whoever is present under a name holds it alone: that is asked about the others only.
-                let others: Vec<String> = names()
-                    .filter(|(id, key)| {
-                        let own = |u: &User| u.present() && u.username_key == **key;
-                        !held.get(id).is_some_and(own)
-                    })
-                    .map(|(_, key)| key.clone())
-                    .collect();
-                store
-                    .name_holders(&self.row.id, &others)
-                    .await?
-                    .into_iter()
-                    .map(|h| (h.key, h.directory_id))
-                    .collect()
-            };
-        if let Some(told) = &mut self.told {
+        let holders: HashMap<String, Option<DirectoryId>> = if self.found.users_before == 0
+            && !self.reading.indexing
+            && self.setting.first
+            && self.setting.neighbours.is_empty()
+        {
+            HashMap::new()
+        } else {
+            // Whoever is present under a name holds it alone: that is asked about the others only.
+            let others: Vec<String> = names()
+                .filter(|(id, key)| {
+                    let own = |u: &User| u.present() && u.username_key == **key;
+                    !held.get(id).is_some_and(own)
+                })
+                .map(|(_, key)| key.clone())
+                .collect();
+            store
+                .name_holders(&self.setting.row.id, &others)
+                .await?
+                .into_iter()
+                .map(|h| (h.key, h.directory_id))
+                .collect()
+        };
+        if let Some(told) = &mut self.reading.told {
             told.holders.extend(holders.values().flatten());
             told.names.extend(names().map(|(_, key)| key.clone()));
         }
@@ -76,8 +82,8 @@ impl Pass<'_> {
             match &person.username {
                 Ok(name) => {
                     let name_hash = hash_name(&name.key);
-                    if let Some(rival) = self.index.claim(name_hash, id) {
-                        self.rivals.insert(name_hash);
+                    if let Some(rival) = self.reading.index.claim(name_hash, id) {
+                        self.reading.rivals.insert(name_hash);
                         contest = true;
                         earlier.insert(rival);
                     }
@@ -88,19 +94,24 @@ impl Pass<'_> {
                 // Keeping a held name is a claim too: another may have taken it in this pass.
                 Err(_) => {
                     contest = user.as_ref().is_some_and(|u| {
-                        !u.present() || self.index.claimant(hash_name(&u.username_key)).is_some()
+                        !u.present()
+                            || self
+                                .reading
+                                .index
+                                .claimant(hash_name(&u.username_key))
+                                .is_some()
                     });
                 }
             }
-            if contest || self.contested.contains(&id) {
-                self.contested.insert(id);
+            if contest || self.reading.contested.contains(&id) {
+                self.reading.contested.insert(id);
             } else {
                 free.push((person, user));
             }
         }
-        self.contested.extend(earlier.iter().copied());
+        self.reading.contested.extend(earlier.iter().copied());
         for (mut person, user) in free {
-            if self.contested.contains(&person.directory_id) {
+            if self.reading.contested.contains(&person.directory_id) {
                 continue;
             }
             // The name goes along; nothing asks the person for it any more.
@@ -110,28 +121,28 @@ impl Pass<'_> {
             };
             self.decide(user.as_deref(), person, name).await?;
         }
-        self.decided_early.extend(earlier);
+        self.reading.decided_early.extend(earlier);
         self.stage_refusals().await
     }
 
     /// Takes back what was decided about people before a rival for their name came along. All at once, since a plan has no
     /// index by directory id: a look for each page would read a plan of a million rows a thousand times.
-    pub(super) async fn take_back_early(&mut self) -> Result<(), PassError> {
-        let early = std::mem::take(&mut self.decided_early);
+    pub(in crate::sync) async fn take_back_early(&mut self) -> Result<(), RunFailure> {
+        let early = std::mem::take(&mut self.reading.decided_early);
         if early.is_empty() {
             return Ok(());
         }
         let early: Vec<DirectoryId> = early.into_iter().collect();
         self.forget_refusals(&early).await?;
-        Ok(self.plan.take_back(&early).await?)
+        Ok(self.found.plan.take_back(&early).await?)
     }
 
-    pub(super) async fn decide(
+    pub(in crate::sync) async fn decide(
         &mut self,
         held: Option<&User>,
         person: Person,
         name: Name,
-    ) -> Result<(), PassError> {
+    ) -> Result<(), RunFailure> {
         let context = self.context();
         let refused = person.refused.clone();
         let decision = decide(
@@ -150,52 +161,6 @@ impl Pass<'_> {
         }
         Ok(())
     }
-
-    /// Users of neighbouring realms that have these ids: taken over, or a reason to refuse the entry.
-    pub(super) async fn elsewhere(
-        &self,
-        persons: &[(Person, bool)],
-    ) -> Result<HashMap<DirectoryId, Takeover>, PassError> {
-        let new: Vec<DirectoryId> = persons
-            .iter()
-            .filter(|(_, held)| !held)
-            .map(|(p, _)| p.directory_id)
-            .collect();
-        if self.neighbours.is_empty() || new.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let mut found = HashMap::new();
-        for user in self
-            .engine
-            .store
-            .same_id_elsewhere(&self.row.id, &new)
-            .await?
-        {
-            let Some(id) = user.directory_id else {
-                continue;
-            };
-            let Some(from) = self.neighbours.iter().find(|r| r.id == user.realm) else {
-                continue;
-            };
-            let takeover = if let_go(&user, from) {
-                Takeover::Take(Box::new(user))
-            } else {
-                Takeover::StillThere(from.id.clone())
-            };
-            found.insert(id, takeover);
-        }
-        Ok(found)
-    }
-}
-
-/// What a neighbouring realm's user with the same id means.
-pub(super) enum Takeover {
-    Take(Box<User>),
-    StillThere(RealmId),
-}
-
-pub(super) fn hash_name(key: &str) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(key.as_bytes())
 }
 
 fn still_in(person: &Person, realm: &RealmId) -> Refusal {

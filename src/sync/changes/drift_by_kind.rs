@@ -4,8 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::drift::TOLD;
 use crate::model::{ChangeKind, UserId};
+
+/// What deltas are to tell. Grace runs by the clock, and who moves to another realm is told to that one.
+pub(in crate::sync) const TOLD: [ChangeKind; 7] = [
+    ChangeKind::Created,
+    ChangeKind::Updated,
+    ChangeKind::Renamed,
+    ChangeKind::PhoneChanged,
+    ChangeKind::PhoneLost,
+    ChangeKind::Suspended,
+    ChangeKind::Restored,
+];
 
 /// How heavily a change weighs, the heaviest first: somebody who changed in several ways counts under one of them, so that the
 /// kinds add up to people.
@@ -26,7 +36,7 @@ pub struct ByKind(BTreeMap<String, i64>);
 
 impl ByKind {
     /// Adds people with all kinds of changes that they have.
-    pub(super) fn add(&mut self, changes: Vec<(UserId, ChangeKind)>) {
+    pub(in crate::sync) fn add(&mut self, changes: Vec<(UserId, ChangeKind)>) {
         let weight = |kind: ChangeKind| BY_WEIGHT.iter().position(|k| *k == kind);
         let mut people: HashMap<UserId, usize> = HashMap::new();
         for (user, kind) in changes {

@@ -9,10 +9,11 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::prepare::{PassError, Prepared};
-use super::{Engine, pass};
 use crate::directory::{Cursor, Delta, Way};
 use crate::model::{DirectoryId, RealmId, dn};
+use crate::runs::RunFailure;
+use crate::sync::engine::Engine;
+use crate::sync::realm::session::{LOOK_UP, Prepared};
 
 /// More than this taken along at once is no delta: reading everybody is as quick.
 const MANY: usize = 20_000;
@@ -22,13 +23,13 @@ const MANY_CONTAINERS: usize = 2000;
 
 impl Engine {
     /// Adds to what is told whoever was taken along. Gives the reason why only a full pass will do; `None`: the delta will.
-    pub(super) async fn taken_along(
+    pub(in crate::sync) async fn taken_along(
         &self,
         realm: &RealmId,
         prepared: &mut Prepared,
         since: &Cursor,
         delta: &mut Delta,
-    ) -> Result<Option<String>, PassError> {
+    ) -> Result<Option<String>, RunFailure> {
         // DirSync looks by itself, among those who were renamed only: it tells of everything in the naming context.
         if since.way == Way::DirSync {
             return Ok(None);
@@ -103,10 +104,10 @@ impl Engine {
         &self,
         realm: &RealmId,
         delta: &Delta,
-    ) -> Result<Vec<DirectoryId>, PassError> {
+    ) -> Result<Vec<DirectoryId>, RunFailure> {
         let told: Vec<DirectoryId> = delta.touched.iter().chain(&delta.gone).copied().collect();
         let mut strangers = vec![];
-        for ids in told.chunks(pass::LOOK_UP) {
+        for ids in told.chunks(LOOK_UP) {
             let users = self.store.users_by_directory_id(realm, ids).await?;
             let held: HashSet<DirectoryId> =
                 users.into_iter().filter_map(|u| u.directory_id).collect();
@@ -122,13 +123,13 @@ impl Engine {
         realm: &RealmId,
         prepared: &Prepared,
         delta: &Delta,
-    ) -> Result<Option<String>, PassError> {
+    ) -> Result<Option<String>, RunFailure> {
         let Some(present) = &delta.present else {
             return Ok(None);
         };
         let mut unseen: Vec<&String> = prepared.scope.bases.iter().collect();
         let told: Vec<DirectoryId> = present.iter().chain(&delta.touched).copied().collect();
-        for ids in told.chunks(pass::LOOK_UP) {
+        for ids in told.chunks(LOOK_UP) {
             for user in self.store.users_by_directory_id(realm, ids).await? {
                 let within =
                     |base: &str| user.dn.as_deref().is_some_and(|d| dn::is_within(d, base));

@@ -1,63 +1,18 @@
-//! What is done between runs: realms declared, a crash swept, holds that are over.
+//! Numbers that waited take effect.
 
-use super::{Engine, EngineError};
 use crate::clock::Timestamp;
-use crate::config::RealmConfig;
-use crate::model::{Change, ChangeKind, IdForm, Policy, RealmId, RealmKind, User};
+use crate::model::{Change, ChangeKind, IdForm, Policy, RealmKind, User};
 use crate::plan::decide::{Context, end_hold};
-use crate::runs::Turn;
-use crate::store::{RealmDecl, StoreError};
+use crate::runs::{RunError, Turn};
+use crate::store::StoreError;
+use crate::sync::engine::Engine;
 
 /// Users of a realm whose hold is ended in one go.
 const BATCH: i64 = 500;
 
 impl Engine {
-    /// See [`Engine::settle_in`].
-    pub(super) async fn declare(&self) -> Result<(), EngineError> {
-        let now = self.clock.now();
-        let realms: Vec<RealmDecl> = self.config.realms.iter().map(declaration).collect();
-        let declared = self.store.declare_realms(&realms, now).await?;
-        for realm in &declared.orphaned {
-            tracing::warn!(%realm, "{realm}: orphaned, since no running daemon's configuration has it any more: no passes are made, nobody ages, and nothing is sent; put it back into the file, and it resumes");
-        }
-        for realm in &declared.resumed {
-            tracing::info!(%realm, "{realm}: back in the configuration, and resumes");
-        }
-        self.store.sweep_abandoned(now).await?;
-        // Whom an orphaned realm had is to be had by its siblings.
-        for row in self.store.realms().await? {
-            if row.orphaned {
-                self.wake_siblings(&row.id).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes one realm of the configuration known, and lets it resume if it was orphaned; what the file says of others does not
-    /// matter. For a command that works on it without a daemon, and for a daemon that finds its realm orphaned.
-    pub async fn declare_realm(&self, realm: &RealmId) -> Result<(), EngineError> {
-        let realm = self.realm_config(realm)?;
-        let declaration = declaration(realm);
-        Ok(self
-            .store
-            .declare_realm(&declaration, self.clock.now())
-            .await?)
-    }
-
-    /// Sweeps what a crash left. Called once by a command that opened the store for writing; see [`Engine::declare_realm`].
-    pub async fn sweep(&self) -> Result<(), EngineError> {
-        self.store.sweep_abandoned(self.clock.now()).await?;
-        Ok(())
-    }
-
-    /// Ends what was rejected until now: its realms, as far as they are in the configuration, read
-    /// everything in their next pass. Gives them.
-    pub async fn end_rejected(&self) -> Result<Vec<RealmId>, StoreError> {
-        let ours: Vec<RealmId> = self.config.realms.iter().map(|r| r.id.clone()).collect();
-        self.runs().end_rejected(&ours).await
-    }
-
-    pub(super) async fn end_holds_now(&self) -> Result<u64, EngineError> {
+    /// Ends the holds (`phone-change.hold`) that are over; says how many numbers took effect. Called by a timer of the daemon.
+    pub async fn end_holds(&self) -> Result<u64, RunError> {
         let now = self.clock.now();
         let mut ended = 0;
         let users = self.store.holds_over(now, BATCH).await?;
@@ -68,7 +23,7 @@ impl Engine {
     }
 
     /// Ends the holds of these users of one realm; of none if the realm is busy, whose turn then comes at the next tick.
-    async fn end_holds_in(&self, users: &[User], now: Timestamp) -> Result<u64, EngineError> {
+    async fn end_holds_in(&self, users: &[User], now: Timestamp) -> Result<u64, RunError> {
         let mut ended = 0;
         let Some(first) = users.first() else {
             return Ok(ended);
@@ -138,12 +93,5 @@ impl Engine {
             }
         }
         Ok(ended)
-    }
-}
-
-fn declaration(realm: &RealmConfig) -> RealmDecl {
-    RealmDecl {
-        id: realm.id.clone(),
-        name: realm.name.clone(),
     }
 }

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use super::Ask;
-use super::pass::{LOOK_UP, Pass};
-use super::prepare::PassError;
+use super::under_way::Pass;
 use crate::directory::Sighting;
 use crate::model::{DirectoryId, ErrorCode, User, dn};
+use crate::runs::RunFailure;
+use crate::sync::asked::Ask;
+use crate::sync::realm::session::LOOK_UP;
 
 /// Others of a container who are looked up too. Some may have gone this very moment, all of them hardly.
 const OTHERS: usize = 5;
@@ -17,25 +18,31 @@ const MANY: i64 = 3;
 
 impl Pass<'_> {
     /// Refused is not absent: an entry whose id cannot be read is not found by it, and stands where this user's stood.
-    pub(super) async fn stands_there(&mut self, user: &User) -> Result<bool, PassError> {
-        let (Some(_), Some(dn)) = (&self.told, &user.dn) else {
+    pub(in crate::sync) async fn stands_there(&mut self, user: &User) -> Result<bool, RunFailure> {
+        let (Some(_), Some(dn)) = (&self.reading.told, &user.dn) else {
             return Ok(false);
         };
-        let attributes = self.prepared.scope.attributes.clone();
-        let Some(entry) = self.prepared.session()?.entry(dn, &attributes).await? else {
+        let attributes = self.reading.prepared.scope.attributes.clone();
+        let Some(entry) = self
+            .reading
+            .prepared
+            .session()?
+            .entry(dn, &attributes)
+            .await?
+        else {
             return Ok(false);
         };
-        match self.prepared.normaliser.directory_id(&entry) {
-            Ok(id) if user.directory_id == Some(id) => Err(PassError::new(
+        match self.reading.prepared.normaliser.directory_id(&entry) {
+            Ok(id) if user.directory_id == Some(id) => Err(RunFailure::new(
                 ErrorCode::Incomplete,
                 format!(
                     "`{}` is not found by its `{}`, and yet it is there with it; nothing was applied. If the next run says the same, the server does not find people by that attribute: name another one as `directory-id`",
-                    dn, self.prepared.scope.id_attribute
+                    dn, self.reading.prepared.scope.id_attribute
                 ),
             )),
             Ok(_) => Ok(false),
             Err(refusal) => {
-                self.unknown.insert(refusal.dn.clone());
+                self.reading.unknown.insert(refusal.dn.clone());
                 self.refuse(refusal);
                 Ok(true)
             }
@@ -45,44 +52,48 @@ impl Pass<'_> {
     /// Whether the account sees anybody at all where people are gone: who is blind there finds nobody by id either, whether they
     /// were told or not. The directory is asked who else of the container is there still: who was moved away, in this very plan or
     /// behind it, shows nothing of those who are not found. Such a plan is held, and after a delta the next pass reads everything.
-    pub(super) async fn sees_others(
+    pub(in crate::sync) async fn sees_others(
         &mut self,
         nowhere: &BTreeMap<String, i64>,
         ask: &Ask,
-    ) -> Result<(), PassError> {
+    ) -> Result<(), RunFailure> {
         for (container, gone) in nowhere {
             // Who was met by a full pass is known to be seen, but not where they are now.
-            if self.told.is_none() && *gone < MANY {
+            if self.reading.told.is_none() && *gone < MANY {
                 continue;
             }
             let some = self.others(container).await?;
             let found = self.look_up(&some).await?;
-            if self.told.is_some() && !some.is_empty() && found.is_empty() {
+            if self.reading.told.is_some() && !some.is_empty() && found.is_empty() {
                 let others = i64::try_from(some.len()).unwrap_or(i64::MAX);
                 let blind = gone.saturating_add(others);
-                self.gone_containers.push((container.clone(), blind));
+                self.found.gone_containers.push((container.clone(), blind));
                 continue;
             }
             if *gone < MANY || found.values().any(|it| is_in(it, container)) {
                 continue;
             }
             if !self.is_any_there(container, ask).await? {
-                self.gone_containers.push((container.clone(), *gone));
+                self.found.gone_containers.push((container.clone(), *gone));
             }
         }
         Ok(())
     }
 
     /// A few of the others of a container. None of them says little: only the newest of the realm are looked through.
-    async fn others(&self, container: &str) -> Result<Vec<DirectoryId>, PassError> {
-        let gone = |id: &DirectoryId| match &self.told {
+    async fn others(&self, container: &str) -> Result<Vec<DirectoryId>, RunFailure> {
+        let gone = |id: &DirectoryId| match &self.reading.told {
             Some(told) => told.ids.contains(id),
-            None => !self.index.seen(*id),
+            None => !self.reading.index.seen(*id),
         };
-        let many = self.told.as_ref().map_or(LOOK_UP, |told| told.ids.len());
-        let store = &self.engine.store;
+        let many = self
+            .reading
+            .told
+            .as_ref()
+            .map_or(LOOK_UP, |told| told.ids.len());
+        let store = &self.setting.engine.store;
         let mut others = store
-            .some_in_container(&self.row.id, container, many.saturating_add(OTHERS))
+            .some_in_container(&self.setting.row.id, container, many.saturating_add(OTHERS))
             .await?;
         others.retain(|id| !gone(id));
         others.truncate(OTHERS);
@@ -90,14 +101,14 @@ impl Pass<'_> {
     }
 
     /// Whether the directory shows anybody in a container of all whom the store has there. Asked until one is found.
-    async fn is_any_there(&mut self, container: &str, ask: &Ask) -> Result<bool, PassError> {
-        let store = &self.engine.store;
+    async fn is_any_there(&mut self, container: &str, ask: &Ask) -> Result<bool, RunFailure> {
+        let store = &self.setting.engine.store;
         let all = store
-            .present_in(&self.row.id, &[container], usize::MAX)
+            .present_in(&self.setting.row.id, &[container], usize::MAX)
             .await?;
         for ids in all.chunks(LOOK_UP) {
             if ask.cancel.is_cancelled() {
-                return Err(PassError::cancelled());
+                return Err(RunFailure::cancelled());
             }
             let found = self.look_up(ids).await?;
             if found.values().any(|it| is_in(it, container)) {

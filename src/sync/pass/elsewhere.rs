@@ -1,0 +1,53 @@
+//! People whom a realm of the same directory holds.
+
+use std::collections::HashMap;
+
+use super::under_way::Pass;
+use crate::model::{DirectoryId, Person, RealmId, User};
+use crate::runs::RunFailure;
+use crate::sync::realm::siblings::let_go;
+
+impl Pass<'_> {
+    /// Users of neighbouring realms that have these ids: taken over, or a reason to refuse the entry.
+    pub(in crate::sync) async fn elsewhere(
+        &self,
+        persons: &[(Person, bool)],
+    ) -> Result<HashMap<DirectoryId, Takeover>, RunFailure> {
+        let new: Vec<DirectoryId> = persons
+            .iter()
+            .filter(|(_, held)| !held)
+            .map(|(p, _)| p.directory_id)
+            .collect();
+        if self.setting.neighbours.is_empty() || new.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut found = HashMap::new();
+        for user in self
+            .setting
+            .engine
+            .store
+            .same_id_elsewhere(&self.setting.row.id, &new)
+            .await?
+        {
+            let Some(id) = user.directory_id else {
+                continue;
+            };
+            let Some(from) = self.setting.neighbours.iter().find(|r| r.id == user.realm) else {
+                continue;
+            };
+            let takeover = if let_go(&user, from) {
+                Takeover::Take(Box::new(user))
+            } else {
+                Takeover::StillThere(from.id.clone())
+            };
+            found.insert(id, takeover);
+        }
+        Ok(found)
+    }
+}
+
+/// What a neighbouring realm's user with the same id means.
+pub(in crate::sync) enum Takeover {
+    Take(Box<User>),
+    StillThere(RealmId),
+}

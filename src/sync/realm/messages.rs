@@ -1,0 +1,60 @@
+//! What the messages of a realm are made with.
+
+use crate::clock::Timestamp;
+use crate::config::{DeliveryConfig, RealmConfig};
+use crate::model::ErrorCode;
+use crate::runs::RunError;
+use crate::store::{EnrolmentContext, EnrolmentKey, MessageContext};
+use crate::sync::engine::Engine;
+
+impl Engine {
+    /// The key of the enrolments' tokens: the configured one (32 bytes in base64), or the store's own.
+    pub async fn enrolment_key(&self) -> Result<EnrolmentKey, RunError> {
+        let wrong = |message| RunError::Failed {
+            code: ErrorCode::Config,
+            message,
+        };
+        let configured = self.config.enrolment.key_bytes(&self.env).map_err(wrong)?;
+        Ok(self.store.enrolment_key(configured).await?)
+    }
+
+    /// What the messages of a realm are made with, as far as it is not the run's matter.
+    pub(in crate::sync) async fn messages(
+        &self,
+        realm: &RealmConfig,
+        now: Timestamp,
+    ) -> Result<MessageContext, RunError> {
+        self.messages_by(realm.delivery.as_ref(), now).await
+    }
+
+    /// What messages are made with that go out by this delivery.
+    pub(in crate::sync) async fn messages_by(
+        &self,
+        delivery: Option<&DeliveryConfig>,
+        now: Timestamp,
+    ) -> Result<MessageContext, RunError> {
+        let enrolment = match &self.config.http {
+            Some(http) => Some(EnrolmentContext {
+                public_url: http.public_url.clone(),
+                valid_ms: self.config.enrolment.valid_ms,
+                key: self.enrolment_key().await?,
+            }),
+            None => None,
+        };
+        Ok(MessageContext {
+            enrolment,
+            ..unsent(delivery, now)
+        })
+    }
+}
+
+/// What the messages of a plan would be made with that is only looked at.
+pub(in crate::sync) fn unsent(delivery: Option<&DeliveryConfig>, now: Timestamp) -> MessageContext {
+    MessageContext {
+        run: None,
+        now,
+        retry_for_ms: delivery.map_or(0, |d| d.retry_for_ms),
+        delivers: delivery.is_some(),
+        enrolment: None,
+    }
+}
