@@ -6,7 +6,8 @@ use super::context::Context;
 use super::failure::Failure;
 use super::in_realm::{InRealm, Turn};
 use crate::model::RealmId;
-use crate::sync::{Asking, Decided};
+use crate::runs::Decided;
+use crate::sync::Asking;
 
 /// What is done to a held or an applied run: `POST /api/v1/runs/{run}/{decision}`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::ErrorCode;
+use crate::runs::RunError;
 use crate::store::StoreError;
-use crate::sync::EngineError;
 
 /// Kinds of failures. Each has one word for programs and one exit code, and both are said here alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,16 +112,16 @@ impl Failure {
     }
 }
 
-impl From<&EngineError> for Failure {
-    fn from(error: &EngineError) -> Self {
+impl From<&RunError> for Failure {
+    fn from(error: &RunError) -> Self {
         match error {
-            EngineError::NotFound(message) => Self::new(FailureKind::NotFound, message),
-            EngineError::Refused(message) => Self::new(FailureKind::Refused, message),
-            EngineError::Stopped(message) => Self::new(FailureKind::Stopping, message),
-            EngineError::TickDone => Self::new(FailureKind::Refused, error.to_string()),
-            EngineError::Busy(message) => Self::coded(ErrorCode::Busy, message),
-            EngineError::Failed { code, message } => Self::coded(*code, message),
-            EngineError::Store(error) => Self::from(error),
+            RunError::NotFound(message) => Self::new(FailureKind::NotFound, message),
+            RunError::Refused(message) => Self::new(FailureKind::Refused, message),
+            RunError::Stopped(message) => Self::new(FailureKind::Stopping, message),
+            RunError::TickDone => Self::new(FailureKind::Refused, error.to_string()),
+            RunError::Busy(message) => Self::coded(ErrorCode::Busy, message),
+            RunError::Failed { code, message } => Self::coded(*code, message),
+            RunError::Store(error) => Self::from(error),
         }
     }
 }
@@ -136,8 +136,8 @@ impl From<&StoreError> for Failure {
     }
 }
 
-impl From<EngineError> for Failure {
-    fn from(error: EngineError) -> Self {
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
         Self::from(&error)
     }
 }

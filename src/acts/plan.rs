@@ -6,7 +6,8 @@ use super::context::Context;
 use super::failure::Failure;
 use super::in_realm::{InRealm, Turn};
 use crate::model::{RealmId, Run, Trigger};
-use crate::sync::{Ask, Lines};
+use crate::runs::Lines;
+use crate::sync::Ask;
 
 /// `POST /api/v1/realms/{realm}/plan`.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]

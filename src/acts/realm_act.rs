@@ -15,7 +15,7 @@ pub enum RealmAct {
     Sync(Sync),
     /// A dry run, or one whose plan is kept; answers with the run, its changes and `null`.
     Plan(Plan),
-    /// A decision on a run; answers with [`crate::sync::Decided`].
+    /// A decision on a run; answers with [`crate::runs::Decided`].
     Decide(Decide),
 }
 

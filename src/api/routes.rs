@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::acts::{Backup, Decide, Outbox, OutboxAnswer, Pause, Plan, Resume, Sync};
 use crate::model::Run;
-use crate::sync::Decided;
+use crate::runs::Decided;
 
 /// What of a path segment stays as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');

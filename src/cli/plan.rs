@@ -63,7 +63,7 @@ async fn dry(context: &Context, plan: Plan, shown: &mut Shown<'_>) -> Result<(),
     };
     let at = context.acting_on(store);
     if empty.is_some() {
-        at.engine.settle_in().await?;
+        at.engine.declare_realms().await?;
     }
     let bar = render::Bar::reading(&plan.realm);
     let outcome = here(&at, &plan, &bar, shown).await;

@@ -271,7 +271,7 @@ impl Plan {
             (vec![], users)
         };
         while self.staging.len() >= STAGING {
-            self.settle_one().await?;
+            self.one_staged().await?;
         }
         self.staging.spawn(async move {
             crate::failpoint::hit("stage.before");
@@ -288,7 +288,7 @@ impl Plan {
     }
 
     /// Waits for one of the batches that are being staged.
-    async fn settle_one(&mut self) -> Result<(), StoreError> {
+    async fn one_staged(&mut self) -> Result<(), StoreError> {
         match self.staging.join_next().await {
             None => Ok(()),
             Some(Ok(staged)) => staged,
@@ -302,7 +302,7 @@ impl Plan {
     pub async fn flush(&mut self) -> Result<(), StoreError> {
         self.hand_over().await?;
         while !self.staging.is_empty() {
-            self.settle_one().await?;
+            self.one_staged().await?;
         }
         Ok(())
     }

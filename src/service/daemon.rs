@@ -38,7 +38,8 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::model::{ErrorCode, RealmId};
 use crate::outbox::{OutboxRunner, Stats};
-use crate::sync::{Engine, EngineError};
+use crate::runs::RunError;
+use crate::sync::Engine;
 
 /// The loop wakes this often to look at the clock.
 const TICK: Duration = Duration::from_secs(1);
@@ -144,7 +145,7 @@ struct Part {
 enum Side {
     After(After),
     Reload(Box<Result<Prepared, String>>),
-    Settled(Result<(), EngineError>),
+    Declared(Result<(), RunError>),
     /// Realms that another one let go of people for.
     Due(Vec<RealmId>),
     Nothing,
@@ -189,10 +190,10 @@ struct Daemon {
     reloading: bool,
     reload_again: bool,
     /// A new configuration is in force but not declared to the store: nothing new starts until it is.
-    unsettled: bool,
-    settling: bool,
+    undeclared: bool,
+    declaring: bool,
     /// Not before then is it tried again.
-    settle_at: Instant,
+    declare_at: Instant,
     status: String,
     /// Held for its life: no other process writes.
     _ledger: Ledger,
@@ -219,7 +220,7 @@ impl Daemon {
         );
         let now = start.clock.now();
         let mut side = JoinSet::new();
-        let settled = reloading::declare_at_start(&engine, now, &mut side)
+        let declared = reloading::declare_at_start(&engine, now, &mut side)
             .await
             .map_err(|e| Failure::from(&e))?;
         let rows = store.realms().await.map_err(|e| Failure::from(&e))?;
@@ -258,7 +259,7 @@ impl Daemon {
             agenda,
             runs: JoinSet::new(),
             running: HashMap::new(),
-            settling: !side.is_empty(),
+            declaring: !side.is_empty(),
             side,
             parts: JoinSet::new(),
             keepers: Keepers::default(),
@@ -282,8 +283,8 @@ impl Daemon {
             reload_refused_at: None,
             reloading: false,
             reload_again: false,
-            unsettled: !settled,
-            settle_at: Instant::now(),
+            undeclared: !declared,
+            declare_at: Instant::now(),
             status: String::new(),
             _ledger: ledger,
             life,
@@ -386,7 +387,7 @@ impl Daemon {
         let ended = loop {
             self.pulse.beat();
             self.feel_outbox();
-            self.settle();
+            self.declare_realms();
             self.keep();
             self.start_due();
             self.show_status();
@@ -433,16 +434,16 @@ impl Daemon {
             Ok(Side::After(After::Enqueue(realm, work, lines))) => {
                 self.enqueue(&realm, *work, lines);
             }
-            Ok(Side::Reload(prepared)) => self.take_over(*prepared),
-            Ok(Side::Settled(settled)) => {
-                self.settled(settled);
+            Ok(Side::Reload(prepared)) => self.put_in_force(*prepared),
+            Ok(Side::Declared(declared)) => {
+                self.declared(declared);
                 self.look_who_is_due();
             }
             Ok(Side::Due(realms)) => realms.iter().for_each(|realm| self.is_due(realm)),
             Err(error) => {
                 tracing::error!(%error, "a request broke off: {error}. This is a fault of realmsync: please report it with the log");
                 // Whichever it was, nothing waits for it for ever.
-                self.settling = false;
+                self.declaring = false;
                 if std::mem::take(&mut self.reloading) {
                     notify::ready(&self.describe());
                 }

@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::life::Pulse;
 use crate::clock::Timestamp;
 use crate::model::RealmId;
+use crate::runs::RunError;
 use crate::store::{Abandoned, StoreError};
-use crate::sync::{Engine, EngineError};
+use crate::sync::Engine;
 
 /// With the 15 s of a lease, another daemon is at work within 20 s.
 const LOOK: Duration = Duration::from_secs(3);
@@ -46,7 +47,7 @@ pub(super) async fn run(
             () = cancel.cancelled() => return,
             looked = async {
                 look_whose(&engine, &mut absent).await?;
-                Ok::<_, EngineError>(look(&engine, &mut stood, &mut due, &moved).await?)
+                Ok::<_, RunError>(look(&engine, &mut stood, &mut due, &moved).await?)
             } => if let Err(error) = looked {
                 tracing::error!(%error, "other daemons' runs cannot be looked after: {error}");
             }
@@ -59,7 +60,7 @@ pub(super) async fn run(
 }
 
 /// Says that this daemon lives, and looks after realms that nobody's file has, or that are ours and were orphaned all the same.
-async fn look_whose(engine: &Engine, absent: &mut u32) -> Result<(), EngineError> {
+async fn look_whose(engine: &Engine, absent: &mut u32) -> Result<(), RunError> {
     let ours: Vec<RealmId> = engine.config.realms.iter().map(|r| r.id.clone()).collect();
     engine.store.daemon_lives(&ours).await?;
     for row in engine.store.realms().await? {
@@ -70,7 +71,7 @@ async fn look_whose(engine: &Engine, absent: &mut u32) -> Result<(), EngineError
     }
     let nobodys = engine.store.nobodys_realms().await?;
     if absent_for_long(absent, !nobodys.is_empty()) {
-        engine.settle_in().await?;
+        engine.declare_realms().await?;
     }
     Ok(())
 }
@@ -110,7 +111,7 @@ async fn look(
     // Once: one whose run fails is asked again by whoever keeps it up to date.
     let now: BTreeSet<RealmId> = match engine.due(engine.clock.now()).await {
         Ok(realms) => realms.into_iter().collect(),
-        Err(EngineError::Store(error)) => return Err(error),
+        Err(RunError::Store(error)) => return Err(error),
         Err(_) => BTreeSet::new(),
     };
     for realm in now.difference(due) {

@@ -17,7 +17,8 @@ use crate::acts::{Caller, Context, Door, Failure, FailureKind, InRealm, RealmAct
 use crate::api::types::{Line, ProgressLine};
 use crate::clock::Timestamp;
 use crate::model::{ErrorCode, Mode, Outcome, RealmId, Run, Trigger};
-use crate::sync::{Ask, Engine, EngineError, Lines, Progress};
+use crate::runs::{Lines, RunError};
+use crate::sync::{Ask, Engine, Progress};
 
 /// A delta of a thousand people takes a second; a first load in another daemon takes longer, and then it is said who has the realm.
 const OTHERS: Duration = Duration::from_mins(2);
@@ -276,10 +277,10 @@ async fn in_its_turn<'a, T>(
 }
 
 /// Whether another one has the realm or the store.
-fn is_busy(error: &EngineError) -> bool {
+fn is_busy(error: &RunError) -> bool {
     match error {
-        EngineError::Busy(_) => true,
-        EngineError::Store(error) => error.code() == ErrorCode::Busy,
+        RunError::Busy(_) => true,
+        RunError::Store(error) => error.code() == ErrorCode::Busy,
         _ => false,
     }
 }
@@ -352,7 +353,7 @@ pub async fn scheduled(
         }
         match &done {
             Ok(_) => {}
-            Err(EngineError::TickDone) => {
+            Err(RunError::TickDone) => {
                 tracing::debug!("{realm}: another daemon made the pass of {tick}");
                 return Ended::Done(None);
             }

@@ -20,7 +20,6 @@ mod realm;
 mod run;
 mod verbs;
 
-pub use crate::runs::{Decided, Lines, RunError as EngineError};
 pub use asked::{Ask, Asking, Progress};
 pub use changes::drift_by_kind::ByKind;
 pub use engine::Engine;

@@ -20,8 +20,8 @@ use crate::runs::weigh::Reason;
 use crate::runs::{Finished, Frame, Lines, Plan, RunError, RunFailure, Turn, stage, window};
 use crate::store::{CLOCKS_DIFFER_MS, RealmUpdate, Resume, RunFacts, Store};
 
-/// What [`Engine::carry_out`] came to.
-pub(super) struct Carried {
+/// What [`Engine::read_and_decide`] came to.
+pub(super) struct PassEnd {
     /// Of a dry run, the plan.
     pub lines: Lines,
     /// With the session, for the next run.
@@ -30,7 +30,7 @@ pub(super) struct Carried {
     pub losing: BTreeSet<DirectoryId>,
 }
 
-impl Carried {
+impl PassEnd {
     fn to(lines: Lines, prepared: Prepared) -> Self {
         Self {
             lines,
@@ -58,7 +58,7 @@ impl Engine {
         {
             return Err(RunError::TickDone);
         }
-        Box::pin(self.run_locked(realm, ask, ending, false)).await
+        Box::pin(self.run_in_turn(realm, ask, ending, false)).await
     }
 
     /// The same, also on a paused realm: what an administrator decides about a held plan goes on there.
@@ -68,7 +68,7 @@ impl Engine {
         ask: &Ask,
         ending: Ending,
     ) -> Result<(Run, Lines), RunError> {
-        self.run_locked(realm, ask, ending, true).await
+        self.run_in_turn(realm, ask, ending, true).await
     }
 
     /// Whether a realm takes a run now, by what is known of it.
@@ -95,7 +95,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn run_locked(
+    async fn run_in_turn(
         &self,
         realm: &RealmId,
         ask: &Ask,
@@ -111,7 +111,7 @@ impl Engine {
         };
         if ending == Ending::Dry {
             let row = self.row(realm).await?;
-            return self.passed(asked(&row), None).await;
+            return self.run_in_frame(asked(&row), None).await;
         }
         let turn = Turn::take(&self.store, realm, self.clock.now()).await?;
         let me = self.within(&turn);
@@ -120,11 +120,11 @@ impl Engine {
         if !whatever {
             me.may_run(&row, ask)?;
         }
-        me.passed(asked(&row), Some(&turn)).await
+        me.run_in_frame(asked(&row), Some(&turn)).await
     }
 
     /// A run of a realm that is ours, to its last row.
-    async fn passed(
+    async fn run_in_frame(
         &self,
         asked: Asked<'_>,
         turn: Option<&Turn>,
@@ -197,20 +197,20 @@ impl Engine {
             return Ok(Lines::none());
         }
         frame.begin().await?;
-        let carried = self.carry_out(frame, asked, prepared, beginning, false);
+        let carried = self.read_and_decide(frame, asked, prepared, beginning, false);
         Ok(Box::pin(carried).await?.lines)
     }
 
     /// From what the directory said to what is stored. Gives the session back. Where losses wait and there are some, nothing is
     /// stored and the run has no end.
-    pub(super) async fn carry_out(
+    pub(super) async fn read_and_decide(
         &self,
         frame: &mut Frame<'_>,
         asked: &Asked<'_>,
         prepared: Prepared,
         beginning: Beginning,
         losses_wait: bool,
-    ) -> Result<Carried, RunFailure> {
+    ) -> Result<PassEnd, RunFailure> {
         let Asked {
             config,
             row,
@@ -284,9 +284,9 @@ impl Engine {
                 .map(Spread::wait)
                 .unwrap_or_default();
             if !losing.is_empty() {
-                return Ok(Carried {
+                return Ok(PassEnd {
                     losing,
-                    ..Carried::to(Lines::none(), pass.reading.prepared)
+                    ..PassEnd::to(Lines::none(), pass.reading.prepared)
                 });
             }
         }
@@ -310,7 +310,7 @@ impl Engine {
         mut pass: Pass<'_>,
         following: Option<Following>,
         cursor: Resume,
-    ) -> Result<Carried, RunFailure> {
+    ) -> Result<PassEnd, RunFailure> {
         let Asked {
             config,
             row,
@@ -381,7 +381,7 @@ impl Engine {
         frame.finish(finished).await?;
         if ending == Ending::Dry {
             let lines = pass.found.plan.into_lines(&frame.run, id_form);
-            return Ok(Carried::to(lines, pass.reading.prepared));
+            return Ok(PassEnd::to(lines, pass.reading.prepared));
         }
         if frame.run.outcome != Outcome::Held {
             let (setting, counts) = (&pass.setting, &pass.found.plan.counts);
@@ -391,7 +391,7 @@ impl Engine {
                 self.after_applied(row, &directory, suspended).await;
             }
         }
-        Ok(Carried::to(Lines::none(), pass.reading.prepared))
+        Ok(PassEnd::to(Lines::none(), pass.reading.prepared))
     }
 }
 

@@ -101,7 +101,7 @@ impl Engine {
         let target = self.store.run(run).await?;
         let config = self.realm_config(&target.realm)?;
         let ask = self.undo_ask(config, &asking).await?;
-        self.runs().undo(&target, &ask).await
+        Box::pin(self.runs().undo(&target, &ask)).await
     }
 
     pub(super) async fn undo_ask<'a>(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Daemon;
-use super::keepers::Heard;
+use super::keepers::FromKeeper;
 use crate::config::ChangesWay;
 use crate::directory::Way;
 use crate::model::{Mode, Outcome, Run, Trigger};
@@ -13,7 +13,7 @@ use crate::service::summary::tell;
 impl Daemon {
     /// Starts keepers for realms that have none.
     pub(super) fn keep(&mut self) {
-        if self.unsettled || !self.keepers.may_start() {
+        if self.undeclared || !self.keepers.may_start() {
             return;
         }
         let config = self.config.borrow().clone();
@@ -31,16 +31,16 @@ impl Daemon {
     }
 
     /// What a keeper says.
-    pub(super) fn heard(&mut self, heard: Heard) {
+    pub(super) fn heard(&mut self, heard: FromKeeper) {
         match heard {
-            Heard::Ended => {}
-            Heard::News(News::Ran(run)) => {
+            FromKeeper::Ended => {}
+            FromKeeper::News(News::Ran(run)) => {
                 tell(Some(&run));
                 self.count(&run);
                 self.keepers.turn(&run.realm, Some(&run));
                 self.let_go(&run);
             }
-            Heard::News(News::Wants(realm, trigger)) => self.wants(&realm, trigger),
+            FromKeeper::News(News::Wants(realm, trigger)) => self.wants(&realm, trigger),
         }
     }
 

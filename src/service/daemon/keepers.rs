@@ -42,7 +42,7 @@ struct Kept {
 
 /// What became of a keeper or what it says.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum FromKeeper {
     News(News),
     Ended,
 }
@@ -172,10 +172,10 @@ impl Keepers {
     }
 
     /// Cancel-safe.
-    pub(super) async fn hear(&mut self) -> Heard {
+    pub(super) async fn hear(&mut self) -> FromKeeper {
         tokio::select! {
             // The sender is ours too: it never closes.
-            Some(news) = self.news.1.recv() => Heard::News(news),
+            Some(news) = self.news.1.recv() => FromKeeper::News(news),
             Some(ended) = self.tasks.join_next_with_id() => {
                 let id = match ended {
                     Ok((id, _)) => id,
@@ -186,7 +186,7 @@ impl Keepers {
                     }
                 };
                 self.kept.retain(|_, kept| kept.task != id);
-                Heard::Ended
+                FromKeeper::Ended
             }
             else => std::future::pending().await,
         }

@@ -8,22 +8,23 @@ use tokio::time::{Instant, timeout};
 
 use super::{Daemon, Side, warn};
 use crate::clock::Timestamp;
+use crate::runs::RunError;
 use crate::service::chance::chance;
 use crate::service::notify;
 use crate::service::reload::{self, Prepared};
 use crate::service::web::Web;
-use crate::sync::{Engine, EngineError};
+use crate::sync::Engine;
 
 /// A store that fails a reload is asked again after this.
-const SETTLE_AGAIN: Duration = Duration::from_secs(5);
+const DECLARE_AGAIN: Duration = Duration::from_secs(5);
 
 /// A daemon's start waits no longer for a store in which another process has what it needs, as a first load has for minutes:
 /// systemd, and whoever asks for the status, get their answer.
-const SETTLE_AT_START: Duration = Duration::from_secs(3);
+const DECLARE_AT_START: Duration = Duration::from_secs(3);
 
 /// Declares the configuration to the store, sweeps what a crash left, and notes from when on ticks can be missed.
-async fn declare(engine: Engine, now: Timestamp) -> Result<(), EngineError> {
-    engine.settle_in().await?;
+async fn declare(engine: Engine, now: Timestamp) -> Result<(), RunError> {
+    engine.declare_realms().await?;
     for row in engine.store.realms().await? {
         let known = engine.config.realms.iter().any(|r| r.id == row.id);
         if known && row.last_tick_at.is_none() && !row.orphaned {
@@ -38,11 +39,11 @@ pub(super) async fn declare_at_start(
     engine: &Engine,
     now: Timestamp,
     side: &mut JoinSet<Side>,
-) -> Result<bool, EngineError> {
+) -> Result<bool, RunError> {
     let engine = engine.clone();
-    side.spawn(async move { Side::Settled(declare(engine, now).await) });
-    match timeout(SETTLE_AT_START, side.join_next()).await {
-        Ok(Some(Ok(Side::Settled(settled)))) => settled.map(|()| true),
+    side.spawn(async move { Side::Declared(declare(engine, now).await) });
+    match timeout(DECLARE_AT_START, side.join_next()).await {
+        Ok(Some(Ok(Side::Declared(declared)))) => declared.map(|()| true),
         // One that broke off is begun anew by the daemon's loop.
         Ok(_) => Ok(false),
         Err(_) => {
@@ -56,7 +57,7 @@ pub(super) async fn declare_at_start(
 
 impl Daemon {
     pub(super) fn begin_reload(&mut self) {
-        if self.reloading || self.unsettled {
+        if self.reloading || self.undeclared {
             self.reload_again = true;
             return;
         }
@@ -73,7 +74,7 @@ impl Daemon {
     }
 
     /// Puts a new configuration in force, or says why not.
-    pub(super) fn take_over(&mut self, prepared: Result<Prepared, String>) {
+    pub(super) fn put_in_force(&mut self, prepared: Result<Prepared, String>) {
         self.reloading = false;
         let Prepared {
             config,
@@ -122,12 +123,12 @@ impl Daemon {
         self.config_read_at = now;
         self.reload_error = None;
         self.reload_refused_at = None;
-        self.unsettled = true;
+        self.undeclared = true;
     }
 
     /// Declares a new configuration to the store once no run of a realm that left is under way, and nobody follows the old one.
-    pub(super) fn settle(&mut self) {
-        if !self.unsettled || self.settling || Instant::now() < self.settle_at {
+    pub(super) fn declare_realms(&mut self) {
+        if !self.undeclared || self.declaring || Instant::now() < self.declare_at {
             return;
         }
         let config = self.config.borrow().clone();
@@ -138,18 +139,18 @@ impl Daemon {
         if leaving || !self.keepers.are_gone() {
             return;
         }
-        self.settling = true;
-        self.settle_at = Instant::now() + SETTLE_AGAIN;
+        self.declaring = true;
+        self.declare_at = Instant::now() + DECLARE_AGAIN;
         let (engine, now) = (self.engine.borrow().clone(), self.start.clock.now());
         self.side
-            .spawn(async move { Side::Settled(declare(engine, now).await) });
+            .spawn(async move { Side::Declared(declare(engine, now).await) });
     }
 
-    pub(super) fn settled(&mut self, settled: Result<(), EngineError>) {
-        self.settling = false;
-        match settled {
+    pub(super) fn declared(&mut self, declared: Result<(), RunError>) {
+        self.declaring = false;
+        match declared {
             Ok(()) => {
-                self.unsettled = false;
+                self.undeclared = false;
                 self.metrics.reloaded(true);
                 tracing::info!("the new configuration is in force: {}", self.describe());
                 self.reload_over();

@@ -22,7 +22,7 @@ const RUN_GRACE: Duration = Duration::from_mins(15);
 impl Daemon {
     /// Starts what the agenda says.
     pub(super) fn start_due(&mut self) {
-        if self.unsettled {
+        if self.undeclared {
             return;
         }
         let now = self.start.clock.now();

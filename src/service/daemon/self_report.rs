@@ -38,7 +38,7 @@ impl Daemon {
             reload_error: self.reload_error.clone(),
             reload_refused_at: self.reload_refused_at,
             other_file: false,
-            undeclared: self.unsettled,
+            undeclared: self.undeclared,
             receivers: serde_json::to_value(self.stats.snapshot().targets).unwrap_or_default(),
         };
         let unscheduled = engine
@@ -54,7 +54,7 @@ impl Daemon {
                 )
             })
             .collect();
-        if self.unsettled {
+        if self.undeclared {
             not_ready.push("a new configuration is being put in force".into());
         }
         Desk {
@@ -109,7 +109,7 @@ impl Daemon {
 
     pub(super) fn show_status(&mut self) {
         let now = self.describe();
-        if now != self.status && !self.reloading && !self.unsettled {
+        if now != self.status && !self.reloading && !self.undeclared {
             notify::status(&now);
             self.status = now;
         }

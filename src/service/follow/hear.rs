@@ -6,8 +6,9 @@ use tokio::time::{Instant, interval};
 
 use super::{BEAT, Keeper, LOOK_AGAIN, NOT_OFFERED, News, Woke};
 use crate::model::{ErrorCode, Trigger};
+use crate::runs::RunError;
 use crate::story::status::PushStatus;
-use crate::sync::{EngineError, Follower, Unfollowed};
+use crate::sync::{Follower, Unfollowed};
 
 /// A connection that held for so long was none that breaks at once.
 const HELD: Duration = Duration::from_secs(30);
@@ -213,12 +214,12 @@ impl Keeper {
     }
 }
 
-fn code_of(error: &EngineError) -> ErrorCode {
+fn code_of(error: &RunError) -> ErrorCode {
     match error {
-        EngineError::Failed { code, .. } => *code,
-        EngineError::Store(error) => error.code(),
-        EngineError::Busy(_) | EngineError::TickDone => ErrorCode::Busy,
-        EngineError::Stopped(_) => ErrorCode::Incomplete,
-        EngineError::NotFound(_) | EngineError::Refused(_) => ErrorCode::Config,
+        RunError::Failed { code, .. } => *code,
+        RunError::Store(error) => error.code(),
+        RunError::Busy(_) | RunError::TickDone => ErrorCode::Busy,
+        RunError::Stopped(_) => ErrorCode::Incomplete,
+        RunError::NotFound(_) | RunError::Refused(_) => ErrorCode::Config,
     }
 }

@@ -1,9 +1,9 @@
-//! Everybody with a contested name is looked up once more, and all names are settled at once.
+//! Everybody with a contested name is looked up once more, and all names are resolved at once.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::elsewhere::Takeover;
+use super::elsewhere::Elsewhere;
 use super::index::hash_name;
 use super::under_way::Pass;
 use crate::directory::Sighting;
@@ -23,8 +23,8 @@ impl Pass<'_> {
         self.reading.contested.remove(&id);
     }
 
-    /// Looks everybody with a contested name up once more, and settles all names at once.
-    pub(in crate::sync) async fn settle_names(&mut self, ask: &Ask) -> Result<(), RunFailure> {
+    /// Looks everybody with a contested name up once more, and resolves all names at once.
+    pub(in crate::sync) async fn resolve_names(&mut self, ask: &Ask) -> Result<(), RunFailure> {
         self.take_back_early().await?;
         let mut people: BTreeMap<DirectoryId, (Person, Option<User>)> = BTreeMap::new();
         let mut asked = BTreeSet::new();
@@ -43,7 +43,7 @@ impl Pass<'_> {
         if let Some(told) = &mut self.reading.told {
             told.contested.extend(asked);
         }
-        self.settle_among(people).await
+        self.resolve_among(people).await
     }
 
     /// Looks people up whose name is contested.
@@ -72,8 +72,8 @@ impl Pass<'_> {
             for (mut person, _) in new {
                 let id = person.directory_id;
                 let user = match taken_over.get(&id) {
-                    Some(Takeover::Take(from)) => Some((**from).clone()),
-                    Some(Takeover::StillThere(_)) => continue,
+                    Some(Elsewhere::Take(from)) => Some((**from).clone()),
+                    Some(Elsewhere::StillThere(_)) => continue,
                     None => held.remove(&id),
                 };
                 if let Some(user) = &user {
@@ -109,8 +109,8 @@ impl Pass<'_> {
         self.take_back_early().await
     }
 
-    /// Settles all names among these people and those who hold or want one of theirs.
-    async fn settle_among(
+    /// Resolves all names among these people and those who hold or want one of theirs.
+    async fn resolve_among(
         &mut self,
         people: BTreeMap<DirectoryId, (Person, Option<User>)>,
     ) -> Result<(), RunFailure> {

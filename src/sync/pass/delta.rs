@@ -43,7 +43,7 @@ impl Pass<'_> {
         }
         self.take_back_early().await?;
         stage("absent", self.absent(ask)).await?;
-        stage("names", self.settle_names(ask)).await?;
+        stage("names", self.resolve_names(ask)).await?;
         self.found.plan.flush().await?;
         Ok(())
     }

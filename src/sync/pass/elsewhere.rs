@@ -12,7 +12,7 @@ impl Pass<'_> {
     pub(in crate::sync) async fn elsewhere(
         &self,
         persons: &[(Person, bool)],
-    ) -> Result<HashMap<DirectoryId, Takeover>, RunFailure> {
+    ) -> Result<HashMap<DirectoryId, Elsewhere>, RunFailure> {
         let new: Vec<DirectoryId> = persons
             .iter()
             .filter(|(_, held)| !held)
@@ -36,9 +36,9 @@ impl Pass<'_> {
                 continue;
             };
             let takeover = if let_go(&user, from) {
-                Takeover::Take(Box::new(user))
+                Elsewhere::Take(Box::new(user))
             } else {
-                Takeover::StillThere(from.id.clone())
+                Elsewhere::StillThere(from.id.clone())
             };
             found.insert(id, takeover);
         }
@@ -47,7 +47,7 @@ impl Pass<'_> {
 }
 
 /// What a neighbouring realm's user with the same id means.
-pub(in crate::sync) enum Takeover {
+pub(in crate::sync) enum Elsewhere {
     Take(Box<User>),
     StillThere(RealmId),
 }

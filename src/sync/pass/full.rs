@@ -1,4 +1,4 @@
-//! One full pass: read everything, look at what differs, settle names, find evidence for who is absent.
+//! One full pass: read everything, look at what differs, resolve names, find evidence for who is absent.
 //!
 //! ```text
 //! pages ─▶ unchanged? ──yes──▶ seen
@@ -7,7 +7,7 @@
 //!         normalise ─▶ name contested? ──no──▶ decide ─▶ stage
 //!                           │ yes
 //!                           ▼
-//!   complete ─▶ absent: look up by id ─▶ contested: settle all at once ─▶ grace over: look up once more
+//!   complete ─▶ absent: look up by id ─▶ contested: resolve all at once ─▶ grace over: look up once more
 //! ```
 
 use super::under_way::Pass;
@@ -38,7 +38,7 @@ impl Pass<'_> {
             self.adopt().await?;
         }
         stage("absent", self.absent(ask)).await?;
-        stage("names", self.settle_names(ask)).await?;
+        stage("names", self.resolve_names(ask)).await?;
         stage("grace", self.grace_over(ask)).await?;
         self.found.plan.flush().await?;
         Ok(())

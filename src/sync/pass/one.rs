@@ -50,7 +50,7 @@ impl Pass<'_> {
         self.page(entries).await?;
         self.look_at_waiting().await?;
         self.refuse_doubles().await?;
-        self.settle_names(ask).await?;
+        self.resolve_names(ask).await?;
         self.found.plan.flush().await?;
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use super::elsewhere::Takeover;
+use super::elsewhere::Elsewhere;
 use super::index::hash_name;
 use super::under_way::Pass;
 use crate::model::{DirectoryId, Person, RealmId, Refusal, User};
@@ -30,7 +30,7 @@ impl Pass<'_> {
         for (person, _) in &mut persons {
             if let Some(user) = held.get(&person.directory_id) {
                 person.keep_name(user);
-            } else if let Some(Takeover::Take(from)) = taken_over.get(&person.directory_id) {
+            } else if let Some(Elsewhere::Take(from)) = taken_over.get(&person.directory_id) {
                 person.keep_name(from);
             }
         }
@@ -71,8 +71,8 @@ impl Pass<'_> {
             let id = person.directory_id;
             let mut user = held.remove(&id).map(Box::new);
             match taken_over.get(&id) {
-                Some(Takeover::Take(from)) => user = Some(from.clone()),
-                Some(Takeover::StillThere(realm)) => {
+                Some(Elsewhere::Take(from)) => user = Some(from.clone()),
+                Some(Elsewhere::StillThere(realm)) => {
                     self.refuse(still_in(&person, realm));
                     continue;
                 }

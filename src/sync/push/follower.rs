@@ -165,7 +165,7 @@ fn cursor_of(
 }
 
 /// What [`Follower::hear`] heard.
-enum Heard {
+enum Awaited {
     Told(Delta),
     /// It is time to look whether what was in the way is gone, or to weigh the losses that were gathered.
     Time,
@@ -195,9 +195,9 @@ impl Follower {
     pub async fn next(&mut self) -> Result<Option<Run>, Unfollowed> {
         loop {
             let told = match self.hear().await? {
-                Heard::Told(delta) => Some(delta),
-                Heard::Time => None,
-                Heard::Cancelled => return Ok(None),
+                Awaited::Told(delta) => Some(delta),
+                Awaited::Time => None,
+                Awaited::Cancelled => return Ok(None),
             };
             let Some(turn) = self.turn().await? else {
                 return Ok(None);
@@ -261,18 +261,18 @@ impl Follower {
     }
 
     /// Waits for what is told, and gathers a burst.
-    async fn hear(&mut self) -> Result<Heard, Unfollowed> {
+    async fn hear(&mut self) -> Result<Awaited, Unfollowed> {
         let due = self.losses.due();
         // More may come for ever.
         if due.is_some_and(|due| due <= Instant::now()) {
-            return Ok(Heard::Time);
+            return Ok(Awaited::Time);
         }
         let look = due.unwrap_or_else(|| Instant::now() + LOOK);
         let first = tokio::select! {
             biased;
-            () = self.cancel.cancelled() => return Ok(Heard::Cancelled),
+            () = self.cancel.cancelled() => return Ok(Awaited::Cancelled),
             told = self.watch.next() => told?,
-            () = sleep_until(look), if self.behind || due.is_some() => return Ok(Heard::Time),
+            () = sleep_until(look), if self.behind || due.is_some() => return Ok(Awaited::Time),
         };
         let mut all = first;
         let end = Instant::now() + BURST;
@@ -282,7 +282,7 @@ impl Follower {
                 Err(_) => break,
             }
         }
-        Ok(Heard::Told(all))
+        Ok(Awaited::Told(all))
     }
 
     /// Takes the realm, after the run that has it. `None`: cancelled.
@@ -330,15 +330,15 @@ impl Follower {
                 .beside(Box::pin(look_first(config, &mut prepared)))
                 .await?;
             frame.begin().await?;
-            let carried = engine.carry_out(&mut frame, &asked, prepared, beginning, losses_wait);
-            Box::pin(carried).await
+            let end = engine.read_and_decide(&mut frame, &asked, prepared, beginning, losses_wait);
+            Box::pin(end).await
         };
         match turn.work(done.instrument(span)).await {
-            Ok(carried) => {
-                self.prepared = Some(carried.prepared);
-                if !carried.losing.is_empty() {
+            Ok(end) => {
+                self.prepared = Some(end.prepared);
+                if !end.losing.is_empty() {
                     frame.forget().await?;
-                    return Ok(Ended::LossesWait(carried.losing));
+                    return Ok(Ended::LossesWait(end.losing));
                 }
                 // The cursor of a held plan stays where it was.
                 self.behind = frame.run.outcome == Outcome::Held;

@@ -9,7 +9,7 @@ use crate::sync::engine::Engine;
 impl Engine {
     /// Declares the configuration's realms to the store (orphans those that no running daemon's file has), sweeps what a crash
     /// left. Called by a daemon once it has opened the store, and after each reload.
-    pub async fn settle_in(&self) -> Result<(), RunError> {
+    pub async fn declare_realms(&self) -> Result<(), RunError> {
         let now = self.clock.now();
         let realms: Vec<RealmDecl> = self.config.realms.iter().map(declaration).collect();
         let declared = self.store.declare_realms(&realms, now).await?;

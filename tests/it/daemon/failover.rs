@@ -100,7 +100,7 @@ async fn the_way_back_is_free_once_the_preferred_server_can_be_used_and_is_not_b
         .await
         .unwrap();
     let engine = Engine::new(Arc::new(config), store, clock, Arc::new(env));
-    engine.settle_in().await.unwrap();
+    engine.declare_realms().await.unwrap();
     engine
         .sync(&realm.id, Ask::new(Trigger::Command, None))
         .await

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use realmsync::model::{Outcome, Trigger};
+use realmsync::runs::{Decided, RunError};
 use realmsync::store::StoreError;
-use realmsync::sync::{Ask, Decided, EngineError};
+use realmsync::sync::Ask;
 
 use crate::rules::scripted::{self, For, House};
 use crate::support::ber_server::{Reply, entry};
@@ -56,7 +57,7 @@ fn nobody_reads(postgres: &Server) -> Child {
 /// Another takes the realm while `decision` waits for the store.
 async fn taken_away(
     postgres: Arc<Server>,
-    decision: impl Future<Output = Result<Decided, EngineError>>,
+    decision: impl Future<Output = Result<Decided, RunError>>,
 ) {
     let mut stuck = nobody_reads(&postgres);
     let begun = Instant::now();
@@ -74,7 +75,7 @@ async fn taken_away(
     let (decided, stolen) = tokio::join!(decision, steal);
     stolen.unwrap();
     assert!(
-        matches!(decided, Err(EngineError::Store(StoreError::TakenOver))),
+        matches!(decided, Err(RunError::Store(StoreError::TakenOver))),
         "{decided:?}"
     );
     assert!(begun.elapsed() < STUCK / 2, "{:?}", begun.elapsed());
@@ -116,7 +117,7 @@ async fn trap_30_approve_and_undo_end_when_their_lease_is_lost() {
     let id = run.run.to_string();
     taken_away(Arc::clone(&postgres), Box::pin(engine.undo(&id, None))).await;
     // What it had begun is swept by whoever comes next, and the realm is not paused.
-    engine.settle_in().await.unwrap();
+    engine.declare_realms().await.unwrap();
     let last = engine.store.last_run(&"r".into()).await.unwrap().unwrap();
     assert_eq!(last.outcome, Outcome::Failed, "{last:?}");
 

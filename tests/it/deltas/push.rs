@@ -38,7 +38,7 @@ impl Pushed {
             .await
             .expect("a store");
         let engine = Engine::new(Arc::new(config), store, clock, Arc::new(env));
-        engine.settle_in().await.expect("settled in");
+        engine.declare_realms().await.expect("declared");
         Self {
             house,
             engine,

@@ -34,7 +34,7 @@ impl Clockwork {
             .await
             .expect("a store");
         let engine = Engine::new(Arc::new(config), store, clock.clone(), Arc::new(env));
-        engine.settle_in().await.expect("settled in");
+        engine.declare_realms().await.expect("declared");
         Self {
             house,
             engine,

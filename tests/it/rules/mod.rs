@@ -45,7 +45,7 @@ impl Story {
             .await
             .expect("a store");
         let engine = Engine::new(Arc::new(config), store, clock.clone(), Arc::new(env));
-        engine.settle_in().await.expect("settled in");
+        engine.declare_realms().await.expect("declared");
         Self {
             house,
             engine,
@@ -65,7 +65,7 @@ impl Story {
             self.clock.clone(),
             Arc::new(env),
         );
-        self.engine.settle_in().await.expect("settled in");
+        self.engine.declare_realms().await.expect("declared");
     }
 
     pub async fn reconfigure(&mut self, extra: &str) {

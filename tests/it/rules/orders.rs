@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use realmsync::model::{ErrorCode, Outcome, StateReason, Trigger};
-use realmsync::sync::{Ask, Asking, EngineError};
+use realmsync::runs::RunError;
+use realmsync::sync::{Ask, Asking};
 use tokio_util::sync::CancellationToken;
 
 use crate::rules::Story;
@@ -26,7 +27,7 @@ async fn a_name_that_nobody_knows_is_no_run() {
     };
     assert_eq!(runs().await, 1);
     let error = look("nobody").await.expect_err("nobody");
-    assert!(matches!(error, EngineError::NotFound(_)), "{error:?}");
+    assert!(matches!(error, RunError::NotFound(_)), "{error:?}");
     assert!(error.to_string().contains("check the name"), "{error}");
     // Nor does one who is held and not there any more: absence is a full pass's matter.
     s.leave("x");
@@ -171,7 +172,7 @@ async fn a_stopped_approval_leaves_the_plan_as_it_is() {
             begun.elapsed()
         );
         match done {
-            Err(EngineError::Stopped(why)) => {
+            Err(RunError::Stopped(why)) => {
                 assert!(why.contains(&format!("{:#}", held.run)), "{why}");
             }
             Ok(decided) => assert_eq!((adopt, decided.run.outcome), (true, Outcome::Cancelled)),

@@ -47,7 +47,7 @@ impl House {
             .await
             .expect("a store");
         let engine = Engine::new(Arc::new(config), store, clock.clone(), Arc::new(env));
-        engine.settle_in().await.expect("settled in");
+        engine.declare_realms().await.expect("declared");
         Self {
             engine,
             clock,

@@ -1,7 +1,8 @@
 //! What an undo puts back, and what becomes of messages meanwhile: the engine over a real slapd.
 
 use realmsync::model::{JobState, JobType, Outcome};
-use realmsync::sync::{Asking, EngineError};
+use realmsync::runs::RunError;
+use realmsync::sync::Asking;
 use tokio_util::sync::CancellationToken;
 
 use crate::rules::{HOUR, STRICT, Story};
@@ -169,10 +170,7 @@ async fn a_stopped_undo_puts_nothing_back() {
         ..Asking::default()
     };
     let stopped = s.engine.undo(&run.run.to_string(), asking).await;
-    assert!(
-        matches!(stopped, Err(EngineError::Stopped(_))),
-        "{stopped:?}"
-    );
+    assert!(matches!(stopped, Err(RunError::Stopped(_))), "{stopped:?}");
     let last = s.engine.store.last_run(&"r".into()).await.unwrap().unwrap();
     assert_eq!((last.outcome, last.error_code), (Outcome::Cancelled, None));
     let states: Vec<_> = s
@@ -216,7 +214,7 @@ async fn a_pass_that_waits_for_the_realm_sees_that_it_was_paused_meanwhile() {
     };
     let (waited, ()) = tokio::join!(waiting, undoing);
     let error = waited.expect_err("a paused realm");
-    assert!(matches!(error, EngineError::Refused(_)), "{error}");
+    assert!(matches!(error, RunError::Refused(_)), "{error}");
     assert_eq!(s.engine.store.runs(None, 100).await.unwrap().len(), runs);
 }
 
@@ -317,7 +315,7 @@ async fn an_undo_plan_that_expires_ends_its_pause() {
     }
     s.clock.advance_ms(24 * HOUR);
     let late = s.engine.approve(&undo.run.to_string(), None).await;
-    assert!(matches!(late, Err(EngineError::Refused(_))), "{late:?}");
+    assert!(matches!(late, Err(RunError::Refused(_))), "{late:?}");
     let row = s.engine.store.realm(&"r".into()).await.unwrap().unwrap();
     assert_eq!((row.held, row.paused), (None, false));
     s.pass().await;
