@@ -240,7 +240,9 @@ fn a_daemon_that_is_killed_between_a_commit_and_its_note_leaves_a_store_that_ope
         // Whichever of its commits it is, of its start or of the pass.
         let died = loop {
             if let Some(status) = daemon.try_wait().unwrap() {
-                break status.signal() == Some(9);
+                let log = house.log();
+                assert_eq!(status.signal(), Some(9), "{nth}: {status}: {log}");
+                break true;
             }
             if house.path("control.sock").exists() && house.run(&["sync", "r"]).code == 0 {
                 daemon.kill().unwrap();
