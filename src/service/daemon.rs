@@ -220,7 +220,7 @@ impl Daemon {
         );
         let now = start.clock.now();
         let mut side = JoinSet::new();
-        let declared = reloading::declare_at_start(&engine, now, &mut side)
+        let declared = Self::declare_at_start(&engine, now, &mut side)
             .await
             .map_err(|e| Failure::from(&e))?;
         let rows = store.realms().await.map_err(|e| Failure::from(&e))?;

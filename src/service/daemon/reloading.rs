@@ -34,28 +34,28 @@ async fn declare(engine: Engine, now: Timestamp) -> Result<(), RunError> {
     Ok(())
 }
 
-/// The same at a daemon's start. `false`: it goes on beside the daemon, among `side`, since another process has what it needs.
-pub(super) async fn declare_at_start(
-    engine: &Engine,
-    now: Timestamp,
-    side: &mut JoinSet<Side>,
-) -> Result<bool, RunError> {
-    let engine = engine.clone();
-    side.spawn(async move { Side::Declared(declare(engine, now).await) });
-    match timeout(DECLARE_AT_START, side.join_next()).await {
-        Ok(Some(Ok(Side::Declared(declared)))) => declared.map(|()| true),
-        // One that broke off is begun anew by the daemon's loop.
-        Ok(_) => Ok(false),
-        Err(_) => {
-            tracing::warn!(
-                "another process holds what the store needs to take this configuration in, as a first load does: runs begin once it lets go"
-            );
-            Ok(false)
+impl Daemon {
+    /// [`declare`] at a daemon's start. `false`: it goes on beside the daemon, among `side`, since another process has what it needs.
+    pub(super) async fn declare_at_start(
+        engine: &Engine,
+        now: Timestamp,
+        side: &mut JoinSet<Side>,
+    ) -> Result<bool, RunError> {
+        let engine = engine.clone();
+        side.spawn(async move { Side::Declared(declare(engine, now).await) });
+        match timeout(DECLARE_AT_START, side.join_next()).await {
+            Ok(Some(Ok(Side::Declared(declared)))) => declared.map(|()| true),
+            // One that broke off is begun anew by the daemon's loop.
+            Ok(_) => Ok(false),
+            Err(_) => {
+                tracing::warn!(
+                    "another process holds what the store needs to take this configuration in, as a first load does: runs begin once it lets go"
+                );
+                Ok(false)
+            }
         }
     }
-}
 
-impl Daemon {
     pub(super) fn begin_reload(&mut self) {
         if self.reloading || self.undeclared {
             self.reload_again = true;
