@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::in_realm::{InRealm, Turn};
+use super::in_realm::{AgendaTurn, InRealm};
 use crate::model::RealmId;
 use crate::runs::Decided;
 use crate::sync::Asking;
@@ -63,7 +63,7 @@ impl InRealm for Decide {
         Ok((found.realm, Self { run, ..self }))
     }
 
-    async fn act(&self, at: &Context, turn: &Turn) -> Result<Decided, Failure> {
+    async fn act(&self, at: &Context, turn: &AgendaTurn) -> Result<Decided, Failure> {
         let asking = Asking {
             by: at.caller.name.clone(),
             accept_older: self.request.accept_older,

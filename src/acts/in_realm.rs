@@ -12,14 +12,14 @@ use crate::sync::Progress;
 
 /// A turn in a realm: nothing else of this process runs in it. The run takes the realm's lock itself, against other processes.
 #[derive(Clone, Debug)]
-pub struct Turn {
+pub struct AgendaTurn {
     /// Stops what was begun: it commits or rolls back.
     pub cancel: CancellationToken,
     /// Where progress is told.
     pub progress: watch::Sender<Progress>,
 }
 
-impl Default for Turn {
+impl Default for AgendaTurn {
     fn default() -> Self {
         Self {
             cancel: CancellationToken::new(),
@@ -40,6 +40,6 @@ pub trait InRealm: Clone + Debug + Send + Sync + 'static {
     fn act(
         &self,
         at: &Context,
-        turn: &Turn,
+        turn: &AgendaTurn,
     ) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
 }

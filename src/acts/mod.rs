@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A verb is a type: its fields are what is asked, its `act` does it, its `Output` is what comes of it. Whether it needs a realm for
-//! itself is its trait: an [`Act`] is done at once, one that is [`InRealm`] gets a [`Turn`], which only the daemon's agenda and a
+//! itself is its trait: an [`Act`] is done at once, one that is [`InRealm`] gets an [`AgendaTurn`], which only the daemon's agenda and a
 //! command that holds the store's lock give. [`Context`] says who asks, and by which door. A [`Failure`] is the same for all.
 //!
 //! A new verb is a file here; its place in the control API is in `api::routes` and `api::control`.
@@ -29,7 +29,7 @@ pub use backup::{Backup, BackupRequest};
 pub use context::{Caller, Context, Door};
 pub use decide::{Decide, DecideRequest, Decision};
 pub use failure::{Failure, FailureKind};
-pub use in_realm::{InRealm, Turn};
+pub use in_realm::{AgendaTurn, InRealm};
 pub use outbox::{Outbox, OutboxAct, OutboxAnswer, OutboxRequest};
 pub use pause::{Pause, PauseRequest, Resume};
 pub use plan::{Plan, PlanRequest};

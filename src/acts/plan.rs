@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::in_realm::{InRealm, Turn};
+use super::in_realm::{AgendaTurn, InRealm};
 use crate::model::{RealmId, Run, Trigger};
 use crate::runs::Lines;
 use crate::sync::Ask;
@@ -37,7 +37,7 @@ impl InRealm for Plan {
         Ok((self.realm.clone(), self))
     }
 
-    async fn act(&self, at: &Context, turn: &Turn) -> Result<(Run, Lines), Failure> {
+    async fn act(&self, at: &Context, turn: &AgendaTurn) -> Result<(Run, Lines), Failure> {
         let ask = Ask {
             full: self.request.full,
             cancel: turn.cancel.clone(),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::in_realm::{InRealm, Turn};
+use super::in_realm::{AgendaTurn, InRealm};
 use crate::model::{RealmId, Run, Trigger};
 use crate::sync::Ask;
 
@@ -59,7 +59,7 @@ impl InRealm for Sync {
         Ok((self.realm.clone(), self))
     }
 
-    async fn act(&self, at: &Context, turn: &Turn) -> Result<Run, Failure> {
+    async fn act(&self, at: &Context, turn: &AgendaTurn) -> Result<Run, Failure> {
         let ask = Ask {
             full: self.request.full,
             user: self.request.user.clone(),

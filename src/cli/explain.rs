@@ -10,7 +10,7 @@ use crate::model::{RealmId, RealmRow};
 use crate::store::Store;
 use crate::story::explain::gather;
 use crate::story::missing::{Missing, look};
-use crate::story::refused::Refused;
+use crate::story::refused::RefusedStory;
 use words::Words;
 
 pub(super) async fn explain(
@@ -63,7 +63,7 @@ async fn missing(
     }
     if context.json {
         for row in missing.refused {
-            render::json(&Refused::from(row));
+            render::json(&RefusedStory::from(row));
         }
         missing.renamed.iter().for_each(render::json);
         return Ok(0);

@@ -7,7 +7,7 @@ use super::plan::Shown;
 use super::progress::{told, unless_interrupted, watched};
 use super::render::Bar;
 use super::{Context, advice};
-use crate::acts::{self, Act, Caller, Door, Failure, FailureKind, InRealm, Plan, Turn};
+use crate::acts::{self, Act, AgendaTurn, Caller, Door, Failure, FailureKind, InRealm, Plan};
 use crate::api::Client;
 use crate::api::routes::Route;
 use crate::api::types::Line;
@@ -156,7 +156,7 @@ impl Operator {
             Self::Alone(at, _) => {
                 let (realm, act) = act.place(at).await?;
                 at.known(&realm).await?;
-                let turn = Turn::default();
+                let turn = AgendaTurn::default();
                 watched(&turn, bar, act.act(at, &turn)).await
             }
         }
@@ -206,7 +206,7 @@ pub(super) async fn here(
     bar: &Bar,
     shown: &mut Shown<'_>,
 ) -> Result<(), Failure> {
-    let turn = Turn::default();
+    let turn = AgendaTurn::default();
     let (run, mut lines) = watched(&turn, bar, plan.act(at, &turn)).await?;
     bar.end();
     shown.run(run);

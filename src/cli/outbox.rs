@@ -8,7 +8,7 @@ use crate::clock::Timestamp;
 use crate::model::ids::telling;
 use crate::model::{Job, JobState};
 use crate::store::JobSelection;
-use crate::story::messages::Message;
+use crate::story::messages::MessageStory;
 
 pub(super) async fn outbox(context: &Context, what: OutboxCommand) -> Result<u8, Failure> {
     let (act, which) = match what {
@@ -82,7 +82,7 @@ async fn list(context: &Context, realm: Option<String>, all: bool) -> Result<u8,
         .map_err(|e| store_failure(&e))?;
     if context.json {
         for job in &jobs {
-            render::json(&Message::from(job));
+            render::json(&MessageStory::from(job));
         }
         return Ok(0);
     }

@@ -1,7 +1,7 @@
 //! How far something has come, and Ctrl-C meanwhile.
 
 use super::render::Bar;
-use crate::acts::{Failure, FailureKind, Turn};
+use crate::acts::{AgendaTurn, Failure, FailureKind};
 use crate::api::types::ProgressLine;
 
 /// What the daemon says of its progress, on the bar.
@@ -27,7 +27,7 @@ pub(super) async fn unless_interrupted<T>(
 }
 
 /// Shows progress while something runs; Ctrl-C lets it commit or roll back.
-pub(super) async fn watched<T>(turn: &Turn, bar: &Bar, doing: impl Future<Output = T>) -> T {
+pub(super) async fn watched<T>(turn: &AgendaTurn, bar: &Bar, doing: impl Future<Output = T>) -> T {
     let mut progress = turn.progress.subscribe();
     let mut doing = std::pin::pin!(doing);
     loop {

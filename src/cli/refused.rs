@@ -6,7 +6,7 @@ use super::{Context, render, text};
 use crate::acts::Failure;
 use crate::model::ErrorCode;
 use crate::store::RefusedRow;
-use crate::story::refused::Refused;
+use crate::story::refused::RefusedStory;
 
 pub(super) async fn refused(
     context: &Context,
@@ -30,7 +30,7 @@ pub(super) async fn refused(
         return failed.map_or(Ok(0), Err);
     }
     if context.json {
-        let each = |row| render::json(&Refused::from(row));
+        let each = |row| render::json(&RefusedStory::from(row));
         let read = store.refused_each(of, each).await;
         return read.map(|()| 0).map_err(|e| store_failure(&e));
     }

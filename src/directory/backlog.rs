@@ -94,12 +94,12 @@ impl Backlog {
 
 /// ldap3's handle of a connection, and what waits of its searches.
 #[derive(Clone)]
-pub(super) struct Line {
+pub(super) struct LdapHandle {
     ldap: Ldap,
     backlog: Arc<Backlog>,
 }
 
-impl Line {
+impl LdapHandle {
     pub(super) fn new(ldap: Ldap, backlog: Arc<Backlog>) -> Self {
         Self { ldap, backlog }
     }
@@ -167,7 +167,7 @@ impl Line {
 pub(super) struct SearchStream {
     search: ldap3::SearchStream<'static, String, Arc<[String]>>,
     id: i32,
-    line: Line,
+    line: LdapHandle,
 }
 
 impl SearchStream {
@@ -193,7 +193,7 @@ impl SearchStream {
     }
 
     /// The connection that it comes over.
-    pub(super) fn line(&self) -> Line {
+    pub(super) fn line(&self) -> LdapHandle {
         self.line.clone()
     }
 

@@ -18,7 +18,7 @@ pub(super) const MAX_MESSAGE: usize = 16 << 20;
 
 /// What the beginning of the bytes is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Frame {
+pub(super) enum Extent {
     /// A whole message of so many bytes.
     Whole(usize),
     /// The beginning of one.
@@ -68,11 +68,11 @@ fn length(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Whether a whole message has come.
-pub(super) fn frame(input: &[u8]) -> Frame {
+pub(super) fn frame(input: &[u8]) -> Extent {
     let (first, rest) = match input {
-        [] | [SEQUENCE] => return Frame::Part,
+        [] | [SEQUENCE] => return Extent::Part,
         [SEQUENCE, first, rest @ ..] => (*first, rest),
-        _ => return Frame::Nothing,
+        _ => return Extent::Nothing,
     };
     let (content, head) = if first < 0x80 {
         (usize::from(first), 2)
@@ -80,20 +80,20 @@ pub(super) fn frame(input: &[u8]) -> Frame {
         let size = usize::from(first & 0x7f);
         match rest.get(..size) {
             // Indefinite, or reserved.
-            _ if size == 0 || first == 0xff => return Frame::Nothing,
-            None => return Frame::Part,
+            _ if size == 0 || first == 0xff => return Extent::Nothing,
+            None => return Extent::Part,
             Some(bytes) => match length(bytes) {
                 Some(length) => (length, 2 + size),
-                None => return Frame::TooLong,
+                None => return Extent::TooLong,
             },
         }
     };
     if content > MAX_MESSAGE {
-        Frame::TooLong
+        Extent::TooLong
     } else if input.len() - head >= content {
-        Frame::Whole(head + content)
+        Extent::Whole(head + content)
     } else {
-        Frame::Part
+        Extent::Part
     }
 }
 
@@ -151,18 +151,18 @@ mod tests {
             let whole = bytes.len();
             for cut in [0, 1, 2, 3, whole / 2, whole - 1] {
                 if cut < whole {
-                    prop_assert_eq!(frame(&bytes[..cut]), Frame::Part);
+                    prop_assert_eq!(frame(&bytes[..cut]), Extent::Part);
                     prop_assert_eq!(element(&bytes[..cut]), None);
                 }
             }
             bytes.extend(&after);
-            prop_assert_eq!(frame(&bytes), Frame::Whole(whole));
+            prop_assert_eq!(frame(&bytes), Extent::Whole(whole));
             prop_assert_eq!(element(&bytes), Some((SEQUENCE, &content[..], &after[..])));
         }
 
         #[test]
         fn trap_36_no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
-            if let Frame::Whole(length) = frame(&bytes) {
+            if let Extent::Whole(length) = frame(&bytes) {
                 prop_assert!(length <= bytes.len());
             }
             let mut rest = &bytes[..];
@@ -193,16 +193,19 @@ mod tests {
 
     #[test]
     fn lengths_that_lie() {
-        assert_eq!(frame(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]), Frame::TooLong);
+        assert_eq!(
+            frame(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]),
+            Extent::TooLong
+        );
         assert_eq!(
             frame(&[0x30, 0x8a, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
-            Frame::TooLong
+            Extent::TooLong
         );
-        assert_eq!(frame(&[0x30, 0x80, 0, 0]), Frame::Nothing);
-        assert_eq!(frame(&[0x30, 0xff]), Frame::Nothing);
-        assert_eq!(frame(b"HTTP/1.1"), Frame::Nothing);
-        assert_eq!(frame(&[0x30, 0x84, 0, 0, 0]), Frame::Part);
-        assert_eq!(frame(&[0x30, 0x84, 0, 0, 0, 1, 5]), Frame::Whole(7));
+        assert_eq!(frame(&[0x30, 0x80, 0, 0]), Extent::Nothing);
+        assert_eq!(frame(&[0x30, 0xff]), Extent::Nothing);
+        assert_eq!(frame(b"HTTP/1.1"), Extent::Nothing);
+        assert_eq!(frame(&[0x30, 0x84, 0, 0, 0]), Extent::Part);
+        assert_eq!(frame(&[0x30, 0x84, 0, 0, 0, 1, 5]), Extent::Whole(7));
         assert_eq!(element(&[0x1f, 0x01, 0x00]), None);
         assert_eq!(unsigned(&[0, 0, 0, 0, 0, 49]), Some(49));
         assert_eq!(unsigned(&[1, 0, 0, 0, 0]), None);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use url::Url;
 
-use super::backlog::Line;
+use super::backlog::LdapHandle;
 use super::credentials::Credentials;
 use super::entry::Names;
 use super::error::{DirectoryError, Failure};
@@ -126,7 +126,7 @@ async fn open(
     reach: &mut Reach,
     clock: &Clock,
     until: Instant,
-) -> Result<(Carrier, Line), DirectoryError> {
+) -> Result<(Carrier, LdapHandle), DirectoryError> {
     let tcp = reach.first(config, clock, until).await?;
     let opened = timely(until, async {
         let wire = Wire::open(reach, tcp).await?;

@@ -4,7 +4,7 @@ use lber::common::TagClass;
 use lber::structure::{PL, StructureTag};
 use ldap3::{ResultEntry, Scope as Depth};
 
-use super::ber::{CONSTRUCTED, Frame, element, frame};
+use super::ber::{CONSTRUCTED, Extent, element, frame};
 use super::entry::{Names, directory_id, entry};
 use super::message::{Message, Said, controls, message};
 use super::root_dse::RootDse;
@@ -128,7 +128,7 @@ fn controls_of(bytes: &[u8]) -> Vec<ldap3::controls::Control> {
 /// The whole messages that the bytes begin with.
 fn messages(mut data: &[u8]) -> Vec<&[u8]> {
     let mut all = Vec::new();
-    while let Frame::Whole(length) = frame(data) {
+    while let Extent::Whole(length) = frame(data) {
         let (message, rest) = data.split_at(length);
         all.push(message);
         data = rest;

@@ -19,8 +19,8 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use url::Url;
 
-use super::backlog::{Backlog, Line};
-use super::ber::{Frame, INTEGER, SEQUENCE, element, expect, frame, unsigned};
+use super::backlog::{Backlog, LdapHandle};
+use super::ber::{Extent, INTEGER, SEQUENCE, element, expect, frame, unsigned};
 use super::error::came;
 use super::form::{self, Misshapen};
 use super::link::Broken;
@@ -67,7 +67,7 @@ enum Turn {
 pub(super) type Carrier = std::pin::Pin<Box<dyn Future<Output = Broken> + Send>>;
 
 /// Puts ldap3 behind a connection that is open.
-pub(super) async fn guarded(wire: Wire) -> Result<(Carrier, Line), Broken> {
+pub(super) async fn guarded(wire: Wire) -> Result<(Carrier, LdapHandle), Broken> {
     let (near, far) = UnixStream::pair()?;
     let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(far.into_std()?));
     // Of the address ldap3 only looks at the scheme, since it has the stream already.
@@ -76,7 +76,7 @@ pub(super) async fn guarded(wire: Wire) -> Result<(Carrier, Line), Broken> {
     let (connection, ldap) = opened.map_err(Broken::Link)?;
     let drive = connection.drive();
     let backlog = Arc::new(Backlog::default());
-    let line = Line::new(ldap, Arc::clone(&backlog));
+    let line = LdapHandle::new(ldap, Arc::clone(&backlog));
     let (stream, came) = wire.into_parts();
     let carrier: Carrier = match stream {
         Stream::Plain(tcp) => Box::pin(carry(drive, between(tcp, came, near, backlog))),
@@ -147,7 +147,7 @@ async fn answers(
         let mut at = 0;
         let end = loop {
             match frame(&came[at..]) {
-                Frame::Whole(length) => match turn(&came[at..at + length], under_way) {
+                Extent::Whole(length) => match turn(&came[at..at + length], under_way) {
                     Ok(Turn::On) => {
                         on.extend_from_slice(&came[at..at + length]);
                         at += length;
@@ -155,9 +155,9 @@ async fn answers(
                     Ok(Turn::Aside) => at += length,
                     Err(why) => break Some(why),
                 },
-                Frame::Part => break None,
-                Frame::TooLong => break Some(Broken::Misshapen(Misshapen::Long)),
-                Frame::Nothing => break Some(Broken::no_ldap(&came[at..])),
+                Extent::Part => break None,
+                Extent::TooLong => break Some(Broken::Misshapen(Misshapen::Long)),
+                Extent::Nothing => break Some(Broken::no_ldap(&came[at..])),
             }
         };
         if !on.is_empty() {
@@ -229,7 +229,7 @@ async fn requests(
     let mut asked = Vec::new();
     loop {
         let mut at = 0;
-        while let Frame::Whole(length) = frame(&asked[at..]) {
+        while let Extent::Whole(length) = frame(&asked[at..]) {
             note(&asked[at..at + length], under_way);
             at += length;
         }
@@ -289,7 +289,7 @@ pub(super) fn fuzz(data: &[u8]) {
         backlog: Arc::default(),
     };
     let mut rest = data;
-    while let Frame::Whole(length) = frame(rest) {
+    while let Extent::Whole(length) = frame(rest) {
         let (bytes, after) = rest.split_at(length);
         match turn(bytes, &under_way) {
             Ok(Turn::On) => {

@@ -9,7 +9,7 @@ use ldap3::Scope as Depth;
 use ldap3::exop::WhoAmI;
 use tokio::time::{Instant, sleep};
 
-use super::backlog::Line;
+use super::backlog::LdapHandle;
 use super::error::{DirectoryError, Failure};
 use super::link::{Broken, within};
 use super::root_dse::WHO_AM_I;
@@ -24,7 +24,7 @@ pub(super) const SILENCE: Duration = Duration::from_secs(25);
 pub(super) type Probe = Pin<Box<dyn Future<Output = Result<(), Broken>> + Send>>;
 
 /// Asks something cheap.
-pub(super) fn probe(mut ldap: Line, who_am_i: bool) -> Probe {
+pub(super) fn probe(mut ldap: LdapHandle, who_am_i: bool) -> Probe {
     let until = Instant::now() + SILENCE;
     if who_am_i {
         return Box::pin(async move { within(until, ldap.extended(WhoAmI)).await.map(|_| ()) });
@@ -43,7 +43,7 @@ pub(super) fn probe(mut ldap: Line, who_am_i: bool) -> Probe {
 /// Asks a server that is expected to say something whether it still can. Independent of the session that it came from.
 pub struct Liveness {
     /// `None`: it is not asked.
-    ldap: Option<Line>,
+    ldap: Option<LdapHandle>,
     who_am_i: bool,
     server: String,
 }

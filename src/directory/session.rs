@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::backlog::Line;
+use super::backlog::LdapHandle;
 use super::credentials::Credentials;
 use super::entry::Names;
 use super::error::{DirectoryError, Failure};
@@ -22,7 +22,7 @@ pub struct Session {
     /// How to reach the same server again, for a pass.
     pub(super) reach: Arc<Reach>,
     pub(super) credentials: Arc<Credentials>,
-    pub(super) ldap: Line,
+    pub(super) ldap: LdapHandle,
     pub(super) link: Link,
     pub(super) root: RootDse,
     pub(super) kind: DirectoryKind,

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::ber::{Frame, frame};
+use super::ber::{Extent, frame};
 use super::credentials::Credentials;
 use super::error::came;
 use super::form::Misshapen;
@@ -170,14 +170,14 @@ impl Wire {
     pub(super) async fn next(&mut self) -> Result<Range<usize>, Broken> {
         loop {
             match frame(&self.came[self.at..]) {
-                Frame::Whole(length) => {
+                Extent::Whole(length) => {
                     let begin = self.at;
                     self.at += length;
                     return Ok(begin..self.at);
                 }
-                Frame::Part => self.fill().await?,
-                Frame::TooLong => return Err(Broken::Misshapen(Misshapen::Long)),
-                Frame::Nothing => return Err(Broken::no_ldap(&self.came[self.at..])),
+                Extent::Part => self.fill().await?,
+                Extent::TooLong => return Err(Broken::Misshapen(Misshapen::Long)),
+                Extent::Nothing => return Err(Broken::no_ldap(&self.came[self.at..])),
             }
         }
     }

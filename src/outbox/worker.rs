@@ -19,7 +19,7 @@ use super::time::Time;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment};
 use crate::delivery::{Attempt, Verdict};
-use crate::model::message_rules::Ending;
+use crate::model::message_rules::AttemptEnd;
 use crate::model::words::count;
 use crate::model::{Job, JobId, RealmId};
 use crate::store::{Fate, Settlement, Store, StoreError};
@@ -378,9 +378,9 @@ impl Worker {
         let target = &mut self.targets.all[target];
         let (Ok(webhook), Some(body)) = (target.webhook.clone(), job.body.clone()) else {
             let ending = if job.body.is_none() {
-                Ending::Final("its body was erased".into())
+                AttemptEnd::Final("its body was erased".into())
             } else {
-                Ending::NotTried
+                AttemptEnd::NotTried
             };
             self.ended.push(Settlement {
                 job,
@@ -448,7 +448,7 @@ impl Worker {
                     target.under_way -= 1;
                 }
                 // Not at once: what broke it off may do so again.
-                let ending = Ending::Again {
+                let ending = AttemptEnd::Again {
                     why: "sending it broke off; whether it arrived is unknown".to_owned(),
                     unknown_end: true,
                     next_attempt_at: now.plus_ms(delay_ms(job.attempts, chance, None)),
@@ -462,12 +462,12 @@ impl Worker {
                     target.under_way -= 1;
                 }
                 let ending = match go {
-                    Some(Go::Later { why, wait_ms }) => Ending::Later {
+                    Some(Go::Later { why, wait_ms }) => AttemptEnd::Later {
                         why,
                         next_attempt_at: now.plus_ms(wait_ms),
                     },
-                    Some(Go::Never(why)) => Ending::GivenUp(why),
-                    _ => Ending::NotTried,
+                    Some(Go::Never(why)) => AttemptEnd::GivenUp(why),
+                    _ => AttemptEnd::NotTried,
                 };
                 self.ended.push(Settlement { job, ending, now });
                 return;
@@ -500,8 +500,8 @@ impl Worker {
             }
         }
         let ending = match attempt.verdict {
-            Verdict::Accepted => Ending::Accepted,
-            Verdict::Final(why) => Ending::Final(why),
+            Verdict::Accepted => AttemptEnd::Accepted,
+            Verdict::Final(why) => AttemptEnd::Final(why),
             Verdict::Again {
                 why,
                 unknown_end,
@@ -510,7 +510,7 @@ impl Worker {
                 if unknown_end {
                     self.runner.stats.count(Count::UnknownEnd, 1);
                 }
-                Ending::Again {
+                AttemptEnd::Again {
                     why,
                     unknown_end,
                     next_attempt_at: now.plus_ms(delay_ms(job.attempts, chance, retry_after_ms)),
@@ -535,7 +535,10 @@ impl Worker {
             match fate {
                 Fate::Delivered => stats.count(Count::Delivered, 1),
                 Fate::Again
-                    if matches!(settlement.ending, Ending::NotTried | Ending::Later { .. }) => {}
+                    if matches!(
+                        settlement.ending,
+                        AttemptEnd::NotTried | AttemptEnd::Later { .. }
+                    ) => {}
                 Fate::Again => stats.count(Count::Again, 1),
                 Fate::Dropped => stats.count(Count::Dropped, 1),
                 Fate::Gone => {}
@@ -548,8 +551,9 @@ impl Worker {
                         },
                         1,
                     );
-                    let (Ending::Final(why) | Ending::GivenUp(why) | Ending::Again { why, .. }) =
-                        &settlement.ending
+                    let (AttemptEnd::Final(why)
+                    | AttemptEnd::GivenUp(why)
+                    | AttemptEnd::Again { why, .. }) = &settlement.ending
                     else {
                         continue;
                     };
@@ -578,7 +582,7 @@ impl Worker {
             .drain()
             .map(|(_, (_, job))| Settlement {
                 job,
-                ending: Ending::Interrupted,
+                ending: AttemptEnd::Interrupted,
                 now,
             })
             .collect();

@@ -13,7 +13,9 @@ use tracing::Instrument;
 
 use super::life::Pulse;
 use super::summary::tell;
-use crate::acts::{Caller, Context, Door, Failure, FailureKind, InRealm, RealmAct, Sync, Turn};
+use crate::acts::{
+    AgendaTurn, Caller, Context, Door, Failure, FailureKind, InRealm, RealmAct, Sync,
+};
 use crate::api::types::{Line, ProgressLine};
 use crate::clock::Timestamp;
 use crate::model::{ErrorCode, Mode, Outcome, RealmId, Run, Trigger};
@@ -187,7 +189,7 @@ pub async fn carry_out(
     } = work;
     let span = tracing::info_span!("realm", realm = %realm);
     let at = Context::new(engine, caller);
-    let turn = Turn {
+    let turn = AgendaTurn {
         cancel: cancel.clone(),
         progress: track.progress.clone(),
     };

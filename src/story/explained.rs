@@ -4,9 +4,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::explain::Explanation;
-use super::messages::Message;
-use super::origin::Origin;
-use super::refused::Refused;
+use super::messages::MessageStory;
+use super::origin::OriginStory;
+use super::refused::RefusedStory;
 use super::users;
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -18,10 +18,10 @@ use crate::store::{Store, StoreError};
 #[expect(missing_docs, reason = "as in `Explanation`")]
 pub struct ExplanationObject {
     pub user: Value,
-    pub values: Vec<Origin>,
-    pub refused: Vec<Refused>,
+    pub values: Vec<OriginStory>,
+    pub refused: Vec<RefusedStory>,
     pub planned: Vec<Change>,
-    pub messages: Vec<Message>,
+    pub messages: Vec<MessageStory>,
     pub history: Vec<Change>,
 }
 
@@ -38,9 +38,9 @@ impl Explanation {
         Ok(ExplanationObject {
             user: user.into_iter().next().unwrap_or_default(),
             values,
-            refused: self.refused.into_iter().map(Refused::from).collect(),
+            refused: self.refused.into_iter().map(RefusedStory::from).collect(),
             planned: self.planned,
-            messages: self.jobs.iter().map(Message::from).collect(),
+            messages: self.jobs.iter().map(MessageStory::from).collect(),
             history: self.history,
         })
     }

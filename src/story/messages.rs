@@ -8,7 +8,7 @@ use crate::model::{Job, JobId, JobState, JobType, RealmId, RunId, UserId};
 /// A message on its way out, without what it says.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the design's § 5 names each field")]
-pub struct Message {
+pub struct MessageStory {
     pub job: JobId,
     pub r#type: JobType,
     pub realm: RealmId,
@@ -21,7 +21,7 @@ pub struct Message {
     pub run: Option<RunId>,
 }
 
-impl From<&Job> for Message {
+impl From<&Job> for MessageStory {
     fn from(job: &Job) -> Self {
         Self {
             job: job.id,

@@ -9,7 +9,7 @@ use crate::model::{Change, ChangeKind, Field, IdForm, Owner, PhoneSource, RunId,
 
 /// One value, and where it came from.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Origin {
+pub struct OriginStory {
     /// Which.
     #[serde(serialize_with = "word")]
     pub field: Field,
@@ -38,7 +38,7 @@ fn word<S: serde::Serializer>(field: &Field, to: S) -> Result<S::Ok, S::Error> {
 
 impl Explanation {
     /// Each value with its origin.
-    pub fn values(&self, config: &Config) -> Vec<Origin> {
+    pub fn values(&self, config: &Config) -> Vec<OriginStory> {
         let u = &self.user;
         let realm = config.realms.iter().find(|r| r.id == u.realm);
         let mapped = realm.map(|r| Attributes::for_kind(self.kind(r), &r.attributes));
@@ -48,7 +48,7 @@ impl Explanation {
         let value = |field: Field, value: Option<String>, attribute: Option<String>| {
             let change = self.last(field);
             let run = change.and_then(|c| c.run).and_then(|id| self.runs.get(&id));
-            Origin {
+            OriginStory {
                 field,
                 attribute: attribute
                     .filter(|_| own && field.owner() == Owner::Directory && value.is_some()),

@@ -9,7 +9,7 @@ use crate::store::RefusedRow;
 /// An entry, or one value of it, that could not be used.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the design's § 5 names each field")]
-pub struct Refused {
+pub struct RefusedStory {
     pub realm: RealmId,
     pub dn: String,
     pub username: Option<String>,
@@ -19,7 +19,7 @@ pub struct Refused {
     pub since: Timestamp,
 }
 
-impl From<RefusedRow> for Refused {
+impl From<RefusedRow> for RefusedStory {
     fn from(row: RefusedRow) -> Self {
         let refusal = row.refusal;
         Self {

@@ -2,10 +2,10 @@
 
 use crate::cli::text;
 use crate::model::phone;
-use crate::story::origin::Origin;
+use crate::story::origin::OriginStory;
 
 /// One line; empty: nothing is known. `digits` tell its run from all others.
-pub(super) fn in_words(origin: &Origin, show_phones: bool, digits: usize) -> String {
+pub(super) fn in_words(origin: &OriginStory, show_phones: bool, digits: usize) -> String {
     let masked = |raw: &str| {
         if show_phones || !origin.field.is_number() {
             raw.to_owned()

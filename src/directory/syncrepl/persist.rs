@@ -16,7 +16,7 @@ use futures_util::future::{pending, select_all};
 use ldap3::{LdapError, ResultEntry, Scope as Depth};
 use tokio::time::{Instant, sleep_until};
 
-use super::super::backlog::{Line, SearchStream};
+use super::super::backlog::{LdapHandle, SearchStream};
 use super::super::delta::{Cursor, Delta, NoDelta};
 use super::super::error::{DirectoryError, Failure, came};
 use super::super::link::{Broken, words};
@@ -37,7 +37,7 @@ pub struct SyncWatch {
     server: String,
     what: String,
     dialect: Dialect,
-    ldap: Line,
+    ldap: LdapHandle,
     /// Whether the server can be asked who we are; else it is asked for its root DSE.
     who_am_i: bool,
     streams: Vec<SearchStream>,

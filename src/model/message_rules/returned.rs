@@ -6,7 +6,7 @@ use crate::model::{Job, JobState, JobType, Phone};
 
 /// How an attempt ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Ending {
+pub enum AttemptEnd {
     /// The receiver has it.
     Accepted,
     /// The receiver refused it for good.
@@ -39,9 +39,9 @@ pub enum Ending {
 ///
 /// An acceptance counts even when the lease was over meanwhile and another daemon has the message: the receiver has it. Every other
 /// ending is the word of whoever has the message.
-pub fn counts(ending: &Ending, state: JobState, same_attempt: bool) -> bool {
+pub fn counts(ending: &AttemptEnd, state: JobState, same_attempt: bool) -> bool {
     match ending {
-        Ending::Accepted => matches!(
+        AttemptEnd::Accepted => matches!(
             state,
             JobState::Sending | JobState::Waiting | JobState::Held | JobState::Dead
         ),
@@ -100,21 +100,26 @@ pub struct Returned {
 /// A newer number takes its place; somebody who is not usable any more, or lost the number, is not told it, unless they may have
 /// been told already; and only an attempt that failed can be the last one, so that after an outage of this machine each message
 /// gets another.
-pub fn come_back(job: &Job, ending: &Ending, meanwhile: &Meanwhile, now: Timestamp) -> Returned {
+pub fn come_back(
+    job: &Job,
+    ending: &AttemptEnd,
+    meanwhile: &Meanwhile,
+    now: Timestamp,
+) -> Returned {
     let (why, unknown, next, tried) = match ending {
-        Ending::Again {
+        AttemptEnd::Again {
             why,
             unknown_end,
             next_attempt_at,
         } => (Some(why.clone()), *unknown_end, *next_attempt_at, true),
-        Ending::Final(why) => (Some(why.clone()), false, now, true),
-        Ending::NotTried => (job.last_error.clone(), false, job.next_attempt_at, false),
-        Ending::Later {
+        AttemptEnd::Final(why) => (Some(why.clone()), false, now, true),
+        AttemptEnd::NotTried => (job.last_error.clone(), false, job.next_attempt_at, false),
+        AttemptEnd::Later {
             why,
             next_attempt_at,
         } => (Some(why.clone()), false, *next_attempt_at, false),
-        Ending::GivenUp(why) => (Some(why.clone()), false, now, false),
-        Ending::Interrupted | Ending::Accepted => (
+        AttemptEnd::GivenUp(why) => (Some(why.clone()), false, now, false),
+        AttemptEnd::Interrupted | AttemptEnd::Accepted => (
             Some("interrupted while being sent; whether it arrived is unknown".to_owned()),
             true,
             now,
@@ -124,14 +129,14 @@ pub fn come_back(job: &Job, ending: &Ending, meanwhile: &Meanwhile, now: Timesta
     let uncertain = job.uncertain || unknown;
     let overtaken = overtaken(job, meanwhile);
     let erased = overtaken.is_some();
-    let last = matches!(ending, Ending::Again { .. }) && now >= job.give_up_at;
+    let last = matches!(ending, AttemptEnd::Again { .. }) && now >= job.give_up_at;
     let (becomes, why) = match (overtaken, ending) {
-        (_, Ending::Final(_)) => (Becoming::Final { erased }, why),
+        (_, AttemptEnd::Final(_)) => (Becoming::Final { erased }, why),
         (Some(overtaken), _) if !uncertain || overtaken.newer => {
             let untold = is_application(job.r#type) && !overtaken.newer;
             (Becoming::Dropped { untold }, Some(overtaken.why))
         }
-        (_, Ending::GivenUp(_)) => (Becoming::Dead { erased }, why),
+        (_, AttemptEnd::GivenUp(_)) => (Becoming::Dead { erased }, why),
         _ if last => (Becoming::Dead { erased }, why),
         _ => (Becoming::Waits(next.min(job.give_up_at.max(now))), why),
     };

@@ -278,15 +278,15 @@ impl World {
         };
         let job = self.job(seq);
         let (ending, now) = match end {
-            End::Accepted => (Ending::Accepted, NOW),
-            End::Final => (Ending::Final("410".into()), NOW),
+            End::Accepted => (AttemptEnd::Accepted, NOW),
+            End::Final => (AttemptEnd::Final("410".into()), NOW),
             End::Refused => (again(false), NOW),
             End::LastRefused => (again(false), job.give_up_at),
             End::UnknownArrived | End::UnknownLost => (again(true), NOW),
-            End::NotTried => (Ending::NotTried, NOW),
+            End::NotTried => (AttemptEnd::NotTried, NOW),
         };
         assert!(counts(&ending, job.state, true));
-        if matches!(ending, Ending::Accepted) {
+        if matches!(ending, AttemptEnd::Accepted) {
             job.state = JobState::Delivered;
             job.body = None;
             if is_application(job.r#type) {
@@ -368,8 +368,8 @@ impl World {
     }
 }
 
-fn again(unknown_end: bool) -> Ending {
-    Ending::Again {
+fn again(unknown_end: bool) -> AttemptEnd {
+    AttemptEnd::Again {
         why: "503".into(),
         unknown_end,
         next_attempt_at: NOW,

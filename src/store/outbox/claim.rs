@@ -9,7 +9,7 @@ use super::locks::{self, in_order};
 use super::settle;
 use super::{JobRow, job_columns, text};
 use crate::clock::Timestamp;
-use crate::model::message_rules::Ending;
+use crate::model::message_rules::AttemptEnd;
 use crate::model::{Job, RealmId, UserId};
 use crate::store::db::{Db, Tx, on};
 use crate::store::lease_rows::now as database_now;
@@ -383,7 +383,7 @@ async fn reclaim(
         taken += 1;
         match Job::try_from(row) {
             Ok(job) => {
-                settle::come_back(tx, &job, &Ending::Interrupted, now).await?;
+                settle::come_back(tx, &job, &AttemptEnd::Interrupted, now).await?;
             }
             // Of a newer program, which knows what it says: it is put back for that one.
             Err(_) => {

@@ -3,7 +3,7 @@
 use super::locks::{self, in_order};
 use super::{JobRow, job_columns, text};
 use crate::clock::Timestamp;
-use crate::model::message_rules::{self, Becoming, Ending, Meanwhile, is_application};
+use crate::model::message_rules::{self, AttemptEnd, Becoming, Meanwhile, is_application};
 use crate::model::{Job, JobId, JobState, JobType, Phone, UserId};
 use crate::store::db::{Tx, on};
 use crate::store::{Store, StoreError};
@@ -14,7 +14,7 @@ pub struct Settlement {
     /// The job as it was claimed.
     pub job: Job,
     /// How it ended.
-    pub ending: Ending,
+    pub ending: AttemptEnd,
     /// When.
     pub now: Timestamp,
 }
@@ -70,7 +70,7 @@ async fn settle_one(tx: &mut Tx, settlement: &Settlement) -> Result<Fate, StoreE
         WHERE seq = $1 AND state IN ('sending', 'waiting', 'held', 'dead')";
     let Settlement { job, ending, now } = settlement;
     match ending {
-        Ending::Accepted => {
+        AttemptEnd::Accepted => {
             let rows = on!(tx, c => sqlx::query(ACCEPTED).bind(job.seq).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
                 .map_err(StoreError::from_sqlx("settle a delivered message"))?;
             if rows == 0 {
@@ -108,7 +108,7 @@ async fn erase_of_removed(tx: &mut Tx, seq: i64) -> Result<(), StoreError> {
 pub(super) async fn come_back(
     tx: &mut Tx,
     claimed: &Job,
-    ending: &Ending,
+    ending: &AttemptEnd,
     now: Timestamp,
 ) -> Result<Fate, StoreError> {
     const CURRENT: &str = concat!(

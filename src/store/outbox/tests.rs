@@ -11,7 +11,7 @@ use std::process::Command;
 
 use super::*;
 use crate::config::{Environment, StoreConfig, StoreUrl};
-use crate::model::message_rules::Ending;
+use crate::model::message_rules::AttemptEnd;
 use crate::model::{Intent, JobReason, JobState, JobType, State, StateReason, User};
 use crate::store::db::{Db, on};
 use crate::store::{Access, Store};
@@ -223,7 +223,7 @@ impl Fixture {
             .unwrap()
     }
 
-    pub(crate) async fn settle(&self, job: &Job, ending: Ending) -> Fate {
+    pub(crate) async fn settle(&self, job: &Job, ending: AttemptEnd) -> Fate {
         self.store
             .settle(&[Settlement {
                 job: job.clone(),
@@ -235,23 +235,23 @@ impl Fixture {
     }
 
     /// Claims one job and ends its attempt.
-    pub(crate) async fn attempt(&self, ending: Ending) -> (Job, Fate) {
+    pub(crate) async fn attempt(&self, ending: AttemptEnd) -> (Job, Fate) {
         let job = self.claim(1).await.pop().expect("a job that may go");
         let fate = self.settle(&job, ending).await;
         (job, fate)
     }
 }
 
-pub(crate) fn refused(now: Timestamp) -> Ending {
-    Ending::Again {
+pub(crate) fn refused(now: Timestamp) -> AttemptEnd {
+    AttemptEnd::Again {
         why: "503".into(),
         unknown_end: false,
         next_attempt_at: now,
     }
 }
 
-pub(crate) fn timed_out(now: Timestamp) -> Ending {
-    Ending::Again {
+pub(crate) fn timed_out(now: Timestamp) -> AttemptEnd {
+    AttemptEnd::Again {
         why: "no answer".into(),
         unknown_end: true,
         next_attempt_at: now,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use realmsync::clock::Clock;
 use realmsync::config::{Environment, load};
-use realmsync::model::message_rules::Ending;
+use realmsync::model::message_rules::AttemptEnd;
 use realmsync::model::{
     Job, JobState, JobType, Outcome, RealmId, Run, State, StateReason, Trigger, User,
 };
@@ -542,7 +542,7 @@ async fn a_delivered_farewell_leaves_no_name_behind() {
         {
             let settlement = Settlement {
                 job,
-                ending: Ending::Accepted,
+                ending: AttemptEnd::Accepted,
                 now: s.clock.now(),
             };
             store.settle(&[settlement]).await.unwrap();
@@ -562,7 +562,7 @@ async fn a_delivered_farewell_leaves_no_name_behind() {
     for job in under_way {
         let settlement = Settlement {
             job,
-            ending: Ending::Accepted,
+            ending: AttemptEnd::Accepted,
             now: s.clock.now(),
         };
         store.settle(&[settlement]).await.unwrap();

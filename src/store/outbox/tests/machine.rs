@@ -206,11 +206,11 @@ impl World {
         let mut crashed = false;
         for (job, end) in std::mem::take(&mut self.open) {
             let ending = match end {
-                End::Accepted => Ending::Accepted,
+                End::Accepted => AttemptEnd::Accepted,
                 End::Refused => refused(self.f.now),
-                End::Final => Ending::Final("410".into()),
+                End::Final => AttemptEnd::Final("410".into()),
                 End::TimedOutArrived | End::TimedOutLost => timed_out(self.f.now),
-                End::NotTried => Ending::NotTried,
+                End::NotTried => AttemptEnd::NotTried,
                 End::CrashArrived | End::CrashLost => {
                     crashed = true;
                     continue;

@@ -35,7 +35,7 @@ async fn one_users_messages_go_in_order() {
     let later = f.now.plus_ms(60_000);
     f.settle(
         &first[0],
-        Ending::Again {
+        AttemptEnd::Again {
             why: "503".into(),
             unknown_end: false,
             next_attempt_at: later,
@@ -72,9 +72,12 @@ async fn one_names_messages_go_in_order_whoever_bears_it() {
         &[say(JobType::Provision, JobReason::Created)],
     )
     .await;
-    assert_eq!(f.attempt(Ending::Accepted).await.0.r#type, JobType::Suspend);
     assert_eq!(
-        f.attempt(Ending::Accepted).await.0.r#type,
+        f.attempt(AttemptEnd::Accepted).await.0.r#type,
+        JobType::Suspend
+    );
+    assert_eq!(
+        f.attempt(AttemptEnd::Accepted).await.0.r#type,
         JobType::Provision
     );
 
@@ -95,7 +98,7 @@ async fn one_names_messages_go_in_order_whoever_bears_it() {
     let names = |jobs: &[Job]| jobs.iter().map(|j| j.username.clone()).collect::<Vec<_>>();
     let first = f.claim(10).await;
     assert_eq!(names(&first), ["eva"]);
-    f.settle(&first[0], Ending::Accepted).await;
+    f.settle(&first[0], AttemptEnd::Accepted).await;
     assert_eq!(names(&f.claim(10).await), ["iva", "ota"]);
 }
 
@@ -133,11 +136,11 @@ async fn a_lease_that_is_over_comes_back_with_the_same_key_and_an_unknown_end() 
     );
     // The first owner's refusal is of no interest any more, its acceptance is.
     assert_eq!(
-        f.settle(&lost, Ending::Final("410".into())).await,
+        f.settle(&lost, AttemptEnd::Final("410".into())).await,
         Fate::Gone
     );
-    assert_eq!(f.settle(&lost, Ending::Accepted).await, Fate::Delivered);
-    assert_eq!(f.settle(&again, Ending::Accepted).await, Fate::Gone);
+    assert_eq!(f.settle(&lost, AttemptEnd::Accepted).await, Fate::Delivered);
+    assert_eq!(f.settle(&again, AttemptEnd::Accepted).await, Fate::Gone);
     assert_eq!(f.provisioned(&jan).await.as_deref(), Some(B));
 }
 
@@ -168,7 +171,7 @@ async fn what_was_not_tried_goes_back_as_it_was() {
     )
     .await;
     let before = f.jobs().await.remove(0);
-    f.attempt(Ending::NotTried).await;
+    f.attempt(AttemptEnd::NotTried).await;
     assert_eq!(f.jobs().await.remove(0), before);
 }
 
@@ -239,7 +242,7 @@ async fn two_daemons_on_postgresql_share_the_outbox_and_send_each_message_once()
                 .into_iter()
                 .map(|job| Settlement {
                     job,
-                    ending: Ending::Accepted,
+                    ending: AttemptEnd::Accepted,
                     now: f.now,
                 })
                 .collect();
@@ -276,9 +279,9 @@ async fn a_run_that_holds_the_user_on_postgresql_defers_the_settlement() {
     let job = f.claim(1).await.remove(0);
     let mut run = f.store.db.begin().await.unwrap();
     on!(run, c => sqlx::query("UPDATE users SET version = version + 1").execute(&mut *c).await.map(|_| ())).unwrap();
-    assert_eq!(f.settle(&job, Ending::Accepted).await, Fate::Deferred);
+    assert_eq!(f.settle(&job, AttemptEnd::Accepted).await, Fate::Deferred);
     run.commit().await.unwrap();
-    assert_eq!(f.settle(&job, Ending::Accepted).await, Fate::Delivered);
+    assert_eq!(f.settle(&job, AttemptEnd::Accepted).await, Fate::Delivered);
     assert_eq!(f.provisioned(&jan).await.as_deref(), Some(B));
 }
 
@@ -317,7 +320,7 @@ async fn the_life_of_a_message_on_postgresql() {
     assert_eq!(f.store.reclaim("two", f.now, false).await.unwrap(), 0);
     f.store.renew("one", f.now, -1).await.unwrap();
     assert_eq!(f.store.reclaim("two", f.now, false).await.unwrap(), 1);
-    assert_eq!(f.attempt(Ending::NotTried).await.1, Fate::Again);
+    assert_eq!(f.attempt(AttemptEnd::NotTried).await.1, Fate::Again);
 
     assert_eq!(
         f.store
@@ -405,10 +408,10 @@ async fn the_life_of_a_message_on_postgresql() {
         "after an unknown end the newest number is told"
     );
     assert_eq!(
-        f.attempt(Ending::Final("410".into())).await.0.r#type,
+        f.attempt(AttemptEnd::Final("410".into())).await.0.r#type,
         JobType::PhoneNotice
     );
-    assert_eq!(f.attempt(Ending::Accepted).await.0.phone, phone(A));
+    assert_eq!(f.attempt(AttemptEnd::Accepted).await.0.phone, phone(A));
     let gone = User {
         state: State::Removed,
         username: String::new(),
@@ -430,7 +433,7 @@ async fn the_life_of_a_message_on_postgresql() {
         .await,
         1
     );
-    f.attempt(Ending::Accepted).await;
+    f.attempt(AttemptEnd::Accepted).await;
     assert_eq!(
         f.store.outbox_counts(None).await.unwrap(),
         [
@@ -458,7 +461,10 @@ async fn a_message_of_a_type_that_a_newer_daemon_wrote_stops_nobody_and_is_left_
         [3],
         "and what stands behind it waits, in order"
     );
-    assert_eq!(f.settle(&taken[0], Ending::Accepted).await, Fate::Delivered);
+    assert_eq!(
+        f.settle(&taken[0], AttemptEnd::Accepted).await,
+        Fate::Delivered
+    );
     assert_eq!(f.jobs().await.len(), 3, "the others are listed");
     assert_eq!(f.store.unknown_types().await.unwrap(), ["user.greeting"]);
     // A newer daemon died with it under way.
@@ -530,7 +536,7 @@ async fn a_refused_message_is_tried_again_when_an_administrator_says_so() {
     let jan = user("jan", A);
     f.change(&jan, &[]).await;
     f.change(&with_phone(&jan, B), &[reprovision()]).await;
-    let (job, fate) = f.attempt(Ending::Final("410".into())).await;
+    let (job, fate) = f.attempt(AttemptEnd::Final("410".into())).await;
     assert_eq!(fate, Fate::Final);
     let retry = Act::Retry {
         retry_for_ms: DAY_MS,
@@ -563,7 +569,7 @@ async fn a_refused_message_is_tried_again_when_an_administrator_says_so() {
         f.store.outbox_act(retry, &one, f.now).await.unwrap(),
         [job.id]
     );
-    let (again, fate) = f.attempt(Ending::Accepted).await;
+    let (again, fate) = f.attempt(AttemptEnd::Accepted).await;
     assert_eq!(
         (again.id, again.body, fate),
         (job.id, job.body, Fate::Delivered)

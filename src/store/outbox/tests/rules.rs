@@ -158,7 +158,7 @@ async fn a_newer_number_supersedes_and_keeps_the_right_previous_one() {
     f.attempt(refused(f.now)).await;
     f.change(&with_phone(&b, C), &[reprovision()]).await;
     assert_eq!(f.told(&jan).await, (Some(C.into()), true));
-    let (job, fate) = f.attempt(Ending::Accepted).await;
+    let (job, fate) = f.attempt(AttemptEnd::Accepted).await;
     assert_eq!(fate, Fate::Delivered);
     assert!(
         job.body
@@ -211,7 +211,7 @@ async fn after_an_unknown_end_the_newest_number_is_told_even_if_equal() {
             assert_eq!(f.attempt(refused(f.now)).await.1, Fate::Dead);
         }
         assert_eq!(f.change(&with_phone(&b, A), &[Intent::Unsay]).await, 1);
-        let (job, _) = f.attempt(Ending::Accepted).await;
+        let (job, _) = f.attempt(AttemptEnd::Accepted).await;
         assert_eq!((job.r#type, job.phone), (JobType::Reprovision, phone(A)));
         assert_eq!(f.told(&jan).await, (Some(A.into()), true));
         // The acceptance ends the doubt.
@@ -239,7 +239,7 @@ async fn back_to_the_old_number_while_the_new_one_is_being_sent() {
         Fate::Dropped,
         "what comes back is superseded"
     );
-    let (job, _) = f.attempt(Ending::Accepted).await;
+    let (job, _) = f.attempt(AttemptEnd::Accepted).await;
     assert_eq!(job.phone, phone(A));
     assert_eq!(f.provisioned(&jan).await.as_deref(), Some(A));
 }
@@ -252,9 +252,9 @@ async fn a_delivery_accepted_after_the_decision_is_seen() {
     let b = with_phone(&jan, B);
     f.change(&b, &[reprovision()]).await;
     // The plan read provisioned = A; meanwhile B was accepted.
-    f.attempt(Ending::Accepted).await;
+    f.attempt(AttemptEnd::Accepted).await;
     assert_eq!(f.change(&with_phone(&b, A), &[Intent::Unsay]).await, 1);
-    let (job, _) = f.attempt(Ending::Accepted).await;
+    let (job, _) = f.attempt(AttemptEnd::Accepted).await;
     assert!(
         job.body
             .unwrap()
@@ -297,7 +297,10 @@ async fn a_suspension_drops_what_is_unsent_also_what_was_being_sent() {
         Some("void")
     );
     assert_eq!(f.states().await, ["dropped: deleted", "waiting"]);
-    assert_eq!(f.attempt(Ending::Accepted).await.0.r#type, JobType::Suspend);
+    assert_eq!(
+        f.attempt(AttemptEnd::Accepted).await.0.r#type,
+        JobType::Suspend
+    );
 }
 
 #[tokio::test]
@@ -393,7 +396,7 @@ async fn dead_after_retry_for_and_retried_by_hand_with_the_same_key_and_bytes() 
             .unwrap(),
         [first.id]
     );
-    let (again, fate) = f.attempt(Ending::Accepted).await;
+    let (again, fate) = f.attempt(AttemptEnd::Accepted).await;
     assert_eq!(
         (again.id, again.body, fate),
         (first.id, first.body, Fate::Delivered)

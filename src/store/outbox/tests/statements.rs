@@ -49,24 +49,24 @@ enum Act {
     Retry,
     Drop,
     /// An attempt of each ends; the flag: another one was begun since.
-    Settle(Ending, bool),
+    Settle(AttemptEnd, bool),
 }
 
 fn act() -> impl Strategy<Value = Act> {
     let reason = JobReason::Disabled;
-    let later = Ending::Later {
+    let later = AttemptEnd::Later {
         why: "no key".into(),
         next_attempt_at: START,
     };
     let endings = vec![
-        Ending::Accepted,
-        Ending::Final("410".into()),
+        AttemptEnd::Accepted,
+        AttemptEnd::Final("410".into()),
         refused(START),
         timed_out(START),
-        Ending::NotTried,
+        AttemptEnd::NotTried,
         later,
-        Ending::GivenUp("no key".into()),
-        Ending::Interrupted,
+        AttemptEnd::GivenUp("no key".into()),
+        AttemptEnd::Interrupted,
     ];
     prop_oneof![
         Just(Act::Carry(reprovision())),
