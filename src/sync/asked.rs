@@ -24,7 +24,7 @@ pub struct Ask {
     pub full: bool,
     /// One person by name.
     pub user: Option<String>,
-    /// Read a held plan as a rebuilt directory; see [`Engine::adopt`].
+    /// Read a held plan as a rebuilt directory; see [`Engine::adopt`](super::Engine::adopt).
     pub adopt: bool,
     /// Take a server that is behind, this once.
     pub accept_older: bool,

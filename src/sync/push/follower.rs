@@ -105,7 +105,7 @@ impl std::fmt::Debug for Follower {
 
 impl Engine {
     /// Connects, and follows a realm's directory from the stored cursor. Works on a realm that lives by push
-    /// ([`Following::way`](super::Following::way)) and had a full pass; takes no lock. `cancel` ends [`Follower::next`].
+    /// ([`Following::way`](crate::sync::Following::way)) and had a full pass; takes no lock. `cancel` ends [`Follower::next`].
     pub async fn follow(
         &self,
         realm: &RealmId,
