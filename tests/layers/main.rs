@@ -9,6 +9,7 @@
 
 mod circles;
 mod source;
+mod traps;
 
 use std::path::Path;
 

@@ -1,0 +1,76 @@
+//! `docs/traps.md` names the files in which each trap is tested: every test that is named after a trap (`trap_NN_…`) stands in a
+//! file that its row names, and every file that a row names is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crate::source::rust_files;
+
+/// The numbers of the traps that functions of a file are named after.
+fn tested(source: &str) -> BTreeSet<u32> {
+    source
+        .split("fn trap_")
+        .skip(1)
+        .filter_map(|rest| rest.split('_').next()?.parse().ok())
+        .collect()
+}
+
+/// The rows of the table: a trap's number, and the files that it names.
+fn rows(table: &str) -> BTreeMap<u32, BTreeSet<String>> {
+    let row = |line: &str| {
+        let number = line.strip_prefix("| ")?.split(' ').next()?.parse().ok()?;
+        let file = |text: &&str| text.ends_with(".rs");
+        let files = line.split('`').filter(file).map(str::to_owned).collect();
+        Some((number, files))
+    };
+    table.lines().filter_map(row).collect()
+}
+
+#[test]
+fn each_test_of_a_trap_stands_in_a_file_that_its_row_names() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rows = rows(&std::fs::read_to_string(root.join("docs/traps.md")).unwrap());
+    assert!(rows.len() > 50, "{} rows in docs/traps.md", rows.len());
+    let mut faults = BTreeSet::new();
+    for (number, files) in &rows {
+        if files.is_empty() {
+            faults.insert(format!("trap {number}: no file"));
+        }
+        for file in files {
+            if !root.join(file).is_file() {
+                faults.insert(format!("trap {number}: {file} is not there"));
+            }
+        }
+    }
+    let mut files: Vec<PathBuf> = Vec::new();
+    rust_files(&root.join("src"), &mut files);
+    rust_files(&root.join("tests/it"), &mut files);
+    for file in files {
+        let inside = file
+            .strip_prefix(root)
+            .unwrap()
+            .to_string_lossy()
+            .replace('\\', "/");
+        for number in tested(&std::fs::read_to_string(&file).unwrap()) {
+            if rows
+                .get(&number)
+                .is_none_or(|files| !files.contains(&inside))
+            {
+                faults.insert(format!("trap {number}: {inside} is not named"));
+            }
+        }
+    }
+    let faults: Vec<String> = faults.into_iter().collect();
+    assert!(faults.is_empty(), "docs/traps.md:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn rows_and_tests_are_found() {
+    assert_eq!(
+        tested("async fn trap_07_a() {} fn trap_120_b() {} fn trapped() {}"),
+        [7, 120].into()
+    );
+    let table = "| # | trap |\n|---|---|\n| 7 | page `cookie` | `src/a.rs`, `tests/b.rs` |\n";
+    let files = ["src/a.rs".to_owned(), "tests/b.rs".to_owned()];
+    assert_eq!(rows(table), [(7, files.into())].into());
+}
