@@ -119,6 +119,16 @@ impl Running {
         tokio::time::sleep(Duration::from_millis(15)).await;
     }
 
+    /// Waits until it is so while the clock goes on, by so much at a time. An attempt under way may fail when the receiver works
+    /// again already, and wait for its retry.
+    async fn advance_until(&self, what: &str, step_ms: i64, mut so: impl AsyncFnMut() -> bool) {
+        until(what, async || {
+            self.advance(step_ms).await;
+            so().await
+        })
+        .await;
+    }
+
     /// Stops and says how long that took.
     async fn stop(mut self) -> Duration {
         let begun = Instant::now();
@@ -209,13 +219,11 @@ async fn a_receiver_that_is_down_for_a_night_loses_nothing_and_is_not_flooded() 
     assert!(!view.receiver.contains("canary"), "{view:?}");
 
     receiver.always(Behaviour::Answer(204, ""));
-    for _ in 0..40 {
-        running.advance(60_000).await;
-    }
-    until("all delivered", async || {
-        all_are(&f, JobState::Delivered).await
-    })
-    .await;
+    running
+        .advance_until("all delivered", 60_000, async || {
+            all_are(&f, JobState::Delivered).await
+        })
+        .await;
     let requests = receiver.requests();
     assert_eq!(ids(&requests).len(), 60);
     for id in ids(&requests) {

@@ -98,7 +98,11 @@ async fn a_repeated_message_keeps_its_body_while_the_process_knows_its_key() {
     .await;
     set_key(&f, NEW);
     running.advance(DAY_MS).await;
-    until("delivered", async || all_are(&f, JobState::Delivered).await).await;
+    running
+        .advance_until("delivered", 10_000, async || {
+            all_are(&f, JobState::Delivered).await
+        })
+        .await;
     let requests = receiver.requests();
     assert_eq!(requests[0].body, requests[1].body);
     assert!(known(&f).await.contains(&sent(&requests[1])));
@@ -187,8 +191,11 @@ async fn a_key_that_cannot_be_read_costs_no_message() {
         "{job:?}"
     );
     set_key(&f, OLD);
-    running.advance(10_000).await;
-    until("delivered", async || all_are(&f, JobState::Delivered).await).await;
+    running
+        .advance_until("delivered", 10_000, async || {
+            all_are(&f, JobState::Delivered).await
+        })
+        .await;
     assert!(known(&f).await.contains(&sent(&receiver.requests()[0])));
     running.stop().await;
 }
