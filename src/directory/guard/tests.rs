@@ -188,7 +188,7 @@ fn heavy(id: u8) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_server_waits_where_nobody_takes_what_it_says() {
+async fn trap_36_a_server_waits_where_nobody_takes_what_it_says() {
     let mut between = Between::new(Vec::new());
     between.ask(&search(1)).await;
     let (mut server, mut client) = (between.server, between.client);
