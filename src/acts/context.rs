@@ -83,9 +83,13 @@ impl Context {
     /// # Errors
     /// `not-found`, with the realms that there are.
     pub async fn known(&self, realm: &RealmId) -> Result<(), Failure> {
+        let row = self.store().realm(realm).await?;
+        if row.as_ref().is_some_and(|row| !row.orphaned) {
+            return Ok(());
+        }
         if self.configured(realm).is_ok() {
             self.engine.declare_realm(realm).await?;
-        } else if self.store().realm(realm).await?.is_none() {
+        } else if row.is_none() {
             return Err(self.no_such(realm));
         }
         Ok(())

@@ -77,7 +77,7 @@ fn about_daemon(daemon: &DaemonStatus) -> String {
     if daemon.undeclared {
         let _infallible = write!(
             text,
-            "\n  {} no run begins: the store has not taken the configuration in yet, since another process holds what that needs",
+            "\n  {} no run begins: the store is still taking the configuration in",
             render::paint("33", "!")
         );
     }
@@ -271,7 +271,7 @@ fn undelivered(r: &RealmStatus) -> Option<String> {
     let (refused, dead) = (of(JobState::Final), of(JobState::Dead));
     let ways: Vec<String> = [
         (refused, "refused for good by the receiver"),
-        (dead, "given up after `retry-for`"),
+        (dead, "given up"),
     ]
     .iter()
     .filter(|(n, _)| *n > 0)
@@ -281,7 +281,7 @@ fn undelivered(r: &RealmStatus) -> Option<String> {
         return None;
     }
     Some(format!(
-        "! {}: `realmsync outbox list --realm {2}` shows why, `realmsync outbox retry --realm {2}` sends {1} again",
+        "! {}: `realmsync outbox list --realm {2}` shows why, `realmsync outbox retry --realm {2}` sends {1} again where that still holds",
         ways.join(", "),
         if refused + dead == 1 { "it" } else { "them" },
         r.realm

@@ -23,4 +23,4 @@ pub use jobs::{
     Becomes, Carried, Event, Links, Standing, Told, becomes, carry_out, is_application, may_drop,
     may_retry,
 };
-pub use returned::{AttemptEnd, Becoming, Meanwhile, Returned, come_back, counts};
+pub use returned::{AttemptEnd, Becoming, Meanwhile, Returned, come_back, counts, may_begin};

@@ -1,8 +1,12 @@
-//! The last look before a message is sent: whether it is still ours, and which enrolment key its link was made with.
+//! The last look before a message is sent: whether it is still ours, whether it still says what is true, and which enrolment key its
+//! link was made with.
 //!
 //! ```text
 //!   permit ─▶ still mine? ──no, or not for long──▶ back, untried
 //!                 │ yes
+//!                 ▼
+//!        on hold, or overtaken? ──yes──▶ back, untried
+//!                 │ no
 //!                 ▼
 //!             key fits? ──yes──▶ send
 //!                 │ no: read it anew
@@ -24,6 +28,7 @@ use tokio::sync::watch;
 
 use crate::clock::Uptime;
 use crate::config::{Config, Environment};
+use crate::model::message_rules::may_begin;
 use crate::model::{EnrolmentId, Job};
 use crate::store::{EnrolmentKey, Store, StoreError};
 
@@ -41,7 +46,7 @@ const FORMER: usize = 8;
 pub(super) enum Go {
     /// This body is sent, now.
     Send(String),
-    /// Not ours any more, or nobody knows: back, untried.
+    /// Not ours any more, or not to be sent any more, or nobody knows: back, untried.
     Back,
     /// Something is missing here.
     Later {
@@ -110,6 +115,10 @@ impl Beginning {
                 return Go::Back;
             }
         };
+        if mine.held || !may_begin(job, &mine.meanwhile) {
+            // What becomes of it is decided where it is put back.
+            return Go::Back;
+        }
         let go = match (job.enrolment, mine.token_sha256) {
             (Some(enrolment), Some(hash)) => match self.with_link(job, body, enrolment, hash).await
             {

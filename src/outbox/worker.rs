@@ -221,7 +221,9 @@ impl Worker {
         // First of all: by a clock that was just set, messages would be given up.
         self.keep_time(&sending).await?;
         self.settle().await?;
-        if !self.under_way.is_empty() && self.renewed.elapsed() > RENEW {
+        // What ended keeps its lease until the store has taken that.
+        let leased = !self.under_way.is_empty() || !self.ended.is_empty();
+        if leased && self.renewed.elapsed() > RENEW {
             self.runner.store.renew(&self.owner, now, LEASE_MS).await?;
             self.renewed = Instant::now();
         }

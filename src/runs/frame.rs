@@ -7,10 +7,11 @@
 //!                      fail ─▶ failed │ cancelled
 //! ```
 
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::weigh::{Reason, Users, limits};
-use super::{Plan, RunFailure, stage, uuid_v7};
+use super::{Plan, RunError, RunFailure, stage, uuid_v7};
 use crate::clock::{Clock, Timestamp};
 use crate::config::BrakeConfig;
 use crate::model::{
@@ -68,9 +69,14 @@ pub(crate) struct Finished<'p> {
     pub refused: Option<RefusedDiff>,
     /// A held plan whose place this one takes if it is applied. One that is held takes the place of any.
     pub replaces: Option<RunId>,
-    /// How messages are made. The run is set by the frame.
-    pub messages: MessageContext,
+    /// Whether there is anywhere to send messages to.
+    pub delivers: bool,
+    /// What messages are made with. Asked only where something is applied: a plan that is held needs no key.
+    pub messages: MadeWith<'p>,
 }
+
+/// What the messages of a run are made with, once it is asked. The run is set by the frame.
+pub(crate) type MadeWith<'m> = BoxFuture<'m, Result<MessageContext, RunError>>;
 
 /// The first row of a run.
 pub(crate) fn new_run(
@@ -175,7 +181,7 @@ impl<'a> Frame<'a> {
     /// Weighs the plan, and applies or holds it, or only says what would become of it.
     ///
     /// [`Frame::run`] has the end then; where the plan is the one that is held already, it is that one's run.
-    pub async fn finish(&mut self, finished: Finished<'_>) -> Result<(), StoreError> {
+    pub async fn finish(&mut self, finished: Finished<'_>) -> Result<(), RunError> {
         let Finished {
             plan,
             brake,
@@ -186,15 +192,16 @@ impl<'a> Frame<'a> {
             remembers,
             refused,
             replaces,
-            mut messages,
+            delivers,
+            messages,
         } = finished;
-        let empty = plan.is_empty(messages.delivers);
+        let empty = plan.is_empty(delivers);
         self.run.held_by = if empty {
             vec![]
         } else {
             self.weigh(plan, brake, users, &reasons).await?
         };
-        plan.count_in(&mut self.run, messages.delivers);
+        plan.count_in(&mut self.run, delivers);
         self.decided();
         facts.plan_hash = Some(plan.hash.hex());
         facts.first_pass = plan.first();
@@ -214,9 +221,12 @@ impl<'a> Frame<'a> {
                 self.store.remember_id_form(&self.row.id, form).await?;
             }
             plan.put_in_line().await?;
-            return self.hold(plan, facts, refused).await;
+            return Ok(self.hold(plan, facts, refused).await?);
         }
-        messages.run = Some(self.run.run);
+        let messages = MessageContext {
+            run: Some(self.run.run),
+            ..messages.await?
+        };
         let application = Application {
             run: &self.run,
             facts,

@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::store::Store;
 pub use error::RunError;
 pub(crate) use error::RunFailure;
-pub(crate) use frame::{Ending, Finished, Frame, new_run};
+pub(crate) use frame::{Ending, Finished, Frame, MadeWith, new_run};
 pub use held::Decided;
 pub(crate) use held::expire_held;
 pub(crate) use ids::{Ascending, uuid_v7};

@@ -121,12 +121,16 @@ impl Plan {
         self.first_pass
     }
 
-    /// Learns what plans of the realm leave out for now.
-    pub async fn learn_rejected(&mut self, row: &RealmRow) -> Result<(), StoreError> {
+    /// Learns what plans of the realm leave out for now. `store` has the realm, which the store of a dry plan has not.
+    pub async fn learn_rejected(
+        &mut self,
+        store: &Store,
+        row: &RealmRow,
+    ) -> Result<(), StoreError> {
         if row.left_out_until.is_none() {
             return Ok(());
         }
-        let (changes, until) = self.store.rejected_changes(&row.id, self.now).await?;
+        let (changes, until) = store.rejected_changes(&row.id, self.now).await?;
         self.rejected = Rejected {
             changes: changes.into_iter().collect(),
             until,

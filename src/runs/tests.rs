@@ -98,7 +98,8 @@ impl House {
             }),
             refused: None,
             replaces: row.held,
-            messages: messages(),
+            delivers: false,
+            messages: Box::pin(async { Ok(messages()) }),
         };
         turn.work(Box::pin(frame.finish(finished))).await.unwrap();
         frame.run
@@ -192,7 +193,8 @@ async fn an_applied_plan_is_undone_and_undone_again_as_it_was() {
         brake: &BRAKE,
         policy: &policy,
         policies: std::collections::BTreeMap::new(),
-        messages: messages(),
+        delivers: false,
+        messages: Box::new(|_| Box::pin(async { Ok(messages()) })),
         by: Some("eva"),
         cancel: &cancel,
     };

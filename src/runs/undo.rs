@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::weigh::Users;
 use super::{
-    Decided, Ending, Finished, Frame, Plan, RunError, RunFailure, Runs, Turn, held, new_run, window,
+    Decided, Ending, Finished, Frame, MadeWith, Plan, RunError, RunFailure, Runs, Turn, held,
+    new_run, window,
 };
 use crate::clock::Timestamp;
 use crate::config::BrakeConfig;
@@ -17,7 +18,7 @@ use crate::model::{
     RunId, Trigger, User, UserId,
 };
 use crate::plan::undo::{PutBack, put_back};
-use crate::store::{MessageContext, RealmUpdate, Resume, RunFacts};
+use crate::store::{RealmUpdate, Resume, RunFacts};
 
 /// Changes read at once.
 const BATCH: i64 = 1000;
@@ -33,21 +34,14 @@ pub(crate) struct UndoAsk<'a> {
     pub policy: &'a Policy,
     /// Those of others, to which people may go back. One that is not among them has the same.
     pub policies: BTreeMap<&'a RealmId, &'a Policy>,
-    /// How messages are made.
-    pub messages: MessageContext,
+    /// Whether there is anywhere to send messages to.
+    pub delivers: bool,
+    /// What messages are made with at that time. Asked only where something is applied.
+    pub messages: Box<dyn Fn(Timestamp) -> MadeWith<'a> + Send + Sync + 'a>,
     /// Who asks.
     pub by: Option<&'a str>,
     /// Stops it: it commits or rolls back.
     pub cancel: &'a CancellationToken,
-}
-
-impl UndoAsk<'_> {
-    fn messages(&self, at: Timestamp) -> MessageContext {
-        MessageContext {
-            now: at,
-            ..self.messages.clone()
-        }
-    }
 }
 
 impl Runs {
@@ -90,7 +84,7 @@ impl Runs {
             ask.by,
             now,
             update,
-            ask.messages(now),
+            (ask.messages)(now).await?,
         );
         if let Some(run) = turn.work(Box::pin(applied)).await? {
             return Ok(Decided::just(run));
@@ -254,9 +248,10 @@ impl Runs {
             }),
             refused: None,
             replaces: row.held,
-            messages: ask.messages(now),
+            delivers: ask.delivers,
+            messages: (ask.messages)(now),
         };
-        Ok(frame.finish(finished).await?)
+        frame.finish(finished).await
     }
 
     /// The realm that somebody is in once these changes are put back, and its own clock; `None`: it is there no more.

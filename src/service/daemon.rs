@@ -441,7 +441,7 @@ impl Daemon {
             }
             Ok(Side::Due(realms)) => realms.iter().for_each(|realm| self.is_due(realm)),
             Err(error) => {
-                tracing::error!(%error, "a request broke off: {error}. This is a fault of realmsync: please report it with the log");
+                logging::broke_off(&error);
                 // Whichever it was, nothing waits for it for ever.
                 self.declaring = false;
                 if std::mem::take(&mut self.reloading) {

@@ -5,6 +5,7 @@
 
 use std::io::{self, IsTerminal};
 
+use tokio::task::JoinError;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_journald::{Priority, PriorityMappings};
@@ -123,6 +124,11 @@ fn lines(format: LogFormat, around: &Surroundings) -> Box<dyn Layer<Registry> + 
                 .boxed()
         }
     }
+}
+
+/// Says that something beside the daemon's loop panicked.
+pub(super) fn broke_off(error: &JoinError) {
+    tracing::error!(%error, "a request broke off: {error}. This is a fault of realmsync: please report it with the log");
 }
 
 #[cfg(test)]

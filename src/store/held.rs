@@ -27,6 +27,12 @@ async fn lock_held(tx: &mut Tx, realm: &RealmId) -> Result<(), StoreError> {
     locks::jobs(tx, HELD, Some(realm), None, &[]).await
 }
 
+/// The same, with all that is open in the realm: what an end of a pause, or the holding of a plan, comes to.
+async fn lock_open(tx: &mut Tx, realm: &RealmId) -> Result<(), StoreError> {
+    const OPEN: &str = "realm = $1 AND state NOT IN ('delivered', 'dropped') OR state IN ('waiting', 'sending', 'held') AND held_by = 'undo'";
+    locks::jobs(tx, OPEN, Some(realm), None, &[]).await
+}
+
 /// Another plan takes the place of a held one, whose rows are swept; if it passes, the messages that the brake kept go on.
 pub(super) async fn replace_held(
     tx: &mut Tx,
@@ -76,7 +82,7 @@ pub(super) async fn decide_in(
     let realms = on!(tx, c => sqlx::query_scalar::<_, String>(FREE).bind(bytes(run)).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("decide a plan"))?;
     for realm in realms {
         let realm = RealmId::from(realm);
-        lock_held(tx, &realm).await?;
+        lock_open(tx, &realm).await?;
         keep_on_hold(tx, &realm).await?;
     }
     super::undone::release(tx, now).await?;
@@ -131,6 +137,7 @@ impl Store {
                 });
             }
         }
+        lock_open(&mut tx, &run.realm).await?;
         if let Some(old) = replaces {
             replace_held(&mut tx, old, run.run, &run.realm, false, now).await?;
         }

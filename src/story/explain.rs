@@ -68,6 +68,7 @@ pub async fn gather(store: &Store, config: &Config, user: User) -> Result<Explan
             JobState::Sending,
             JobState::Held,
             JobState::Dead,
+            JobState::Final,
         ],
         ..JobSelection::default()
     };

@@ -219,7 +219,7 @@ pub struct DaemonStatus {
     /// The file of the command that asked says something else than what the daemon works by.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub other_file: bool,
-    /// The store has not taken its configuration in yet, since another process holds what that needs; no run begins before.
+    /// The store is still taking its configuration in; no run begins before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undeclared: bool,
     /// Receivers of messages with their circuits ([`crate::outbox::TargetView`]).

@@ -30,7 +30,7 @@ impl Engine {
         // Read under the lock: somebody else may just have decided.
         let (run, facts) = self.runs().held(&run.run.to_string()).await?;
         if let Some(undone) = facts.undoes {
-            let ask = self.undo_ask(config, &asking).await?;
+            let ask = self.undo_ask(config, &asking);
             let runs = self.runs();
             return runs.approve_undo(&turn, (run, facts), undone, &ask).await;
         }

@@ -11,7 +11,6 @@ use super::engine::Engine;
 use super::pass::spread::Spread;
 use super::pass::under_way::Pass;
 use super::realm::following::Following;
-use super::realm::messages::unsent;
 use super::realm::prepare::{mapping_of, prepare};
 use super::realm::session::Prepared;
 use crate::clock::Timestamp;
@@ -237,7 +236,7 @@ impl Engine {
             plan.lay_aside().await?;
         }
         let mut pass = Pass::new(self, config, row, prepared, plan, run.started_at).await?;
-        pass.found.plan.learn_rejected(row).await?;
+        pass.found.plan.learn_rejected(&self.store, row).await?;
         let is_delta = run.mode == Mode::Delta;
         let (following, cursor) = match &beginning {
             Beginning::Full {
@@ -325,12 +324,10 @@ impl Engine {
         } else {
             None
         };
-        let messages = if ending == Ending::Dry {
-            unsent(config.delivery.as_ref(), run.started_at)
-        } else {
-            self.messages(config, run.started_at)
-                .await
-                .map_err(|e| RunFailure::new(ErrorCode::Store, e.to_string()))?
+        let at = run.started_at;
+        let messages = async move {
+            let made_with = self.messages(config, at).await;
+            made_with.map_err(|e| RunFailure::new(ErrorCode::Store, e.to_string()).into())
         };
         let facts = RunFacts {
             mapping_hash: Some(pass.reading.prepared.mapping_hash.clone()),
@@ -376,9 +373,11 @@ impl Engine {
             remembers: Box::new(remembers),
             refused,
             replaces: if full { row.held } else { None },
-            messages,
+            delivers: config.delivery.is_some(),
+            messages: Box::pin(messages),
         };
-        frame.finish(finished).await?;
+        let weighed = frame.finish(finished).await;
+        weighed.map_err(|error| RunFailure::from(&error))?;
         if ending == Ending::Dry {
             let lines = pass.found.plan.into_lines(&frame.run, id_form);
             return Ok(PassEnd::to(lines, pass.reading.prepared));

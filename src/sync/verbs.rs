@@ -100,23 +100,24 @@ impl Engine {
         let asking = asking.into();
         let target = self.store.run(run).await?;
         let config = self.realm_config(&target.realm)?;
-        let ask = self.undo_ask(config, &asking).await?;
+        let ask = self.undo_ask(config, &asking);
         Box::pin(self.runs().undo(&target, &ask)).await
     }
 
-    pub(super) async fn undo_ask<'a>(
+    pub(super) fn undo_ask<'a>(
         &'a self,
         config: &'a RealmConfig,
         asking: &'a Asking,
-    ) -> Result<UndoAsk<'a>, RunError> {
+    ) -> UndoAsk<'a> {
         let realms = self.config.realms.iter();
-        Ok(UndoAsk {
+        UndoAsk {
             brake: &config.brake,
             policy: &config.policy,
             policies: realms.map(|r| (&r.id, &r.policy)).collect(),
-            messages: self.messages(config, self.clock.now()).await?,
+            delivers: config.delivery.is_some(),
+            messages: Box::new(|at| Box::pin(self.messages(config, at))),
             by: asking.by.as_deref(),
             cancel: &asking.cancel,
-        })
+        }
     }
 }

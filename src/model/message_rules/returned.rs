@@ -148,6 +148,13 @@ pub fn come_back(
     }
 }
 
+/// Whether a claimed message may be begun, after what happened to its user since. One that may not comes back
+/// [untried](AttemptEnd::NotTried), and is dropped then.
+pub fn may_begin(job: &Job, meanwhile: &Meanwhile) -> bool {
+    let back = come_back(job, &AttemptEnd::NotTried, meanwhile, job.next_attempt_at);
+    !matches!(back.becomes, Becoming::Dropped { .. })
+}
+
 /// Why a message says what is not true any more.
 struct Overtaken {
     why: String,

@@ -3,6 +3,7 @@
 use super::super::begin::{Beginning, Go};
 use super::*;
 use crate::model::RealmId;
+use crate::model::message_rules::AttemptEnd;
 use crate::store::outbox_tests::postgres;
 
 /// As another daemon does once the leases of one that stood still are over.
@@ -156,4 +157,41 @@ async fn an_attempt_that_outlives_its_lease_ends_beside_the_next_one() {
     .await;
     assert_eq!(ids(&receiver.requests()).len(), 1, "always with one key");
     running.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_overtaken_before_its_turn_came_is_not_begun() {
+    for f in [sqlite().await, postgres().await] {
+        changed_numbers(&f, 1).await;
+        let job = f.claim(1).await.remove(0);
+        assert!(matches!(look(&f, &job).await, Go::Send(_)));
+        for (happens, back) in [
+            (
+                "UPDATE users SET state = 'suspended', state_reason = 'disabled'",
+                "UPDATE users SET state = 'active', state_reason = NULL",
+            ),
+            (
+                "UPDATE users SET blocked = TRUE",
+                "UPDATE users SET blocked = FALSE",
+            ),
+            (
+                "UPDATE jobs SET held_by = 'brake'",
+                "UPDATE jobs SET held_by = NULL",
+            ),
+        ] {
+            f.sql(happens).await;
+            assert!(matches!(look(&f, &job).await, Go::Back), "{happens}");
+            f.sql(back).await;
+            assert!(matches!(look(&f, &job).await, Go::Send(_)), "{back}");
+        }
+        f.sql("UPDATE users SET phone = NULL, phone_source = NULL")
+            .await;
+        assert!(matches!(look(&f, &job).await, Go::Back), "a lost number");
+        f.settle(&job, AttemptEnd::NotTried).await;
+        assert!(
+            all_are(&f, JobState::Dropped).await,
+            "{:?}",
+            f.states().await
+        );
+    }
 }

@@ -10,9 +10,9 @@ use super::{Daemon, Side, warn};
 use crate::clock::Timestamp;
 use crate::runs::RunError;
 use crate::service::chance::chance;
-use crate::service::notify;
 use crate::service::reload::{self, Prepared};
 use crate::service::web::Web;
+use crate::service::{logging, notify};
 use crate::sync::Engine;
 
 /// A store that fails a reload is asked again after this.
@@ -46,10 +46,15 @@ impl Daemon {
         match timeout(DECLARE_AT_START, side.join_next()).await {
             Ok(Some(Ok(Side::Declared(declared)))) => declared.map(|()| true),
             // One that broke off is begun anew by the daemon's loop.
-            Ok(_) => Ok(false),
+            Ok(broken) => {
+                if let Some(Err(error)) = broken {
+                    logging::broke_off(&error);
+                }
+                Ok(false)
+            }
             Err(_) => {
                 tracing::warn!(
-                    "another process holds what the store needs to take this configuration in, as a first load does: runs begin once it lets go"
+                    "the store does not take this configuration in yet: another process has what that needs, as a first load does, or what a crash left is being removed. Runs begin once it is done"
                 );
                 Ok(false)
             }

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Daemon;
+use super::{Daemon, Side};
 use crate::acts::{Failure, FailureKind};
+use crate::api::types::Line;
 use crate::config::StoreUrl;
+use crate::service::desk::After;
 use crate::service::notify;
 
 /// Of the five seconds that a stop may take: for runs and deliveries to commit or roll back,
@@ -50,7 +52,14 @@ impl Daemon {
         self.runs.shutdown().await;
         self.running.clear();
         // Answers are passed on by tasks beside the loop; those that ask the store have had their time.
-        let answers = async { while self.side.join_next().await.is_some() {} };
+        let answers = async {
+            while let Some(side) = self.side.join_next().await {
+                // An order that needs a realm for itself comes too late.
+                if let Ok(Side::After(After::Enqueue(_, _, lines))) = side {
+                    let _gone = lines.try_send(Line::Error(failure.clone()));
+                }
+            }
+        };
         let _told = timeout(Duration::from_millis(300), answers).await;
         self.stop_answers.cancel();
         if let Some(web) = &self.web {

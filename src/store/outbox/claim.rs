@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use super::locks::{self, in_order};
-use super::settle;
+use super::settle::{self, UserNow};
 use super::{JobRow, job_columns, text};
 use crate::clock::Timestamp;
-use crate::model::message_rules::AttemptEnd;
+use crate::model::message_rules::{AttemptEnd, Meanwhile};
 use crate::model::{Job, RealmId, UserId};
 use crate::store::db::{Db, Tx, on};
 use crate::store::lease_rows::now as database_now;
@@ -60,17 +60,35 @@ pub struct Mine {
     pub left: Option<Duration>,
     /// The hash of the token that its link was made with; `None`: there is no link.
     pub token_sha256: Option<[u8; 32]>,
+    /// Whether it is to be held: by the brake, an undo or an administrator.
+    pub held: bool,
+    /// What happened to its user since it was claimed.
+    pub meanwhile: Meanwhile,
+}
+
+/// A row of [`Store::still_mine`].
+#[derive(sqlx::FromRow)]
+struct MineRow {
+    token_sha256: Option<Vec<u8>>,
+    held_by: Option<String>,
+    #[sqlx(flatten)]
+    user: UserNow,
+    newer: i64,
+    lease_left: Option<i64>,
 }
 
 /// The columns and the row of [`Store::still_mine`].
 macro_rules! still_mine {
     () => {
-        "SELECT (SELECT e.token_sha256 FROM enrolments e WHERE e.id = jobs.enrolment), "
+        "SELECT (SELECT e.token_sha256 FROM enrolments e WHERE e.id = jobs.enrolment) AS token_sha256, jobs.held_by, u.state, u.state_reason, u.blocked, u.phone, (
+            SELECT COUNT(*) FROM jobs n WHERE n.user_id = jobs.user_id AND n.seq > jobs.seq
+            AND n.state IN ('waiting', 'sending', 'held') AND n.type IN ('user.provision', 'user.reprovision')) AS newer, "
     };
 }
 macro_rules! of_job {
     () => {
-        " FROM jobs WHERE seq = $1 AND leased_by = $2 AND attempts = $3 AND state = 'sending'"
+        " AS lease_left FROM jobs LEFT JOIN users u ON u.id = jobs.user_id
+        WHERE jobs.seq = $1 AND jobs.leased_by = $2 AND jobs.attempts = $3 AND jobs.state = 'sending'"
     };
 }
 
@@ -180,15 +198,20 @@ impl Store {
             Db::Postgres { .. } => POSTGRES,
         };
         let mut link = self.db.read().await?;
-        let row = on!(link, c => sqlx::query_as::<_, (Option<Vec<u8>>, Option<i64>)>(sql).bind(job.seq).bind(owner).bind(job.attempts).fetch_optional(&mut *c).await)
+        let row = on!(link, c => sqlx::query_as::<_, MineRow>(sql).bind(job.seq).bind(owner).bind(job.attempts).fetch_optional(&mut *c).await)
             .map_err(StoreError::from_sqlx("look whose a message is"))?;
-        let Some((hash, left)) = row else {
+        let Some(row) = row else {
             return Ok(None);
         };
         let wrong = |_| StoreError::Nonsense("enrolments.token_sha256 is not 32 bytes".to_owned());
         Ok(Some(Mine {
-            left: left.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
-            token_sha256: hash
+            left: row
+                .lease_left
+                .map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
+            held: row.held_by.is_some(),
+            meanwhile: row.user.meanwhile(job, row.newer)?,
+            token_sha256: row
+                .token_sha256
                 .map(|hash| <[u8; 32]>::try_from(hash).map_err(wrong))
                 .transpose()?,
         }))

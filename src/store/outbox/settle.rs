@@ -116,9 +116,8 @@ pub(super) async fn come_back(
         job_columns!(),
         " FROM jobs WHERE seq = $1 AND state = 'sending' AND attempts = $2"
     );
-    // Without a fingerprint the next pass looks at the user, whatever the entry says.
-    const UNTOLD: &str =
-        "UPDATE users SET phone_told = NULL, told = $2, fingerprint = NULL WHERE id = $1";
+    // Without a fingerprint the next pass looks at the user, whatever the entry says; a plan that was made before is made anew.
+    const UNTOLD: &str = "UPDATE users SET phone_told = NULL, told = $2, fingerprint = NULL, version = version + 1 WHERE id = $1";
     const DROPPED: &str = "
         UPDATE jobs SET state = 'dropped', body = NULL, uncertain = $2, attempts = $3, last_error = $4, lease_until = NULL, leased_by = NULL, held_by = NULL, held_since = NULL, settled_at = $5
         WHERE seq = $1";
@@ -183,29 +182,61 @@ async fn meanwhile(tx: &mut Tx, job: &Job) -> Result<Meanwhile, StoreError> {
     const SQL: &str = "
         SELECT u.state, u.state_reason, u.blocked, u.phone, (
             SELECT COUNT(*) FROM jobs
-            WHERE user_id = $1 AND seq > $2 AND state IN ('waiting', 'sending', 'held') AND type IN ('user.provision', 'user.reprovision'))
+            WHERE user_id = $1 AND seq > $2 AND state IN ('waiting', 'sending', 'held') AND type IN ('user.provision', 'user.reprovision')) AS newer
         FROM users u WHERE u.id = $1";
-    if !is_application(job.r#type) && job.r#type != JobType::PhoneNotice {
+    if !looks_at_the_user(job) {
         return Ok(Meanwhile::default());
     }
-    let row = on!(tx, c => sqlx::query_as::<_, (String, Option<String>, bool, Option<String>, i64)>(SQL).bind(job.user.0.as_bytes().as_slice()).bind(job.seq).fetch_optional(&mut *c).await)
+    let row = on!(tx, c => sqlx::query_as::<_, UserAndNewer>(SQL).bind(job.user.0.as_bytes().as_slice()).bind(job.seq).fetch_optional(&mut *c).await)
         .map_err(StoreError::from_sqlx("read a user's state"))?;
-    let unusable = match &row {
-        Some((state, _, false, ..)) if state == "active" => None,
-        Some((state, _, true, ..)) if state == "active" => Some("blocked".to_owned()),
-        Some((state, reason, ..)) => Some(reason.clone().unwrap_or_else(|| state.clone())),
-        None => Some("removed".to_owned()),
-    };
-    let (phone, newer) = row.map_or((None, 0), |(.., phone, newer)| (phone, newer));
-    let phone = phone
-        .map(Phone::try_from)
-        .transpose()
-        .map_err(|why| StoreError::Nonsense(format!("users.phone: {why}")))?;
-    Ok(Meanwhile {
-        newer: newer > 0,
-        unusable,
-        phone,
-    })
+    let row = row.unwrap_or_default();
+    row.user.meanwhile(job, row.newer)
+}
+
+/// Whether the rules ask what happened to the user of such a message.
+fn looks_at_the_user(job: &Job) -> bool {
+    is_application(job.r#type) || job.r#type == JobType::PhoneNotice
+}
+
+#[derive(Default, sqlx::FromRow)]
+struct UserAndNewer {
+    #[sqlx(flatten)]
+    user: UserNow,
+    newer: i64,
+}
+
+/// A message's user as they are now; without a state they are there no more.
+#[derive(Default, sqlx::FromRow)]
+pub(super) struct UserNow {
+    state: Option<String>,
+    state_reason: Option<String>,
+    blocked: Option<bool>,
+    phone: Option<String>,
+}
+
+impl UserNow {
+    /// What that means for the message; `newer`: later provisions and reprovisions of theirs that are open.
+    pub(super) fn meanwhile(self, job: &Job, newer: i64) -> Result<Meanwhile, StoreError> {
+        if !looks_at_the_user(job) {
+            return Ok(Meanwhile::default());
+        }
+        let blocked = self.blocked.unwrap_or(false);
+        let unusable = match self.state {
+            Some(state) if state == "active" => blocked.then(|| "blocked".to_owned()),
+            Some(state) => Some(self.state_reason.unwrap_or(state)),
+            None => Some("removed".to_owned()),
+        };
+        let phone = self
+            .phone
+            .map(Phone::try_from)
+            .transpose()
+            .map_err(|why| StoreError::Nonsense(format!("users.phone: {why}")))?;
+        Ok(Meanwhile {
+            newer: newer > 0,
+            unusable,
+            phone,
+        })
+    }
 }
 
 /// A job's id, for logs.

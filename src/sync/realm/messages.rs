@@ -48,8 +48,8 @@ impl Engine {
     }
 }
 
-/// What the messages of a plan would be made with that is only looked at.
-pub(in crate::sync) fn unsent(delivery: Option<&DeliveryConfig>, now: Timestamp) -> MessageContext {
+/// The same without what an enrolment needs.
+fn unsent(delivery: Option<&DeliveryConfig>, now: Timestamp) -> MessageContext {
     MessageContext {
         run: None,
         now,

@@ -70,6 +70,17 @@ async fn what_is_rejected_for_a_day_is_left_out_while_the_rest_goes_on() {
     );
     let user = s.named("name-a").await.remove(0);
     assert_eq!(user.state, State::Active);
+    // A plan that is only looked at says what a run would do.
+    let ask = Ask {
+        full: true,
+        ..Ask::new(Trigger::Command, None)
+    };
+    let (dry, _) = s.engine.plan(&"r".into(), ask, false).await.unwrap();
+    assert_eq!(
+        (dry.outcome, dry.suspended, dry.left_out),
+        (Outcome::Unchanged, 0, 3),
+        "{dry:?}"
+    );
     let quiet = s.pass().await;
     assert_eq!(
         (quiet.outcome, quiet.left_out),
