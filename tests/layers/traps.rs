@@ -19,7 +19,7 @@ fn tested(source: &str) -> BTreeSet<u32> {
 fn rows(table: &str) -> BTreeMap<u32, BTreeSet<String>> {
     let row = |line: &str| {
         let number = line.strip_prefix("| ")?.split(' ').next()?.parse().ok()?;
-        let file = |text: &&str| text.ends_with(".rs");
+        let file = |text: &&str| Path::new(text).extension().is_some_and(|e| e == "rs");
         let files = line.split('`').filter(file).map(str::to_owned).collect();
         Some((number, files))
     };
