@@ -10,8 +10,8 @@ use std::time::Instant;
 use realmsync::clock::Timestamp;
 use realmsync::config::{Environment, StoreConfig, StoreUrl};
 use realmsync::model::{
-    Change, ChangeKind, DirectoryId, Mode, Outcome, Phone, PhoneSource, RealmId, Run, RunId, State,
-    Trigger, User, UserId,
+    Change, ChangeKind, DirectoryId, Outcome, Phone, PhoneSource, RealmId, Run, RunId, State, User,
+    UserId,
 };
 use realmsync::store::{
     Access, Application, MessageContext, RealmDecl, RealmUpdate, RunFacts, Staged, StagedUser,
@@ -68,39 +68,11 @@ fn person(n: usize) -> User {
 }
 
 fn run(n: u128) -> Run {
+    let id = RunId(uuid::Uuid::from_u128(n));
     Run {
-        run: RunId(uuid::Uuid::from_u128(n)),
-        realm: RealmId::from("example.org"),
-        mode: Mode::Full,
-        trigger: Trigger::Command,
-        by: None,
-        outcome: Outcome::Running,
         complete: true,
-        seen: 0,
-        created: 0,
-        updated: 0,
-        renamed: 0,
-        phone_changed: 0,
-        phone_lost: 0,
-        suspended: 0,
-        restored: 0,
-        removed: 0,
-        moved: 0,
-        refused_entries: 0,
-        refused_phones: 0,
-        jobs: 0,
-        held_by: vec![],
-        server: None,
-        started_at: NOW,
         decided_at: Some(NOW),
-        elapsed_ms: 0,
-        error_code: None,
-        error: None,
-        note: None,
-        drift: None,
-        computed: None,
-        left_out: 0,
-        left_out_until: None,
+        ..Run::begun(id, RealmId::from("example.org"), NOW)
     }
 }
 

@@ -154,6 +154,46 @@ pub struct Run {
     pub left_out_until: Option<Timestamp>,
 }
 
+impl Run {
+    /// A run that has just begun: a full pass by a command, of which nothing is known yet.
+    pub fn begun(run: RunId, realm: RealmId, at: Timestamp) -> Self {
+        Self {
+            run,
+            realm,
+            mode: Mode::Full,
+            trigger: Trigger::Command,
+            by: None,
+            outcome: Outcome::Running,
+            complete: false,
+            seen: 0,
+            created: 0,
+            updated: 0,
+            renamed: 0,
+            phone_changed: 0,
+            phone_lost: 0,
+            suspended: 0,
+            restored: 0,
+            removed: 0,
+            moved: 0,
+            refused_entries: 0,
+            refused_phones: 0,
+            jobs: 0,
+            held_by: vec![],
+            server: None,
+            started_at: at,
+            decided_at: None,
+            elapsed_ms: 0,
+            error_code: None,
+            error: None,
+            note: None,
+            drift: None,
+            computed: None,
+            left_out: 0,
+            left_out_until: None,
+        }
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_zero(count: &i64) -> bool {
     *count == 0

@@ -86,39 +86,12 @@ pub(crate) fn new_run(
     by: Option<String>,
     now: Timestamp,
 ) -> Run {
+    let run = RunId(uuid_v7(now));
     Run {
-        run: RunId(uuid_v7(now)),
-        realm: realm.clone(),
         mode,
         trigger,
         by,
-        outcome: Outcome::Running,
-        complete: false,
-        seen: 0,
-        created: 0,
-        updated: 0,
-        renamed: 0,
-        phone_changed: 0,
-        phone_lost: 0,
-        suspended: 0,
-        restored: 0,
-        removed: 0,
-        moved: 0,
-        refused_entries: 0,
-        refused_phones: 0,
-        jobs: 0,
-        held_by: vec![],
-        server: None,
-        started_at: now,
-        decided_at: None,
-        elapsed_ms: 0,
-        error_code: None,
-        error: None,
-        note: None,
-        drift: None,
-        computed: None,
-        left_out: 0,
-        left_out_until: None,
+        ..Run::begun(run, realm.clone(), now)
     }
 }
 

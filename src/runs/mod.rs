@@ -1,8 +1,8 @@
 //! Runs, whoever makes them: begun in the realm's turn, planned, weighed by the brake, and applied or held; held plans approved,
 //! rejected, or left to expire; applied ones undone.
 //!
-//! Knows no directory, no file and no HTTP. Who makes a run gives it what it found as values (`Finished`), and what only they can
-//! know of a held plan (whether a directory still says the same) before they have it applied.
+//! Knows no directory, no file and no HTTP. Its callers give it what they found as values (`Finished`). Only they can know
+//! whether a directory still says what a held plan says; they look before they have it applied.
 
 mod error;
 mod frame;

@@ -23,41 +23,14 @@ fn realm() -> RealmId {
 }
 
 fn run_of(n: u128) -> Run {
+    let id = RunId(uuid::Uuid::from_u128(
+        0x01a2_0000_0000_7000_8000_0000_0000_0000 + n,
+    ));
     Run {
-        run: RunId(uuid::Uuid::from_u128(
-            0x01a2_0000_0000_7000_8000_0000_0000_0000 + n,
-        )),
-        realm: realm(),
-        mode: Mode::Full,
-        trigger: Trigger::Command,
-        by: None,
-        outcome: Outcome::Running,
         complete: true,
-        seen: 0,
-        created: 0,
-        updated: 0,
-        renamed: 0,
-        phone_changed: 0,
-        phone_lost: 0,
-        suspended: 0,
-        restored: 0,
-        removed: 0,
-        moved: 0,
-        refused_entries: 0,
-        refused_phones: 0,
-        jobs: 0,
-        held_by: vec![],
-        server: None,
-        started_at: START,
         decided_at: Some(START),
         elapsed_ms: 1,
-        error_code: None,
-        error: None,
-        note: None,
-        drift: None,
-        computed: None,
-        left_out: 0,
-        left_out_until: None,
+        ..Run::begun(id, realm(), START)
     }
 }
 

@@ -160,7 +160,7 @@ async fn an_attempt_that_outlives_its_lease_ends_beside_the_next_one() {
 }
 
 #[tokio::test]
-async fn what_was_overtaken_before_its_turn_came_is_not_begun() {
+async fn trap_42_what_was_overtaken_before_its_turn_came_is_not_begun() {
     for f in [sqlite().await, postgres().await] {
         changed_numbers(&f, 1).await;
         let job = f.claim(1).await.remove(0);

@@ -157,12 +157,12 @@ impl Daemon {
             Ok(()) => {
                 self.undeclared = false;
                 self.metrics.reloaded(true);
-                tracing::info!("the new configuration is in force: {}", self.describe());
+                tracing::info!("the configuration is in force: {}", self.describe());
                 self.reload_over();
             }
             // Tried again soon; until then nothing starts.
             Err(error) => {
-                tracing::error!(%error, "the new configuration cannot be declared to the store: {error}");
+                tracing::error!(%error, "the configuration cannot be declared to the store: {error}");
             }
         }
     }

@@ -55,7 +55,7 @@ impl Daemon {
             })
             .collect();
         if self.undeclared {
-            not_ready.push("a new configuration is being put in force".into());
+            not_ready.push("the configuration is being put in force".into());
         }
         Desk {
             metrics: self.metrics.clone(),

@@ -71,7 +71,7 @@ fn trap_60_no_link_is_dead_and_no_body_changes_when_the_key_does() {
     set_key(&house, 'B');
     daemon.signal("HUP");
     wait("reloaded", &house, || {
-        house.log().contains("the new configuration is in force")
+        house.log().contains("the configuration is in force")
     });
     house.receiver.answer(204);
     house.churn(&[("phone", 4)]);
