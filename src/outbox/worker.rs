@@ -22,7 +22,7 @@ use crate::delivery::{Attempt, Verdict};
 use crate::model::message_rules::AttemptEnd;
 use crate::model::words::count;
 use crate::model::{Job, JobId, RealmId};
-use crate::store::{Fate, Settlement, Store, StoreError};
+use crate::store::{Fate, Overdue, Settlement, Store, StoreError};
 
 /// A daemon that died is noticed after this long, and its messages are sent by another.
 const LEASE_MS: i64 = 15_000;
@@ -30,6 +30,11 @@ const LEASE_MS: i64 = 15_000;
 const RENEW: Duration = Duration::from_secs(5);
 /// How often what others left is looked for, and receivers that could not be used are tried again.
 const SWEEP: Duration = Duration::from_secs(2);
+/// What a daemon that died was sending is with another after less than half a minute, however its looks and its turns fall.
+const _: () = assert!(
+    LEASE_MS / 1000 + Overdue::LOOKS as i64 * (SWEEP.as_secs() + IDLE.as_secs()).cast_signed()
+        <= 25
+);
 /// How often messages of unknown types are looked for, to be noted in the log.
 const UNKNOWN: Duration = Duration::from_mins(10);
 /// Longest sleep: on PostgreSQL, jobs are also made by other processes, which cannot wake this one.
@@ -40,6 +45,8 @@ const BLOCKED: Duration = Duration::from_millis(250);
 const LAST_ATTEMPTS: Duration = Duration::from_secs(3);
 /// And those for writing down how they ended.
 const LAST_SETTLE: Duration = Duration::from_secs(1);
+/// Meanwhile, what somebody had locked is tried again after this.
+const LAST_AGAIN: Duration = Duration::from_millis(50);
 
 /// What the worker needs.
 #[derive(Clone, Debug)]
@@ -176,6 +183,7 @@ struct Worker {
     ended: Vec<Settlement>,
     renewed: Instant,
     swept: Option<Instant>,
+    overdue: Overdue,
     time: Time,
     unknown_said: HashSet<String>,
     looked_for_unknown: Option<Instant>,
@@ -201,6 +209,7 @@ impl Worker {
             ended: Vec::new(),
             renewed: Instant::now(),
             swept: None,
+            overdue: Overdue::default(),
             time: Time::default(),
             unknown_said: HashSet::new(),
             looked_for_unknown: None,
@@ -224,8 +233,11 @@ impl Worker {
         // What ended keeps its lease until the store has taken that.
         let leased = !self.under_way.is_empty() || !self.ended.is_empty();
         if leased && self.renewed.elapsed() > RENEW {
-            self.runner.store.renew(&self.owner, now, LEASE_MS).await?;
-            self.renewed = Instant::now();
+            let store = &self.runner.store;
+            // What somebody has locked is renewed with the next turn: others wait for that before they take it for left behind.
+            if store.renew(&self.owner, now, LEASE_MS).await? == 0 {
+                self.renewed = Instant::now();
+            }
         }
         if self.swept.is_none_or(|at| at.elapsed() > SWEEP) {
             self.sweep(start, &sending, now).await?;
@@ -268,7 +280,12 @@ impl Worker {
         self.note_unknown_types().await?;
         let store = &self.runner.store;
         let interrupted = store
-            .reclaim(&self.owner, now, start && store.single_daemon())
+            .reclaim(
+                &self.owner,
+                now,
+                start && store.single_daemon(),
+                &mut self.overdue,
+            )
             .await?;
         if interrupted > 0 {
             tracing::warn!(
@@ -589,7 +606,16 @@ impl Worker {
             })
             .collect();
         self.ended.extend(left);
-        match timeout(LAST_SETTLE, self.settle()).await {
+        let settled = async {
+            loop {
+                self.settle().await?;
+                if self.ended.is_empty() {
+                    return Ok::<(), StoreError>(());
+                }
+                tokio::time::sleep(LAST_AGAIN).await;
+            }
+        };
+        match timeout(LAST_SETTLE, settled).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::error!(%error, "the last attempts could not be written down; they are repeated with the same keys: {error}");

@@ -67,7 +67,7 @@ pub use lock::{StoreLock, lock};
 pub(crate) use outbox::tests as outbox_tests;
 pub use outbox::{
     Act, Counted, EnrolmentContext, EnrolmentKey, Fate, JobSelection, MessageContext, Mine,
-    Settlement,
+    Overdue, Settlement,
 };
 pub use refused::{RefusedDiff, RefusedRow};
 pub use runs::{CLOCKS_DIFFER_MS, RunFacts};

@@ -98,11 +98,11 @@ async fn leases_go_by_the_databases_clock() {
     let realm = [RealmId::from("example.org")];
     let ahead = f.now.plus_ms(60_000);
     assert_eq!(f.claim(1).await.len(), 1);
-    let taken = f.store.reclaim("two", ahead, false).await.unwrap();
+    let taken = f.reclaim("two", ahead, false).await;
     assert_eq!(taken, 0, "the lease runs, whatever the other's clock says");
     f.sql("UPDATE jobs SET lease_until = (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT - 1 WHERE state = 'sending'").await;
     let behind = f.now.plus_ms(-60_000);
-    let taken = f.store.reclaim("two", behind, false).await.unwrap();
+    let taken = f.reclaim("two", behind, false).await;
     assert_eq!(taken, 1);
     let again = f
         .store

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use super::locks::{self, in_order};
-use super::settle::{self, UserNow};
+use super::locks::in_order;
+use super::settle::UserNow;
 use super::{JobRow, job_columns, text};
 use crate::clock::Timestamp;
-use crate::model::message_rules::{AttemptEnd, Meanwhile};
-use crate::model::{Job, RealmId, UserId};
+use crate::model::message_rules::Meanwhile;
+use crate::model::{Job, RealmId};
 use crate::store::db::{Db, Tx, on};
 use crate::store::lease_rows::now as database_now;
 use crate::store::{Store, StoreError};
@@ -92,22 +92,8 @@ macro_rules! of_job {
     };
 }
 
-/// Jobs of others ($1) whose lease is over at this time, or all ($3). A lease that ends much later than leases last was written by a
-/// clock that was ahead.
-macro_rules! left_behind {
-    ($now:expr) => {
-        concat!(
-            " FROM jobs WHERE state = 'sending' AND leased_by <> $1 AND (lease_until < ",
-            $now,
-            " OR lease_until > ",
-            $now,
-            " + 120000 OR $3)"
-        )
-    };
-}
-
 /// What is added to the clock of leases in a statement: on PostgreSQL nothing, since it asks its own.
-fn own_clock(db: &Db, now: Timestamp) -> Timestamp {
+pub(super) fn own_clock(db: &Db, now: Timestamp) -> Timestamp {
     match db {
         Db::Sqlite { .. } => now,
         Db::Postgres { .. } => Timestamp(0),
@@ -165,14 +151,15 @@ impl Store {
             .map_err(StoreError::from_sqlx("look for messages of unknown types"))
     }
 
-    /// Moves the end of this owner's leases: called more often than a lease lasts while attempts are under way. One that somebody has
-    /// locked is left for the next call; nobody else can take it over meanwhile.
+    /// Moves the end of this owner's leases: called more often than a lease lasts while attempts are under way. Gives how many it
+    /// could not, since somebody has them locked on PostgreSQL: they are renewed as soon as they are free ([`Store::reclaim`] leaves
+    /// the time for it).
     pub async fn renew(
         &self,
         owner: &str,
         now: Timestamp,
         lease_ms: i64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         const SQLITE: &str =
             "UPDATE jobs SET lease_until = $2 WHERE leased_by = $1 AND state = 'sending'";
         const POSTGRES: &str = concat!(
@@ -180,12 +167,18 @@ impl Store {
             database_now!(),
             " + $2 WHERE seq IN (SELECT seq FROM jobs WHERE leased_by = $1 AND state = 'sending' FOR NO KEY UPDATE SKIP LOCKED)"
         );
+        const ALL: &str = "SELECT COUNT(*) FROM jobs WHERE leased_by = $1 AND state = 'sending'";
+        let failed = StoreError::from_sqlx("renew leases");
         let mut tx = self.db.begin().await?;
         let sql = text(&tx, SQLITE, POSTGRES);
         let until = own_clock(&self.db, now).plus_ms(lease_ms);
-        on!(tx, c => sqlx::query(sql).bind(owner).bind(until.0).execute(&mut *c).await.map(|_| ()))
-            .map_err(StoreError::from_sqlx("renew leases"))?;
-        tx.commit().await
+        let renewed = on!(tx, c => sqlx::query(sql).bind(owner).bind(until.0).execute(&mut *c).await.map(|r| r.rows_affected()))
+            .map_err(&failed)?;
+        let all =
+            on!(tx, c => sqlx::query_scalar::<_, i64>(ALL).bind(owner).fetch_one(&mut *c).await)
+                .map_err(&failed)?;
+        tx.commit().await?;
+        Ok(all.unsigned_abs().saturating_sub(renewed))
     }
 
     /// Whether a claimed job is still this owner's, and for how long. One look-up by key; renews nothing, since the worker
@@ -215,38 +208,6 @@ impl Store {
                 .map(|hash| <[u8; 32]>::try_from(hash).map_err(wrong))
                 .transpose()?,
         }))
-    }
-
-    /// Takes back what others left in `sending`: jobs whose lease is over, or, with `all`, every job that is not this
-    /// owner's (at the start of the one daemon that SQLite allows). What became of the attempt is unknown. Gives how many.
-    pub async fn reclaim(
-        &self,
-        owner: &str,
-        now: Timestamp,
-        all: bool,
-    ) -> Result<usize, StoreError> {
-        const SQLITE: &str = concat!("SELECT COUNT(*)", left_behind!("$2"));
-        const POSTGRES: &str = concat!(
-            "SELECT COUNT(*)",
-            left_behind!(concat!(database_now!(), " + $2"))
-        );
-        let sql = match self.db {
-            Db::Sqlite { .. } => SQLITE,
-            Db::Postgres { .. } => POSTGRES,
-        };
-        let lease_now = own_clock(&self.db, now);
-        // Most often there is nothing, and then nobody's turn to write is taken.
-        let mut link = self.db.read().await?;
-        let left = on!(link, c => sqlx::query_scalar::<_, i64>(sql).bind(owner).bind(lease_now.0).bind(all).fetch_one(&mut *c).await)
-            .map_err(StoreError::from_sqlx("look for interrupted messages"))?;
-        drop(link);
-        if left == 0 {
-            return Ok(0);
-        }
-        let mut tx = self.db.begin().await?;
-        let taken = reclaim(&mut tx, owner, (lease_now, now), all).await?;
-        tx.commit().await?;
-        Ok(taken)
     }
 
     /// Gives up what waits in these realms beyond its `retry-for`, when nothing is tried since the receiver is down:
@@ -364,56 +325,4 @@ async fn claim_in(
     }
     jobs.sort_unstable_by_key(|job| (job.next_attempt_at, job.seq));
     Ok(jobs)
-}
-
-/// See [`Store::reclaim`].
-async fn reclaim(
-    tx: &mut Tx,
-    owner: &str,
-    (lease_now, now): (Timestamp, Timestamp),
-    all: bool,
-) -> Result<usize, StoreError> {
-    const BACK: &str = "
-        UPDATE jobs SET state = CASE WHEN held_by IS NULL THEN 'waiting' ELSE 'held' END, uncertain = $2, lease_until = NULL, leased_by = NULL
-        WHERE seq = $1 AND state = 'sending'";
-    const SQLITE: &str = concat!(
-        "SELECT ",
-        job_columns!(),
-        left_behind!("$2"),
-        " ORDER BY seq"
-    );
-    const POSTGRES: &str = concat!(
-        "SELECT ",
-        job_columns!(),
-        left_behind!(concat!(database_now!(), " + $2")),
-        " ORDER BY seq"
-    );
-    let sql = text(tx, SQLITE, POSTGRES);
-    let rows = on!(tx, c => sqlx::query_as::<_, JobRow>(sql).bind(owner).bind(lease_now.0).bind(all).fetch_all(&mut *c).await)
-        .map_err(StoreError::from_sqlx("read interrupted messages"))?;
-    let jobs = rows
-        .iter()
-        .map(|row| Ok((UserId(super::id(&row.user_id)?), row.seq)))
-        .collect::<Result<Vec<_>, StoreError>>()?;
-    // Somebody has the others just now, and the next look finds them.
-    let free = locks::free_jobs(tx, &jobs).await?;
-    let mut taken = 0;
-    for row in rows {
-        let seq = row.seq;
-        if free.as_ref().is_some_and(|free| !free.contains(&seq)) {
-            continue;
-        }
-        taken += 1;
-        match Job::try_from(row) {
-            Ok(job) => {
-                settle::come_back(tx, &job, &AttemptEnd::Interrupted, now).await?;
-            }
-            // Of a newer program, which knows what it says: it is put back for that one.
-            Err(_) => {
-                on!(tx, c => sqlx::query(BACK).bind(seq).bind(true).execute(&mut *c).await.map(|_| ()))
-                    .map_err(StoreError::from_sqlx("put a message back"))?;
-            }
-        }
-    }
-    Ok(taken)
 }

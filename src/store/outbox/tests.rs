@@ -223,6 +223,20 @@ impl Fixture {
             .unwrap()
     }
 
+    /// What a worker takes back that has looked often enough.
+    pub(crate) async fn reclaim(&self, owner: &str, now: Timestamp, all: bool) -> usize {
+        let mut overdue = Overdue::default();
+        let mut taken = 0;
+        for _ in 0..Overdue::LOOKS {
+            taken += self
+                .store
+                .reclaim(owner, now, all, &mut overdue)
+                .await
+                .unwrap();
+        }
+        taken
+    }
+
     pub(crate) async fn settle(&self, job: &Job, ending: AttemptEnd) -> Fate {
         self.store
             .settle(&[Settlement {

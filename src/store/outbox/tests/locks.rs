@@ -173,3 +173,60 @@ async fn whatever_changes_many_messages_at_once() {
         done.unwrap();
     }
 }
+
+/// A plan has a message locked for longer than its lease lasts: the owner lives, knows that the attempt was refused, and can write
+/// neither that down nor its lease on.
+#[tokio::test]
+async fn whoever_could_not_renew_a_lease_is_heard_before_the_message_is_taken() {
+    const LOCK: &str = "SELECT seq FROM jobs FOR UPDATE";
+    let f = postgres().await;
+    messages(&f, 1, 1).await;
+    let job = f.claim(1).await.remove(0);
+    let mut others = Overdue::default();
+    let mut look = async || no_deadlock(f.store.reclaim("two", f.now, false, &mut others).await);
+
+    f.sql("UPDATE jobs SET lease_until = 0").await;
+    let mut plan = f.store.db.begin().await.unwrap();
+    on!(plan, c => sqlx::query(LOCK).execute(&mut *c).await.map(|_| ())).unwrap();
+    for _ in 0..=Overdue::LOOKS {
+        assert_eq!(look().await, 0);
+    }
+    assert_eq!(f.settle(&job, refused(f.now)).await, Fate::Deferred);
+    assert_eq!(f.store.renew("one", f.now, 15_000).await.unwrap(), 1);
+    plan.commit().await.unwrap();
+
+    // The other one is faster.
+    assert_eq!(
+        look().await,
+        0,
+        "the lease was over, and nobody had a chance"
+    );
+    assert_eq!(f.settle(&job, refused(f.now)).await, Fate::Again);
+    assert!(!f.jobs().await[0].uncertain, "the end is known");
+}
+
+#[tokio::test]
+async fn a_dead_daemons_message_is_taken_and_one_that_is_renewed_in_between_is_not() {
+    for f in [sqlite().await, postgres().await] {
+        messages(&f, 1, 1).await;
+        f.claim(1).await;
+        let mut others = Overdue::default();
+        let mut look =
+            async || no_deadlock(f.store.reclaim("two", f.now, false, &mut others).await);
+        for _ in 0..3 {
+            f.store.renew("one", f.now, -1).await.unwrap();
+            for _ in 1..Overdue::LOOKS {
+                assert_eq!(look().await, 0);
+            }
+            f.store.renew("one", f.now, 15_000).await.unwrap();
+            assert_eq!(look().await, 0, "its owner lives");
+        }
+        f.store.renew("one", f.now, -1).await.unwrap();
+        for _ in 1..Overdue::LOOKS {
+            assert_eq!(look().await, 0);
+        }
+        assert_eq!(look().await, 1);
+        let job = f.jobs().await.remove(0);
+        assert_eq!((job.state, job.uncertain), (JobState::Waiting, true));
+    }
+}

@@ -219,11 +219,7 @@ impl World {
             self.f.settle(&job, ending).await;
         }
         if crashed {
-            self.f
-                .store
-                .reclaim("the next process", self.f.now, true)
-                .await
-                .unwrap();
+            self.f.reclaim("the next process", self.f.now, true).await;
         }
     }
 

@@ -109,21 +109,14 @@ async fn a_lease_that_is_over_comes_back_with_the_same_key_and_an_unknown_end() 
     f.change(&jan, &[]).await;
     f.change(&with_phone(&jan, B), &[reprovision()]).await;
     let lost = f.claim(1).await.remove(0);
+    assert_eq!(f.reclaim("two", f.now, false).await, 0, "the lease runs");
     assert_eq!(
-        f.store.reclaim("two", f.now, false).await.unwrap(),
-        0,
-        "the lease runs"
-    );
-    assert_eq!(
-        f.store
-            .reclaim("one", f.now.plus_ms(60_000), false)
-            .await
-            .unwrap(),
+        f.reclaim("one", f.now.plus_ms(60_000), false).await,
         0,
         "one's own is under way"
     );
     f.now = f.now.plus_ms(15_001);
-    assert_eq!(f.store.reclaim("two", f.now, false).await.unwrap(), 1);
+    assert_eq!(f.reclaim("two", f.now, false).await, 1);
     let again = f
         .store
         .claim("two", std::slice::from_ref(&jan.realm), f.now, 15_000, 5)
@@ -154,7 +147,7 @@ async fn the_start_of_the_only_daemon_voids_every_lease_and_kills_nothing() {
     .await;
     f.claim(1).await;
     f.now = f.now.plus_ms(30 * DAY_MS);
-    assert_eq!(f.store.reclaim("two", f.now, true).await.unwrap(), 1);
+    assert_eq!(f.reclaim("two", f.now, true).await, 1);
     assert_eq!(
         f.jobs().await[0].state,
         JobState::Waiting,
@@ -317,9 +310,9 @@ async fn the_life_of_a_message_on_postgresql() {
     f.claim(1).await;
     f.now = f.now.plus_ms(20_000);
     f.store.renew("one", f.now, 15_000).await.unwrap();
-    assert_eq!(f.store.reclaim("two", f.now, false).await.unwrap(), 0);
+    assert_eq!(f.reclaim("two", f.now, false).await, 0);
     f.store.renew("one", f.now, -1).await.unwrap();
-    assert_eq!(f.store.reclaim("two", f.now, false).await.unwrap(), 1);
+    assert_eq!(f.reclaim("two", f.now, false).await, 1);
     assert_eq!(f.attempt(AttemptEnd::NotTried).await.1, Fate::Again);
 
     assert_eq!(
@@ -470,7 +463,7 @@ async fn a_message_of_a_type_that_a_newer_daemon_wrote_stops_nobody_and_is_left_
     // A newer daemon died with it under way.
     f.sql("UPDATE jobs SET state = 'sending', leased_by = 'newer', lease_until = 0 WHERE seq = 1")
         .await;
-    assert_eq!(f.store.reclaim("one", f.now, true).await.unwrap(), 1);
+    assert_eq!(f.reclaim("one", f.now, true).await, 1);
     let waits = f.text("SELECT state FROM jobs WHERE seq = 1").await;
     assert_eq!(waits.as_deref(), Some("waiting"));
 }
