@@ -271,6 +271,8 @@ impl Store {
         let settles = a.facts.undoes.is_some() || a.replaces.is_some() || !a.run.held_by.is_empty();
         if staged > 0 || settles {
             locks::realm(&mut tx, &run.realm).await?;
+            let decided: Vec<RunId> = a.replaces.into_iter().chain([run.run]).collect();
+            locks::runs(&mut tx, &decided).await?;
             let held = settles.then_some(&run.realm);
             locks::jobs_of_plan(&mut tx, run.run, a.facts.undoes, held).await?;
         }
@@ -320,7 +322,7 @@ impl Store {
                 super::pause::pause_for_undo(&mut tx, &run.realm, run.run, a.replaces, now).await?;
             } else if let Some(old) = a.replaces {
                 // Nothing is left to put back, and so nothing to wait for.
-                super::pause::end_pause_of_undo(&mut tx, old, now).await?;
+                super::pause::end_pause_of_undo(&mut tx, &run.realm, old, now).await?;
             }
         }
         super::sweep::forget_staged(&mut tx, run.run).await?;

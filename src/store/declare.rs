@@ -61,7 +61,7 @@ impl Store {
             };
             changed.push(RealmId::from(id));
         }
-        reckon_standing(&mut tx, now).await?;
+        reckon_standing(&mut tx, None, now).await?;
         tx.commit().await?;
         Ok(declared)
     }
@@ -70,7 +70,7 @@ impl Store {
     pub async fn declare_realm(&self, realm: &RealmDecl, now: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.db.begin().await?;
         declare_in(&mut tx, realm).await?;
-        reckon_standing(&mut tx, now).await?;
+        reckon_standing(&mut tx, None, now).await?;
         tx.commit().await
     }
 

@@ -7,7 +7,7 @@
 //! ```
 
 use super::db::{Tx, on};
-use super::outbox::{keep_on_hold, locks, release_brake, set_waiting_on_hold};
+use super::outbox::{keep_on_hold, locks, release_brake, set_waiting_on_hold, text};
 use super::refused::RefusedDiff;
 use super::rows::{bytes, readable};
 use super::runs::{Row, RunFacts, run_columns, write_run};
@@ -21,19 +21,14 @@ const DAY_MS: i64 = 86_400_000;
 /// How long a held plan waits for a decision.
 const HELD_FOR_MS: i64 = 7 * DAY_MS;
 
-/// Locks what the brake holds in a realm, and what is held for an undo.
-async fn lock_held(tx: &mut Tx, realm: &RealmId) -> Result<(), StoreError> {
-    const HELD: &str = "state IN ('waiting', 'sending', 'held') AND (realm = $1 AND held_by = 'brake' OR held_by = 'undo')";
-    locks::jobs(tx, HELD, Some(realm), None, &[]).await
-}
-
-/// The same, with all that is open in the realm: what an end of a pause, or the holding of a plan, comes to.
+/// Locks what is open in the realm, and what is held for an undo: what an end of a pause, or the holding of a plan, comes to.
 async fn lock_open(tx: &mut Tx, realm: &RealmId) -> Result<(), StoreError> {
     const OPEN: &str = "realm = $1 AND state NOT IN ('delivered', 'dropped') OR state IN ('waiting', 'sending', 'held') AND held_by = 'undo'";
     locks::jobs(tx, OPEN, Some(realm), None, &[]).await
 }
 
-/// Another plan takes the place of a held one, whose rows are swept; if it passes, the messages that the brake kept go on.
+/// Another plan takes the place of a held one, whose rows are swept; if it passes, the messages that the brake kept go on. Expects
+/// the realm, both runs and the messages to be locked.
 pub(super) async fn replace_held(
     tx: &mut Tx,
     old: RunId,
@@ -49,7 +44,6 @@ pub(super) async fn replace_held(
     if rows == 0 {
         return Ok(());
     }
-    lock_held(tx, realm).await?;
     if passes {
         release_brake(tx, realm, now).await?;
     }
@@ -66,28 +60,38 @@ pub(super) async fn decide_in(
     replaced_by: Option<RunId>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    const REALM: &str = "SELECT realm FROM runs WHERE id = $1";
     const SQL: &str = "UPDATE runs SET outcome = $2, by_whom = COALESCE($3, by_whom), replaced_by = $4, decided_at = $5 WHERE id = $1 AND outcome = 'held'";
     // The next pass decides anew: what a full pass found would not be told to a delta once more.
     const FREE: &str = "
         UPDATE realms SET held = NULL,
             cursor = CASE WHEN (SELECT mode FROM runs WHERE id = $1) IN ('full', 'adopt') THEN NULL ELSE cursor END
-        WHERE held = $1 RETURNING id";
-    let rows = on!(tx, c => sqlx::query(SQL).bind(bytes(run)).bind(outcome.as_str()).bind(by).bind(replaced_by.map(bytes)).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
-        .map_err(StoreError::from_sqlx("decide a plan"))?;
-    if rows != 1 {
-        return Err(StoreError::Refused(format!(
+        WHERE id = $2 AND held = $1";
+    let failed = StoreError::from_sqlx("decide a plan");
+    let decided = || {
+        StoreError::Refused(format!(
             "plan {run:#} was decided already: `runs show {run:#}`"
-        )));
+        ))
+    };
+    // Whoever applies this plan just now has the realm, and decides it.
+    let realm = on!(tx, c => sqlx::query_scalar::<_, String>(REALM).bind(bytes(run)).fetch_optional(&mut *c).await)
+        .map_err(&failed)?;
+    let realm = realm.map(RealmId::from).ok_or_else(decided)?;
+    locks::realm(tx, &realm).await?;
+    let rows = on!(tx, c => sqlx::query(SQL).bind(bytes(run)).bind(outcome.as_str()).bind(by).bind(replaced_by.map(bytes)).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
+        .map_err(&failed)?;
+    if rows != 1 {
+        return Err(decided());
     }
-    let realms = on!(tx, c => sqlx::query_scalar::<_, String>(FREE).bind(bytes(run)).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("decide a plan"))?;
-    for realm in realms {
-        let realm = RealmId::from(realm);
-        lock_open(tx, &realm).await?;
+    let freed = on!(tx, c => sqlx::query(FREE).bind(bytes(run)).bind(realm.as_str()).execute(&mut *c).await.map(|r| r.rows_affected()))
+        .map_err(&failed)?;
+    lock_open(tx, &realm).await?;
+    if freed > 0 {
         keep_on_hold(tx, &realm).await?;
     }
     super::undone::release(tx, now).await?;
     if matches!(outcome, Outcome::Rejected | Outcome::Expired) {
-        super::pause::end_pause_of_undo(tx, run, now).await?;
+        super::pause::end_pause_of_undo(tx, &realm, run, now).await?;
     }
     Ok(())
 }
@@ -128,6 +132,8 @@ impl Store {
         facts.expires_at = Some(now.plus_ms(HELD_FOR_MS));
         let mut tx = self.db.begin().await?;
         locks::realm(&mut tx, &run.realm).await?;
+        let decided: Vec<RunId> = replaces.into_iter().chain([run.run]).collect();
+        locks::runs(&mut tx, &decided).await?;
         if let Some(changed) = staged.changed {
             let there = on!(tx, c => sqlx::query_scalar::<_, i64>(STAGED).bind(bytes(run.run)).fetch_one(&mut *c).await).map_err(StoreError::from_sqlx("count a plan"))?;
             if there != changed + staged.made {
@@ -174,12 +180,23 @@ impl Store {
     /// day counts, so that neither a clock that jumps nor a service that is down decides in an administrator's place.
     pub async fn expired_held(&self, now: Timestamp) -> Result<Vec<Run>, StoreError> {
         const OPEN: &str = "SELECT COUNT(*) FROM runs WHERE outcome = 'held'";
-        const WAIT: &str = "
+        macro_rules! wait {
+            ($which:expr) => {
+                concat!("
             UPDATE runs SET waited_at = $1, waited_ms = waited_ms + CASE
                 WHEN $1 - COALESCE(waited_at, decided_at, started_at) > $2 THEN $2
                 WHEN $1 > COALESCE(waited_at, decided_at, started_at) THEN $1 - COALESCE(waited_at, decided_at, started_at)
                 ELSE 0 END
-            WHERE outcome = 'held'";
+            WHERE ", $which)
+            };
+        }
+        // One that is being decided just now waits for nobody, and nobody for it.
+        const WAIT: (&str, &str) = (
+            wait!("outcome = 'held'"),
+            wait!(
+                "id IN (SELECT id FROM runs WHERE outcome = 'held' FOR NO KEY UPDATE SKIP LOCKED)"
+            ),
+        );
         const SQL: &str = concat!(
             "SELECT ",
             run_columns!(),
@@ -194,7 +211,8 @@ impl Store {
             return Ok(vec![]);
         }
         let mut tx = self.db.begin().await?;
-        on!(tx, c => sqlx::query(WAIT).bind(now.0).bind(DAY_MS).execute(&mut *c).await.map(|_| ()))
+        let wait = text(&tx, WAIT.0, WAIT.1);
+        on!(tx, c => sqlx::query(wait).bind(now.0).bind(DAY_MS).execute(&mut *c).await.map(|_| ()))
             .map_err(&failed)?;
         tx.commit().await?;
         let mut link = self.db.read().await?;

@@ -28,7 +28,7 @@ impl Store {
         let rows = on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(until.map(|t| t.0)).bind(by.map(str::to_owned)).bind(true).execute(&mut *c).await.map(|r| r.rows_affected()))
             .map_err(StoreError::from_sqlx("pause a realm"))?;
         known(realm, rows)?;
-        reckon_standing(&mut tx, now).await?;
+        reckon_standing(&mut tx, None, now).await?;
         tx.commit().await
     }
 
@@ -42,7 +42,7 @@ impl Store {
         let rows = on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(false).execute(&mut *c).await.map(|r| r.rows_affected()))
             .map_err(StoreError::from_sqlx("resume a realm"))?;
         known(realm, rows)?;
-        reckon_standing(&mut tx, now).await?;
+        reckon_standing(&mut tx, None, now).await?;
         tx.commit().await
     }
 
@@ -55,14 +55,14 @@ impl Store {
         let mut tx = self.db.begin().await?;
         let rows = on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(now.0).bind(false).execute(&mut *c).await.map(|r| r.rows_affected()))
             .map_err(StoreError::from_sqlx("end a pause"))?;
-        reckon_standing(&mut tx, now).await?;
+        reckon_standing(&mut tx, None, now).await?;
         tx.commit().await?;
         Ok(rows > 0)
     }
 }
 
 /// An undo's pause, from the commit of the caller's transaction on. The pause of an earlier undo that was applied stays that one's;
-/// that of a plan whose place this one takes (`replaces`) is handed on.
+/// that of a plan whose place this one takes (`replaces`) is handed on. Expects the realm and what is open in it to be locked.
 pub(super) async fn pause_for_undo(
     tx: &mut Tx,
     realm: &RealmId,
@@ -83,22 +83,24 @@ pub(super) async fn pause_for_undo(
     }
     on!(tx, c => sqlx::query(PAUSE).bind(realm.as_str()).bind(bytes(undo)).bind(now.0).bind(true).execute(&mut *c).await.map(|_| ()))
         .map_err(&failed)?;
-    reckon_standing(tx, now).await
+    reckon_standing(tx, Some(realm), now).await
 }
 
-/// An undo came to nothing: its own pause is over, and an administrator's that stood beside it goes on.
+/// An undo came to nothing: its own pause is over, and an administrator's that stood beside it goes on. Expects its realm and what is
+/// open in it to be locked.
 pub(super) async fn end_pause_of_undo(
     tx: &mut Tx,
+    realm: &RealmId,
     undo: RunId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     const SQL: &str = "
         UPDATE realms SET paused = paused_beside, paused_until = CASE WHEN paused_beside THEN paused_beside_until END,
             paused_by_undo = NULL, paused_beside = $2, paused_beside_until = NULL
-        WHERE paused AND paused_by_undo = $1";
-    on!(tx, c => sqlx::query(SQL).bind(bytes(undo)).bind(false).execute(&mut *c).await.map(|_| ()))
+        WHERE id = $3 AND paused AND paused_by_undo = $1";
+    on!(tx, c => sqlx::query(SQL).bind(bytes(undo)).bind(false).bind(realm.as_str()).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("end a pause"))?;
-    reckon_standing(tx, now).await
+    reckon_standing(tx, Some(realm), now).await
 }
 
 fn known(realm: &RealmId, rows: u64) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@
 use sqlx::QueryBuilder;
 
 use super::db::{Tx, on};
+use super::outbox::locks;
 use super::rows::bytes;
 use super::runs::run_columns;
 use super::{Store, StoreError};
@@ -49,6 +50,7 @@ impl Store {
     pub async fn reject_until(&self, run: &Run, until: Timestamp) -> Result<u64, StoreError> {
         const SQL: &str = "UPDATE rejected_changes SET until = $2 WHERE run = $1";
         let mut tx = self.db.begin().await?;
+        locks::realm(&mut tx, &run.realm).await?;
         let rows = on!(tx, c => sqlx::query(SQL).bind(bytes(run.run)).bind(until.0).execute(&mut *c).await.map(|r| r.rows_affected()))
             .map_err(StoreError::from_sqlx("reject changes"))?;
         note_end(&mut tx, &run.realm).await?;
@@ -91,6 +93,7 @@ impl Store {
         let realms: Vec<RealmId> = over.filter(|realm| of.contains(realm)).collect();
         for realm in &realms {
             let mut tx = self.db.begin().await?;
+            locks::realm(&mut tx, realm).await?;
             on!(tx, c => sqlx::query(FORGET).bind(realm.as_str()).bind(now.0).execute(&mut *c).await.map(|_| ())).map_err(&failed)?;
             on!(tx, c => sqlx::query(DUE).bind(realm.as_str()).bind(true).execute(&mut *c).await.map(|_| ())).map_err(&failed)?;
             note_end(&mut tx, realm).await?;

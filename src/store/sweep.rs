@@ -2,6 +2,7 @@
 
 use super::db::{Db, Side, Tx, on};
 use super::lease_rows::{now, session};
+use super::outbox::locks;
 use super::rows::{run_id, word};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -151,6 +152,7 @@ impl Store {
             "{who} ended or stood still in the middle; nothing was applied, the next run decides anew"
         );
         let mut tx = self.db.begin().await?;
+        locks::realm(&mut tx, realm).await?;
         let rows = on!(tx, c => sqlx::query_as::<_, (Vec<u8>, String)>(END).bind(realm.as_str()).bind(now.0).bind(why).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("end an abandoned run"))?;
         let mut ended = vec![];

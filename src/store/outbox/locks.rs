@@ -1,5 +1,5 @@
 //! In which order transactions of PostgreSQL lock rows, so that no two ever wait for each other: users by id, then realms by id, then
-//! messages in the order of their making.
+//! runs by id, then messages in the order of their making, all of them at once.
 //!
 //! What is done to many messages at once locks all that it may come to (by [`jobs`] and the like, or by one statement that is
 //! [`in_order!`]) before it changes the first one. What the outbox's worker settles, renews and gives up waits for nobody: it passes by
@@ -104,7 +104,7 @@ pub(in crate::store) async fn users_of_plan(
 }
 
 /// Locks the messages that a plan may change: those of its users, of the run that it undoes, and, of this realm, what the brake holds,
-/// with all that undo plans hold.
+/// with all that undo plans hold. An undo begins or ends a pause, which comes to all that is open in the realm.
 pub(in crate::store) async fn jobs_of_plan(
     tx: &mut Tx,
     run: RunId,
@@ -119,6 +119,8 @@ pub(in crate::store) async fn jobs_of_plan(
     const HELD: &str = "
         UNION SELECT seq FROM jobs WHERE state IN ('waiting', 'sending', 'held')
         AND (realm = $3 AND held_by = 'brake' OR held_by = 'undo')";
+    const OPEN: &str =
+        " UNION SELECT seq FROM jobs WHERE realm = $3 AND state NOT IN ('delivered', 'dropped')";
     let Side::Postgres(c) = tx.side() else {
         return Ok(());
     };
@@ -130,6 +132,9 @@ pub(in crate::store) async fn jobs_of_plan(
     }
     if held.is_some() {
         which += HELD;
+    }
+    if undone.is_some() && held.is_some() {
+        which += OPEN;
     }
     let sql = format!("SELECT seq FROM jobs WHERE seq IN ({which}) ORDER BY seq FOR NO KEY UPDATE");
     let locking = sqlx::query(AssertSqlSafe(sql))
@@ -154,6 +159,20 @@ pub(in crate::store) async fn realm(tx: &mut Tx, realm: &RealmId) -> Result<(), 
         .await
         .map(|_| ())
         .map_err(StoreError::from_sqlx("lock a realm"))
+}
+
+/// Locks the rows of runs.
+pub(in crate::store) async fn runs(tx: &mut Tx, runs: &[RunId]) -> Result<(), StoreError> {
+    const SQL: &str = "SELECT id FROM runs WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
+    let Side::Postgres(c) = tx.side() else {
+        return Ok(());
+    };
+    let ids: Vec<Vec<u8>> = runs.iter().map(|run| run.0.as_bytes().to_vec()).collect();
+    let locking = sqlx::query(SQL).bind(ids).execute(&mut *c);
+    answered(locking)
+        .await
+        .map(|_| ())
+        .map_err(StoreError::from_sqlx("lock runs"))
 }
 
 /// Locks a realm's row unless somebody has it. `false`: somebody has.

@@ -8,8 +8,12 @@ use crate::store::{Store, StoreError};
 
 /// Notes which realms stand still since now, and gives those that go on the time back. Idempotent: called wherever a
 /// realm is paused, resumed or orphaned, and by the worker now and then (a pause may end by itself).
+///
+/// Locks the open messages of realms that go on. A transaction that has locked messages before says `only` in which realm, and has all
+/// that is open there.
 pub(in crate::store) async fn reckon_standing(
     tx: &mut Tx,
+    only: Option<&RealmId>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     // No daemon may have run before, and then nothing could be sent either.
@@ -18,7 +22,7 @@ pub(in crate::store) async fn reckon_standing(
             concat!(
                 "UPDATE realms SET still_since = CASE WHEN tried_until < $1 THEN tried_until ELSE $1 END WHERE id IN (
                     SELECT id FROM realms
-                    WHERE still_since IS NULL AND (orphaned OR paused AND (paused_until IS NULL OR paused_until > $1)) ORDER BY id",
+                    WHERE ($2 IS NULL OR id = $2) AND still_since IS NULL AND (orphaned OR paused AND (paused_until IS NULL OR paused_until > $1)) ORDER BY id",
                 $lock,
                 ")"
             )
@@ -28,7 +32,7 @@ pub(in crate::store) async fn reckon_standing(
         ($lock:literal) => {
             concat!(
                 "SELECT id FROM realms
-                 WHERE still_since IS NOT NULL AND NOT (orphaned OR paused AND (paused_until IS NULL OR paused_until > $1)) ORDER BY id",
+                 WHERE ($2 IS NULL OR id = $2) AND still_since IS NOT NULL AND NOT (orphaned OR paused AND (paused_until IS NULL OR paused_until > $1)) ORDER BY id",
                 $lock
             )
         };
@@ -45,10 +49,11 @@ pub(in crate::store) async fn reckon_standing(
     // What somebody else has is reckoned by them, or by the next look. Two that reckon at once must not give the time back twice.
     let stand = text(tx, stand!(""), stand!(" FOR NO KEY UPDATE SKIP LOCKED"));
     let goes_on = text(tx, goes_on!(""), goes_on!(" FOR NO KEY UPDATE SKIP LOCKED"));
-    on!(tx, c => sqlx::query(stand).bind(now.0).execute(&mut *c).await.map(|_| ()))
+    let only = only.map(RealmId::as_str);
+    on!(tx, c => sqlx::query(stand).bind(now.0).bind(only).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("note realms that stand still"))?;
     let realms =
-        on!(tx, c => sqlx::query_scalar::<_, String>(goes_on).bind(now.0).fetch_all(&mut *c).await)
+        on!(tx, c => sqlx::query_scalar::<_, String>(goes_on).bind(now.0).bind(only).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("look for realms that go on"))?;
     if realms.is_empty() {
         return Ok(());
@@ -82,7 +87,7 @@ impl Store {
         drop(link);
         if changed > 0 {
             let mut tx = self.db.begin().await?;
-            reckon_standing(&mut tx, now).await?;
+            reckon_standing(&mut tx, None, now).await?;
             tx.commit().await?;
         }
         Ok(realms

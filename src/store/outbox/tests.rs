@@ -223,6 +223,13 @@ impl Fixture {
             .unwrap()
     }
 
+    /// How many sessions wait for a lock.
+    pub(crate) async fn waiting_for_locks(&self) -> i64 {
+        const SQL: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        let mut link = self.store.db.read().await.unwrap();
+        on!(link, c => sqlx::query_scalar::<_, i64>(SQL).fetch_one(&mut *c).await).unwrap()
+    }
+
     /// What a worker takes back that has looked often enough.
     pub(crate) async fn reclaim(&self, owner: &str, now: Timestamp, all: bool) -> usize {
         let mut overdue = Overdue::default();

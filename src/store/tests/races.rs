@@ -7,6 +7,7 @@ use super::super::changes::add_own;
 use super::super::db::{Db, on};
 use super::super::error::is_lost;
 use super::*;
+use crate::model::{JobReason, JobType};
 
 #[tokio::test]
 async fn trap_31_writers_never_meet() {
@@ -284,4 +285,172 @@ async fn large_first_passes_at_once_do_not_stand_in_each_others_way() {
     }
     let indexes = f.text("SELECT COUNT(*)::TEXT FROM pg_indexes WHERE indexname IN ('users_name', 'users_directory_id')");
     assert_eq!(indexes.await.as_deref(), Some("2"));
+}
+
+/// Waits until so many sessions wait for a lock, or this task is done.
+async fn until_waiting<T>(f: &Fixture, sessions: i64, task: &tokio::task::JoinHandle<T>) {
+    while !task.is_finished() && f.waiting_for_locks().await != sessions {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A transaction that has locked what this selects.
+async fn locked(f: &Fixture, sql: &'static str) -> super::super::db::Tx {
+    let mut tx = f.store.db.begin().await.unwrap();
+    on!(tx, c => sqlx::query(sql).execute(&mut *c).await.map(|_| ())).unwrap();
+    tx
+}
+
+fn held_for(why: &str) -> Vec<crate::model::HeldBy> {
+    vec![crate::model::HeldBy {
+        limit: why.into(),
+        count: 1,
+        of: 1,
+        allowed: 0,
+    }]
+}
+
+/// The approval has the realm when the expiry comes.
+#[tokio::test]
+async fn a_plan_that_expires_while_it_is_applied_is_applied() {
+    let f = postgres().await;
+    let someone = person("a", 1);
+    make(&f, 1, std::slice::from_ref(&someone)).await;
+    f.change(
+        &later(&someone),
+        &[say(JobType::Restore, JobReason::Restored)],
+    )
+    .await;
+    let mut run = run_of(2);
+    f.store.begin_run(&run, false).await.unwrap();
+    let after = User {
+        version: 3,
+        ..someone
+    };
+    stage(&f, &run, &[(after, 2, vec![])], ChangeKind::Updated).await;
+    (run.outcome, run.held_by) = (Outcome::Held, held_for("suspended"));
+    f.store
+        .hold(
+            &run,
+            Staged::default(),
+            RunFacts::default(),
+            None,
+            None,
+            &[],
+        )
+        .await
+        .unwrap();
+    run.outcome = Outcome::Applied;
+
+    let other = locked(&f, "SELECT 1 FROM jobs FOR UPDATE").await;
+    let tracker = tokio_util::task::TaskTracker::new();
+    let (store, messages, approved) = (f.store.clone(), f.ctx(), run.clone());
+    let applying = tracker.spawn(async move {
+        let application = Application {
+            run: &approved,
+            facts: RunFacts::default(),
+            realm: RealmUpdate::default(),
+            refused: None,
+            messages: &messages,
+            replaces: None,
+            staged: Staged::default(),
+        };
+        store.apply(application).await
+    });
+    until_waiting(&f, 1, &applying).await;
+    let (store, id) = (another(&f), run.run);
+    let expiring = tracker.spawn(async move {
+        let expired = store.decide_held(id, Outcome::Expired, None, None, START);
+        expired.await
+    });
+    until_waiting(&f, 2, &expiring).await;
+    other.commit().await.unwrap();
+
+    applying.await.unwrap().unwrap();
+    let expired = expiring.await.unwrap();
+    assert!(
+        matches!(expired, Err(StoreError::Refused(_))),
+        "{expired:?}"
+    );
+    let run = f.store.run(&run.run.to_string()).await.unwrap();
+    assert_eq!(run.outcome, Outcome::Applied);
+}
+
+/// Of the realm's messages the later one is held for the undo, and the earlier one is only moved on when its pause ends.
+#[tokio::test]
+async fn the_end_of_an_undos_pause_and_an_act_on_all_messages() {
+    let f = postgres().await;
+    let (one, two) = (person("a", 1), person("b", 2));
+    make(&f, 1, &[one.clone(), two.clone()]).await;
+    let restored = [say(JobType::Restore, JobReason::Restored)];
+    f.change(&later(&one), &restored).await;
+    let told = run_of(2);
+    f.store.begin_run(&told, false).await.unwrap();
+    let ctx = MessageContext {
+        run: Some(told.run),
+        ..f.ctx()
+    };
+    f.change_with(&later(&two), &restored, &ctx).await;
+    let begin = async |n| {
+        let undo = Run {
+            mode: Mode::Undo,
+            ..run_of(n)
+        };
+        f.store.begin_run(&undo, false).await.unwrap();
+        undo
+    };
+    let facts = || RunFacts {
+        undoes: Some(told.run),
+        ..RunFacts::default()
+    };
+    let mut held = begin(3).await;
+    f.store
+        .hold_jobs_for_undo(told.run, held.run, START)
+        .await
+        .unwrap();
+    let back = User {
+        version: 3,
+        ..two.clone()
+    };
+    stage(&f, &held, &[(back, 2, vec![])], ChangeKind::Updated).await;
+    (held.outcome, held.held_by) = (Outcome::Held, held_for("undo"));
+    f.store
+        .hold(&held, Staged::default(), facts(), None, None, &[])
+        .await
+        .unwrap();
+    // By now nothing is left to put back.
+    let mut nothing = begin(4).await;
+    nothing.outcome = Outcome::Unchanged;
+
+    // Where the former plan is swept: after the messages were locked, and before the pause ends.
+    let other = locked(&f, "SELECT 1 FROM staged_users FOR UPDATE").await;
+    let tracker = tokio_util::task::TaskTracker::new();
+    let (store, messages, facts) = (f.store.clone(), f.ctx(), facts());
+    let ending = tracker.spawn(async move {
+        let application = Application {
+            run: &nothing,
+            facts,
+            realm: RealmUpdate::default(),
+            refused: None,
+            messages: &messages,
+            replaces: Some(held.run),
+            staged: Staged::default(),
+        };
+        store.apply(application).await
+    });
+    until_waiting(&f, 1, &ending).await;
+    let store = another(&f);
+    let acting = tracker.spawn(async move {
+        let act = Act::Retry { retry_for_ms: 1 };
+        store.outbox_act(act, &JobSelection::default(), START).await
+    });
+    until_waiting(&f, 2, &acting).await;
+    other.commit().await.unwrap();
+
+    ending.await.unwrap().unwrap();
+    assert_eq!(
+        acting.await.unwrap().unwrap().len(),
+        1,
+        "the other is dropped"
+    );
 }

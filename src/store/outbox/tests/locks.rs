@@ -26,12 +26,6 @@ async fn messages(f: &Fixture, users: usize, each: usize) -> Vec<User> {
     made
 }
 
-/// How many sessions wait for a lock.
-async fn waiting(f: &Fixture) -> i64 {
-    let mut link = f.store.db.read().await.unwrap();
-    on!(link, c => sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetch_one(&mut *c).await).unwrap()
-}
-
 /// Both in step: the settling has changed the later user's messages when it meets the earlier user's, and the act the other way round.
 #[tokio::test]
 async fn an_act_on_many_and_the_settling_of_attempts_in_step() {
@@ -56,14 +50,14 @@ async fn an_act_on_many_and_the_settling_of_attempts_in_step() {
     let store = f.store.clone();
     let tracker = tokio_util::task::TaskTracker::new();
     let settling = tracker.spawn(async move { store.settle(&attempts).await });
-    while !settling.is_finished() && waiting(&f).await == 0 {
+    while !settling.is_finished() && f.waiting_for_locks().await == 0 {
         sleep(Duration::from_millis(5)).await;
     }
-    let stopped = waiting(&f).await;
+    let stopped = f.waiting_for_locks().await;
     let (store, now) = (f.store.clone(), f.now);
     let acting =
         tracker.spawn(async move { store.outbox_act(RETRY, &JobSelection::default(), now).await });
-    while !acting.is_finished() && waiting(&f).await == stopped {
+    while !acting.is_finished() && f.waiting_for_locks().await == stopped {
         sleep(Duration::from_millis(5)).await;
     }
     other.commit().await.unwrap();
