@@ -1,7 +1,7 @@
 //! What of a connection's searches was handed to ldap3, and is still to be taken from there. ldap3 keeps it in queues without an
 //! end; here it is counted, so that the guard stops to read where too much is waiting.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use ldap3::result::ExopResult;
 use ldap3::{Ldap, LdapError, LdapResult, ResultEntry, Scope as Depth, StreamState};
 use tokio::sync::Notify;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 /// How much may wait, by [`Head::weight`](super::form::Head::weight): an eighth of what the unit lets the daemon have.
 pub(super) const MAX_WAITING: usize = 64 << 20;
@@ -33,6 +34,8 @@ pub(super) struct Backlog {
 struct Waiting {
     /// The weights of the messages of each search, the oldest first.
     searches: HashMap<u32, VecDeque<usize>>,
+    /// Those that were left before the guard had seen them asked for.
+    left_early: HashSet<u32>,
     weight: usize,
 }
 
@@ -41,9 +44,12 @@ impl Backlog {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A search is asked for.
+    /// A search is asked for. It may be left already: ldap3 has asked for it before the guard reads that.
     pub(super) fn began(&self, id: u32) {
-        self.lock().searches.insert(id, VecDeque::new());
+        let mut waiting = self.lock();
+        if !waiting.left_early.remove(&id) {
+            waiting.searches.insert(id, VecDeque::new());
+        }
     }
 
     /// A message of a search is handed on. Of one that nobody reads any more, ldap3 keeps nothing.
@@ -72,6 +78,8 @@ impl Backlog {
             waiting.weight -= search.iter().sum::<usize>();
             drop(waiting);
             self.less.notify_one();
+        } else {
+            waiting.left_early.insert(id);
         }
     }
 
@@ -97,11 +105,16 @@ impl Backlog {
 pub(super) struct LdapHandle {
     ldap: Ldap,
     backlog: Arc<Backlog>,
+    asking: TaskTracker,
 }
 
 impl LdapHandle {
     pub(super) fn new(ldap: Ldap, backlog: Arc<Backlog>) -> Self {
-        Self { ldap, backlog }
+        Self {
+            ldap,
+            backlog,
+            asking: TaskTracker::new(),
+        }
     }
 
     #[cfg(test)]
@@ -142,7 +155,8 @@ impl LdapHandle {
         self.ldap.abandon(id).await
     }
 
-    /// Asks for entries.
+    /// Asks for entries. Cancel-safe: a search that nobody waits for any more is asked for all the same, since only then its id is
+    /// known, and is left at once.
     pub(super) async fn streaming_search(
         &mut self,
         base: &str,
@@ -150,16 +164,20 @@ impl LdapHandle {
         filter: &str,
         attributes: Arc<[String]>,
     ) -> Result<SearchStream, LdapError> {
-        let mut search = self
-            .ldap
-            .streaming_search(base, depth, filter, attributes)
-            .await?;
-        let id = search.ldap_handle().last_id();
-        Ok(SearchStream {
-            search,
-            id,
-            line: self.clone(),
-        })
+        let mut line = self.clone();
+        line.ldap.controls = self.ldap.controls.take();
+        let (base, filter) = (base.to_owned(), filter.to_owned());
+        let asking = self.asking.spawn(async move {
+            let asked = line
+                .ldap
+                .streaming_search(&base, depth, &filter, attributes);
+            let mut search = asked.await?;
+            let id = search.ldap_handle().last_id();
+            Ok(SearchStream { search, id, line })
+        });
+        asking
+            .await
+            .map_err(|_| std::io::Error::other("asking for it broke off"))?
     }
 }
 
@@ -205,5 +223,24 @@ impl SearchStream {
 impl Drop for SearchStream {
     fn drop(&mut self) {
         self.line.backlog.left(self.key());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_search_that_is_left_before_it_is_seen_is_never_counted() {
+        let backlog = Backlog::default();
+        backlog.left(1);
+        backlog.began(1);
+        backlog.handed_on(1, 5);
+        assert_eq!(backlog.weight(), 0);
+        backlog.began(2);
+        backlog.handed_on(2, 5);
+        assert_eq!(backlog.weight(), 5);
+        backlog.left(2);
+        assert_eq!(backlog.weight(), 0);
     }
 }

@@ -1,3 +1,4 @@
+use futures_util::FutureExt as _;
 use tokio::io::DuplexStream;
 use tokio::task::JoinSet;
 
@@ -278,5 +279,46 @@ async fn what_is_taken_slowly_comes_whole_and_what_is_left_is_forgotten() {
     assert_eq!(line.backlog().weight(), 0);
     // What is still on its way stands in nobody's way.
     assert_eq!(played.join_next().await.unwrap().unwrap(), 2 * entries);
+    assert_eq!(line.backlog().weight(), 0);
+}
+
+/// A server that answers a search with heavy entries, says so, and then ends a second one.
+async fn answers_two(
+    listener: tokio::net::TcpListener,
+    answered: tokio::sync::oneshot::Sender<()>,
+) {
+    let (mut tcp, _) = listener.accept().await.unwrap();
+    let mut asked = [0; 4096];
+    assert!(tcp.read(&mut asked).await.unwrap() > 0);
+    for _ in 0..3 {
+        tcp.write_all(&heavy(1)).await.unwrap();
+    }
+    tcp.write_all(&result(1, SEARCH_DONE)).await.unwrap();
+    answered.send(()).unwrap();
+    assert!(tcp.read(&mut asked).await.unwrap() > 0);
+    tcp.write_all(&result(2, SEARCH_DONE)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_search_that_is_cancelled_while_it_is_asked_for_is_forgotten() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tcp = tokio::net::TcpStream::connect(listener.local_addr().unwrap());
+    let tcp = tcp.await.unwrap();
+    let (answered, first) = tokio::sync::oneshot::channel();
+    let mut played = JoinSet::new();
+    played.spawn(answers_two(listener, answered));
+    let (carrier, mut line) = guarded(Wire::over(Stream::Plain(tcp))).await.ok().unwrap();
+    let mut carried = JoinSet::new();
+    carried.spawn(carrier);
+    let attributes: Arc<[String]> = ["cn".to_owned()].into();
+    let base = ldap3::Scope::Base;
+    let asked = line.streaming_search("dc=x", base, "(cn=*)", Arc::clone(&attributes));
+    assert!(asked.now_or_never().is_none(), "it is on its way");
+    first.await.unwrap();
+    // What is said of it comes before the end of another one.
+    let asked = line.streaming_search("dc=x", base, "(cn=*)", attributes);
+    let mut second = asked.await.unwrap();
+    while second.next().await.unwrap().is_some() {}
+    drop(second);
     assert_eq!(line.backlog().weight(), 0);
 }
