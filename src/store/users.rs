@@ -197,7 +197,7 @@ impl Store {
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, UserRow>(SQL).bind(realm.as_str()).bind(clock_ms.saturating_sub(grace_ms)).bind(after).bind(limit).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read users whose grace is over"))?;
-        users(rows)
+        Ok(readable(rows))
     }
 
     /// Users whose waiting number takes effect by `now`, of realms that do not stand still, at most `limit` of each realm: one realm
@@ -216,7 +216,7 @@ impl Store {
         );
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, UserRow>(SQL).bind(now.0).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read waiting numbers"))?;
-        users(rows)
+        Ok(readable(rows))
     }
 
     /// Users by name, else by id, or by its beginning or end; present ones first.

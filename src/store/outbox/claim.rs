@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use super::locks::in_order;
-use super::settle::UserNow;
+use super::settle::{UserNow, put_aside};
 use super::{JobRow, job_columns, text};
 use crate::clock::Timestamp;
-use crate::model::message_rules::Meanwhile;
+use crate::model::message_rules::{AttemptEnd, Meanwhile};
 use crate::model::{Job, RealmId};
 use crate::store::db::{Db, Tx, on};
 use crate::store::lease_rows::now as database_now;
@@ -290,9 +290,6 @@ async fn claim_in(
     lease_ms: i64,
     limit: usize,
 ) -> Result<Vec<Job>, StoreError> {
-    const DEAD: &str = "
-        UPDATE jobs SET state = 'dead', attempts = attempts - 1, last_error = $2, lease_until = NULL, leased_by = NULL, settled_at = $3
-        WHERE seq = $1";
     if limit == 0 {
         return Ok(Vec::new());
     }
@@ -312,15 +309,10 @@ async fn claim_in(
     .map_err(StoreError::from_sqlx("claim messages"))?;
     let mut jobs = Vec::with_capacity(rows.len());
     for row in rows {
-        let seq = row.seq;
+        let of = (realm, row.seq, row.attempts);
         match Job::try_from(row) {
             Ok(job) => jobs.push(job),
-            Err(error) => {
-                let why = format!("it cannot be read: {error}");
-                tracing::error!(%realm, seq, error = why, "a message is given up: {why}");
-                on!(tx, c => sqlx::query(DEAD).bind(seq).bind(why.as_str()).bind(now.0).execute(&mut *c).await.map(|_| ()))
-                    .map_err(StoreError::from_sqlx("give an unreadable message up"))?;
-            }
+            Err(error) => put_aside(tx, of, &AttemptEnd::NotTried, &error, now).await?,
         }
     }
     jobs.sort_unstable_by_key(|job| (job.next_attempt_at, job.seq));

@@ -4,7 +4,7 @@ use super::locks::{self, in_order};
 use super::{JobRow, job_columns, text};
 use crate::clock::Timestamp;
 use crate::model::message_rules::{self, AttemptEnd, Becoming, Meanwhile, is_application};
-use crate::model::{Job, JobId, JobState, JobType, Phone, UserId};
+use crate::model::{Job, JobId, JobState, JobType, Phone, RealmId, UserId};
 use crate::store::db::{Tx, on};
 use crate::store::{Store, StoreError};
 
@@ -104,8 +104,56 @@ async fn erase_of_removed(tx: &mut Tx, seq: i64) -> Result<(), StoreError> {
         .map_err(StoreError::from_sqlx("erase a removed user's message"))
 }
 
-/// A job that is `sending` comes back without being accepted: what it is now depends on what happened meanwhile.
+/// A job that is `sending` comes back without being accepted: what it is now depends on what happened meanwhile. One that cannot be
+/// read, or whose user cannot, is put aside.
 pub(super) async fn come_back(
+    tx: &mut Tx,
+    claimed: &Job,
+    ending: &AttemptEnd,
+    now: Timestamp,
+) -> Result<Fate, StoreError> {
+    match weigh(tx, claimed, ending, now).await {
+        Err(error @ StoreError::Nonsense(_)) => {
+            let of = (&claimed.realm, claimed.seq, claimed.attempts);
+            put_aside(tx, of, ending, &error, now).await?;
+            Ok(Fate::Dead)
+        }
+        fate => fate,
+    }
+}
+
+/// A message that is `sending` (its realm, its place, the number of its attempt) is dead and visible, since it cannot be read: it must
+/// not stop the others. Its body stays, for a retry once the row is mended.
+pub(super) async fn put_aside(
+    tx: &mut Tx,
+    (realm, seq, attempts): (&RealmId, i64, i64),
+    ending: &AttemptEnd,
+    error: &StoreError,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const DEAD: &str = "
+        UPDATE jobs SET state = 'dead', attempts = attempts - $3, uncertain = (uncertain OR $4), last_error = $5,
+                        lease_until = NULL, leased_by = NULL, held_by = NULL, held_since = NULL, settled_at = $6
+        WHERE seq = $1 AND attempts = $2 AND state = 'sending'";
+    let untried = matches!(
+        ending,
+        AttemptEnd::NotTried | AttemptEnd::Later { .. } | AttemptEnd::GivenUp(_)
+    );
+    let unknown_end = matches!(
+        ending,
+        AttemptEnd::Interrupted
+            | AttemptEnd::Again {
+                unknown_end: true,
+                ..
+            }
+    );
+    let why = format!("it cannot be read: {error}");
+    tracing::error!(%realm, seq, error = why, "a message is given up: {why}");
+    on!(tx, c => sqlx::query(DEAD).bind(seq).bind(attempts).bind(i64::from(untried)).bind(unknown_end).bind(why.as_str()).bind(now.0).execute(&mut *c).await.map(|_| ()))
+        .map_err(StoreError::from_sqlx("give an unreadable message up"))
+}
+
+async fn weigh(
     tx: &mut Tx,
     claimed: &Job,
     ending: &AttemptEnd,

@@ -569,3 +569,66 @@ async fn a_refused_message_is_tried_again_when_an_administrator_says_so() {
     );
     assert_eq!(f.provisioned(&jan).await.as_deref(), Some(B));
 }
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_put_aside_and_the_others_are_settled() {
+    let damaged = [
+        (
+            sqlite().await,
+            "UPDATE jobs SET phone = 'none' WHERE seq = 1",
+        ),
+        (
+            postgres().await,
+            "UPDATE users SET phone = '+0' WHERE username = 'jan'",
+        ),
+    ];
+    for (f, damage) in damaged {
+        for name in ["jan", "eva"] {
+            let someone = user(name, A);
+            f.change(&someone, &[]).await;
+            f.change(&with_phone(&someone, B), &[reprovision()]).await;
+        }
+        let settle = async |jobs: Vec<Job>, ending: AttemptEnd| {
+            let attempt = |job: Job| Settlement {
+                job,
+                ending: ending.clone(),
+                now: f.now,
+            };
+            let attempts: Vec<_> = jobs.into_iter().map(attempt).collect();
+            f.store.settle(&attempts).await.unwrap()
+        };
+        let jobs = f.claim(10).await;
+        if matches!(f.store.db, Db::Postgres { .. }) {
+            f.sql("ALTER TABLE users DROP CONSTRAINT users_phone_check")
+                .await;
+        }
+        f.sql(damage).await;
+        let fates = settle(jobs, refused(f.now)).await;
+        assert_eq!(fates, [Fate::Dead, Fate::Again]);
+        let why = f.text("SELECT last_error FROM jobs WHERE seq = 1").await;
+        assert!(why.as_deref().unwrap().starts_with("it cannot be read"));
+        let kept = "SELECT body FROM jobs WHERE seq = 1";
+        assert!(f.text(kept).await.is_some(), "it may be mended and retried");
+        f.sql("UPDATE jobs SET state = 'sending', leased_by = 'dead', lease_until = 0")
+            .await;
+        assert_eq!(f.reclaim("two", f.now, false).await, 2, "nor a sweep");
+    }
+}
+
+/// One user's number, whoever wrote it so, and everybody else's end of a hold.
+#[tokio::test]
+async fn a_user_who_cannot_be_read_keeps_nobodys_number_waiting() {
+    let f = postgres().await;
+    for name in ["jan", "eva"] {
+        f.change(&user(name, A), &[]).await;
+    }
+    f.sql("ALTER TABLE users DROP CONSTRAINT users_phone_check")
+        .await;
+    f.sql("UPDATE users SET phone_pending = '+421905000009', phone_pending_until = 0")
+        .await;
+    f.sql("UPDATE users SET phone = '+0' WHERE username = 'jan'")
+        .await;
+    let over = f.store.holds_over(f.now, 10).await.unwrap();
+    assert_eq!(over.len(), 1);
+    assert_eq!(over[0].username, "eva");
+}
