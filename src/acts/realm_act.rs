@@ -43,6 +43,16 @@ impl RealmAct {
         matches!(self, Self::Sync(_) | Self::Plan(_))
     }
 
+    /// Whether nothing is written at all.
+    pub fn is_dry(&self) -> bool {
+        matches!(self, Self::Plan(act) if !act.request.hold)
+    }
+
+    /// Whether the rest of a realm, from which something is left out now, goes on at once.
+    pub fn lets_the_rest_go_on(&self) -> bool {
+        matches!(self, Self::Decide(act) if act.request.for_ms.is_some_and(|ms| ms > 0))
+    }
+
     /// Whether the interval between deltas asks for it.
     pub fn is_poll(&self) -> bool {
         matches!(self, Self::Sync(act) if act.trigger == Trigger::Poll)

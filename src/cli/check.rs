@@ -34,7 +34,7 @@ pub(super) async fn check(context: &Context, warnings: &[Fault], connect: bool) 
             render::line(&format!("{} {DEAD_LINKS}", render::paint("33", "!")));
         }
     }
-    context.compare_file().await;
+    context.compare_file("").await;
     if !connect {
         return 0;
     }

@@ -19,7 +19,7 @@ pub(super) async fn explain(
     realm: Option<String>,
     show_phones: bool,
 ) -> Result<u8, Failure> {
-    context.compare_file().await;
+    context.compare_file("").await;
     let store = context.store().await?;
     let scope = context.known(&store, realm.clone()).await?;
     let found = store

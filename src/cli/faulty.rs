@@ -68,21 +68,25 @@ pub(super) fn by_the_daemon(
 impl Context {
     /// Says that the daemon works by another file.
     pub(super) fn other_file(&self, daemon: &DaemonStatus) {
-        render::talk(&format!(
-            "{} {} says something else than what the daemon has worked by since {}; `systemctl reload realmsync` puts it in force",
-            render::paint("1;33", "warning:"),
-            self.config.path.display(),
-            super::text::when(daemon.config_read_at)
-        ));
+        self.other_file_than(daemon, "");
     }
 
-    /// The same for a command that works by the file itself, if a daemon answers.
-    pub(super) async fn compare_file(&self) {
+    /// The same for a command that works by the file itself, if a daemon answers. `what` is said of the command.
+    pub(super) async fn compare_file(&self, what: &str) {
         if let Some(client) = self.daemon().await
             && let Ok(answer) = client.status().await
             && answer.daemon.other_file
         {
-            self.other_file(&answer.daemon);
+            self.other_file_than(&answer.daemon, what);
         }
+    }
+
+    fn other_file_than(&self, daemon: &DaemonStatus, what: &str) {
+        render::talk(&format!(
+            "{} {} says something else than what the daemon has worked by since {}{what}; `systemctl reload realmsync` puts it in force",
+            render::paint("1;33", "warning:"),
+            self.config.path.display(),
+            super::text::when(daemon.config_read_at)
+        ));
     }
 }

@@ -24,7 +24,13 @@ pub(super) async fn plan(
     } else {
         None
     };
-    for realm in context.realms(realm)? {
+    let realms = context.realms(realm)?;
+    if !hold {
+        context
+            .compare_file(". The plan goes by what the file says now")
+            .await;
+    }
+    for realm in realms {
         let mut shown = Shown::new(context, show_phones, !hold);
         let plan = Plan {
             realm,

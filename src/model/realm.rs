@@ -78,6 +78,34 @@ pub struct RealmRow {
 }
 
 impl RealmRow {
+    /// A directory realm of which nothing is known yet.
+    pub fn new(id: RealmId, name: &str) -> Self {
+        Self {
+            id,
+            kind: RealmKind::Directory,
+            name: name.to_owned(),
+            paused: false,
+            paused_until: None,
+            paused_by_undo: None,
+            own_pause: None,
+            orphaned: false,
+            due: false,
+            mapping_hash: None,
+            directory: None,
+            first_applied_at: None,
+            clock_ms: 0,
+            last_complete_at: None,
+            window_from: "{}".to_owned(),
+            seen_state: None,
+            id_form: None,
+            cursor: None,
+            following: None,
+            held: None,
+            last_tick_at: None,
+            left_out_until: None,
+        }
+    }
+
     /// Whether no passes are made at this time: a pause that is over counts no more, whether or not anybody ended it.
     pub fn is_paused(&self, now: Timestamp) -> bool {
         self.paused && self.paused_until.is_none_or(|until| until > now)

@@ -24,9 +24,9 @@ impl HeldBy {
                 count(n, "person")
             ),
             "mapping" => format!(
-                "base, filter, attributes or phone rules are others than before, and {} of people {} of it",
+                "base, filter, attributes or phone rules were changed, and {} of people {} from that",
                 count(n, "change"),
-                if n == 1 { "comes" } else { "come" }
+                if n == 1 { "follows" } else { "follow" }
             ),
             "moved" => format!(
                 "{} would be taken over from another realm, for the first time",

@@ -130,10 +130,11 @@ impl Plan {
         if row.left_out_until.is_none() {
             return Ok(());
         }
-        let (changes, until) = store.rejected_changes(&row.id, self.now).await?;
+        let rejected = store.rejected_changes(&row.id, self.now).await?;
         self.rejected = Rejected {
-            changes: changes.into_iter().collect(),
-            until,
+            changes: rejected.keys.into_iter().collect(),
+            until: rejected.until,
+            mappings: rejected.mappings,
         };
         Ok(())
     }

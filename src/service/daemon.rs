@@ -132,6 +132,8 @@ struct Running {
     since: Timestamp,
     /// A keeper asked for it, not a person or the schedule.
     polled: bool,
+    /// Once it is done, a run of the realm is made at once.
+    then_due: bool,
 }
 
 /// A task that lives as long as the daemon.

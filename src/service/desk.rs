@@ -12,6 +12,7 @@ use super::work::Work;
 use crate::acts::{Caller, Context, Failure, Then};
 use crate::api::What;
 use crate::api::types::Line;
+use crate::config::Config;
 use crate::model::RealmId;
 use crate::outbox::{CircuitState, Stats};
 use crate::story::health::{self, PATIENCE};
@@ -30,6 +31,8 @@ pub(super) struct Desk {
     pub(super) daemon: DaemonStatus,
     /// Why the daemon is not ready, as far as the loop knows.
     pub(super) not_ready: Vec<String>,
+    /// The engine's configuration is not in force yet.
+    pub(super) ahead: bool,
 }
 
 /// What the loop does after an order.
@@ -43,6 +46,16 @@ pub(super) enum After {
 }
 
 impl Desk {
+    /// The same by a configuration that is not in force yet.
+    pub(super) fn by(self, config: Arc<Config>) -> Self {
+        let now = self.engine;
+        Self {
+            engine: Engine::new(config, now.store, now.clock, now.env),
+            ahead: true,
+            ..self
+        }
+    }
+
     /// Answers the order, or says where it goes on.
     pub(super) async fn answer(
         self,
@@ -64,7 +77,8 @@ impl Desk {
             }),
             What::InRealm(act) => match act.place(&at).await {
                 Ok((realm, act)) => {
-                    let work = Box::new(Work::new(act, at.caller));
+                    let mut work = Box::new(Work::new(act, at.caller));
+                    work.ahead = self.ahead.then_some(self.engine);
                     return After::Enqueue(realm, work, lines);
                 }
                 Err(failure) => Err(failure),

@@ -41,6 +41,15 @@ pub(super) async fn prepare(
     })
 }
 
+/// Reads and checks the configuration again, to be looked at before it is in force.
+pub(super) async fn read_ahead(read: Reload, old: &Config) -> Result<Arc<Config>, String> {
+    let (config, _warnings) = spawn_blocking(move || -> Read { read() })
+        .await
+        .map_err(|e| format!("reading the configuration broke off: {e}"))??;
+    needs_restart(old, &config)?;
+    Ok(Arc::new(config))
+}
+
 /// Every realm's ticks.
 pub(super) fn timetables(config: &Config) -> Result<Vec<(RealmId, Timetable)>, String> {
     config

@@ -39,6 +39,8 @@ pub struct Work {
     pub track: Track,
     /// Who waits for the end.
     pub tickets: Vec<oneshot::Sender<End>>,
+    /// Of a dry plan: by a configuration that is not in force yet. `None`: by the one that is when it begins.
+    pub ahead: Option<Engine>,
 }
 
 /// The end of a work, for who waits for it.
@@ -76,6 +78,7 @@ impl Work {
             caller,
             track: Track::default(),
             tickets: Vec::new(),
+            ahead: None,
         }
     }
 
@@ -186,6 +189,7 @@ pub async fn carry_out(
         caller,
         track,
         mut tickets,
+        ahead: _,
     } = work;
     let span = tracing::info_span!("realm", realm = %realm);
     let at = Context::new(engine, caller);

@@ -47,10 +47,11 @@ impl Engine {
         ask: &Ask,
         ending: Ending,
     ) -> Result<(Run, Lines), RunError> {
-        let row = self.row(realm).await?;
-        if ending != Ending::Dry {
-            self.may_run(&row, ask)?;
+        if ending == Ending::Dry {
+            return Box::pin(self.run_in_turn(realm, ask, ending, false)).await;
         }
+        let row = self.row(realm).await?;
+        self.may_run(&row, ask)?;
         if ask
             .tick
             .is_some_and(|tick| tick_done(&row, tick, self.clock.now()))
@@ -109,7 +110,9 @@ impl Engine {
             ending,
         };
         if ending == Ending::Dry {
-            let row = self.row(realm).await?;
+            // A realm that is new in the file is declared once that is in force.
+            let known = self.store.realm(realm).await?;
+            let row = known.unwrap_or_else(|| RealmRow::new(realm.clone(), &config.name));
             return self.run_in_frame(asked(&row), None).await;
         }
         let turn = Turn::take(&self.store, realm, self.clock.now()).await?;
@@ -409,10 +412,12 @@ impl Pass<'_> {
         };
         let gone = self.found.gone_containers.iter();
         let mut reasons: Vec<Reason> = gone.map(|(_, n)| reason("container", *n, 2)).collect();
-        let other_mapping = row.mapping_hash.as_ref().is_some_and(|hash| {
-            mapping_of(hash) != mapping_of(&self.reading.prepared.mapping_hash)
-        });
-        if other_mapping && plan.touched() > 0 {
+        let mapping = mapping_of(&self.reading.prepared.mapping_hash);
+        let differs = |hash: &String| mapping_of(hash) != mapping;
+        let other_mapping = row.mapping_hash.as_ref().is_some_and(differs);
+        // What it would do to everybody was looked at and is left out: the rest of the realm goes on by it.
+        let left_out = !plan.rejected.mappings.iter().all(differs);
+        if other_mapping && !left_out && plan.touched() > 0 {
             reasons.push(reason("mapping", plan.touched(), 0));
         }
         let moved = plan.counts.of(ChangeKind::Moved);

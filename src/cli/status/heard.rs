@@ -64,7 +64,7 @@ fn pushed(push: &PushStatus, now: Timestamp) -> String {
     );
     match (&push.server, &push.error) {
         (Some(server), _) if push.connected => format!("pushed by {server} {since}"),
-        (_, Some(error)) => render::paint("33", &format!("push is away {since}: {error}")),
+        (_, Some(error)) => render::paint("33", &format!("not pushed {since}: {error}")),
         _ => "push is being connected".to_owned(),
     }
 }

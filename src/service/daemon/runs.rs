@@ -1,5 +1,6 @@
 //! What the daemon does in realms: starts it, hears its end, and takes orders for more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -10,9 +11,10 @@ use crate::acts::{Failure, FailureKind, Sync};
 use crate::api::types::Line;
 use crate::api::{Order, What};
 use crate::model::words::count;
-use crate::model::{Outcome, RealmId, Trigger};
+use crate::model::{ErrorCode, Outcome, RealmId, Trigger};
 use crate::service::agenda::Next;
 use crate::service::chance::chance;
+use crate::service::reload;
 use crate::service::takeover::Moved;
 use crate::service::work::{self, Ended, Track, Work};
 
@@ -27,7 +29,11 @@ impl Daemon {
         }
         let now = self.start.clock.now();
         for (realm, next) in self.agenda.take(now, &mut chance) {
-            let engine = self.engine.borrow().clone();
+            let ahead = match &next {
+                Next::Asked(work) => work.ahead.clone(),
+                Next::Scheduled { .. } => None,
+            };
+            let engine = ahead.unwrap_or_else(|| self.engine.borrow().clone());
             let cancel = self.stop.child_token();
             let deadline = engine
                 .config
@@ -42,8 +48,10 @@ impl Daemon {
                 Next::Scheduled { .. } => Track::default(),
             };
             let polled = matches!(&next, Next::Asked(work) if work.is_poll());
+            let then_due = matches!(&next, Next::Asked(work) if work.act.lets_the_rest_go_on());
             let running = Running {
                 polled,
+                then_due,
                 realm: realm.clone(),
                 cancel: cancel.clone(),
                 track: track.clone(),
@@ -68,7 +76,13 @@ impl Daemon {
             Ok((id, ended)) => (id, Ok(ended)),
             Err(error) => (error.id(), Err(error)),
         };
-        let Some(Running { realm, polled, .. }) = self.running.remove(&id) else {
+        let Some(Running {
+            realm,
+            polled,
+            then_due,
+            ..
+        }) = self.running.remove(&id)
+        else {
             return;
         };
         // Whatever it did, there may be messages.
@@ -92,6 +106,9 @@ impl Daemon {
                     self.let_go(run);
                 }
                 self.keepers.turn(&realm, run.as_deref());
+                if then_due {
+                    self.is_due(&realm);
+                }
             }
             Err(error) => {
                 // One realm's fault must not stop the others; what it left is swept like after a crash.
@@ -115,20 +132,54 @@ impl Daemon {
             .file
             .as_deref()
             .is_some_and(|sent| self.config.borrow().digest.differs_from(sent));
+        if other_file && matches!(&order.what, What::InRealm(act) if act.goes_by_the_file()) {
+            self.order_by_another_file(order);
+            return;
+        }
         let Order {
             what,
             caller,
             lines,
             ..
         } = order;
-        if other_file && matches!(&what, What::InRealm(act) if act.goes_by_the_file()) {
-            self.answer(lines, Line::Error(self.works_by_another_file()));
-            return;
-        }
         let mut desk = self.desk();
         desk.daemon.other_file = other_file;
         self.side
             .spawn(async move { Side::After(desk.answer(what, caller, lines).await) });
+    }
+
+    /// A dry plan is made by the file as it is by now, so that somebody who edits it sees what would come of that before it is in
+    /// force. Nothing else is done by a file that is not.
+    fn order_by_another_file(&mut self, order: Order) {
+        let Order {
+            what,
+            caller,
+            lines,
+            file,
+        } = order;
+        let refusal = self.works_by_another_file();
+        let dry = matches!(&what, What::InRealm(act) if act.is_dry());
+        let (true, Some(sent)) = (dry, file) else {
+            self.answer(lines, Line::Error(refusal));
+            return;
+        };
+        let (read, old) = (Arc::clone(&self.start.reload), self.config.borrow().clone());
+        let desk = self.desk();
+        self.side.spawn(async move {
+            match reload::read_ahead(read, &old).await {
+                Ok(config) if !config.digest.differs_from(&sent) => {
+                    Side::After(desk.by(config).answer(what, caller, lines).await)
+                }
+                read => {
+                    let failure = match read {
+                        Ok(_) => refusal,
+                        Err(why) => Failure::new(FailureKind::Run(ErrorCode::Config), why),
+                    };
+                    let _gone = lines.send(Line::Error(failure)).await;
+                    Side::Nothing
+                }
+            }
+        });
     }
 
     /// Why a run is not made for a command whose file says something else.

@@ -65,6 +65,7 @@ impl Daemon {
             live,
             daemon,
             not_ready,
+            ahead: false,
         }
     }
 

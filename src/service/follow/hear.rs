@@ -114,7 +114,7 @@ impl Keeper {
         };
         if in_the_way {
             self.away(&format!(
-                "{why}; that waits for a decision on the held plan, or for the end of the pause"
+                "{why}. It waits until the held plan is decided, or the pause ends"
             ));
             return self.rest(Some(LOOK_AGAIN)).await;
         }

@@ -40,7 +40,7 @@ pub(in crate::sync) fn usable(
         return Ok(None);
     };
     if row.mapping_hash.as_deref() != Some(&prepared.mapping_hash) {
-        return Err("base, filter, attributes, phone rules or what is sent (`new-users`, `on-phone-change`, `[delivery]`), or `phone-authority`, are other ones than in the last full pass: everything is read".into());
+        return Err("base, filter, attributes, phone rules, `phone-authority` or what is sent (`new-users`, `on-phone-change`, `[delivery]`) were changed since the last full pass: everything is read".into());
     }
     let following = Following::of(row, &configuration(config, prepared));
     let cursor: Cursor = serde_json::from_str(text)

@@ -79,7 +79,7 @@ fn a_faulty_file_does_not_keep_anybody_from_the_daemon() {
 }
 
 #[test]
-fn no_plan_is_made_by_another_file_than_the_one_that_is_given() {
+fn a_plan_goes_by_the_file_that_is_given_and_nothing_else_by_one_that_is_not_in_force() {
     let house = House::new(30);
     house.sync(0);
     let daemon = house.daemon();
@@ -93,7 +93,20 @@ fn no_plan_is_made_by_another_file_than_the_one_that_is_given() {
     let edited = good.replace("(objectClass=inetOrgPerson)", &without);
     assert_ne!(edited, good);
     std::fs::write(house.path("realmsync.toml"), &edited).unwrap();
-    for command in [&["plan"][..], &["plan", "--hold"], &["sync"]] {
+    // What would come of it is shown before it is in force, and nothing else goes by it.
+    let said = house.run(&["plan"]);
+    assert_eq!(said.code, 3, "{}{}", said.out, said.err);
+    assert!(
+        said.out.contains(&someone) && said.out.contains("base, filter, attributes"),
+        "{}",
+        said.out
+    );
+    assert!(
+        said.err.contains("The plan goes by what the file says now"),
+        "{}",
+        said.err
+    );
+    for command in [&["plan", "--hold"][..], &["sync"]] {
         let said = house.run(command);
         assert_eq!(said.code, 1, "{command:?}: {}{}", said.out, said.err);
         assert!(
@@ -103,7 +116,7 @@ fn no_plan_is_made_by_another_file_than_the_one_that_is_given() {
         );
     }
     // The daemon knows no reader's clock, and the command does.
-    let mut there = house.command(&["plan"]);
+    let mut there = house.command(&["sync"]);
     let said = there.env("TZ", "Asia/Kolkata").output().unwrap();
     let said = String::from_utf8(said.stderr).unwrap();
     assert!(said.contains(" +05:30, which is not what"), "{said}");
@@ -116,6 +129,32 @@ fn no_plan_is_made_by_another_file_than_the_one_that_is_given() {
             said.err
         );
     }
+    // A realm that is new in the file can be looked at too.
+    let former = &house.server["FORMER_DN"];
+    house.server.modify(&format!(
+        "dn: uid=back,{former}\nchangetype: add\nobjectClass: inetOrgPerson\nuid: back\ncn: Back\nsn: Back\n"
+    ));
+    let new = good
+        .replace("id = \"r\"", "id = \"new\"")
+        .replace(&house.server["PEOPLE_DN"], former);
+    std::fs::write(house.path("realmsync.toml"), new).unwrap();
+    let said = house.run(&["plan", "new"]);
+    assert_eq!(said.code, 2, "{}{}", said.out, said.err);
+    assert!(said.out.contains("1 created"), "{}", said.out);
+    // So is a fault that only the daemon meets.
+    std::fs::write(
+        house.path("realmsync.toml"),
+        edited.replace("bind-password-file = \"", "bind-password-file = \"/nowhere"),
+    )
+    .unwrap();
+    let said = house.run(&["plan"]);
+    assert_eq!(said.code, 78, "{}{}", said.out, said.err);
+    // Of another file than the daemon's it knows nothing.
+    std::fs::write(house.path("other.toml"), &edited).unwrap();
+    std::fs::write(house.path("realmsync.toml"), &good).unwrap();
+    let said = house.run_of("other", &["plan"]);
+    assert_eq!(said.code, 1, "{}{}", said.out, said.err);
+    std::fs::write(house.path("realmsync.toml"), &edited).unwrap();
     // What decides about what is there needs no file.
     assert_eq!(house.run(&["pause", "r"]).code, 0);
     assert_eq!(house.run(&["resume", "r"]).code, 0);

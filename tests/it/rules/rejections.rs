@@ -107,6 +107,66 @@ async fn what_is_rejected_for_a_day_is_left_out_while_the_rest_goes_on() {
     assert_eq!(row.left_out_until, None);
 }
 
+/// § 3.3, § 3.4: a filter is edited, and what comes of it is rejected for a day. A new colleague does not wait for the filter to be
+/// mended, and two who are too few for any limit are decided when the day is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_mapping_does_is_rejected_for_a_day_and_decided_after_it() {
+    let mut s = Story::new(20, RULES).await;
+    for n in ["a", "b"] {
+        s.add(n, &format!("name-{n}"), "mobile: +421905000001\n");
+    }
+    s.pass().await;
+    let filter = "filter = \"(&(objectClass=inetOrgPerson)(!(uid=name-*)))\"";
+    let bind_dn = s.house.server["BIND_DN"].to_owned();
+    s.house.configure_as(&bind_dn, filter, RULES);
+    s.reload().await;
+    let plan = s.pass().await;
+    let limits =
+        |run: &Run| -> Vec<String> { run.held_by.iter().map(|h| h.limit.clone()).collect() };
+    assert_eq!(
+        (limits(&plan), plan.suspended),
+        (vec!["mapping".to_owned()], 2),
+        "{plan:?}"
+    );
+    let id = plan.run.to_string();
+    s.engine.reject_for(&id, None, 24 * HOUR).await.unwrap();
+    s.add("new", "newcomer", "mobile: +421905000002\n");
+    let run = s.pass().await;
+    assert_eq!(
+        (run.outcome, run.created, run.suspended, run.left_out),
+        (Outcome::Applied, 1, 0, 2),
+        "{run:?}"
+    );
+    s.clock.advance_ms(25 * HOUR);
+    let again = s.pass().await;
+    assert_eq!(
+        (limits(&again), again.suspended),
+        (vec!["mapping".to_owned()], 2),
+        "{again:?}"
+    );
+}
+
+/// What one person's look would do says nothing of the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_look_at_one_person_lets_no_other_mapping_pass() {
+    let mut s = Story::new(20, "").await;
+    s.add("x", "xavier", "mail: ix@example.org\n");
+    s.pass().await;
+    s.reconfigure("[realm.attributes]\nusername = \"mail\"\n")
+        .await;
+    let ask = Ask {
+        user: Some("xavier".into()),
+        ..Ask::new(Trigger::Command, None)
+    };
+    let one = s.engine.sync(&"r".into(), ask).await.unwrap();
+    assert_eq!(one.outcome, Outcome::Held, "{one:?}");
+    let id = one.run.to_string();
+    s.engine.reject_for(&id, None, 24 * HOUR).await.unwrap();
+    s.clock.advance_ms(1000);
+    let run = s.pass().await;
+    assert!(run.held_by.iter().any(|h| h.limit == "mapping"), "{run:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_administrator_ends_it_early() {
     let (s, plan) = three_leave().await;
