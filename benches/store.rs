@@ -78,7 +78,10 @@ fn run(n: u128) -> Run {
 
 async fn load(store: &Store, id: u128, users: usize, base_version: i64) {
     let mut run = run(id);
-    store.begin_run(&run, base_version == 0).await.unwrap();
+    store
+        .begin_run(&run, base_version == 0, None)
+        .await
+        .unwrap();
     let (mut making, start) = (0.0, Instant::now());
     for from in (0..users).step_by(BATCH) {
         let made = Instant::now();

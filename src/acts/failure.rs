@@ -119,7 +119,6 @@ impl From<&RunError> for Failure {
             RunError::Refused(message) => Self::new(FailureKind::Refused, message),
             RunError::Stopped(message) => Self::new(FailureKind::Stopping, message),
             RunError::TickDone => Self::new(FailureKind::Refused, error.to_string()),
-            RunError::Busy(message) => Self::coded(ErrorCode::Busy, message),
             RunError::Failed { code, message } => Self::coded(*code, message),
             RunError::Store(error) => Self::from(error),
         }

@@ -2,6 +2,7 @@
 
 use super::args::{OutboxCommand, Which};
 use super::operator::store_failure;
+use super::render::Table;
 use super::{Context, render, text};
 use crate::acts::{Failure, FailureKind, Outbox, OutboxAct, OutboxRequest};
 use crate::clock::Timestamp;
@@ -76,27 +77,18 @@ async fn list(context: &Context, realm: Option<String>, all: bool) -> Result<u8,
         states,
         ..JobSelection::default()
     };
-    let jobs = store
-        .jobs(&selection, i64::MAX)
-        .await
-        .map_err(|e| store_failure(&e))?;
     if context.json {
-        for job in &jobs {
-            render::json(&MessageStory::from(job));
-        }
-        return Ok(0);
+        let each = |job: Job| render::json(&MessageStory::from(&job));
+        let read = store.jobs_each(&selection, each).await;
+        return read.map(|()| 0).map_err(|e| store_failure(&e));
     }
-    if jobs.is_empty() {
-        render::talk(if all {
-            "there are no messages"
-        } else {
-            "nothing waits"
-        });
-        return Ok(0);
-    }
-    let digits = telling(jobs.iter().map(|job| job.id.0));
+    // How long ids are shown only all of them can say.
+    let mut ids = Vec::new();
+    let read = store.jobs_each(&selection, |job| ids.push(job.id.0)).await;
+    read.map_err(|e| store_failure(&e))?;
+    let digits = telling(ids);
     let now = context.clock.now();
-    render::table(
+    let mut table = Table::new(
         &[
             "message",
             "type",
@@ -107,9 +99,18 @@ async fn list(context: &Context, realm: Option<String>, all: bool) -> Result<u8,
             "next",
             "last error",
         ],
-        jobs.iter().map(|job| row(job, digits, now)).collect(),
         context.unsaid(selection.realm.as_ref()),
     );
+    let each = |job| table.row(row(&job, digits, now));
+    let read = store.jobs_each(&selection, each).await;
+    read.map_err(|e| store_failure(&e))?;
+    if !table.end() {
+        render::talk(if all {
+            "there are no messages"
+        } else {
+            "nothing waits"
+        });
+    }
     Ok(0)
 }
 

@@ -49,13 +49,15 @@ pub const SHORT: usize = 8;
 
 /// How many digits of their ends tell ids apart, at least [`SHORT`]: what `{id:#.digits$}` shows.
 pub fn telling(ids: impl IntoIterator<Item = Uuid>) -> usize {
-    let backwards = |id: Uuid| id.simple().to_string().chars().rev().collect::<String>();
-    let mut ends: Vec<String> = ids.into_iter().map(backwards).collect();
+    let backwards = |id: Uuid| id.as_u128().reverse_bits();
+    let mut ends: Vec<u128> = ids.into_iter().map(backwards).collect();
     ends.sort_unstable();
     ends.dedup();
-    let same = |a: &str, b: &str| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
-    let longest = ends.windows(2).map(|pair| same(&pair[0], &pair[1])).max();
-    longest.map_or(SHORT, |same| SHORT.max(same + 1))
+    let same = |pair: &[u128]| (pair[0] ^ pair[1]).leading_zeros() / 4;
+    let longest = ends.windows(2).map(same).max();
+    longest.map_or(SHORT, |same| {
+        SHORT.max(usize::try_from(same).unwrap_or(0) + 1)
+    })
 }
 
 /// How many digits of its end tell each of these ids from every one of `all` that is another, at least [`SHORT`].

@@ -15,9 +15,6 @@ pub enum RunError {
     /// Stopped before the end; nothing was applied. Exit code 1.
     #[error("{0}")]
     Stopped(String),
-    /// The realm or the store is held by another. Exit code 75.
-    #[error("{0}")]
-    Busy(String),
     /// The tick that was to be made up for was, by another daemon on the same store.
     #[error("another daemon made this pass already")]
     TickDone,

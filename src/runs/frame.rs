@@ -130,10 +130,7 @@ impl<'a> Frame<'a> {
             ..self.run.clone()
         };
         let first = self.row.first_applied_at.is_none();
-        self.begun = self
-            .store
-            .begin_for_tick(&running, first, self.tick)
-            .await?;
+        self.begun = self.store.begin_run(&running, first, self.tick).await?;
         Ok(self.begun)
     }
 

@@ -284,11 +284,7 @@ async fn in_its_turn<'a, T>(
 
 /// Whether another one has the realm or the store.
 fn is_busy(error: &RunError) -> bool {
-    match error {
-        RunError::Busy(_) => true,
-        RunError::Store(error) => error.code() == ErrorCode::Busy,
-        _ => false,
-    }
+    matches!(error, RunError::Store(error) if error.code() == ErrorCode::Busy)
 }
 
 /// Does something that wants a realm for itself. Its push may be in the middle of a delta, and so may another daemon of the same

@@ -173,14 +173,7 @@ impl Store {
             .collect())
     }
 
-    /// Everything that is refused, by realm and DN.
-    pub async fn refused(&self, realm: Option<&RealmId>) -> Result<Vec<RefusedRow>, StoreError> {
-        let mut all = vec![];
-        self.refused_each(realm, |row| all.push(row)).await?;
-        Ok(all)
-    }
-
-    /// The same, one after the other: a realm may refuse something of everybody. Read page by page, so that nothing is open in the
+    /// Everything that is refused, by realm and DN, one after the other: a realm may refuse something of everybody. Read page by page, so that nothing is open in the
     /// store while somebody looks at them.
     pub async fn refused_each(
         &self,

@@ -151,14 +151,9 @@ pub(super) async fn write_run(tx: &mut Tx, run: &Run, facts: &RunFacts) -> Resul
 }
 
 impl Store {
-    /// The first row of a run.
-    pub async fn begin_run(&self, run: &Run, first_pass: bool) -> Result<(), StoreError> {
-        self.begin_for_tick(run, first_pass, None).await.map(|_| ())
-    }
-
-    /// The first row of a run that makes up for the schedule's ticks up to this one; `false`: another daemon did so, and there
-    /// is no run. From here on the tick counts as done: what kills the process must not do so again at once, at every start.
-    pub async fn begin_for_tick(
+    /// The first row of a run, and, where there is a `tick`, of one that makes up for the schedule's ticks up to it; `false`: another
+    /// daemon did so, and there is no run. From here on the tick counts as done: what kills the process must not do so again at once, at every start.
+    pub async fn begin_run(
         &self,
         run: &Run,
         first_pass: bool,

@@ -98,7 +98,7 @@ async fn apply(f: &Fixture, run: &Run) -> Result<Run, StoreError> {
 /// Makes these users by a run of their own.
 async fn make(f: &Fixture, n: u128, users: &[User]) {
     let mut run = run_of(n);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     let list: Vec<_> = users.iter().map(|u| (u.clone(), 0, vec![])).collect();
     stage(f, &run, &list, ChangeKind::Created).await;
     run.outcome = Outcome::Applied;

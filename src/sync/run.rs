@@ -354,7 +354,7 @@ impl Engine {
             cursor,
             following: None,
         };
-        let (first, untold) = (pass.setting.first, &pass.found.untold);
+        let (first, untold) = (pass.found.plan.first(), &pass.found.untold);
         let remembers = |run: &Run| {
             let decided_at = run.decided_at.unwrap_or(run.started_at);
             RealmUpdate {

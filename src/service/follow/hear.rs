@@ -218,7 +218,7 @@ fn code_of(error: &RunError) -> ErrorCode {
     match error {
         RunError::Failed { code, .. } => *code,
         RunError::Store(error) => error.code(),
-        RunError::Busy(_) | RunError::TickDone => ErrorCode::Busy,
+        RunError::TickDone => ErrorCode::Busy,
         RunError::Stopped(_) => ErrorCode::Incomplete,
         RunError::NotFound(_) | RunError::Refused(_) => ErrorCode::Config,
     }

@@ -11,6 +11,9 @@ use crate::store::rows::{note_unreadable, readable};
 use crate::store::typed_id;
 use crate::store::{Store, StoreError};
 
+/// Messages of a list that are read at once.
+const PAGE: i64 = 1000;
+
 /// Which jobs are meant. Empty lists and `None` mean any.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct JobSelection {
@@ -109,27 +112,57 @@ impl JobSelection {
 impl Store {
     /// Selected jobs in the order of their making, at most `limit`.
     pub async fn jobs(&self, which: &JobSelection, limit: i64) -> Result<Vec<Job>, StoreError> {
-        let sql = format!(
-            "SELECT {} FROM jobs WHERE {} ORDER BY seq LIMIT $4",
-            job_columns!(),
-            which.condition()
-        );
-        let mut link = self.db.read().await?;
         let mut jobs: Vec<Job> = Vec::new();
         for key in which.keys() {
-            let rows = on!(link, c => sqlx::query_as::<_, JobRow>(AssertSqlSafe(sql.clone()))
-                .bind(key)
-                .bind(which.realm.as_ref().map(RealmId::as_str))
-                .bind(which.user.map(|u| u.0.as_bytes().to_vec()))
-                .bind(limit)
-                .fetch_all(&mut *c)
-                .await)
-            .map_err(StoreError::from_sqlx("list messages"))?;
-            jobs.extend(readable::<_, Job>(rows));
+            jobs.extend(readable::<_, Job>(self.page(which, key, 0, limit).await?));
         }
         jobs.sort_unstable_by_key(|job| job.seq);
         jobs.truncate(usize::try_from(limit).unwrap_or(0));
         Ok(jobs)
+    }
+
+    /// The same of all, one after the other (by each of the ids, if there are any). Read page by page, so that nothing is open in the
+    /// store while somebody looks at them, and nobody holds all of them.
+    pub async fn jobs_each(
+        &self,
+        which: &JobSelection,
+        mut each: impl FnMut(Job),
+    ) -> Result<(), StoreError> {
+        for key in which.keys() {
+            let mut after = 0;
+            loop {
+                let rows = self.page(which, key.clone(), after, PAGE).await?;
+                let Some(last) = rows.last() else { break };
+                after = last.seq;
+                readable::<_, Job>(rows).into_iter().for_each(&mut each);
+            }
+        }
+        Ok(())
+    }
+
+    /// At most `limit` rows of one key, by their place after `after`.
+    async fn page(
+        &self,
+        which: &JobSelection,
+        key: Option<Vec<u8>>,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<JobRow>, StoreError> {
+        let sql = format!(
+            "SELECT {} FROM jobs WHERE {} AND seq > $4 ORDER BY seq LIMIT $5",
+            job_columns!(),
+            which.condition()
+        );
+        let mut link = self.db.read().await?;
+        on!(link, c => sqlx::query_as::<_, JobRow>(AssertSqlSafe(sql))
+            .bind(key)
+            .bind(which.realm.as_ref().map(RealmId::as_str))
+            .bind(which.user.map(|u| u.0.as_bytes().to_vec()))
+            .bind(after)
+            .bind(limit)
+            .fetch_all(&mut *c)
+            .await)
+        .map_err(StoreError::from_sqlx("list messages"))
     }
 
     /// The ids of selected jobs that begin or end so, as many as there are: more than one are not one. Reads no bodies.

@@ -14,7 +14,7 @@ use crate::config::{Environment, StoreConfig, StoreUrl};
 use crate::model::message_rules::AttemptEnd;
 use crate::model::{Intent, JobReason, JobState, JobType, State, StateReason, User};
 use crate::store::db::{Db, on};
-use crate::store::{Access, Store};
+use crate::store::{Access, RefusedRow, Store};
 
 pub(crate) const DAY_MS: i64 = 86_400_000;
 pub(crate) const START: Timestamp = Timestamp(1_795_489_200_000); // 2026-11-24T03:00:00Z
@@ -221,6 +221,14 @@ impl Fixture {
             )
             .await
             .unwrap()
+    }
+
+    /// All that is refused.
+    pub(crate) async fn refused(&self) -> Vec<RefusedRow> {
+        let mut all = Vec::new();
+        let each = |row| all.push(row);
+        self.store.refused_each(None, each).await.unwrap();
+        all
     }
 
     /// How many sessions wait for a lock.

@@ -75,7 +75,7 @@ fn people() -> Vec<User> {
 /// A run whose first load lies aside.
 async fn laid_aside(f: &Fixture, n: u128, users: &[User]) -> Run {
     let mut run = run_of(n);
-    f.store.begin_run(&run, true).await.unwrap();
+    f.store.begin_run(&run, true, None).await.unwrap();
     assert!(f.store.lay_aside(run.run).await.unwrap());
     let size = if users.len() < 10 { 2 } else { 500 };
     for (batch, users) in users.chunks(size).enumerate() {
@@ -150,7 +150,7 @@ async fn rules_hold(f: &Fixture) {
     same_id.email = None;
     for (n, wrong) in (20..).zip([twice, same_id]) {
         let mut run = run_of(n);
-        f.store.begin_run(&run, false).await.unwrap();
+        f.store.begin_run(&run, false, None).await.unwrap();
         stage(f, &run, &[(wrong, 0, vec![])], ChangeKind::Created).await;
         run.outcome = Outcome::Applied;
         run.created = 1;
@@ -316,7 +316,7 @@ pub(super) async fn a_first_load_into_a_store_that_fills_adds_to_it(f: &Fixture)
     assert_eq!(there.await.unwrap().len(), 1);
     assert_eq!(shape(f).await, before);
     let late = run_of(3);
-    f.store.begin_run(&late, true).await.unwrap();
+    f.store.begin_run(&late, true, None).await.unwrap();
     assert!(!f.store.lay_aside(late.run).await.unwrap());
 }
 
@@ -361,7 +361,7 @@ pub(super) async fn what_the_database_forgot_is_missed(f: &Fixture) {
     assert_eq!(f.store.not_removed(&realm()).await.unwrap(), 0);
     apply_first(f, &run).await.unwrap();
     let mut run = run_of(2);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     let list = [(later(&users[0]), 1, vec![])];
     stage(f, &run, &list, ChangeKind::Updated).await;
     run.outcome = Outcome::Applied;

@@ -7,7 +7,7 @@ pub(super) async fn a_held_plan_is_decided_once(f: &Fixture) {
     make(f, 1, &[person("a", 1)]).await;
     let hold = async |n: u128, replaces: Option<RunId>| {
         let mut run = run_of(n);
-        f.store.begin_run(&run, false).await.unwrap();
+        f.store.begin_run(&run, false, None).await.unwrap();
         let after = User {
             version: 2,
             ..person("a", 1)
@@ -78,7 +78,7 @@ pub(super) async fn a_held_plan_is_decided_once(f: &Fixture) {
 
 pub(super) async fn what_was_staged_is_taken_back_and_swept(f: &Fixture) {
     let run = run_of(1);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     let mut people: Vec<_> = (1..=10)
         .map(|n| (person(&format!("p{n}"), n), 0, vec![]))
         .collect();
@@ -135,7 +135,7 @@ fn tripped() -> Vec<HeldBy> {
 /// Stages that `someone` changes, and holds it; waiting messages about suspensions are held with it.
 async fn hold(f: &Fixture, n: u128, someone: &User, replaces: Option<RunId>) -> Run {
     let mut run = run_of(n);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     let plan = [(later(someone), someone.version, vec![])];
     stage(f, &run, &plan, ChangeKind::Updated).await;
     run.outcome = Outcome::Held;
@@ -182,7 +182,7 @@ pub(super) async fn what_the_brake_holds_follows_the_plan(f: &Fixture) {
     let second = hold(f, 4, &held(f, 1).await, Some(first.run)).await;
     assert_eq!(f.states().await, ["held", "waiting"]);
     let mut passes = run_of(5);
-    f.store.begin_run(&passes, false).await.unwrap();
+    f.store.begin_run(&passes, false, None).await.unwrap();
     passes.outcome = Outcome::Unchanged;
     let messages = f.ctx();
     let application = Application {
@@ -225,7 +225,7 @@ pub(super) async fn a_run_that_was_decided_stays_as_it_was_decided(f: &Fixture) 
     assert!(matches!(twice, Err(StoreError::Refused(_))), "{twice:?}");
     // A plan that is not held any more is not swept by its successor.
     let mut next = run_of(2);
-    f.store.begin_run(&next, false).await.unwrap();
+    f.store.begin_run(&next, false, None).await.unwrap();
     next.outcome = Outcome::Held;
     let held = f.store.hold(
         &next,
@@ -244,7 +244,7 @@ pub(super) async fn only_what_nobody_runs_is_swept(f: &Fixture) {
     // Of a held plan everything stays, of a run under way too.
     let (mut plan, going, over) = (run_of(1), run_of(2), run_of(3));
     for (run, name) in [(&plan, "a"), (&going, "b"), (&over, "c")] {
-        f.store.begin_run(run, false).await.unwrap();
+        f.store.begin_run(run, false, None).await.unwrap();
         stage(f, run, &new(name, 1), ChangeKind::Created).await;
     }
     plan.outcome = Outcome::Held;
@@ -291,7 +291,7 @@ pub(super) async fn only_what_nobody_runs_is_swept(f: &Fixture) {
 
 pub(super) async fn a_first_pass_shows_its_lines_before_and_after(f: &Fixture) {
     let mut run = run_of(1);
-    f.store.begin_run(&run, true).await.unwrap();
+    f.store.begin_run(&run, true, None).await.unwrap();
     let staged: Vec<StagedUser> = (1..=5)
         .map(|n| StagedUser {
             seq: i64::from(n),
@@ -340,7 +340,7 @@ async fn the_lines_stay_as_they_were(f: &Fixture, first: &Run) {
     renamed.username = "other".into();
     renamed.username_key = "other".into();
     let mut run = run_of(2);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     stage(
         f,
         &run,
@@ -382,7 +382,7 @@ async fn the_lines_stay_as_they_were(f: &Fixture, first: &Run) {
         ..later(&held(f, 5).await)
     };
     let mut run = run_of(3);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     stage(f, &run, &[(gone, 1, vec![])], ChangeKind::Removed).await;
     run.outcome = Outcome::Applied;
     run.removed = 1;
@@ -415,7 +415,7 @@ pub(super) async fn why_somebody_is_gone_is_filled_in(f: &Fixture) {
         ..later(&someone)
     };
     let mut run = run_of(2);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     stage(f, &run, &[(gone, 1, vec![])], ChangeKind::Suspended).await;
     let kinds = [ChangeKind::Suspended];
     let mut staged = f.store.staged_by_kind(run.run, &kinds, 0, 9).await.unwrap();
@@ -437,7 +437,7 @@ pub(super) async fn why_somebody_is_gone_is_filled_in(f: &Fixture) {
 
 pub(super) async fn a_plan_is_read_page_by_page(f: &Fixture) {
     let run = run_of(1);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     let plan = |from: u8, to: u8| {
         (from..=to).map(|n| StagedUser {
             seq: i64::from(n),

@@ -19,7 +19,7 @@ pub(super) async fn refusals_are_kept_by_difference(f: &Fixture) {
     };
     let write = async |n: u128, diff: RefusedDiff| {
         let mut run = run_of(n);
-        f.store.begin_run(&run, false).await.unwrap();
+        f.store.begin_run(&run, false, None).await.unwrap();
         run.outcome = Outcome::Unchanged;
         let messages = f.ctx();
         f.store
@@ -45,7 +45,7 @@ pub(super) async fn refusals_are_kept_by_difference(f: &Fixture) {
         },
     )
     .await;
-    let rows = f.store.refused(Some(&realm())).await.unwrap();
+    let rows = f.refused().await;
     let dns: Vec<&str> = rows.iter().map(|r| r.refusal.dn.as_str()).collect();
     assert_eq!(dns, ["b", "c"]);
 }
@@ -62,7 +62,7 @@ pub(super) async fn what_is_staged_as_refused_goes_with_its_pass_or_is_swept(f: 
     };
     let rows: Vec<(i64, Refusal)> = (1..=120).map(|n| (i64::from(n), refusal(n))).collect();
     let mut run = run_of(1);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     f.store.stage_refused(run.run, &rows).await.unwrap();
     let back = f
         .store
@@ -101,7 +101,7 @@ pub(super) async fn what_is_staged_as_refused_goes_with_its_pass_or_is_swept(f: 
         "{short}"
     );
     apply(&run, 119).await.unwrap();
-    assert_eq!(f.store.refused(Some(&realm())).await.unwrap().len(), 119);
+    assert_eq!(f.refused().await.len(), 119);
     let of = f
         .store
         .refused_of(&realm(), &[DirectoryId([8; 16])])
@@ -111,7 +111,7 @@ pub(super) async fn what_is_staged_as_refused_goes_with_its_pass_or_is_swept(f: 
     // One that failed, and one that a crash ended.
     for (n, ended) in [(2, Some(Outcome::Failed)), (3, None)] {
         let mut run = run_of(n);
-        f.store.begin_run(&run, false).await.unwrap();
+        f.store.begin_run(&run, false, None).await.unwrap();
         f.store.stage_refused(run.run, &rows).await.unwrap();
         match ended {
             Some(outcome) => {
@@ -128,14 +128,14 @@ pub(super) async fn what_is_staged_as_refused_goes_with_its_pass_or_is_swept(f: 
             .await;
         assert_eq!(left.unwrap(), []);
     }
-    assert_eq!(f.store.refused(Some(&realm())).await.unwrap().len(), 119);
+    assert_eq!(f.refused().await.len(), 119);
 }
 
 pub(super) async fn old_runs_are_forgotten_but_never_a_held_plan_or_the_last_success(f: &Fixture) {
     make(f, 1, &[person("a", 1)]).await;
     for n in 2..6 {
         let mut run = run_of(n);
-        f.store.begin_run(&run, false).await.unwrap();
+        f.store.begin_run(&run, false, None).await.unwrap();
         run.outcome = Outcome::Unchanged;
         apply(f, &run).await.unwrap();
     }
@@ -330,7 +330,7 @@ pub(super) async fn a_refused_value_may_hold_any_byte(f: &Fixture) {
         entry: false,
     };
     let mut run = run_of(1);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     run.outcome = Outcome::Unchanged;
     let messages = f.ctx();
     f.store
@@ -348,7 +348,7 @@ pub(super) async fn a_refused_value_may_hold_any_byte(f: &Fixture) {
         })
         .await
         .expect("one bad entry stops nobody");
-    let rows = f.store.refused(None).await.unwrap();
+    let rows = f.refused().await;
     assert_eq!(rows[0].refusal.raw.as_deref(), Some("0905\u{fffd}123456"));
 }
 
@@ -356,7 +356,7 @@ pub(super) async fn the_newest_pass_that_succeeded_is_remembered(f: &Fixture) {
     for (n, mode) in [(1, Mode::Full), (2, Mode::User)] {
         let mut run = run_of(n);
         run.mode = mode;
-        f.store.begin_run(&run, false).await.unwrap();
+        f.store.begin_run(&run, false, None).await.unwrap();
         run.outcome = Outcome::Unchanged;
         apply(f, &run).await.unwrap();
     }
@@ -383,7 +383,7 @@ pub(super) async fn lines_of_what_never_happened_do_not_stay(f: &Fixture) {
         ),
     ] {
         let run = run_of(n);
-        f.store.begin_run(&run, false).await.unwrap();
+        f.store.begin_run(&run, false, None).await.unwrap();
         let one = [(person("jana", 1), 0, vec![])];
         stage(f, &run, &one, ChangeKind::Created).await;
         // Killed after the decision was written, before the rows were swept.
@@ -399,7 +399,7 @@ pub(super) async fn lines_of_what_never_happened_do_not_stay(f: &Fixture) {
 async fn a_sweep_that_was_interrupted_is_finished() {
     let f = sqlite().await;
     let mut run = run_of(1);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     let one = [(person("jana", 1), 0, vec![])];
     stage(&f, &run, &one, ChangeKind::Created).await;
     f.sql("CREATE TRIGGER stop BEFORE DELETE ON changes BEGIN SELECT RAISE(ABORT, 'stop'); END")

@@ -47,7 +47,7 @@ async fn trap_30_who_lost_the_lease_writes_nothing() {
         ([staged], [line(run, 1, &after, ChangeKind::Updated)])
     };
     for run in [&going, &plan] {
-        frozen.begin_run(run, false).await.unwrap();
+        frozen.begin_run(run, false, None).await.unwrap();
         let (users, lines) = change(run);
         frozen.stage(run.run, users.to_vec(), &lines).await.unwrap();
     }
@@ -64,12 +64,9 @@ async fn trap_30_who_lost_the_lease_writes_nothing() {
     assert_eq!(theirs.taken_over_from(), Some(f.store.process_name()));
     let before = f.text(ALL).await;
 
-    taken_over("begin", &frozen.begin_run(&run_of(4), false).await);
+    taken_over("begin", &frozen.begin_run(&run_of(4), false, None).await);
     let tick = Some(START);
-    taken_over(
-        "tick",
-        &frozen.begin_for_tick(&run_of(4), false, tick).await,
-    );
+    taken_over("tick", &frozen.begin_run(&run_of(4), false, tick).await);
     let (mut users, lines) = change(&going);
     users[0].seq = 2;
     taken_over(
@@ -146,7 +143,7 @@ async fn trap_30_who_lost_the_lease_writes_nothing() {
     // Letting go of what is another's by now frees nothing.
     drop(lock);
     sleep(Duration::from_millis(300)).await;
-    other.begin_run(&run_of(5), false).await.unwrap();
+    other.begin_run(&run_of(5), false, None).await.unwrap();
 }
 
 #[tokio::test]
@@ -248,7 +245,7 @@ async fn a_tick_is_done_once_and_again_if_whoever_did_it_died() {
             started_at: tick.plus_ms(5),
             ..run_of(n)
         };
-        store.begin_for_tick(&run, false, Some(at)).await.unwrap()
+        store.begin_run(&run, false, Some(at)).await.unwrap()
     };
     for n in 1..=3 {
         assert!(begin(&other, n, tick).await);

@@ -56,7 +56,7 @@ pub(super) async fn a_user_comes_back_as_it_was_written(f: &Fixture) {
 
 pub(super) async fn a_run_is_named_by_the_end_of_its_id_and_candidates_are_told(f: &Fixture) {
     for n in [0xa_1234_5678, 0xb_1234_5678, 0x1234_5679] {
-        f.store.begin_run(&run_of(n), false).await.unwrap();
+        f.store.begin_run(&run_of(n), false, None).await.unwrap();
     }
     let run = run_of(0x1234_5679);
     let full = run.run.to_string();
@@ -105,7 +105,7 @@ pub(super) async fn two_users_swap_names(f: &Fixture) {
         ..u.clone()
     };
     let mut run = run_of(2);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     let plan = [(swapped(&a, "b"), 1, vec![]), (swapped(&b, "a"), 1, vec![])];
     stage(f, &run, &plan, ChangeKind::Renamed).await;
     run.outcome = Outcome::Applied;
@@ -129,7 +129,7 @@ pub(super) async fn who_is_suspended_yields_the_name_in_the_same_plan(f: &Fixtur
         ..old
     };
     let mut run = run_of(2);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     let mut next = person("jan", 2);
     next.id = crate::model::UserId(uuid::Uuid::from_u128(5));
     stage(
@@ -154,7 +154,7 @@ pub(super) async fn a_plan_over_a_user_who_changed_applies_nothing(f: &Fixture) 
     let (a, b) = (person("a", 1), person("b", 2));
     make(f, 1, &[a.clone(), b.clone()]).await;
     let mut run = run_of(2);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     let changed = |u: &User| User {
         email: Some("x@example.org".into()),
         version: 2,
@@ -188,7 +188,7 @@ pub(super) async fn a_plan_over_a_user_who_changed_applies_nothing(f: &Fixture) 
 pub(super) async fn an_error_in_the_middle_leaves_nothing_half_done(f: &Fixture) {
     make(f, 1, &[person("a", 1)]).await;
     let mut run = run_of(2);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     // Two new users with one name: the constraint says no in the middle.
     stage(
         f,
@@ -212,7 +212,7 @@ pub(super) async fn a_message_that_was_accepted_meanwhile_is_not_forgotten(f: &F
     make(f, 1, std::slice::from_ref(&someone)).await;
     f.sql("UPDATE users SET phone_provisioned = '+421905000999', provisioned = (1 = 1), phone_told = '+421905000999'").await;
     let mut run = run_of(2);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     let after = User {
         email: Some("new@example.org".into()),
         version: 2,
@@ -276,7 +276,7 @@ pub(super) async fn removal_erases_everything_personal(f: &Fixture) {
     gone.fingerprint = None;
     gone.version = 2;
     let mut run = run_of(2);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     let say = Intent::Say {
         r#type: JobType::Deprovision,
         reason: JobReason::GraceOver,
@@ -294,7 +294,7 @@ pub(super) async fn removal_erases_everything_personal(f: &Fixture) {
             "{change:?}"
         );
     }
-    let refused = f.store.refused(None).await.unwrap();
+    let refused = f.refused().await;
     let of: Vec<_> = refused.iter().map(|r| r.realm.as_str()).collect();
     assert_eq!(of, ["other.org"], "another realm's refusal is its own");
     f.sql("DELETE FROM refused").await;
@@ -429,7 +429,7 @@ async fn a_great_first_load_keeps_the_constraints() {
     let mut twins = people.clone();
     twins[7].username_key = "p8".into();
     let mut run = run_of(1);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     let plan: Vec<_> = twins.into_iter().map(|u| (u, 0, vec![])).collect();
     stage(&f, &run, &plan, ChangeKind::Created).await;
     run.outcome = Outcome::Applied;

@@ -76,7 +76,7 @@ async fn trap_30_two_daemons_on_one_postgresql_run_a_realm_once() {
     other.lock_realm(&RealmId::from("other")).await.unwrap();
     // What the one runs, the start of the other does not sweep.
     let run = run_of(1);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     assert_eq!(other.sweep_abandoned(START).await.unwrap(), 0);
     drop(lock);
     // The server notices the closed connection a moment later.
@@ -93,7 +93,7 @@ async fn trap_30_two_daemons_on_one_postgresql_run_a_realm_once() {
 async fn a_postgresql_restarted_in_the_middle_leaves_nothing_half_done() {
     let f = postgres().await;
     let mut run = run_of(1);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     stage(
         &f,
         &run,
@@ -231,7 +231,7 @@ async fn first_pass_of_many(f: &Fixture, n: u8, people: u64) -> Run {
         created: people.cast_signed(),
         ..run_of(n.into())
     };
-    f.store.begin_run(&run, true).await.unwrap();
+    f.store.begin_run(&run, true, None).await.unwrap();
     let staged: Vec<_> = (0..people)
         .map(|i| {
             let mut someone = person(&format!("u{i}"), n);
@@ -322,7 +322,7 @@ async fn a_plan_that_expires_while_it_is_applied_is_applied() {
     )
     .await;
     let mut run = run_of(2);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     let after = User {
         version: 3,
         ..someone
@@ -385,7 +385,7 @@ async fn the_end_of_an_undos_pause_and_an_act_on_all_messages() {
     let restored = [say(JobType::Restore, JobReason::Restored)];
     f.change(&later(&one), &restored).await;
     let told = run_of(2);
-    f.store.begin_run(&told, false).await.unwrap();
+    f.store.begin_run(&told, false, None).await.unwrap();
     let ctx = MessageContext {
         run: Some(told.run),
         ..f.ctx()
@@ -396,7 +396,7 @@ async fn the_end_of_an_undos_pause_and_an_act_on_all_messages() {
             mode: Mode::Undo,
             ..run_of(n)
         };
-        f.store.begin_run(&undo, false).await.unwrap();
+        f.store.begin_run(&undo, false, None).await.unwrap();
         undo
     };
     let facts = || RunFacts {

@@ -52,7 +52,7 @@ pub(super) async fn a_former_name_leads_to_whoever_had_it(f: &Fixture) {
         .unwrap();
     // A plan that was never applied renamed nobody.
     let run = run_of(2);
-    f.store.begin_run(&run, false).await.unwrap();
+    f.store.begin_run(&run, false, None).await.unwrap();
     let mut planned = line(&run, 1, &renamed, ChangeKind::Renamed);
     planned
         .before

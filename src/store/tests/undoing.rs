@@ -7,7 +7,7 @@ pub(super) async fn what_an_undo_holds_is_let_go_by_whatever_ends_it(f: &Fixture
     let someone = person("a", 1);
     make(f, 1, std::slice::from_ref(&someone)).await;
     let mut told = run_of(2);
-    f.store.begin_run(&told, false).await.unwrap();
+    f.store.begin_run(&told, false, None).await.unwrap();
     let renamed = vec![say(JobType::Rename, JobReason::Renamed)];
     let plan = [(later(&someone), 1, renamed)];
     stage(f, &told, &plan, ChangeKind::Renamed).await;
@@ -31,7 +31,7 @@ pub(super) async fn what_an_undo_holds_is_let_go_by_whatever_ends_it(f: &Fixture
             mode: Mode::Undo,
             ..run_of(n)
         };
-        f.store.begin_run(&undo, false).await.unwrap();
+        f.store.begin_run(&undo, false, None).await.unwrap();
         let held = f.store.hold_jobs_for_undo(told.run, undo.run, START);
         held.await.unwrap();
         assert_eq!(f.states().await, ["held"]);
@@ -39,7 +39,7 @@ pub(super) async fn what_an_undo_holds_is_let_go_by_whatever_ends_it(f: &Fixture
     };
     let mut failed = undo(3).await;
     // What another run comes to says nothing of this one.
-    f.store.begin_run(&run_of(4), false).await.unwrap();
+    f.store.begin_run(&run_of(4), false, None).await.unwrap();
     let mut other = run_of(4);
     other.outcome = Outcome::Failed;
     f.store.fail_run(&other).await.unwrap();
@@ -59,7 +59,7 @@ pub(super) async fn the_pause_of_an_undo_lasts_as_long_as_what_it_puts_back(f: &
     let someone = person("a", 1);
     make(f, 1, std::slice::from_ref(&someone)).await;
     let mut told = run_of(2);
-    f.store.begin_run(&told, false).await.unwrap();
+    f.store.begin_run(&told, false, None).await.unwrap();
     let plan = [(later(&someone), 1, vec![])];
     stage(f, &told, &plan, ChangeKind::Renamed).await;
     (told.outcome, told.renamed) = (Outcome::Applied, 1);
@@ -91,7 +91,7 @@ pub(super) async fn the_pause_of_an_undo_lasts_as_long_as_what_it_puts_back(f: &
             mode: Mode::Undo,
             ..run_of(n)
         };
-        f.store.begin_run(&undo, false).await.unwrap();
+        f.store.begin_run(&undo, false, None).await.unwrap();
         undo.outcome = outcome;
         undo
     };
@@ -130,7 +130,7 @@ pub(super) async fn a_pause_ends_by_its_owner_alone(f: &Fixture) {
             mode: Mode::Undo,
             ..run_of(n)
         };
-        f.store.begin_run(&undo, false).await.unwrap();
+        f.store.begin_run(&undo, false, None).await.unwrap();
         undo.outcome = Outcome::Held;
         let facts = RunFacts {
             undoes: Some(run_of(1).run),

@@ -38,14 +38,15 @@ impl Pass<'_> {
             self.setting.now,
         )
         .await?;
-        self.found.not_looked_up = held.iter().any(|h| h.limit == "suspended");
+        // The plan is held by its counts: nobody is looked up.
+        let by_counts = held.iter().any(|h| h.limit == "suspended");
         let mut nowhere: BTreeMap<String, i64> = BTreeMap::new();
         for ids in present.chunks(LOOK_UP) {
             if ask.cancel.is_cancelled() {
                 return Err(RunFailure::cancelled());
             }
             let mut held = self.held(ids).await?;
-            let mut sightings = if self.found.not_looked_up {
+            let mut sightings = if by_counts {
                 HashMap::new()
             } else {
                 self.look_up(ids).await?
@@ -56,7 +57,7 @@ impl Pass<'_> {
                     continue;
                 };
                 let reason = match sightings.remove(id) {
-                    _ if self.found.not_looked_up => None,
+                    _ if by_counts => None,
                     Some(Sighting::InScope(entry)) => {
                         back.push(entry);
                         continue;

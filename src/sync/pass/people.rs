@@ -41,7 +41,7 @@ impl Pass<'_> {
         };
         let holders: HashMap<String, Option<DirectoryId>> = if self.found.users_before == 0
             && !self.reading.indexing
-            && self.setting.first
+            && self.found.plan.first()
             && self.setting.neighbours.is_empty()
         {
             HashMap::new()

@@ -25,8 +25,6 @@ pub(in crate::sync) struct Setting<'a> {
     pub now: Timestamp,
     /// The realm's own clock, milliseconds.
     pub clock_ms: i64,
-    /// Nothing was applied to the realm yet.
-    pub first: bool,
     /// Realms of the same directory whose users this one may meet.
     pub neighbours: Vec<RealmRow>,
 }
@@ -68,8 +66,6 @@ pub(in crate::sync) struct Found {
     pub users_before: i64,
     /// Containers of which everybody was found nowhere: (container, how many).
     pub gone_containers: Vec<(String, i64)>,
-    /// The plan is held by its counts: nobody was looked up.
-    pub not_looked_up: bool,
     /// Of a full pass that counted drift: whom deltas did not tell, by kind.
     pub untold: ByKind,
 }
@@ -98,7 +94,6 @@ impl<'a> Pass<'a> {
             row,
             now,
             clock_ms: realm_clock(row, realm.policy.grace_ms, now),
-            first: row.first_applied_at.is_none(),
             neighbours,
         };
         let reading = Reading {
@@ -123,7 +118,6 @@ impl<'a> Pass<'a> {
             refused_phones: 0,
             users_before: 0,
             gone_containers: vec![],
-            not_looked_up: false,
             untold: ByKind::default(),
         };
         Ok(Self {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use realmsync::clock::Clock;
 use realmsync::config::{Environment, load};
 use realmsync::model::{Outcome, Run, Trigger, User};
-use realmsync::store::{Access, Store, UserFilter};
+use realmsync::store::{Access, RefusedRow, Store, UserFilter};
 use realmsync::sync::{Ask, Engine};
 
 use crate::support::ber_server::{BerServer, Reply, Request, done, entry};
@@ -74,10 +74,10 @@ impl House {
     }
 
     async fn refused(&self) -> Vec<(String, String)> {
-        let rows = self.engine.store.refused(None).await.unwrap();
-        rows.into_iter()
-            .map(|r| (r.refusal.dn, r.refusal.reason))
-            .collect()
+        let mut all = vec![];
+        let each = |r: RefusedRow| all.push((r.refusal.dn, r.refusal.reason));
+        self.engine.store.refused_each(None, each).await.unwrap();
+        all
     }
 }
 

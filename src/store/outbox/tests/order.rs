@@ -632,3 +632,28 @@ async fn a_user_who_cannot_be_read_keeps_nobodys_number_waiting() {
     assert_eq!(over.len(), 1);
     assert_eq!(over[0].username, "eva");
 }
+
+#[tokio::test]
+async fn a_list_of_more_than_a_page_has_each_message_once() {
+    const MANY: &str = "
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)
+        INSERT INTO jobs (id, realm, user_id, username, name_key, type, state, next_attempt_at, give_up_at, created_at)
+        SELECT CAST(printf('%016d', i) AS BLOB), realm, user_id, username, name_key, type, CASE WHEN i % 2 = 0 THEN 'held' ELSE 'delivered' END, 0, 0, 0
+        FROM n, jobs WHERE jobs.seq = 1";
+    let f = sqlite().await;
+    f.change(
+        &user("jan", A),
+        &[say(JobType::Restore, JobReason::Restored)],
+    )
+    .await;
+    f.sql(MANY).await;
+    let which = JobSelection {
+        states: vec![JobState::Waiting, JobState::Held],
+        ..JobSelection::default()
+    };
+    let mut places = Vec::new();
+    let each = |job: Job| places.push(job.seq);
+    f.store.jobs_each(&which, each).await.unwrap();
+    let expected: Vec<i64> = (1..=2501).filter(|seq| seq % 2 == 1).collect();
+    assert_eq!(places, expected);
+}
