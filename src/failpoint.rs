@@ -7,12 +7,12 @@ pub fn hit(name: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
     #[derive(Clone, Copy, PartialEq)]
-    enum How {
+    enum FailAction {
         Kill,
         Stop,
         Panic,
     }
-    static WANTED: OnceLock<Option<(How, String, u32)>> = OnceLock::new();
+    static WANTED: OnceLock<Option<(FailAction, String, u32)>> = OnceLock::new();
     static HITS: AtomicU32 = AtomicU32::new(0);
     #[expect(
         clippy::disallowed_methods,
@@ -21,9 +21,9 @@ pub fn hit(name: &str) {
     let wanted = WANTED.get_or_init(|| {
         let text = std::env::var("REALMSYNC_FAILPOINT").ok()?;
         let (how, point) = match text.split_once('@') {
-            Some(("stop", point)) => (How::Stop, point),
-            Some(("panic", point)) => (How::Panic, point),
-            _ => (How::Kill, text.as_str()),
+            Some(("stop", point)) => (FailAction::Stop, point),
+            Some(("panic", point)) => (FailAction::Panic, point),
+            _ => (FailAction::Kill, text.as_str()),
         };
         let (name, nth) = point.split_once(':').unwrap_or((point, "1"));
         Some((how, name.to_owned(), nth.parse().ok()?))
@@ -32,10 +32,10 @@ pub fn hit(name: &str) {
         && wanted == name
         && HITS.fetch_add(1, Ordering::SeqCst) + 1 == *nth
     {
-        if *how == How::Panic {
+        if *how == FailAction::Panic {
             std::panic::panic_any("a test's own");
         }
-        let signal = if *how == How::Stop {
+        let signal = if *how == FailAction::Stop {
             rustix::process::Signal::STOP
         } else {
             rustix::process::Signal::KILL

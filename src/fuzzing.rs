@@ -17,10 +17,10 @@ pub use crate::config::fuzzing::configuration;
 pub use crate::directory::fuzzing::{bulk, dirsync, guard, sync_controls, sync_cookie, sync_told};
 
 /// A target's name, and what it calls.
-pub type Target = (&'static str, fn(&[u8]));
+pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All targets; a folder in `fuzz/corpus` and a file in `fuzz/fuzz_targets` is named after each.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [FuzzTarget; 13] = [
     ("answer", answer),
     ("bulk", bulk),
     ("configuration", configuration),

@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::context::Context;
-use super::failure::{Failure, FailureKind};
+use super::context::ActContext;
+use super::failure::{ActFailure, FailureKind};
 use crate::model::RealmId;
 
 /// Something that is done at once. It takes no realm's lock: what it writes is one transaction of the store.
@@ -17,17 +17,17 @@ pub trait Act: Debug + Send + 'static {
     type Output: Serialize + Send;
 
     /// Does it.
-    fn act(self, at: &Context) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
+    fn act(self, at: &ActContext) -> impl Future<Output = Result<Self::Output, ActFailure>> + Send;
 
     /// What a daemon does once it is done.
-    fn then(&self) -> Then {
-        Then::Nothing
+    fn then(&self) -> AfterAct {
+        AfterAct::Nothing
     }
 }
 
 /// What a daemon does once an act is done. A command without one needs none of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Then {
+pub enum AfterAct {
     /// Nothing.
     Nothing,
     /// Messages may go: the outbox is looked at now.
@@ -39,23 +39,23 @@ pub enum Then {
 /// An [`Act`] of any type, on its way to whoever does it.
 pub trait AnyAct: Debug + Send {
     /// Does it. Gives the output as JSON, and what to do then.
-    fn carry_out(
+    fn act_boxed(
         self: Box<Self>,
-        at: Context,
-    ) -> BoxFuture<'static, Result<(Value, Then), Failure>>;
+        at: ActContext,
+    ) -> BoxFuture<'static, Result<(Value, AfterAct), ActFailure>>;
 }
 
 impl<A: Act> AnyAct for A {
-    fn carry_out(
+    fn act_boxed(
         self: Box<Self>,
-        at: Context,
-    ) -> BoxFuture<'static, Result<(Value, Then), Failure>> {
+        at: ActContext,
+    ) -> BoxFuture<'static, Result<(Value, AfterAct), ActFailure>> {
         async move {
             let then = self.then();
             let output = (*self).act(&at).await?;
             let json = serde_json::to_value(output).map_err(|error| {
                 let why = format!("done, but the answer cannot be written: {error}");
-                Failure::new(FailureKind::Unfit, why)
+                ActFailure::new(FailureKind::Unfit, why)
             })?;
             Ok((json, then))
         }

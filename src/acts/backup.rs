@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::act::Act;
-use super::context::Context;
-use super::failure::Failure;
+use super::context::ActContext;
+use super::failure::ActFailure;
 
 /// `POST /api/v1/backup`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct Backup {
 impl Act for Backup {
     type Output = ();
 
-    async fn act(self, at: &Context) -> Result<(), Failure> {
+    async fn act(self, at: &ActContext) -> Result<(), ActFailure> {
         let to = self.request.to;
         at.store().backup(&to, at.now()).await?;
         tracing::info!(by = at.by(), from = at.caller.door.as_str(), to = %to.display(), "a copy of the store was written");

@@ -1,6 +1,6 @@
 //! What an act has at hand, and who asks for it.
 
-use super::failure::{Failure, FailureKind};
+use super::failure::{ActFailure, FailureKind};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::model::RealmId;
@@ -44,14 +44,14 @@ impl Caller {
 
 /// What an act has at hand. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Context {
+pub struct ActContext {
     /// Store, clock, configuration and environment.
     pub engine: Engine,
     /// Who asks.
     pub caller: Caller,
 }
 
-impl Context {
+impl ActContext {
     /// An engine, and who asks.
     pub fn new(engine: Engine, caller: Caller) -> Self {
         Self { engine, caller }
@@ -82,7 +82,7 @@ impl Context {
     ///
     /// # Errors
     /// `not-found`, with the realms that there are.
-    pub async fn known(&self, realm: &RealmId) -> Result<(), Failure> {
+    pub async fn known(&self, realm: &RealmId) -> Result<(), ActFailure> {
         let row = self.store().realm(realm).await?;
         if row.as_ref().is_some_and(|row| !row.orphaned) {
             return Ok(());
@@ -99,7 +99,7 @@ impl Context {
     ///
     /// # Errors
     /// `not-found`, with the realms that there are.
-    pub fn configured(&self, realm: &RealmId) -> Result<(), Failure> {
+    pub fn configured(&self, realm: &RealmId) -> Result<(), ActFailure> {
         if self.config().realms.iter().any(|r| r.id == *realm) {
             Ok(())
         } else {
@@ -107,10 +107,10 @@ impl Context {
         }
     }
 
-    fn no_such(&self, realm: &RealmId) -> Failure {
+    fn no_such(&self, realm: &RealmId) -> ActFailure {
         let realms = &self.config().realms;
         let there: Vec<&str> = realms.iter().map(|realm| realm.id.as_str()).collect();
-        Failure::new(
+        ActFailure::new(
             FailureKind::NotFound,
             format!("no realm `{realm}`; there are: {}", there.join(", ")),
         )

@@ -2,25 +2,25 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::context::Context;
-use super::failure::Failure;
+use super::context::ActContext;
+use super::failure::ActFailure;
 use super::in_realm::{AgendaTurn, InRealm};
 use crate::model::RealmId;
 use crate::runs::Decided;
-use crate::sync::Asking;
+use crate::sync::DecisionOptions;
 
 /// What is done to a held or an applied run: `POST /api/v1/runs/{run}/{decision}`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the commands of the same names")]
-pub enum Decision {
+pub enum RunDecision {
     Approve,
     Reject,
     Adopt,
     Undo,
 }
 
-impl Decision {
+impl RunDecision {
     /// The word in the path.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -47,7 +47,7 @@ pub struct DecideRequest {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Decide {
     /// Which.
-    pub decision: Decision,
+    pub decision: RunDecision,
     /// The run's id, or a part of it that is only its own.
     pub run: String,
     /// How.
@@ -57,25 +57,27 @@ pub struct Decide {
 impl InRealm for Decide {
     type Output = Decided;
 
-    async fn place(self, at: &Context) -> Result<(RealmId, Self), Failure> {
+    async fn place(self, at: &ActContext) -> Result<(RealmId, Self), ActFailure> {
         let found = at.store().run(&self.run).await?;
         let run = found.run.to_string();
         Ok((found.realm, Self { run, ..self }))
     }
 
-    async fn act(&self, at: &Context, turn: &AgendaTurn) -> Result<Decided, Failure> {
-        let asking = Asking {
+    async fn act(&self, at: &ActContext, turn: &AgendaTurn) -> Result<Decided, ActFailure> {
+        let asking = DecisionOptions {
             by: at.caller.name.clone(),
             accept_older: self.request.accept_older,
             cancel: turn.cancel.clone(),
         };
         let (engine, run) = (&at.engine, self.run.as_str());
         let decided = match (self.decision, self.request.for_ms) {
-            (Decision::Approve, _) => Box::pin(engine.approve(run, asking)).await,
-            (Decision::Reject, Some(ms)) => Box::pin(engine.reject_for(run, asking.by, ms)).await,
-            (Decision::Reject, None) => Box::pin(engine.reject(run, asking.by)).await,
-            (Decision::Adopt, _) => Box::pin(engine.adopt(run, asking)).await,
-            (Decision::Undo, _) => Box::pin(engine.undo(run, asking)).await,
+            (RunDecision::Approve, _) => Box::pin(engine.approve(run, asking)).await,
+            (RunDecision::Reject, Some(ms)) => {
+                Box::pin(engine.reject_for(run, asking.by, ms)).await
+            }
+            (RunDecision::Reject, None) => Box::pin(engine.reject(run, asking.by)).await,
+            (RunDecision::Adopt, _) => Box::pin(engine.adopt(run, asking)).await,
+            (RunDecision::Undo, _) => Box::pin(engine.undo(run, asking)).await,
         };
         Ok(decided?)
     }

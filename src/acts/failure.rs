@@ -74,7 +74,7 @@ impl FailureKind {
 
 /// Why something was not done, for people and programs, as it goes over the wire.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Failure {
+pub struct ActFailure {
     /// [`FailureKind::word`].
     pub code: String,
     /// What happened and what to do next.
@@ -83,15 +83,15 @@ pub struct Failure {
     pub exit: u8,
 }
 
-impl std::fmt::Display for Failure {
+impl std::fmt::Display for ActFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for ActFailure {}
 
-impl Failure {
+impl ActFailure {
     /// A failure of a kind, with what happened and what to do next.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self {
@@ -112,7 +112,7 @@ impl Failure {
     }
 }
 
-impl From<&RunError> for Failure {
+impl From<&RunError> for ActFailure {
     fn from(error: &RunError) -> Self {
         match error {
             RunError::NotFound(message) => Self::new(FailureKind::NotFound, message),
@@ -125,7 +125,7 @@ impl From<&RunError> for Failure {
     }
 }
 
-impl From<&StoreError> for Failure {
+impl From<&StoreError> for ActFailure {
     fn from(error: &StoreError) -> Self {
         match error {
             StoreError::NotFound(message) => Self::new(FailureKind::NotFound, message),
@@ -135,13 +135,13 @@ impl From<&StoreError> for Failure {
     }
 }
 
-impl From<RunError> for Failure {
+impl From<RunError> for ActFailure {
     fn from(error: RunError) -> Self {
         Self::from(&error)
     }
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for ActFailure {
     fn from(error: StoreError) -> Self {
         Self::from(&error)
     }
@@ -172,10 +172,10 @@ mod tests {
             (Run(ErrorCode::Stale), "stale", 1),
             (Run(ErrorCode::Store), "store", 1),
         ] {
-            let failure = Failure::new(kind, "m");
+            let failure = ActFailure::new(kind, "m");
             assert_eq!((failure.code.as_str(), failure.exit), (word, exit));
         }
-        assert!(Failure::coded(ErrorCode::Busy, "m").is_busy());
-        assert!(!Failure::new(Gone, "m").is_busy());
+        assert!(ActFailure::coded(ErrorCode::Busy, "m").is_busy());
+        assert!(!ActFailure::new(Gone, "m").is_busy());
     }
 }

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::context::Context;
-use super::failure::Failure;
+use super::context::ActContext;
+use super::failure::ActFailure;
 use crate::model::RealmId;
 use crate::sync::Progress;
 
@@ -34,12 +34,15 @@ pub trait InRealm: Clone + Debug + Send + Sync + 'static {
     type Output: Send;
 
     /// Finds its realm. From then on it names things by their full ids: a part of one may be ambiguous by the time it is its turn.
-    fn place(self, at: &Context) -> impl Future<Output = Result<(RealmId, Self), Failure>> + Send;
+    fn place(
+        self,
+        at: &ActContext,
+    ) -> impl Future<Output = Result<(RealmId, Self), ActFailure>> + Send;
 
     /// Does it, in its turn. A run that failed is an output, not an error.
     fn act(
         &self,
-        at: &Context,
+        at: &ActContext,
         turn: &AgendaTurn,
-    ) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
+    ) -> impl Future<Output = Result<Self::Output, ActFailure>> + Send;
 }

@@ -8,7 +8,7 @@
 //!
 //! A verb is a type: its fields are what is asked, its `act` does it, its `Output` is what comes of it. Whether it needs a realm for
 //! itself is its trait: an [`Act`] is done at once, one that is [`InRealm`] gets an [`AgendaTurn`], which only the daemon's agenda and a
-//! command that holds the store's lock give. [`Context`] says who asks, and by which door. A [`Failure`] is the same for all.
+//! command that holds the store's lock give. [`ActContext`] says who asks, and by which door. A [`ActFailure`] is the same for all.
 //!
 //! A new verb is a file here; its place in the control API is in `api::routes` and `api::control`.
 
@@ -24,11 +24,11 @@ mod plan;
 mod realm_act;
 mod sync;
 
-pub use act::{Act, AnyAct, Then};
+pub use act::{Act, AfterAct, AnyAct};
 pub use backup::{Backup, BackupRequest};
-pub use context::{Caller, Context, Door};
-pub use decide::{Decide, DecideRequest, Decision};
-pub use failure::{Failure, FailureKind};
+pub use context::{ActContext, Caller, Door};
+pub use decide::{Decide, DecideRequest, RunDecision};
+pub use failure::{ActFailure, FailureKind};
 pub use in_realm::{AgendaTurn, InRealm};
 pub use outbox::{Outbox, OutboxAct, OutboxAnswer, OutboxRequest};
 pub use pause::{Pause, PauseRequest, Resume};

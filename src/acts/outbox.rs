@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::act::{Act, Then};
-use super::context::Context;
-use super::failure::{Failure, FailureKind};
+use super::act::{Act, AfterAct};
+use super::context::ActContext;
+use super::failure::{ActFailure, FailureKind};
 use crate::config::Config;
 use crate::model::ids::telling;
 use crate::model::words::count;
 use crate::model::{JobId, JobState, JobType, RealmId};
-use crate::store::{Act as StoreAct, JobSelection};
+use crate::store::{JobAction as StoreAct, JobSelection};
 
 /// What is done to jobs: `POST /api/v1/outbox/{act}`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ pub struct Outbox {
 impl Act for Outbox {
     type Output = OutboxAnswer;
 
-    async fn act(self, at: &Context) -> Result<OutboxAnswer, Failure> {
+    async fn act(self, at: &ActContext) -> Result<OutboxAnswer, ActFailure> {
         let Self { act, which } = self;
         let open = JobSelection {
             realm: which.realm.clone(),
@@ -123,13 +123,13 @@ impl Act for Outbox {
         Ok(OutboxAnswer { jobs })
     }
 
-    fn then(&self) -> Then {
-        Then::Send
+    fn then(&self) -> AfterAct {
+        AfterAct::Send
     }
 }
 
 /// `retry-for` of what is tried again.
-fn retry_for_ms(config: &Config, realm: Option<&RealmId>) -> Result<i64, Failure> {
+fn retry_for_ms(config: &Config, realm: Option<&RealmId>) -> Result<i64, ActFailure> {
     let realms = &config.realms;
     let own = realms
         .iter()
@@ -140,17 +140,17 @@ fn retry_for_ms(config: &Config, realm: Option<&RealmId>) -> Result<i64, Failure
         .map(|delivery| delivery.retry_for_ms)
         .ok_or_else(|| {
             let why = "no [delivery] is configured: there is nowhere to send to";
-            Failure::new(FailureKind::Refused, why)
+            ActFailure::new(FailureKind::Refused, why)
         })
 }
 
 /// The one message that is meant, of those whose ids begin or end so.
-fn the_one(typed: &str, fitting: &[JobId]) -> Result<JobId, Failure> {
+fn the_one(typed: &str, fitting: &[JobId]) -> Result<JobId, ActFailure> {
     /// Ids that are told where several fit.
     const TOLD: usize = 5;
     match fitting {
         [id] => Ok(*id),
-        [] => Err(Failure::new(
+        [] => Err(ActFailure::new(
             FailureKind::NotFound,
             format!(
                 "no message for which that can be done begins or ends with `{typed}` (at least four digits of its beginning, or six of its end); `realmsync outbox list` shows them"
@@ -163,7 +163,7 @@ fn the_one(typed: &str, fitting: &[JobId]) -> Result<JobId, Failure> {
                 .take(TOLD)
                 .map(|id| format!("{id:#.digits$}"))
                 .collect();
-            Err(Failure::new(
+            Err(ActFailure::new(
                 FailureKind::Refused,
                 format!(
                     "several messages begin or end with `{typed}`: {}; give more digits",

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::act::{Act, Then};
-use super::context::Context;
-use super::failure::Failure;
+use super::act::{Act, AfterAct};
+use super::context::ActContext;
+use super::failure::ActFailure;
 use crate::model::RealmId;
 
 /// `POST /api/v1/realms/{realm}/pause`.
@@ -27,7 +27,7 @@ pub struct Pause {
 impl Act for Pause {
     type Output = ();
 
-    async fn act(self, at: &Context) -> Result<(), Failure> {
+    async fn act(self, at: &ActContext) -> Result<(), ActFailure> {
         let Self { realm, request } = self;
         at.known(&realm).await?;
         let now = at.now();
@@ -49,7 +49,7 @@ pub struct Resume {
 impl Act for Resume {
     type Output = ();
 
-    async fn act(self, at: &Context) -> Result<(), Failure> {
+    async fn act(self, at: &ActContext) -> Result<(), ActFailure> {
         let realm = self.realm;
         at.known(&realm).await?;
         at.store().resume(&realm, at.now()).await?;
@@ -57,7 +57,7 @@ impl Act for Resume {
         Ok(())
     }
 
-    fn then(&self) -> Then {
-        Then::Look(self.realm.clone())
+    fn then(&self) -> AfterAct {
+        AfterAct::Look(self.realm.clone())
     }
 }

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::context::Context;
-use super::failure::Failure;
+use super::context::ActContext;
+use super::failure::ActFailure;
 use super::in_realm::{AgendaTurn, InRealm};
 use crate::model::{RealmId, Run, Trigger};
 use crate::runs::Lines;
-use crate::sync::Ask;
+use crate::sync::RunRequest;
 
 /// `POST /api/v1/realms/{realm}/plan`.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -32,17 +32,17 @@ impl InRealm for Plan {
     /// The run, and its changes, which are read page by page after the turn.
     type Output = (Run, Lines);
 
-    async fn place(self, at: &Context) -> Result<(RealmId, Self), Failure> {
+    async fn place(self, at: &ActContext) -> Result<(RealmId, Self), ActFailure> {
         at.configured(&self.realm)?;
         Ok((self.realm.clone(), self))
     }
 
-    async fn act(&self, at: &Context, turn: &AgendaTurn) -> Result<(Run, Lines), Failure> {
-        let ask = Ask {
+    async fn act(&self, at: &ActContext, turn: &AgendaTurn) -> Result<(Run, Lines), ActFailure> {
+        let ask = RunRequest {
             full: self.request.full,
             cancel: turn.cancel.clone(),
             progress: turn.progress.clone(),
-            ..Ask::new(Trigger::Command, at.caller.name.clone())
+            ..RunRequest::new(Trigger::Command, at.caller.name.clone())
         };
         Ok(Box::pin(at.engine.plan(&self.realm, ask, self.request.hold)).await?)
     }

@@ -1,8 +1,8 @@
 //! Every act that needs a realm for itself, as one value: what waits on a daemon's agenda.
 
-use super::context::Context;
+use super::context::ActContext;
 use super::decide::Decide;
-use super::failure::Failure;
+use super::failure::ActFailure;
 use super::in_realm::InRealm;
 use super::plan::Plan;
 use super::sync::Sync;
@@ -21,7 +21,7 @@ pub enum RealmAct {
 
 impl RealmAct {
     /// See [`InRealm::place`].
-    pub async fn place(self, at: &Context) -> Result<(RealmId, Self), Failure> {
+    pub async fn place(self, at: &ActContext) -> Result<(RealmId, Self), ActFailure> {
         Ok(match self {
             Self::Sync(act) => {
                 let (realm, act) = act.place(at).await?;

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::context::Context;
-use super::failure::Failure;
+use super::context::ActContext;
+use super::failure::ActFailure;
 use super::in_realm::{AgendaTurn, InRealm};
 use crate::model::{RealmId, Run, Trigger};
-use crate::sync::Ask;
+use crate::sync::RunRequest;
 
 /// `POST /api/v1/realms/{realm}/sync`.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -54,19 +54,19 @@ impl Sync {
 impl InRealm for Sync {
     type Output = Run;
 
-    async fn place(self, at: &Context) -> Result<(RealmId, Self), Failure> {
+    async fn place(self, at: &ActContext) -> Result<(RealmId, Self), ActFailure> {
         at.configured(&self.realm)?;
         Ok((self.realm.clone(), self))
     }
 
-    async fn act(&self, at: &Context, turn: &AgendaTurn) -> Result<Run, Failure> {
-        let ask = Ask {
+    async fn act(&self, at: &ActContext, turn: &AgendaTurn) -> Result<Run, ActFailure> {
+        let ask = RunRequest {
             full: self.request.full,
             user: self.request.user.clone(),
             accept_older: self.request.accept_older,
             cancel: turn.cancel.clone(),
             progress: turn.progress.clone(),
-            ..Ask::new(self.trigger, at.caller.name.clone())
+            ..RunRequest::new(self.trigger, at.caller.name.clone())
         };
         Ok(Box::pin(at.engine.sync(&self.realm, ask)).await?)
     }

@@ -15,9 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::routes::Route;
-use super::types::{Line, ProgressLine};
+use super::types::{AnswerLine, ProgressLine};
 use super::{ACTING_FOR, FILE, NDJSON};
-use crate::acts::{Failure, FailureKind, Plan};
+use crate::acts::{ActFailure, FailureKind, Plan};
 use crate::config::Digest;
 use crate::model::ErrorCode;
 use crate::story::status::StatusAnswer;
@@ -64,9 +64,9 @@ impl Client {
         &self,
         act: &R,
         mut progress: impl FnMut(ProgressLine),
-    ) -> Result<R::Answer, Failure> {
+    ) -> Result<R::Answer, ActFailure> {
         self.hear(act, |line| {
-            if let Line::Progress(seen) = line {
+            if let AnswerLine::Progress(seen) = line {
                 progress(seen);
             }
             ControlFlow::Continue(())
@@ -79,13 +79,13 @@ impl Client {
     pub async fn plan(
         &self,
         plan: &Plan,
-        heard: impl FnMut(Line) -> ControlFlow<()>,
-    ) -> Result<(), Failure> {
+        heard: impl FnMut(AnswerLine) -> ControlFlow<()>,
+    ) -> Result<(), ActFailure> {
         self.hear(plan, heard).await
     }
 
     /// The daemon and its realms.
-    pub async fn status(&self) -> Result<StatusAnswer, Failure> {
+    pub async fn status(&self) -> Result<StatusAnswer, ActFailure> {
         self.call(Method::GET, "status", Vec::new(), |_| {
             ControlFlow::Continue(())
         })
@@ -95,8 +95,8 @@ impl Client {
     async fn hear<R: Route>(
         &self,
         act: &R,
-        heard: impl FnMut(Line) -> ControlFlow<()>,
-    ) -> Result<R::Answer, Failure> {
+        heard: impl FnMut(AnswerLine) -> ControlFlow<()>,
+    ) -> Result<R::Answer, ActFailure> {
         let body = serde_json::to_vec(&act.body()).map_err(|e| broken(&e))?;
         self.call(Method::POST, &act.path(), body, heard).await
     }
@@ -106,8 +106,8 @@ impl Client {
         method: Method,
         path: &str,
         body: Vec<u8>,
-        mut heard: impl FnMut(Line) -> ControlFlow<()>,
-    ) -> Result<T, Failure> {
+        mut heard: impl FnMut(AnswerLine) -> ControlFlow<()>,
+    ) -> Result<T, ActFailure> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("/api/v1/{path}"))
@@ -153,17 +153,17 @@ impl Client {
 }
 
 /// A short answer: the result itself, or an error under an error's status.
-async fn whole(response: Response<Incoming>) -> Result<Value, Failure> {
+async fn whole(response: Response<Incoming>) -> Result<Value, ActFailure> {
     let status = response.status();
     let body = timeout(SILENCE, response.into_body().collect())
         .await
         .map_err(|_| silent())?
         .map_err(|e| broken(&e))?
         .to_bytes();
-    match serde_json::from_slice::<Line>(&body) {
-        Ok(Line::Error(failure)) => Err(failure),
-        Ok(Line::Result(value)) if status.is_success() => Ok(value),
-        _ => Err(Failure::new(
+    match serde_json::from_slice::<AnswerLine>(&body) {
+        Ok(AnswerLine::Error(failure)) => Err(failure),
+        Ok(AnswerLine::Result(value)) if status.is_success() => Ok(value),
+        _ => Err(ActFailure::new(
             FailureKind::Unfit,
             format!(
                 "the daemon answered {status}: it may be of another version than this command; restart it after an upgrade"
@@ -175,8 +175,8 @@ async fn whole(response: Response<Incoming>) -> Result<Value, Failure> {
 /// A long answer: lines until the last.
 async fn lines(
     mut response: Response<Incoming>,
-    heard: &mut impl FnMut(Line) -> ControlFlow<()>,
-) -> Result<Value, Failure> {
+    heard: &mut impl FnMut(AnswerLine) -> ControlFlow<()>,
+) -> Result<Value, ActFailure> {
     let mut pending: Vec<u8> = Vec::new();
     while let Some(frame) = timeout(SILENCE, response.frame())
         .await
@@ -195,31 +195,31 @@ async fn lines(
             let line = std::mem::replace(&mut pending, rest);
             from = 0;
             match serde_json::from_slice(&line).map_err(|e| broken(&e))? {
-                line @ (Line::Progress(_) | Line::Run(_) | Line::Changes(_)) => {
+                line @ (AnswerLine::Progress(_) | AnswerLine::Run(_) | AnswerLine::Changes(_)) => {
                     if heard(line).is_break() {
                         return Ok(Value::Null);
                     }
                 }
-                Line::Result(value) => return Ok(value),
-                Line::Error(failure) => return Err(failure),
+                AnswerLine::Result(value) => return Ok(value),
+                AnswerLine::Error(failure) => return Err(failure),
             }
         }
     }
-    Err(Failure::new(
+    Err(ActFailure::new(
         FailureKind::Stopping,
         "the daemon ended before it answered; look at `realmsync runs` for what came of it",
     ))
 }
 
-fn broken(error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(
+fn broken(error: &dyn std::fmt::Display) -> ActFailure {
+    ActFailure::new(
         FailureKind::Unfit,
         format!("the talk with the daemon broke off ({error}); look at its log"),
     )
 }
 
-fn gone(socket: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(
+fn gone(socket: &Path, error: &std::io::Error) -> ActFailure {
+    ActFailure::new(
         FailureKind::Gone,
         format!(
             "the daemon does not answer on {} any more: {error}",
@@ -228,8 +228,8 @@ fn gone(socket: &Path, error: &std::io::Error) -> Failure {
     )
 }
 
-fn silent() -> Failure {
-    Failure::new(
+fn silent() -> ActFailure {
+    ActFailure::new(
         FailureKind::Run(ErrorCode::Busy),
         format!(
             "the daemon has been silent for {} seconds; `systemctl status realmsync` says how it is",

@@ -12,14 +12,14 @@ use axum::routing::{get, post};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::order::{Order, What};
+use super::order::{Order, OrderKind};
 use super::peer::Peer;
-use super::types::Line;
+use super::types::AnswerLine;
 use super::{ACTING_FOR, Api, FILE, NDJSON};
 use crate::acts::{
-    Act, Backup, BackupRequest, Caller, Decide, DecideRequest, Decision, Door, Failure,
-    FailureKind, Outbox, OutboxAct, OutboxRequest, Pause, PauseRequest, Plan, PlanRequest,
-    RealmAct, Resume, Sync, SyncRequest,
+    Act, ActFailure, Backup, BackupRequest, Caller, Decide, DecideRequest, Door, FailureKind,
+    Outbox, OutboxAct, OutboxRequest, Pause, PauseRequest, Plan, PlanRequest, RealmAct, Resume,
+    RunDecision, Sync, SyncRequest,
 };
 use crate::model::{ErrorCode, RealmId};
 
@@ -31,54 +31,59 @@ pub fn routes() -> Router<Api> {
     Router::new()
         .route(
             "/api/v1/status",
-            get(async |call: Call| call.short(What::Status).await),
+            get(async |call: Call| call.short(OrderKind::Status).await),
         )
         .route(
             "/api/v1/backup",
-            post(async |call: Call, body: Asked<BackupRequest>| match body {
-                Ok(Json(request)) if request.to.is_absolute() => {
-                    call.long(at_once(Backup { request })).await
-                }
-                Ok(_) => refuse("the copy's path must be absolute"),
-                Err(why) => invalid(&why),
-            }),
+            post(
+                async |call: Call, body: JsonBody<BackupRequest>| match body {
+                    Ok(Json(request)) if request.to.is_absolute() => {
+                        call.long(at_once(Backup { request })).await
+                    }
+                    Ok(_) => refuse("the copy's path must be absolute"),
+                    Err(why) => invalid(&why),
+                },
+            ),
         )
         .route(
             "/api/v1/realms/{realm}/sync",
             post(
-                async |call: Call, Path(realm): Path<RealmId>, body: Asked<SyncRequest>| match body
-                {
-                    Ok(Json(request)) => {
-                        let act = RealmAct::Sync(Sync::asked(realm, request));
-                        call.long(What::InRealm(act)).await
+                async |call: Call, Path(realm): Path<RealmId>, body: JsonBody<SyncRequest>| {
+                    match body {
+                        Ok(Json(request)) => {
+                            let act = RealmAct::Sync(Sync::asked(realm, request));
+                            call.long(OrderKind::InRealm(act)).await
+                        }
+                        Err(why) => invalid(&why),
                     }
-                    Err(why) => invalid(&why),
                 },
             ),
         )
         .route(
             "/api/v1/realms/{realm}/plan",
             post(
-                async |call: Call, Path(realm): Path<RealmId>, body: Asked<PlanRequest>| match body
-                {
-                    Ok(Json(request)) => {
-                        let act = RealmAct::Plan(Plan { realm, request });
-                        call.long(What::InRealm(act)).await
+                async |call: Call, Path(realm): Path<RealmId>, body: JsonBody<PlanRequest>| {
+                    match body {
+                        Ok(Json(request)) => {
+                            let act = RealmAct::Plan(Plan { realm, request });
+                            call.long(OrderKind::InRealm(act)).await
+                        }
+                        Err(why) => invalid(&why),
                     }
-                    Err(why) => invalid(&why),
                 },
             ),
         )
         .route(
             "/api/v1/realms/{realm}/pause",
             post(
-                async |call: Call, Path(realm): Path<RealmId>, body: Asked<PauseRequest>| match body
-                {
-                    Ok(Json(request)) if request.for_ms.is_none_or(|ms| ms > 0) => {
-                        call.short(at_once(Pause { realm, request })).await
+                async |call: Call, Path(realm): Path<RealmId>, body: JsonBody<PauseRequest>| {
+                    match body {
+                        Ok(Json(request)) if request.for_ms.is_none_or(|ms| ms > 0) => {
+                            call.short(at_once(Pause { realm, request })).await
+                        }
+                        Ok(_) => refuse("a pause lasts longer than nothing"),
+                        Err(why) => invalid(&why),
                     }
-                    Ok(_) => refuse("a pause lasts longer than nothing"),
-                    Err(why) => invalid(&why),
                 },
             ),
         )
@@ -92,7 +97,7 @@ pub fn routes() -> Router<Api> {
             "/api/v1/runs/{run}/{decision}",
             post(
                 async |call: Call,
-                       Path((run, decision)): Path<(String, Decision)>,
+                       Path((run, decision)): Path<(String, RunDecision)>,
                        body: Result<Option<Json<DecideRequest>>, JsonRejection>| {
                     match body {
                         Ok(asked) => {
@@ -102,7 +107,7 @@ pub fn routes() -> Router<Api> {
                                 run,
                                 request,
                             };
-                            call.long(What::InRealm(RealmAct::Decide(act))).await
+                            call.long(OrderKind::InRealm(RealmAct::Decide(act))).await
                         }
                         Err(why) => invalid(&why),
                     }
@@ -112,7 +117,7 @@ pub fn routes() -> Router<Api> {
         .route(
             "/api/v1/outbox/{act}",
             post(
-                async |call: Call, Path(act): Path<OutboxAct>, body: Asked<OutboxRequest>| {
+                async |call: Call, Path(act): Path<OutboxAct>, body: JsonBody<OutboxRequest>| {
                     match body {
                         Ok(Json(which)) if which == OutboxRequest::default() => {
                             refuse("say which jobs: ids, a realm, types, or all of them")
@@ -124,18 +129,18 @@ pub fn routes() -> Router<Api> {
             ),
         )
         .fallback(async || {
-            failed(&Failure::new(
+            failed(&ActFailure::new(
                 FailureKind::NotFound,
                 "no such path in the control API; restart the daemon after an upgrade",
             ))
         })
 }
 
-fn at_once(act: impl Act) -> What {
-    What::Act(Box::new(act))
+fn at_once(act: impl Act) -> OrderKind {
+    OrderKind::Act(Box::new(act))
 }
 
-type Asked<T> = Result<Json<T>, JsonRejection>;
+type JsonBody<T> = Result<Json<T>, JsonRejection>;
 
 /// One call: where to send the order, who asks, and by which file.
 struct Call {
@@ -160,7 +165,7 @@ impl axum::extract::FromRequestParts<Api> for Call {
         let Extension(peer) = Extension::<Peer>::from_request_parts(parts, api)
             .await
             .map_err(|_| {
-                failed(&Failure::new(
+                failed(&ActFailure::new(
                     FailureKind::Forbidden,
                     "only root and the daemon's own user may use the control socket",
                 ))
@@ -177,16 +182,16 @@ impl axum::extract::FromRequestParts<Api> for Call {
 }
 
 impl Call {
-    async fn order(&self, what: What) -> Result<mpsc::Receiver<Line>, Failure> {
+    async fn order(&self, what: OrderKind) -> Result<mpsc::Receiver<AnswerLine>, ActFailure> {
         let caller = Caller::new(Some(self.by.clone()), Door::Socket);
         order(&self.api, what, caller, self.file.clone()).await
     }
 
     /// Answers with one JSON object when it is done.
-    async fn short(self, what: What) -> Response {
+    async fn short(self, what: OrderKind) -> Response {
         match self.order(what).await {
             Ok(mut lines) => match last_line(&mut lines, SHORT).await {
-                Ok(value) => Json(Line::Result(value)).into_response(),
+                Ok(value) => Json(AnswerLine::Result(value)).into_response(),
                 Err(failure) => failed(&failure),
             },
             Err(failure) => failed(&failure),
@@ -194,7 +199,7 @@ impl Call {
     }
 
     /// Answers with progress, line by line.
-    async fn long(self, what: What) -> Response {
+    async fn long(self, what: OrderKind) -> Response {
         let lines = match self.order(what).await {
             Ok(lines) => lines,
             Err(failure) => return failed(&failure),
@@ -212,13 +217,13 @@ impl Call {
 /// Sends an order to the daemon's loop.
 pub(super) async fn order(
     api: &Api,
-    what: What,
+    what: OrderKind,
     caller: Caller,
     file: Option<String>,
-) -> Result<mpsc::Receiver<Line>, Failure> {
+) -> Result<mpsc::Receiver<AnswerLine>, ActFailure> {
     let (lines, answer) = mpsc::channel(8);
     let stopping = |_| {
-        Failure::new(
+        ActFailure::new(
             FailureKind::Stopping,
             "the daemon is stopping; try again when it is back",
         )
@@ -236,7 +241,7 @@ pub(super) async fn order(
     {
         Ok(sent) => sent.map_err(stopping)?,
         Err(_) => {
-            return Err(Failure::new(
+            return Err(ActFailure::new(
                 FailureKind::Run(ErrorCode::Busy),
                 "the daemon is busy with other requests; try again",
             ));
@@ -247,24 +252,24 @@ pub(super) async fn order(
 
 /// The end of a short answer.
 pub(super) async fn last_line(
-    lines: &mut mpsc::Receiver<Line>,
+    lines: &mut mpsc::Receiver<AnswerLine>,
     within: Duration,
-) -> Result<serde_json::Value, Failure> {
+) -> Result<serde_json::Value, ActFailure> {
     let ended = timeout(within, async {
         while let Some(line) = lines.recv().await {
             match line {
-                Line::Progress(_) | Line::Run(_) | Line::Changes(_) => {}
-                Line::Result(value) => return Ok(value),
-                Line::Error(failure) => return Err(failure),
+                AnswerLine::Progress(_) | AnswerLine::Run(_) | AnswerLine::Changes(_) => {}
+                AnswerLine::Result(value) => return Ok(value),
+                AnswerLine::Error(failure) => return Err(failure),
             }
         }
-        Err(Failure::new(
+        Err(ActFailure::new(
             FailureKind::Stopping,
             "the daemon stopped before it answered; try again when it is back",
         ))
     });
     ended.await.unwrap_or_else(|_| {
-        Err(Failure::new(
+        Err(ActFailure::new(
             FailureKind::Run(ErrorCode::Busy),
             "the daemon has not answered in time; it goes on with what was asked",
         ))
@@ -276,11 +281,11 @@ fn invalid(why: &JsonRejection) -> Response {
 }
 
 fn refuse(why: &str) -> Response {
-    failed(&Failure::new(FailureKind::Usage, why))
+    failed(&ActFailure::new(FailureKind::Usage, why))
 }
 
 /// A failure under the status that fits it.
-pub(super) fn failed(failure: &Failure) -> Response {
+pub(super) fn failed(failure: &ActFailure) -> Response {
     let status = match failure.code.as_str() {
         "not-found" => StatusCode::NOT_FOUND,
         "forbidden" => StatusCode::FORBIDDEN,
@@ -289,5 +294,5 @@ pub(super) fn failed(failure: &Failure) -> Response {
         "busy" | "stopping" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    (status, Json(Line::Error(failure.clone()))).into_response()
+    (status, Json(AnswerLine::Error(failure.clone()))).into_response()
 }

@@ -13,8 +13,8 @@ pub mod socket;
 pub mod types;
 
 pub use client::Client;
-pub use order::{Order, What};
-pub use types::Line;
+pub use order::{Order, OrderKind};
+pub use types::AnswerLine;
 
 /// The content type of a long answer: JSON, an object a line.
 pub const NDJSON: &str = "application/x-ndjson";

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::Api;
 use super::control::{failed, last_line, order};
-use super::order::What;
+use super::order::OrderKind;
 use crate::acts::{Caller, Door};
 
 /// Probes ask often and give up soon.
@@ -48,7 +48,7 @@ async fn healthz(State(api): State<Api>) -> (StatusCode, &'static str) {
 /// The daemon does its work: the store answers, and every realm of the file is scheduled. A directory that does not
 /// answer, a failed run or a held plan is no reason: the daemon works, and a restart would not help; metrics and `status` tell.
 async fn readyz(State(api): State<Api>) -> Response {
-    let why_not = match order(&api, What::Ready, nobody(), None).await {
+    let why_not = match order(&api, OrderKind::Ready, nobody(), None).await {
         Ok(mut lines) => last_line(&mut lines, PROBE)
             .await
             .unwrap_or_else(|failure| json!([failure.message])),
@@ -64,7 +64,7 @@ async fn readyz(State(api): State<Api>) -> Response {
 }
 
 async fn metrics(State(api): State<Api>) -> Response {
-    let text = match order(&api, What::Metrics, nobody(), None).await {
+    let text = match order(&api, OrderKind::Metrics, nobody(), None).await {
         Ok(mut lines) => last_line(&mut lines, PROBE).await,
         Err(failure) => Err(failure),
     };

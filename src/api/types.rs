@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::acts::Failure;
+use crate::acts::ActFailure;
 use crate::model::{Change, Run};
 use crate::sync::Progress;
 
@@ -12,7 +12,7 @@ use crate::sync::Progress;
 /// is known to be stuck.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Line {
+pub enum AnswerLine {
     /// How far the work has come.
     Progress(ProgressLine),
     /// What the run of a plan would be.
@@ -22,7 +22,7 @@ pub enum Line {
     /// What came of it.
     Result(Value),
     /// It was not done.
-    Error(Failure),
+    Error(ActFailure),
 }
 
 /// [`Progress`] on the wire.
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn lines_are_read_as_the_design_writes_them() {
-        let progress = serde_json::to_string(&Line::Progress(
+        let progress = serde_json::to_string(&AnswerLine::Progress(
             Progress {
                 seen: 3,
                 expected: 10,
@@ -63,9 +63,12 @@ mod tests {
         ))
         .expect("json");
         assert_eq!(progress, r#"{"progress":{"seen":3,"expected":10}}"#);
-        let error: Line =
+        let error: AnswerLine =
             serde_json::from_str(r#"{"error":{"code":"busy","message":"m","exit":75}}"#)
                 .expect("json");
-        assert_eq!(error, Line::Error(Failure::coded(ErrorCode::Busy, "m")));
+        assert_eq!(
+            error,
+            AnswerLine::Error(ActFailure::coded(ErrorCode::Busy, "m"))
+        );
     }
 }

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use super::{Context, render};
-use crate::acts::{Act as _, Backup, BackupRequest, Failure, FailureKind};
+use super::{CommandContext, render};
+use crate::acts::{Act as _, ActFailure, Backup, BackupRequest, FailureKind};
 
 /// Reading needs no lock, so the copy is made beside the daemon, which could write hardly anywhere; it belongs to whoever asked.
-pub(super) async fn backup(context: &Context, file: &Path) -> Result<u8, Failure> {
+pub(super) async fn backup(context: &CommandContext, file: &Path) -> Result<u8, ActFailure> {
     let path = std::path::absolute(file)
-        .map_err(|e| Failure::new(FailureKind::Unfit, format!("{}: {e}", file.display())))?;
+        .map_err(|e| ActFailure::new(FailureKind::Unfit, format!("{}: {e}", file.display())))?;
     if path.exists() {
-        return Err(Failure::new(
+        return Err(ActFailure::new(
             FailureKind::Unfit,
             format!(
                 "{} is there already: name a file that is not",
@@ -19,7 +19,7 @@ pub(super) async fn backup(context: &Context, file: &Path) -> Result<u8, Failure
         ));
     }
     if let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) {
-        return Err(Failure::new(
+        return Err(ActFailure::new(
             FailureKind::Unfit,
             format!(
                 "there is no folder {}: make it, or name a file in another",

@@ -5,13 +5,13 @@ mod server;
 mod ways;
 
 use super::status::{DEAD_LINKS, no_store_yet};
-use super::{Context, render, text};
+use super::{CommandContext, render, text};
 use crate::config::{Fault, StoreUrl};
 use crate::delivery::reach;
 use crate::model::ErrorCode;
 use crate::story::health::dead_links;
 
-pub(super) async fn check(context: &Context, warnings: &[Fault], connect: bool) -> u8 {
+pub(super) async fn check(context: &CommandContext, warnings: &[Fault], connect: bool) -> u8 {
     for warning in warnings {
         if context.json {
             render::json(warning);
@@ -57,7 +57,7 @@ pub(super) async fn check(context: &Context, warnings: &[Fault], connect: bool) 
 }
 
 /// Opens the store for reading; one that was never made is no fault.
-async fn look_at_the_store(context: &Context) -> u8 {
+async fn look_at_the_store(context: &CommandContext) -> u8 {
     let name = match &context.config.store.url {
         StoreUrl::Sqlite(path) => path.display().to_string(),
         StoreUrl::Postgres { display, .. } => display.clone(),
@@ -83,7 +83,7 @@ async fn look_at_the_store(context: &Context) -> u8 {
 }
 
 /// Connects to every receiver; no message is sent.
-async fn look_at_the_receivers(context: &Context) -> u8 {
+async fn look_at_the_receivers(context: &CommandContext) -> u8 {
     let own = context.config.realms.iter().map(|r| r.delivery.as_ref());
     let all = std::iter::once(context.config.delivery.as_ref()).chain(own);
     let mut asked: Vec<String> = vec![];
@@ -115,16 +115,16 @@ struct Report {
     /// `server`, `store` or `receiver`.
     what: &'static str,
     server: String,
-    lines: Vec<Line>,
+    lines: Vec<CheckLine>,
 }
 
-struct Line {
+struct CheckLine {
     text: String,
-    kind: Kind,
+    kind: CheckKind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
+enum CheckKind {
     /// As it should be.
     Found,
     /// One of the people, and what would become of them.
@@ -164,25 +164,25 @@ impl Report {
         }
     }
 
-    fn add(&mut self, kind: Kind, text: impl Into<String>) {
-        self.lines.push(Line {
+    fn add(&mut self, kind: CheckKind, text: impl Into<String>) {
+        self.lines.push(CheckLine {
             text: text.into(),
             kind,
         });
     }
 
     fn found(&mut self, text: impl Into<String>) {
-        self.add(Kind::Found, text);
+        self.add(CheckKind::Found, text);
     }
 
     fn mend(&mut self, text: impl Into<String>) {
-        self.add(Kind::Mend, text);
+        self.add(CheckKind::Mend, text);
     }
 
     /// The exit code, once the server was looked at or could not be.
     fn end(&mut self, looked: Result<(), Stopped>) -> u8 {
         match looked {
-            Ok(()) => u8::from(self.lines.iter().any(|l| l.kind == Kind::Mend)),
+            Ok(()) => u8::from(self.lines.iter().any(|l| l.kind == CheckKind::Mend)),
             Err(Stopped::Secret { invisible, message }) => {
                 self.mend(message);
                 // Outside of the service a credential that it alone sees is no fault of the file, but nothing could be looked at.
@@ -200,14 +200,18 @@ impl Report {
     }
 
     fn json(&self) -> serde_json::Value {
-        let of = |kind: Kind| {
+        let of = |kind: CheckKind| {
             self.lines
                 .iter()
                 .filter(|l| l.kind == kind)
                 .map(|l| l.text.as_str())
                 .collect::<Vec<_>>()
         };
-        let (found, people, mend) = (of(Kind::Found), of(Kind::Person), of(Kind::Mend));
+        let (found, people, mend) = (
+            of(CheckKind::Found),
+            of(CheckKind::Person),
+            of(CheckKind::Mend),
+        );
         match &self.realm {
             Some(realm) => serde_json::json!({
                 "realm": realm, self.what: self.server, "found": found, "people": people, "mend": mend,
@@ -228,9 +232,9 @@ impl Report {
         ));
         for line in &self.lines {
             let mark = match line.kind {
-                Kind::Found => render::paint("32", "✓"),
-                Kind::Person => render::paint("2", "·"),
-                Kind::Mend => render::paint("31", "✗"),
+                CheckKind::Found => render::paint("32", "✓"),
+                CheckKind::Person => render::paint("2", "·"),
+                CheckKind::Mend => render::paint("31", "✗"),
             };
             render::line(&format!("  {mark} {}", text::one_line(&line.text)));
         }
@@ -240,11 +244,11 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directory::{DirectoryError, Failure};
+    use crate::directory::{DirectoryError, ServerFailure};
 
     #[test]
     fn the_exit_code_says_whose_turn_it_is() {
-        let failure = || Failure {
+        let failure = || ServerFailure {
             server: "ldaps://a".into(),
             what: "connecting".into(),
             came: "refused".into(),
@@ -263,7 +267,7 @@ mod tests {
         assert_eq!(end(Err(DirectoryError::Config(failure()).into())), 78);
         assert_eq!((end(secret(true)), end(secret(false))), (1, 78));
         let mut report = Report::new("r", "ldaps://a");
-        report.add(Kind::Person, "jan");
+        report.add(CheckKind::Person, "jan");
         assert_eq!(report.end(Ok(())), 0);
         report.mend("the filter");
         assert_eq!(report.end(Ok(())), 1);

@@ -2,16 +2,16 @@
 
 use super::operator::exit_of;
 use super::render::Bar;
-use super::{Context, render, sync, text};
-use crate::acts::{Decide, DecideRequest, Decision, Failure, Pause, PauseRequest, Resume};
+use super::{CommandContext, render, sync, text};
+use crate::acts::{ActFailure, Decide, DecideRequest, Pause, PauseRequest, Resume, RunDecision};
 use crate::model::{Mode, Outcome};
 
-pub(super) async fn decide(
-    context: &Context,
-    decision: Decision,
+pub(super) async fn decide_run(
+    context: &CommandContext,
+    decision: RunDecision,
     run: &str,
     request: DecideRequest,
-) -> Result<u8, Failure> {
+) -> Result<u8, ActFailure> {
     let operator = context.operator().await?;
     let act = Decide {
         decision,
@@ -31,7 +31,7 @@ pub(super) async fn decide(
             "directory or store no longer agree with plan {old:#}: nothing was applied, and a new plan is held instead"
         ));
     }
-    let nothing_left = decision == Decision::Approve && run.outcome == Outcome::Unchanged;
+    let nothing_left = decision == RunDecision::Approve && run.outcome == Outcome::Unchanged;
     if !context.json
         && nothing_left
         && let Some(old) = decided.replaced
@@ -42,7 +42,7 @@ pub(super) async fn decide(
     }
     sync::show(context, run, waits);
     if !context.json
-        && decision == Decision::Undo
+        && decision == RunDecision::Undo
         && matches!(run.outcome, Outcome::Applied | Outcome::Held)
     {
         let way = if run.outcome == Outcome::Held {
@@ -55,7 +55,7 @@ pub(super) async fn decide(
             run.realm
         ));
     }
-    if !context.json && decision == Decision::Reject && run.mode != Mode::Undo {
+    if !context.json && decision == RunDecision::Reject && run.mode != Mode::Undo {
         render::hint(&match request.for_ms {
             Some(0) => "its changes are left out no longer: the next pass reads everything".to_owned(),
             Some(ms) => format!(
@@ -70,10 +70,10 @@ pub(super) async fn decide(
 }
 
 pub(super) async fn pause(
-    context: &Context,
+    context: &CommandContext,
     realm: &str,
     for_ms: Option<i64>,
-) -> Result<u8, Failure> {
+) -> Result<u8, ActFailure> {
     let realm = context.realms(Some(realm.to_owned()))?.remove(0);
     let operator = context.operator().await?;
     let act = Pause {
@@ -91,7 +91,7 @@ pub(super) async fn pause(
     Ok(0)
 }
 
-pub(super) async fn resume(context: &Context, realm: &str) -> Result<u8, Failure> {
+pub(super) async fn resume(context: &CommandContext, realm: &str) -> Result<u8, ActFailure> {
     let realm = context.realms(Some(realm.to_owned()))?.remove(0);
     let operator = context.operator().await?;
     let act = Resume {

@@ -4,21 +4,21 @@ mod origin;
 mod words;
 
 use super::operator::store_failure;
-use super::{Context, render, text, users};
-use crate::acts::Failure;
+use super::{CommandContext, render, text, users};
+use crate::acts::ActFailure;
 use crate::model::{RealmId, RealmRow};
 use crate::store::Store;
 use crate::story::explain::gather;
 use crate::story::missing::{Missing, look};
 use crate::story::refused::RefusedStory;
-use words::Words;
+use words::ExplainText;
 
 pub(super) async fn explain(
-    context: &Context,
+    context: &CommandContext,
     who: &str,
     realm: Option<String>,
     show_phones: bool,
-) -> Result<u8, Failure> {
+) -> Result<u8, ActFailure> {
     context.compare_file("").await;
     let store = context.store().await?;
     let scope = context.known(&store, realm.clone()).await?;
@@ -38,7 +38,7 @@ pub(super) async fn explain(
         let object = story.object(&store, &context.config, now).await;
         render::json(&object.map_err(|e| store_failure(&e))?);
     } else {
-        let words = Words {
+        let words = ExplainText {
             story: &story,
             config: &context.config,
             show_phones,
@@ -50,11 +50,11 @@ pub(super) async fn explain(
 
 /// Why somebody is not there.
 async fn missing(
-    context: &Context,
+    context: &CommandContext,
     store: &Store,
     who: &str,
     realm: Option<&RealmId>,
-) -> Result<u8, Failure> {
+) -> Result<u8, ActFailure> {
     let missing = look(store, who, realm)
         .await
         .map_err(|e| store_failure(&e))?;

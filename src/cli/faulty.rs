@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::args::{Command, OutboxCommand};
-use super::{Context, render};
+use super::{CommandContext, render};
 use crate::config::{self, Config, Environment, Faults};
 use crate::story::status::DaemonStatus;
 
@@ -65,7 +65,7 @@ pub(super) fn by_the_daemon(
     Some(salvaged.config)
 }
 
-impl Context {
+impl CommandContext {
     /// Says that the daemon works by another file.
     pub(super) fn other_file(&self, daemon: &DaemonStatus) {
         self.other_file_than(daemon, "");

@@ -30,13 +30,13 @@ use clap::{CommandFactory as _, Parser as _};
 
 use args::{Cli, Command};
 
-use crate::acts::{DecideRequest, Decision, Failure};
+use crate::acts::{ActFailure, DecideRequest, RunDecision};
 use crate::clock::Clock;
 use crate::config::{self, Config, Environment, Fault, Faults};
 use crate::service;
 
 /// What a command has at hand.
-struct Context {
+struct CommandContext {
     config: Arc<Config>,
     env: Arc<Environment>,
     clock: Clock,
@@ -104,7 +104,7 @@ fn command() -> u8 {
         Ok(runtime) => runtime,
         Err(error) => return render::failure(&format!("cannot start: {error}"), 1),
     };
-    let context = Context {
+    let context = CommandContext {
         config: Arc::new(loaded),
         by: Some(by),
         env: Arc::new(env),
@@ -138,7 +138,7 @@ fn load(
     Ok((loaded.config, loaded.warnings))
 }
 
-fn start(context: &Context, warnings: &[Fault], path: PathBuf) -> service::Start {
+fn start(context: &CommandContext, warnings: &[Fault], path: PathBuf) -> service::Start {
     let env = (*context.env).clone();
     let again = env.clone();
     service::Start {
@@ -156,7 +156,7 @@ fn start(context: &Context, warnings: &[Fault], path: PathBuf) -> service::Start
     }
 }
 
-async fn dispatch(context: &Context, command: Command) -> Result<u8, Failure> {
+async fn dispatch(context: &CommandContext, command: Command) -> Result<u8, ActFailure> {
     match command {
         Command::Plan {
             realm,
@@ -172,20 +172,26 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8, Failure> {
             deliver,
         } => sync::sync(context, realm, full, user, accept_older, deliver).await,
         Command::Approve(run) => {
-            decide::decide(context, Decision::Approve, &run.run, run.request()).await
+            decide::decide_run(context, RunDecision::Approve, &run.run, run.request()).await
         }
         Command::Reject { run, how_long } => {
             let request = DecideRequest {
                 for_ms: how_long,
                 ..DecideRequest::default()
             };
-            decide::decide(context, Decision::Reject, &run, request).await
+            decide::decide_run(context, RunDecision::Reject, &run, request).await
         }
         Command::Adopt(run) => {
-            decide::decide(context, Decision::Adopt, &run.run, run.request()).await
+            decide::decide_run(context, RunDecision::Adopt, &run.run, run.request()).await
         }
         Command::Undo(run) => {
-            decide::decide(context, Decision::Undo, &run.run, DecideRequest::default()).await
+            decide::decide_run(
+                context,
+                RunDecision::Undo,
+                &run.run,
+                DecideRequest::default(),
+            )
+            .await
         }
         Command::Pause { realm, how_long } => decide::pause(context, &realm, how_long).await,
         Command::Resume { realm } => decide::resume(context, &realm).await,

@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::plan::Shown;
 use super::progress::{told, unless_interrupted, watched};
 use super::render::Bar;
-use super::{Context, advice};
-use crate::acts::{self, Act, AgendaTurn, Caller, Door, Failure, FailureKind, InRealm, Plan};
+use super::{CommandContext, advice};
+use crate::acts::{self, Act, ActFailure, AgendaTurn, Caller, Door, FailureKind, InRealm, Plan};
 use crate::api::Client;
 use crate::api::routes::Route;
-use crate::api::types::Line;
+use crate::api::types::AnswerLine;
 use crate::model::{ErrorCode, Outcome, Run};
 use crate::store::{Access, Store, StoreError, StoreLock, lock};
 use crate::sync::Engine;
@@ -24,16 +24,16 @@ pub(super) enum Operator {
     Daemon(Client),
     /// This process.
     Alone(
-        Box<acts::Context>,
+        Box<acts::ActContext>,
         #[expect(dead_code, reason = "held for as long as this lives")] StoreLock,
     ),
 }
 
 /// What went wrong with the store; an engine's own words never say what to do next.
-pub(super) fn store_failure(error: &StoreError) -> Failure {
-    let failure = Failure::from(error);
+pub(super) fn store_failure(error: &StoreError) -> ActFailure {
+    let failure = ActFailure::from(error);
     match error {
-        StoreError::Open { .. } if advice::part(&failure.message).1.is_none() => Failure {
+        StoreError::Open { .. } if advice::part(&failure.message).1.is_none() => ActFailure {
             message: format!(
                 "{}; see that `store.url` is right, and that what it names runs and may be used from here",
                 failure.message
@@ -44,9 +44,9 @@ pub(super) fn store_failure(error: &StoreError) -> Failure {
     }
 }
 
-impl Context {
+impl CommandContext {
     /// The store for reading; takes no lock.
-    pub(super) async fn store(&self) -> Result<Store, Failure> {
+    pub(super) async fn store(&self) -> Result<Store, ActFailure> {
         let opened = Store::open(
             &self.config.store,
             &self.env,
@@ -56,19 +56,19 @@ impl Context {
         .await;
         opened.map_err(|e| match e {
             // What is not there cannot be reached either.
-            StoreError::NotFound(message) => Failure::new(FailureKind::NoStore, message),
+            StoreError::NotFound(message) => ActFailure::new(FailureKind::NoStore, message),
             e => store_failure(&e),
         })
     }
 
     /// Whoever may change the store.
-    pub(super) async fn operator(&self) -> Result<Operator, Failure> {
+    pub(super) async fn operator(&self) -> Result<Operator, ActFailure> {
         if let Some(client) = self.daemon().await {
             return Ok(Operator::Daemon(client));
         }
         if self.faulty {
             // What could be had of the file names no realm.
-            return Err(Failure::new(
+            return Err(ActFailure::new(
                 FailureKind::Run(ErrorCode::Config),
                 "the daemon ended meanwhile, and without it this needs a file without faults: `realmsync check` shows them",
             ));
@@ -88,14 +88,14 @@ impl Context {
     }
 
     /// What acts have at hand in this process.
-    pub(super) fn acting_on(&self, store: Store) -> acts::Context {
+    pub(super) fn acting_on(&self, store: Store) -> acts::ActContext {
         let engine = Engine::new(
             self.config.clone(),
             store,
             self.clock.clone(),
             self.env.clone(),
         );
-        acts::Context::new(engine, Caller::new(self.by.clone(), Door::Command))
+        acts::ActContext::new(engine, Caller::new(self.by.clone(), Door::Command))
     }
 
     /// The daemon, if it answers.
@@ -110,12 +110,12 @@ impl Context {
 }
 
 /// Who holds the store, and what to do about it.
-fn busy(error: &StoreError) -> Failure {
+fn busy(error: &StoreError) -> ActFailure {
     let failure = store_failure(error);
     if failure.exit != 75 {
         return failure;
     }
-    Failure {
+    ActFailure {
         message: format!("{}; wait for it to end, or stop it", failure.message),
         ..failure
     }
@@ -128,7 +128,7 @@ impl Operator {
     }
 
     /// What acts have at hand, where this process does them.
-    pub(super) fn alone(&self) -> Option<&acts::Context> {
+    pub(super) fn alone(&self) -> Option<&acts::ActContext> {
         match self {
             Self::Daemon(_) => None,
             Self::Alone(at, _) => Some(at),
@@ -136,7 +136,7 @@ impl Operator {
     }
 
     /// Has something done that is done at once.
-    pub(super) async fn act<A>(&self, act: A) -> Result<A::Output, Failure>
+    pub(super) async fn act<A>(&self, act: A) -> Result<A::Output, ActFailure>
     where
         A: Act + Route<Answer = A::Output>,
     {
@@ -147,7 +147,7 @@ impl Operator {
     }
 
     /// Has something done that needs a realm for itself, and shows how far it is.
-    pub(super) async fn act_in_realm<A>(&self, act: A, bar: &Bar) -> Result<A::Output, Failure>
+    pub(super) async fn act_in_realm<A>(&self, act: A, bar: &Bar) -> Result<A::Output, ActFailure>
     where
         A: InRealm + Route<Answer = A::Output>,
     {
@@ -163,20 +163,20 @@ impl Operator {
     }
 
     /// A dry run, or one whose plan is kept, shown as it comes.
-    pub(super) async fn plan(&self, plan: Plan, shown: &mut Shown<'_>) -> Result<(), Failure> {
+    pub(super) async fn plan(&self, plan: Plan, shown: &mut Shown<'_>) -> Result<(), ActFailure> {
         let bar = Bar::reading(&plan.realm);
         match self {
             Self::Daemon(client) => {
                 let mut progress = told(&bar);
                 let heard = |line| {
                     match line {
-                        Line::Progress(seen) => progress(seen),
-                        Line::Run(run) => {
+                        AnswerLine::Progress(seen) => progress(seen),
+                        AnswerLine::Run(run) => {
                             bar.end();
                             shown.run(*run);
                         }
-                        Line::Changes(changes) => return shown.changes(&changes),
-                        Line::Result(_) | Line::Error(_) => {}
+                        AnswerLine::Changes(changes) => return shown.changes(&changes),
+                        AnswerLine::Result(_) | AnswerLine::Error(_) => {}
                     }
                     ControlFlow::Continue(())
                 };
@@ -201,11 +201,11 @@ impl Operator {
 
 /// A plan made in this process.
 pub(super) async fn here(
-    at: &acts::Context,
+    at: &acts::ActContext,
     plan: &Plan,
     bar: &Bar,
     shown: &mut Shown<'_>,
-) -> Result<(), Failure> {
+) -> Result<(), ActFailure> {
     let turn = AgendaTurn::default();
     let (run, mut lines) = watched(&turn, bar, plan.act(at, &turn)).await?;
     bar.end();

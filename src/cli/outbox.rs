@@ -3,15 +3,18 @@
 use super::args::{OutboxCommand, Which};
 use super::operator::store_failure;
 use super::render::Table;
-use super::{Context, render, text};
-use crate::acts::{Failure, FailureKind, Outbox, OutboxAct, OutboxRequest};
+use super::{CommandContext, render, text};
+use crate::acts::{ActFailure, FailureKind, Outbox, OutboxAct, OutboxRequest};
 use crate::clock::Timestamp;
 use crate::model::ids::telling;
 use crate::model::{Job, JobState};
 use crate::store::JobSelection;
 use crate::story::messages::MessageStory;
 
-pub(super) async fn outbox(context: &Context, what: OutboxCommand) -> Result<u8, Failure> {
+pub(super) async fn outbox(
+    context: &CommandContext,
+    what: OutboxCommand,
+) -> Result<u8, ActFailure> {
     let (act, which) = match what {
         OutboxCommand::List { realm, all } => return list(context, realm, all).await,
         OutboxCommand::Retry(which) => (OutboxAct::Retry, which),
@@ -26,7 +29,7 @@ pub(super) async fn outbox(context: &Context, what: OutboxCommand) -> Result<u8,
         all,
     } = which;
     if jobs.is_empty() && realm.is_none() && types.is_empty() && !all {
-        return Err(Failure::new(
+        return Err(ActFailure::new(
             FailureKind::Usage,
             "no messages are named: give ids, --realm, --type, or --all",
         ));
@@ -58,7 +61,11 @@ pub(super) async fn outbox(context: &Context, what: OutboxCommand) -> Result<u8,
     Ok(0)
 }
 
-async fn list(context: &Context, realm: Option<String>, all: bool) -> Result<u8, Failure> {
+async fn list(
+    context: &CommandContext,
+    realm: Option<String>,
+    all: bool,
+) -> Result<u8, ActFailure> {
     let store = context.store().await?;
     let realm = context.known(&store, realm).await?;
     let states = if all {

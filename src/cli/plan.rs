@@ -5,19 +5,19 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use super::operator::{Operator, exit_of, here, store_failure};
-use super::{Context, render, text, worst};
-use crate::acts::{Failure, FailureKind, Plan, PlanRequest};
+use super::{CommandContext, render, text, worst};
+use crate::acts::{ActFailure, FailureKind, Plan, PlanRequest};
 use crate::config::StoreUrl;
 use crate::model::{Change, Outcome, RealmId, Run};
 use crate::store::{Access, Store, StoreError};
 
 pub(super) async fn plan(
-    context: &Context,
+    context: &CommandContext,
     realm: Option<String>,
     full: bool,
     hold: bool,
     show_phones: bool,
-) -> Result<u8, Failure> {
+) -> Result<u8, ActFailure> {
     let mut codes = vec![];
     let operator = if hold {
         Some(context.operator().await?)
@@ -56,7 +56,11 @@ pub(super) async fn plan(
 }
 
 /// A dry run needs no lock: through the daemon, which sees the credentials, else here over a store opened for reading.
-async fn dry(context: &Context, plan: Plan, shown: &mut Shown<'_>) -> Result<(), Failure> {
+async fn dry(
+    context: &CommandContext,
+    plan: Plan,
+    shown: &mut Shown<'_>,
+) -> Result<(), ActFailure> {
     if let Some(client) = context.daemon().await {
         return Operator::Daemon(client).plan(plan, shown).await;
     }
@@ -79,9 +83,9 @@ async fn dry(context: &Context, plan: Plan, shown: &mut Shown<'_>) -> Result<(),
     Ok(())
 }
 
-impl Context {
+impl CommandContext {
     /// The store, where it is there and knows the realm.
-    async fn store_of(&self, realm: &RealmId) -> Result<Option<Store>, Failure> {
+    async fn store_of(&self, realm: &RealmId) -> Result<Option<Store>, ActFailure> {
         let store = match Store::open(
             &self.config.store,
             &self.env,
@@ -97,7 +101,7 @@ impl Context {
         let known = store
             .realm(realm)
             .await
-            .map_err(|e| Failure::from(&e))?
+            .map_err(|e| ActFailure::from(&e))?
             .is_some();
         Ok(known.then_some(store))
     }
@@ -107,7 +111,7 @@ impl Context {
 struct Empty(PathBuf);
 
 impl Empty {
-    async fn new(context: &Context) -> Result<(Store, Self), Failure> {
+    async fn new(context: &CommandContext) -> Result<(Store, Self), ActFailure> {
         let name = format!(
             "realmsync-plan-{}",
             crate::runs::uuid_v7(context.clock.now())
@@ -128,7 +132,7 @@ impl Empty {
             }
         }
         made.map_err(|e| {
-            Failure::new(
+            ActFailure::new(
                 FailureKind::NoStore,
                 format!("cannot make {}: {e}", folder.display()),
             )
@@ -151,7 +155,7 @@ impl Drop for Empty {
 
 /// A plan on its way to the reader: printed as it comes, so that nobody holds the whole of it.
 pub(super) struct Shown<'a> {
-    context: &'a Context,
+    context: &'a CommandContext,
     show_phones: bool,
     dry: bool,
     run: Option<Run>,
@@ -159,7 +163,7 @@ pub(super) struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn new(context: &'a Context, show_phones: bool, dry: bool) -> Self {
+    fn new(context: &'a CommandContext, show_phones: bool, dry: bool) -> Self {
         Self {
             context,
             show_phones,

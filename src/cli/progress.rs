@@ -1,7 +1,7 @@
 //! How far something has come, and Ctrl-C meanwhile.
 
 use super::render::Bar;
-use crate::acts::{AgendaTurn, Failure, FailureKind};
+use crate::acts::{ActFailure, AgendaTurn, FailureKind};
 use crate::api::types::ProgressLine;
 
 /// What the daemon says of its progress, on the bar.
@@ -18,11 +18,11 @@ pub(super) fn told(bar: &Bar) -> impl FnMut(ProgressLine) + '_ {
 
 /// Ctrl-C ends the command; the daemon goes on with what it was asked for.
 pub(super) async fn unless_interrupted<T>(
-    doing: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
+    doing: impl Future<Output = Result<T, ActFailure>>,
+) -> Result<T, ActFailure> {
     tokio::select! {
         done = doing => done,
-        _ = tokio::signal::ctrl_c() => Err(Failure::new(FailureKind::Stopping, "interrupted, but the daemon goes on; see `realmsync runs` for what comes of it")),
+        _ = tokio::signal::ctrl_c() => Err(ActFailure::new(FailureKind::Stopping, "interrupted, but the daemon goes on; see `realmsync runs` for what comes of it")),
     }
 }
 

@@ -1,14 +1,14 @@
 //! Which realms a command is about, and what to name instead of one that is not there.
 
-use super::Context;
+use super::CommandContext;
 use super::operator::store_failure;
-use crate::acts::{Failure, FailureKind};
+use crate::acts::{ActFailure, FailureKind};
 use crate::model::RealmId;
 use crate::store::Store;
 
-impl Context {
+impl CommandContext {
     /// The realms that a command is about: the named one, or all of the configuration.
-    pub(super) fn realms(&self, named: Option<String>) -> Result<Vec<RealmId>, Failure> {
+    pub(super) fn realms(&self, named: Option<String>) -> Result<Vec<RealmId>, ActFailure> {
         let known: Vec<RealmId> = self.config.realms.iter().map(|r| r.id.clone()).collect();
         match named.map(RealmId::from) {
             None => Ok(known),
@@ -32,7 +32,7 @@ impl Context {
         &self,
         store: &Store,
         named: Option<String>,
-    ) -> Result<Option<RealmId>, Failure> {
+    ) -> Result<Option<RealmId>, ActFailure> {
         let Some(id) = named.map(RealmId::from) else {
             return Ok(None);
         };
@@ -57,7 +57,7 @@ impl Context {
     pub(super) async fn known_to_the_daemon(
         &self,
         named: Option<String>,
-    ) -> Result<Option<RealmId>, Failure> {
+    ) -> Result<Option<RealmId>, ActFailure> {
         let Some(id) = named.map(RealmId::from) else {
             return Ok(None);
         };
@@ -65,7 +65,7 @@ impl Context {
             return Ok(Some(id));
         }
         let client = self.daemon().await.ok_or_else(|| {
-            Failure::new(
+            ActFailure::new(
                 FailureKind::Gone,
                 "the daemon ended meanwhile: run the command again",
             )
@@ -84,14 +84,14 @@ impl Context {
         }
     }
 
-    fn no_such(&self, id: &RealmId, stored: &[RealmId]) -> Failure {
+    fn no_such(&self, id: &RealmId, stored: &[RealmId]) -> ActFailure {
         let configured: Vec<&RealmId> = self.config.realms.iter().map(|r| &r.id).collect();
         let all = configured
             .iter()
             .copied()
             .chain(stored.iter().filter(|s| !configured.contains(s)));
         let all: Vec<String> = all.map(|id| format!("`{id}`")).collect();
-        Failure::new(
+        ActFailure::new(
             FailureKind::NotFound,
             format!("there is no realm `{id}`; name one of {}", all.join(", ")),
         )

@@ -2,17 +2,17 @@
 
 use super::operator::store_failure;
 use super::render::Table;
-use super::{Context, render, text};
-use crate::acts::Failure;
+use super::{CommandContext, render, text};
+use crate::acts::ActFailure;
 use crate::model::ErrorCode;
 use crate::store::RefusedRow;
 use crate::story::refused::RefusedStory;
 
 pub(super) async fn refused(
-    context: &Context,
+    context: &CommandContext,
     realm: Option<String>,
     as_csv: bool,
-) -> Result<u8, Failure> {
+) -> Result<u8, ActFailure> {
     let store = context.store().await?;
     let realm = context.known(&store, realm).await?;
     let of = realm.as_ref();
@@ -71,7 +71,7 @@ fn cells(row: RefusedRow) -> Vec<String> {
 }
 
 /// A row as CSV.
-fn csv_of(row: &RefusedRow) -> Result<Vec<u8>, Failure> {
+fn csv_of(row: &RefusedRow) -> Result<Vec<u8>, ActFailure> {
     let r = &row.refusal;
     let since = row.since.rfc3339();
     let cells = [
@@ -88,9 +88,9 @@ fn csv_of(row: &RefusedRow) -> Result<Vec<u8>, Failure> {
 }
 
 /// One line.
-fn record(cells: [&str; 7]) -> Result<Vec<u8>, Failure> {
+fn record(cells: [&str; 7]) -> Result<Vec<u8>, ActFailure> {
     let wrong = |e: &dyn std::fmt::Display| {
-        Failure::coded(ErrorCode::Store, format!("cannot write CSV: {e}"))
+        ActFailure::coded(ErrorCode::Store, format!("cannot write CSV: {e}"))
     };
     let mut line = csv::Writer::from_writer(vec![]);
     line.write_record(cells).map_err(|e| wrong(&e))?;

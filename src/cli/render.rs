@@ -186,11 +186,11 @@ impl<'h> Table<'h> {
     }
 }
 
-fn show(lines: Vec<table::Line>) {
+fn show(lines: Vec<table::TableLine>) {
     for shown in lines {
         match shown {
-            table::Line::Heading(text) => line(&paint("1", &text)),
-            table::Line::Row(text) => line(&text),
+            table::TableLine::Heading(text) => line(&paint("1", &text)),
+            table::TableLine::Row(text) => line(&text),
         }
     }
 }

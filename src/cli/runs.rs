@@ -2,8 +2,8 @@
 
 use super::args::RunsCommand;
 use super::operator::store_failure;
-use super::{Context, render, text};
-use crate::acts::Failure;
+use super::{CommandContext, render, text};
+use crate::acts::ActFailure;
 use crate::model::ids::telling;
 use crate::model::{Outcome, Run};
 use crate::store::Store;
@@ -13,11 +13,11 @@ use crate::story::runs::RunStory;
 const BATCH: i64 = 1000;
 
 pub(super) async fn runs(
-    context: &Context,
+    context: &CommandContext,
     what: Option<RunsCommand>,
     realm: Option<String>,
     limit: i64,
-) -> Result<u8, Failure> {
+) -> Result<u8, ActFailure> {
     let store = context.store().await?;
     if let Some(RunsCommand::Show { run, show_phones }) = what {
         return show(context, &store, &run, show_phones).await;
@@ -62,11 +62,11 @@ fn row(run: &Run, digits: usize) -> Vec<String> {
 }
 
 async fn show(
-    context: &Context,
+    context: &CommandContext,
     store: &Store,
     run: &str,
     show_phones: bool,
-) -> Result<u8, Failure> {
+) -> Result<u8, ActFailure> {
     let run = store.run(run).await.map_err(|e| store_failure(&e))?;
     if context.json {
         render::json(&run);

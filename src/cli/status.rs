@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::operator::store_failure;
-use super::{Context, render, text};
-use crate::acts::Failure;
+use super::{CommandContext, render, text};
+use crate::acts::ActFailure;
 use crate::clock::Timestamp;
 use crate::config::StoreUrl;
 use crate::model::ids::SHORT;
@@ -16,7 +16,7 @@ use crate::story::health::dead_links;
 use crate::story::realms::{untouched, without_daemon};
 use crate::story::status::{DaemonStatus, RealmStatus};
 
-pub(super) async fn status(context: &Context) -> Result<u8, Failure> {
+pub(super) async fn status(context: &CommandContext) -> Result<u8, ActFailure> {
     let (realms, daemon) = match context.daemon().await {
         Some(client) => {
             let answer = client.status().await?;
@@ -62,7 +62,7 @@ pub(super) async fn status(context: &Context) -> Result<u8, Failure> {
 /// What is said until the pages behind enrolment links are served.
 pub(super) const DEAD_LINKS: &str = "messages carry enrolment links below `public-url`, but this version serves no page there: whoever opens one finds nothing";
 
-pub(super) fn no_store_yet(context: &Context) -> bool {
+pub(super) fn no_store_yet(context: &CommandContext) -> bool {
     matches!(&context.config.store.url, StoreUrl::Sqlite(path) if path.try_exists().is_ok_and(|there| !there))
 }
 

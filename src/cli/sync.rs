@@ -6,20 +6,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::operator::{exit_of, store_failure};
 use super::render::Bar;
-use super::{Context, render, text, worst};
-use crate::acts::{Failure, Sync, SyncRequest};
+use super::{CommandContext, render, text, worst};
+use crate::acts::{ActFailure, Sync, SyncRequest};
 use crate::model::{Outcome, Run};
 use crate::outbox::{OutboxRunner, Stats, deliver_waiting};
 use crate::store::Store;
 
 pub(super) async fn sync(
-    context: &Context,
+    context: &CommandContext,
     realm: Option<String>,
     full: bool,
     user: Option<String>,
     accept_older: bool,
     deliver: bool,
-) -> Result<u8, Failure> {
+) -> Result<u8, ActFailure> {
     let realms = context.realms(realm)?;
     let operator = context.operator().await?;
     let request = SyncRequest {
@@ -55,7 +55,7 @@ pub(super) async fn sync(
 }
 
 /// Says what came of a run that was just made: the run as data, what to do about it as talk.
-pub(super) fn show(context: &Context, run: &Run, waits_for_the_daemon: bool) {
+pub(super) fn show(context: &CommandContext, run: &Run, waits_for_the_daemon: bool) {
     if context.json {
         render::json(run);
         return;
@@ -99,7 +99,7 @@ pub(super) fn about(realm: &str, message: &str) -> String {
 }
 
 /// Sends what is due, without a daemon.
-async fn send(context: &Context, store: &Store) -> Result<u8, Failure> {
+async fn send(context: &CommandContext, store: &Store) -> Result<u8, ActFailure> {
     let runner = OutboxRunner {
         store: store.clone(),
         config: tokio::sync::watch::Sender::new(Arc::clone(&context.config)).subscribe(),

@@ -21,7 +21,7 @@ const PAGE: usize = 1000;
 
 /// A line of a table.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Line {
+pub(super) enum TableLine {
     Heading(String),
     Row(String),
 }
@@ -51,7 +51,7 @@ impl<'h> Pages<'h> {
     }
 
     /// Takes a row; gives the lines of a page that is full, of at most `room` columns.
-    pub(super) fn push(&mut self, row: Vec<String>, room: usize) -> Vec<Line> {
+    pub(super) fn push(&mut self, row: Vec<String>, room: usize) -> Vec<TableLine> {
         self.rows.push(row);
         if self.rows.len() < PAGE {
             return vec![];
@@ -60,7 +60,7 @@ impl<'h> Pages<'h> {
     }
 
     /// The lines of what was not laid out yet.
-    pub(super) fn lay_out(&mut self, room: usize) -> Vec<Line> {
+    pub(super) fn lay_out(&mut self, room: usize) -> Vec<TableLine> {
         let mut rows = std::mem::take(&mut self.rows);
         let Some(first) = rows.first() else {
             return vec![];
@@ -101,8 +101,11 @@ impl<'h> Pages<'h> {
         }
         self.left_out = Some(kept);
         let mut lines = lay_out(&heading, &rows, room, &mut self.widths).into_iter();
-        let heading = lines.next().filter(|_| anew).map(Line::Heading);
-        heading.into_iter().chain(lines.map(Line::Row)).collect()
+        let heading = lines.next().filter(|_| anew).map(TableLine::Heading);
+        heading
+            .into_iter()
+            .chain(lines.map(TableLine::Row))
+            .collect()
     }
 }
 
@@ -233,7 +236,7 @@ mod tests {
     }
 
     /// A table of one page.
-    fn whole(heading: &[&str], rows: &[Vec<String>], unsaid: &[&str]) -> Vec<Line> {
+    fn whole(heading: &[&str], rows: &[Vec<String>], unsaid: &[&str]) -> Vec<TableLine> {
         let mut pages = Pages::new(heading, unsaid);
         let mut lines = vec![];
         for row in rows {
@@ -243,12 +246,12 @@ mod tests {
         lines
     }
 
-    fn heading(text: &str) -> Line {
-        Line::Heading(text.to_owned())
+    fn heading(text: &str) -> TableLine {
+        TableLine::Heading(text.to_owned())
     }
 
-    fn cells(text: &str) -> Line {
-        Line::Row(text.to_owned())
+    fn cells(text: &str) -> TableLine {
+        TableLine::Row(text.to_owned())
     }
 
     #[test]

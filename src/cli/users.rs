@@ -5,8 +5,8 @@ use super::operator::store_failure;
 use super::render::Table;
 use serde_json::Value;
 
-use super::{Context, render, text};
-use crate::acts::{Failure, FailureKind};
+use super::{CommandContext, render, text};
+use crate::acts::{ActFailure, FailureKind};
 use crate::model::ids::telling;
 use crate::model::{Phone, RealmId, User, phone};
 use crate::store::{Store, UserFilter};
@@ -16,7 +16,7 @@ use crate::story::users::objects;
 /// some 12 MiB.
 const BATCH: i64 = 10_000;
 
-pub(super) async fn users(context: &Context, what: UsersCommand) -> Result<u8, Failure> {
+pub(super) async fn users(context: &CommandContext, what: UsersCommand) -> Result<u8, ActFailure> {
     let store = context.store().await?;
     match what {
         UsersCommand::List {
@@ -86,11 +86,11 @@ fn in_words(key: &str, value: &Value, show_phones: bool) -> String {
 }
 
 async fn list(
-    context: &Context,
+    context: &CommandContext,
     store: &Store,
     filter: &UserFilter,
     show_phones: bool,
-) -> Result<u8, Failure> {
+) -> Result<u8, ActFailure> {
     let mut last: Option<User> = None;
     let mut table = Table::new(
         &["user", "realm", "name", "phone", "state", "e-mail"],
@@ -158,7 +158,11 @@ fn row(u: &User, show_phones: bool) -> Vec<String> {
 }
 
 /// The one user that a text names.
-pub(super) async fn one(store: &Store, text: &str, realm: Option<String>) -> Result<User, Failure> {
+pub(super) async fn one(
+    store: &Store,
+    text: &str,
+    realm: Option<String>,
+) -> Result<User, ActFailure> {
     let realm = realm.map(RealmId::from);
     let found = store
         .find_users(text, realm.as_ref())
@@ -168,7 +172,7 @@ pub(super) async fn one(store: &Store, text: &str, realm: Option<String>) -> Res
     match (present.as_slice(), found.as_slice()) {
         ([user], _) => Ok((*user).clone()),
         (_, [user]) => Ok(user.clone()),
-        (_, []) => Err(Failure::new(
+        (_, []) => Err(ActFailure::new(
             FailureKind::NotFound,
             format!(
                 "there is no user `{text}`: `realmsync explain {text}` looks for why, `realmsync users list --search {text}` for others"
@@ -186,7 +190,7 @@ pub(super) async fn one(store: &Store, text: &str, realm: Option<String>) -> Res
                     )
                 })
                 .collect();
-            Err(Failure::new(
+            Err(ActFailure::new(
                 FailureKind::NotFound,
                 format!(
                     "`{text}` is ambiguous: {}; give the id, or --realm",

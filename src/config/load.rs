@@ -10,7 +10,7 @@ use super::Config;
 use super::check::Check;
 use super::file::{Finding, Findings, Section};
 use super::mask::{self, Masked};
-use super::report::{Fault, Faults, Severity, Source};
+use super::report::{Fault, Faults, QuotedFile, Severity};
 use super::secret::{Environment, reason};
 use super::walk::walk;
 use crate::clock::zones::{self, Zones};
@@ -49,7 +49,7 @@ pub fn load_without_files(path: &Path, environment: &Environment) -> Result<Load
 
 fn read(path: &Path, environment: &Environment, with_files: bool) -> Result<Loaded, Faults> {
     let (text, private) = text(path, environment).map_err(|(message, help)| {
-        let source = Source::new(path, Masked::new("", Vec::new()));
+        let source = QuotedFile::new(path, Masked::new("", Vec::new()));
         Faults::new(vec![Fault::new(
             Severity::Fault,
             &source,
@@ -164,7 +164,7 @@ pub(super) fn check(
             );
         }
     }
-    let source = Source::new(path, Masked::new(text, hidden));
+    let source = QuotedFile::new(path, Masked::new(text, hidden));
     let faults: Vec<Fault> = findings
         .into_inner()
         .into_iter()

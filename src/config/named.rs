@@ -15,7 +15,7 @@ use super::secret::Secret;
 use super::shown;
 
 /// The four keys of a secret.
-pub(super) struct Keys {
+pub(super) struct SecretKeys {
     pub(super) inline: &'static str,
     pub(super) file: &'static str,
     pub(super) credential: &'static str,
@@ -25,7 +25,7 @@ pub(super) struct Keys {
 /// The keys `X`, `X-file`, `X-credential` and `X-env`.
 macro_rules! secret_keys {
     ($name:literal) => {
-        $crate::config::named::Keys {
+        $crate::config::named::SecretKeys {
             inline: $name,
             file: concat!($name, "-file"),
             credential: concat!($name, "-credential"),
@@ -35,7 +35,7 @@ macro_rules! secret_keys {
 }
 pub(super) use secret_keys;
 
-impl Keys {
+impl SecretKeys {
     pub(super) fn given(&self, section: &Section<'_>) -> Vec<&'static str> {
         [self.file, self.credential, self.env, self.inline]
             .into_iter()
@@ -46,7 +46,7 @@ impl Keys {
 
 impl Check<'_> {
     /// A secret by its one source; `None` also where there is none, which the caller judges.
-    pub(super) fn secret(&self, section: &Section<'_>, keys: &Keys) -> Option<Secret> {
+    pub(super) fn secret(&self, section: &Section<'_>, keys: &SecretKeys) -> Option<Secret> {
         self.seen_secret(section, keys).map(|(secret, _)| secret)
     }
 
@@ -54,7 +54,7 @@ impl Check<'_> {
     fn seen_secret(
         &self,
         section: &Section<'_>,
-        keys: &Keys,
+        keys: &SecretKeys,
     ) -> Option<(Secret, Option<SecretString>)> {
         let given = keys.given(section);
         for extra in given.iter().skip(1) {
@@ -127,7 +127,11 @@ impl Check<'_> {
     }
 
     /// A secret that signs webhooks: base64, with or without the prefix of Standard Webhooks.
-    pub(super) fn signing_secret(&self, section: &Section<'_>, keys: &Keys) -> Option<Secret> {
+    pub(super) fn signing_secret(
+        &self,
+        section: &Section<'_>,
+        keys: &SecretKeys,
+    ) -> Option<Secret> {
         let (secret, seen) = self.seen_secret(section, keys)?;
         if let Some(text) = seen {
             let text = text.expose_secret();

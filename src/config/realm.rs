@@ -19,7 +19,7 @@ use super::{
 use crate::model::{Policy, RealmId, TwoFactor, dn, filter};
 
 /// A realm with the places of what is compared between realms.
-struct Read<'a> {
+struct ParsedRealm<'a> {
     config: Option<RealmConfig>,
     id: Option<Spanned<&'a str>>,
     servers: Vec<Url>,
@@ -33,7 +33,7 @@ impl Check<'_> {
         sections: &[Section<'_>],
         delivery: Option<&DeliveryConfig>,
     ) -> Vec<RealmConfig> {
-        let read: Vec<Read<'_>> = sections.iter().map(|s| self.realm(s, delivery)).collect();
+        let read: Vec<ParsedRealm<'_>> = sections.iter().map(|s| self.realm(s, delivery)).collect();
         for (i, later) in read.iter().enumerate() {
             for earlier in &read[..i] {
                 self.two_realms(earlier, later);
@@ -42,7 +42,7 @@ impl Check<'_> {
         read.into_iter().filter_map(|r| r.config).collect()
     }
 
-    fn two_realms(&self, earlier: &Read<'_>, later: &Read<'_>) {
+    fn two_realms(&self, earlier: &ParsedRealm<'_>, later: &ParsedRealm<'_>) {
         let (Some(a), Some(b)) = (&earlier.id, &later.id) else {
             return;
         };
@@ -80,7 +80,7 @@ impl Check<'_> {
         }
     }
 
-    fn realm<'s>(&self, section: &Section<'s>, house: Option<&DeliveryConfig>) -> Read<'s> {
+    fn realm<'s>(&self, section: &Section<'s>, house: Option<&DeliveryConfig>) -> ParsedRealm<'s> {
         let id = self
             .required(section, "id", "\"example.org\"")
             .filter(|id| self.realm_id(id));
@@ -124,7 +124,7 @@ impl Check<'_> {
                 brake,
                 delivery,
             });
-        Read {
+        ParsedRealm {
             config,
             id,
             servers,

@@ -14,7 +14,7 @@ use super::mask::Masked;
 const MAX_LINES: usize = 4;
 
 /// The file as a report quotes it.
-pub(super) struct Source {
+pub(super) struct QuotedFile {
     /// The file's name.
     pub(super) path: String,
     /// Its text, with what is secret hidden.
@@ -23,7 +23,7 @@ pub(super) struct Source {
     lines: Vec<usize>,
 }
 
-impl Source {
+impl QuotedFile {
     pub(super) fn new(path: &Path, masked: Masked) -> Arc<Self> {
         let ends = masked.text.match_indices('\n').map(|(i, _)| i + 1);
         let lines = std::iter::once(0).chain(ends).collect();
@@ -63,13 +63,13 @@ pub struct Fault {
     pub help: Option<String>,
     /// Where in the file; `None`: the file as a whole.
     at: Option<Range<usize>>,
-    source: Arc<Source>,
+    source: Arc<QuotedFile>,
 }
 
 impl Fault {
     pub(super) fn new(
         severity: Severity,
-        source: &Arc<Source>,
+        source: &Arc<QuotedFile>,
         at: Option<Range<usize>>,
         message: String,
         help: Option<String>,

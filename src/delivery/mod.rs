@@ -10,5 +10,5 @@ mod webhook;
 
 pub use reach::reach;
 pub use request::{SigningKeys, signature};
-pub use verdict::{Attempt, Failure, Verdict, judge_failure, judge_status, retry_after};
+pub use verdict::{Attempt, TransportFailure, Verdict, judge_failure, judge_status, retry_after};
 pub use webhook::{DeliveryError, Webhook};

@@ -40,7 +40,7 @@ pub struct Attempt {
 
 /// Why there was no complete answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Failure {
+pub enum TransportFailure {
     /// No connection: refused, no such name, TLS failed. Nothing was sent; the text says what was met.
     NotConnected(String),
     /// The whole answer was not there in time; milliseconds.
@@ -91,21 +91,25 @@ pub fn judge_status(
     clippy::cast_precision_loss,
     reason = "a time-out in milliseconds, for people"
 )]
-pub fn judge_failure(failure: &Failure) -> Verdict {
+pub fn judge_failure(failure: &TransportFailure) -> Verdict {
     let (why, unknown_end) = match failure {
-        Failure::NotConnected(what) => (format!("no connection to the receiver: {what}"), false),
-        Failure::TimedOut(ms) => (
+        TransportFailure::NotConnected(what) => {
+            (format!("no connection to the receiver: {what}"), false)
+        }
+        TransportFailure::TimedOut(ms) => (
             format!(
                 "no complete answer within {} s; whether it arrived is unknown",
                 *ms as f64 / 1000.0
             ),
             true,
         ),
-        Failure::Broken(what) => (
+        TransportFailure::Broken(what) => (
             format!("the connection broke, whether it arrived is unknown: {what}"),
             true,
         ),
-        Failure::NotMade(what) => (format!("the request could not be made: {what}"), false),
+        TransportFailure::NotMade(what) => {
+            (format!("the request could not be made: {what}"), false)
+        }
     };
     Verdict::Again {
         why,
@@ -195,10 +199,10 @@ mod tests {
                 }
             )
         };
-        assert!(unknown(Failure::TimedOut(15_000)));
-        assert!(unknown(Failure::Broken("reset".into())));
-        assert!(!unknown(Failure::NotConnected("refused".into())));
-        assert!(!unknown(Failure::NotMade("bad header".into())));
+        assert!(unknown(TransportFailure::TimedOut(15_000)));
+        assert!(unknown(TransportFailure::Broken("reset".into())));
+        assert!(!unknown(TransportFailure::NotConnected("refused".into())));
+        assert!(!unknown(TransportFailure::NotMade("bad header".into())));
     }
 
     #[test]

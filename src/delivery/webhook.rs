@@ -11,7 +11,7 @@ use rustls_pki_types::pem::PemObject;
 use secrecy::ExposeSecret;
 
 use super::request::SigningKeys;
-use super::verdict::{Attempt, Failure, Verdict, judge_failure, judge_status};
+use super::verdict::{Attempt, TransportFailure, Verdict, judge_failure, judge_status};
 use crate::clock::Timestamp;
 use crate::config::{DeliveryConfig, Environment, Secret, SecretError};
 use crate::model::JobId;
@@ -112,8 +112,10 @@ impl Webhook {
         id: JobId,
         body: &str,
         now: Timestamp,
-    ) -> Result<(u16, Option<String>), Failure> {
-        let headers = self.headers(id, body, now).map_err(Failure::NotMade)?;
+    ) -> Result<(u16, Option<String>), TransportFailure> {
+        let headers = self
+            .headers(id, body, now)
+            .map_err(TransportFailure::NotMade)?;
         let client = if self.long_heads.load(Ordering::Relaxed) {
             &self.patient
         } else {
@@ -142,7 +144,7 @@ impl Webhook {
         match tokio::time::timeout(self.timeout, exchange).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(self.failure(error)),
-            Err(_) => Err(Failure::TimedOut(millis(self.timeout))),
+            Err(_) => Err(TransportFailure::TimedOut(millis(self.timeout))),
         }
     }
 
@@ -163,7 +165,7 @@ impl Webhook {
     }
 
     /// Which failure an error of the client is. Its text never holds the URL, which may carry a password.
-    fn failure(&self, error: reqwest::Error) -> Failure {
+    fn failure(&self, error: reqwest::Error) -> TransportFailure {
         let error = error.without_url();
         if too_long_a_head(&error) {
             self.long_heads.store(true, Ordering::Relaxed);
@@ -173,13 +175,13 @@ impl Webhook {
             None => causes(&error),
         };
         if error.is_connect() {
-            Failure::NotConnected(what)
+            TransportFailure::NotConnected(what)
         } else if error.is_timeout() {
-            Failure::TimedOut(millis(self.timeout))
+            TransportFailure::TimedOut(millis(self.timeout))
         } else if error.is_builder() {
-            Failure::NotMade(what)
+            TransportFailure::NotMade(what)
         } else {
-            Failure::Broken(what)
+            TransportFailure::Broken(what)
         }
     }
 }

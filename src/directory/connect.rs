@@ -8,12 +8,12 @@ use url::Url;
 use super::backlog::LdapHandle;
 use super::credentials::Credentials;
 use super::entry::Names;
-use super::error::{DirectoryError, Failure};
+use super::error::{DirectoryError, ServerFailure};
 use super::guard::{Carrier, guarded};
-use super::link::{Link, timely};
+use super::link::{ConnectionTask, timely};
 use super::reach::Reach;
 use super::root_dse::RootDse;
-use super::session::{Refused, Session};
+use super::session::{ConnectFailure, Session};
 use super::spelling::Spellings;
 use super::state::ServerState;
 use super::wire::Wire;
@@ -49,7 +49,7 @@ pub async fn connect(
     }
     match failed.len() {
         1 => Err(failed.remove(0)),
-        0 => Err(DirectoryError::Config(Failure {
+        0 => Err(DirectoryError::Config(ServerFailure {
             server: "servers".into(),
             what: "connecting".into(),
             came: "the list is empty".into(),
@@ -76,7 +76,7 @@ async fn connect_to(
     url: &Url,
     clock: &Clock,
     deadline: Instant,
-) -> Result<Session, Refused> {
+) -> Result<Session, ConnectFailure> {
     let here = |e| (e, false);
     let mut reach = Reach::of(config, url).map_err(here)?;
     let step = reach.step;
@@ -90,7 +90,7 @@ async fn connect_to(
         reach: Arc::new(reach),
         credentials: Arc::new(credentials),
         ldap,
-        link: Link::new(carrier),
+        link: ConnectionTask::new(carrier),
         root: RootDse::default(),
         kind: config.kind.unwrap_or(DirectoryKind::Generic),
         account: config.bind_dn.clone().unwrap_or_default(),

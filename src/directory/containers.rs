@@ -9,7 +9,7 @@ use super::entry::directory_id;
 use super::error::DirectoryError;
 use super::look_up::BATCH;
 use super::read::Scope;
-use super::search::{Ask, Sink, Trouble};
+use super::search::{SearchRequest, Sink, Trouble};
 use super::session::Session;
 use crate::model::dn::is_within;
 use crate::model::{DirectoryId, RawEntry};
@@ -83,7 +83,7 @@ impl Session {
     ) -> Result<Vec<RawEntry>, DirectoryError> {
         let mut entries = Vec::new();
         for context in self.contexts.clone() {
-            let ask = Ask {
+            let ask = SearchRequest {
                 base: &context,
                 depth: Depth::Subtree,
                 filter,
@@ -105,7 +105,7 @@ impl Session {
         most: usize,
     ) -> Result<Option<Vec<DirectoryId>>, DirectoryError> {
         let filter = scope.enclosed_filter();
-        let ask = Ask {
+        let ask = SearchRequest {
             base,
             depth: Depth::Subtree,
             filter: &filter,

@@ -6,11 +6,11 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
 use super::error::{DirectoryError, PASSWORD_OVER, bind_advice, came};
-use super::link::{Broken, Link, why, within, words};
-use super::password::{self, Said};
+use super::link::{Broken, ConnectionTask, why, within, words};
+use super::password::{self, PasswordState};
 use super::reach::Reach;
 use super::request;
-use super::session::{Refused, Session};
+use super::session::{ConnectFailure, Session};
 use crate::config::{DirectoryConfig, Environment};
 
 /// What the configuration gives to bind with, with the password that was read once.
@@ -75,9 +75,9 @@ impl Credentials {
 
 impl Credentials {
     /// What the server said to a bind.
-    pub(super) fn judged(&self, reach: &Reach, result: &LdapResult) -> Result<(), Refused> {
+    pub(super) fn judged(&self, reach: &Reach, result: &LdapResult) -> Result<(), ConnectFailure> {
         let said = password::said(result);
-        if result.rc == 0 && said == Some(Said::MustChange) {
+        if result.rc == 0 && said == Some(PasswordState::MustChange) {
             let came = "success, and nothing else until the password is changed".to_owned();
             let failure = reach.failure(&self.deed(), came, PASSWORD_OVER);
             return Err((DirectoryError::Auth(failure), false));
@@ -86,8 +86,8 @@ impl Credentials {
             return Ok(());
         }
         let advice = match said {
-            Some(Said::MustChange | Said::Over) => PASSWORD_OVER,
-            Some(Said::Locked) => bind_advice(49, "data 775"),
+            Some(PasswordState::MustChange | PasswordState::Over) => PASSWORD_OVER,
+            Some(PasswordState::Locked) => bind_advice(49, "data 775"),
             None => bind_advice(result.rc, &result.text),
         };
         let failure = reach.failure(&self.deed(), came(result.rc, &result.text), advice);
@@ -102,7 +102,7 @@ impl Credentials {
         &self,
         reach: &Reach,
         broken: Broken,
-        link: Option<&mut Link>,
+        link: Option<&mut ConnectionTask>,
     ) -> DirectoryError {
         let late = matches!(broken, Broken::Late(_));
         let broken = why(broken, link).await;
@@ -129,7 +129,7 @@ impl Credentials {
 }
 
 impl Session {
-    pub(super) async fn bind(&mut self, until: Instant) -> Result<(), Refused> {
+    pub(super) async fn bind(&mut self, until: Instant) -> Result<(), ConnectFailure> {
         let mut ldap = self.ldap.clone();
         // Not critical: a server that does not know it says nothing of the password.
         ldap.with_controls(vec![RawControl {
@@ -147,7 +147,7 @@ impl Session {
         match answer {
             Ok(result) => {
                 let said = password::said(&result);
-                self.password_over = said == Some(Said::Over);
+                self.password_over = said == Some(PasswordState::Over);
                 self.credentials.judged(&self.reach, &result)
             }
             Err(broken) => {

@@ -162,11 +162,11 @@ impl Session {
         match cursor.way {
             Way::Push | Way::Syncrepl => {
                 let watch = self.sync_watch(scope, cursor).await?;
-                Ok(Watch(Kind::Sync(Box::new(watch))))
+                Ok(Watch(WatchKind::Sync(Box::new(watch))))
             }
             Way::DirSync => {
                 let watch = self.dirsync_watch(scope, cursor).await?;
-                Ok(Watch(Kind::DirSync(Box::new(watch))))
+                Ok(Watch(WatchKind::DirSync(Box::new(watch))))
             }
             Way::Timestamp => Err(self.not_offered(cursor.way)),
         }
@@ -183,10 +183,10 @@ impl Session {
 
 /// A directory that tells of changes as they happen. Dropping it ends that; the session lives on.
 #[derive(Debug)]
-pub struct Watch(Kind);
+pub struct Watch(WatchKind);
 
 #[derive(Debug)]
-enum Kind {
+enum WatchKind {
     Sync(Box<SyncWatch>),
     DirSync(Box<Notification>),
 }
@@ -196,8 +196,8 @@ impl Watch {
     /// Cancel-safe. A dead peer is noticed within 60 s. After an error the watch is over.
     pub async fn next(&mut self) -> Result<Delta, NoDelta> {
         match &mut self.0 {
-            Kind::Sync(watch) => watch.next().await,
-            Kind::DirSync(watch) => watch.next().await,
+            WatchKind::Sync(watch) => watch.next().await,
+            WatchKind::DirSync(watch) => watch.next().await,
         }
     }
 }

@@ -19,11 +19,11 @@ const MAX_NAMES: usize = 64;
 
 /// The message is no search result entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Malformed(pub &'static str);
+pub(super) struct MalformedEntry(pub &'static str);
 
 /// An attribute that came in part (`member;range=0-1499`, MS-ADTS 3.1.1.3.1.3.3).
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Rest {
+pub(super) struct RangeRest {
     /// Which of the entry's attributes.
     pub at: usize,
     /// What to ask for next, options included: `member;range=1500-*`.
@@ -104,19 +104,19 @@ fn describe(raw: &[u8]) -> Description {
 }
 
 /// An attribute as it came: the description, options and all, and the values.
-pub(super) type Came = (Vec<u8>, Vec<Vec<u8>>);
+pub(super) type SentAttribute = (Vec<u8>, Vec<Vec<u8>>);
 
 /// One entry of ldap3, and which of its attributes must be read further.
 pub(super) fn entry(
     message: StructureTag,
     names: &mut Names,
-) -> Result<(RawEntry, Vec<Rest>), Malformed> {
+) -> Result<(RawEntry, Vec<RangeRest>), MalformedEntry> {
     let mut parts = constructed(message, "the entry")?.into_iter();
     let dn = primitive(parts.next(), "the entry's name")?;
     let list = constructed(
         parts
             .next()
-            .ok_or(Malformed("the list of attributes is missing"))?,
+            .ok_or(MalformedEntry("the list of attributes is missing"))?,
         "the list of attributes",
     )?;
     let mut came = Vec::with_capacity(list.len());
@@ -126,7 +126,7 @@ pub(super) fn entry(
         let set = constructed(
             parts
                 .next()
-                .ok_or(Malformed("an attribute has no set of values"))?,
+                .ok_or(MalformedEntry("an attribute has no set of values"))?,
             "a set of values",
         )?;
         let mut values = Vec::with_capacity(set.len());
@@ -141,7 +141,11 @@ pub(super) fn entry(
 }
 
 /// An entry of what came: names folded, parts of one attribute put together, too many values cut.
-pub(super) fn assembled(dn: &[u8], came: Vec<Came>, names: &mut Names) -> (RawEntry, Vec<Rest>) {
+pub(super) fn assembled(
+    dn: &[u8],
+    came: Vec<SentAttribute>,
+    names: &mut Names,
+) -> (RawEntry, Vec<RangeRest>) {
     let mut attributes: Vec<RawAttribute> = Vec::with_capacity(came.len());
     let mut rest = Vec::new();
     for (raw, values) in came {
@@ -158,7 +162,7 @@ pub(super) fn assembled(dn: &[u8], came: Vec<Came>, names: &mut Names) -> (RawEn
             } else {
                 format!(";{}", found.options)
             };
-            rest.push(Rest {
+            rest.push(RangeRest {
                 at,
                 ask: format!("{}{options};range={}-*", found.name, last.saturating_add(1)),
             });
@@ -201,11 +205,11 @@ fn insert(
 /// Puts a further part into the entry; says what is still missing of it. A part without the attribute is an error: values would be lost.
 pub(super) fn append(
     entry: &mut RawEntry,
-    wanted: &Rest,
+    wanted: &RangeRest,
     part: &RawEntry,
-    more: Vec<Rest>,
-) -> Result<Option<Rest>, Malformed> {
-    const MISSING: Malformed = Malformed("the rest of a range");
+    more: Vec<RangeRest>,
+) -> Result<Option<RangeRest>, MalformedEntry> {
+    const MISSING: MalformedEntry = MalformedEntry("the rest of a range");
     let mut attributes = entry.taken_apart();
     let held = attributes.get(wanted.at).ok_or(MISSING)?;
     let (name, options) = (Arc::clone(&held.name), Arc::clone(&held.options));
@@ -222,20 +226,20 @@ pub(super) fn append(
         parts.swap_remove(found).values,
     );
     *entry = RawEntry::new(entry.dn(), &attributes);
-    Ok(next.map(|ask| Rest { at, ask }))
+    Ok(next.map(|ask| RangeRest { at, ask }))
 }
 
-fn constructed(tag: StructureTag, what: &'static str) -> Result<Vec<StructureTag>, Malformed> {
+fn constructed(tag: StructureTag, what: &'static str) -> Result<Vec<StructureTag>, MalformedEntry> {
     match tag.payload {
         PL::C(parts) => Ok(parts),
-        PL::P(_) => Err(Malformed(what)),
+        PL::P(_) => Err(MalformedEntry(what)),
     }
 }
 
-fn primitive(tag: Option<StructureTag>, what: &'static str) -> Result<Vec<u8>, Malformed> {
+fn primitive(tag: Option<StructureTag>, what: &'static str) -> Result<Vec<u8>, MalformedEntry> {
     match tag.map(|t| t.payload) {
         Some(PL::P(bytes)) => Ok(bytes),
-        Some(PL::C(_)) | None => Err(Malformed(what)),
+        Some(PL::C(_)) | None => Err(MalformedEntry(what)),
     }
 }
 
@@ -355,7 +359,7 @@ mod tests {
         assert_eq!(shown(&e), [("member".to_owned(), String::new(), 2)]);
         assert_eq!(
             rest,
-            [Rest {
+            [RangeRest {
                 at: 0,
                 ask: "member;range=2-*".into()
             }]

@@ -6,7 +6,7 @@ use crate::model::ErrorCode;
 
 /// A failure at one server. Displayed as `server: what: came; next`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Failure {
+pub struct ServerFailure {
     /// The server's URL, without credentials.
     pub server: String,
     /// What was being done: `binding as cn=sync,…`.
@@ -17,7 +17,7 @@ pub struct Failure {
     pub next: String,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for ServerFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}: {}", self.server, self.what, self.came)?;
         if self.next.is_empty() {
@@ -33,28 +33,28 @@ impl fmt::Display for Failure {
 pub enum DirectoryError {
     /// The configuration does not allow it: a secret or certificate file that cannot be read, a filter that is none.
     #[error("{0}")]
-    Config(Failure),
+    Config(ServerFailure),
     /// No answer, or the connection broke before there was a session.
     #[error("{0}")]
-    Unreachable(Failure),
+    Unreachable(ServerFailure),
     /// The server does not let the account in, or took it for nobody.
     #[error("{0}")]
-    Auth(Failure),
+    Auth(ServerFailure),
     /// The certificate, the handshake or StartTLS.
     #[error("{0}")]
-    Tls(Failure),
+    Tls(ServerFailure),
     /// Something of what was asked for could not be read.
     #[error("{0}")]
-    Incomplete(Failure),
+    Incomplete(ServerFailure),
     /// Success, and nobody there.
     #[error("{0}")]
-    Empty(Failure),
+    Empty(ServerFailure),
     /// The server is behind what was already seen.
     #[error("{0}")]
-    Stale(Failure),
+    Stale(ServerFailure),
     /// The sentinel was not seen, or not as it must be.
     #[error("{0}")]
-    Sentinel(Failure),
+    Sentinel(ServerFailure),
     /// Every server failed, in the order in which they were asked.
     #[error("no server could be used: {}", joined(.0))]
     Servers(Vec<DirectoryError>),
@@ -93,7 +93,7 @@ impl DirectoryError {
 
     /// The server is behind what was already seen; `why` is what [`super::ServerState::behind`] said.
     pub fn stale(server: &str, why: &str) -> Self {
-        Self::Stale(Failure {
+        Self::Stale(ServerFailure {
             server: server.into(),
             what: "comparing with what was already seen".into(),
             came: why.into(),
@@ -103,7 +103,7 @@ impl DirectoryError {
 
     /// The sentinel `dn` was not seen, or `came` says what it lacks.
     pub fn sentinel(server: &str, dn: &str, came: &str) -> Self {
-        Self::Sentinel(Failure {
+        Self::Sentinel(ServerFailure {
             server: server.into(),
             what: format!("looking at the sentinel `{dn}`"),
             came: came.into(),
@@ -253,8 +253,8 @@ pub(super) fn came(code: u32, text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn failure(server: &str) -> Failure {
-        Failure {
+    fn failure(server: &str) -> ServerFailure {
+        ServerFailure {
             server: server.into(),
             what: "w".into(),
             came: "c".into(),
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn one_line_says_server_deed_answer_and_remedy() {
-        let e = DirectoryError::Incomplete(Failure {
+        let e = DirectoryError::Incomplete(ServerFailure {
             server: "ldaps://a".into(),
             what: "reading page 3 of `ou=people`".into(),
             came: came(4, "limit\nof 500 "),

@@ -6,7 +6,7 @@ use ldap3::{ResultEntry, Scope as Depth};
 
 use super::ber::{CONSTRUCTED, Extent, element, frame};
 use super::entry::{Names, directory_id, entry};
-use super::message::{Message, Said, controls, message};
+use super::message::{LdapMessage, ProtocolOp, controls, message};
 use super::root_dse::RootDse;
 use super::state::ServerState;
 use super::unpack::Unpacker;
@@ -23,11 +23,11 @@ const DEEPEST: usize = 60;
 pub fn bulk(data: &[u8]) {
     let mut unpacker = Unpacker::default();
     for bytes in messages(data) {
-        let Some(Message { said, .. }) = message(bytes) else {
+        let Some(LdapMessage { said, .. }) = message(bytes) else {
             continue;
         };
         match said {
-            Said::Entry { dn, attributes } => {
+            ProtocolOp::Entry { dn, attributes } => {
                 let Ok(unpacked) = unpacker.entry(dn, attributes) else {
                     continue;
                 };
@@ -39,14 +39,14 @@ pub fn bulk(data: &[u8]) {
                 }
                 of_an_entry(&unpacked.0);
             }
-            Said::Reference(all) => assert!(!all.is_empty()),
-            Said::Result(_, result) | Said::Goodbye(result) => {
+            ProtocolOp::Reference(all) => assert!(!all.is_empty()),
+            ProtocolOp::Result(_, result) | ProtocolOp::Goodbye(result) => {
                 for control in result.ctrls {
                     let value = control.1.val.unwrap_or_default();
                     assert!(paging::cookie(&value).is_none_or(|c| c.len() < value.len()));
                 }
             }
-            Said::Aside => {}
+            ProtocolOp::Aside => {}
         }
     }
 }
@@ -84,8 +84,8 @@ pub fn entries(data: &[u8]) -> Vec<RawEntry> {
     let mut unpacker = Unpacker::default();
     let mut found = Vec::new();
     for bytes in messages(data) {
-        if let Some(Message {
-            said: Said::Entry { dn, attributes },
+        if let Some(LdapMessage {
+            said: ProtocolOp::Entry { dn, attributes },
             ..
         }) = message(bytes)
             && let Ok((entry, _)) = unpacker.entry(dn, attributes)

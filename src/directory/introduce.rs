@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::error::{DirectoryError, came, search_advice};
 use super::link::{explain, within};
 use super::root_dse::{ATTRIBUTES, RootDse, WHO_AM_I};
-use super::search::{Ask, Sink, Trouble};
+use super::search::{SearchRequest, Sink, Trouble};
 use super::session::Session;
 use super::state::ServerState;
 use crate::config::DirectoryKind;
@@ -33,7 +33,7 @@ impl Session {
         attributes: &[&str],
     ) -> Result<Option<RawEntry>, Trouble> {
         let attributes: Arc<[String]> = attributes.iter().map(|a| (*a).to_owned()).collect();
-        let ask = Ask {
+        let ask = SearchRequest {
             base: dn,
             depth: Depth::Base,
             filter: ANY,

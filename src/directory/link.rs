@@ -19,9 +19,9 @@ use crate::net;
 pub(super) const UNREADABLE: &str = "the answer is no LDAP that can be read";
 
 /// The task that carries the connection, in a set of its own so that it ends with the session. It says how it ended.
-pub(super) struct Link(JoinSet<Broken>);
+pub(super) struct ConnectionTask(JoinSet<Broken>);
 
-impl Link {
+impl ConnectionTask {
     pub(super) fn new(carrier: Carrier) -> Self {
         let mut set = JoinSet::new();
         set.spawn(carrier);
@@ -126,13 +126,13 @@ pub(super) async fn within<T>(
 /// What came, what to do, and whether TLS is at fault.
 pub(super) async fn explain(
     broken: Broken,
-    link: Option<&mut Link>,
+    link: Option<&mut ConnectionTask>,
 ) -> (String, &'static str, bool) {
     words(why(broken, link).await)
 }
 
 /// Why the connection ended, if it did.
-pub(super) async fn why(broken: Broken, link: Option<&mut Link>) -> Broken {
+pub(super) async fn why(broken: Broken, link: Option<&mut ConnectionTask>) -> Broken {
     match (link, broken) {
         (_, filter @ Broken::Link(LdapError::FilterParsing)) => filter,
         // ldap3 only knows that there is no answer; the task knows why.

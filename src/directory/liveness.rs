@@ -10,7 +10,7 @@ use ldap3::exop::WhoAmI;
 use tokio::time::{Instant, sleep};
 
 use super::backlog::LdapHandle;
-use super::error::{DirectoryError, Failure};
+use super::error::{DirectoryError, ServerFailure};
 use super::link::{Broken, within};
 use super::root_dse::WHO_AM_I;
 use super::session::Session;
@@ -87,7 +87,7 @@ impl Liveness {
             match probe(ldap.clone(), self.who_am_i).await {
                 Ok(()) => {}
                 Err(Broken::Late(seconds)) => {
-                    return DirectoryError::Unreachable(Failure {
+                    return DirectoryError::Unreachable(ServerFailure {
                         server: self.server,
                         what: "asking whether it is still there".into(),
                         came: format!("no answer within {seconds} s"),

@@ -10,7 +10,7 @@ use super::entry::{self, directory_id, values_of};
 use super::error::DirectoryError;
 use super::link::within;
 use super::read::Scope;
-use super::search::{Ask, Sink, Trouble};
+use super::search::{SearchRequest, Sink, Trouble};
 use super::session::Session;
 use crate::model::{DirectoryId, RawEntry};
 
@@ -164,7 +164,7 @@ impl Session {
         let filter = scope.enclosed_filter();
         for base in &scope.bases {
             let what = format!("reading somebody under `{base}`");
-            let ask = Ask {
+            let ask = SearchRequest {
                 base,
                 depth: Depth::Subtree,
                 filter: &filter,
@@ -185,7 +185,7 @@ impl Session {
     async fn first_of(
         &mut self,
         what: &str,
-        ask: &Ask<'_>,
+        ask: &SearchRequest<'_>,
         scope: &Scope,
     ) -> Result<Option<DirectoryId>, Trouble> {
         let until = self.page_end();
@@ -297,7 +297,7 @@ impl Session {
         filter: &str,
         elsewhere_is_fine: bool,
     ) -> Result<Vec<RawEntry>, DirectoryError> {
-        let ask = Ask {
+        let ask = SearchRequest {
             base,
             depth: Depth::Subtree,
             filter,

@@ -22,14 +22,14 @@ const DISCONNECTION: &[u8] = b"1.3.6.1.4.1.1466.20036";
 const UNREADABLE: &str = "no reference that can be read";
 
 /// A message of a server.
-pub(super) struct Message<'a> {
+pub(super) struct LdapMessage<'a> {
     /// The id of the request that it answers; 0: of none.
     pub id: u32,
-    pub said: Said<'a>,
+    pub said: ProtocolOp<'a>,
 }
 
 /// What a server said.
-pub(super) enum Said<'a> {
+pub(super) enum ProtocolOp<'a> {
     /// A search result entry: its DN, and the list of its attributes.
     Entry { dn: &'a [u8], attributes: &'a [u8] },
     /// A search result reference: where another part of the tree is.
@@ -43,7 +43,7 @@ pub(super) enum Said<'a> {
 }
 
 /// A whole message; `None`: it is no LDAP that can be read, or none that a client gets.
-pub(super) fn message(bytes: &[u8]) -> Option<Message<'_>> {
+pub(super) fn message(bytes: &[u8]) -> Option<LdapMessage<'_>> {
     let (content, []) = expect(SEQUENCE, bytes)? else {
         return None;
     };
@@ -56,21 +56,21 @@ pub(super) fn message(bytes: &[u8]) -> Option<Message<'_>> {
             let (attributes, []) = expect(SEQUENCE, rest)? else {
                 return None;
             };
-            Said::Entry { dn, attributes }
+            ProtocolOp::Entry { dn, attributes }
         }
-        SEARCH_REFERENCE => Said::Reference(references(operation)),
+        SEARCH_REFERENCE => ProtocolOp::Reference(references(operation)),
         BIND_RESPONSE | SEARCH_DONE | EXTENDED_RESPONSE => {
             let (result, name) = result(operation, after)?;
             if tag == EXTENDED_RESPONSE && id == 0 && name == Some(DISCONNECTION) {
-                Said::Goodbye(result)
+                ProtocolOp::Goodbye(result)
             } else {
-                Said::Result(tag, result)
+                ProtocolOp::Result(tag, result)
             }
         }
-        INTERMEDIATE => Said::Aside,
+        INTERMEDIATE => ProtocolOp::Aside,
         _ => return None,
     };
-    Some(Message { id, said })
+    Some(LdapMessage { id, said })
 }
 
 fn references(mut list: &[u8]) -> Vec<String> {
@@ -193,9 +193,9 @@ mod tests {
     fn a_result_with_everything_that_may_be_in_it() {
         let referral = tlv(REFERRAL, &tlv(OCTETS, b"ldap://other"));
         let bytes = result_of(SEARCH_DONE, 7, &referral, &tlv(CONTROLS, &a_control()));
-        let Some(Message {
+        let Some(LdapMessage {
             id: 7,
-            said: Said::Result(SEARCH_DONE, result),
+            said: ProtocolOp::Result(SEARCH_DONE, result),
         }) = message(&bytes)
         else {
             panic!("no result");
@@ -218,12 +218,15 @@ mod tests {
         let name = tlv(RESPONSE_NAME, DISCONNECTION);
         let said = |id| {
             let bytes = result_of(EXTENDED_RESPONSE, id, &name, &[]);
-            matches!(message(&bytes).unwrap().said, Said::Goodbye(_))
+            matches!(message(&bytes).unwrap().said, ProtocolOp::Goodbye(_))
         };
         assert!(said(0) && !said(1));
         // As Active Directory writes it.
         let bytes = result_of(EXTENDED_RESPONSE, 0, &[], &name);
-        assert!(matches!(message(&bytes).unwrap().said, Said::Goodbye(_)));
+        assert!(matches!(
+            message(&bytes).unwrap().said,
+            ProtocolOp::Goodbye(_)
+        ));
     }
 
     #[test]

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What answers on a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Met {
+pub(super) enum PortProtocol {
     /// LDAP in the clear.
     Ldap,
     /// TLS from the first byte.
@@ -26,7 +26,7 @@ pub(super) enum Met {
 }
 
 /// Asks what a port speaks that was expected to speak TLS (`tls`) or LDAP. `None`: neither of the other, or nothing.
-pub(super) async fn met(peer: SocketAddr, tls: bool) -> Option<Met> {
+pub(super) async fn met(peer: SocketAddr, tls: bool) -> Option<PortProtocol> {
     let question = if tls {
         request::message(1, &request::start_tls(), &[])
     } else {
@@ -38,9 +38,9 @@ pub(super) async fn met(peer: SocketAddr, tls: bool) -> Option<Met> {
         tcp.write_all(&question).await.ok()?;
         let first = tcp.read_u8().await.ok()?;
         match (first, tls) {
-            (SEQUENCE, true) => Some(Met::Ldap),
+            (SEQUENCE, true) => Some(PortProtocol::Ldap),
             // An alert, or a handshake.
-            (0x15 | 0x16, false) => Some(Met::Tls),
+            (0x15 | 0x16, false) => Some(PortProtocol::Tls),
             _ => None,
         }
     };

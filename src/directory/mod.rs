@@ -68,7 +68,7 @@ pub use blind::Blind;
 pub use connect::{connect, connect_one, shown};
 pub use containers::Containers;
 pub use delta::{Cursor, Delta, NoDelta, Watch, Way};
-pub use error::{DirectoryError, Failure};
+pub use error::{DirectoryError, ServerFailure};
 pub use liveness::Liveness;
 pub use look_up::Sighting;
 pub use marker::Mark;

@@ -13,13 +13,13 @@ use ldap3::{LdapError, Scope as Depth};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::entry::Rest;
+use super::entry::RangeRest;
 use super::error::DirectoryError;
 use super::link::{Broken, explain, timely};
-use super::message::{SEARCH_DONE, Said};
+use super::message::{ProtocolOp, SEARCH_DONE};
 use super::request;
 use super::root_dse::{ATTRIBUTES, RootDse};
-use super::search::{Answer, Ask, MAX_PAGE, NoPage, PORTION, Sink, Trouble};
+use super::search::{MAX_PAGE, NoPage, PORTION, SearchRequest, SearchResponse, Sink, Trouble};
 use super::session::Session;
 use super::state::ServerState;
 use super::unpack::Unpacker;
@@ -32,7 +32,7 @@ use crate::model::RawEntry;
 const SILENCE: Duration = Duration::from_mins(3);
 
 /// A pass under way.
-pub(super) struct Pass<'a> {
+pub(super) struct PagedRead<'a> {
     wire: Wire,
     unpacker: Unpacker,
     sink: Sink<'a>,
@@ -40,7 +40,7 @@ pub(super) struct Pass<'a> {
     heard: Instant,
 }
 
-impl Pass<'_> {
+impl PagedRead<'_> {
     /// Every page of every base was read.
     pub(super) async fn end(self) {
         self.wire.close().await;
@@ -48,7 +48,7 @@ impl Pass<'_> {
 }
 
 /// Why reading stops for a moment.
-enum Stop {
+enum PageStop {
     /// The result of the search.
     End,
     /// A portion is full.
@@ -62,13 +62,13 @@ impl Session {
     pub(super) async fn begin_pass<'a>(
         &self,
         pages: &'a mpsc::Sender<Vec<RawEntry>>,
-    ) -> Option<Pass<'a>> {
+    ) -> Option<PagedRead<'a>> {
         if self.reach.once_is_enough.load(Ordering::Relaxed) {
             return None;
         }
         let why = match self.connect_again().await {
             Ok(wire) => {
-                return Some(Pass {
+                return Some(PagedRead {
                     wire,
                     unpacker: Unpacker::default(),
                     sink: Sink::Channel(pages),
@@ -135,9 +135,9 @@ impl Session {
     /// Reads a base to its end; says how many entries it had.
     pub(super) async fn read_base(
         &mut self,
-        pass: &mut Pass<'_>,
+        pass: &mut PagedRead<'_>,
         what: &str,
-        ask: &Ask<'_>,
+        ask: &SearchRequest<'_>,
     ) -> Result<u64, Trouble> {
         let paged = self.pages(ask);
         let deed = |number: u64| {
@@ -190,10 +190,10 @@ impl Session {
 
     async fn ask(
         &self,
-        pass: &mut Pass<'_>,
+        pass: &mut PagedRead<'_>,
         page: &str,
         search: &[u8],
-        ask: &Ask<'_>,
+        ask: &SearchRequest<'_>,
         cookie: Option<&[u8]>,
         until: Instant,
     ) -> Result<(), Trouble> {
@@ -207,14 +207,14 @@ impl Session {
     /// Reads one page to its result; the entries go on in portions meanwhile, the last portion comes back.
     async fn page(
         &mut self,
-        pass: &mut Pass<'_>,
+        pass: &mut PagedRead<'_>,
         page: &str,
-        ask: &Ask<'_>,
+        ask: &SearchRequest<'_>,
         until: Instant,
         count: &mut u64,
-    ) -> Result<Answer, Trouble> {
+    ) -> Result<SearchResponse, Trouble> {
         let paged = self.pages(ask);
-        let mut answer = Answer::default();
+        let mut answer = SearchResponse::default();
         let mut handed_on = 0;
         loop {
             answer.entries.reserve(PORTION);
@@ -223,9 +223,9 @@ impl Session {
             // One timer for a portion, not one for every entry.
             let stop = timely(until, portion(pass, &mut answer, left)).await;
             match stop {
-                Ok(Stop::End) => return Ok(answer),
-                Ok(Stop::Full) => {}
-                Ok(Stop::Not(it)) => return Err(self.no_page(page, ask, it)),
+                Ok(PageStop::End) => return Ok(answer),
+                Ok(PageStop::Full) => {}
+                Ok(PageStop::Not(it)) => return Err(self.no_page(page, ask, it)),
                 Err(broken) => return Err(self.broken_off(page, broken).await),
             }
             // What goes on before its page ended well is only looked at: nothing is applied unless all pages do.
@@ -243,9 +243,9 @@ impl Session {
     async fn whole(
         &mut self,
         page: &str,
-        ask: &Ask<'_>,
+        ask: &SearchRequest<'_>,
         mut entries: Vec<RawEntry>,
-        rests: Vec<(usize, Rest)>,
+        rests: Vec<(usize, RangeRest)>,
     ) -> Result<Vec<RawEntry>, Trouble> {
         if !rests.is_empty() {
             self.put_together(page, &mut entries, rests, ask.elsewhere_is_fine)
@@ -255,12 +255,12 @@ impl Session {
     }
 
     /// Uses the session's own connection, if it was silent for long.
-    async fn stay_awake(&mut self, pass: &mut Pass<'_>) -> Result<(), Trouble> {
+    async fn stay_awake(&mut self, pass: &mut PagedRead<'_>) -> Result<(), Trouble> {
         if pass.heard.elapsed() < SILENCE {
             return Ok(());
         }
         pass.heard = Instant::now();
-        let ask = Ask {
+        let ask = SearchRequest {
             base: "",
             depth: Depth::Base,
             filter: "(objectClass=*)",
@@ -282,39 +282,43 @@ impl Session {
 }
 
 /// Reads on until the result, or until a portion is full.
-async fn portion(pass: &mut Pass<'_>, answer: &mut Answer, left: usize) -> Result<Stop, Broken> {
+async fn portion(
+    pass: &mut PagedRead<'_>,
+    answer: &mut SearchResponse,
+    left: usize,
+) -> Result<PageStop, Broken> {
     let mut weight = 0;
     loop {
         let at = pass.wire.next().await?;
         match pass.wire.said(at)? {
-            Some(Said::Entry { dn, attributes }) => {
+            Some(ProtocolOp::Entry { dn, attributes }) => {
                 let Ok((entry, rests)) = pass.unpacker.entry(dn, attributes) else {
-                    return Ok(Stop::Not(NoPage::Malformed));
+                    return Ok(PageStop::Not(NoPage::Malformed));
                 };
                 weight += entry.size();
                 let at = answer.entries.len();
                 answer.rests.extend(rests.into_iter().map(|r| (at, r)));
                 answer.entries.push(entry);
                 if weight > MAX_PAGE {
-                    return Ok(Stop::Not(NoPage::TooHeavy));
+                    return Ok(PageStop::Not(NoPage::TooHeavy));
                 }
                 if answer.entries.len() > left {
-                    return Ok(Stop::Not(NoPage::TooLong));
+                    return Ok(PageStop::Not(NoPage::TooLong));
                 }
                 if answer.entries.len() >= PORTION {
-                    return Ok(Stop::Full);
+                    return Ok(PageStop::Full);
                 }
             }
-            Some(Said::Reference(urls)) => {
+            Some(ProtocolOp::Reference(urls)) => {
                 weight += urls.iter().map(|u| size_of_val(u) + u.len()).sum::<usize>();
                 answer.references.extend(urls);
                 if weight > MAX_PAGE {
-                    return Ok(Stop::Not(NoPage::TooHeavy));
+                    return Ok(PageStop::Not(NoPage::TooHeavy));
                 }
             }
-            Some(Said::Result(SEARCH_DONE, result)) => {
+            Some(ProtocolOp::Result(SEARCH_DONE, result)) => {
                 answer.result = result;
-                return Ok(Stop::End);
+                return Ok(PageStop::End);
             }
             None => {}
             Some(_) => return Err(Broken::Unreadable),

@@ -13,7 +13,7 @@ const EXPIRED: &str = "2.16.840.1.113730.3.4.4";
 
 /// What was said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Said {
+pub(super) enum PasswordState {
     /// Nothing may be done before the password is changed.
     MustChange,
     /// It is over. There may be some grace.
@@ -23,16 +23,16 @@ pub(super) enum Said {
 }
 
 /// What a bind's answer says of the password; `None`: nothing that matters.
-pub(super) fn said(result: &LdapResult) -> Option<Said> {
+pub(super) fn said(result: &LdapResult) -> Option<PasswordState> {
     let value = |oid: &str| {
         let control = result.ctrls.iter().find(|c| c.1.ctype == oid)?;
         Some(control.1.val.as_deref().unwrap_or_default())
     };
     match value(POLICY).and_then(error) {
-        Some(2) => Some(Said::MustChange),
-        Some(0) => Some(Said::Over),
-        Some(1) => Some(Said::Locked),
-        _ => value(EXPIRED).map(|_| Said::Over),
+        Some(2) => Some(PasswordState::MustChange),
+        Some(0) => Some(PasswordState::Over),
+        Some(1) => Some(PasswordState::Locked),
+        _ => value(EXPIRED).map(|_| PasswordState::Over),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use ldap3::Scope as Depth;
 
-use super::entry::{self, Rest};
-use super::search::{Ask, Trouble};
+use super::entry::{self, RangeRest};
+use super::search::{SearchRequest, Trouble};
 use super::session::Session;
 use crate::model::RawEntry;
 
@@ -16,7 +16,7 @@ impl Session {
         &mut self,
         what: &str,
         entries: &mut [RawEntry],
-        rests: Vec<(usize, Rest)>,
+        rests: Vec<(usize, RangeRest)>,
         elsewhere_is_fine: bool,
     ) -> Result<(), Trouble> {
         for (at, rest) in rests {
@@ -40,7 +40,7 @@ impl Session {
                         "ask for fewer attributes",
                     ));
                 }
-                let ask = Ask {
+                let ask = SearchRequest {
                     base: &dn,
                     depth: Depth::Base,
                     filter: "(objectClass=*)",

@@ -11,9 +11,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use url::Url;
 
-use super::error::{DirectoryError, Failure, came, one_line};
+use super::error::{DirectoryError, ServerFailure, came, one_line};
 use super::link::{Broken, words};
-use super::met::{self, Met};
+use super::met::{self, PortProtocol};
 use super::tls;
 use crate::clock::Clock;
 use crate::config::DirectoryConfig;
@@ -199,21 +199,21 @@ impl Reach {
             _ => false,
         };
         let met = match broken {
-            Broken::SpeaksTls => Met::Tls,
+            Broken::SpeaksTls => PortProtocol::Tls,
             _ if unsure => met::met(self.peer?, self.ldaps).await?,
             _ => return None,
         };
         let port = self.port;
         match (met, self.ldaps, self.start_tls) {
-            (Met::Ldap, true, _) => Some((
+            (PortProtocol::Ldap, true, _) => Some((
                 format!("port {port} speaks plain LDAP, and not TLS"),
                 "write ldap:// with `start-tls = true` for it, or ldaps:// with the port of TLS, usually 636",
             )),
-            (Met::Tls, false, true) => Some((
+            (PortProtocol::Tls, false, true) => Some((
                 format!("port {port} speaks TLS from its first byte, and needs no StartTLS"),
                 "write ldaps:// for it, without `start-tls`, or ldap:// with the port of plain LDAP, usually 389",
             )),
-            (Met::Tls, false, false) => Some((
+            (PortProtocol::Tls, false, false) => Some((
                 format!("port {port} speaks TLS, and not plain LDAP"),
                 "write ldaps:// for it, or ldap:// with the port of plain LDAP, usually 389",
             )),
@@ -221,8 +221,8 @@ impl Reach {
         }
     }
 
-    pub(super) fn failure(&self, what: &str, came: String, next: &str) -> Failure {
-        Failure {
+    pub(super) fn failure(&self, what: &str, came: String, next: &str) -> ServerFailure {
+        ServerFailure {
             server: self.server.clone(),
             what: what.into(),
             came,

@@ -6,7 +6,7 @@ use ldap3::Scope as Depth;
 use tokio::sync::mpsc;
 
 use super::error::{DirectoryError, came, search_advice};
-use super::search::{Ask, Sink, Trouble};
+use super::search::{SearchRequest, Sink, Trouble};
 use super::session::Session;
 use crate::model::{IdForm, RawEntry};
 
@@ -77,7 +77,7 @@ impl Session {
         let mut pass = Box::pin(self.begin_pass(&pages)).await;
         for base in &scope.bases {
             let what = format!("reading `{base}`");
-            let ask = Ask {
+            let ask = SearchRequest {
                 base,
                 depth: Depth::Subtree,
                 filter: &filter,

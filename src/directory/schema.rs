@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ldap3::Scope as Depth;
 
 use super::error::DirectoryError;
-use super::search::{Ask, Sink};
+use super::search::{SearchRequest, Sink};
 use super::session::Session;
 use crate::model::Synonyms;
 
@@ -64,7 +64,7 @@ impl Session {
         let attributes: Arc<[String]> =
             ["attributeTypes".to_owned(), "objectClasses".to_owned()].into();
         // OpenLDAP answers to this class only, Active Directory to any.
-        let ask = Ask {
+        let ask = SearchRequest {
             base: &dn,
             depth: Depth::Base,
             filter: "(objectClass=subschema)",

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::backlog::SearchStream;
-use super::entry::{self, Rest};
+use super::entry::{self, RangeRest};
 use super::error::{
     DirectoryError, PASSWORD_OVER, asks_for_a_new_password, came, one_line, search_advice,
 };
@@ -38,7 +38,7 @@ pub(super) const PORTION: usize = 128;
 const MAX_COLLECTED: usize = 100_000;
 
 /// What to ask for.
-pub(super) struct Ask<'a> {
+pub(super) struct SearchRequest<'a> {
     pub base: &'a str,
     pub depth: Depth,
     pub filter: &'a str,
@@ -83,10 +83,10 @@ impl Trouble {
 }
 
 /// The answer to one search.
-pub(super) struct Answer {
+pub(super) struct SearchResponse {
     pub entries: Vec<RawEntry>,
     /// Which entries have attributes that must be read further.
-    pub rests: Vec<(usize, Rest)>,
+    pub rests: Vec<(usize, RangeRest)>,
     pub references: Vec<String>,
     pub result: LdapResult,
 }
@@ -96,7 +96,7 @@ impl Session {
     pub(super) async fn search(
         &mut self,
         what: &str,
-        ask: &Ask<'_>,
+        ask: &SearchRequest<'_>,
         sink: Sink<'_>,
     ) -> Result<u64, DirectoryError> {
         let searched = self.try_search(what, ask, sink).await;
@@ -129,7 +129,7 @@ impl Session {
     pub(super) async fn try_search(
         &mut self,
         what: &str,
-        ask: &Ask<'_>,
+        ask: &SearchRequest<'_>,
         mut sink: Sink<'_>,
     ) -> Result<u64, Trouble> {
         let paged = self.pages(ask);
@@ -181,7 +181,7 @@ impl Session {
     }
 
     /// Whether the answer is asked for in pages.
-    pub(super) fn pages(&self, ask: &Ask<'_>) -> bool {
+    pub(super) fn pages(&self, ask: &SearchRequest<'_>) -> bool {
         ask.depth != Depth::Base
             && (self.root.controls.is_empty() || self.root.has_control(PAGED_RESULTS))
     }
@@ -191,7 +191,11 @@ impl Session {
     }
 
     /// The controls of a search; a cookie, empty at first, asks for a page.
-    pub(super) fn controls(&self, ask: &Ask<'_>, cookie: Option<&[u8]>) -> Vec<RawControl> {
+    pub(super) fn controls(
+        &self,
+        ask: &SearchRequest<'_>,
+        cookie: Option<&[u8]>,
+    ) -> Vec<RawControl> {
         let mut controls = Vec::new();
         if let Some(cookie) = cookie {
             controls.push(RawControl {
@@ -216,7 +220,7 @@ impl Session {
     pub(super) async fn start(
         &mut self,
         what: &str,
-        ask: &Ask<'_>,
+        ask: &SearchRequest<'_>,
         cookie: Option<Vec<u8>>,
         until: Instant,
     ) -> Result<SearchStream, Trouble> {
@@ -240,13 +244,13 @@ impl Session {
     pub(super) async fn collect(
         &mut self,
         what: &str,
-        ask: &Ask<'_>,
+        ask: &SearchRequest<'_>,
         mut stream: SearchStream,
         until: Instant,
         mut sink: Option<&mut Sink<'_>>,
         count: &mut u64,
-    ) -> Result<Answer, Trouble> {
-        let mut answer = Answer::default();
+    ) -> Result<SearchResponse, Trouble> {
+        let mut answer = SearchResponse::default();
         let paged = self.pages(ask);
         let (mut weight, mut handed_on) = (0, 0);
         loop {
@@ -308,7 +312,7 @@ impl Session {
     }
 
     /// The error of a page that cannot be what was asked for.
-    pub(super) fn no_page(&self, what: &str, ask: &Ask<'_>, why: NoPage) -> Trouble {
+    pub(super) fn no_page(&self, what: &str, ask: &SearchRequest<'_>, why: NoPage) -> Trouble {
         let (came, next) = match why {
             NoPage::Malformed => (
                 "an entry is no LDAP that can be read".to_owned(),
@@ -401,7 +405,7 @@ impl Session {
     pub(super) fn nothing_hidden(
         &self,
         what: &str,
-        ask: &Ask<'_>,
+        ask: &SearchRequest<'_>,
         references: &[String],
     ) -> Result<(), Trouble> {
         if ask.elsewhere_is_fine {
@@ -477,7 +481,7 @@ pub(super) enum NoPage {
     TooLong,
 }
 
-impl Default for Answer {
+impl Default for SearchResponse {
     /// Nothing, and no success either.
     fn default() -> Self {
         Self {
@@ -495,7 +499,7 @@ impl Default for Answer {
     }
 }
 
-impl Ask<'_> {
+impl SearchRequest<'_> {
     fn size(&self) -> usize {
         usize::try_from(self.page_size).unwrap_or(0).max(1)
     }

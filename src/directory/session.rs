@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::backlog::LdapHandle;
 use super::credentials::Credentials;
 use super::entry::Names;
-use super::error::{DirectoryError, Failure};
-use super::link::Link;
+use super::error::{DirectoryError, ServerFailure};
+use super::link::ConnectionTask;
 use super::reach::Reach;
 use super::root_dse::{RootDse, fold_dn};
 use super::spelling::Spellings;
@@ -23,14 +23,14 @@ pub struct Session {
     pub(super) reach: Arc<Reach>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) ldap: LdapHandle,
-    pub(super) link: Link,
+    pub(super) link: ConnectionTask,
     pub(super) root: RootDse,
     pub(super) kind: DirectoryKind,
     /// The DN that it is bound with; empty: by a certificate, or not at all.
     pub(super) account: String,
     pub(super) state: ServerState,
     /// What the server said instead of how far it is.
-    pub(super) state_refused: Option<Failure>,
+    pub(super) state_refused: Option<ServerFailure>,
     /// The bind succeeded, and the server said that the password is over.
     pub(super) password_over: bool,
     pub(super) names: Names,
@@ -67,7 +67,7 @@ pub enum Lag {
 }
 
 /// An error, and whether it is in vain to ask further servers.
-pub(super) type Refused = (DirectoryError, bool);
+pub(super) type ConnectFailure = (DirectoryError, bool);
 
 /// Whether an authorization id (RFC 4513 § 5.2.1.8) is that of an anonymous client: empty, or a DN that is.
 fn nobody(who: &str) -> bool {
@@ -143,7 +143,7 @@ impl Session {
             reach: Arc::clone(&self.reach),
             credentials: Arc::clone(&self.credentials),
             ldap: self.ldap.clone(),
-            link: Link::elsewhere(),
+            link: ConnectionTask::elsewhere(),
             root: self.root.clone(),
             kind: self.kind,
             account: self.account.clone(),
@@ -160,8 +160,8 @@ impl Session {
         }
     }
 
-    pub(super) fn failure(&self, what: &str, came: impl Into<String>, next: &str) -> Failure {
-        Failure {
+    pub(super) fn failure(&self, what: &str, came: impl Into<String>, next: &str) -> ServerFailure {
+        ServerFailure {
             server: self.server.clone(),
             what: what.into(),
             came: came.into(),

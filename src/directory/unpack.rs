@@ -10,14 +10,16 @@
 use std::sync::Arc;
 
 use super::ber::{OCTETS, SEQUENCE, SET, expect};
-use super::entry::{Came, MAX_VALUE, MAX_VALUES, Malformed, Names, Rest, assembled};
+use super::entry::{
+    MAX_VALUE, MAX_VALUES, MalformedEntry, Names, RangeRest, SentAttribute, assembled,
+};
 use crate::model::{AttributeName, Packing, RawEntry};
 
 /// Sets of attributes that are remembered: who has a mobile, a second number, a title makes a handful.
 const MAX_KNOWN: usize = 32;
 
-const ATTRIBUTE: Malformed = Malformed("an attribute");
-const VALUE: Malformed = Malformed("a value");
+const ATTRIBUTE: MalformedEntry = MalformedEntry("an attribute");
+const VALUE: MalformedEntry = MalformedEntry("a value");
 
 /// What the entries of a search have in common.
 #[derive(Default)]
@@ -25,16 +27,16 @@ pub(super) struct Unpacker {
     packing: Packing,
     names: Names,
     /// The last one used first.
-    known: Vec<Known>,
+    known: Vec<AttributeLayout>,
 }
 
 /// Attributes that came together: the descriptions as sent, in their order, and what they are called.
-struct Known {
+struct AttributeLayout {
     sent: Vec<Box<[u8]>>,
     names: Arc<[AttributeName]>,
 }
 
-impl Known {
+impl AttributeLayout {
     fn is(&self, attributes: &[u8]) -> bool {
         let mut rest = attributes;
         for sent in &self.sent {
@@ -54,7 +56,7 @@ impl Unpacker {
         &mut self,
         dn: &[u8],
         attributes: &[u8],
-    ) -> Result<(RawEntry, Vec<Rest>), Malformed> {
+    ) -> Result<(RawEntry, Vec<RangeRest>), MalformedEntry> {
         let last = self.known.first();
         let (mut same, mut count) = (last.is_some(), 0);
         let mut plain = true;
@@ -112,7 +114,7 @@ impl Unpacker {
         }
         let names: Arc<[AttributeName]> = names.into();
         self.known.truncate(MAX_KNOWN - 1);
-        let known = Known {
+        let known = AttributeLayout {
             sent,
             names: Arc::clone(&names),
         };
@@ -122,7 +124,7 @@ impl Unpacker {
 }
 
 /// The attributes with a vector for each value, for what has to be put together.
-fn one_by_one(attributes: &[u8]) -> Result<Vec<Came>, Malformed> {
+fn one_by_one(attributes: &[u8]) -> Result<Vec<SentAttribute>, MalformedEntry> {
     let mut all = Vec::new();
     let mut list = attributes;
     while !list.is_empty() {
@@ -168,7 +170,7 @@ mod tests {
     }
 
     /// The same entry by way of ldap3.
-    fn other_way(dn: &[u8], parts: &Parts) -> (RawEntry, Vec<Rest>) {
+    fn other_way(dn: &[u8], parts: &Parts) -> (RawEntry, Vec<RangeRest>) {
         let tag = |class, id, payload| StructureTag { class, id, payload };
         let p = |b: &[u8]| tag(TagClass::Universal, 4, PL::P(b.to_vec()));
         let c = |all| tag(TagClass::Universal, 16, PL::C(all));

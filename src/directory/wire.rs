@@ -25,7 +25,7 @@ use super::credentials::Credentials;
 use super::error::came;
 use super::form::Misshapen;
 use super::link::Broken;
-use super::message::{BIND_RESPONSE, EXTENDED_RESPONSE, SEARCH_DONE, Said, message};
+use super::message::{BIND_RESPONSE, EXTENDED_RESPONSE, ProtocolOp, SEARCH_DONE, message};
 use super::reach::Reach;
 use super::request;
 use super::unpack::Unpacker;
@@ -134,14 +134,14 @@ impl Wire {
         loop {
             let at = self.next().await?;
             match self.said(at)? {
-                Some(Said::Entry { dn, attributes }) => {
+                Some(ProtocolOp::Entry { dn, attributes }) => {
                     let entry = unpacker.entry(dn, attributes);
                     found = Some(entry.map_err(|_| Broken::Unreadable)?.0);
                 }
-                Some(Said::Result(SEARCH_DONE, result)) => {
+                Some(ProtocolOp::Result(SEARCH_DONE, result)) => {
                     return Ok(found.filter(|_| result.rc == 0));
                 }
-                Some(Said::Reference(_)) | None => {}
+                Some(ProtocolOp::Reference(_)) | None => {}
                 Some(_) => return Err(Broken::Unreadable),
             }
         }
@@ -203,15 +203,15 @@ impl Wire {
     }
 
     /// What a message says; `None`: nothing to us.
-    pub(super) fn said(&self, at: Range<usize>) -> Result<Option<Said<'_>>, Broken> {
+    pub(super) fn said(&self, at: Range<usize>) -> Result<Option<ProtocolOp<'_>>, Broken> {
         let message = self.came.get(at).and_then(message);
         let message = message.ok_or(Broken::Unreadable)?;
         match message.said {
-            Said::Goodbye(result) => Err(Broken::Closed(Some(came(result.rc, &result.text)))),
+            ProtocolOp::Goodbye(result) => Err(Broken::Closed(Some(came(result.rc, &result.text)))),
             // What is sent unasked and not known is to be ignored (RFC 4511 § 4.4).
             _ if message.id == 0 => Ok(None),
             _ if i64::from(message.id) != i64::from(self.id) => Err(Broken::Unreadable),
-            Said::Aside => Ok(None),
+            ProtocolOp::Aside => Ok(None),
             said => Ok(Some(said)),
         }
     }
@@ -221,7 +221,7 @@ impl Wire {
         loop {
             let at = self.next().await?;
             match self.said(at)? {
-                Some(Said::Result(tag, result)) if tag == kind => return Ok(result),
+                Some(ProtocolOp::Result(tag, result)) if tag == kind => return Ok(result),
                 None => {}
                 Some(_) => return Err(Broken::Unreadable),
             }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::{TARGETS, Target};
+use super::{FuzzTarget, TARGETS};
 
 /// Damaged seeds a target. All of them together take some seconds.
 const CASES: u32 = 400;
@@ -31,7 +31,7 @@ fn seeds(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     all
 }
 
-fn damaged((name, call): Target) {
+fn damaged((name, call): FuzzTarget) {
     let seeds: Vec<Vec<u8>> = seeds(name).into_iter().map(|(_, seed)| seed).collect();
     let harm = (
         0..6_u8,

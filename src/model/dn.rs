@@ -15,12 +15,12 @@ pub struct Dn {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rdn {
     /// In the order of the text, which means nothing.
-    pub parts: Vec<Part>,
+    pub parts: Vec<TypeAndValue>,
 }
 
 /// One `type=value`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Part {
+pub struct TypeAndValue {
     /// The attribute type as written: a name or a dotted number.
     pub attribute: String,
     /// The value without its escapes.
@@ -48,7 +48,7 @@ pub struct DnError {
 
 /// Reads a distinguished name. Spaces round `,`, `+` and `=` are taken as RFC 4514 § 2 allows readers to.
 pub fn parse(text: &str) -> Result<Dn, DnError> {
-    let mut reader = Reader {
+    let mut reader = DnParser {
         text: text.as_bytes(),
         at: 0,
     };
@@ -248,12 +248,12 @@ fn escape(bytes: &[u8]) -> String {
     out
 }
 
-struct Reader<'a> {
+struct DnParser<'a> {
     text: &'a [u8],
     at: usize,
 }
 
-impl Reader<'_> {
+impl DnParser<'_> {
     fn fault(&self, message: impl Into<String>) -> DnError {
         DnError {
             at: self.at,
@@ -275,7 +275,7 @@ impl Reader<'_> {
         while self.take(b' ') {}
     }
 
-    fn part(&mut self) -> Result<Part, DnError> {
+    fn part(&mut self) -> Result<TypeAndValue, DnError> {
         self.spaces();
         let start = self.at;
         while self
@@ -297,7 +297,7 @@ impl Reader<'_> {
             self.string()?
         };
         self.spaces();
-        Ok(Part { attribute, value })
+        Ok(TypeAndValue { attribute, value })
     }
 
     fn ber(&mut self) -> Result<Value, DnError> {
@@ -499,7 +499,7 @@ mod tests {
             prop::collection::vec(any::<u8>(), 1..8).prop_map(Value::Ber),
         ];
         let part = ("[a-zA-Z][a-zA-Z0-9-]{0,6}|[0-2]\\.[1-9][0-9]{0,3}", value)
-            .prop_map(|(attribute, value)| Part { attribute, value });
+            .prop_map(|(attribute, value)| TypeAndValue { attribute, value });
         let rdn = prop::collection::vec(part, 1..3).prop_map(|parts| Rdn { parts });
         prop::collection::vec(rdn, 0..5).prop_map(|rdns| Dn { rdns })
     }

@@ -49,7 +49,7 @@ words! {
 
 /// Who may change a field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Owner {
+pub enum FieldOwner {
     /// The realm's directory; a number also whoever `phone-authority` says.
     Directory,
     /// An administrator; no pass touches it.
@@ -61,7 +61,7 @@ pub enum Owner {
 /// A value that a field cannot have.
 #[derive(thiserror::Error, Clone, Copy, PartialEq, Eq, Debug)]
 #[error("`{0}` cannot have this value")]
-pub struct Unfit(pub Field);
+pub struct UnfitValue(pub Field);
 
 impl Field {
     /// The value of a user, as changes and JSON have it.
@@ -88,7 +88,7 @@ impl Field {
     }
 
     /// Gives a user a value that [`Field::get`] gave. Nothing else follows: what hangs on it is the caller's.
-    pub fn set(self, user: &mut User, value: &Value, form: IdForm) -> Result<(), Unfit> {
+    pub fn set(self, user: &mut User, value: &Value, form: IdForm) -> Result<(), UnfitValue> {
         match self {
             Self::Realm => user.realm = self.read(value)?,
             Self::Username => {
@@ -106,7 +106,7 @@ impl Field {
             Self::PhoneProvisioned => user.phone_provisioned = self.number(value)?,
             Self::DirectoryId => {
                 let text: Option<String> = self.read(value)?;
-                let id = text.map(|text| DirectoryId::parse(&text, form).ok_or(Unfit(self)));
+                let id = text.map(|text| DirectoryId::parse(&text, form).ok_or(UnfitValue(self)));
                 user.directory_id = id.transpose()?;
             }
             Self::Dn => user.dn = self.read(value)?,
@@ -119,18 +119,18 @@ impl Field {
         Ok(())
     }
 
-    fn read<T: DeserializeOwned>(self, value: &Value) -> Result<T, Unfit> {
-        T::deserialize(value).map_err(|_| Unfit(self))
+    fn read<T: DeserializeOwned>(self, value: &Value) -> Result<T, UnfitValue> {
+        T::deserialize(value).map_err(|_| UnfitValue(self))
     }
 
-    fn number(self, value: &Value) -> Result<Option<Phone>, Unfit> {
+    fn number(self, value: &Value) -> Result<Option<Phone>, UnfitValue> {
         let text: Option<String> = self.read(value)?;
-        let number = text.map(|text| Phone::from_e164(&text).ok_or(Unfit(self)));
+        let number = text.map(|text| Phone::from_e164(&text).ok_or(UnfitValue(self)));
         number.transpose()
     }
 
     /// Who may change it.
-    pub fn owner(self) -> Owner {
+    pub fn owner(self) -> FieldOwner {
         match self {
             Self::Username
             | Self::DisplayName
@@ -138,8 +138,8 @@ impl Field {
             | Self::Phone
             | Self::DirectoryId
             | Self::Dn
-            | Self::State => Owner::Directory,
-            Self::Blocked | Self::TwoFactor => Owner::Administrator,
+            | Self::State => FieldOwner::Directory,
+            Self::Blocked | Self::TwoFactor => FieldOwner::Administrator,
             Self::Realm
             | Self::PhoneRaw
             | Self::PhoneSource
@@ -147,7 +147,7 @@ impl Field {
             | Self::PhonePendingUntil
             | Self::PhoneProvisioned
             | Self::StateReason
-            | Self::SuspendedAt => Owner::Service,
+            | Self::SuspendedAt => FieldOwner::Service,
         }
     }
 
@@ -295,7 +295,7 @@ mod tests {
             let mut user = one.clone();
             assert_eq!(
                 field.set(&mut user, &value, IdForm::Uuid),
-                Err(Unfit(field))
+                Err(UnfitValue(field))
             );
             assert!(user == one, "{field}");
         };

@@ -62,7 +62,7 @@ pub struct FilterError {
 
 /// Reads a filter.
 pub fn parse(text: &str) -> Result<Filter, FilterError> {
-    let mut reader = Reader {
+    let mut reader = FilterParser {
         text: text.as_bytes(),
         at: 0,
     };
@@ -77,7 +77,7 @@ pub fn parse(text: &str) -> Result<Filter, FilterError> {
 
 /// Whether this is an attribute description: a name or a dotted number, with options (`mobile;lang-fi`).
 pub fn is_attribute(text: &str) -> bool {
-    let mut reader = Reader {
+    let mut reader = FilterParser {
         text: text.as_bytes(),
         at: 0,
     };
@@ -209,12 +209,12 @@ pub fn escape(value: &[u8]) -> String {
     out
 }
 
-struct Reader<'a> {
+struct FilterParser<'a> {
     text: &'a [u8],
     at: usize,
 }
 
-impl Reader<'_> {
+impl FilterParser<'_> {
     fn fault(&self, message: impl Into<String>) -> FilterError {
         FilterError {
             at: self.at,

@@ -18,9 +18,9 @@ mod returned;
 #[cfg(test)]
 mod tests;
 
-pub use due::{dues, plain, said};
+pub use due::{count_said, dues, plain};
 pub use jobs::{
-    Becomes, Carried, Event, Links, Standing, Told, becomes, carry_out, is_application, may_drop,
-    may_retry,
+    Becomes, Carried, Links, Standing, TellingMark, UserEvent, becomes, effect_of, is_application,
+    may_drop, may_retry,
 };
 pub use returned::{AttemptEnd, Becoming, Meanwhile, Returned, come_back, counts, may_begin};

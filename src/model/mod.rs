@@ -20,7 +20,7 @@ pub mod words;
 
 pub use change::{Change, ChangeKind, Limit};
 pub use entry::{Attribute, AttributeName, Packing, RawAttribute, RawEntry, Values};
-pub use field::{Field, Owner};
+pub use field::{Field, FieldOwner};
 pub use ids::{DirectoryId, EnrolmentId, IdForm, JobId, RealmId, RunId, UserId};
 pub use job::{Intent, Job, JobReason, JobState, JobType};
 pub use origin::Origin;

@@ -4,4 +4,4 @@ mod dial;
 mod unfit;
 
 pub use dial::{Unreached, dial, dial_one_of};
-pub use unfit::{Unfit, unfit, unfit_in};
+pub use unfit::{TlsFault, unfit, unfit_in};

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 
 /// What is unfit, and what to do about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unfit {
+pub struct TlsFault {
     /// What came: `the server's certificate has expired (…)`.
     pub came: String,
     /// What to do.
@@ -27,29 +27,29 @@ const END_ENTITY: &str = "issue the server a certificate of its own by that auth
                           authority's as the trusted one; of a self-signed certificate, make one with `-addext basicConstraints=critical,CA:FALSE`";
 
 /// The words for an error of TLS.
-pub fn unfit(error: &Error) -> Unfit {
+pub fn unfit(error: &Error) -> TlsFault {
     match error {
         Error::InvalidCertificate(why) => of_certificate(why),
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
-        ) => Unfit {
+        ) => TlsFault {
             came: "what answers on this port speaks no TLS".into(),
             next: "name the port of the server that speaks TLS",
         },
         Error::AlertReceived(alert) => of_alert(*alert),
-        Error::PeerIncompatible(_) => Unfit {
+        Error::PeerIncompatible(_) => TlsFault {
             came: "the server offers no version of TLS or no cipher that is safe".into(),
             next: "let it offer TLS 1.2 or 1.3 with AES-GCM or ChaCha20-Poly1305",
         },
-        Error::NoCertificatesPresented => Unfit {
+        Error::NoCertificatesPresented => TlsFault {
             came: "the server shows no certificate".into(),
             next: "give the server a certificate",
         },
-        Error::PeerMisbehaved(_) | Error::InvalidMessage(_) | Error::DecryptError => Unfit {
+        Error::PeerMisbehaved(_) | Error::InvalidMessage(_) | Error::DecryptError => TlsFault {
             came: "what the server says is no TLS that can be read".into(),
             next: "look at the server, or at what stands between",
         },
-        other => Unfit {
+        other => TlsFault {
             came: plain(&other.to_string()),
             next: CHECK_LOG,
         },
@@ -57,7 +57,7 @@ pub fn unfit(error: &Error) -> Unfit {
 }
 
 /// The same for an error that has one of TLS among its causes.
-pub fn unfit_in(error: &(dyn StdError + 'static)) -> Option<Unfit> {
+pub fn unfit_in(error: &(dyn StdError + 'static)) -> Option<TlsFault> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(tls) = error.downcast_ref::<Error>() {
@@ -78,7 +78,7 @@ pub fn unfit_in(error: &(dyn StdError + 'static)) -> Option<Unfit> {
     None
 }
 
-fn of_certificate(why: &CertificateError) -> Unfit {
+fn of_certificate(why: &CertificateError) -> TlsFault {
     let (what, detail, next) = match why {
         CertificateError::Expired => ("has expired", String::new(), RENEW),
         CertificateError::ExpiredContext { not_after, .. } => (
@@ -171,7 +171,7 @@ const NAME: &str =
     "write the name that its certificate has, or issue one whose subjectAltName has this name";
 
 /// What only the verifier below rustls knows; it tells the names of its errors.
-fn of_webpki(name: &str) -> Unfit {
+fn of_webpki(name: &str) -> TlsFault {
     let name = name.split(['(', ' ', '{']).next().unwrap_or_default();
     match name {
         "CaUsedAsEndEntity" => told("is an authority's own (CA:TRUE)", "", END_ENTITY),
@@ -209,7 +209,7 @@ fn of_webpki(name: &str) -> Unfit {
     }
 }
 
-fn of_alert(alert: AlertDescription) -> Unfit {
+fn of_alert(alert: AlertDescription) -> TlsFault {
     let (came, next) = match alert {
         AlertDescription::CertificateRequired
         | AlertDescription::BadCertificate
@@ -246,19 +246,19 @@ fn of_alert(alert: AlertDescription) -> Unfit {
         _ => ("the server ended TLS", CHECK_LOG),
     };
     let code = u8::from(alert);
-    Unfit {
+    TlsFault {
         came: format!("{came} (alert {code})"),
         next,
     }
 }
 
-fn told(what: &str, detail: &str, next: &'static str) -> Unfit {
+fn told(what: &str, detail: &str, next: &'static str) -> TlsFault {
     let came = if detail.is_empty() {
         format!("the server's certificate {what}")
     } else {
         format!("the server's certificate {what} ({detail})")
     };
-    Unfit { came, next }
+    TlsFault { came, next }
 }
 
 fn names(presented: &[String]) -> String {

@@ -4,7 +4,7 @@ use std::str::from_utf8;
 
 use super::mapping::{Normaliser, Wanted};
 use super::phone::{self, PhoneFault};
-use super::region::{self, Said};
+use super::region::{self, CountryReading};
 use super::text::{self, TextFault};
 use crate::model::{
     AttributeReading, DirectoryId, IdForm, Known, Others, Person, PhoneReading, PhoneValue,
@@ -13,8 +13,8 @@ use crate::model::{
 use rlibphonenumber::Region;
 
 /// What the country attributes say, and which of them said it.
-struct Hint<'a> {
-    said: Said,
+struct CountryHint<'a> {
+    said: CountryReading,
     attribute: &'a str,
 }
 
@@ -45,12 +45,12 @@ impl Usable {
 }
 
 /// The refusals of one entry while they are gathered.
-struct Refused<'a> {
+struct EntryRefusals<'a> {
     entry: &'a RawEntry,
     list: Vec<Refusal>,
 }
 
-impl Refused<'_> {
+impl EntryRefusals<'_> {
     fn add(&mut self, attribute: Option<&Wanted>, raw: Option<&[u8]>, reason: String, whole: bool) {
         self.list.push(Refusal {
             dn: self.entry.dn_shown(),
@@ -71,7 +71,7 @@ impl Normaliser {
         reason = "the refusal is what the caller stores; it is rare, and a box would be one more thing to unpack"
     )]
     pub fn directory_id(&self, entry: &RawEntry) -> Result<DirectoryId, Refusal> {
-        let mut refused = Refused {
+        let mut refused = EntryRefusals {
             entry,
             list: Vec::new(),
         };
@@ -104,7 +104,7 @@ impl Normaliser {
     )]
     pub fn person(&self, entry: &RawEntry) -> Result<Person, Refusal> {
         let directory_id = self.directory_id(entry)?;
-        let mut refused = Refused {
+        let mut refused = EntryRefusals {
             entry,
             list: Vec::new(),
         };
@@ -173,7 +173,7 @@ impl Normaliser {
     fn username(
         &self,
         entry: &RawEntry,
-        refused: &mut Refused<'_>,
+        refused: &mut EntryRefusals<'_>,
         others: &mut Vec<UserName>,
     ) -> Result<UserName, String> {
         let name = |shown: String| {
@@ -227,7 +227,7 @@ impl Normaliser {
     }
 
     /// One reading for each configured attribute, in their order.
-    fn phones(&self, entry: &RawEntry, refused: &mut Refused<'_>) -> Vec<AttributeReading> {
+    fn phones(&self, entry: &RawEntry, refused: &mut EntryRefusals<'_>) -> Vec<AttributeReading> {
         let mut hint = None;
         self.phone
             .iter()
@@ -239,8 +239,8 @@ impl Normaliser {
         &'a self,
         wanted: &Wanted,
         entry: &RawEntry,
-        hint: &mut Option<Hint<'a>>,
-        refused: &mut Refused<'_>,
+        hint: &mut Option<CountryHint<'a>>,
+        refused: &mut EntryRefusals<'_>,
     ) -> AttributeReading {
         let mut reading = AttributeReading {
             attribute: wanted.shown.clone(),
@@ -272,7 +272,7 @@ impl Normaliser {
         &'a self,
         value: &[u8],
         entry: &RawEntry,
-        hint: &mut Option<Hint<'a>>,
+        hint: &mut Option<CountryHint<'a>>,
     ) -> Result<PhoneValue, PhoneFault> {
         let text = from_utf8(value).map_err(|_| PhoneFault::NotUtf8)?;
         let mut region = || self.national_region(hint.get_or_insert_with(|| self.hint(entry)));
@@ -283,8 +283,8 @@ impl Normaliser {
             (None, _) => "international".to_owned(),
             (
                 Some(region),
-                Some(Hint {
-                    said: Said::Country(_),
+                Some(CountryHint {
+                    said: CountryReading::Country(_),
                     attribute,
                 }),
             ) => [
@@ -309,7 +309,7 @@ impl Normaliser {
     }
 
     /// The first country attribute that says anything decides, also when it cannot be understood.
-    fn hint(&self, entry: &RawEntry) -> Hint<'_> {
+    fn hint(&self, entry: &RawEntry) -> CountryHint<'_> {
         for wanted in &self.country {
             let read = if wanted.names().any(region::holds_languages) {
                 region::of_language
@@ -318,26 +318,28 @@ impl Normaliser {
             };
             let values = wanted
                 .values(entry)
-                .map(|v| from_utf8(v).map_or(Said::NotUnderstood, read));
-            let said = values.fold(Said::Nothing, Said::and);
-            if said != Said::Nothing {
-                return Hint {
+                .map(|v| from_utf8(v).map_or(CountryReading::NotUnderstood, read));
+            let said = values.fold(CountryReading::Nothing, CountryReading::and);
+            if said != CountryReading::Nothing {
+                return CountryHint {
                     said,
                     attribute: &wanted.shown,
                 };
             }
         }
-        Hint {
-            said: Said::Nothing,
+        CountryHint {
+            said: CountryReading::Nothing,
             attribute: "",
         }
     }
 
-    fn national_region(&self, hint: &Hint<'_>) -> Result<Region, PhoneFault> {
+    fn national_region(&self, hint: &CountryHint<'_>) -> Result<Region, PhoneFault> {
         match hint.said {
-            Said::Country(region) => Ok(region),
-            Said::NotUnderstood => Err(PhoneFault::HintNotUnderstood(hint.attribute.to_owned())),
-            Said::Nothing => self
+            CountryReading::Country(region) => Ok(region),
+            CountryReading::NotUnderstood => {
+                Err(PhoneFault::HintNotUnderstood(hint.attribute.to_owned()))
+            }
+            CountryReading::Nothing => self
                 .rules
                 .region
                 .as_deref()
@@ -360,7 +362,7 @@ fn first_usable(
     wanted: &[Wanted],
     entry: &RawEntry,
     read: fn(&str) -> Result<String, TextFault>,
-    refused: &mut Refused<'_>,
+    refused: &mut EntryRefusals<'_>,
     others: &mut Vec<String>,
 ) -> Known<Option<String>> {
     let mut any_refused = false;

@@ -8,7 +8,7 @@ use unicode_normalization::UnicodeNormalization;
 
 /// What one attribute, or all of them, say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Said {
+pub(super) enum CountryReading {
     /// Absent, empty, or a language without a country: the next one is asked, and at last the realm.
     Nothing,
     /// This country.
@@ -17,7 +17,7 @@ pub(super) enum Said {
     NotUnderstood,
 }
 
-impl Said {
+impl CountryReading {
     /// What two values of one attribute say together. Their order means nothing, so two countries are none.
     pub(super) fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -34,18 +34,18 @@ pub(super) fn holds_languages(name: &str) -> bool {
 }
 
 /// Reads a value of a country attribute (`c`, `co`, `countryCode`).
-pub(super) fn of_country(text: &str) -> Said {
+pub(super) fn of_country(text: &str) -> CountryReading {
     let text = super::text::tidy(text);
     // Active Directory gives `countryCode: 0` to every account that nobody gave a country.
     if text.is_empty() || &*text == "0" {
-        return Said::Nothing;
+        return CountryReading::Nothing;
     }
-    country(&text).map_or(Said::NotUnderstood, Said::Country)
+    country(&text).map_or(CountryReading::NotUnderstood, CountryReading::Country)
 }
 
 /// Reads a value of a language attribute: one tag (RFC 5646) or, as RFC 2798 § 2.7 has it, a list of HTTP's Accept-Language
 /// (RFC 9110 § 12.5.4). Only the most preferred tag counts: in `sk, en-US;q=0.8` an American keyboard makes nobody an American.
-pub(super) fn of_language(text: &str) -> Said {
+pub(super) fn of_language(text: &str) -> CountryReading {
     let mut best: Option<(f32, &str)> = None;
     for item in text.split(',') {
         let mut parts = item.split(';').map(str::trim);
@@ -63,48 +63,52 @@ pub(super) fn of_language(text: &str) -> Said {
                 .filter(|q| (0.0..=1.0).contains(q))
             {
                 Some(quality) => weight = quality,
-                None => return Said::NotUnderstood,
+                None => return CountryReading::NotUnderstood,
             }
         }
         if weight > 0.0 && best.is_none_or(|(most, _)| weight > most) {
             best = Some((weight, tag));
         }
     }
-    best.map_or(Said::Nothing, |(_, tag)| of_tag(tag))
+    best.map_or(CountryReading::Nothing, |(_, tag)| of_tag(tag))
 }
 
 /// The country part of a tag: `sk-SK`, `zh-Hant-TW`, `sr-Latn-RS-ekavsk`, and as POSIX writes it `sk_SK.UTF-8`.
-fn of_tag(tag: &str) -> Said {
+fn of_tag(tag: &str) -> CountryReading {
     if tag == "*" {
-        return Said::Nothing;
+        return CountryReading::Nothing;
     }
     let tag = tag.split(['.', '@']).next().unwrap_or_default();
     let mut subtags = tag.split(['-', '_']);
     let language = subtags.next().unwrap_or_default();
     if language.eq_ignore_ascii_case("i") || language.eq_ignore_ascii_case("x") {
-        return Said::Nothing;
+        return CountryReading::Nothing;
     }
     let letters = |s: &str| s.bytes().all(|b| b.is_ascii_alphabetic());
     if !(2..=8).contains(&language.len()) || !letters(language) {
-        return Said::NotUnderstood;
+        return CountryReading::NotUnderstood;
     }
     for subtag in subtags {
         match subtag.len() {
-            1 => return Said::Nothing,
+            1 => return CountryReading::Nothing,
             // A script, or a language within a language (`zh-yue-HK`).
             3 | 4 if letters(subtag) => {}
             2 if letters(subtag) => {
-                return country(subtag).map_or(Said::NotUnderstood, Said::Country);
+                return country(subtag)
+                    .map_or(CountryReading::NotUnderstood, CountryReading::Country);
             }
             // UN M.49: 703 is Slovakia; an area such as 419, Latin America, is no country.
             3 if subtag.bytes().all(|b| b.is_ascii_digit()) => {
-                return country(subtag).map_or(Said::NotUnderstood, Said::Country);
+                return country(subtag)
+                    .map_or(CountryReading::NotUnderstood, CountryReading::Country);
             }
-            4..=8 if subtag.bytes().all(|b| b.is_ascii_alphanumeric()) => return Said::Nothing,
-            _ => return Said::NotUnderstood,
+            4..=8 if subtag.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+                return CountryReading::Nothing;
+            }
+            _ => return CountryReading::NotUnderstood,
         }
     }
-    Said::Nothing
+    CountryReading::Nothing
 }
 
 /// A country by its ISO 3166-1 code (two letters, three letters, three digits) or name, in any case.
@@ -126,13 +130,13 @@ pub(super) fn country(text: &str) -> Option<Region> {
 }
 
 /// The table of countries, ready to be asked.
-struct Known {
+struct CountryTable {
     codes: Vec<[u8; 2]>,
     names: HashMap<String, Region>,
 }
 
-static KNOWN: LazyLock<Known> = LazyLock::new(|| {
-    let mut known = Known {
+static KNOWN: LazyLock<CountryTable> = LazyLock::new(|| {
+    let mut known = CountryTable {
         codes: Vec::new(),
         names: HashMap::new(),
     };
@@ -182,11 +186,11 @@ fn plain(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn shown(said: Said) -> String {
+    fn shown(said: CountryReading) -> String {
         match said {
-            Said::Nothing => "nothing".to_owned(),
-            Said::NotUnderstood => "not understood".to_owned(),
-            Said::Country(region) => region.to_string(),
+            CountryReading::Nothing => "nothing".to_owned(),
+            CountryReading::NotUnderstood => "not understood".to_owned(),
+            CountryReading::Country(region) => region.to_string(),
         }
     }
 
@@ -308,10 +312,13 @@ mod tests {
     fn values_of_one_attribute_must_agree() {
         let (sk, cz) = (of_country("SK"), of_country("CZ"));
         assert_eq!(sk.and(of_country("Slovakia")), sk);
-        assert_eq!(sk.and(Said::Nothing), sk);
-        assert_eq!(Said::Nothing.and(sk), sk);
-        assert_eq!(sk.and(cz), Said::NotUnderstood);
-        assert_eq!(sk.and(Said::NotUnderstood), Said::NotUnderstood);
+        assert_eq!(sk.and(CountryReading::Nothing), sk);
+        assert_eq!(CountryReading::Nothing.and(sk), sk);
+        assert_eq!(sk.and(cz), CountryReading::NotUnderstood);
+        assert_eq!(
+            sk.and(CountryReading::NotUnderstood),
+            CountryReading::NotUnderstood
+        );
     }
 
     #[test]

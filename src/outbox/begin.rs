@@ -43,7 +43,7 @@ const FORMER: usize = 8;
 
 /// What becomes of a message whose turn has come.
 #[derive(Debug)]
-pub(super) enum Go {
+pub(super) enum SendDecision {
     /// This body is sent, now.
     Send(String),
     /// Not ours any more, or not to be sent any more, or nobody knows: back, untried.
@@ -67,11 +67,11 @@ pub(super) struct Beginning {
     environment: Environment,
     /// Whose leases these are.
     owner: String,
-    keys: Mutex<Keys>,
+    keys: Mutex<KnownKeys>,
 }
 
 #[derive(Default, Debug)]
-struct Keys {
+struct KnownKeys {
     /// Those that this process has read, the newest first.
     known: Vec<EnrolmentKey>,
     /// It was said that this one is another one than before.
@@ -97,41 +97,41 @@ impl Beginning {
     }
 
     /// Looks at a claimed job whose turn has come.
-    pub(super) async fn look(&self, job: &Job, body: &str) -> Go {
+    pub(super) async fn look(&self, job: &Job, body: &str) -> SendDecision {
         let asked = Uptime::now();
         let asking = self.store.still_mine(&self.owner, job);
         let mine = match tokio::time::timeout(ANSWER, asking).await {
             Ok(Ok(Some(mine))) => mine,
             Ok(Ok(None)) => {
                 tracing::info!(job = %job.id, "a message was taken over by another daemon, since this one did not renew its lease in time");
-                return Go::Back;
+                return SendDecision::Back;
             }
             Ok(Err(error)) => {
                 tracing::warn!(job = %job.id, %error, "a message is not sent, since the store does not say whose it is: {error}");
-                return Go::Back;
+                return SendDecision::Back;
             }
             Err(_) => {
                 tracing::warn!(job = %job.id, "a message is not sent, since the store does not say whose it is");
-                return Go::Back;
+                return SendDecision::Back;
             }
         };
         if mine.held || !may_begin(job, &mine.meanwhile) {
             // What becomes of it is decided where it is put back.
-            return Go::Back;
+            return SendDecision::Back;
         }
         let go = match (job.enrolment, mine.token_sha256) {
             (Some(enrolment), Some(hash)) => match self.with_link(job, body, enrolment, hash).await
             {
                 Ok(go) => go,
-                Err(error) => Go::Later {
+                Err(error) => SendDecision::Later {
                     why: format!("the enrolment key cannot be read from the store: {error}"),
                     wait_ms: KEY_AGAIN_MS,
                 },
             },
-            _ => Go::Send(body.to_owned()),
+            _ => SendDecision::Send(body.to_owned()),
         };
         match mine.left {
-            Some(left) if asked.elapsed() + MARGIN >= left => Go::Back,
+            Some(left) if asked.elapsed() + MARGIN >= left => SendDecision::Back,
             _ => go,
         }
     }
@@ -143,10 +143,10 @@ impl Beginning {
         body: &str,
         enrolment: EnrolmentId,
         hash: [u8; 32],
-    ) -> Result<Go, StoreError> {
+    ) -> Result<SendDecision, StoreError> {
         let fits = |key: &&EnrolmentKey| key.token_sha256(enrolment) == hash;
         if let Some(key) = self.known().iter().find(fits) {
-            return Ok(Go::Send(key.fill_in(body, Some(enrolment))));
+            return Ok(SendDecision::Send(key.fill_in(body, Some(enrolment))));
         }
         let configured = self.config.borrow().enrolment.clone();
         let configured = match configured.key_bytes(&self.environment) {
@@ -159,7 +159,7 @@ impl Beginning {
                         KEY_AGAIN_MS / 1000
                     );
                 }
-                return Ok(Go::Later {
+                return Ok(SendDecision::Later {
                     why,
                     wait_ms: KEY_AGAIN_MS,
                 });
@@ -170,7 +170,7 @@ impl Beginning {
         self.learn(own);
         self.learn(Some(current.clone()));
         if let Some(key) = self.known().iter().find(fits) {
-            return Ok(Go::Send(key.fill_in(body, Some(enrolment))));
+            return Ok(SendDecision::Send(key.fill_in(body, Some(enrolment))));
         }
         if self.is_news(&current) {
             tracing::warn!(
@@ -179,7 +179,7 @@ impl Beginning {
             );
         }
         if job.attempts > 1 || job.uncertain {
-            return Ok(Go::Never(
+            return Ok(SendDecision::Never(
                 "its link was made with a former enrolment.key, and it was sent with that link at least once, so that it may not be sent with another; \
                  put the former key back and `realmsync outbox retry` it, or `realmsync outbox drop` it and send the application anew"
                     .into(),
@@ -192,10 +192,10 @@ impl Beginning {
             .make_link_anew(&self.owner, job, enrolment, hash_now)
             .await?;
         if !made {
-            return Ok(Go::Back);
+            return Ok(SendDecision::Back);
         }
         tracing::debug!(job = %job.id, "the link was made anew");
-        Ok(Go::Send(current.fill_in(body, Some(enrolment))))
+        Ok(SendDecision::Send(current.fill_in(body, Some(enrolment))))
     }
 
     fn known(&self) -> Vec<EnrolmentKey> {

@@ -30,7 +30,7 @@ const A: &str = "+421905000001";
 const B: &str = "+421905000002";
 
 /// A worker that runs over a fixture's store.
-struct Running {
+struct RunningOutbox {
     tasks: JoinSet<()>,
     cancel: CancellationToken,
     wake: Arc<Notify>,
@@ -91,7 +91,7 @@ fn runner_with(
     )
 }
 
-impl Running {
+impl RunningOutbox {
     fn start(f: &Fixture, delivery: DeliveryConfig) -> Self {
         Self::start_with(f, configuration(delivery))
     }
@@ -168,7 +168,7 @@ fn ids(requests: &[Request]) -> std::collections::HashSet<String> {
 async fn a_changed_number_is_told_once_signed_and_with_a_link() {
     let (f, receiver) = (sqlite().await, Receiver::start().await);
     changed_numbers(&f, 1).await;
-    let running = Running::start(&f, receiver.config());
+    let running = RunningOutbox::start(&f, receiver.config());
     until("delivered", async || all_are(&f, JobState::Delivered).await).await;
     let request = receiver.requests().remove(0);
     let at: i64 = request.header("webhook-timestamp").parse().unwrap();
@@ -198,7 +198,7 @@ async fn a_receiver_that_is_down_for_a_night_loses_nothing_and_is_not_flooded() 
         Behaviour::Close,
     ];
     receiver.always(down[0].clone());
-    let running = Running::start(&f, receiver.config());
+    let running = RunningOutbox::start(&f, receiver.config());
     for minute in 0..480 {
         receiver.always(down[minute / 10 % 4].clone());
         running.advance(60_000).await;
@@ -246,7 +246,7 @@ async fn a_receiver_that_never_comes_back_leaves_them_dead_and_visible() {
     let (f, receiver) = (sqlite().await, Receiver::start().await);
     changed_numbers(&f, 40).await;
     receiver.always(Behaviour::Answer(500, ""));
-    let running = Running::start(&f, receiver.config());
+    let running = RunningOutbox::start(&f, receiver.config());
     for _ in 0..71 {
         running.advance(3_600_000).await;
     }
@@ -273,7 +273,7 @@ async fn one_message_that_is_refused_for_good_stops_nobody_and_retry_after_is_ke
     changed_numbers(&f, 3).await;
     receiver.next(Behaviour::Answer(410, ""));
     receiver.next(Behaviour::Answer(429, "retry-after: 1800\r\n"));
-    let running = Running::start(
+    let running = RunningOutbox::start(
         &f,
         DeliveryConfig {
             concurrency: 1,
@@ -313,7 +313,7 @@ async fn a_process_that_dies_with_an_attempt_under_way_repeats_it_with_the_same_
         timeout_ms: 60_000,
         ..receiver.config()
     };
-    let mut killed = Running::start(&f, patient.clone());
+    let mut killed = RunningOutbox::start(&f, patient.clone());
     until("it arrived", async || receiver.requests().len() == 1).await;
     killed.tasks.abort_all();
     while killed.tasks.join_next().await.is_some() {}
@@ -323,7 +323,7 @@ async fn a_process_that_dies_with_an_attempt_under_way_repeats_it_with_the_same_
         "nobody wrote down how it ended"
     );
 
-    let running = Running::start(&f, patient);
+    let running = RunningOutbox::start(&f, patient);
     until("delivered", async || all_are(&f, JobState::Delivered).await).await;
     let requests = receiver.requests();
     assert_eq!(
@@ -340,7 +340,7 @@ async fn a_stop_ends_within_five_seconds_and_notes_an_unknown_end() {
     let (f, receiver) = (sqlite().await, Receiver::start().await);
     changed_numbers(&f, 12).await;
     receiver.always(Behaviour::Hang);
-    let running = Running::start(
+    let running = RunningOutbox::start(
         &f,
         DeliveryConfig {
             timeout_ms: 60_000,
@@ -367,7 +367,7 @@ async fn a_reload_moves_the_receiver_and_a_broken_one_is_said() {
         Receiver::start().await,
     );
     let secret = f.dir.path().join("secret");
-    let running = Running::start(
+    let running = RunningOutbox::start(
         &f,
         DeliveryConfig {
             secret: Secret::File(secret.clone()),
@@ -461,7 +461,7 @@ async fn a_paused_realm_sends_nothing_until_resumed() {
     let (f, receiver) = (sqlite().await, Receiver::start().await);
     f.sql("UPDATE realms SET paused = TRUE").await;
     changed_numbers(&f, 1).await;
-    let running = Running::start(&f, receiver.config());
+    let running = RunningOutbox::start(&f, receiver.config());
     running.advance(10 * DAY_MS).await;
     running.advance(0).await;
     assert!(receiver.requests().is_empty());

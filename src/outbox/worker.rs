@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::backoff::delay_ms;
-use super::begin::{Beginning, Go};
+use super::begin::{Beginning, SendDecision};
 use super::stats::{Count, Stats};
 use super::targets::{Targets, receiver};
 use super::time::Time;
@@ -151,17 +151,17 @@ pub async fn deliver_waiting(
 }
 
 /// How the turn of one message ended.
-enum End {
+enum TaskEnd {
     /// With an attempt.
     Attempt(Attempt),
     /// None was begun; and why, unless it is as it was.
-    Untried(Option<Go>),
+    Untried(Option<SendDecision>),
     /// The task broke off; whether the message arrived is unknown.
     Broken,
 }
 
 /// What a turn came to.
-struct Turn {
+struct RoundOutcome {
     /// How long nothing needs to be done, unless something happens.
     wait: Duration,
     /// Nothing is under way, nothing is to be settled, and nothing could be taken.
@@ -175,7 +175,7 @@ struct Worker {
     owner: String,
     beginning: Arc<Beginning>,
     targets: Targets,
-    tasks: JoinSet<End>,
+    tasks: JoinSet<TaskEnd>,
     /// Claimed jobs whose attempt has not ended, each by the task that has it: a job whose lease was over may have been claimed again
     /// while its first attempt is still under way.
     under_way: HashMap<Id, (u64, Job)>,
@@ -217,7 +217,7 @@ impl Worker {
     }
 
     /// One turn: write down what ended, look after leases, take what may go now. `start`: the first of a daemon.
-    async fn turn(&mut self, start: bool) -> Result<Turn, StoreError> {
+    async fn turn(&mut self, start: bool) -> Result<RoundOutcome, StoreError> {
         while let Some(done) = self.tasks.try_join_next_with_id() {
             self.note(done);
         }
@@ -248,7 +248,7 @@ impl Worker {
             .stats
             .show(self.targets.views(&sending, &self.runner.clock));
         let wait = if self.ended.is_empty() { wait } else { BLOCKED };
-        Ok(Turn {
+        Ok(RoundOutcome {
             wait,
             idle: taken == 0 && self.under_way.is_empty() && self.ended.is_empty(),
         })
@@ -430,19 +430,19 @@ impl Worker {
                 None => None,
             };
             match go {
-                Some(Go::Send(body)) => End::Attempt(
+                Some(SendDecision::Send(body)) => TaskEnd::Attempt(
                     webhook
                         .send(id, &body, claimed.uncertain, clock.now())
                         .await,
                 ),
-                other => End::Untried(other),
+                other => TaskEnd::Untried(other),
             }
         });
         self.under_way.insert(task.id(), (target_id, job));
     }
 
     /// Notes how an attempt ended.
-    fn note(&mut self, done: Result<(Id, End), JoinError>) {
+    fn note(&mut self, done: Result<(Id, TaskEnd), JoinError>) {
         let task = match &done {
             Ok((task, _)) => *task,
             Err(error) => error.id(),
@@ -454,15 +454,15 @@ impl Worker {
             Ok((_, end)) => end,
             Err(error) => {
                 tracing::error!(job = %job.id, %error, "sending a message broke off: {error}; it is sent again with the same key. This is a fault of realmsync: please report it with the log");
-                End::Broken
+                TaskEnd::Broken
             }
         };
         let (now, steady) = (self.runner.clock.now(), self.runner.clock.steady());
         let chance = chance(job.id, job.attempts);
         let target = self.targets.find(target);
         let attempt = match end {
-            End::Attempt(attempt) => attempt,
-            End::Broken => {
+            TaskEnd::Attempt(attempt) => attempt,
+            TaskEnd::Broken => {
                 if let Some(target) = target {
                     target.under_way -= 1;
                 }
@@ -476,16 +476,16 @@ impl Worker {
                 self.ended.push(Settlement { job, ending, now });
                 return;
             }
-            End::Untried(go) => {
+            TaskEnd::Untried(go) => {
                 if let Some(target) = target {
                     target.under_way -= 1;
                 }
                 let ending = match go {
-                    Some(Go::Later { why, wait_ms }) => AttemptEnd::Later {
+                    Some(SendDecision::Later { why, wait_ms }) => AttemptEnd::Later {
                         why,
                         next_attempt_at: now.plus_ms(wait_ms),
                     },
-                    Some(Go::Never(why)) => AttemptEnd::GivenUp(why),
+                    Some(SendDecision::Never(why)) => AttemptEnd::GivenUp(why),
                     _ => AttemptEnd::NotTried,
                 };
                 self.ended.push(Settlement { job, ending, now });

@@ -27,13 +27,13 @@ use crate::model::{
     reason = "it lives for one decision, and a box would be one more piece of memory for each person"
 )]
 #[derive(Clone, Debug)]
-pub enum Seen<'a> {
+pub enum Observation<'a> {
     /// The entry is there, in scope.
     Here {
         /// The entry, normalised; what is made of an owned one takes its texts along.
         person: Cow<'a, Person>,
         /// The name they get; see [`super::names`].
-        name: Name,
+        name: NameGrant,
     },
     /// The entry is not in scope: `Deleted` or `OutOfScope` by evidence, `None` while nobody was looked up.
     Gone(Option<StateReason>),
@@ -41,7 +41,7 @@ pub enum Seen<'a> {
 
 /// The outcome of the contest for a name.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Name {
+pub enum NameGrant {
     /// Theirs.
     Granted(UserName),
     /// The entry's name is refused; the held name is theirs and stays.
@@ -52,7 +52,7 @@ pub enum Name {
 
 /// Everything else that a decision depends on.
 #[derive(Clone, Debug)]
-pub struct Context<'a> {
+pub struct DecisionContext<'a> {
     /// The realm that decides; differs from the held user's when it takes them over.
     pub realm: &'a RealmId,
     /// The realm's rules.
@@ -96,17 +96,21 @@ pub struct Draft {
 }
 
 /// Decides about one person. `None`: nothing differs, not even a raw value.
-pub fn decide(held: Option<&User>, seen: Seen<'_>, context: &Context<'_>) -> Option<Decision> {
+pub fn decide(
+    held: Option<&User>,
+    seen: Observation<'_>,
+    context: &DecisionContext<'_>,
+) -> Option<Decision> {
     match (held, seen) {
-        (None, Seen::Here { person, name }) => create(person.into_owned(), name, context),
-        (None, Seen::Gone(_)) => None,
-        (Some(held), Seen::Here { person, name }) => follow(held, &person, name, context),
-        (Some(held), Seen::Gone(reason)) => gone(held, reason, context),
+        (None, Observation::Here { person, name }) => create(person.into_owned(), name, context),
+        (None, Observation::Gone(_)) => None,
+        (Some(held), Observation::Here { person, name }) => follow(held, &person, name, context),
+        (Some(held), Observation::Gone(reason)) => gone(held, reason, context),
     }
 }
 
-fn create(mut person: Person, name: Name, context: &Context<'_>) -> Option<Decision> {
-    let Name::Granted(name) = name else {
+fn create(mut person: Person, name: NameGrant, context: &DecisionContext<'_>) -> Option<Decision> {
+    let NameGrant::Granted(name) = name else {
         return None;
     };
     // An entry whose disabled attribute cannot be understood starts closed.
@@ -171,7 +175,12 @@ fn create(mut person: Person, name: Name, context: &Context<'_>) -> Option<Decis
     })
 }
 
-fn follow(held: &User, person: &Person, name: Name, context: &Context<'_>) -> Option<Decision> {
+fn follow(
+    held: &User,
+    person: &Person,
+    name: NameGrant,
+    context: &DecisionContext<'_>,
+) -> Option<Decision> {
     if held.state == State::Removed
         || (held.state_reason == Some(StateReason::Undone) && !context.adopts)
     {
@@ -193,19 +202,19 @@ fn follow(held: &User, person: &Person, name: Name, context: &Context<'_>) -> Op
         after.email.clone_from(text);
     }
     match name {
-        Name::Granted(name) => {
+        NameGrant::Granted(name) => {
             after.username = name.shown;
             after.username_key = name.key;
         }
-        Name::Keep => {}
+        NameGrant::Keep => {}
         // Somebody else has the name by now: who yielded it, or comes from another realm, stays away until that is settled.
-        Name::Nothing => return None,
+        NameGrant::Nothing => return None,
     }
     let phone_row = follow_phone(held, &mut after, person, context);
     follow_state(held, &mut after, &person.enabled, context);
     after.fingerprint = rest(&after, person);
 
-    let mut rows = Rows::new(held, context.id_form);
+    let mut rows = ChangeDrafts::new(held, context.id_form);
     let mut intents = vec![];
     if moved {
         rows.push(
@@ -288,7 +297,7 @@ fn follow_phone(
     held: &User,
     after: &mut User,
     person: &Person,
-    context: &Context<'_>,
+    context: &DecisionContext<'_>,
 ) -> Option<ChangeKind> {
     match choose(Some(held), &person.phone, context.policy) {
         Outcome::Keep => None,
@@ -330,7 +339,12 @@ fn follow_phone(
     }
 }
 
-fn follow_state(held: &User, after: &mut User, enabled: &Known<bool>, context: &Context<'_>) {
+fn follow_state(
+    held: &User,
+    after: &mut User,
+    enabled: &Known<bool>,
+    context: &DecisionContext<'_>,
+) {
     let active = match enabled {
         Known::Known(yes) => *yes,
         Known::Unknown => held.state == State::Active,
@@ -348,7 +362,11 @@ fn follow_state(held: &User, after: &mut User, enabled: &Known<bool>, context: &
     }
 }
 
-fn gone(held: &User, reason: Option<StateReason>, context: &Context<'_>) -> Option<Decision> {
+fn gone(
+    held: &User,
+    reason: Option<StateReason>,
+    context: &DecisionContext<'_>,
+) -> Option<Decision> {
     if held.state == State::Removed
         || (held.state == State::Suspended && held.state_reason == reason)
     {
@@ -370,7 +388,7 @@ fn gone(held: &User, reason: Option<StateReason>, context: &Context<'_>) -> Opti
         after.suspended_clock = Some(context.realm_clock);
     }
     after.fingerprint = None;
-    let mut rows = Rows::new(held, context.id_form);
+    let mut rows = ChangeDrafts::new(held, context.id_form);
     if held.state == State::Active {
         rows.push(ChangeKind::Suspended, &after, &STANDING);
     }
@@ -389,7 +407,7 @@ fn gone(held: &User, reason: Option<StateReason>, context: &Context<'_>) -> Opti
 }
 
 /// The grace period of a suspended user is over: personal data goes, the bare row stays. The caller has looked the id up once more.
-pub fn remove(held: &User, reason: JobReason, context: &Context<'_>) -> Option<Decision> {
+pub fn remove(held: &User, reason: JobReason, context: &DecisionContext<'_>) -> Option<Decision> {
     if held.state == State::Removed {
         return None;
     }
@@ -413,7 +431,7 @@ pub fn remove(held: &User, reason: JobReason, context: &Context<'_>) -> Option<D
     after.phone_told = None;
     after.fingerprint = None;
     after.suspended_clock = None;
-    let mut rows = Rows::new(held, context.id_form);
+    let mut rows = ChangeDrafts::new(held, context.id_form);
     rows.push(ChangeKind::Removed, &after, &[Field::State]);
     let mut intents = vec![Intent::Withdraw { reason }];
     // The post-image has no name any more; the message, and its order among those of that name, need it once more.
@@ -427,7 +445,7 @@ pub fn remove(held: &User, reason: JobReason, context: &Context<'_>) -> Option<D
 }
 
 /// A hold is over: the waiting number is in use now. `None`: nothing waits, or not yet.
-pub fn end_hold(held: &User, context: &Context<'_>) -> Option<Decision> {
+pub fn end_hold(held: &User, context: &DecisionContext<'_>) -> Option<Decision> {
     let until = held.phone_pending_until?;
     let phone = held.phone_pending.clone()?;
     if until > context.now {
@@ -441,7 +459,7 @@ pub fn end_hold(held: &User, context: &Context<'_>) -> Option<Decision> {
     after.phone_rule = None;
     after.phone_source = Some(PhoneSource::Directory);
     drop_pending(&mut after);
-    let mut rows = Rows::new(held, context.id_form);
+    let mut rows = ChangeDrafts::new(held, context.id_form);
     rows.push_rest(&after);
     let intents = dues(Some(held), &mut after, context.policy, None);
     finish(held, after, rows.0, intents, context.now)
@@ -504,9 +522,9 @@ const PHONE_FIELDS: [Field; 5] = [
 const STANDING: [Field; 3] = [Field::State, Field::StateReason, Field::SuspendedAt];
 
 /// Collects the rows of one user; what one row has shown, the next does not repeat.
-struct Rows<'a>(Vec<Draft>, &'a User, IdForm, Vec<Field>);
+struct ChangeDrafts<'a>(Vec<Draft>, &'a User, IdForm, Vec<Field>);
 
-impl<'a> Rows<'a> {
+impl<'a> ChangeDrafts<'a> {
     fn new(held: &'a User, form: IdForm) -> Self {
         Self(vec![], held, form, vec![])
     }

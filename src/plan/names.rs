@@ -22,7 +22,7 @@ pub struct Claimant {
 
 /// What each claimant ends with, in the order of the claimants.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum NameVerdict {
     /// The wanted name.
     Granted,
     /// The name that is held, if any; `others` are the DNs that stand in the way (none where the entry gives no name).
@@ -33,7 +33,7 @@ pub enum Verdict {
 }
 
 /// Settles all contested names at once. The order of the claimants means nothing.
-pub fn resolve(claimants: &[Claimant]) -> Vec<Verdict> {
+pub fn resolve(claimants: &[Claimant]) -> Vec<NameVerdict> {
     let mut wanted: HashMap<&str, Vec<usize>> = HashMap::new();
     for (i, c) in claimants.iter().enumerate() {
         if let Some(key) = &c.wants {
@@ -83,7 +83,7 @@ pub fn resolve(claimants: &[Claimant]) -> Vec<Verdict> {
         .enumerate()
         .map(|(i, c)| {
             if granted[i] {
-                return Verdict::Granted;
+                return NameVerdict::Granted;
             }
             let mut others: Vec<String> = vec![];
             if let Some(key) = c.wants.as_deref() {
@@ -97,7 +97,7 @@ pub fn resolve(claimants: &[Claimant]) -> Vec<Verdict> {
                 others.sort();
                 others.dedup();
             }
-            Verdict::Refused { others }
+            NameVerdict::Refused { others }
         })
         .collect()
 }
@@ -119,7 +119,7 @@ mod tests {
     fn granted(claimants: &[Claimant]) -> Vec<bool> {
         resolve(claimants)
             .iter()
-            .map(|v| *v == Verdict::Granted)
+            .map(|v| *v == NameVerdict::Granted)
             .collect()
     }
 
@@ -129,10 +129,10 @@ mod tests {
         assert_eq!(
             verdicts,
             [
-                Verdict::Refused {
+                NameVerdict::Refused {
                     others: vec!["uid=2".into()]
                 },
-                Verdict::Refused {
+                NameVerdict::Refused {
                     others: vec!["uid=1".into()]
                 }
             ]
@@ -181,8 +181,8 @@ mod tests {
         assert_eq!(
             verdicts,
             [
-                Verdict::Refused { others: vec![] },
-                Verdict::Refused {
+                NameVerdict::Refused { others: vec![] },
+                NameVerdict::Refused {
                     others: vec!["uid=1".into()]
                 }
             ]
@@ -202,7 +202,7 @@ mod tests {
             let verdicts = resolve(&claimants);
             let mut seen = std::collections::HashSet::new();
             for (c, v) in claimants.iter().zip(&verdicts) {
-                let end = if *v == Verdict::Granted { &c.wants } else { &c.holds };
+                let end = if *v == NameVerdict::Granted { &c.wants } else { &c.holds };
                 if let Some(end) = end {
                     proptest::prop_assert!(seen.insert(end.clone()), "{end} twice");
                 }

@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 use super::brake::PlanHash;
 use super::decide::Decision;
 use crate::clock::Timestamp;
-use crate::model::message_rules::said;
+use crate::model::message_rules::count_said;
 use crate::model::{ChangeKind, Intent, User};
 
 /// One line of a plan: its kind, and its fields as they were and will be.
-pub type Line<'a> = (ChangeKind, &'a Map<String, Value>, &'a Map<String, Value>);
+pub type PlanLine<'a> = (ChangeKind, &'a Map<String, Value>, &'a Map<String, Value>);
 
 /// The changes that are rejected for now.
 #[derive(Clone, Default, Debug)]
@@ -28,14 +28,14 @@ pub struct Rejected {
 /// only said by how much.
 pub fn keys<'a>(
     after: &User,
-    lines: impl Iterator<Item = Line<'a>>,
+    lines: impl Iterator<Item = PlanLine<'a>>,
     intents: &[Intent],
 ) -> Vec<i64> {
     let mut keys: Vec<i64> = lines
         .map(|(kind, before, is)| key(after, kind, before, is))
         .collect();
     if keys.is_empty() {
-        let said = said(intents);
+        let said = count_said(intents);
         if said > 0 {
             keys.push(PlanHash::key_said(after.origin(), said));
         }

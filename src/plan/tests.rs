@@ -5,12 +5,12 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use super::decide::{Context, Decision, Name, Seen, decide, end_hold, remove};
+use super::decide::{Decision, DecisionContext, NameGrant, Observation, decide, end_hold, remove};
 use crate::clock::Timestamp;
 use crate::model::{
-    AttributeReading, ChangeKind, DirectoryId, Field, IdForm, Intent, JobReason, JobType, Known,
-    Others, Owner, Person, Phone, PhoneReading, PhoneValue, Policy, RealmId, State, StateReason,
-    User, UserId, UserName,
+    AttributeReading, ChangeKind, DirectoryId, Field, FieldOwner, IdForm, Intent, JobReason,
+    JobType, Known, Others, Person, Phone, PhoneReading, PhoneValue, Policy, RealmId, State,
+    StateReason, User, UserId, UserName,
 };
 
 mod holds;
@@ -77,8 +77,8 @@ fn name(text: &str) -> UserName {
     }
 }
 
-fn at<'a>(realm: &'a RealmId, policy: &'a Policy, now: i64) -> Context<'a> {
-    Context {
+fn at<'a>(realm: &'a RealmId, policy: &'a Policy, now: i64) -> DecisionContext<'a> {
+    DecisionContext {
         realm,
         policy,
         now: Timestamp(now),
@@ -92,10 +92,13 @@ fn at<'a>(realm: &'a RealmId, policy: &'a Policy, now: i64) -> Context<'a> {
 
 fn see(held: Option<&User>, person: &Person, policy: &Policy) -> Option<Decision> {
     let realm = RealmId::from("r");
-    let granted = person.username.clone().map_or(Name::Keep, Name::Granted);
+    let granted = person
+        .username
+        .clone()
+        .map_or(NameGrant::Keep, NameGrant::Granted);
     decide(
         held,
-        Seen::Here {
+        Observation::Here {
             person: Cow::Borrowed(person),
             name: granted,
         },
@@ -404,7 +407,7 @@ fn who_comes_back_keeps_id_and_factors() {
     let user = held(&person(&[1], 0, &[], 0), &policy);
     let gone = decide(
         Some(&user),
-        Seen::Gone(Some(StateReason::Deleted)),
+        Observation::Gone(Some(StateReason::Deleted)),
         &at(&realm, &policy, 20),
     )
     .unwrap();
@@ -423,9 +426,9 @@ fn who_comes_back_keeps_id_and_factors() {
     );
     assert_eq!(says(&back), [JobType::Restore, JobType::Reprovision]);
     // While the name is another's, they stay away.
-    let seen = Seen::Here {
+    let seen = Observation::Here {
         person: Cow::Owned(person(&[2], 0, &[], 0)),
-        name: Name::Nothing,
+        name: NameGrant::Nothing,
     };
     assert_eq!(
         decide(Some(&gone.after), seen, &at(&realm, &policy, 30)),
@@ -440,7 +443,7 @@ fn removal_erases_everything_personal() {
     let user = held(&person(&[1], 0, &[], 0), &policy);
     let gone = decide(
         Some(&user),
-        Seen::Gone(Some(StateReason::Deleted)),
+        Observation::Gone(Some(StateReason::Deleted)),
         &at(&realm, &policy, 20),
     )
     .unwrap()
@@ -595,7 +598,7 @@ proptest! {
                     for n in mobile.iter().chain(other) { shown.entry(number(*n)).or_insert(now); }
                     if *renamed { someone.username = Ok(name("jano")); }
                     p = someone;
-                    let seen = || Seen::Here { person: Cow::Borrowed(&p), name: Name::Granted(p.username.clone().unwrap()) };
+                    let seen = || Observation::Here { person: Cow::Borrowed(&p), name: NameGrant::Granted(p.username.clone().unwrap()) };
                     let decision = decide(user.as_ref(), seen(), &context);
                     if let Some(d) = &decision {
                         // Planning again changes nothing.
@@ -603,7 +606,7 @@ proptest! {
                     }
                     decision
                 }
-                Event::Gone(reason) => decide(user.as_ref(), Seen::Gone(Some(*reason)), &context),
+                Event::Gone(reason) => decide(user.as_ref(), Observation::Gone(Some(*reason)), &context),
                 Event::HoldOver => user.as_ref().and_then(|u| end_hold(u, &context)),
                 Event::Accepted => {
                     if let Some(u) = user.as_mut().filter(|u| u.told) {
@@ -622,7 +625,7 @@ proptest! {
             let says = says(&decision);
             if let Some(b) = &before {
                 prop_assert_eq!(decision.after.id, b.id, "the id never changes");
-                let administrators = Field::ALL.iter().filter(|f| f.owner() == Owner::Administrator);
+                let administrators = Field::ALL.iter().filter(|f| f.owner() == FieldOwner::Administrator);
                 for field in administrators {
                     let of = |user: &User| field.get(user, IdForm::Uuid);
                     prop_assert_eq!(of(&decision.after), of(b), "{}: no run touches it", field);

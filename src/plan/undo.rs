@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::decide::{Decision, Draft};
 use crate::clock::Timestamp;
-use crate::model::field::Unfit;
+use crate::model::field::UnfitValue;
 use crate::model::message_rules::{dues, plain};
 use crate::model::{
     Change, ChangeKind, Field, IdForm, Intent, JobReason, JobType, PhoneSource, Policy, State,
@@ -170,7 +170,7 @@ fn shown(fields: &[Field], user: &User, rules: &PutBack<'_>) -> Map<String, Valu
 }
 
 /// Gives a field its former value, and whatever hangs on it.
-fn set(user: &mut User, field: Field, was: &Value, rules: &PutBack<'_>) -> Result<(), Unfit> {
+fn set(user: &mut User, field: Field, was: &Value, rules: &PutBack<'_>) -> Result<(), UnfitValue> {
     let mut back = user.clone();
     let fits = field.set(&mut back, was, rules.id_form);
     match field {

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::weigh::{Reason, Users, limits};
-use super::{Plan, RunError, RunFailure, stage, uuid_v7};
+use super::{PlanBuilder, RunError, RunFailure, stage, uuid_v7};
 use crate::clock::{Clock, Timestamp};
 use crate::config::BrakeConfig;
 use crate::model::{
@@ -25,7 +25,7 @@ use crate::store::{
 
 /// How a plan ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Ending {
+pub(crate) enum PlanDisposition {
     /// As the brake says.
     ByTheBrake,
     /// Held whatever the brake says.
@@ -42,7 +42,7 @@ pub(crate) struct Frame<'a> {
     store: Store,
     clock: Clock,
     row: &'a RealmRow,
-    ending: Ending,
+    ending: PlanDisposition,
     /// The newest tick of the schedule that it makes up for.
     tick: Option<Timestamp>,
     started: Instant,
@@ -52,7 +52,7 @@ pub(crate) struct Frame<'a> {
 /// What a run came to, to be weighed and then applied or held.
 pub(crate) struct Finished<'p> {
     /// All of it.
-    pub plan: &'p mut Plan,
+    pub plan: &'p mut PlanBuilder,
     /// The realm's limits.
     pub brake: &'p BrakeConfig,
     /// What the limits are percentages of.
@@ -97,7 +97,13 @@ pub(crate) fn new_run(
 
 impl<'a> Frame<'a> {
     /// A run of which the store does not know yet. `row` was read under the lock.
-    pub fn new(store: Store, clock: Clock, row: &'a RealmRow, run: Run, ending: Ending) -> Self {
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        row: &'a RealmRow,
+        run: Run,
+        ending: PlanDisposition,
+    ) -> Self {
         Self {
             run,
             store,
@@ -122,7 +128,7 @@ impl<'a> Frame<'a> {
 
     /// Makes the run known, once. `false`: it is a tick's, and another daemon made that.
     pub async fn begin(&mut self) -> Result<bool, StoreError> {
-        if self.begun || self.ending == Ending::Dry {
+        if self.begun || self.ending == PlanDisposition::Dry {
             return Ok(true);
         }
         let running = Run {
@@ -182,7 +188,7 @@ impl<'a> Frame<'a> {
         } else {
             Outcome::Applied
         };
-        if self.ending == Ending::Dry {
+        if self.ending == PlanDisposition::Dry {
             return Ok(());
         }
         if self.run.outcome == Outcome::Held {
@@ -213,7 +219,7 @@ impl<'a> Frame<'a> {
     /// Everything that may hold the plan, in words that the run shows.
     async fn weigh(
         &self,
-        plan: &Plan,
+        plan: &PlanBuilder,
         brake: &BrakeConfig,
         users: Users,
         reasons: &[Reason],
@@ -221,7 +227,7 @@ impl<'a> Frame<'a> {
         let (store, row, now) = (&self.store, self.row, self.run.started_at);
         let (mut held, of) = limits(store, row, brake, users, &plan.counts, now).await?;
         held.extend(reasons.iter().map(|reason| reason.held_by(of)));
-        if self.ending == Ending::Hold && held.is_empty() {
+        if self.ending == PlanDisposition::Hold && held.is_empty() {
             held.push(Reason::asked(plan).held_by(of));
         }
         if !held.is_empty() && users == Users::AsNeeded {
@@ -236,7 +242,7 @@ impl<'a> Frame<'a> {
     /// Keeps the plan for an administrator; the same plan as the one that waits already only confirms that one.
     async fn hold(
         &mut self,
-        plan: &Plan,
+        plan: &PlanBuilder,
         facts: RunFacts,
         refused: Option<RefusedDiff>,
     ) -> Result<(), StoreError> {
@@ -282,7 +288,7 @@ impl<'a> Frame<'a> {
         self.run.error_code = why.code;
         self.run.error = Some(why.message.clone());
         self.decided();
-        if self.ending == Ending::Dry || !(self.begun || is_news) {
+        if self.ending == PlanDisposition::Dry || !(self.begun || is_news) {
             return Ok(());
         }
         match self.write_failure(why).await {

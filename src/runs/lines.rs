@@ -8,18 +8,18 @@ const PAGE: i64 = 200;
 
 /// What a plan would change, in its order. That of a dry run is gone with this.
 #[derive(Debug)]
-pub struct Lines(Option<Box<Source>>);
+pub struct Lines(Option<Box<LineSource>>);
 
 #[derive(Debug)]
-struct Source {
+struct LineSource {
     store: Store,
     run: Run,
-    of: Of,
+    of: LinesOf,
     after: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Of {
+enum LinesOf {
     /// A run that the store knows.
     Kept,
     /// A dry run.
@@ -36,16 +36,16 @@ impl Lines {
 
     /// Those of a run in the store.
     pub(crate) fn of_kept(store: Store, run: Run) -> Self {
-        Self::new(store, run, Of::Kept)
+        Self::new(store, run, LinesOf::Kept)
     }
 
     /// Those of a dry run, from the store of its own; `first`: a first pass, and how the directory prints its ids.
     pub(crate) fn of_dry(store: Store, run: Run, first: Option<IdForm>) -> Self {
-        Self::new(store, run, first.map_or(Of::Dry, Of::DryFirst))
+        Self::new(store, run, first.map_or(LinesOf::Dry, LinesOf::DryFirst))
     }
 
-    fn new(store: Store, run: Run, of: Of) -> Self {
-        Self(Some(Box::new(Source {
+    fn new(store: Store, run: Run, of: LinesOf) -> Self {
+        Self(Some(Box::new(LineSource {
             store,
             run,
             of,
@@ -58,16 +58,16 @@ impl Lines {
         let Some(source) = self.0.as_deref_mut() else {
             return Ok(vec![]);
         };
-        let Source {
+        let LineSource {
             store,
             run,
             of,
             after,
         } = source;
         let page = match *of {
-            Of::Kept => store.changes(run.run, *after, PAGE).await,
-            Of::Dry => store.written(run.run, *after, PAGE).await,
-            Of::DryFirst(form) => store.first_plan(run, form, *after, PAGE).await,
+            LinesOf::Kept => store.changes(run.run, *after, PAGE).await,
+            LinesOf::Dry => store.written(run.run, *after, PAGE).await,
+            LinesOf::DryFirst(form) => store.first_plan(run, form, *after, PAGE).await,
         }?;
         *after = page.last().map_or(*after, |last| last.seq);
         Ok(page)

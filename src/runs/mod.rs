@@ -21,14 +21,14 @@ use crate::clock::Clock;
 use crate::store::Store;
 pub use error::RunError;
 pub(crate) use error::RunFailure;
-pub(crate) use frame::{Ending, Finished, Frame, MadeWith, new_run};
+pub(crate) use frame::{Finished, Frame, MadeWith, PlanDisposition, new_run};
 pub use held::Decided;
 pub(crate) use held::expire_held;
 pub(crate) use ids::{Ascending, uuid_v7};
 pub use lines::Lines;
-pub(crate) use plan::Plan;
+pub(crate) use plan::PlanBuilder;
 pub(crate) use stage::stage;
-pub(crate) use turn::Turn;
+pub(crate) use turn::RealmTurn;
 
 /// The runs of a store.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub(crate) struct Runs {
 
 impl Runs {
     /// The same in a realm's turn.
-    fn within(&self, turn: &Turn) -> Self {
+    fn within(&self, turn: &RealmTurn) -> Self {
         Self {
             store: turn.store.clone(),
             clock: self.clock.clone(),

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::Lines;
 use crate::clock::Timestamp;
-use crate::model::message_rules::said;
+use crate::model::message_rules::count_said;
 use crate::model::{
     Change, ChangeKind, DirectoryId, IdForm, Origin, RealmId, RealmRow, Run, RunId, StateReason,
 };
@@ -26,7 +26,7 @@ const STAGING: usize = 4;
 
 /// A plan that grows.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct PlanBuilder {
     run: RunId,
     realm: RealmId,
     by: Option<String>,
@@ -63,7 +63,7 @@ pub(crate) struct Plan {
     pub left_out: HashSet<Origin>,
 }
 
-impl Plan {
+impl PlanBuilder {
     /// An empty plan, staged in this store.
     pub fn new(
         run: RunId,
@@ -180,7 +180,7 @@ impl Plan {
         if changes.is_empty() {
             self.silent += 1;
         }
-        let messages = said(&intents);
+        let messages = count_said(&intents);
         self.messages += messages;
         if uncounted(changes.iter().map(|c| (c.kind, &c.after))) {
             self.uncounted += messages;
@@ -346,7 +346,7 @@ impl Plan {
     /// Counts and hash are as if these had never been added.
     fn uncount(&mut self, users: &[StagedUser], changes: &[Change]) {
         for staged in users {
-            let messages = said(&staged.intents);
+            let messages = count_said(&staged.intents);
             let of_user = || changes.iter().filter(|c| c.user == staged.user.id);
             self.messages -= messages;
             // The making of a user may have no line of its own.
@@ -489,7 +489,7 @@ mod tests {
     async fn messages_that_no_change_explains_are_counted_and_taken_back() {
         let run = RunId(uuid::Uuid::from_u128(1));
         let store = Store::scratch().await.unwrap();
-        let mut plan = Plan::new(run, RealmId::from("r"), None, START, false, store);
+        let mut plan = PlanBuilder::new(run, RealmId::from("r"), None, START, false, store);
         let empty = plan.hash.hex();
         plan.add(decision(1, None)).await.unwrap();
         assert!(plan.counts.is_empty() && !plan.is_empty(true) && plan.is_empty(false));

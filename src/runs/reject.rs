@@ -1,6 +1,6 @@
 //! Saying no to a held plan. `reject --for`: its changes are left out for a time, while the rest of the realm goes on.
 
-use super::{Decided, RunError, Runs, Turn};
+use super::{Decided, RealmTurn, RunError, Runs};
 use crate::clock::Timestamp;
 use crate::model::{Outcome, RealmId, Run};
 use crate::plan::rejected::keys;
@@ -23,13 +23,13 @@ impl Runs {
         if let Some(until) = until {
             let run = self.store.run(typed).await?;
             if run.outcome != Outcome::Held {
-                let turn = Turn::take(&self.store, &run.realm, now).await?;
+                let turn = RealmTurn::take(&self.store, &run.realm, now).await?;
                 let moved = self.within(&turn).reject_longer(run, until).await?;
                 return Ok(Decided::just(moved));
             }
         }
         let (run, _) = self.held(typed).await?;
-        let turn = Turn::take(&self.store, &run.realm, now).await?;
+        let turn = RealmTurn::take(&self.store, &run.realm, now).await?;
         let me = self.within(&turn);
         let now = self.clock.now();
         let decided = if let Some(until) = until.filter(|until| *until > now) {

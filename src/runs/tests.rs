@@ -69,7 +69,7 @@ impl House {
     /// A run that makes or changes these users.
     async fn import(&self, people: &[(Option<&User>, User)]) -> Run {
         let now = self.runs.clock.now();
-        let turn = Turn::take(&self.runs.store, &self.realm, now)
+        let turn = RealmTurn::take(&self.runs.store, &self.realm, now)
             .await
             .unwrap();
         let runs = self.runs.within(&turn);
@@ -77,9 +77,9 @@ impl House {
         let by = Some("eva".to_owned());
         let run = new_run(&self.realm, Mode::Import, Trigger::Command, by, now);
         let (id, by, first) = (run.run, run.by.clone(), row.first_applied_at.is_none());
-        let mut plan = Plan::new(id, self.realm.clone(), by, now, first, runs.store.clone());
+        let mut plan = PlanBuilder::new(id, self.realm.clone(), by, now, first, runs.store.clone());
         let clock = runs.clock.clone();
-        let mut frame = Frame::new(runs.store, clock, &row, run, Ending::ByTheBrake);
+        let mut frame = Frame::new(runs.store, clock, &row, run, PlanDisposition::ByTheBrake);
         assert!(frame.begin().await.unwrap());
         for (before, after) in people {
             plan.add(decision(*before, after)).await.unwrap();
@@ -224,7 +224,7 @@ async fn a_failure_is_kept_where_it_is_news() {
     let frame = || {
         let run = new_run(&house.realm, Mode::Import, Trigger::Command, None, START);
         let Runs { store, clock } = house.runs.clone();
-        Frame::new(store, clock, &row, run, Ending::ByTheBrake)
+        Frame::new(store, clock, &row, run, PlanDisposition::ByTheBrake)
     };
     let why = RunFailure::new(ErrorCode::Incomplete, "the file ended early");
     let mut first = frame();

@@ -5,13 +5,13 @@ use crate::model::RealmId;
 use crate::store::{RealmLock, Store, StoreError};
 
 /// A realm that is ours until this is dropped: nobody else runs it, here or in another process.
-pub(crate) struct Turn {
+pub(crate) struct RealmTurn {
     /// What is written through it is written under the lock, or fails as [`StoreError::TakenOver`].
     pub store: Store,
     lock: RealmLock,
 }
 
-impl Turn {
+impl RealmTurn {
     /// Waits a moment for a run that is under way, then is [`StoreError::Busy`]. What a daemon that stood still left under way in
     /// the realm is ended.
     pub async fn take(store: &Store, realm: &RealmId, now: Timestamp) -> Result<Self, StoreError> {

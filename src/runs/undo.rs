@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::weigh::Users;
 use super::{
-    Decided, Ending, Finished, Frame, MadeWith, Plan, RunError, RunFailure, Runs, Turn, held,
-    new_run, window,
+    Decided, Finished, Frame, MadeWith, PlanBuilder, PlanDisposition, RealmTurn, RunError,
+    RunFailure, Runs, held, new_run, window,
 };
 use crate::clock::Timestamp;
 use crate::config::BrakeConfig;
@@ -18,7 +18,7 @@ use crate::model::{
     RunId, Trigger, User, UserId,
 };
 use crate::plan::undo::{PutBack, put_back};
-use crate::store::{RealmUpdate, Resume, RunFacts};
+use crate::store::{CursorUpdate, RealmUpdate, RunFacts};
 
 /// Changes read at once.
 const BATCH: i64 = 1000;
@@ -54,7 +54,7 @@ impl Runs {
                 target.run, target.outcome
             )));
         }
-        let turn = Turn::take(&self.store, &target.realm, self.clock.now()).await?;
+        let turn = RealmTurn::take(&self.store, &target.realm, self.clock.now()).await?;
         let row = self.realm(&target.realm).await?;
         if let Some(held) = row.held {
             return Err(RunError::Refused(format!(
@@ -69,7 +69,7 @@ impl Runs {
     /// changed since it was made, another one is made, and held.
     pub(crate) async fn approve_undo(
         &self,
-        turn: &Turn,
+        turn: &RealmTurn,
         (run, facts): (Run, RunFacts),
         undone: RunId,
         ask: &UndoAsk<'_>,
@@ -96,7 +96,7 @@ impl Runs {
     /// Undoes a run of a realm that is ours; a held plan for that, if there is one, is replaced by another one.
     async fn undo_in(
         &self,
-        turn: &Turn,
+        turn: &RealmTurn,
         target: &Run,
         row: &RealmRow,
         ask: &UndoAsk<'_>,
@@ -106,8 +106,8 @@ impl Runs {
         let run = new_run(&target.realm, Mode::Undo, Trigger::Command, by, now);
         // Whoever approved another plan has not seen this one.
         let ending = match row.held {
-            Some(_) => Ending::Hold,
-            None => Ending::ByTheBrake,
+            Some(_) => PlanDisposition::Hold,
+            None => PlanDisposition::ByTheBrake,
         };
         let mut frame = Frame::new(self.store.clone(), self.clock.clone(), row, run, ending);
         frame.begin().await?;
@@ -136,7 +136,7 @@ impl Runs {
         ask: &UndoAsk<'_>,
     ) -> Result<(), RunError> {
         let now = frame.run.started_at;
-        let mut plan = Plan::new(
+        let mut plan = PlanBuilder::new(
             frame.run.run,
             row.id.clone(),
             frame.run.by.clone(),
@@ -287,7 +287,7 @@ impl Runs {
     async fn leave_taken_names(
         &self,
         realm: &RealmId,
-        plan: &mut Plan,
+        plan: &mut PlanBuilder,
         mut named: HashMap<String, (UserId, Origin)>,
         ids_after: &HashMap<UserId, Origin>,
     ) -> Result<i64, RunError> {
@@ -332,7 +332,7 @@ impl Runs {
 fn once_undone(row: &RealmRow, now: Timestamp) -> RealmUpdate {
     RealmUpdate {
         window_from: Some(window::anew(row, now, false)),
-        cursor: Resume::Nowhere,
+        cursor: CursorUpdate::Nowhere,
         ..RealmUpdate::default()
     }
 }

@@ -1,6 +1,6 @@
 //! The brake with the store's help: how many users a realm has, and what was applied to it lately.
 
-use super::{Plan, window};
+use super::{PlanBuilder, window};
 use crate::clock::Timestamp;
 use crate::config::BrakeConfig;
 use crate::model::{HeldBy, RealmRow};
@@ -31,7 +31,7 @@ pub(crate) struct Reason {
 
 impl Reason {
     /// Messages that no counted change explains, or in a first plan any at all, where they are more than the brake's floor.
-    pub fn messages(plan: &Plan, brake: &BrakeConfig, delivers: bool) -> Option<Self> {
+    pub fn messages(plan: &PlanBuilder, brake: &BrakeConfig, delivers: bool) -> Option<Self> {
         let count = if plan.first() {
             plan.messages
         } else {
@@ -45,7 +45,7 @@ impl Reason {
     }
 
     /// An administrator decides about every plan of the realm.
-    pub fn approve(plan: &Plan) -> Self {
+    pub fn approve(plan: &PlanBuilder) -> Self {
         Self {
             word: "approve",
             count: plan.decisions(),
@@ -54,7 +54,7 @@ impl Reason {
     }
 
     /// Somebody asked for it.
-    pub fn asked(plan: &Plan) -> Self {
+    pub fn asked(plan: &PlanBuilder) -> Self {
         Self {
             word: "asked",
             ..Self::approve(plan)

@@ -20,18 +20,18 @@ use tokio_util::sync::CancellationToken;
 use self::keepers::Keepers;
 use super::agenda::Agenda;
 use super::chance::chance;
-use super::desk::After;
+use super::desk::FollowUp;
 use super::ledger::{self, Ledger};
 use super::life::{Life, Pulse};
 use super::lifecycle::{Wish, Wishes};
 use super::logging::{self, Logging, Surroundings};
 use super::metrics::Metrics;
 use super::reload::{self, Prepared};
-use super::takeover::{self, Moved};
+use super::takeover::{self, TickMove};
 use super::web::{Ready, ToServe, Web};
-use super::work::{Ended, Track, Work};
+use super::work::{Track, Work, WorkOutcome};
 use super::{Start, housekeeping, notify};
-use crate::acts::{Failure, FailureKind};
+use crate::acts::{ActFailure, FailureKind};
 use crate::api::socket::ControlSocket;
 use crate::api::{Alive, Api, Order, serve};
 use crate::clock::Timestamp;
@@ -89,7 +89,7 @@ async fn serve_until_told(
     mut wishes: Wishes,
     metrics: Metrics,
     logging: Option<Logging>,
-) -> Result<(), Failure> {
+) -> Result<(), ActFailure> {
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(version, config = %start.config.path.display(), "realmsync {version} starts with {}", start.config.path.display());
     warn(&start.config, &start.warnings);
@@ -125,7 +125,7 @@ fn warn(config: &Config, warnings: &[String]) {
 
 /// What runs in a realm.
 #[derive(Debug)]
-struct Running {
+struct RunningWork {
     realm: RealmId,
     cancel: CancellationToken,
     track: Track,
@@ -137,15 +137,15 @@ struct Running {
 }
 
 /// A task that lives as long as the daemon.
-struct Part {
+struct DaemonTask {
     name: &'static str,
     /// It was told to end.
     asked: CancellationToken,
 }
 
 /// What a task beside the loop brings back.
-enum Side {
-    After(After),
+enum TaskResult {
+    After(FollowUp),
     Reload(Box<Result<Prepared, String>>),
     Declared(Result<(), RunError>),
     /// Realms that another one let go of people for.
@@ -170,14 +170,14 @@ struct Daemon {
     /// The outbox worker's pulse: its rounds as last seen.
     outbox: (Pulse, u64),
     agenda: Agenda<Work>,
-    runs: JoinSet<Ended>,
-    running: HashMap<Id, Running>,
-    side: JoinSet<Side>,
-    parts: JoinSet<Part>,
+    runs: JoinSet<WorkOutcome>,
+    running: HashMap<Id, RunningWork>,
+    side: JoinSet<TaskResult>,
+    parts: JoinSet<DaemonTask>,
     keepers: Keepers,
     orders: mpsc::Receiver<Order>,
     /// Ticks that other daemons did, or left.
-    moved: mpsc::Receiver<Moved>,
+    moved: mpsc::Receiver<TickMove>,
     api: Api,
     web: Option<Web>,
     /// Runs and deliveries end; nothing new starts.
@@ -206,13 +206,13 @@ impl Daemon {
         start: Start,
         metrics: Metrics,
         logging: Option<Logging>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, ActFailure> {
         let config = Arc::clone(&start.config);
         let timetables =
-            reload::timetables(&config).map_err(|why| Failure::coded(ErrorCode::Config, why))?;
+            reload::timetables(&config).map_err(|why| ActFailure::coded(ErrorCode::Config, why))?;
         let ledger = ledger::open(&config.store, &start.environment, start.clock.now())
             .await
-            .map_err(|e| Failure::from(&e))?;
+            .map_err(|e| ActFailure::from(&e))?;
         let store = ledger.store.clone();
         let engine = Engine::new(
             Arc::clone(&config),
@@ -224,8 +224,8 @@ impl Daemon {
         let mut side = JoinSet::new();
         let declared = Self::declare_at_start(&engine, now, &mut side)
             .await
-            .map_err(|e| Failure::from(&e))?;
-        let rows = store.realms().await.map_err(|e| Failure::from(&e))?;
+            .map_err(|e| ActFailure::from(&e))?;
+        let rows = store.realms().await.map_err(|e| ActFailure::from(&e))?;
         let stood: BTreeMap<RealmId, Timestamp> = rows
             .iter()
             .filter_map(|row| Some((row.id.clone(), row.last_tick_at?)))
@@ -241,10 +241,10 @@ impl Daemon {
         engine
             .enrolment_key()
             .await
-            .map_err(|e| Failure::from(&e))?;
+            .map_err(|e| ActFailure::from(&e))?;
         let ready = Ready::prepare(config.http.as_ref(), None)
             .await
-            .map_err(|why| Failure::new(FailureKind::NotInForce, why))?;
+            .map_err(|why| ActFailure::new(FailureKind::NotInForce, why))?;
         let (orders_in, orders) = mpsc::channel(64);
         let (moved_in, moved) = mpsc::channel(64);
         let life = Life::default();
@@ -300,9 +300,9 @@ impl Daemon {
                 .await
                 .map_err(|why| match why {
                     crate::api::socket::SocketError::Taken(_) => {
-                        Failure::coded(ErrorCode::Busy, why.to_string())
+                        ActFailure::coded(ErrorCode::Busy, why.to_string())
                     }
-                    _ => Failure::new(FailureKind::NotInForce, why.to_string()),
+                    _ => ActFailure::new(FailureKind::NotInForce, why.to_string()),
                 })?;
         let cancel = daemon.stop_answers.clone();
         daemon.part(
@@ -313,7 +313,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    fn start_parts(&mut self, moved: mpsc::Sender<Moved>) {
+    fn start_parts(&mut self, moved: mpsc::Sender<TickMove>) {
         let runner = OutboxRunner {
             store: self.engine.borrow().store.clone(),
             config: self.config.subscribe(),
@@ -360,7 +360,7 @@ impl Daemon {
         let asked = asked.clone();
         self.parts.spawn(async move {
             doing.await;
-            Part { name, asked }
+            DaemonTask { name, asked }
         });
     }
 
@@ -380,7 +380,7 @@ impl Daemon {
     }
 
     /// The loop.
-    async fn turn(&mut self, wishes: &mut Wishes) -> Result<(), Failure> {
+    async fn turn(&mut self, wishes: &mut Wishes) -> Result<(), ActFailure> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         notify::ready(&self.describe());
@@ -401,9 +401,9 @@ impl Daemon {
                     Some(Wish::RunAll) => self.run_all(),
                 },
                 Some(ended) = self.parts.join_next() => match ended {
-                    Ok(Part { asked, .. }) if asked.is_cancelled() => {}
-                    Ok(Part { name, .. }) => break Err(Failure::new(FailureKind::Stopping, format!("{name} ended unasked: the service stops, to be started again"))),
-                    Err(error) => break Err(Failure::new(FailureKind::Stopping, format!("a part of the service broke off ({error}): the service stops, to be started again"))),
+                    Ok(DaemonTask { asked, .. }) if asked.is_cancelled() => {}
+                    Ok(DaemonTask { name, .. }) => break Err(ActFailure::new(FailureKind::Stopping, format!("{name} ended unasked: the service stops, to be started again"))),
+                    Err(error) => break Err(ActFailure::new(FailureKind::Stopping, format!("a part of the service broke off ({error}): the service stops, to be started again"))),
                 },
                 Some(ended) = self.runs.join_next_with_id() => self.run_ended(ended),
                 heard = self.keepers.hear() => self.heard(heard),
@@ -426,22 +426,22 @@ impl Daemon {
         }
     }
 
-    fn side_ended(&mut self, side: Result<Side, JoinError>) {
+    fn side_ended(&mut self, side: Result<TaskResult, JoinError>) {
         match side {
-            Ok(Side::After(After::Nothing) | Side::Nothing) => {}
-            Ok(Side::After(After::Look(realm))) => {
+            Ok(TaskResult::After(FollowUp::Nothing) | TaskResult::Nothing) => {}
+            Ok(TaskResult::After(FollowUp::Look(realm))) => {
                 self.agenda.look_now(&realm, self.start.clock.now());
                 self.keepers.turn(&realm, None);
             }
-            Ok(Side::After(After::Enqueue(realm, work, lines))) => {
+            Ok(TaskResult::After(FollowUp::Enqueue(realm, work, lines))) => {
                 self.enqueue(&realm, *work, lines);
             }
-            Ok(Side::Reload(prepared)) => self.put_in_force(*prepared),
-            Ok(Side::Declared(declared)) => {
+            Ok(TaskResult::Reload(prepared)) => self.put_in_force(*prepared),
+            Ok(TaskResult::Declared(declared)) => {
                 self.declared(declared);
                 self.look_who_is_due();
             }
-            Ok(Side::Due(realms)) => realms.iter().for_each(|realm| self.is_due(realm)),
+            Ok(TaskResult::Due(realms)) => realms.iter().for_each(|realm| self.is_due(realm)),
             Err(error) => {
                 logging::broke_off(&error);
                 // Whichever it was, nothing waits for it for ever.

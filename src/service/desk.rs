@@ -9,9 +9,9 @@ use tokio::time::timeout;
 
 use super::metrics::Metrics;
 use super::work::Work;
-use crate::acts::{Caller, Context, Failure, Then};
-use crate::api::What;
-use crate::api::types::Line;
+use crate::acts::{ActContext, ActFailure, AfterAct, Caller};
+use crate::api::OrderKind;
+use crate::api::types::AnswerLine;
 use crate::config::Config;
 use crate::model::RealmId;
 use crate::outbox::{CircuitState, Stats};
@@ -37,12 +37,12 @@ pub(super) struct Desk {
 
 /// What the loop does after an order.
 #[derive(Debug)]
-pub(super) enum After {
+pub(super) enum FollowUp {
     Nothing,
     /// The realm was resumed.
     Look(RealmId),
     /// It needs a realm for itself.
-    Enqueue(RealmId, Box<Work>, tokio::sync::mpsc::Sender<Line>),
+    Enqueue(RealmId, Box<Work>, tokio::sync::mpsc::Sender<AnswerLine>),
 }
 
 impl Desk {
@@ -59,41 +59,41 @@ impl Desk {
     /// Answers the order, or says where it goes on.
     pub(super) async fn answer(
         self,
-        what: What,
+        what: OrderKind,
         caller: Caller,
-        lines: tokio::sync::mpsc::Sender<Line>,
-    ) -> After {
-        let mut after = After::Nothing;
-        let at = Context::new(self.engine.clone(), caller);
+        lines: tokio::sync::mpsc::Sender<AnswerLine>,
+    ) -> FollowUp {
+        let mut after = FollowUp::Nothing;
+        let at = ActContext::new(self.engine.clone(), caller);
         let done = match what {
-            What::Act(act) => act.carry_out(at).await.map(|(output, then)| {
-                if then != Then::Nothing {
+            OrderKind::Act(act) => act.act_boxed(at).await.map(|(output, then)| {
+                if then != AfterAct::Nothing {
                     self.wake.notify_one();
                 }
-                if let Then::Look(realm) = then {
-                    after = After::Look(realm);
+                if let AfterAct::Look(realm) = then {
+                    after = FollowUp::Look(realm);
                 }
                 output
             }),
-            What::InRealm(act) => match act.place(&at).await {
+            OrderKind::InRealm(act) => match act.place(&at).await {
                 Ok((realm, act)) => {
                     let mut work = Box::new(Work::new(act, at.caller));
                     work.ahead = self.ahead.then_some(self.engine);
-                    return After::Enqueue(realm, work, lines);
+                    return FollowUp::Enqueue(realm, work, lines);
                 }
                 Err(failure) => Err(failure),
             },
-            What::Status => self.status().await,
-            What::Metrics => Ok(self.metrics_text().await.into()),
-            What::Ready => Ok(json!(self.why_not_ready().await)),
+            OrderKind::Status => self.status().await,
+            OrderKind::Metrics => Ok(self.metrics_text().await.into()),
+            OrderKind::Ready => Ok(json!(self.why_not_ready().await)),
         };
         let _gone = lines
-            .send(done.map_or_else(Line::Error, Line::Result))
+            .send(done.map_or_else(AnswerLine::Error, AnswerLine::Result))
             .await;
         after
     }
 
-    async fn status(self) -> Result<Value, Failure> {
+    async fn status(self) -> Result<Value, ActFailure> {
         let Engine {
             store,
             config,

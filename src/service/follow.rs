@@ -27,7 +27,7 @@ use crate::config::RealmConfig;
 use crate::directory::Way;
 use crate::model::{ErrorCode, RealmId, Run, Trigger};
 use crate::store::StoreError;
-use crate::story::realms::Seen;
+use crate::story::realms::KeeperStatus;
 use crate::story::status::PushStatus;
 use crate::sync::{Engine, Following};
 
@@ -42,7 +42,7 @@ const NOT_OFFERED: Duration = Duration::from_mins(5);
 
 /// What a keeper tells the daemon's loop.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum KeeperNews {
     /// What was told became a run.
     Ran(Box<Run>),
     /// A run of the realm is wanted, unless there is one.
@@ -51,7 +51,7 @@ pub(super) enum News {
 
 /// The newest thing that the loop says of a realm.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub(super) struct Turn {
+pub(super) struct RealmNotice {
     /// Rises with each run that ended, and with whatever else makes it worth looking again.
     pub(super) count: u64,
     /// The server of the last run.
@@ -64,20 +64,20 @@ pub(super) struct Turn {
 pub(super) struct Keeper {
     pub(super) engine: Engine,
     pub(super) realm: RealmConfig,
-    pub(super) turns: watch::Receiver<Turn>,
-    pub(super) news: mpsc::Sender<News>,
+    pub(super) turns: watch::Receiver<RealmNotice>,
+    pub(super) news: mpsc::Sender<KeeperNews>,
     /// There may be messages for the outbox.
     pub(super) wake: Arc<Notify>,
-    pub(super) seen: Arc<watch::Sender<Seen>>,
+    pub(super) seen: Arc<watch::Sender<KeeperStatus>>,
     pub(super) cancel: CancellationToken,
     pub(super) pulse: Pulse,
     pub(super) chance: fn() -> f64,
-    pub(super) state: State,
+    pub(super) state: KeeperMemory,
 }
 
 /// What a keeper remembers from one attempt to the next.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct KeeperMemory {
     backoff: Backoff,
     /// Passes in a row that came before push, and after which push asked for another one.
     passes: Backoff,
@@ -91,7 +91,7 @@ pub(super) struct State {
 }
 
 /// What a realm lives by.
-enum Lives {
+enum ChangeSource {
     Push,
     Poll(Duration),
     /// Nothing is to be done before the schedule's next run has ended, or that time is over.
@@ -100,7 +100,7 @@ enum Lives {
 
 /// Why a rest is over.
 #[derive(PartialEq, Eq, Debug)]
-enum Woke {
+enum WakeReason {
     Cancelled,
     /// A run of the realm ended, or it was resumed.
     Turn,
@@ -113,22 +113,22 @@ impl Keeper {
         loop {
             self.pulse.beat();
             let woke = match self.lives().await {
-                Ok(Lives::Push) => Box::pin(self.push()).await,
-                Ok(Lives::Poll(every)) => Box::pin(self.poll(every)).await,
-                Ok(Lives::Schedule(look)) => self.rest(look).await,
+                Ok(ChangeSource::Push) => Box::pin(self.push()).await,
+                Ok(ChangeSource::Poll(every)) => Box::pin(self.poll(every)).await,
+                Ok(ChangeSource::Schedule(look)) => self.rest(look).await,
                 Err(error) => {
                     tracing::error!(realm = %self.realm.id, %error, "{}: cannot look how changes are heard of: {error}", self.realm.id);
                     self.rest(Some(LOOK_AGAIN)).await
                 }
             };
-            if woke == Woke::Cancelled {
+            if woke == WakeReason::Cancelled {
                 return;
             }
         }
     }
 
     /// What the realm's last full pass found.
-    async fn lives(&mut self) -> Result<Lives, StoreError> {
+    async fn lives(&mut self) -> Result<ChangeSource, StoreError> {
         let row = self.engine.store.realm(&self.realm.id).await?;
         let following = row
             .as_ref()
@@ -158,22 +158,22 @@ impl Keeper {
             before != (seen.way, seen.push.is_some(), seen.not_pushed.is_some())
         });
         let Some(row) = row.filter(|row| !row.orphaned) else {
-            return Ok(Lives::Schedule(Some(LOOK_AGAIN)));
+            return Ok(ChangeSource::Schedule(Some(LOOK_AGAIN)));
         };
         let paused = row.is_paused(now);
         Ok(match (way, self.realm.directory.poll_ms) {
-            (Some(_), _) if pushed => Lives::Push,
-            (Some(_), _) if paused => Lives::Schedule(Some(LOOK_AGAIN)),
+            (Some(_), _) if pushed => ChangeSource::Push,
+            (Some(_), _) if paused => ChangeSource::Schedule(Some(LOOK_AGAIN)),
             (Some(_), Some(ms)) => {
-                Lives::Poll(Duration::from_millis(u64::try_from(ms).unwrap_or(10_000)))
+                ChangeSource::Poll(Duration::from_millis(u64::try_from(ms).unwrap_or(10_000)))
             }
-            (Some(Way::Push), None) => Lives::Schedule(Some(NOT_OFFERED)),
-            (None, _) | (Some(_), None) => Lives::Schedule(None),
+            (Some(Way::Push), None) => ChangeSource::Schedule(Some(NOT_OFFERED)),
+            (None, _) | (Some(_), None) => ChangeSource::Schedule(None),
         })
     }
 
     /// One poll, when it is time. While the directory is away they come less often.
-    async fn poll(&mut self, every: Duration) -> Woke {
+    async fn poll(&mut self, every: Duration) -> WakeReason {
         let turn = self.turns.borrow_and_update().clone();
         let wait = if let Some(code) = turn.failed {
             every.max(self.state.backoff.after(code, (self.chance)()))
@@ -186,7 +186,7 @@ impl Keeper {
         }
         // A run that ends meanwhile is as good as a poll.
         match self.rest(Some(wait)).await {
-            Woke::Time => self.ask(Trigger::Poll).await,
+            WakeReason::Time => self.ask(Trigger::Poll).await,
             woke => woke,
         }
     }
@@ -213,13 +213,14 @@ impl Keeper {
     }
 
     /// Asks the loop for a run and waits until one has ended.
-    async fn ask(&mut self, trigger: Trigger) -> Woke {
-        self.tell(News::Wants(self.realm.id.clone(), trigger)).await;
+    async fn ask(&mut self, trigger: Trigger) -> WakeReason {
+        self.tell(KeeperNews::Wants(self.realm.id.clone(), trigger))
+            .await;
         self.rest(None).await
     }
 
     /// Tells the loop; at the end there is nobody to tell.
-    async fn tell(&self, news: News) {
+    async fn tell(&self, news: KeeperNews) {
         tokio::select! {
             biased;
             _gone = self.news.send(news) => {}
@@ -241,18 +242,18 @@ impl Keeper {
     }
 
     /// Sleeps, and shows that it lives meanwhile. `None`: until something happens.
-    async fn rest(&mut self, for_: Option<Duration>) -> Woke {
+    async fn rest(&mut self, for_: Option<Duration>) -> WakeReason {
         let end = for_.map(|rest| Instant::now() + rest);
         loop {
             let beat = Instant::now() + BEAT;
             tokio::select! {
                 biased;
-                () = self.cancel.cancelled() => return Woke::Cancelled,
-                turn = self.turns.changed() => return turn.map_or(Woke::Cancelled, |()| Woke::Turn),
+                () = self.cancel.cancelled() => return WakeReason::Cancelled,
+                turn = self.turns.changed() => return turn.map_or(WakeReason::Cancelled, |()| WakeReason::Turn),
                 () = sleep_until(end.map_or(beat, |end| end.min(beat))) => self.pulse.beat(),
             }
             if end.is_some_and(|end| Instant::now() >= end) {
-                return Woke::Time;
+                return WakeReason::Time;
             }
         }
     }

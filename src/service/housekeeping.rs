@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::life::Pulse;
-use super::takeover::Moved;
+use super::takeover::TickMove;
 use crate::runs;
 use crate::sync::Engine;
 
@@ -25,7 +25,7 @@ const FIRST_PRUNE: Duration = Duration::from_mins(10);
 pub(super) async fn run(
     engine: watch::Receiver<Engine>,
     wake: Arc<Notify>,
-    moved: mpsc::Sender<Moved>,
+    moved: mpsc::Sender<TickMove>,
     pulse: Pulse,
     cancel: CancellationToken,
 ) {
@@ -59,7 +59,7 @@ pub(super) async fn run(
             match engine.end_rejected().await {
                 Ok(realms) => {
                     for realm in realms {
-                        let _stopping = moved.send(Moved::Due(realm)).await;
+                        let _stopping = moved.send(TickMove::Due(realm)).await;
                     }
                 }
                 Err(error) => {

@@ -8,16 +8,16 @@ use tokio::time::Instant;
 
 /// The signs of life of every part. Cheap to clone.
 #[derive(Clone, Default, Debug)]
-pub struct Life(Arc<Mutex<Parts>>);
+pub struct Life(Arc<Mutex<Pulses>>);
 
 #[derive(Default, Debug)]
-struct Parts {
+struct Pulses {
     next: u64,
-    parts: BTreeMap<u64, Part>,
+    parts: BTreeMap<u64, LastPulse>,
 }
 
 #[derive(Debug)]
-struct Part {
+struct LastPulse {
     name: String,
     last: Instant,
     allowed: Duration,
@@ -38,7 +38,7 @@ impl Life {
         parts.next += 1;
         parts.parts.insert(
             key,
-            Part {
+            LastPulse {
                 name: name.into(),
                 last: Instant::now(),
                 allowed,
@@ -61,7 +61,7 @@ impl Life {
             .map(|part| (part.name.clone(), part.last.elapsed()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Parts> {
+    fn lock(&self) -> MutexGuard<'_, Pulses> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -27,9 +27,9 @@ pub enum Wish {
 }
 
 /// The process's signals as wishes.
-pub struct Wishes(Source);
+pub struct Wishes(WishSource);
 
-enum Source {
+enum WishSource {
     Signals(Signals),
     #[cfg(test)]
     Given(tokio::sync::mpsc::Receiver<Wish>),
@@ -45,16 +45,16 @@ impl Wishes {
             flag::register(signal, Arc::clone(&stopping))?;
         }
         Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
-            .map(|signals| Self(Source::Signals(signals)))
+            .map(|signals| Self(WishSource::Signals(signals)))
     }
 
     /// The next wish; never `None` while the process lives.
     pub async fn next(&mut self) -> Option<Wish> {
         loop {
             let signal = match &mut self.0 {
-                Source::Signals(signals) => signals.next().await?,
+                WishSource::Signals(signals) => signals.next().await?,
                 #[cfg(test)]
-                Source::Given(wishes) => return wishes.recv().await,
+                WishSource::Given(wishes) => return wishes.recv().await,
             };
             match signal {
                 SIGTERM | SIGINT => return Some(Wish::Stop),
@@ -68,6 +68,6 @@ impl Wishes {
     /// Wishes that a test sends.
     #[cfg(test)]
     pub(super) fn given(wishes: tokio::sync::mpsc::Receiver<Wish>) -> Self {
-        Self(Source::Given(wishes))
+        Self(WishSource::Given(wishes))
     }
 }

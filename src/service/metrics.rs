@@ -421,7 +421,7 @@ fn set<L: Clone + Eq + std::hash::Hash>(family: &Numbers<L>, labels: &L, value: 
 #[derive(Clone, Debug)]
 pub struct StageTimer(Durations<StageLabels>);
 
-struct Begun {
+struct BegunStage {
     stage: String,
     at: Instant,
 }
@@ -452,7 +452,7 @@ impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for StageTimer {
         let mut name = StageName::default();
         attributes.record(&mut name);
         if let (Some(stage), Some(span)) = (name.0, context.span(id)) {
-            span.extensions_mut().insert(Begun {
+            span.extensions_mut().insert(BegunStage {
                 stage,
                 at: Instant::now(),
             });
@@ -464,7 +464,7 @@ impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for StageTimer {
             return;
         };
         let extensions = span.extensions();
-        if let Some(begun) = extensions.get::<Begun>() {
+        if let Some(begun) = extensions.get::<BegunStage>() {
             self.0
                 .get_or_create(&StageLabels {
                     stage: begun.stage.clone(),

@@ -52,10 +52,10 @@ pub struct Start {
 }
 
 /// The configuration with its warnings; or every fault, as text for people.
-pub type Read = Result<(Config, Vec<String>), String>;
+pub type LoadedFile = Result<(Config, Vec<String>), String>;
 
 /// How the configuration is read again. It may block: it is called on a thread of its own.
-pub type Reload = Arc<dyn Fn() -> Read + Send + Sync>;
+pub type Reload = Arc<dyn Fn() -> LoadedFile + Send + Sync>;
 
 impl std::fmt::Debug for Start {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 
 use super::timetable::Timetable;
 use super::web::Ready;
-use super::{Read, Reload};
+use super::{LoadedFile, Reload};
 use crate::config::{Config, StoreUrl};
 use crate::model::RealmId;
 
@@ -27,7 +27,7 @@ pub(super) async fn prepare(
     old: Arc<Config>,
     bound: Option<SocketAddr>,
 ) -> Result<Prepared, String> {
-    let (config, warnings) = spawn_blocking(move || -> Read { read() })
+    let (config, warnings) = spawn_blocking(move || -> LoadedFile { read() })
         .await
         .map_err(|e| format!("reading the configuration broke off: {e}"))??;
     needs_restart(&old, &config)?;
@@ -43,7 +43,7 @@ pub(super) async fn prepare(
 
 /// Reads and checks the configuration again, to be looked at before it is in force.
 pub(super) async fn read_ahead(read: Reload, old: &Config) -> Result<Arc<Config>, String> {
-    let (config, _warnings) = spawn_blocking(move || -> Read { read() })
+    let (config, _warnings) = spawn_blocking(move || -> LoadedFile { read() })
         .await
         .map_err(|e| format!("reading the configuration broke off: {e}"))??;
     needs_restart(old, &config)?;

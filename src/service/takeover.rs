@@ -22,7 +22,7 @@ const ABSENT: u32 = 20;
 
 /// The ticks of a realm moved in the store.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Moved {
+pub(super) enum TickMove {
     /// Somebody made the pass of this one.
     Done(RealmId, Timestamp),
     /// Whoever made it died or was stopped: what comes after this instant is due.
@@ -34,7 +34,7 @@ pub(super) enum Moved {
 /// Runs until cancelled. Not with SQLite, where nobody else is.
 pub(super) async fn run(
     engine: watch::Receiver<Engine>,
-    moved: mpsc::Sender<Moved>,
+    moved: mpsc::Sender<TickMove>,
     pulse: Pulse,
     cancel: CancellationToken,
 ) {
@@ -90,11 +90,11 @@ async fn look(
     engine: &Engine,
     stood: &mut BTreeMap<RealmId, Timestamp>,
     due: &mut BTreeSet<RealmId>,
-    moved: &mpsc::Sender<Moved>,
+    moved: &mpsc::Sender<TickMove>,
 ) -> Result<(), StoreError> {
     for Abandoned {
         run, realm, former, ..
-    } in engine.store.take_over(engine.clock.now()).await?
+    } in engine.store.fail_abandoned(engine.clock.now()).await?
     {
         let who = former.as_deref().unwrap_or("its process");
         tracing::warn!(%realm, %run, "{realm}: {who} ended or stood still in the middle of run {run:#}, which is swept: nothing of it was applied");
@@ -102,8 +102,8 @@ async fn look(
     for row in engine.store.realms().await? {
         let Some(at) = row.last_tick_at else { continue };
         let news = match stood.insert(row.id.clone(), at) {
-            Some(was) if was < at => Moved::Done(row.id, at),
-            Some(was) if was > at => Moved::Back(row.id, at),
+            Some(was) if was < at => TickMove::Done(row.id, at),
+            Some(was) if was > at => TickMove::Back(row.id, at),
             _ => continue,
         };
         let _stopping = moved.send(news).await;
@@ -115,7 +115,7 @@ async fn look(
         Err(_) => BTreeSet::new(),
     };
     for realm in now.difference(due) {
-        let _stopping = moved.send(Moved::Due(realm.clone())).await;
+        let _stopping = moved.send(TickMove::Due(realm.clone())).await;
     }
     *due = now;
     Ok(())

@@ -14,13 +14,13 @@ use tracing::Instrument;
 use super::life::Pulse;
 use super::summary::tell;
 use crate::acts::{
-    AgendaTurn, Caller, Context, Door, Failure, FailureKind, InRealm, RealmAct, Sync,
+    ActContext, ActFailure, AgendaTurn, Caller, Door, FailureKind, InRealm, RealmAct, Sync,
 };
-use crate::api::types::{Line, ProgressLine};
+use crate::api::types::{AnswerLine, ProgressLine};
 use crate::clock::Timestamp;
 use crate::model::{ErrorCode, Mode, Outcome, RealmId, Run, Trigger};
 use crate::runs::{Lines, RunError};
-use crate::sync::{Ask, Engine, Progress};
+use crate::sync::{Engine, Progress, RunRequest};
 
 /// A delta of a thousand people takes a second; a first load in another daemon takes longer, and then it is said who has the realm.
 const OTHERS: Duration = Duration::from_mins(2);
@@ -38,16 +38,16 @@ pub struct Work {
     /// How far it is, for all who listen.
     pub track: Track,
     /// Who waits for the end.
-    pub tickets: Vec<oneshot::Sender<End>>,
+    pub tickets: Vec<oneshot::Sender<WorkAnswer>>,
     /// Of a dry plan: by a configuration that is not in force yet. `None`: by the one that is when it begins.
     pub ahead: Option<Engine>,
 }
 
 /// The end of a work, for who waits for it.
 #[derive(Debug)]
-pub enum End {
+pub enum WorkAnswer {
     /// The last line of the answer.
-    Line(Line),
+    Line(AnswerLine),
     /// A plan, whose lines are read while they are passed on.
     Plan(Box<Run>, Lines),
 }
@@ -90,7 +90,7 @@ impl Work {
     /// Someone listens: the returned future passes progress and the end on.
     pub fn listen(
         &mut self,
-        lines: mpsc::Sender<Line>,
+        lines: mpsc::Sender<AnswerLine>,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (ticket, end) = oneshot::channel();
         self.tickets.push(ticket);
@@ -108,25 +108,29 @@ impl Work {
     }
 
     /// Ends it without doing it.
-    pub fn refuse(self, failure: &Failure) {
+    pub fn refuse(self, failure: &ActFailure) {
         for ticket in self.tickets {
-            let _gone = ticket.send(End::Line(Line::Error(failure.clone())));
+            let _gone = ticket.send(WorkAnswer::Line(AnswerLine::Error(failure.clone())));
         }
     }
 }
 
 /// Passes progress on (five times a second at most, once in two seconds at least) and the end at last.
-async fn relay(lines: mpsc::Sender<Line>, track: Track, mut end: oneshot::Receiver<End>) {
+async fn relay(
+    lines: mpsc::Sender<AnswerLine>,
+    track: Track,
+    mut end: oneshot::Receiver<WorkAnswer>,
+) {
     let mut told = (Progress::default(), Instant::now());
     let mut beat = interval(Duration::from_millis(200));
     loop {
         tokio::select! {
             biased;
             last = &mut end => {
-                let stopped = |_| Line::Error(Failure::new(FailureKind::Stopping, "the daemon stopped before this was done; nothing was applied"));
+                let stopped = |_| AnswerLine::Error(ActFailure::new(FailureKind::Stopping, "the daemon stopped before this was done; nothing was applied"));
                 match last {
-                    Ok(End::Plan(run, planned)) => pass_on(&lines, run, planned).await,
-                    Ok(End::Line(line)) => drop(lines.send(line).await),
+                    Ok(WorkAnswer::Plan(run, planned)) => pass_on(&lines, run, planned).await,
+                    Ok(WorkAnswer::Line(line)) => drop(lines.send(line).await),
                     Err(gone) => drop(lines.send(stopped(gone)).await),
                 }
                 return;
@@ -137,7 +141,7 @@ async fn relay(lines: mpsc::Sender<Line>, track: Track, mut end: oneshot::Receiv
                 let now = *track.progress.borrow();
                 if now != told.0 || told.1.elapsed() >= Duration::from_secs(2) {
                     let line = ProgressLine { waiting: !*track.begun.borrow(), ..now.into() };
-                    let _full = lines.try_send(Line::Progress(line));
+                    let _full = lines.try_send(AnswerLine::Progress(line));
                     told = (now, Instant::now());
                 }
             }
@@ -146,15 +150,15 @@ async fn relay(lines: mpsc::Sender<Line>, track: Track, mut end: oneshot::Receiv
 }
 
 /// Passes a plan on as it is read. Who went away ends it, and with it what was staged for it.
-async fn pass_on(lines: &mpsc::Sender<Line>, run: Box<Run>, mut planned: Lines) {
-    let mut line = Line::Run(run);
+async fn pass_on(lines: &mpsc::Sender<AnswerLine>, run: Box<Run>, mut planned: Lines) {
+    let mut line = AnswerLine::Run(run);
     while lines.send(line).await.is_ok() {
         line = match planned.next().await {
-            Ok(page) if !page.is_empty() => Line::Changes(page),
+            Ok(page) if !page.is_empty() => AnswerLine::Changes(page),
             ended => {
                 let last = ended.map_or_else(
-                    |error| Line::Error((&error).into()),
-                    |_| Line::Result(Value::Null),
+                    |error| AnswerLine::Error((&error).into()),
+                    |_| AnswerLine::Result(Value::Null),
                 );
                 let _gone = lines.send(last).await;
                 return;
@@ -165,7 +169,7 @@ async fn pass_on(lines: &mpsc::Sender<Line>, run: Box<Run>, mut planned: Lines) 
 
 /// What came of a work.
 #[derive(Debug)]
-pub enum Ended {
+pub enum WorkOutcome {
     /// It is over; the run, if there was one.
     Done(Option<Box<Run>>),
     /// A scheduled pass did not begin; its tick stays due.
@@ -182,7 +186,7 @@ pub async fn carry_out(
     work: Work,
     cancel: CancellationToken,
     pulse: Pulse,
-) -> Ended {
+) -> WorkOutcome {
     work.track.begun.send_replace(true);
     let Work {
         act,
@@ -192,7 +196,7 @@ pub async fn carry_out(
         ahead: _,
     } = work;
     let span = tracing::info_span!("realm", realm = %realm);
-    let at = Context::new(engine, caller);
+    let at = ActContext::new(engine, caller);
     let turn = AgendaTurn {
         cancel: cancel.clone(),
         progress: track.progress.clone(),
@@ -222,8 +226,8 @@ pub async fn carry_out(
                 let held = held.map(|(run, _)| run.clone());
                 tell(held.as_ref());
                 let end = match done {
-                    Ok((run, lines)) => End::Plan(Box::new(run), lines),
-                    Err(failure) => End::Line(Line::Error(failure)),
+                    Ok((run, lines)) => WorkAnswer::Plan(Box::new(run), lines),
+                    Err(failure) => WorkAnswer::Line(AnswerLine::Error(failure)),
                 };
                 // A plan is nobody else's: its lines are read once.
                 if let Some(ticket) = tickets.pop() {
@@ -239,19 +243,19 @@ pub async fn carry_out(
             }
         };
         for ticket in tickets {
-            let _gone = ticket.send(End::Line(line.clone()));
+            let _gone = ticket.send(WorkAnswer::Line(line.clone()));
         }
         run
     }
     .instrument(span)
     .await;
-    Ended::Done(run.map(Box::new))
+    WorkOutcome::Done(run.map(Box::new))
 }
 
 /// Does something that is only for those who listen: when the last of them is gone, it is stopped.
 async fn while_heard<T>(
     doing: impl Future<Output = T>,
-    tickets: &mut [oneshot::Sender<End>],
+    tickets: &mut [oneshot::Sender<WorkAnswer>],
     cancel: &CancellationToken,
 ) -> T {
     let mut doing = std::pin::pin!(doing);
@@ -276,10 +280,10 @@ async fn leave_no_trace(engine: &Engine, run: Option<&Run>) {
 
 /// An act in its turn.
 async fn in_its_turn<'a, T>(
-    attempt: impl FnMut() -> BoxFuture<'a, Result<T, Failure>>,
+    attempt: impl FnMut() -> BoxFuture<'a, Result<T, ActFailure>>,
     cancel: &CancellationToken,
-) -> Result<T, Failure> {
-    after_others(attempt, Failure::is_busy, cancel).await
+) -> Result<T, ActFailure> {
+    after_others(attempt, ActFailure::is_busy, cancel).await
 }
 
 /// Whether another one has the realm or the store.
@@ -327,23 +331,23 @@ pub async fn scheduled(
     track: Track,
     cancel: CancellationToken,
     pulse: Pulse,
-) -> Ended {
+) -> WorkOutcome {
     let span = tracing::info_span!("realm", realm = %realm);
     async {
         match may_run(&engine, &realm).await {
             Ok(true) => {}
-            Ok(false) => return Ended::NotNow { before },
+            Ok(false) => return WorkOutcome::NotNow { before },
             Err(error) => {
                 tracing::error!(%error, "{realm}: the scheduled pass cannot begin: {error}");
-                return Ended::NotNow { before };
+                return WorkOutcome::NotNow { before };
             }
         }
-        let ask = Ask {
+        let ask = RunRequest {
             full,
             tick: Some(tick),
             cancel: cancel.clone(),
             progress: track.progress.clone(),
-            ..Ask::new(Trigger::Schedule, None)
+            ..RunRequest::new(Trigger::Schedule, None)
         };
         let sync = || engine.sync(&realm, ask.clone()).boxed();
         let done = moving(after_others(sync, is_busy, &cancel).boxed(), &track, &pulse).await;
@@ -357,15 +361,15 @@ pub async fn scheduled(
             Ok(_) => {}
             Err(RunError::TickDone) => {
                 tracing::debug!("{realm}: another daemon made the pass of {tick}");
-                return Ended::Done(None);
+                return WorkOutcome::Done(None);
             }
             Err(error) => {
                 tracing::warn!(%error, "{realm}: no scheduled pass, it is tried again soon: {error}");
-                return Ended::NotNow { before };
+                return WorkOutcome::NotNow { before };
             }
         }
         tell(done.as_ref().ok());
-        Ended::Done(done.ok().map(Box::new))
+        WorkOutcome::Done(done.ok().map(Box::new))
     }
     .instrument(span)
     .await
@@ -404,18 +408,18 @@ async fn moving<T>(mut doing: BoxFuture<'_, T>, track: &Track, pulse: &Pulse) ->
     }
 }
 
-fn answer<T: Serialize>(realm: &RealmId, done: &Result<T, Failure>) -> Line {
+fn answer<T: Serialize>(realm: &RealmId, done: &Result<T, ActFailure>) -> AnswerLine {
     match done {
         Ok(value) => serde_json::to_value(value).map_or_else(
             |error| {
-                Line::Error(Failure::new(
+                AnswerLine::Error(ActFailure::new(
                     FailureKind::Run(ErrorCode::Store),
                     format!("{realm}: done, but the answer cannot be written: {error}"),
                 ))
             },
-            Line::Result,
+            AnswerLine::Result,
         ),
-        Err(failure) => Line::Error(failure.clone()),
+        Err(failure) => AnswerLine::Error(failure.clone()),
     }
 }
 
@@ -424,7 +428,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::acts::{Decide, DecideRequest, Decision, Plan, PlanRequest, SyncRequest};
+    use crate::acts::{Decide, DecideRequest, Plan, PlanRequest, RunDecision, SyncRequest};
 
     #[test]
     fn passes_that_ask_for_the_same_are_one() {
@@ -448,7 +452,7 @@ mod tests {
         assert!(!work.joins(&pass(false), &called("eva")));
         assert!(!work.joins(&pass(true), &called("jan")));
         let approve = Decide {
-            decision: Decision::Approve,
+            decision: RunDecision::Approve,
             run: "1".into(),
             request: DecideRequest::default(),
         };
@@ -479,7 +483,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
             for ticket in tickets {
                 ticket
-                    .send(End::Line(Line::Result(Value::Null)))
+                    .send(WorkAnswer::Line(AnswerLine::Result(Value::Null)))
                     .expect("a listener");
             }
         };
@@ -488,16 +492,16 @@ mod tests {
             waiting: true,
             ..ProgressLine::default()
         };
-        assert_eq!(heard.recv().await, Some(Line::Progress(waiting)));
+        assert_eq!(heard.recv().await, Some(AnswerLine::Progress(waiting)));
         assert_eq!(
             heard.recv().await,
-            Some(Line::Progress(ProgressLine {
+            Some(AnswerLine::Progress(ProgressLine {
                 seen: 5,
                 expected: 10,
                 waiting: false
             }))
         );
-        assert_eq!(heard.recv().await, Some(Line::Result(Value::Null)));
+        assert_eq!(heard.recv().await, Some(AnswerLine::Result(Value::Null)));
         assert_eq!(heard.recv().await, None);
     }
 
@@ -524,7 +528,7 @@ mod tests {
         drop(work);
         relay.await;
         assert!(
-            matches!(heard.recv().await, Some(Line::Error(failure)) if failure.code == "stopping")
+            matches!(heard.recv().await, Some(AnswerLine::Error(failure)) if failure.code == "stopping")
         );
     }
 }

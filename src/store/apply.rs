@@ -2,9 +2,9 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::db::{Side, Tx, on};
+use super::db::{EngineConnection, Tx, on};
 use super::held::replace_held;
-use super::outbox::{MessageContext, carry_out, locks, release_brake};
+use super::outbox::{MessageContext, apply_intents, locks, release_brake};
 use super::refused::RefusedDiff;
 use super::rows::{bind_user, user_columns};
 use super::runs::{RunFacts, write_run};
@@ -36,14 +36,14 @@ pub struct RealmUpdate {
     /// Whether something waits for another pass.
     pub due: Option<bool>,
     /// How far the realm has followed its directory.
-    pub cursor: Resume,
+    pub cursor: CursorUpdate,
     /// JSON: the ways of hearing of changes that were found.
     pub following: Option<String>,
 }
 
 /// What becomes of a realm's cursor.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub enum Resume {
+pub enum CursorUpdate {
     /// It stays.
     #[default]
     Same,
@@ -172,7 +172,7 @@ async fn set_indexes_aside(tx: &mut Tx, new: i64, changed: i64) -> Result<Vec<St
     if there > new {
         return Ok(vec![]);
     }
-    if let Side::Postgres(c) = tx.side() {
+    if let EngineConnection::Postgres(c) = tx.side() {
         const TRIES: u32 = 25;
         if changed > 0
             || !super::swap::postgres::lock(c, "users", TRIES)
@@ -183,8 +183,8 @@ async fn set_indexes_aside(tx: &mut Tx, new: i64, changed: i64) -> Result<Vec<St
         }
     }
     let sql = match tx.side() {
-        Side::Sqlite(_) => SQLITE,
-        Side::Postgres(_) => POSTGRES,
+        EngineConnection::Sqlite(_) => SQLITE,
+        EngineConnection::Postgres(_) => POSTGRES,
     };
     let indexes = on!(tx, c => sqlx::query_scalar::<_, String>(sql).fetch_all(&mut *c).await)
         .map_err(&failed)?;
@@ -300,9 +300,9 @@ impl Store {
         }
         let r = a.realm;
         let (moves, cursor) = match r.cursor {
-            Resume::Same => (false, None),
-            Resume::At(cursor) => (true, Some(cursor)),
-            Resume::Nowhere => (true, None),
+            CursorUpdate::Same => (false, None),
+            CursorUpdate::At(cursor) => (true, Some(cursor)),
+            CursorUpdate::Nowhere => (true, None),
         };
         let rows = on!(tx, c => sqlx::query(REALM).bind(run.realm.as_str()).bind(r.mapping_hash).bind(r.directory).bind(r.first_applied_at.map(|t| t.0))
             .bind(r.clock_ms).bind(r.last_complete_at.map(|t| t.0)).bind(r.window_from).bind(r.seen_state).bind(r.due).bind(id.clone())
@@ -362,7 +362,7 @@ impl Store {
             };
             after = last.seq;
             for one in staged {
-                made += carry_out(tx, messages, &one.user, &one.intents).await?;
+                made += apply_intents(tx, messages, &one.user, &one.intents).await?;
             }
         }
     }
@@ -402,7 +402,7 @@ impl Store {
             return Err(StoreError::Conflict(1));
         }
         super::changes::add_own(&mut tx, changes).await?;
-        carry_out(&mut tx, messages, user, intents).await?;
+        apply_intents(&mut tx, messages, user, intents).await?;
         tx.commit().await
     }
 }

@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use sqlx::AssertSqlSafe;
 
 use super::answer::answered;
-use super::db::{Db, Side, Tx, on};
+use super::db::{Db, EngineConnection, Tx, on};
 use super::rows::{places, user_columns};
 use super::staged::read_staged;
 use super::staged_user::StagedUser;
@@ -78,8 +78,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let table = table(run);
         self.relaxed(async |side| match side {
-            Side::Sqlite(c) => insert::aside(c, run, &table, &mut users).await,
-            Side::Postgres(c) => copy::aside(c, run, &table, &users).await,
+            EngineConnection::Sqlite(c) => insert::aside(c, run, &table, &mut users).await,
+            EngineConnection::Postgres(c) => copy::aside(c, run, &table, &users).await,
         })
         .await
     }
@@ -147,7 +147,7 @@ impl Store {
     pub(super) async fn forget_aside(&self, run: RunId) -> Result<(), StoreError> {
         let what = "sweep a first load";
         let mut tx = self.db.begin().await?;
-        if let Side::Postgres(c) = tx.side() {
+        if let EngineConnection::Postgres(c) = tx.side() {
             let soon = sqlx::raw_sql("SET LOCAL lock_timeout = '2s'");
             answered(soon.execute(c))
                 .await
@@ -192,7 +192,7 @@ impl Store {
             return Ok(());
         }
         let mut tx = self.db.begin().await?;
-        let Side::Postgres(c) = tx.side() else {
+        let EngineConnection::Postgres(c) = tx.side() else {
             return Ok(());
         };
         let indexes = swap::postgres::indexes(c, &table(run))
@@ -204,7 +204,7 @@ impl Store {
         let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
         let build = || {
             self.relaxed(async |side| {
-                let Side::Postgres(c) = side else {
+                let EngineConnection::Postgres(c) = side else {
                     return Ok(());
                 };
                 // Processes that help each of the two cost more than they give (0.43 s instead of 0.48).

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, FromRow};
 
 use super::answer::answered;
-use super::db::{Side, Tx, on};
+use super::db::{EngineConnection, Tx, on};
 use super::rows::{places, readable, run_id, side_text, uuid, word};
 use super::staged_user::StagedUser;
 use super::{Store, StoreError};
@@ -13,7 +13,7 @@ use crate::model::person::fold_name;
 use crate::model::{Change, ChangeKind, IdForm, Outcome, RealmId, Run, RunId, UserId};
 
 #[derive(FromRow)]
-struct Row {
+struct ChangeRow {
     run: Vec<u8>,
     seq: i64,
     realm: String,
@@ -29,10 +29,10 @@ struct Row {
 /// The run of changes that no run made.
 pub(super) const NO_RUN: [u8; 16] = [0; 16];
 
-impl TryFrom<Row> for Change {
+impl TryFrom<ChangeRow> for Change {
     type Error = StoreError;
 
-    fn try_from(row: Row) -> Result<Self, StoreError> {
+    fn try_from(row: ChangeRow) -> Result<Self, StoreError> {
         Ok(Self {
             run: if row.run == NO_RUN {
                 None
@@ -78,7 +78,7 @@ pub(super) async fn add_own(tx: &mut Tx, changes: &[Change]) -> Result<(), Store
     if changes.is_empty() {
         return Ok(());
     }
-    if let Side::Postgres(c) = tx.side() {
+    if let EngineConnection::Postgres(c) = tx.side() {
         answered(sqlx::query(ALONE).execute(c))
             .await
             .map_err(StoreError::from_sqlx("write a change"))?;
@@ -141,7 +141,7 @@ impl Store {
         const SQL: &str = "SELECT run, seq, realm, user_id, username, by_whom, kind, before, after, at FROM changes WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3";
         let mut link = self.db.read().await?;
         let id = run.0.as_bytes().to_vec();
-        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(id.clone()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read changes"))?;
+        let rows = on!(link, c => sqlx::query_as::<_, ChangeRow>(SQL).bind(id.clone()).bind(after).bind(limit).fetch_all(&mut *c).await).map_err(StoreError::from_sqlx("read changes"))?;
         rows.into_iter().map(Change::try_from).collect()
     }
 
@@ -156,7 +156,7 @@ impl Store {
                 places(2, users.len())
             );
             let rows = on!(link, c => {
-                let mut query = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(run.0.as_bytes().to_vec());
+                let mut query = sqlx::query_as::<_, ChangeRow>(AssertSqlSafe(sql)).bind(run.0.as_bytes().to_vec());
                 for user in users { query = query.bind(user.0.as_bytes().to_vec()); }
                 query.fetch_all(&mut *c).await
             })
@@ -176,7 +176,7 @@ impl Store {
                    NULL AS before, NULL AS after, $5 AS at
             FROM users WHERE made_by = $1 AND made_seq > $2 ORDER BY made_seq LIMIT $3";
         let mut link = self.db.read().await?;
-        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(run.run.0.as_bytes().to_vec()).bind(after).bind(limit).bind(run.by.clone()).bind(run.started_at.0).fetch_all(&mut *c).await)
+        let rows = on!(link, c => sqlx::query_as::<_, ChangeRow>(SQL).bind(run.run.0.as_bytes().to_vec()).bind(after).bind(limit).bind(run.by.clone()).bind(run.started_at.0).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read changes"))?;
         Ok(readable(rows))
     }
@@ -220,7 +220,7 @@ impl Store {
             FROM lines c LEFT JOIN runs r ON r.id = c.run
             WHERE c.user_id = $1 AND (r.outcome = 'applied' OR c.run = $2) ORDER BY c.at DESC, c.seq DESC LIMIT $3";
         let mut link = self.db.read().await?;
-        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(user.0.as_bytes().to_vec()).bind(NO_RUN.to_vec()).bind(limit).fetch_all(&mut *c).await)
+        let rows = on!(link, c => sqlx::query_as::<_, ChangeRow>(SQL).bind(user.0.as_bytes().to_vec()).bind(NO_RUN.to_vec()).bind(limit).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read changes"))?;
         rows.into_iter().map(Change::try_from).collect()
     }
@@ -239,7 +239,7 @@ impl Store {
             ORDER BY c.at DESC, c.seq DESC";
         let realm = realm.map(|r| r.as_str().to_owned());
         let mut link = self.db.read().await?;
-        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(realm).bind(NO_RUN.to_vec()).fetch_all(&mut *c).await)
+        let rows = on!(link, c => sqlx::query_as::<_, ChangeRow>(SQL).bind(realm).bind(NO_RUN.to_vec()).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read changes"))?;
         let key = fold_name(name.trim());
         let was = |change: &Change| {

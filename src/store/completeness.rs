@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::db::{Db, Tx, on};
-use super::generation::{Beside, Generation};
+use super::generation::{Generation, GenerationFile};
 use super::outbox::hold_copy;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -17,10 +17,10 @@ const ACCEPT: &str = "accept";
 impl Store {
     /// Refuses a store that lacks what it held before, and begins to count. Expects the lock of the store; `copy`: it is a copy that
     /// says so itself. Errors: [`StoreError::Incomplete`].
-    pub(super) async fn settle_generation(
+    pub(super) async fn check_generation(
         &mut self,
         store: &Path,
-        found: &Beside,
+        found: &GenerationFile,
         copy: bool,
         now: Timestamp,
     ) -> Result<(), StoreError> {

@@ -10,13 +10,13 @@ use super::staged_user::{StagedUser, intents_text};
 use crate::model::{Change, RunId};
 
 /// The rows so far.
-struct Rows {
+struct CopyRows {
     bytes: Vec<u8>,
     /// Columns of each row.
     columns: i16,
 }
 
-impl Rows {
+impl CopyRows {
     /// `size`: bytes to make room for.
     fn new(columns: usize, size: usize) -> Self {
         let mut bytes = Vec::with_capacity(size);
@@ -81,7 +81,7 @@ impl Rows {
 }
 
 /// A user's own columns, in the order of [`user_columns!`].
-fn user(t: &mut Rows, staged: &StagedUser) {
+fn user(t: &mut CopyRows, staged: &StagedUser) {
     let u = &staged.user;
     t.bytes(Some(u.id.0.as_bytes()));
     t.text(Some(u.realm.as_str()));
@@ -128,7 +128,7 @@ pub(super) async fn users(
     run: RunId,
     users: &[StagedUser],
 ) -> Result<(), StoreError> {
-    let mut t = Rows::new(4 + USER_COLUMNS, users.len() * 512);
+    let mut t = CopyRows::new(4 + USER_COLUMNS, users.len() * 512);
     for staged in users {
         t.row();
         t.bytes(Some(run.0.as_bytes()));
@@ -152,7 +152,7 @@ pub(super) async fn aside(
     table: &str,
     users: &[StagedUser],
 ) -> Result<(), StoreError> {
-    let mut t = Rows::new(3 + USER_COLUMNS, users.len() * 512);
+    let mut t = CopyRows::new(3 + USER_COLUMNS, users.len() * 512);
     for staged in users {
         t.row();
         t.int(Some(staged.seq));
@@ -175,7 +175,7 @@ pub(super) async fn changes(
     if changes.is_empty() {
         return Ok(());
     }
-    let mut t = Rows::new(10, changes.len() * 256);
+    let mut t = CopyRows::new(10, changes.len() * 256);
     for change in changes {
         t.row();
         t.bytes(Some(run.0.as_bytes()));

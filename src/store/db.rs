@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Postgres, Sqlite, SqliteConnection, Tran
 use super::StoreError;
 use super::access::Access;
 use super::answer::{SESSION, answered, usable};
-use super::fence::Open;
+use super::fence::FencedTransaction;
 use super::generation::Generation;
 use super::probe::{POOL, probe};
 use super::reach::{reached, told};
@@ -53,11 +53,11 @@ pub(super) enum Tx {
     /// `BEGIN IMMEDIATE` on the only writer, and what counts its commit.
     Sqlite(Transaction<'static, Sqlite>, Option<Arc<Generation>>),
     /// An ordinary transaction.
-    Postgres(Open),
+    Postgres(FencedTransaction),
 }
 
 /// A connection for reading.
-pub(super) enum Link {
+pub(super) enum ReadConnection {
     /// One of the readers.
     Sqlite(PoolConnection<Sqlite>),
     /// Any connection.
@@ -65,7 +65,7 @@ pub(super) enum Link {
 }
 
 /// The bare connection of either engine, for [`on!`].
-pub(super) enum Side<'a> {
+pub(super) enum EngineConnection<'a> {
     /// SQLite.
     Sqlite(&'a mut SqliteConnection),
     /// PostgreSQL.
@@ -74,10 +74,10 @@ pub(super) enum Side<'a> {
 
 impl Tx {
     /// The connection below.
-    pub(super) fn side(&mut self) -> Side<'_> {
+    pub(super) fn side(&mut self) -> EngineConnection<'_> {
         match self {
-            Self::Sqlite(t, _) => Side::Sqlite(&mut *t),
-            Self::Postgres(t) => Side::Postgres(&mut *t),
+            Self::Sqlite(t, _) => EngineConnection::Sqlite(&mut *t),
+            Self::Postgres(t) => EngineConnection::Postgres(&mut *t),
         }
     }
 
@@ -103,12 +103,12 @@ async fn counted(
     Ok(())
 }
 
-impl Link {
+impl ReadConnection {
     /// The connection below.
-    pub(super) fn side(&mut self) -> Side<'_> {
+    pub(super) fn side(&mut self) -> EngineConnection<'_> {
         match self {
-            Self::Sqlite(c) => Side::Sqlite(&mut *c),
-            Self::Postgres(c) => Side::Postgres(&mut *c),
+            Self::Sqlite(c) => EngineConnection::Sqlite(&mut *c),
+            Self::Postgres(c) => EngineConnection::Postgres(&mut *c),
         }
     }
 }
@@ -119,8 +119,8 @@ impl Link {
 macro_rules! on {
     ($conn:expr, $c:ident => $body:expr) => {
         match $conn.side() {
-            $crate::store::db::Side::Sqlite($c) => $body,
-            $crate::store::db::Side::Postgres($c) => {
+            $crate::store::db::EngineConnection::Sqlite($c) => $body,
+            $crate::store::db::EngineConnection::Postgres($c) => {
                 $crate::store::answer::answered(async { $body }).await
             }
         }
@@ -320,9 +320,9 @@ impl Db {
                 begun => begun,
             }
             .map(|t| Tx::Sqlite(t, generation.clone())),
-            Self::Postgres { pool, fence } => {
-                Open::begin(pool, *fence, false).await.map(Tx::Postgres)
-            }
+            Self::Postgres { pool, fence } => FencedTransaction::begin(pool, *fence, false)
+                .await
+                .map(Tx::Postgres),
         }
         .map_err(StoreError::from_sqlx("begin"))
     }
@@ -342,10 +342,10 @@ impl Db {
     }
 
     /// A connection for reading.
-    pub(super) async fn read(&self) -> Result<Link, StoreError> {
+    pub(super) async fn read(&self) -> Result<ReadConnection, StoreError> {
         match self {
-            Self::Sqlite { read, .. } => read.acquire().await.map(Link::Sqlite),
-            Self::Postgres { pool, .. } => pool.acquire().await.map(Link::Postgres),
+            Self::Sqlite { read, .. } => read.acquire().await.map(ReadConnection::Sqlite),
+            Self::Postgres { pool, .. } => pool.acquire().await.map(ReadConnection::Postgres),
         }
         .map_err(StoreError::from_sqlx("connect"))
     }

@@ -2,7 +2,7 @@
 //! long as it lives: a realm is orphaned only when no running daemon's file has it, and only by a daemon.
 
 use super::answer::answered;
-use super::db::{Db, Side, Tx, on};
+use super::db::{Db, EngineConnection, Tx, on};
 use super::lease_owner::LEASE_MS;
 use super::lease_rows::now;
 use super::outbox::reckon_standing;
@@ -88,7 +88,7 @@ impl Store {
             " - 86400000"
         );
         const OTHERS: &str = concat!("SELECT DISTINCT realm FROM daemons WHERE until > ", now!());
-        let Side::Postgres(c) = tx.side() else {
+        let EngineConnection::Postgres(c) = tx.side() else {
             return Ok(vec![]);
         };
         let failed = StoreError::from_sqlx("declare realms");
@@ -118,7 +118,7 @@ impl Store {
         };
         let owner = self.leases.owner();
         let mut tx = self.db.begin().await?;
-        if let Side::Postgres(c) = tx.side() {
+        if let EngineConnection::Postgres(c) = tx.side() {
             for realm in realms {
                 let alive = sqlx::query(ALIVE)
                     .bind(&owner.id)

@@ -10,7 +10,7 @@ const LOOKED_THROUGH: i64 = 2_000;
 
 /// What deltas of a realm came to of late.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Told {
+pub struct DeltaHistory {
     /// When the newest delta that was kept was decided; `None`: none of late.
     pub last_delta_at: Option<Timestamp>,
     /// What the newest full pass that counted drift found, and when; `None`: none of late.
@@ -21,7 +21,7 @@ pub struct Told {
 
 impl Store {
     /// What deltas of a realm came to of late.
-    pub async fn told(&self, realm: &RealmId) -> Result<Told, StoreError> {
+    pub async fn delta_history(&self, realm: &RealmId) -> Result<DeltaHistory, StoreError> {
         const DELTA: &str = "
             SELECT MAX(decided_at) FROM (SELECT mode, outcome, decided_at FROM runs WHERE realm = $1 ORDER BY started_at DESC LIMIT $2) AS late
             WHERE mode = 'delta' AND outcome IN ('applied', 'unchanged')";
@@ -33,7 +33,7 @@ impl Store {
             .map_err(StoreError::from_sqlx("read deltas"))?;
         let drift = on!(link, c => sqlx::query_as::<_, (i64, Option<i64>, i64)>(DRIFT).bind(realm.as_str()).bind(LOOKED_THROUGH).fetch_optional(&mut *c).await)
             .map_err(StoreError::from_sqlx("read drift"))?;
-        Ok(Told {
+        Ok(DeltaHistory {
             last_delta_at: delta.map(Timestamp),
             drift: drift.map(|(count, _, at)| (count, Timestamp(at))),
             computed: drift.and_then(|(_, computed, _)| computed),

@@ -10,12 +10,12 @@ use super::answer::answered;
 
 /// A connection of PostgreSQL within a transaction. One that was not committed is closed, whatever state it is in, and the
 /// server rolls back.
-pub(super) struct Open {
+pub(super) struct FencedTransaction {
     connection: PoolConnection<Postgres>,
     committed: bool,
 }
 
-impl Open {
+impl FencedTransaction {
     /// Begins one; with a fence, the first statement is in the same message, so that it costs no round trip. `relaxed`: its commit
     /// does not wait for the disk.
     pub(super) async fn begin(
@@ -46,7 +46,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for FencedTransaction {
     fn drop(&mut self) {
         if !self.committed {
             self.connection.close_on_drop();
@@ -54,7 +54,7 @@ impl Drop for Open {
     }
 }
 
-impl Deref for Open {
+impl Deref for FencedTransaction {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
@@ -62,7 +62,7 @@ impl Deref for Open {
     }
 }
 
-impl DerefMut for Open {
+impl DerefMut for FencedTransaction {
     fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.connection
     }

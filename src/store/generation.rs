@@ -16,17 +16,17 @@ use sqlx::SqliteConnection;
 
 /// The file beside the store, and what stands in it.
 #[derive(Debug)]
-pub(super) struct Generation(Mutex<Noted>);
+pub(super) struct Generation(Mutex<NotedGeneration>);
 
 #[derive(Debug)]
-struct Noted {
+struct NotedGeneration {
     /// `None`: the store is closed.
     file: Option<File>,
     generation: i64,
 }
 
 /// What was found beside a store before it was opened.
-pub(super) struct Beside {
+pub(super) struct GenerationFile {
     /// The file of the generation.
     pub(super) path: PathBuf,
     /// The log, of whatever length.
@@ -43,7 +43,7 @@ fn beside(store: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-impl Beside {
+impl GenerationFile {
     /// Looks before SQLite makes a log of its own.
     pub(super) fn look(store: &Path) -> Self {
         let path = beside(store, "-generation");
@@ -66,7 +66,7 @@ impl Beside {
 impl Generation {
     /// Counts on in this file.
     pub(super) fn of(file: File) -> Self {
-        Self(Mutex::new(Noted {
+        Self(Mutex::new(NotedGeneration {
             file: Some(file),
             generation: 0,
         }))

@@ -10,7 +10,7 @@ use super::db::{Tx, on};
 use super::outbox::{keep_on_hold, locks, release_brake, set_waiting_on_hold, text};
 use super::refused::RefusedDiff;
 use super::rows::{bytes, readable};
-use super::runs::{Row, RunFacts, run_columns, write_run};
+use super::runs::{RunFacts, RunRow, run_columns, write_run};
 use super::stage::Staged;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -217,7 +217,7 @@ impl Store {
         tx.commit().await?;
         let mut link = self.db.read().await?;
         let rows =
-            on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(HELD_FOR_MS).fetch_all(&mut *c).await)
+            on!(link, c => sqlx::query_as::<_, RunRow>(SQL).bind(HELD_FOR_MS).fetch_all(&mut *c).await)
                 .map_err(&failed)?;
         Ok(readable(rows))
     }

@@ -1,7 +1,7 @@
 //! What a pass needs to know of everybody: directory id, fingerprint, presence.
 
 use super::answer::answered;
-use super::db::{Side, on};
+use super::db::{EngineConnection, on};
 use super::{Store, StoreError};
 use crate::model::{DirectoryId, RealmId};
 
@@ -45,7 +45,7 @@ impl Store {
         let odd = || StoreError::Nonsense("a directory id or fingerprint is no such".into());
         let mut link = self.db.read().await?;
         let (last, users) = match link.side() {
-            Side::Sqlite(c) => {
+            EngineConnection::Sqlite(c) => {
                 let asking = sqlx::query_as::<_, (Option<i64>, Option<String>)>(SQLITE);
                 let asking = asking.bind(after).bind(realm.as_str()).bind(CHUNK);
                 let (last, words) = asking.fetch_one(c).await.map_err(&failed)?;
@@ -53,7 +53,7 @@ impl Store {
                 let words = words.split(' ').filter(|word| !word.is_empty());
                 (last, words.map(parsed).collect::<Option<Vec<_>>>())
             }
-            Side::Postgres(c) => {
+            EngineConnection::Postgres(c) => {
                 let asking = sqlx::query_as::<_, (Option<i64>, Option<Vec<u8>>)>(POSTGRES);
                 let asking = asking.bind(after).bind(realm.as_str()).bind(CHUNK);
                 let asked = answered(asking.fetch_one(c)).await;

@@ -21,7 +21,7 @@ fn values(rows: usize, columns: usize) -> String {
 
 /// What people who are made mostly have in common. To hand a value over costs more than to write it, so these go once for each
 /// statement instead of once for each person.
-struct Alike {
+struct SharedColumns {
     realm: RealmId,
     phone_attribute: Option<String>,
     phone_source: Option<PhoneSource>,
@@ -34,16 +34,16 @@ struct Alike {
 
 /// Where rows go: a table, and its columns of a run and of a place in its plan.
 #[derive(Clone, Copy)]
-struct Into<'a> {
+struct InsertTarget<'a> {
     table: &'a str,
     run: &'static str,
     seq: &'static str,
 }
 
-/// What each person has of their own, in the order of [`Alike::insert`].
+/// What each person has of their own, in the order of [`SharedColumns::insert`].
 const OWN: usize = 14;
 
-impl Alike {
+impl SharedColumns {
     fn of(user: &User) -> Self {
         Self {
             realm: user.realm.clone(),
@@ -91,7 +91,7 @@ impl Alike {
         &self,
         connection: &mut SqliteConnection,
         run: RunId,
-        into: Into<'_>,
+        into: InsertTarget<'_>,
         users: &mut [&mut StagedUser],
     ) -> Result<(), StoreError> {
         // What is not named has its default in either table.
@@ -151,10 +151,10 @@ fn own<'q>(query: Statement<'q>, staged: &mut StagedUser) -> Statement<'q> {
 fn groups<'a>(
     users: impl Iterator<Item = &'a mut StagedUser>,
 ) -> (
-    Vec<(Alike, Vec<&'a mut StagedUser>)>,
+    Vec<(SharedColumns, Vec<&'a mut StagedUser>)>,
     Vec<&'a mut StagedUser>,
 ) {
-    let mut groups: Vec<(Alike, Vec<&mut StagedUser>)> = vec![];
+    let mut groups: Vec<(SharedColumns, Vec<&mut StagedUser>)> = vec![];
     let mut others = vec![];
     for staged in users {
         let group = groups.iter_mut().find(|g| g.0.describes(&staged.user));
@@ -162,7 +162,7 @@ fn groups<'a>(
             group.push(staged);
             continue;
         }
-        let alike = Alike::of(&staged.user);
+        let alike = SharedColumns::of(&staged.user);
         if alike.describes(&staged.user) {
             groups.push((alike, vec![staged]));
         } else {
@@ -180,7 +180,7 @@ pub(super) async fn users(
     run: RunId,
     users: &mut [StagedUser],
 ) -> Result<(), StoreError> {
-    const STAGED: Into<'_> = Into {
+    const STAGED: InsertTarget<'_> = InsertTarget {
         table: "staged_users",
         run: "run",
         seq: "seq",
@@ -226,7 +226,7 @@ pub(super) async fn aside(
     table: &str,
     users: &mut [StagedUser],
 ) -> Result<(), StoreError> {
-    let into = Into {
+    let into = InsertTarget {
         table,
         run: "made_by",
         seq: "made_seq",

@@ -146,7 +146,7 @@ impl Store {
     }
 
     /// The first opening of a copy for writing: whatever the original may have sent since stays on hold (TRAPS 24).
-    pub(super) async fn settle_copy(&self, now: Timestamp) -> Result<bool, StoreError> {
+    pub(super) async fn take_on_copy(&self, now: Timestamp) -> Result<bool, StoreError> {
         let mut tx = self.db.begin().await?;
         let marks = on!(tx, c => sqlx::query("DELETE FROM meta WHERE key = 'copy'").execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("look for a copy's mark"))?;
         if marks > 0 {
@@ -188,10 +188,10 @@ mod tests {
             house.store.realms().await.unwrap()
         );
         assert!(
-            copy.settle_copy(house.now).await.unwrap(),
+            copy.take_on_copy(house.now).await.unwrap(),
             "the first opening finds the mark"
         );
-        assert!(!copy.settle_copy(house.now).await.unwrap());
+        assert!(!copy.take_on_copy(house.now).await.unwrap());
         assert!(
             matches!(
                 house.store.backup(&to, house.now).await,

@@ -19,7 +19,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::db::Db;
-use super::lease_rows::{Kept, Taking};
+use super::lease_rows::{HeldLease, LeaseRequest};
 use super::{Store, StoreError};
 use crate::model::RealmId;
 
@@ -86,7 +86,7 @@ impl Store {
                 _here: here,
             });
         };
-        let mut taking = Taking::begin(pool, realm, self.leases.owner()).await?;
+        let mut taking = LeaseRequest::begin(pool, realm, self.leases.owner()).await?;
         let kept = loop {
             match taking.take().await {
                 Err(StoreError::Busy { .. }) if Instant::now() < end => {
@@ -130,7 +130,7 @@ impl Store {
 /// Renews a lease until it is let go, or lost.
 async fn keep(
     pool: PgPool,
-    mut kept: Kept,
+    mut kept: HeldLease,
     realm: RealmId,
     lost: CancellationToken,
     release: CancellationToken,

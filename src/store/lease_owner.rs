@@ -22,21 +22,21 @@ pub(super) struct Leases(Arc<Inner>);
 struct Inner {
     /// Realms under a run in this process.
     here: Mutex<HashMap<RealmId, Arc<tokio::sync::Mutex<()>>>>,
-    owner: Owner,
+    owner: LeaseOwner,
     /// Who renew and release.
     keepers: TaskTracker,
 }
 
 /// A process as the database knows it.
 #[derive(Clone, Debug)]
-pub(super) struct Owner {
+pub(super) struct LeaseOwner {
     /// What no other process has.
     pub(super) id: String,
     /// For people: host:pid.
     pub(super) name: String,
 }
 
-impl Owner {
+impl LeaseOwner {
     /// What the server's list of sessions shows.
     pub(super) fn session_name(id: &str) -> String {
         format!("realmsync {id}")
@@ -49,7 +49,7 @@ impl Default for Leases {
         let host = host.nodename().to_string_lossy().into_owned();
         Self(Arc::new(Inner {
             here: Mutex::default(),
-            owner: Owner {
+            owner: LeaseOwner {
                 id: Uuid::now_v7().to_string(),
                 name: format!("{host}:{}", std::process::id()),
             },
@@ -59,7 +59,7 @@ impl Default for Leases {
 }
 
 impl Leases {
-    pub(super) fn owner(&self) -> &Owner {
+    pub(super) fn owner(&self) -> &LeaseOwner {
         &self.0.owner
     }
 

@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::StoreError;
 use super::answer::answered_within;
-use super::lease_owner::{LEASE_MS, Owner};
+use super::lease_owner::{LEASE_MS, LeaseOwner};
 use crate::model::RealmId;
 
 /// A statement of a lease has an answer within that time, one second more than it waits for a lock, or its connection is dead:
@@ -32,16 +32,16 @@ macro_rules! session {
 pub(super) use session;
 
 /// A lease about to be taken.
-pub(super) struct Taking<'a> {
+pub(super) struct LeaseRequest<'a> {
     pub(super) realm: &'a RealmId,
-    owner: &'a Owner,
+    owner: &'a LeaseOwner,
     connection: Option<PgConnection>,
     /// Who held it and did not let it go.
     pub(super) former: Option<String>,
 }
 
 /// A lease that is held.
-pub(super) struct Kept {
+pub(super) struct HeldLease {
     pub(super) token: i64,
     owner: String,
     realm_key: i64,
@@ -80,12 +80,12 @@ async fn share_realm(connection: &mut PgConnection, key: i64) -> Result<bool, St
     answered("take a realm", asking).await
 }
 
-impl<'a> Taking<'a> {
+impl<'a> LeaseRequest<'a> {
     /// On a connection of its own.
     pub(super) async fn begin(
         pool: &PgPool,
         realm: &'a RealmId,
-        owner: &'a Owner,
+        owner: &'a LeaseOwner,
     ) -> Result<Self, StoreError> {
         Ok(Self {
             realm,
@@ -103,7 +103,7 @@ impl<'a> Taking<'a> {
     }
 
     /// Takes it, if it is free, or if its holder is dead or stands still; else `Busy`, and may be called again.
-    pub(super) async fn take(&mut self) -> Result<Kept, StoreError> {
+    pub(super) async fn take(&mut self) -> Result<HeldLease, StoreError> {
         const HELD: &str = concat!(
             "SELECT token, owner, COALESCE(holder, owner), until > ",
             now!(),
@@ -161,7 +161,7 @@ impl<'a> Taking<'a> {
             return Err(self.busy("another daemon was faster".into()));
         };
         self.former = others.map(|held| held.2);
-        Ok(Kept {
+        Ok(HeldLease {
             token,
             owner: self.owner.id.clone(),
             realm_key: key,
@@ -177,14 +177,14 @@ async fn end_transactions(connection: &mut PgConnection, owner: &str) {
         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND usename = current_user AND application_name = $1 AND xact_start IS NOT NULL AND pid <> pg_backend_pid()";
     let ending = sqlx::query_scalar::<_, bool>(SQL)
-        .bind(Owner::session_name(owner))
+        .bind(LeaseOwner::session_name(owner))
         .fetch_all(connection);
     if let Err(error) = answered("take a realm", ending).await {
         tracing::debug!(%error, "transactions of a former holder cannot be ended: {error}");
     }
 }
 
-impl Kept {
+impl HeldLease {
     /// Moves the end of the lease; `false`: another has it.
     pub(super) async fn renew(&mut self, pool: &PgPool) -> Result<bool, StoreError> {
         const SQL: &str = concat!(

@@ -52,21 +52,21 @@ use secrecy::ExposeSecret as _;
 use sqlx::migrate::{MigrateError, Migrator};
 
 pub use access::Access;
-pub use apply::{Application, RealmUpdate, Resume};
+pub use apply::{Application, CursorUpdate, RealmUpdate};
 use db::Db;
 pub use declare::{Declared, RealmDecl};
-pub use delta_history::Told;
+pub use delta_history::DeltaHistory;
 pub use error::StoreError;
-use generation::Beside;
+use generation::GenerationFile;
 pub use index::Indexed;
 pub use lease::RealmLock;
-use lease_owner::{Leases, Owner};
+use lease_owner::{LeaseOwner, Leases};
 pub use lease_status::LeaseHolder;
 pub use lock::{StoreLock, lock};
 #[cfg(test)]
 pub(crate) use outbox::tests as outbox_tests;
 pub use outbox::{
-    Act, Counted, EnrolmentContext, EnrolmentKey, Fate, JobSelection, MessageContext, Mine,
+    Counted, EnrolmentContext, EnrolmentKey, Fate, JobAction, JobSelection, MessageContext, Mine,
     Overdue, Settlement,
 };
 pub use refused::{RefusedDiff, RefusedRow};
@@ -103,7 +103,7 @@ impl Store {
         let leases = Leases::default();
         let beside = match &config.url {
             StoreUrl::Sqlite(path) if access == Access::Write => {
-                Some((path.as_path(), Beside::look(path)))
+                Some((path.as_path(), GenerationFile::look(path)))
             }
             _ => None,
         };
@@ -130,7 +130,7 @@ impl Store {
                         url.expose_secret(),
                         secret.as_ref().map(secrecy::ExposeSecret::expose_secret),
                         display,
-                        &Owner::session_name(&leases.owner().id),
+                        &LeaseOwner::session_name(&leases.owner().id),
                         access,
                     )
                     .await?,
@@ -154,9 +154,9 @@ impl Store {
                     };
                     ran.map_err(|e| migration_error(e, &what))?;
                 }
-                let copy = store.settle_copy(now).await?;
+                let copy = store.take_on_copy(now).await?;
                 if let Some((path, beside)) = beside {
-                    store.settle_generation(path, &beside, copy, now).await?;
+                    store.check_generation(path, &beside, copy, now).await?;
                 }
             }
             Access::Read => store.schema_fits(migrator, &what).await?,

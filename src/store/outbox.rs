@@ -26,9 +26,9 @@ mod time;
 
 pub use claim::Mine;
 pub use enrolment::{EnrolmentContext, EnrolmentKey};
-pub(super) use intents::carry_out;
+pub(super) use intents::apply_intents;
 pub use reclaim::Overdue;
-pub use selection::{Act, JobSelection};
+pub use selection::{JobAction, JobSelection};
 pub(super) use selection::{hold_copy, keep_on_hold, release_brake, set_waiting_on_hold};
 pub use settle::{Fate, Settlement};
 pub(super) use standing::reckon_standing;

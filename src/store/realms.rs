@@ -10,7 +10,7 @@ use crate::model::{IdForm, OwnPause, RealmId, RealmRow};
 
 #[expect(clippy::struct_excessive_bools, reason = "a column of the table each")]
 #[derive(FromRow)]
-struct Row {
+struct RealmColumns {
     id: String,
     kind: String,
     name: String,
@@ -43,10 +43,10 @@ macro_rules! realm_columns {
     };
 }
 
-impl TryFrom<Row> for RealmRow {
+impl TryFrom<RealmColumns> for RealmRow {
     type Error = StoreError;
 
-    fn try_from(row: Row) -> Result<Self, StoreError> {
+    fn try_from(row: RealmColumns) -> Result<Self, StoreError> {
         // A program that knows only the step before ends a pause without a word of whose it was.
         let undo = row.paused_by_undo.as_deref().filter(|_| row.paused);
         let (own, own_until) = match undo {
@@ -88,7 +88,7 @@ impl Store {
     pub async fn realm(&self, id: &RealmId) -> Result<Option<RealmRow>, StoreError> {
         const SQL: &str = concat!("SELECT ", realm_columns!(), " FROM realms WHERE id = $1");
         let mut link = self.db.read().await?;
-        let row = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(id.as_str()).fetch_optional(&mut *c).await).map_err(StoreError::from_sqlx("read a realm"))?;
+        let row = on!(link, c => sqlx::query_as::<_, RealmColumns>(SQL).bind(id.as_str()).fetch_optional(&mut *c).await).map_err(StoreError::from_sqlx("read a realm"))?;
         row.map(RealmRow::try_from).transpose()
     }
 
@@ -96,7 +96,7 @@ impl Store {
     pub async fn realms(&self) -> Result<Vec<RealmRow>, StoreError> {
         const SQL: &str = concat!("SELECT ", realm_columns!(), " FROM realms ORDER BY id");
         let mut link = self.db.read().await?;
-        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).fetch_all(&mut *c).await)
+        let rows = on!(link, c => sqlx::query_as::<_, RealmColumns>(SQL).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read realms"))?;
         Ok(readable(rows))
     }

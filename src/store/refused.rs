@@ -9,7 +9,7 @@ use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{DirectoryId, RealmId, Refusal, RunId};
 
-/// Columns of a row, in the order of [`Row`].
+/// Columns of a row, in the order of [`RefusedColumns`].
 macro_rules! refused_columns {
     () => {
         "realm, dn, directory_id, username, attribute, raw, reason, entry, since"
@@ -75,7 +75,7 @@ pub(super) async fn write(
         .map_err(StoreError::from_sqlx("write a refusal"))?;
     }
     if let Some((run, given)) = diff.staged {
-        super::staged_refused::take_over(tx, realm, run, given, now).await?;
+        super::staged_refused::apply_staged_refusals(tx, realm, run, given, now).await?;
     }
     Ok(())
 }
@@ -220,7 +220,7 @@ impl Store {
             " FROM refused WHERE realm = $1 AND directory_id = $2 ORDER BY dn, attribute, key"
         );
         let mut link = self.db.read().await?;
-        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(realm.as_str()).bind(id.0.to_vec()).fetch_all(&mut *c).await)
+        let rows = on!(link, c => sqlx::query_as::<_, RefusedColumns>(SQL).bind(realm.as_str()).bind(id.0.to_vec()).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read refusals"))?;
         rows.into_iter().map(RefusedRow::try_from).collect()
     }
@@ -229,11 +229,11 @@ impl Store {
 #[derive(sqlx::FromRow)]
 struct Keyed {
     #[sqlx(flatten)]
-    row: Row,
+    row: RefusedColumns,
     key: i64,
 }
 
-type Row = (
+type RefusedColumns = (
     String,
     String,
     Option<Vec<u8>>,
@@ -245,11 +245,11 @@ type Row = (
     i64,
 );
 
-impl TryFrom<Row> for RefusedRow {
+impl TryFrom<RefusedColumns> for RefusedRow {
     type Error = StoreError;
 
     fn try_from(
-        (realm, dn, id, username, attribute, raw, reason, entry, since): Row,
+        (realm, dn, id, username, attribute, raw, reason, entry, since): RefusedColumns,
     ) -> Result<Self, StoreError> {
         let directory_id = id.as_deref().map(super::rows::directory_id).transpose()?;
         Ok(Self {

@@ -142,7 +142,7 @@ impl Store {
               ORDER BY decided_at DESC LIMIT 1"
         );
         let mut link = self.db.read().await?;
-        let row = on!(link, c => sqlx::query_as::<_, super::runs::Row>(SQL).bind(bytes(run)).fetch_optional(&mut *c).await)
+        let row = on!(link, c => sqlx::query_as::<_, super::runs::RunRow>(SQL).bind(bytes(run)).fetch_optional(&mut *c).await)
             .map_err(StoreError::from_sqlx("read a run"))?;
         row.map(Run::try_from).transpose()
     }

@@ -31,7 +31,7 @@ pub struct RunFacts {
 }
 
 #[derive(FromRow)]
-pub(super) struct Row {
+pub(super) struct RunRow {
     id: Vec<u8>,
     realm: String,
     mode: String,
@@ -75,10 +75,10 @@ macro_rules! run_columns {
 
 pub(super) use run_columns;
 
-impl TryFrom<Row> for Run {
+impl TryFrom<RunRow> for Run {
     type Error = StoreError;
 
-    fn try_from(row: Row) -> Result<Self, StoreError> {
+    fn try_from(row: RunRow) -> Result<Self, StoreError> {
         Ok(Self {
             run: run_id(&row.id)?,
             realm: RealmId::from(row.realm),
@@ -220,7 +220,7 @@ impl Store {
             several => return Err(typed_id::ambiguous("runs", typed, several)),
         };
         let row =
-            on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(id).fetch_optional(&mut *c).await)
+            on!(link, c => sqlx::query_as::<_, RunRow>(SQL).bind(id).fetch_optional(&mut *c).await)
                 .map_err(StoreError::from_sqlx("read a run"))?;
         Run::try_from(row.ok_or_else(none)?)
     }
@@ -285,7 +285,7 @@ impl Store {
             " FROM runs WHERE ($1 IS NULL OR realm = $1) ORDER BY started_at DESC, id DESC LIMIT $2"
         );
         let mut link = self.db.read().await?;
-        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(realm.map(|r| r.as_str().to_owned())).bind(limit).fetch_all(&mut *c).await)
+        let rows = on!(link, c => sqlx::query_as::<_, RunRow>(SQL).bind(realm.map(|r| r.as_str().to_owned())).bind(limit).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read runs"))?;
         Ok(readable(rows))
     }

@@ -7,7 +7,7 @@ use super::db::on;
 use super::{Store, StoreError};
 
 /// What this program finds.
-enum There {
+enum FoundSchema {
     /// No store of ours, or an empty one.
     Nothing,
     /// A step that it knows.
@@ -24,9 +24,9 @@ impl Store {
         what: &str,
     ) -> Result<bool, StoreError> {
         let version = match self.schema(migrator, what).await? {
-            There::OneAhead(version) => version,
-            There::Known(version) => return Ok(version == newest(migrator)),
-            There::Nothing => return Ok(false),
+            FoundSchema::OneAhead(version) => version,
+            FoundSchema::Known(version) => return Ok(version == newest(migrator)),
+            FoundSchema::Nothing => return Ok(false),
         };
         tracing::warn!(
             version,
@@ -42,18 +42,18 @@ impl Store {
         what: &str,
     ) -> Result<(), StoreError> {
         match self.schema(migrator, what).await? {
-            There::OneAhead(_) => Ok(()),
-            There::Known(version) if version == newest(migrator) => Ok(()),
-            There::Known(_) => Err(StoreError::NotFound(format!(
+            FoundSchema::OneAhead(_) => Ok(()),
+            FoundSchema::Known(version) if version == newest(migrator) => Ok(()),
+            FoundSchema::Known(_) => Err(StoreError::NotFound(format!(
                 "{what} was written by an older realmsync: start the service once, it brings the store up to date"
             ))),
-            There::Nothing => Err(StoreError::NotFound(format!(
+            FoundSchema::Nothing => Err(StoreError::NotFound(format!(
                 "{what} is no store of realmsync: look at `store.url`"
             ))),
         }
     }
 
-    async fn schema(&self, migrator: &Migrator, what: &str) -> Result<There, StoreError> {
+    async fn schema(&self, migrator: &Migrator, what: &str) -> Result<FoundSchema, StoreError> {
         const VERSION: &str = "SELECT MAX(version) FROM _sqlx_migrations";
         const ADDITIVE: &str = "SELECT COUNT(*) FROM meta WHERE key = $1 AND value = 'additive'";
         let failed = StoreError::from_sqlx("read the schema's version");
@@ -63,18 +63,18 @@ impl Store {
         let version = match there {
             Ok(version) => version.unwrap_or(0),
             Err(sqlx::Error::Database(error)) if error.message().contains("_sqlx_migrations") => {
-                return Ok(There::Nothing);
+                return Ok(FoundSchema::Nothing);
             }
             Err(error) => return Err(failed(error)),
         };
         let newest = newest(migrator);
         if version <= newest {
-            return Ok(There::Known(version));
+            return Ok(FoundSchema::Known(version));
         }
         let key = format!("schema-{version}");
         let additive = on!(link, c => sqlx::query_scalar::<_, i64>(ADDITIVE).bind(key).fetch_one(&mut *c).await).map_err(failed)?;
         if version == newest + 1 && additive == 1 {
-            return Ok(There::OneAhead(version));
+            return Ok(FoundSchema::OneAhead(version));
         }
         Err(StoreError::TooNew {
             what: what.to_owned(),

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use sqlx::Connection as _;
 
 use super::answer::answered;
-use super::db::{Db, IMMEDIATE, Side, Tx, on, pragma};
-use super::fence::Open;
+use super::db::{Db, EngineConnection, IMMEDIATE, Tx, on, pragma};
+use super::fence::FencedTransaction;
 use super::staged_user::StagedUser;
 use super::{Store, StoreError, copy, insert};
 use crate::model::{Change, DirectoryId, Run, RunId, UserId};
@@ -38,7 +38,7 @@ pub(super) async fn analyze(tx: &mut Tx, run: &Run) -> Result<(), StoreError> {
         + run.restored
         + run.removed
         + run.moved;
-    if let (Side::Postgres(c), true) = (tx.side(), staged >= MANY) {
+    if let (EngineConnection::Postgres(c), true) = (tx.side(), staged >= MANY) {
         let analyzing = sqlx::query("ANALYZE staged_users, changes").execute(c);
         answered(analyzing)
             .await
@@ -56,11 +56,11 @@ impl Store {
         changes: &[Change],
     ) -> Result<(), StoreError> {
         self.relaxed(async |side| match side {
-            Side::Sqlite(c) => {
+            EngineConnection::Sqlite(c) => {
                 insert::users(c, run, &mut users).await?;
                 insert::changes(c, run, changes).await
             }
-            Side::Postgres(c) => {
+            EngineConnection::Postgres(c) => {
                 copy::users(c, run, &users).await?;
                 copy::changes(c, run, changes).await
             }
@@ -72,13 +72,15 @@ impl Store {
     /// and the plan's own commit, or that of its hold, makes all before it last too.
     pub(super) async fn relaxed(
         &self,
-        work: impl AsyncFnOnce(Side<'_>) -> Result<(), StoreError>,
+        work: impl AsyncFnOnce(EngineConnection<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let failed = StoreError::from_sqlx("stage a plan");
         match &self.db {
             Db::Postgres { pool, fence } => {
-                let mut tx = Open::begin(pool, *fence, true).await.map_err(&failed)?;
-                work(Side::Postgres(&mut tx)).await?;
+                let mut tx = FencedTransaction::begin(pool, *fence, true)
+                    .await
+                    .map_err(&failed)?;
+                work(EngineConnection::Postgres(&mut tx)).await?;
                 tx.commit().await.map_err(failed)
             }
             Db::Sqlite { write, relaxed, .. } => {
@@ -88,7 +90,7 @@ impl Store {
                     .await
                     .map_err(&failed)?;
                 let mut tx = writer.begin_with(IMMEDIATE).await.map_err(&failed)?;
-                work(Side::Sqlite(&mut tx)).await?;
+                work(EngineConnection::Sqlite(&mut tx)).await?;
                 tx.commit().await.map_err(&failed)?;
                 pragma(&mut writer, "PRAGMA synchronous = FULL")
                     .await

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use sqlx::AssertSqlSafe;
 
-use super::db::{Link, Tx, on};
+use super::db::{ReadConnection, Tx, on};
 use super::rows::{places, side_text, user_columns, uuid, word};
 use super::staged_user::{StagedRow, StagedUser, intents_text};
 use super::{Store, StoreError};
@@ -12,7 +12,7 @@ use crate::model::{Change, ChangeKind, DirectoryId, RunId, StateReason, UserId};
 
 /// Staged users by a statement whose values are a run, where it is one of them, and directory ids.
 pub(super) async fn read_staged(
-    link: &mut Link,
+    link: &mut ReadConnection,
     sql: String,
     run: Option<RunId>,
     ids: &[DirectoryId],
@@ -35,7 +35,7 @@ impl Store {
         user: UserId,
     ) -> Result<Vec<Change>, StoreError> {
         const SQL: &str = "SELECT seq, realm, username, by_whom, kind, before, after, at FROM changes WHERE run = $1 AND user_id = $2";
-        type Row = (
+        type ChangeColumns = (
             i64,
             String,
             Option<String>,
@@ -45,7 +45,7 @@ impl Store {
             Option<String>,
             i64,
         );
-        let rows = on!(tx, c => sqlx::query_as::<_, Row>(SQL).bind(run.0.as_bytes().to_vec()).bind(user.0.as_bytes().to_vec()).fetch_all(&mut *c).await)
+        let rows = on!(tx, c => sqlx::query_as::<_, ChangeColumns>(SQL).bind(run.0.as_bytes().to_vec()).bind(user.0.as_bytes().to_vec()).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read changes"))?;
         let json = |t: Option<String>| {
             t.map_or(Ok(serde_json::Map::new()), |t| serde_json::from_str(&t))

@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, QueryBuilder};
 
 use super::answer::answered;
-use super::db::{Side, Tx, on};
+use super::db::{EngineConnection, Tx, on};
 use super::refused_rows::{LIST, ROWS, push_refusal};
 use super::rows::{places, run_id, word};
 use super::{Store, StoreError};
@@ -21,10 +21,10 @@ pub struct RefusedKey {
     pub entry: bool,
 }
 
-type Row = (i64, Option<String>, bool);
+type RefusedKeyColumns = (i64, Option<String>, bool);
 
-impl From<Row> for RefusedKey {
-    fn from((key, attribute, entry): Row) -> Self {
+impl From<RefusedKeyColumns> for RefusedKey {
+    fn from((key, attribute, entry): RefusedKeyColumns) -> Self {
         Self {
             key,
             attribute,
@@ -34,7 +34,7 @@ impl From<Row> for RefusedKey {
 }
 
 /// Writes what a run staged to what is refused in the realm, within the caller's transaction; what stands already keeps its `since`.
-pub(super) async fn take_over(
+pub(super) async fn apply_staged_refusals(
     tx: &mut Tx,
     realm: &RealmId,
     run: RunId,
@@ -85,8 +85,8 @@ impl Store {
         }
         self.relaxed(async |side| {
             match side {
-                Side::Sqlite(c) => insert!(c),
-                Side::Postgres(c) => insert!(c),
+                EngineConnection::Sqlite(c) => insert!(c),
+                EngineConnection::Postgres(c) => insert!(c),
             }
             Ok(())
         })
@@ -107,7 +107,7 @@ impl Store {
                 places(2, ids.len())
             );
             let rows = on!(tx, c => {
-                let mut query = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(run.0.as_bytes().to_vec());
+                let mut query = sqlx::query_as::<_, RefusedKeyColumns>(AssertSqlSafe(sql)).bind(run.0.as_bytes().to_vec());
                 for id in ids { query = query.bind(id.0.to_vec()); }
                 query.fetch_all(&mut *c).await
             })
@@ -132,7 +132,7 @@ impl Store {
                 places(2, ids.len())
             );
             let rows = on!(link, c => {
-                let mut query = sqlx::query_as::<_, Row>(AssertSqlSafe(sql)).bind(realm.as_str());
+                let mut query = sqlx::query_as::<_, RefusedKeyColumns>(AssertSqlSafe(sql)).bind(realm.as_str());
                 for id in ids { query = query.bind(id.0.to_vec()); }
                 query.fetch_all(&mut *c).await
             })

@@ -4,14 +4,14 @@ pub(super) mod postgres;
 mod sqlite;
 
 use super::StoreError;
-use super::db::{Side, Tx};
+use super::db::{EngineConnection, Tx};
 use crate::model::RealmId;
 
 /// Makes a table in the shape of `users`, without its indexes. `false`: `users` is not to be replaced, and nothing was made.
 pub(super) async fn twin(tx: &mut Tx, table: &str) -> Result<bool, StoreError> {
     match tx.side() {
-        Side::Sqlite(c) => sqlite::twin(c, table).await,
-        Side::Postgres(c) => postgres::twin(c, table).await,
+        EngineConnection::Sqlite(c) => sqlite::twin(c, table).await,
+        EngineConnection::Postgres(c) => postgres::twin(c, table).await,
     }
 }
 
@@ -23,8 +23,8 @@ pub(super) async fn take_place(
     realm: &RealmId,
 ) -> Result<bool, StoreError> {
     match tx.side() {
-        Side::Sqlite(c) => sqlite::take_place(c, table).await,
-        Side::Postgres(c) => postgres::take_place(c, table, realm).await,
+        EngineConnection::Sqlite(c) => sqlite::take_place(c, table).await,
+        EngineConnection::Postgres(c) => postgres::take_place(c, table, realm).await,
     }
     .map_err(StoreError::from_sqlx("take the place of users"))
 }

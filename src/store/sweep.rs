@@ -1,6 +1,6 @@
 //! What plans leave behind when they are over, or when a crash ended them.
 
-use super::db::{Db, Side, Tx, on};
+use super::db::{Db, EngineConnection, Tx, on};
 use super::lease_rows::{now, session};
 use super::outbox::locks;
 use super::rows::{run_id, word};
@@ -32,7 +32,7 @@ pub struct Abandoned {
 pub(super) async fn forget_staged(tx: &mut Tx, run: RunId) -> Result<(), StoreError> {
     const OTHERS: &str = "SELECT EXISTS (SELECT 1 FROM staged_users WHERE run < ?) OR EXISTS (SELECT 1 FROM staged_users WHERE run > ?)";
     let failed = StoreError::from_sqlx("sweep a plan");
-    if let Side::Sqlite(c) = tx.side() {
+    if let EngineConnection::Sqlite(c) = tx.side() {
         let id = run.0.as_bytes().to_vec();
         let others: bool = sqlx::query_scalar(OTHERS)
             .bind(id.clone())
@@ -93,14 +93,14 @@ impl Store {
     /// Runs that a crash left under way become failed, and their rows are swept; so are rows that a crash left of a plan that
     /// came to nothing. A run whose realm is locked goes on, here or in another daemon on the same database.
     pub async fn sweep_abandoned(&self, now: Timestamp) -> Result<usize, StoreError> {
-        let ended = self.take_over(now).await?.len();
+        let ended = self.fail_abandoned(now).await?.len();
         self.sweep_leftovers().await?;
         Ok(ended)
     }
 
     /// Takes over from processes that ended or stand still in the middle of a run: the run is failed and swept. Cheap where
     /// nobody did.
-    pub async fn take_over(&self, now: Timestamp) -> Result<Vec<Abandoned>, StoreError> {
+    pub async fn fail_abandoned(&self, now: Timestamp) -> Result<Vec<Abandoned>, StoreError> {
         const OPEN: &str = "SELECT DISTINCT realm FROM runs WHERE outcome = 'running'";
         const UNHELD: &str = concat!(
             "SELECT DISTINCT r.realm FROM runs r LEFT JOIN leases l ON l.realm = r.realm AND l.owner IS NOT NULL

@@ -4,7 +4,7 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::db::{Link, on};
+use super::db::{ReadConnection, on};
 use crate::model::RealmId;
 use crate::model::ids::{SHORT, ending, telling, telling_from};
 
@@ -40,7 +40,7 @@ fn filled(digits: &str, fill: &str) -> Option<Vec<u8>> {
 /// The ids of a table's rows, of one realm or of all, that begin or end with these digits. `condition` is words of our own that go
 /// on with ` AND …`, or empty.
 pub(super) async fn ids_like(
-    link: &mut Link,
+    link: &mut ReadConnection,
     table: &'static str,
     condition: &str,
     digits: &str,
@@ -79,7 +79,7 @@ pub(super) async fn ids_like(
 
 /// How many digits of its end tell the id of a row from those of all others of its table.
 pub(super) async fn telling_in(
-    link: &mut Link,
+    link: &mut ReadConnection,
     table: &'static str,
     id: Uuid,
 ) -> Result<usize, StoreError> {

@@ -5,7 +5,9 @@ use serde::Serialize;
 use super::explain::Explanation;
 use crate::clock::Timestamp;
 use crate::config::{Attributes, Config, DirectoryKind, DisabledRule, RealmConfig};
-use crate::model::{Change, ChangeKind, Field, IdForm, Owner, PhoneSource, RunId, StateReason};
+use crate::model::{
+    Change, ChangeKind, Field, FieldOwner, IdForm, PhoneSource, RunId, StateReason,
+};
 
 /// One value, and where it came from.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -51,7 +53,7 @@ impl Explanation {
             OriginStory {
                 field,
                 attribute: attribute
-                    .filter(|_| own && field.owner() == Owner::Directory && value.is_some()),
+                    .filter(|_| own && field.owner() == FieldOwner::Directory && value.is_some()),
                 value,
                 raw: None,
                 rule: None,

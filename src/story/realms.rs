@@ -20,12 +20,12 @@ pub struct Live {
     /// The run under way.
     pub running: Option<RunningStatus>,
     /// What keeps it up to date has seen that.
-    pub seen: Seen,
+    pub seen: KeeperStatus,
 }
 
 /// What a realm's keeper has seen: how it hears of changes now.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Seen {
+pub struct KeeperStatus {
     /// The way that is in use; `None`: full passes only, or not looked yet.
     pub way: Option<Way>,
     /// Whether the push is connected; `None`: the realm does not live by push.
@@ -171,7 +171,7 @@ async fn follows(
     store: &Store,
     realm: &RealmConfig,
     row: &RealmRow,
-    seen: &Seen,
+    seen: &KeeperStatus,
 ) -> Result<Option<(Option<Way>, FollowingStatus)>, StoreError> {
     let Some(following) = row
         .following
@@ -182,7 +182,7 @@ async fn follows(
     };
     let way = following.way.filter(|_| !following.fell_back);
     let pushed = way == Some(Way::Push) && seen.not_pushed.is_none();
-    let told = store.told(&row.id).await?;
+    let told = store.delta_history(&row.id).await?;
     let status = FollowingStatus {
         ways: following
             .ways

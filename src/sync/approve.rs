@@ -7,26 +7,26 @@
 //!                                another plan, held
 //! ```
 
-use super::asked::{Asking, Ending};
+use super::asked::{DecisionOptions, RunPurpose};
 use super::changes::begin::configuration;
 use super::engine::Engine;
 use super::realm::following::Following;
 use super::realm::prepare::prepare;
 use crate::config::RealmConfig;
 use crate::model::{ErrorCode, Mode, Run};
-use crate::runs::{Decided, RunError, RunFailure, Turn, held, window};
-use crate::store::{RealmUpdate, Resume, RunFacts};
+use crate::runs::{Decided, RealmTurn, RunError, RunFailure, held, window};
+use crate::store::{CursorUpdate, RealmUpdate, RunFacts};
 
 impl Engine {
     /// See [`Engine::approve`].
     pub(super) async fn approve_held(
         &self,
         run: &str,
-        asking: Asking,
+        asking: DecisionOptions,
     ) -> Result<Decided, RunError> {
         let (run, _) = self.runs().held(run).await?;
         let config = self.realm_config(&run.realm)?;
-        let turn = Turn::take(&self.store, &run.realm, self.clock.now()).await?;
+        let turn = RealmTurn::take(&self.store, &run.realm, self.clock.now()).await?;
         // Read under the lock: somebody else may just have decided.
         let (run, facts) = self.runs().held(&run.run.to_string()).await?;
         if let Some(undone) = facts.undoes {
@@ -50,7 +50,7 @@ impl Engine {
         run: &Run,
         facts: RunFacts,
         config: &RealmConfig,
-        asking: &Asking,
+        asking: &DecisionOptions,
     ) -> Result<Option<Run>, RunError> {
         let row = self.row(&run.realm).await?;
         let stopped = || {
@@ -97,7 +97,7 @@ impl Engine {
             // What was marked meanwhile may be what this plan was too early for.
             due: (whole && row.due).then_some(false),
             // What happened meanwhile is told from where the last applied run stood.
-            cursor: Resume::Same,
+            cursor: CursorUpdate::Same,
             following: Following::renewed(&row, config, &configuration(config, &prepared))
                 .filter(|_| whole),
         };
@@ -115,11 +115,13 @@ impl Engine {
         &self,
         old: &Run,
         config: &RealmConfig,
-        asking: &Asking,
+        asking: &DecisionOptions,
     ) -> Result<Decided, RunError> {
         let mut ask = asking.ask();
         ask.full = true;
-        let (run, _) = self.run_whatever(&config.id, &ask, Ending::Hold).await?;
+        let (run, _) = self
+            .run_whatever(&config.id, &ask, RunPurpose::Hold)
+            .await?;
         Ok(Decided::of_held(old.run, run))
     }
 }

@@ -19,7 +19,7 @@ pub struct Progress {
 
 /// What is asked of a run.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct RunRequest {
     /// Read everything, whatever the cursor says.
     pub full: bool,
     /// One person by name.
@@ -40,7 +40,7 @@ pub struct Ask {
     pub progress: tokio::sync::watch::Sender<Progress>,
 }
 
-impl Ask {
+impl RunRequest {
     /// A run for this trigger: a delta where there is a cursor to go on from, else a full pass.
     pub fn new(trigger: Trigger, by: Option<String>) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl Ask {
 
 /// How a decision on a run is made.
 #[derive(Clone, Default, Debug)]
-pub struct Asking {
+pub struct DecisionOptions {
     /// Who asked.
     pub by: Option<String>,
     /// Take a server that is behind, this once.
@@ -68,7 +68,7 @@ pub struct Asking {
     pub cancel: CancellationToken,
 }
 
-impl From<Option<String>> for Asking {
+impl From<Option<String>> for DecisionOptions {
     fn from(by: Option<String>) -> Self {
         Self {
             by,
@@ -77,20 +77,20 @@ impl From<Option<String>> for Asking {
     }
 }
 
-impl Asking {
+impl DecisionOptions {
     /// The same for a run that the decision needs.
-    pub(super) fn ask(&self) -> Ask {
-        Ask {
+    pub(super) fn ask(&self) -> RunRequest {
+        RunRequest {
             accept_older: self.accept_older,
             cancel: self.cancel.clone(),
-            ..Ask::new(Trigger::Command, self.by.clone())
+            ..RunRequest::new(Trigger::Command, self.by.clone())
         }
     }
 }
 
 /// How a plan ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Ending {
+pub(super) enum RunPurpose {
     /// As the brake says.
     ByTheBrake,
     /// The same, after a delta: what is found in spite of it is counted as drift.
@@ -105,15 +105,15 @@ pub(super) enum Ending {
 
 /// What a run was asked for.
 #[derive(Clone, Copy)]
-pub(super) struct Asked<'a> {
+pub(super) struct RunContext<'a> {
     pub config: &'a RealmConfig,
     /// As it was when the run began; under the lock, unless it is a dry run.
     pub row: &'a RealmRow,
-    pub ask: &'a Ask,
-    pub ending: Ending,
+    pub ask: &'a RunRequest,
+    pub ending: RunPurpose,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> RunContext<'a> {
     /// The frame of the run.
     pub fn frame(&self, store: Store, clock: Clock) -> Frame<'a> {
         let ask = self.ask;
@@ -127,9 +127,11 @@ impl<'a> Asked<'a> {
         let now = clock.now();
         let run = new_run(&self.row.id, mode, ask.trigger, ask.by.clone(), now);
         let ending = match self.ending {
-            Ending::ByTheBrake | Ending::Measured | Ending::Ahead => runs::Ending::ByTheBrake,
-            Ending::Hold => runs::Ending::Hold,
-            Ending::Dry => runs::Ending::Dry,
+            RunPurpose::ByTheBrake | RunPurpose::Measured | RunPurpose::Ahead => {
+                runs::PlanDisposition::ByTheBrake
+            }
+            RunPurpose::Hold => runs::PlanDisposition::Hold,
+            RunPurpose::Dry => runs::PlanDisposition::Dry,
         };
         Frame::new(store, clock, self.row, run, ending).for_tick(ask.tick)
     }
@@ -137,14 +139,14 @@ impl<'a> Asked<'a> {
     /// Whether the run leaves no row where nothing was told: a poll every ten seconds is no history.
     pub fn quiet(&self) -> bool {
         let asked_often = matches!(self.ask.trigger, Trigger::Poll | Trigger::Push);
-        self.ending == Ending::Ahead || self.ending == Ending::ByTheBrake && asked_often
+        self.ending == RunPurpose::Ahead || self.ending == RunPurpose::ByTheBrake && asked_often
     }
 
     /// The run came to nothing. Of a directory that is down for a night not each poll's failure is kept.
     pub async fn failed(&self, frame: &mut Frame<'_>, why: &RunFailure) -> Result<(), StoreError> {
         let is_news = if !self.quiet() {
             true
-        } else if frame.has_begun() || why.code.is_none() || self.ending == Ending::Ahead {
+        } else if frame.has_begun() || why.code.is_none() || self.ending == RunPurpose::Ahead {
             false
         } else {
             !frame.failed_so_before(why.code).await?

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config::{Config, Environment, RealmConfig};
 use crate::model::{RealmId, RealmRow};
-use crate::runs::{RunError, Runs, Turn};
+use crate::runs::{RealmTurn, RunError, Runs};
 use crate::store::Store;
 
 /// Everything that a run needs. Cheap to clone; one run a realm at a time.
@@ -33,7 +33,7 @@ impl Engine {
     }
 
     /// The same engine in a realm's turn: what it writes is written under the lock or not at all.
-    pub(super) fn within(&self, turn: &Turn) -> Self {
+    pub(super) fn within(&self, turn: &RealmTurn) -> Self {
         Self {
             store: turn.store.clone(),
             ..self.clone()

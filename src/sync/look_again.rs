@@ -10,7 +10,7 @@ use super::realm::siblings::let_go;
 use crate::clock::Timestamp;
 use crate::directory::Sighting;
 use crate::model::{DirectoryId, Person, RealmRow, Run, State, StateReason, User, UserName};
-use crate::plan::decide::{Context, Decision, Name, Seen, decide};
+use crate::plan::decide::{Decision, DecisionContext, NameGrant, Observation, decide};
 use crate::runs::RunError;
 use crate::store::StagedUser;
 
@@ -18,7 +18,7 @@ use crate::store::StagedUser;
 const BATCH: i64 = 1000;
 
 /// What the directory says now of somebody of the plan.
-enum Again {
+enum SecondReading {
     Same,
     Other,
     Filled(Box<StagedUser>),
@@ -103,13 +103,13 @@ impl Engine {
                             None => StateReason::Deleted,
                         };
                         let context = context(&staged, before, row, prepared, now);
-                        decide(before, Seen::Gone(Some(reason)), &context)
+                        decide(before, Observation::Gone(Some(reason)), &context)
                     }
                 };
                 match again(&staged, decision) {
-                    Again::Same => {}
-                    Again::Other => return Ok(false),
-                    Again::Filled(filled) => patches.push(*filled),
+                    SecondReading::Same => {}
+                    SecondReading::Other => return Ok(false),
+                    SecondReading::Filled(filled) => patches.push(*filled),
                 }
             }
             if !patches.is_empty() {
@@ -174,9 +174,9 @@ fn context<'a>(
     row: &'a RealmRow,
     prepared: &'a Prepared,
     now: Timestamp,
-) -> Context<'a> {
+) -> DecisionContext<'a> {
     let other_id = before.is_some_and(|u| u.directory_id != staged.user.directory_id);
-    Context {
+    DecisionContext {
         realm: &row.id,
         policy: &prepared.policy,
         now,
@@ -196,19 +196,19 @@ fn here(
     prepared: &Prepared,
     now: Timestamp,
 ) -> Option<Decision> {
-    let name = Name::Granted(UserName {
+    let name = NameGrant::Granted(UserName {
         shown: staged.user.username.clone(),
         key: staged.user.username_key.clone(),
     });
     let person = Cow::Owned(person);
     let context = context(staged, before, row, prepared, now);
-    decide(before, Seen::Here { person, name }, &context)
+    decide(before, Observation::Here { person, name }, &context)
 }
 
 /// Whether the directory still says what the plan was made from.
-fn again(staged: &StagedUser, decision: Option<Decision>) -> Again {
+fn again(staged: &StagedUser, decision: Option<Decision>) -> SecondReading {
     let Some(decision) = decision else {
-        return Again::Other;
+        return SecondReading::Other;
     };
     let (was, is) = (&staged.user, &decision.after);
     // Why somebody is gone is no part of the plan: it may have been left open, and be another one by now.
@@ -218,10 +218,10 @@ fn again(staged: &StagedUser, decision: Option<Decision>) -> Again {
     // Links and notices go to the number and the e-mail address.
     let reached = number(was) == number(is) && was.email == is.email;
     if was.state != is.state || !reached || !reason_fits {
-        return Again::Other;
+        return SecondReading::Other;
     }
     if open {
-        return Again::Filled(Box::new(StagedUser {
+        return SecondReading::Filled(Box::new(StagedUser {
             user: decision.after,
             intents: decision.intents,
             ..staged.clone()
@@ -229,7 +229,7 @@ fn again(staged: &StagedUser, decision: Option<Decision>) -> Again {
     }
     // Whoever has the old number hears of it now, and has the whole hold to object.
     if was.phone_pending_until != is.phone_pending_until {
-        return Again::Filled(Box::new(StagedUser {
+        return SecondReading::Filled(Box::new(StagedUser {
             user: User {
                 phone_pending_until: is.phone_pending_until,
                 ..was.clone()
@@ -237,5 +237,5 @@ fn again(staged: &StagedUser, decision: Option<Decision>) -> Again {
             ..staged.clone()
         }));
     }
-    Again::Same
+    SecondReading::Same
 }

@@ -20,7 +20,7 @@ mod realm;
 mod run;
 mod verbs;
 
-pub use asked::{Ask, Asking, Progress};
+pub use asked::{DecisionOptions, Progress, RunRequest};
 pub use changes::drift_by_kind::ByKind;
 pub use engine::Engine;
 pub use push::follower::{Follower, Unfollowed};

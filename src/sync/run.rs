@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use tracing::Instrument as _;
 
-use super::asked::{Ask, Asked, Ending};
+use super::asked::{RunContext, RunPurpose, RunRequest};
 use super::changes::begin::{Beginning, resume};
 use super::changes::drift::learn;
 use super::engine::Engine;
-use super::pass::spread::Spread;
+use super::pass::spread::DeltaScope;
 use super::pass::under_way::Pass;
 use super::realm::following::Following;
 use super::realm::prepare::{mapping_of, prepare};
@@ -16,8 +16,10 @@ use super::realm::session::Prepared;
 use crate::clock::Timestamp;
 use crate::model::{ChangeKind, DirectoryId, ErrorCode, Mode, Outcome, RealmId, RealmRow, Run};
 use crate::runs::weigh::Reason;
-use crate::runs::{Finished, Frame, Lines, Plan, RunError, RunFailure, Turn, stage, window};
-use crate::store::{CLOCKS_DIFFER_MS, RealmUpdate, Resume, RunFacts, Store};
+use crate::runs::{
+    Finished, Frame, Lines, PlanBuilder, RealmTurn, RunError, RunFailure, stage, window,
+};
+use crate::store::{CLOCKS_DIFFER_MS, CursorUpdate, RealmUpdate, RunFacts, Store};
 
 /// What [`Engine::read_and_decide`] came to.
 pub(super) struct PassEnd {
@@ -44,10 +46,10 @@ impl Engine {
     pub(super) async fn run(
         &self,
         realm: &RealmId,
-        ask: &Ask,
-        ending: Ending,
+        ask: &RunRequest,
+        ending: RunPurpose,
     ) -> Result<(Run, Lines), RunError> {
-        if ending == Ending::Dry {
+        if ending == RunPurpose::Dry {
             return Box::pin(self.run_in_turn(realm, ask, ending, false)).await;
         }
         let row = self.row(realm).await?;
@@ -65,14 +67,14 @@ impl Engine {
     pub(super) async fn run_whatever(
         &self,
         realm: &RealmId,
-        ask: &Ask,
-        ending: Ending,
+        ask: &RunRequest,
+        ending: RunPurpose,
     ) -> Result<(Run, Lines), RunError> {
         self.run_in_turn(realm, ask, ending, true).await
     }
 
     /// Whether a realm takes a run now, by what is known of it.
-    fn may_run(&self, row: &RealmRow, ask: &Ask) -> Result<(), RunError> {
+    fn may_run(&self, row: &RealmRow, ask: &RunRequest) -> Result<(), RunError> {
         let realm = &row.id;
         if row.is_paused(self.clock.now()) {
             return Err(RunError::Refused(format!(
@@ -98,24 +100,24 @@ impl Engine {
     async fn run_in_turn(
         &self,
         realm: &RealmId,
-        ask: &Ask,
-        ending: Ending,
+        ask: &RunRequest,
+        ending: RunPurpose,
         whatever: bool,
     ) -> Result<(Run, Lines), RunError> {
         let config = self.realm_config(realm)?;
-        let asked = |row| Asked {
+        let asked = |row| RunContext {
             config,
             row,
             ask,
             ending,
         };
-        if ending == Ending::Dry {
+        if ending == RunPurpose::Dry {
             // A realm that is new in the file is declared once that is in force.
             let known = self.store.realm(realm).await?;
             let row = known.unwrap_or_else(|| RealmRow::new(realm.clone(), &config.name));
             return self.run_in_frame(asked(&row), None).await;
         }
-        let turn = Turn::take(&self.store, realm, self.clock.now()).await?;
+        let turn = RealmTurn::take(&self.store, realm, self.clock.now()).await?;
         let me = self.within(&turn);
         // Read under the lock: another run may just have ended, an undo for one, after which none may follow.
         let row = me.runs().realm_by_now(realm).await?;
@@ -128,8 +130,8 @@ impl Engine {
     /// A run of a realm that is ours, to its last row.
     async fn run_in_frame(
         &self,
-        asked: Asked<'_>,
-        turn: Option<&Turn>,
+        asked: RunContext<'_>,
+        turn: Option<&RealmTurn>,
     ) -> Result<(Run, Lines), RunError> {
         let row = asked.row;
         if let (true, Some(held)) = (asked.quiet(), row.held) {
@@ -159,8 +161,12 @@ impl Engine {
         }
     }
 
-    async fn pass(&self, frame: &mut Frame<'_>, asked: &Asked<'_>) -> Result<Lines, RunFailure> {
-        let Asked {
+    async fn pass(
+        &self,
+        frame: &mut Frame<'_>,
+        asked: &RunContext<'_>,
+    ) -> Result<Lines, RunFailure> {
+        let RunContext {
             config,
             row,
             ask,
@@ -182,7 +188,7 @@ impl Engine {
             () = ask.cancel.cancelled() => return Err(RunFailure::cancelled()),
             beginning = stage("changes", self.begin(&mut frame.run, config, row, ask, &mut prepared, ending)) => beginning?,
         };
-        if ending == Ending::Ahead && frame.run.mode != Mode::Delta {
+        if ending == RunPurpose::Ahead && frame.run.mode != Mode::Delta {
             return Err(RunFailure::cancelled());
         }
         if let (true, Beginning::Delta { since, delta }) = (asked.quiet(), &beginning)
@@ -208,12 +214,12 @@ impl Engine {
     pub(super) async fn read_and_decide(
         &self,
         frame: &mut Frame<'_>,
-        asked: &Asked<'_>,
+        asked: &RunContext<'_>,
         prepared: Prepared,
         beginning: Beginning,
         losses_wait: bool,
     ) -> Result<PassEnd, RunFailure> {
-        let Asked {
+        let RunContext {
             config,
             row,
             ask,
@@ -221,12 +227,12 @@ impl Engine {
         } = *asked;
         let run = &mut frame.run;
         let deadline = prepared.deadline;
-        let store = if ending == Ending::Dry {
+        let store = if ending == RunPurpose::Dry {
             Box::pin(Store::scratch()).await?
         } else {
             self.store.clone()
         };
-        let mut plan = Plan::new(
+        let mut plan = PlanBuilder::new(
             run.run,
             row.id.clone(),
             ask.by.clone(),
@@ -235,7 +241,7 @@ impl Engine {
             store,
         );
         let whole = matches!(beginning, Beginning::Full { .. }) && ask.user.is_none();
-        if whole && ending != Ending::Dry {
+        if whole && ending != RunPurpose::Dry {
             plan.lay_aside().await?;
         }
         let mut pass = Pass::new(self, config, row, prepared, plan, run.started_at).await?;
@@ -249,7 +255,7 @@ impl Engine {
             Beginning::Delta { delta, .. } if delta.cursor.is_some() => {
                 (None, resume(delta.cursor.as_ref()))
             }
-            _ => (None, Resume::Same),
+            _ => (None, CursorUpdate::Same),
         };
         let looked = async {
             match (&ask.user, beginning) {
@@ -283,7 +289,7 @@ impl Engine {
                 .reading
                 .told
                 .as_ref()
-                .map(Spread::wait)
+                .map(DeltaScope::wait)
                 .unwrap_or_default();
             if !losing.is_empty() {
                 return Ok(PassEnd {
@@ -308,12 +314,12 @@ impl Engine {
     async fn finish(
         &self,
         frame: &mut Frame<'_>,
-        asked: &Asked<'_>,
+        asked: &RunContext<'_>,
         mut pass: Pass<'_>,
         following: Option<Following>,
-        cursor: Resume,
+        cursor: CursorUpdate,
     ) -> Result<PassEnd, RunFailure> {
-        let Asked {
+        let RunContext {
             config,
             row,
             ask,
@@ -322,7 +328,7 @@ impl Engine {
         let run = &frame.run;
         // One person's look measures no absence: what was refused elsewhere in the realm is not gone.
         let whole = ask.user.is_none();
-        let refused = if whole && ending != Ending::Dry {
+        let refused = if whole && ending != RunPurpose::Dry {
             Some(pass.refused_diff().await?)
         } else {
             None
@@ -381,7 +387,7 @@ impl Engine {
         };
         let weighed = frame.finish(finished).await;
         weighed.map_err(|error| RunFailure::from(&error))?;
-        if ending == Ending::Dry {
+        if ending == RunPurpose::Dry {
             let lines = pass.found.plan.into_lines(&frame.run, id_form);
             return Ok(PassEnd::to(lines, pass.reading.prepared));
         }

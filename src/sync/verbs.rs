@@ -1,6 +1,6 @@
 //! What is asked of an engine: sync, plan, approve, reject, adopt, undo.
 
-use super::asked::{Ask, Asking, Ending};
+use super::asked::{DecisionOptions, RunPurpose, RunRequest};
 use super::changes::drift;
 use super::engine::Engine;
 use crate::config::RealmConfig;
@@ -17,19 +17,19 @@ impl Engine {
     /// [`Following::way`](super::Following::way) is `None`: without a cursor each poll would read everything.
     ///
     /// A failed run is `Ok` with outcome `failed`; one that confirms a held plan answers with the held run.
-    pub async fn sync(&self, realm: &RealmId, ask: Ask) -> Result<Run, RunError> {
-        let mut ending = Ending::ByTheBrake;
+    pub async fn sync(&self, realm: &RealmId, ask: RunRequest) -> Result<Run, RunError> {
+        let mut ending = RunPurpose::ByTheBrake;
         if drift::can_be_measured(&ask, &self.row(realm).await?) {
             // The tick is the full pass's, which comes after.
-            let ahead = Ask {
+            let ahead = RunRequest {
                 full: false,
                 tick: None,
                 ..ask.clone()
             };
-            let (run, _) = self.run(realm, &ahead, Ending::Ahead).await?;
+            let (run, _) = self.run(realm, &ahead, RunPurpose::Ahead).await?;
             // What deltas tell is told: whatever the full pass still finds, they did not.
             if matches!(run.outcome, Outcome::Applied | Outcome::Unchanged) {
-                ending = Ending::Measured;
+                ending = RunPurpose::Measured;
             }
         }
         self.run(realm, &ask, ending).await.map(|(run, _)| run)
@@ -40,13 +40,13 @@ impl Engine {
     pub async fn plan(
         &self,
         realm: &RealmId,
-        ask: Ask,
+        ask: RunRequest,
         hold: bool,
     ) -> Result<(Run, Lines), RunError> {
         if !hold {
-            return self.run(realm, &ask, Ending::Dry).await;
+            return self.run(realm, &ask, RunPurpose::Dry).await;
         }
-        let (run, _) = self.run(realm, &ask, Ending::Hold).await?;
+        let (run, _) = self.run(realm, &ask, RunPurpose::Hold).await?;
         let lines = if run.outcome == Outcome::Held {
             Lines::of_kept(self.store.clone(), run.clone())
         } else {
@@ -56,7 +56,11 @@ impl Engine {
     }
 
     /// Applies a held plan exactly as shown, after a fresh look; `run` is an id or a unique prefix.
-    pub async fn approve(&self, run: &str, asking: impl Into<Asking>) -> Result<Decided, RunError> {
+    pub async fn approve(
+        &self,
+        run: &str,
+        asking: impl Into<DecisionOptions>,
+    ) -> Result<Decided, RunError> {
         Box::pin(self.approve_held(run, asking.into())).await
     }
 
@@ -77,8 +81,12 @@ impl Engine {
     }
 
     /// Reads a held plan as a rebuilt directory: same name and same phone or e-mail keeps the user and takes the new id.
-    pub async fn adopt(&self, run: &str, asking: impl Into<Asking>) -> Result<Decided, RunError> {
-        let asking: Asking = asking.into();
+    pub async fn adopt(
+        &self,
+        run: &str,
+        asking: impl Into<DecisionOptions>,
+    ) -> Result<Decided, RunError> {
+        let asking: DecisionOptions = asking.into();
         let (held, facts) = self.runs().held(run).await?;
         if facts.undoes.is_some() {
             return Err(RunError::Refused(format!(
@@ -89,14 +97,18 @@ impl Engine {
         let mut ask = asking.ask();
         ask.adopt = true;
         let (run, _) = self
-            .run_whatever(&held.realm, &ask, Ending::ByTheBrake)
+            .run_whatever(&held.realm, &ask, RunPurpose::ByTheBrake)
             .await?;
         // When there is nobody to adopt, it is the same plan still.
         Ok(Decided::of_held(held.run, run))
     }
 
     /// A new plan that puts back what a run changed; pauses the realm as soon as the plan is made.
-    pub async fn undo(&self, run: &str, asking: impl Into<Asking>) -> Result<Decided, RunError> {
+    pub async fn undo(
+        &self,
+        run: &str,
+        asking: impl Into<DecisionOptions>,
+    ) -> Result<Decided, RunError> {
         let asking = asking.into();
         let target = self.store.run(run).await?;
         let config = self.realm_config(&target.realm)?;
@@ -107,7 +119,7 @@ impl Engine {
     pub(super) fn undo_ask<'a>(
         &'a self,
         config: &'a RealmConfig,
-        asking: &'a Asking,
+        asking: &'a DecisionOptions,
     ) -> UndoAsk<'a> {
         let realms = self.config.realms.iter();
         UndoAsk {

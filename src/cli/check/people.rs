@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use super::{Kind, Report};
+use super::{CheckKind, Report};
 use crate::cli::{render::Bar, text};
 use crate::config::{Attributes, RealmConfig};
 use crate::directory::{DirectoryError, Scope, Session};
@@ -74,14 +74,14 @@ pub(super) async fn read(
                 Ok(person) => {
                     tally.count(&person);
                     if tally.sampled <= SHOWN {
-                        report.add(Kind::Person, shown(&person));
+                        report.add(CheckKind::Person, shown(&person));
                     }
                 }
                 Err(refusal) => {
                     tally.unusable += 1;
                     if tally.sampled <= SHOWN {
                         report.add(
-                            Kind::Person,
+                            CheckKind::Person,
                             format!("{} would be refused: {}", refusal.dn, refusal.reason),
                         );
                     }

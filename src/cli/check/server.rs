@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Report, Stopped, people, ways};
-use crate::cli::Context;
+use crate::cli::CommandContext;
 use crate::config::{Attributes, DisabledRule, RealmConfig, default_filter};
 use crate::directory::{DirectoryError, Schema, Scope, Session, connect_one};
 use crate::model::{PhoneReading, filter};
@@ -15,7 +15,7 @@ use crate::normalise::Normaliser;
 const PAGED: &str = "1.2.840.113556.1.4.319";
 
 pub(super) async fn look(
-    context: &Context,
+    context: &CommandContext,
     realm: &RealmConfig,
     server: &url::Url,
     report: &mut Report,

@@ -8,13 +8,13 @@ use crate::story::explain::{Explanation, TOLD};
 use crate::story::origin::either;
 
 /// A story for people.
-pub(super) struct Words<'a> {
+pub(super) struct ExplainText<'a> {
     pub story: &'a Explanation,
     pub config: &'a Config,
     pub show_phones: bool,
 }
 
-impl Words<'_> {
+impl ExplainText<'_> {
     /// Tells it.
     pub(super) fn tell(&self) {
         let show_phones = self.show_phones;

@@ -27,7 +27,7 @@ pub(super) fn request(flags: i32, cookie: &[u8]) -> Vec<u8> {
 
 /// What an answer says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Answer<'a> {
+pub(super) struct DirSyncResponse<'a> {
     /// Whether the server has more to tell at once.
     pub more: bool,
     /// Where to go on.
@@ -35,7 +35,7 @@ pub(super) struct Answer<'a> {
 }
 
 /// The value of an answer's control; `None`: it is no such value, or has no cookie to go on from.
-pub(super) fn answer(value: &[u8]) -> Option<Answer<'_>> {
+pub(super) fn answer(value: &[u8]) -> Option<DirSyncResponse<'_>> {
     let (0x30, sequence, []) = element(value)? else {
         return None;
     };
@@ -48,7 +48,7 @@ pub(super) fn answer(value: &[u8]) -> Option<Answer<'_>> {
     let (0x04, cookie @ [_, ..], []) = element(rest)? else {
         return None;
     };
-    Some(Answer {
+    Some(DirSyncResponse {
         more: more.iter().any(|b| *b != 0),
         cookie,
     })
@@ -64,7 +64,7 @@ mod tests {
         #[test]
         fn a_cookie_of_any_length_comes_back(flags in any::<i32>(), cookie in prop::collection::vec(any::<u8>(), 1..70_000)) {
             let request = request(flags, &cookie);
-            prop_assert_eq!(answer(&request), Some(Answer { more: flags != 0, cookie: &cookie }));
+            prop_assert_eq!(answer(&request), Some(DirSyncResponse { more: flags != 0, cookie: &cookie }));
         }
 
         #[test]
@@ -111,7 +111,7 @@ mod tests {
         );
         assert_eq!(
             answer(&[0x30, 10, 2, 2, 0, 1, 2, 1, 0, 4, 1, b'x']),
-            Some(Answer {
+            Some(DirSyncResponse {
                 more: true,
                 cookie: b"x"
             })

@@ -15,7 +15,7 @@ use super::super::search::Trouble;
 use super::super::session::Session;
 use super::super::spelling::Spellings;
 use super::SHOW_DELETED;
-use super::told::{MAX_TOLD, Odd, Told};
+use super::told::{DirSyncChanges, MAX_TOLD, Unfollowable};
 use crate::model::IdForm;
 
 const ID: &str = "objectGUID";
@@ -25,7 +25,7 @@ impl Session {
     pub(super) async fn taken_along(
         &mut self,
         scope: &Scope,
-        told: &mut Told,
+        told: &mut DirSyncChanges,
     ) -> Result<(), NoDelta> {
         let attributes: Arc<[String]> = vec![ID.to_owned()].into();
         let moved = told.moved();
@@ -44,7 +44,7 @@ impl Session {
                 ));
             };
             let Some(beneath) = self.beneath(scope, &base, MAX_TOLD).await? else {
-                return Err(NoDelta::StartOver(Odd::TooMany.text()));
+                return Err(NoDelta::StartOver(Unfollowable::TooMany.text()));
             };
             for id in beneath {
                 told.along(id)

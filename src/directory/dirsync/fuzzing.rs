@@ -2,7 +2,7 @@
 
 use super::super::fuzzing::entries;
 use super::codec::{OBJECT_SECURITY, answer, request};
-use super::told::Told;
+use super::told::DirSyncChanges;
 
 /// The control of an answer, and the entries that are told: nobody is told twice, or both ways.
 pub fn dirsync(data: &[u8]) {
@@ -11,7 +11,7 @@ pub fn dirsync(data: &[u8]) {
         let asked = request(OBJECT_SECURITY, read.cookie);
         assert_eq!(answer(&asked).map(|a| a.cookie), Some(read.cookie));
     }
-    let mut told = Told::default();
+    let mut told = DirSyncChanges::default();
     for entry in entries(data) {
         let before = told.len();
         if told.take(&entry).is_ok() {

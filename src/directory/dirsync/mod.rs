@@ -31,7 +31,7 @@ mod told;
 pub(super) use notify::Notification;
 pub(super) use place::by_groups;
 pub(super) use read::passing;
-pub(super) use told::{MAX_TOLD, Odd};
+pub(super) use told::{MAX_TOLD, Unfollowable};
 
 /// The control.
 pub(super) const DIRSYNC: &str = "1.2.840.113556.1.4.841";

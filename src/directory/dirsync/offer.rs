@@ -7,9 +7,9 @@ use super::super::error::{DirectoryError, came};
 use super::super::read::Scope;
 use super::super::search::Trouble;
 use super::super::session::Session;
-use super::place::{Place, asked, key};
-use super::read::{Came, passing};
-use super::told::Told;
+use super::place::{DirSyncPlace, asked, key};
+use super::read::{ContextRead, passing};
+use super::told::DirSyncChanges;
 use super::{DIRSYNC, NOBODY, NOTIFICATION};
 
 impl Session {
@@ -76,7 +76,7 @@ impl Session {
             Ok(cookies) => Ok(Cursor {
                 way: Way::DirSync,
                 server: self.invocation(),
-                cookie: Place::new(usn, object_security, &cookies).text(),
+                cookie: DirSyncPlace::new(usn, object_security, &cookies).text(),
                 scope: key(scope, &self.account),
             }),
             Err(Trouble::Error(e)) => Err(e.into()),
@@ -100,7 +100,7 @@ impl Session {
         let attributes: Arc<[String]> = asked(scope).into();
         let mut cookies = Vec::new();
         for context in self.contexts.clone() {
-            let mut told = Told::default();
+            let mut told = DirSyncChanges::default();
             match self
                 .follow(
                     &context,
@@ -112,8 +112,8 @@ impl Session {
                 )
                 .await?
             {
-                Came::Cookie(cookie) => cookies.push(cookie),
-                Came::Odd(odd) => {
+                ContextRead::Cookie(cookie) => cookies.push(cookie),
+                ContextRead::Odd(odd) => {
                     return Err(self.incomplete(
                         &format!("asking `{context}` for nobody (DirSync)"),
                         odd.text(),

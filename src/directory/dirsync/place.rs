@@ -14,7 +14,7 @@ use crate::model::{Synonyms, filter};
 /// A place. One cookie for each naming context that holds a base.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct Place {
+pub(super) struct DirSyncPlace {
     /// The server's `highestCommittedUSN` before the cookies were got: lower later means restored, equal means nothing new.
     pub usn: Option<u64>,
     /// Whether the server gives only what the account may see.
@@ -23,7 +23,7 @@ pub(super) struct Place {
     pub cookies: Vec<String>,
 }
 
-impl Place {
+impl DirSyncPlace {
     pub(super) fn new(usn: Option<u64>, object_security: bool, cookies: &[Vec<u8>]) -> Self {
         Self {
             usn,
@@ -159,14 +159,14 @@ mod tests {
     proptest! {
         #[test]
         fn a_place_comes_back(usn in any::<Option<u64>>(), object_security in any::<bool>(), cookies in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..200), 0..4)) {
-            let place = Place::new(usn, object_security, &cookies);
-            prop_assert_eq!(Place::parse(&place.text(), cookies.len()), Some((place.clone(), cookies.clone())));
-            prop_assert_eq!(Place::parse(&place.text(), cookies.len() + 1), None);
+            let place = DirSyncPlace::new(usn, object_security, &cookies);
+            prop_assert_eq!(DirSyncPlace::parse(&place.text(), cookies.len()), Some((place.clone(), cookies.clone())));
+            prop_assert_eq!(DirSyncPlace::parse(&place.text(), cookies.len() + 1), None);
         }
 
         #[test]
         fn trap_36_no_text_panics(text in ".{0,80}") {
-            let _unused = Place::parse(&text, 1);
+            let _unused = DirSyncPlace::parse(&text, 1);
         }
     }
 
@@ -180,7 +180,7 @@ mod tests {
             r#"{"usn":1,"object-security":false,"cookies":[""]}"#,
             r#"{"usn":1,"object-security":false,"cookies":[]}"#,
         ] {
-            assert_eq!(Place::parse(text, 1), None, "{text}");
+            assert_eq!(DirSyncPlace::parse(text, 1), None, "{text}");
         }
     }
 }

@@ -17,19 +17,19 @@ use super::super::search::Trouble;
 use super::super::session::Session;
 use super::super::state::ServerState;
 use super::codec::{OBJECT_SECURITY, answer, request};
-use super::place::{Place, asked, key};
-use super::told::{Odd, Told};
+use super::place::{DirSyncPlace, asked, key};
+use super::told::{DirSyncChanges, Unfollowable};
 use super::{DIRSYNC, EVERYTHING};
 
 /// USNs after which a cursor is worth keeping though nothing was told, so that the server's own way to what is new stays short.
 const WORTH_KEEPING: u64 = 1000;
 
 /// How a naming context was asked.
-pub(super) enum Came {
+pub(super) enum ContextRead {
     /// To its end; this is where to go on.
     Cookie(Vec<u8>),
     /// Something that cannot be followed.
-    Odd(Odd),
+    Odd(Unfollowable),
 }
 
 impl Session {
@@ -85,8 +85,8 @@ impl Session {
         attributes: &Arc<[String]>,
         object_security: bool,
         mut cookie: Vec<u8>,
-        told: &mut Told,
-    ) -> Result<Came, Trouble> {
+        told: &mut DirSyncChanges,
+    ) -> Result<ContextRead, Trouble> {
         let flags = if object_security { OBJECT_SECURITY } else { 0 };
         for page in 1_u64.. {
             let what = format!("asking `{context}` for changes (DirSync), page {page}");
@@ -108,7 +108,7 @@ impl Session {
                         continue;
                     }
                     let Ok((entry, _)) = entry::entry(item.0, names) else {
-                        return Ok(Some(Odd::Nobody));
+                        return Ok(Some(Unfollowable::Nobody));
                     };
                     if let Err(odd) = told.take(&entry) {
                         return Ok(Some(odd));
@@ -121,7 +121,7 @@ impl Session {
                 Ok(None) => {}
                 Ok(Some(odd)) => {
                     self.leave(&mut stream).await;
-                    return Ok(Came::Odd(odd));
+                    return Ok(ContextRead::Odd(odd));
                 }
                 Err(broken) => return Err(self.broken(&what, broken).await),
             }
@@ -138,7 +138,7 @@ impl Session {
                 ));
             };
             if !answer.more {
-                return Ok(Came::Cookie(answer.cookie.to_vec()));
+                return Ok(ContextRead::Cookie(answer.cookie.to_vec()));
             }
             if answer.cookie == cookie && told.len() == before {
                 return Err(self.incomplete(
@@ -150,7 +150,7 @@ impl Session {
             cookie = answer.cookie.to_vec();
         }
         // There are fewer pages than numbers.
-        Ok(Came::Odd(Odd::TooMany))
+        Ok(ContextRead::Odd(Unfollowable::TooMany))
     }
 
     /// Tells the server that a search is of no more interest. What it still sends is dropped.
@@ -170,7 +170,7 @@ impl Session {
             return Err(NoDelta::StartOver(why));
         }
         let contexts = self.contexts.clone();
-        let Some((place, cookies)) = Place::parse(&cursor.cookie, contexts.len()) else {
+        let Some((place, cookies)) = DirSyncPlace::parse(&cursor.cookie, contexts.len()) else {
             return Err(NoDelta::StartOver(
                 "the cursor is no place in DirSync that can be read".into(),
             ));
@@ -192,7 +192,7 @@ impl Session {
             }
         }
         let attributes: Arc<[String]> = asked(scope).into();
-        let mut told = Told::default();
+        let mut told = DirSyncChanges::default();
         let mut next = Vec::with_capacity(cookies.len());
         for (context, cookie) in contexts.iter().zip(cookies) {
             let came = self
@@ -206,8 +206,8 @@ impl Session {
                 )
                 .await;
             match came.map_err(|trouble| self.dirsync_over(trouble))? {
-                Came::Cookie(cookie) => next.push(cookie),
-                Came::Odd(odd) => return Err(NoDelta::StartOver(odd.text())),
+                ContextRead::Cookie(cookie) => next.push(cookie),
+                ContextRead::Odd(odd) => return Err(NoDelta::StartOver(odd.text())),
             }
         }
         self.taken_along(scope, &mut told).await?;
@@ -220,7 +220,7 @@ impl Session {
         let cursor = (told.len() > 0 || moved_on).then(|| Cursor {
             way: Way::DirSync,
             server: self.invocation(),
-            cookie: Place::new(usn, place.object_security, &next).text(),
+            cookie: DirSyncPlace::new(usn, place.object_security, &next).text(),
             scope: key,
         });
         let (touched, gone) = told.lists();

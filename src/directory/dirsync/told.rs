@@ -10,14 +10,14 @@ pub(in crate::directory) const MAX_TOLD: usize = 100_000;
 
 /// Why what is told cannot be followed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::directory) enum Odd {
+pub(in crate::directory) enum Unfollowable {
     /// More than [`MAX_TOLD`].
     TooMany,
     /// An entry without an `objectGUID`, or one that cannot be read.
     Nobody,
 }
 
-impl Odd {
+impl Unfollowable {
     pub(in crate::directory) fn text(self) -> String {
         match self {
             Self::TooMany => format!("more than {MAX_TOLD} changes: reading everybody is as quick"),
@@ -28,16 +28,16 @@ impl Odd {
 
 /// Who was told of.
 #[derive(Default, Debug)]
-pub(super) struct Told {
+pub(super) struct DirSyncChanges {
     /// Whether each is deleted, by what was told last.
     people: BTreeMap<DirectoryId, bool>,
     /// Who was renamed or moved, and may be a container.
     moved: BTreeSet<DirectoryId>,
 }
 
-impl Told {
-    pub(super) fn take(&mut self, entry: &RawEntry) -> Result<(), Odd> {
-        let id = directory_id(entry, "objectguid", IdForm::Guid).ok_or(Odd::Nobody)?;
+impl DirSyncChanges {
+    pub(super) fn take(&mut self, entry: &RawEntry) -> Result<(), Unfollowable> {
+        let id = directory_id(entry, "objectguid", IdForm::Guid).ok_or(Unfollowable::Nobody)?;
         let gone = entry
             .values("isdeleted")
             .any(|v| v.eq_ignore_ascii_case(b"TRUE"));
@@ -51,7 +51,7 @@ impl Told {
         }
         self.people.insert(id, gone);
         if self.people.len() > MAX_TOLD {
-            return Err(Odd::TooMany);
+            return Err(Unfollowable::TooMany);
         }
         Ok(())
     }
@@ -66,10 +66,10 @@ impl Told {
     }
 
     /// Somebody of whom nothing was told, but who was taken along.
-    pub(super) fn along(&mut self, id: DirectoryId) -> Result<(), Odd> {
+    pub(super) fn along(&mut self, id: DirectoryId) -> Result<(), Unfollowable> {
         self.people.entry(id).or_insert(false);
         if self.people.len() > MAX_TOLD {
-            return Err(Odd::TooMany);
+            return Err(Unfollowable::TooMany);
         }
         Ok(())
     }
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn trap_22_each_is_told_once_by_what_came_last() {
-        let mut told = Told::default();
+        let mut told = DirSyncChanges::default();
         for e in [
             entry(1, &[("mobile", &["1"])]),
             entry(1, &[("name", &["x"]), ("isdeleted", &["TRUE"])]),
@@ -134,10 +134,13 @@ mod tests {
 
     #[test]
     fn an_entry_without_an_id_is_nobody() {
-        let mut told = Told::default();
-        assert_eq!(told.take(&RawEntry::default()), Err(Odd::Nobody));
+        let mut told = DirSyncChanges::default();
+        assert_eq!(told.take(&RawEntry::default()), Err(Unfollowable::Nobody));
         let mut two = entry(1, &[]).taken_apart();
         two[0].values.push(vec![2; 16]);
-        assert_eq!(told.take(&RawEntry::new(b"", &two)), Err(Odd::Nobody));
+        assert_eq!(
+            told.take(&RawEntry::new(b"", &two)),
+            Err(Unfollowable::Nobody)
+        );
     }
 }

@@ -20,11 +20,11 @@ const SET: u8 = 0x31;
 
 /// It is no such control or message; the text says which.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Malformed(pub &'static str);
+pub(super) struct MalformedControl(pub &'static str);
 
 /// How long to listen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Mode {
+pub(super) enum ListenMode {
     /// refreshOnly (1): what changed, and an end.
     Refresh,
     /// refreshAndPersist (3): what changed, and then whatever changes.
@@ -33,7 +33,7 @@ pub(super) enum Mode {
 
 /// What a Sync State control says of its entry (RFC 4533 § 2.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum State {
+pub(super) enum EntryState {
     Present,
     Add,
     Modify,
@@ -43,7 +43,7 @@ pub(super) enum State {
 /// A Sync State control.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct SyncState {
-    pub state: State,
+    pub state: EntryState,
     pub id: DirectoryId,
     pub cookie: Option<Vec<u8>>,
 }
@@ -74,10 +74,10 @@ pub(super) enum SyncInfo {
 }
 
 /// `syncRequestValue ::= SEQUENCE { mode ENUMERATED, cookie OPTIONAL, reloadHint BOOLEAN DEFAULT FALSE }`.
-pub(super) fn request(mode: Mode, cookie: Option<&[u8]>) -> Vec<u8> {
+pub(super) fn request(mode: ListenMode, cookie: Option<&[u8]>) -> Vec<u8> {
     let mode = match mode {
-        Mode::Refresh => 1,
-        Mode::Persist => 3,
+        ListenMode::Refresh => 1,
+        ListenMode::Persist => 3,
     };
     let mut body = vec![ENUMERATED, 1, mode];
     if let Some(cookie) = cookie {
@@ -92,14 +92,14 @@ pub(super) fn request(mode: Mode, cookie: Option<&[u8]>) -> Vec<u8> {
 }
 
 /// `syncStateValue ::= SEQUENCE { state ENUMERATED, entryUUID, cookie OPTIONAL }`.
-pub(super) fn state(value: &[u8]) -> Result<SyncState, Malformed> {
-    const WHAT: Malformed = Malformed("a Sync State control cannot be read");
-    let mut parts = Parts(whole(value, SEQUENCE).ok_or(WHAT)?);
+pub(super) fn state(value: &[u8]) -> Result<SyncState, MalformedControl> {
+    const WHAT: MalformedControl = MalformedControl("a Sync State control cannot be read");
+    let mut parts = Elements(whole(value, SEQUENCE).ok_or(WHAT)?);
     let state = match parts.take(ENUMERATED).ok_or(WHAT)?.ok_or(WHAT)? {
-        [0] => State::Present,
-        [1] => State::Add,
-        [2] => State::Modify,
-        [3] => State::Delete,
+        [0] => EntryState::Present,
+        [1] => EntryState::Add,
+        [2] => EntryState::Modify,
+        [3] => EntryState::Delete,
         _ => return Err(WHAT),
     };
     let id = parts.take(OCTETS).ok_or(WHAT)?.and_then(id).ok_or(WHAT)?;
@@ -109,10 +109,10 @@ pub(super) fn state(value: &[u8]) -> Result<SyncState, Malformed> {
 }
 
 /// `syncDoneValue ::= SEQUENCE { cookie OPTIONAL, refreshDeletes BOOLEAN DEFAULT FALSE }`.
-pub(super) fn done(value: &[u8]) -> Result<SyncDone, Malformed> {
-    const WHAT: Malformed = Malformed("a Sync Done control cannot be read");
+pub(super) fn done(value: &[u8]) -> Result<SyncDone, MalformedControl> {
+    const WHAT: MalformedControl = MalformedControl("a Sync Done control cannot be read");
     let read = || {
-        let mut parts = Parts(whole(value, SEQUENCE)?);
+        let mut parts = Elements(whole(value, SEQUENCE)?);
         let cookie = parts.take(OCTETS)?.map(<[u8]>::to_vec);
         let deletes = parts.flag(false)?;
         parts.end()?;
@@ -122,13 +122,13 @@ pub(super) fn done(value: &[u8]) -> Result<SyncDone, Malformed> {
 }
 
 /// `syncInfoValue`: a choice of four, by its tag.
-pub(super) fn info(value: &[u8]) -> Result<SyncInfo, Malformed> {
-    const WHAT: Malformed = Malformed("a Sync Info message cannot be read");
+pub(super) fn info(value: &[u8]) -> Result<SyncInfo, MalformedControl> {
+    const WHAT: MalformedControl = MalformedControl("a Sync Info message cannot be read");
     let read = || {
         let (tag, content, []) = element(value)? else {
             return None;
         };
-        let mut parts = Parts(content);
+        let mut parts = Elements(content);
         let info = match tag {
             0x80 => return Some(SyncInfo::Cookie(content.to_vec())),
             0xa1 | 0xa2 => {
@@ -143,7 +143,7 @@ pub(super) fn info(value: &[u8]) -> Result<SyncInfo, Malformed> {
             0xa3 => {
                 let cookie = parts.take(OCTETS)?.map(<[u8]>::to_vec);
                 let deletes = parts.flag(false)?;
-                let mut set = Parts(parts.take(SET)??);
+                let mut set = Elements(parts.take(SET)??);
                 let mut ids = Vec::with_capacity(set.0.len() / 18);
                 while !set.0.is_empty() {
                     ids.push(id(set.take(OCTETS)??)?);
@@ -175,9 +175,9 @@ fn whole(value: &[u8], wanted: u8) -> Option<&[u8]> {
 }
 
 /// The elements of a sequence that are still to be read.
-struct Parts<'a>(&'a [u8]);
+struct Elements<'a>(&'a [u8]);
 
-impl<'a> Parts<'a> {
+impl<'a> Elements<'a> {
     /// The next element if it has this tag, `Some(None)` if it has another or there is none; `None`: it cannot be read.
     #[expect(
         clippy::option_option,
@@ -297,7 +297,7 @@ pub(super) mod tests {
             prop_assert_eq!((read.state as u8, read.id, &read.cookie), (number, DirectoryId(id), &cookie));
             let written = wrap(SEQUENCE, &[optional(cookie.as_deref()), flag(deletes, false)]);
             prop_assert_eq!(done(&written), Ok(SyncDone { cookie: cookie.clone(), deletes }));
-            let asked = request(Mode::Persist, cookie.as_deref());
+            let asked = request(ListenMode::Persist, cookie.as_deref());
             prop_assert_eq!(asked, wrap(SEQUENCE, &[vec![ENUMERATED, 1, 3], optional(cookie.as_deref())]));
         }
 

@@ -3,7 +3,7 @@
 use super::super::fuzzing::items;
 use super::codec::{self, SyncInfo};
 use super::cookie::{self, Dialect};
-use super::told::{Told, message};
+use super::told::{RefreshChanges, message};
 
 const DIALECTS: [Dialect; 3] = [Dialect::OpenLdap, Dialect::Ds389, Dialect::Ds389AsOpenLdap];
 
@@ -64,7 +64,7 @@ pub fn sync_cookie(data: &[u8]) {
 
 /// The messages of a search with the Sync Request control, and what they add up to.
 pub fn sync_told(data: &[u8]) {
-    let (mut refresh, mut live) = (Told::default(), Told::default());
+    let (mut refresh, mut live) = (RefreshChanges::default(), RefreshChanges::default());
     let mut ends = Vec::new();
     for item in items(data) {
         let Ok(message) = message(item) else { continue };

@@ -11,10 +11,10 @@ use super::super::delta::{Cursor, NoDelta, Way};
 use super::super::error::DirectoryError;
 use super::super::read::Scope;
 use super::super::session::Session;
-use super::codec::{Mode, REQUEST};
+use super::codec::{ListenMode, REQUEST};
 use super::cookie::Dialect;
-use super::refresh::{Asked, no_changelog};
-use super::told::Told;
+use super::refresh::{SyncSearch, no_changelog};
+use super::told::RefreshChanges;
 
 /// How long a server may take to say that it would go on sending. It costs it one entry.
 const TRIAL: Duration = Duration::from_secs(5);
@@ -60,17 +60,17 @@ impl Session {
         let mut cookies = Vec::with_capacity(scope.bases.len());
         for base in &scope.bases {
             let what = format!("asking where `{base}` is");
-            let asked = Asked {
+            let asked = SyncSearch {
                 base,
                 depth: Depth::Base,
                 filter: &filter,
                 cookie: dialect.begin(),
-                mode: Mode::Refresh,
+                mode: ListenMode::Refresh,
             };
             let until = self.page_end();
             let mut stream = self.sync_open(&what, &asked, until).await?;
             let end = self
-                .sync_refresh(&what, &mut stream, &mut Told::default(), until)
+                .sync_refresh(&what, &mut stream, &mut RefreshChanges::default(), until)
                 .await
                 .map_err(not_over)?;
             match end.cookie.filter(|c| dialect.reads(c)) {
@@ -101,17 +101,17 @@ impl Session {
         };
         let what = format!("trying a persistent search at `{base}`");
         let filter = Self::sync_filter(dialect, scope);
-        let asked = Asked {
+        let asked = SyncSearch {
             base,
             depth: Depth::Base,
             filter: &filter,
             cookie: dialect.begin(),
-            mode: Mode::Persist,
+            mode: ListenMode::Persist,
         };
         let until = self.page_end().min(Instant::now() + TRIAL);
         let mut stream = self.sync_open(&what, &asked, until).await?;
         let tried = self
-            .sync_refresh(&what, &mut stream, &mut Told::default(), until)
+            .sync_refresh(&what, &mut stream, &mut RefreshChanges::default(), until)
             .await;
         let goes_on = stream.state() == ldap3::StreamState::Active && tried.is_ok();
         abandon(&mut stream);

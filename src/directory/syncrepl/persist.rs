@@ -18,16 +18,16 @@ use tokio::time::{Instant, sleep_until};
 
 use super::super::backlog::{LdapHandle, SearchStream};
 use super::super::delta::{Cursor, Delta, NoDelta};
-use super::super::error::{DirectoryError, Failure, came};
+use super::super::error::{DirectoryError, ServerFailure, came};
 use super::super::link::{Broken, words};
 use super::super::liveness::{Probe, SILENCE, probe};
 use super::super::read::Scope;
 use super::super::session::Session;
-use super::codec::Mode;
+use super::codec::ListenMode;
 use super::cookie::{self, Dialect};
 use super::offer::abandon;
-use super::refresh::{Asked, together};
-use super::told::{self, Told};
+use super::refresh::{SyncSearch, together};
+use super::told::{self, RefreshChanges};
 
 /// Messages that are gathered into one delta. A burst that is longer goes on in the next.
 const GATHERED: usize = 10_000;
@@ -48,7 +48,7 @@ pub struct SyncWatch {
     given: String,
     /// What is told and not yet given out; a dropped [`SyncWatch::next`] loses nothing.
     first: Option<Delta>,
-    told: Told,
+    told: RefreshChanges,
     probe: Option<Probe>,
     /// When the server was last heard.
     heard: Instant,
@@ -90,19 +90,19 @@ impl Session {
             cursor: cursor.clone(),
             given: cursor.cookie.clone(),
             first: None,
-            told: Told::default(),
+            told: RefreshChanges::default(),
             probe: None,
             heard: Instant::now(),
         };
         let mut told = Vec::with_capacity(cookies.len());
         for (base, cookie) in scope.bases.iter().zip(&mut cookies) {
             let what = format!("asking for changes under `{base}`, those to come too");
-            let asked = Asked {
+            let asked = SyncSearch {
                 base,
                 depth: Depth::Subtree,
                 filter: &filter,
                 cookie: Some(cookie),
-                mode: Mode::Persist,
+                mode: ListenMode::Persist,
             };
             let until = self.page_end();
             watch
@@ -111,7 +111,7 @@ impl Session {
             let Some(stream) = watch.streams.last_mut() else {
                 continue;
             };
-            let mut heard = Told::default();
+            let mut heard = RefreshChanges::default();
             let end = self.sync_refresh(&what, stream, &mut heard, until).await?;
             if stream.state() != ldap3::StreamState::Active {
                 return Err(NoDelta::NotOffered(format!(
@@ -134,13 +134,13 @@ impl Session {
 }
 
 /// What [`SyncWatch::hear`] heard.
-enum Heard {
+enum WatchEvent {
     Item(usize, Result<Option<ResultEntry>, Broken>),
     Alive(Result<(), Broken>),
     Silence,
 }
 
-impl Heard {
+impl WatchEvent {
     /// What ldap3 gave of a search. It panics over what it cannot read; here that is an error.
     fn item(at: usize, item: std::thread::Result<Result<Option<ResultEntry>, LdapError>>) -> Self {
         Self::Item(
@@ -169,7 +169,7 @@ impl SyncWatch {
                 return self.give();
             }
             match self.hear().await {
-                Heard::Silence => {
+                WatchEvent::Silence => {
                     // Time passed without anybody's change: other people's moved the cursor, and it is worth keeping.
                     self.ask();
                     if self.cursor.cookie != self.given {
@@ -202,7 +202,7 @@ impl SyncWatch {
     }
 
     /// What is there without waiting.
-    fn hear_now(&mut self) -> Option<Heard> {
+    fn hear_now(&mut self) -> Option<WatchEvent> {
         self.streams
             .iter_mut()
             .enumerate()
@@ -210,11 +210,11 @@ impl SyncWatch {
                 let item = AssertUnwindSafe(stream.next())
                     .catch_unwind()
                     .now_or_never()?;
-                Some(Heard::item(at, item))
+                Some(WatchEvent::item(at, item))
             })
     }
 
-    async fn hear(&mut self) -> Heard {
+    async fn hear(&mut self) -> WatchEvent {
         let probe = &mut self.probe;
         let nexts = self
             .streams
@@ -223,9 +223,9 @@ impl SyncWatch {
         let asked = probe.is_some();
         tokio::select! {
             biased;
-            (item, at, _) = select_all(nexts) => Heard::item(at, item),
-            answer = async { match probe { Some(probe) => probe.await, None => pending().await } } => Heard::Alive(answer),
-            () = sleep_until(self.heard + SILENCE), if !asked => Heard::Silence,
+            (item, at, _) = select_all(nexts) => WatchEvent::item(at, item),
+            answer = async { match probe { Some(probe) => probe.await, None => pending().await } } => WatchEvent::Alive(answer),
+            () = sleep_until(self.heard + SILENCE), if !asked => WatchEvent::Silence,
         }
     }
 
@@ -234,10 +234,10 @@ impl SyncWatch {
         self.probe = Some(probe(self.ldap.clone(), self.who_am_i));
     }
 
-    async fn take(&mut self, heard: Heard) -> Result<(), NoDelta> {
+    async fn take(&mut self, heard: WatchEvent) -> Result<(), NoDelta> {
         let (at, item) = match heard {
-            Heard::Silence => return Ok(()),
-            Heard::Alive(answer) => {
+            WatchEvent::Silence => return Ok(()),
+            WatchEvent::Alive(answer) => {
                 self.probe = None;
                 self.heard = Instant::now();
                 return match answer {
@@ -245,7 +245,7 @@ impl SyncWatch {
                     Err(broken) => Err(self.broken(broken)),
                 };
             }
-            Heard::Item(at, item) => (at, item),
+            WatchEvent::Item(at, item) => (at, item),
         };
         self.heard = Instant::now();
         let item = match item {
@@ -273,8 +273,8 @@ impl SyncWatch {
         Ok(())
     }
 
-    fn failure(&self, came: String, next: &str) -> Failure {
-        Failure {
+    fn failure(&self, came: String, next: &str) -> ServerFailure {
+        ServerFailure {
             server: self.server.clone(),
             what: self.what.clone(),
             came,
@@ -325,8 +325,8 @@ mod tests {
         let panicked = AssertUnwindSafe(panicking).catch_unwind().now_or_never();
         let item = panicked.map(|p: std::thread::Result<()>| p.map(|()| Ok(None)));
         assert!(matches!(
-            Heard::item(0, item.unwrap()),
-            Heard::Item(0, Err(Broken::Unreadable))
+            WatchEvent::item(0, item.unwrap()),
+            WatchEvent::Item(0, Err(Broken::Unreadable))
         ));
     }
 }

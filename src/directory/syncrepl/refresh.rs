@@ -15,28 +15,28 @@ use super::super::read::Scope;
 use super::super::search::Trouble;
 use super::super::session::Session;
 use super::super::state::ServerState;
-use super::codec::{self, Malformed, Mode};
+use super::codec::{self, ListenMode, MalformedControl};
 use super::cookie::{self, Csns, Dialect};
-use super::told::{self, End, Refreshed, Told, TooMuch};
+use super::told::{self, RefreshChanges, RefreshEnd, Refreshed, TooMuch};
 use crate::config::DirectoryKind;
 
 /// No attributes (RFC 4511 § 4.5.1.8): the id comes in the control.
 const NOTHING: &str = "1.1";
 
 /// One search with the Sync Request control.
-pub(super) struct Asked<'a> {
+pub(super) struct SyncSearch<'a> {
     pub base: &'a str,
     pub depth: Depth,
     pub filter: &'a str,
     pub cookie: Option<&'a [u8]>,
-    pub mode: Mode,
+    pub mode: ListenMode,
 }
 
 impl Session {
     pub(super) async fn sync_open(
         &mut self,
         what: &str,
-        asked: &Asked<'_>,
+        asked: &SyncSearch<'_>,
         until: Instant,
     ) -> Result<SearchStream, NoDelta> {
         let mut ldap = self.ldap.clone();
@@ -65,9 +65,9 @@ impl Session {
         &mut self,
         what: &str,
         stream: &mut SearchStream,
-        told: &mut Told,
+        told: &mut RefreshChanges,
         until: Instant,
-    ) -> Result<End, NoDelta> {
+    ) -> Result<RefreshEnd, NoDelta> {
         loop {
             let item = match within(until, stream.next()).await {
                 Ok(Some(item)) => item,
@@ -92,11 +92,11 @@ impl Session {
         }
         let control = result.ctrls.iter().find(|c| c.1.ctype == codec::DONE);
         let Some(value) = control.and_then(|c| c.1.val.as_deref()) else {
-            let e = Malformed("success, but no Sync Done control in the answer");
+            let e = MalformedControl("success, but no Sync Done control in the answer");
             return Err(self.unreadable(what, e));
         };
         let done = codec::done(value).map_err(|e| self.unreadable(what, e))?;
-        Ok(End {
+        Ok(RefreshEnd {
             cookie: done.cookie,
             deletes: done.deletes,
         })
@@ -109,7 +109,7 @@ impl Session {
         }
     }
 
-    fn unreadable(&self, what: &str, Malformed(came): Malformed) -> NoDelta {
+    fn unreadable(&self, what: &str, MalformedControl(came): MalformedControl) -> NoDelta {
         let next = "nothing is taken from it: look at the server, or at what stands between";
         self.trouble(self.incomplete(what, came, next))
     }
@@ -244,16 +244,16 @@ impl Session {
         let held = cookies.clone();
         for (base, cookie) in scope.bases.iter().zip(&mut cookies) {
             let what = format!("asking what changed under `{base}`");
-            let asked = Asked {
+            let asked = SyncSearch {
                 base,
                 depth: Depth::Subtree,
                 filter: &filter,
                 cookie: Some(cookie),
-                mode: Mode::Refresh,
+                mode: ListenMode::Refresh,
             };
             let until = self.page_end();
             let mut stream = self.sync_open(&what, &asked, until).await?;
-            let mut heard = Told::default();
+            let mut heard = RefreshChanges::default();
             let end = self
                 .sync_refresh(&what, &mut stream, &mut heard, until)
                 .await?;
@@ -275,8 +275,8 @@ impl Session {
         what: &str,
         dialect: Dialect,
         cookie: &mut Vec<u8>,
-        heard: Told,
-        end: &End,
+        heard: RefreshChanges,
+        end: &RefreshEnd,
     ) -> Result<Refreshed, NoDelta> {
         if let Some(next) = &end.cookie {
             // An empty cookie: the server took ours for none.

@@ -6,7 +6,7 @@ use lber::common::TagClass;
 use lber::structure::PL;
 use ldap3::ResultEntry;
 
-use super::codec::{self, Malformed, State, SyncInfo, SyncState};
+use super::codec::{self, EntryState, MalformedControl, SyncInfo, SyncState};
 use super::cookie::Dialect;
 use crate::model::DirectoryId;
 
@@ -15,7 +15,7 @@ const MAX_TOLD: usize = 10_000_000;
 
 /// One message of a search with the Sync Request control.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Message {
+pub(super) enum SyncMessage {
     /// An entry, or its id alone. What attributes it carries is nobody's business here.
     Entry(SyncState),
     Info(SyncInfo),
@@ -24,16 +24,18 @@ pub(super) enum Message {
 }
 
 /// Reads a message of a search.
-pub(super) fn message(item: ResultEntry) -> Result<Message, Malformed> {
-    const BAD: Malformed = Malformed("an intermediate message cannot be read");
+pub(super) fn message(item: ResultEntry) -> Result<SyncMessage, MalformedControl> {
+    const BAD: MalformedControl = MalformedControl("an intermediate message cannot be read");
     if item.is_ref() {
-        return Ok(Message::Other);
+        return Ok(SyncMessage::Other);
     }
     if !item.is_intermediate() {
         let control = item.1.iter().find(|c| c.1.ctype == codec::STATE);
         let value = control.and_then(|c| c.1.val.as_deref());
-        let value = value.ok_or(Malformed("an entry comes without its Sync State control"))?;
-        return codec::state(value).map(Message::Entry);
+        let value = value.ok_or(MalformedControl(
+            "an entry comes without its Sync State control",
+        ))?;
+        return codec::state(value).map(SyncMessage::Entry);
     }
     // IntermediateResponse ::= SEQUENCE { responseName [0] OPTIONAL, responseValue [1] OPTIONAL } (RFC 4511 § 4.13).
     let PL::C(parts) = item.0.payload else {
@@ -49,16 +51,16 @@ pub(super) fn message(item: ResultEntry) -> Result<Message, Malformed> {
     }
     match (name, value) {
         (Some(name), Some(value)) if name == codec::INFO.as_bytes() => {
-            codec::info(&value).map(Message::Info)
+            codec::info(&value).map(SyncMessage::Info)
         }
         (Some(name), None) if name == codec::INFO.as_bytes() => Err(BAD),
-        _ => Ok(Message::Other),
+        _ => Ok(SyncMessage::Other),
     }
 }
 
 /// How a refresh ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct End {
+pub(super) struct RefreshEnd {
     /// Where to go on; `None`: the old cookie stays.
     pub cookie: Option<Vec<u8>>,
     /// Whether the server says that its last phase named those who are gone.
@@ -71,7 +73,7 @@ pub(super) struct TooMuch;
 
 /// What was told so far.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Told {
+pub(super) struct RefreshChanges {
     /// Whoever was touched (`false`) or is gone (`true`): the last word counts.
     gone: HashMap<DirectoryId, bool>,
     /// Told to be there, unchanged.
@@ -80,7 +82,7 @@ pub(super) struct Told {
     present_ended: bool,
 }
 
-impl Told {
+impl RefreshChanges {
     pub(super) fn is_empty(&self) -> bool {
         self.gone.is_empty() && self.present.is_empty()
     }
@@ -90,35 +92,35 @@ impl Told {
     }
 
     /// Takes a message of the refresh. The end comes where live messages follow; a cookie before that would claim what is not yet told.
-    pub(super) fn refresh(&mut self, message: Message) -> Result<Option<End>, TooMuch> {
+    pub(super) fn refresh(&mut self, message: SyncMessage) -> Result<Option<RefreshEnd>, TooMuch> {
         let mut end = None;
         match message {
-            Message::Entry(entry) => match entry.state {
-                State::Present => self.present.push(entry.id),
-                State::Add | State::Modify => self.hear(entry.id, false),
-                State::Delete => self.hear(entry.id, true),
+            SyncMessage::Entry(entry) => match entry.state {
+                EntryState::Present => self.present.push(entry.id),
+                EntryState::Add | EntryState::Modify => self.hear(entry.id, false),
+                EntryState::Delete => self.hear(entry.id, true),
             },
-            Message::Info(SyncInfo::Ids { deletes, ids, .. }) => {
+            SyncMessage::Info(SyncInfo::Ids { deletes, ids, .. }) => {
                 if deletes {
                     self.gone.extend(ids.into_iter().map(|id| (id, true)));
                 } else {
                     self.present.extend(ids);
                 }
             }
-            Message::Info(SyncInfo::Deleted { cookie, done }) => {
-                end = done.then_some(End {
+            SyncMessage::Info(SyncInfo::Deleted { cookie, done }) => {
+                end = done.then_some(RefreshEnd {
                     cookie,
                     deletes: true,
                 });
             }
-            Message::Info(SyncInfo::Present { cookie, done }) => {
+            SyncMessage::Info(SyncInfo::Present { cookie, done }) => {
                 self.present_ended = true;
-                end = done.then_some(End {
+                end = done.then_some(RefreshEnd {
                     cookie,
                     deletes: false,
                 });
             }
-            Message::Info(SyncInfo::Cookie(_)) | Message::Other => {}
+            SyncMessage::Info(SyncInfo::Cookie(_)) | SyncMessage::Other => {}
         }
         if self.gone.len() + self.present.len() > MAX_TOLD {
             return Err(TooMuch);
@@ -127,13 +129,13 @@ impl Told {
     }
 
     /// Takes a live message; returns its cookie.
-    pub(super) fn live(&mut self, message: Message) -> Option<Vec<u8>> {
+    pub(super) fn live(&mut self, message: SyncMessage) -> Option<Vec<u8>> {
         match message {
-            Message::Entry(SyncState { state, id, cookie }) => {
-                self.hear(id, state == State::Delete);
+            SyncMessage::Entry(SyncState { state, id, cookie }) => {
+                self.hear(id, state == EntryState::Delete);
                 cookie
             }
-            Message::Info(SyncInfo::Ids {
+            SyncMessage::Info(SyncInfo::Ids {
                 cookie,
                 deletes,
                 ids,
@@ -141,18 +143,22 @@ impl Told {
                 self.gone.extend(ids.into_iter().map(|id| (id, deletes)));
                 cookie
             }
-            Message::Info(SyncInfo::Cookie(cookie)) => Some(cookie),
-            Message::Info(SyncInfo::Deleted { cookie, .. } | SyncInfo::Present { cookie, .. }) => {
-                cookie
-            }
-            Message::Other => None,
+            SyncMessage::Info(SyncInfo::Cookie(cookie)) => Some(cookie),
+            SyncMessage::Info(
+                SyncInfo::Deleted { cookie, .. } | SyncInfo::Present { cookie, .. },
+            ) => cookie,
+            SyncMessage::Other => None,
         }
     }
 
     /// What a refresh that ended so has told, by evidence: 389-ds says `refreshDeletes FALSE` whatever it did, so there only ids
     /// that are told to be present make a present phase. Elsewhere the word counts, but a present phase that shows nobody at
     /// all is how a lost right looks, and is an error.
-    pub(super) fn judge(self, dialect: Dialect, end: &End) -> Result<Refreshed, &'static str> {
+    pub(super) fn judge(
+        self,
+        dialect: Dialect,
+        end: &RefreshEnd,
+    ) -> Result<Refreshed, &'static str> {
         let said_present = self.present_ended || !end.deletes;
         let is_present = said_present && (!dialect.is_389() || !self.present.is_empty());
         let touched = self.gone.values().filter(|gone| !**gone).count();

@@ -7,11 +7,11 @@ use tokio::sync::mpsc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::delta::{Cursor, Delta, NoDelta, Way};
-use super::super::dirsync::{MAX_TOLD, Odd, passing};
+use super::super::dirsync::{MAX_TOLD, Unfollowable, passing};
 use super::super::entry::{directory_id, values_of};
 use super::super::error::{DirectoryError, came};
 use super::super::read::Scope;
-use super::super::search::{Ask, Sink, Trouble};
+use super::super::search::{SearchRequest, Sink, Trouble};
 use super::super::session::Session;
 use super::super::state::ServerState;
 use super::offer::key;
@@ -183,7 +183,7 @@ impl Session {
         let mut spellings = std::mem::take(&mut self.spellings);
         for base in &scope.bases {
             let what = format!("asking for who changed under `{base}`");
-            let ask = Ask {
+            let ask = SearchRequest {
                 base,
                 depth: Depth::Subtree,
                 filter,
@@ -235,7 +235,7 @@ impl Session {
 
     pub(super) fn no_stamps(&self, why: Unstamped) -> NoDelta {
         match why {
-            Unstamped::TooMany => NoDelta::StartOver(Odd::TooMany.text()),
+            Unstamped::TooMany => NoDelta::StartOver(Unfollowable::TooMany.text()),
             Unstamped::Trouble(Trouble::Result { code, text, what }) => {
                 self.refused(&what, code, &text).into()
             }

@@ -89,7 +89,7 @@ pub fn plain(kind: JobType, reason: JobReason) -> Intent {
 }
 
 /// How many messages are to be made.
-pub fn said(intents: &[Intent]) -> i64 {
+pub fn count_said(intents: &[Intent]) -> i64 {
     intents
         .iter()
         .map(|i| i64::from(matches!(i, Intent::Say { .. })))

@@ -58,7 +58,7 @@ impl Standing {
 
 /// What happens to a user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Event {
+pub enum UserEvent {
     /// A newer provision or reprovision is made.
     Newer,
     /// Phone and provisioned phone are equal again.
@@ -91,16 +91,16 @@ pub fn is_application(kind: JobType) -> bool {
 ///
 /// What is being sent always stays: only its end says what it is (see [`come_back`](super::come_back)). What the receiver may have is
 /// dropped only where a newer message says more, or where nobody is left to be told about.
-pub fn becomes(job: &Standing, event: Event) -> Becomes {
+pub fn becomes(job: &Standing, event: UserEvent) -> Becomes {
     let concerned = match event {
-        Event::Newer | Event::EqualAgain => is_application(job.r#type),
-        Event::Unusable => is_application(job.r#type) || job.r#type == JobType::PhoneNotice,
-        Event::Undone | Event::Removed => true,
+        UserEvent::Newer | UserEvent::EqualAgain => is_application(job.r#type),
+        UserEvent::Unusable => is_application(job.r#type) || job.r#type == JobType::PhoneNotice,
+        UserEvent::Undone | UserEvent::Removed => true,
     };
     let (dropped, erased) = match event {
-        Event::Newer | Event::Removed => (job.waits(), job.given_up()),
-        Event::EqualAgain | Event::Unusable => (job.unsent(), job.given_up()),
-        Event::Undone => (job.unsent(), false),
+        UserEvent::Newer | UserEvent::Removed => (job.waits(), job.given_up()),
+        UserEvent::EqualAgain | UserEvent::Unusable => (job.unsent(), job.given_up()),
+        UserEvent::Undone => (job.unsent(), false),
     };
     match (concerned, dropped, erased) {
         (true, true, _) => Becomes::Dropped,
@@ -133,7 +133,7 @@ pub enum Links {
 
 /// The number and the mark of the newest provision or reprovision, as the user's row keeps them.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Told {
+pub struct TellingMark {
     /// `phone_told`.
     pub phone: Option<Phone>,
     /// `told`.
@@ -150,13 +150,13 @@ pub struct Carried {
     /// A message to be made: its type, its reason, and the number before.
     pub say: Option<(JobType, JobReason, Option<Phone>)>,
     /// What the user was told last; `None`: as it is.
-    pub told: Option<Told>,
+    pub told: Option<TellingMark>,
     /// The links that were sent before.
     pub links: Links,
 }
 
 impl Carried {
-    fn event(event: Event, why: &'static str, jobs: &[Standing]) -> Self {
+    fn event(event: UserEvent, why: &'static str, jobs: &[Standing]) -> Self {
         let change = |job: &Standing| match becomes(job, event) {
             Becomes::Stays => None,
             other => Some((job.seq, other)),
@@ -180,7 +180,7 @@ impl Carried {
 /// Carries an intent out. `user` is the post-image, `provisioned` the number that the outside world knows by now, which may be
 /// another one than when the decision was made; `jobs` are the user's, in any order, and may lack those that are dropped.
 /// `delivers`: the user's realm has a receiver, without which no message is made.
-pub fn carry_out(
+pub fn effect_of(
     intent: &Intent,
     user: &User,
     provisioned: Option<&Phone>,
@@ -192,7 +192,7 @@ pub fn carry_out(
             if delivers {
                 tell(user, provisioned, jobs, *r#type, *reason)
             } else {
-                Carried::event(Event::Newer, "", &[])
+                Carried::event(UserEvent::Newer, "", &[])
             }
         }
         Intent::Say {
@@ -204,10 +204,10 @@ pub fn carry_out(
             let mut carried = if *r#type == JobType::Deprovision {
                 Carried {
                     links: Links::All,
-                    ..Carried::event(Event::Removed, "removed", jobs)
+                    ..Carried::event(UserEvent::Removed, "removed", jobs)
                 }
             } else {
-                Carried::event(Event::Newer, "", &[])
+                Carried::event(UserEvent::Newer, "", &[])
             };
             if delivers {
                 carried.say = Some((*r#type, *reason, previous_phone.clone()));
@@ -216,9 +216,9 @@ pub fn carry_out(
         }
         Intent::Unsay => take_back(user, provisioned, jobs, delivers),
         Intent::Withdraw { reason } => {
-            let mut carried = Carried::event(Event::Unusable, reason.as_str(), jobs);
+            let mut carried = Carried::event(UserEvent::Unusable, reason.as_str(), jobs);
             if carried.drops(jobs, is_application) {
-                carried.told = Some(Told {
+                carried.told = Some(TellingMark {
                     phone: None,
                     told: false,
                 });
@@ -242,12 +242,12 @@ fn tell(
         provisioned.filter(|p| kind == JobType::Reprovision || Some(*p) != user.phone.as_ref());
     Carried {
         say: Some((kind, reason, previous.cloned())),
-        told: Some(Told {
+        told: Some(TellingMark {
             phone: user.phone.clone(),
             told: true,
         }),
         links: Links::All,
-        ..Carried::event(Event::Newer, "superseded", jobs)
+        ..Carried::event(UserEvent::Newer, "superseded", jobs)
     }
 }
 
@@ -269,10 +269,10 @@ fn take_back(
         let (kind, reason) = (JobType::Reprovision, JobReason::PhoneChanged);
         return tell(user, provisioned, jobs, kind, reason);
     }
-    let mut carried = Carried::event(Event::EqualAgain, "equal again", jobs);
+    let mut carried = Carried::event(UserEvent::EqualAgain, "equal again", jobs);
     if carried.drops(jobs, is_application) {
         carried.links = Links::OfDropped;
-        carried.told = Some(Told {
+        carried.told = Some(TellingMark {
             phone: None,
             told: false,
         });

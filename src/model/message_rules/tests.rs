@@ -19,7 +19,7 @@ fn number(n: usize) -> Phone {
 
 /// How an attempt ends.
 #[derive(Clone, Copy, Debug)]
-enum End {
+enum RuleEnd {
     Accepted,
     Refused,
     /// Refused, and `retry-for` is over.
@@ -32,7 +32,7 @@ enum End {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Step {
+enum RuleStep {
     /// The directory gives this number, or none.
     Number(Option<usize>),
     Suspend,
@@ -40,7 +40,7 @@ enum Step {
     Block(bool),
     /// A pass that sees what is there already.
     Look,
-    Begin(End),
+    Begin(RuleEnd),
     /// The attempts under way end.
     Finish,
     Hold,
@@ -49,44 +49,44 @@ enum Step {
     Retry,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = RuleStep> {
     let end = prop_oneof![
-        4 => Just(End::Accepted),
-        3 => Just(End::Refused),
-        1 => Just(End::LastRefused),
-        1 => Just(End::Final),
-        2 => Just(End::UnknownArrived),
-        2 => Just(End::UnknownLost),
-        1 => Just(End::NotTried),
+        4 => Just(RuleEnd::Accepted),
+        3 => Just(RuleEnd::Refused),
+        1 => Just(RuleEnd::LastRefused),
+        1 => Just(RuleEnd::Final),
+        2 => Just(RuleEnd::UnknownArrived),
+        2 => Just(RuleEnd::UnknownLost),
+        1 => Just(RuleEnd::NotTried),
     ];
     prop_oneof![
-        5 => (0..3_usize).prop_map(|n| Step::Number(Some(n))),
-        1 => Just(Step::Number(None)),
-        1 => Just(Step::Suspend),
-        2 => Just(Step::Restore),
-        1 => any::<bool>().prop_map(Step::Block),
-        1 => Just(Step::Look),
-        8 => end.prop_map(Step::Begin),
-        6 => Just(Step::Finish),
-        1 => Just(Step::Hold),
-        2 => Just(Step::Release),
-        1 => Just(Step::Retry),
+        5 => (0..3_usize).prop_map(|n| RuleStep::Number(Some(n))),
+        1 => Just(RuleStep::Number(None)),
+        1 => Just(RuleStep::Suspend),
+        2 => Just(RuleStep::Restore),
+        1 => any::<bool>().prop_map(RuleStep::Block),
+        1 => Just(RuleStep::Look),
+        8 => end.prop_map(RuleStep::Begin),
+        6 => Just(RuleStep::Finish),
+        1 => Just(RuleStep::Hold),
+        2 => Just(RuleStep::Release),
+        1 => Just(RuleStep::Retry),
     ]
 }
 
 /// One user, their messages, and what the receiver has processed.
-struct World {
+struct RuleWorld {
     policy: Policy,
     user: User,
     jobs: Vec<Job>,
-    open: Option<(i64, End)>,
+    open: Option<(i64, RuleEnd)>,
     /// Each message once, in the order of arrival.
     seen: Vec<i64>,
     /// Since the last decision a message was dropped that is due again at the next one.
     untold: bool,
 }
 
-impl World {
+impl RuleWorld {
     fn new(send: bool, only_provisioned: bool) -> Self {
         let policy = Policy {
             send_to_new: send,
@@ -120,7 +120,7 @@ impl World {
         for intent in intents {
             let standings: Vec<Standing> = self.jobs.iter().map(Standing::from).collect();
             let provisioned = self.user.phone_provisioned.clone();
-            let carried = carry_out(intent, &self.user, provisioned.as_ref(), &standings, true);
+            let carried = effect_of(intent, &self.user, provisioned.as_ref(), &standings, true);
             for (seq, becomes) in &carried.jobs {
                 let job = self.job(*seq);
                 assert_ne!(job.state, JobState::Sending, "what is sent is left alone");
@@ -183,43 +183,47 @@ impl World {
         intents.extend(dues(Some(&before), &mut after, &self.policy, None));
         let same = before.phone == after.phone && before.usable() == after.usable();
         if same && !std::mem::take(&mut self.untold) {
-            assert_eq!(said(&intents), 0, "told once, and not by each pass again");
+            assert_eq!(
+                count_said(&intents),
+                0,
+                "told once, and not by each pass again"
+            );
         }
         self.apply(after, &intents);
     }
 
-    fn step(&mut self, step: Step) {
+    fn step(&mut self, step: RuleStep) {
         let user = self.user.clone();
         match step {
-            Step::Number(n) => self.decide(User {
+            RuleStep::Number(n) => self.decide(User {
                 phone: n.map(number),
                 ..user
             }),
-            Step::Suspend => self.decide(User {
+            RuleStep::Suspend => self.decide(User {
                 state: State::Suspended,
                 state_reason: Some(StateReason::Disabled),
                 ..user
             }),
-            Step::Restore => self.decide(User {
+            RuleStep::Restore => self.decide(User {
                 state: State::Active,
                 state_reason: None,
                 ..user
             }),
-            Step::Block(blocked) => self.decide(User { blocked, ..user }),
-            Step::Look => self.decide(user),
-            Step::Begin(end) => self.begin(end),
-            Step::Finish => self.finish(),
-            Step::Hold => self.all(|job, _| {
+            RuleStep::Block(blocked) => self.decide(User { blocked, ..user }),
+            RuleStep::Look => self.decide(user),
+            RuleStep::Begin(end) => self.begin(end),
+            RuleStep::Finish => self.finish(),
+            RuleStep::Hold => self.all(|job, _| {
                 if job.state == JobState::Waiting {
                     job.state = JobState::Held;
                 }
             }),
-            Step::Release => self.all(|job, _| {
+            RuleStep::Release => self.all(|job, _| {
                 if job.state == JobState::Held {
                     job.state = JobState::Waiting;
                 }
             }),
-            Step::Retry => self.all(|job, newer| {
+            RuleStep::Retry => self.all(|job, newer| {
                 if may_retry(&Standing::from(&*job), newer) {
                     job.state = JobState::Waiting;
                 }
@@ -237,7 +241,7 @@ impl World {
     }
 
     /// The oldest open message goes, if it waits.
-    fn begin(&mut self, end: End) {
+    fn begin(&mut self, end: RuleEnd) {
         let open = |job: &&mut Job| {
             matches!(
                 job.state,
@@ -257,7 +261,9 @@ impl World {
         }
         job.state = JobState::Sending;
         job.attempts += 1;
-        if matches!(end, End::Accepted | End::UnknownArrived) && !self.seen.contains(&job.seq) {
+        if matches!(end, RuleEnd::Accepted | RuleEnd::UnknownArrived)
+            && !self.seen.contains(&job.seq)
+        {
             self.seen.push(job.seq);
         }
         self.open = Some((job.seq, end));
@@ -278,12 +284,12 @@ impl World {
         };
         let job = self.job(seq);
         let (ending, now) = match end {
-            End::Accepted => (AttemptEnd::Accepted, NOW),
-            End::Final => (AttemptEnd::Final("410".into()), NOW),
-            End::Refused => (again(false), NOW),
-            End::LastRefused => (again(false), job.give_up_at),
-            End::UnknownArrived | End::UnknownLost => (again(true), NOW),
-            End::NotTried => (AttemptEnd::NotTried, NOW),
+            RuleEnd::Accepted => (AttemptEnd::Accepted, NOW),
+            RuleEnd::Final => (AttemptEnd::Final("410".into()), NOW),
+            RuleEnd::Refused => (again(false), NOW),
+            RuleEnd::LastRefused => (again(false), job.give_up_at),
+            RuleEnd::UnknownArrived | RuleEnd::UnknownLost => (again(true), NOW),
+            RuleEnd::NotTried => (AttemptEnd::NotTried, NOW),
         };
         assert!(counts(&ending, job.state, true));
         if matches!(ending, AttemptEnd::Accepted) {
@@ -322,11 +328,11 @@ impl World {
 
     /// Everything goes out to a receiver that works.
     fn drain(&mut self) {
-        self.step(Step::Finish);
-        self.step(Step::Release);
+        self.step(RuleStep::Finish);
+        self.step(RuleStep::Release);
         for _ in 0..=self.jobs.len() {
-            self.step(Step::Begin(End::Accepted));
-            self.step(Step::Finish);
+            self.step(RuleStep::Begin(RuleEnd::Accepted));
+            self.step(RuleStep::Finish);
         }
     }
 
@@ -418,7 +424,7 @@ proptest! {
 
     #[test]
     fn whatever_happens_nobody_is_told_a_wrong_number(send in any::<bool>(), only in any::<bool>(), steps in prop::collection::vec(step(), 1..40)) {
-        let mut world = World::new(send, only && !send);
+        let mut world = RuleWorld::new(send, only && !send);
         for step in steps {
             world.step(step);
         }

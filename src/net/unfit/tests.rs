@@ -10,7 +10,7 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use super::*;
 
 /// Nobody can make anything of Debug output.
-fn readable(unfit: &Unfit) {
+fn readable(unfit: &TlsFault) {
     for mark in ["{", "}", "Error", "Context", "OtherError", "(\"", "::"] {
         assert!(
             !unfit.came.contains(mark) && !unfit.next.contains(mark),
@@ -25,7 +25,7 @@ fn params(names: &[&str]) -> CertificateParams {
 }
 
 /// What is said of a server's certificate by the authority, for `localhost`.
-fn judged(leaf: &CertificateDer<'_>, authority: &CertificateDer<'_>) -> Unfit {
+fn judged(leaf: &CertificateDer<'_>, authority: &CertificateDer<'_>) -> TlsFault {
     let mut roots = RootCertStore::empty();
     roots.add(authority.clone().into_owned()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

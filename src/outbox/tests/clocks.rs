@@ -12,16 +12,16 @@ async fn a_changed_number(f: &Fixture, name: &str) {
 }
 
 /// A worker over this store, whose clock shows this.
-fn start_at(f: &mut Fixture, at: crate::clock::Timestamp, receiver: &Receiver) -> Running {
+fn start_at(f: &mut Fixture, at: crate::clock::Timestamp, receiver: &Receiver) -> RunningOutbox {
     f.now = at;
-    Running::start(f, receiver.config())
+    RunningOutbox::start(f, receiver.config())
 }
 
 #[tokio::test]
 async fn what_a_clock_that_was_ahead_wrote_is_sent_when_it_is_set_back() {
     let (mut f, receiver) = (sqlite().await, Receiver::start().await);
     receiver.always(Behaviour::Answer(503, ""));
-    let running = Running::start(&f, receiver.config());
+    let running = RunningOutbox::start(&f, receiver.config());
     for (name, ahead) in [("far", DAYS_10), ("near", 1_800_000)] {
         let before = f.jobs().await.len();
         running.clock.set_forward_ms(ahead);
@@ -64,7 +64,7 @@ async fn a_jump_forward_with_an_open_circuit_gives_nothing_up() {
     let (f, receiver) = (sqlite().await, Receiver::start().await);
     changed_numbers(&f, 40).await;
     receiver.always(Behaviour::Answer(500, ""));
-    let running = Running::start(&f, receiver.config());
+    let running = RunningOutbox::start(&f, receiver.config());
     until("open", async || {
         let stats = running.stats.snapshot();
         stats
@@ -100,7 +100,7 @@ async fn a_jump_back_does_not_keep_the_probe_waiting() {
     let (f, receiver) = (sqlite().await, Receiver::start().await);
     changed_numbers(&f, 40).await;
     receiver.always(Behaviour::Answer(500, ""));
-    let running = Running::start(&f, receiver.config());
+    let running = RunningOutbox::start(&f, receiver.config());
     until("open", async || running.stats.snapshot().attempts >= 20).await;
     running.clock.set_forward_ms(-DAYS_10);
     receiver.always(Behaviour::Answer(204, ""));
@@ -117,7 +117,7 @@ async fn the_time_in_which_no_daemon_ran_does_not_count_towards_retry_for() {
     let (mut f, receiver) = (sqlite().await, Receiver::start().await);
     changed_numbers(&f, 2).await;
     receiver.always(Behaviour::Answer(503, ""));
-    let running = Running::start(&f, receiver.config());
+    let running = RunningOutbox::start(&f, receiver.config());
     until("tried", async || running.stats.snapshot().again == 2).await;
     let at = running.clock.now();
     running.stop().await;
@@ -145,7 +145,10 @@ async fn a_hold_of_a_clock_that_was_ahead_does_not_end_retry_for_when_it_is_rele
     changed_numbers(&f, 1).await;
     let all = crate::store::JobSelection::default();
     let ahead = f.now.plus_ms(DAYS_10);
-    let (hold, release) = (crate::store::Act::Hold, crate::store::Act::Release);
+    let (hold, release) = (
+        crate::store::JobAction::Hold,
+        crate::store::JobAction::Release,
+    );
     f.store.outbox_act(hold, &all, ahead).await.unwrap();
     f.store.outbox_act(release, &all, f.now).await.unwrap();
     let (job, _) = f.attempt(crate::store::outbox_tests::refused(f.now)).await;

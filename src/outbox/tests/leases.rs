@@ -1,6 +1,6 @@
 //! A worker whose leases are over begins nothing (design § 3.10).
 
-use super::super::begin::{Beginning, Go};
+use super::super::begin::{Beginning, SendDecision};
 use super::*;
 use crate::model::RealmId;
 use crate::model::message_rules::AttemptEnd;
@@ -11,7 +11,7 @@ const TAKEN: &str =
     "UPDATE jobs SET leased_by = 'two', attempts = attempts + 1 WHERE state = 'sending'";
 
 /// So many messages, taken ahead by one worker on PostgreSQL, and the first under way to a receiver that hangs.
-async fn the_first_of(messages: usize) -> (Fixture, Receiver, Running) {
+async fn the_first_of(messages: usize) -> (Fixture, Receiver, RunningOutbox) {
     let (f, receiver) = (postgres().await, Receiver::start().await);
     changed_numbers(&f, messages).await;
     receiver.next(Behaviour::Hang);
@@ -20,7 +20,7 @@ async fn the_first_of(messages: usize) -> (Fixture, Receiver, Running) {
         timeout_ms: 1500,
         ..receiver.config()
     };
-    let running = Running::start(&f, slow);
+    let running = RunningOutbox::start(&f, slow);
     until("the first is under way", async || {
         receiver.requests().len() == 1
     })
@@ -52,7 +52,7 @@ async fn what_another_daemon_has_taken_is_not_begun() {
 }
 
 /// What `Beginning` says of the first of these jobs.
-async fn look(f: &Fixture, job: &crate::model::Job) -> Go {
+async fn look(f: &Fixture, job: &crate::model::Job) -> SendDecision {
     let (runner, _config) = runner(f, config("http://127.0.0.1:1/"));
     let (store, config, environment) = (runner.store, runner.config, runner.environment);
     let beginning = Beginning::new(store, config, environment, "one".into());
@@ -64,12 +64,12 @@ async fn a_lease_that_ends_soon_is_not_used() {
     let f = postgres().await;
     changed_numbers(&f, 1).await;
     let job = f.claim(1).await.remove(0);
-    assert!(matches!(look(&f, &job).await, Go::Send(_)));
+    assert!(matches!(look(&f, &job).await, SendDecision::Send(_)));
     f.sql("UPDATE jobs SET lease_until = lease_until - 13000")
         .await;
-    assert!(matches!(look(&f, &job).await, Go::Back));
+    assert!(matches!(look(&f, &job).await, SendDecision::Back));
     f.store.renew("one", f.now, 15_000).await.unwrap();
-    assert!(matches!(look(&f, &job).await, Go::Send(_)));
+    assert!(matches!(look(&f, &job).await, SendDecision::Send(_)));
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn an_attempt_that_outlives_its_lease_ends_beside_the_next_one() {
         timeout_ms: 3000,
         ..receiver.config()
     };
-    let running = Running::start(&f, slow);
+    let running = RunningOutbox::start(&f, slow);
     until("the first is under way", async || {
         receiver.requests().len() == 1
     })
@@ -164,7 +164,7 @@ async fn trap_42_what_was_overtaken_before_its_turn_came_is_not_begun() {
     for f in [sqlite().await, postgres().await] {
         changed_numbers(&f, 1).await;
         let job = f.claim(1).await.remove(0);
-        assert!(matches!(look(&f, &job).await, Go::Send(_)));
+        assert!(matches!(look(&f, &job).await, SendDecision::Send(_)));
         for (happens, back) in [
             (
                 "UPDATE users SET state = 'suspended', state_reason = 'disabled'",
@@ -180,13 +180,22 @@ async fn trap_42_what_was_overtaken_before_its_turn_came_is_not_begun() {
             ),
         ] {
             f.sql(happens).await;
-            assert!(matches!(look(&f, &job).await, Go::Back), "{happens}");
+            assert!(
+                matches!(look(&f, &job).await, SendDecision::Back),
+                "{happens}"
+            );
             f.sql(back).await;
-            assert!(matches!(look(&f, &job).await, Go::Send(_)), "{back}");
+            assert!(
+                matches!(look(&f, &job).await, SendDecision::Send(_)),
+                "{back}"
+            );
         }
         f.sql("UPDATE users SET phone = NULL, phone_source = NULL")
             .await;
-        assert!(matches!(look(&f, &job).await, Go::Back), "a lost number");
+        assert!(
+            matches!(look(&f, &job).await, SendDecision::Back),
+            "a lost number"
+        );
         f.settle(&job, AttemptEnd::NotTried).await;
         assert!(
             all_are(&f, JobState::Dropped).await,

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::store::outbox_tests::postgres;
-use crate::store::{Act, EnrolmentKey, JobSelection};
+use crate::store::{EnrolmentKey, JobAction, JobSelection};
 
 const OLD: [u8; 32] = [7; 32];
 const NEW: [u8; 32] = [8; 32];
@@ -24,9 +24,9 @@ fn configured(f: &Fixture, delivery: DeliveryConfig) -> Arc<Config> {
     Arc::new(config)
 }
 
-fn start(f: &Fixture, receiver: &Receiver) -> Running {
+fn start(f: &Fixture, receiver: &Receiver) -> RunningOutbox {
     let delivery = receiver.config();
-    Running::start_with(f, configured(f, delivery))
+    RunningOutbox::start_with(f, configured(f, delivery))
 }
 
 fn half(bytes: &[u8]) -> u128 {
@@ -142,7 +142,7 @@ async fn a_message_that_was_sent_once_ends_when_its_key_is_gone() {
 
     // As it says.
     set_key(&f, OLD);
-    let retry = Act::Retry {
+    let retry = JobAction::Retry {
         retry_for_ms: DAY_MS,
     };
     f.store
@@ -208,7 +208,7 @@ async fn the_stores_own_key_is_still_there_for_what_was_made_with_it() {
     receiver.next(Behaviour::Answer(503, ""));
     let mut config = (*configuration(receiver.config())).clone();
     config.enrolment.key = None;
-    let running = Running::start_with(&f, Arc::new(config));
+    let running = RunningOutbox::start_with(&f, Arc::new(config));
     until("refused once", async || {
         f.jobs().await[0].last_error.is_some()
     })

@@ -173,7 +173,7 @@ fn every_way_of_losing_a_number_leads_to_the_wait() {
         let disabled = see(Some(&number_before), &off, &waiting()).unwrap().after;
         let gone = decide(
             Some(&number_before),
-            Seen::Gone(Some(StateReason::Deleted)),
+            Observation::Gone(Some(StateReason::Deleted)),
             &at(&RealmId::from("r"), &waiting(), 20),
         );
         for away in [disabled, gone.unwrap().after] {

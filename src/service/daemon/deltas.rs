@@ -7,7 +7,7 @@ use super::keepers::FromKeeper;
 use crate::config::ChangesWay;
 use crate::directory::Way;
 use crate::model::{Mode, Outcome, Run, Trigger};
-use crate::service::follow::{News, SILENCE};
+use crate::service::follow::{KeeperNews, SILENCE};
 use crate::service::summary::tell;
 
 impl Daemon {
@@ -34,13 +34,13 @@ impl Daemon {
     pub(super) fn heard(&mut self, heard: FromKeeper) {
         match heard {
             FromKeeper::Ended => {}
-            FromKeeper::News(News::Ran(run)) => {
+            FromKeeper::News(KeeperNews::Ran(run)) => {
                 tell(Some(&run));
                 self.count(&run);
                 self.keepers.turn(&run.realm, Some(&run));
                 self.let_go(&run);
             }
-            FromKeeper::News(News::Wants(realm, trigger)) => self.wants(&realm, trigger),
+            FromKeeper::News(KeeperNews::Wants(realm, trigger)) => self.wants(&realm, trigger),
         }
     }
 

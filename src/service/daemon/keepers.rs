@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::RealmConfig;
 use crate::model::{ErrorCode, Outcome, RealmId, Run};
 use crate::service::chance::chance;
-use crate::service::follow::{Keeper, News, State, Turn};
+use crate::service::follow::{Keeper, KeeperMemory, KeeperNews, RealmNotice};
 use crate::service::life::Pulse;
-use crate::story::realms::Seen;
+use crate::story::realms::KeeperStatus;
 use crate::sync::Engine;
 
 /// A keeper that broke off is not started again at once.
@@ -25,25 +25,25 @@ const WAITING: usize = 256;
 
 /// All keepers.
 pub(super) struct Keepers {
-    kept: BTreeMap<RealmId, Kept>,
+    kept: BTreeMap<RealmId, KeeperHandle>,
     tasks: JoinSet<RealmId>,
-    news: (mpsc::Sender<News>, mpsc::Receiver<News>),
+    news: (mpsc::Sender<KeeperNews>, mpsc::Receiver<KeeperNews>),
     /// Realms whose polls fail, and why: said once.
     failing: BTreeMap<RealmId, Option<ErrorCode>>,
     not_before: Option<Instant>,
 }
 
-struct Kept {
+struct KeeperHandle {
     task: tokio::task::Id,
     cancel: CancellationToken,
-    turns: watch::Sender<Turn>,
-    seen: Arc<watch::Sender<Seen>>,
+    turns: watch::Sender<RealmNotice>,
+    seen: Arc<watch::Sender<KeeperStatus>>,
 }
 
 /// What became of a keeper or what it says.
 #[derive(Debug)]
 pub(super) enum FromKeeper {
-    News(News),
+    News(KeeperNews),
     Ended,
 }
 
@@ -61,7 +61,7 @@ impl Default for Keepers {
 
 impl Keepers {
     /// What a realm's keeper has seen.
-    pub(super) fn seen(&self, realm: &RealmId) -> Seen {
+    pub(super) fn seen(&self, realm: &RealmId) -> KeeperStatus {
         self.kept
             .get(realm)
             .map(|kept| kept.seen.borrow().clone())
@@ -70,7 +70,7 @@ impl Keepers {
 
     /// Realms that live by push and are not connected.
     pub(super) fn away(&self) -> Vec<&RealmId> {
-        let is_away = |kept: &Kept| {
+        let is_away = |kept: &KeeperHandle| {
             let seen = kept.seen.borrow();
             seen.push
                 .as_ref()
@@ -108,8 +108,8 @@ impl Keepers {
         cancel: CancellationToken,
     ) {
         let (turns, seen) = (
-            watch::Sender::new(Turn::default()),
-            Arc::new(watch::Sender::new(Seen::default())),
+            watch::Sender::new(RealmNotice::default()),
+            Arc::new(watch::Sender::new(KeeperStatus::default())),
         );
         let keeper = Keeper {
             engine,
@@ -121,14 +121,14 @@ impl Keepers {
             cancel: cancel.clone(),
             pulse,
             chance,
-            state: State::default(),
+            state: KeeperMemory::default(),
         };
         let id = realm.id.clone();
         let task = self.tasks.spawn(async move {
             Box::pin(keeper.keep()).await;
             id
         });
-        let kept = Kept {
+        let kept = KeeperHandle {
             task: task.id(),
             cancel,
             turns,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::{Daemon, Side, warn};
+use super::{Daemon, TaskResult, warn};
 use crate::clock::Timestamp;
 use crate::runs::RunError;
 use crate::service::chance::chance;
@@ -39,12 +39,12 @@ impl Daemon {
     pub(super) async fn declare_at_start(
         engine: &Engine,
         now: Timestamp,
-        side: &mut JoinSet<Side>,
+        side: &mut JoinSet<TaskResult>,
     ) -> Result<bool, RunError> {
         let engine = engine.clone();
-        side.spawn(async move { Side::Declared(declare(engine, now).await) });
+        side.spawn(async move { TaskResult::Declared(declare(engine, now).await) });
         match timeout(DECLARE_AT_START, side.join_next()).await {
-            Ok(Some(Ok(Side::Declared(declared)))) => declared.map(|()| true),
+            Ok(Some(Ok(TaskResult::Declared(declared)))) => declared.map(|()| true),
             // One that broke off is begun anew by the daemon's loop.
             Ok(broken) => {
                 if let Some(Err(error)) = broken {
@@ -74,8 +74,9 @@ impl Daemon {
             self.config.borrow().clone(),
             self.web.as_ref().map(Web::address),
         );
-        self.side
-            .spawn(async move { Side::Reload(Box::new(reload::prepare(read, old, bound).await)) });
+        self.side.spawn(async move {
+            TaskResult::Reload(Box::new(reload::prepare(read, old, bound).await))
+        });
     }
 
     /// Puts a new configuration in force, or says why not.
@@ -148,7 +149,7 @@ impl Daemon {
         self.declare_at = Instant::now() + DECLARE_AGAIN;
         let (engine, now) = (self.engine.borrow().clone(), self.start.clock.now());
         self.side
-            .spawn(async move { Side::Declared(declare(engine, now).await) });
+            .spawn(async move { TaskResult::Declared(declare(engine, now).await) });
     }
 
     pub(super) fn declared(&mut self, declared: Result<(), RunError>) {

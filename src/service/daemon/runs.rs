@@ -6,17 +6,17 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError};
 
-use super::{Daemon, Running, Side};
-use crate::acts::{Failure, FailureKind, Sync};
-use crate::api::types::Line;
-use crate::api::{Order, What};
+use super::{Daemon, RunningWork, TaskResult};
+use crate::acts::{ActFailure, FailureKind, Sync};
+use crate::api::types::AnswerLine;
+use crate::api::{Order, OrderKind};
 use crate::model::words::count;
 use crate::model::{ErrorCode, Outcome, RealmId, Trigger};
 use crate::service::agenda::Next;
 use crate::service::chance::chance;
 use crate::service::reload;
-use crate::service::takeover::Moved;
-use crate::service::work::{self, Ended, Track, Work};
+use crate::service::takeover::TickMove;
+use crate::service::work::{self, Track, Work, WorkOutcome};
 
 /// A run ends itself at its deadline; what then still stands still (an apply of a million is minutes) hangs.
 const RUN_GRACE: Duration = Duration::from_mins(15);
@@ -49,7 +49,7 @@ impl Daemon {
             };
             let polled = matches!(&next, Next::Asked(work) if work.is_poll());
             let then_due = matches!(&next, Next::Asked(work) if work.act.lets_the_rest_go_on());
-            let running = Running {
+            let running = RunningWork {
                 polled,
                 then_due,
                 realm: realm.clone(),
@@ -71,12 +71,12 @@ impl Daemon {
         }
     }
 
-    pub(super) fn run_ended(&mut self, ended: Result<(Id, Ended), JoinError>) {
+    pub(super) fn run_ended(&mut self, ended: Result<(Id, WorkOutcome), JoinError>) {
         let (id, ended) = match ended {
             Ok((id, ended)) => (id, Ok(ended)),
             Err(error) => (error.id(), Err(error)),
         };
-        let Some(Running {
+        let Some(RunningWork {
             realm,
             polled,
             then_due,
@@ -88,11 +88,11 @@ impl Daemon {
         // Whatever it did, there may be messages.
         self.wake.notify_one();
         match ended {
-            Ok(Ended::NotNow { before }) => {
+            Ok(WorkOutcome::NotNow { before }) => {
                 self.agenda.put_back(&realm, before, self.start.clock.now());
                 self.keepers.turn(&realm, None);
             }
-            Ok(Ended::Done(run)) => {
+            Ok(WorkOutcome::Done(run)) => {
                 self.agenda.ended(&realm);
                 if let Some(run) = &run {
                     // The plan that was held before is no news.
@@ -121,7 +121,7 @@ impl Daemon {
                     if let Err(error) = engine.store.sweep_abandoned(now).await {
                         tracing::error!(%realm, %error, "{realm}: what the run left cannot be swept: {error}");
                     }
-                    Side::Nothing
+                    TaskResult::Nothing
                 });
             }
         }
@@ -132,7 +132,7 @@ impl Daemon {
             .file
             .as_deref()
             .is_some_and(|sent| self.config.borrow().digest.differs_from(sent));
-        if other_file && matches!(&order.what, What::InRealm(act) if act.goes_by_the_file()) {
+        if other_file && matches!(&order.what, OrderKind::InRealm(act) if act.goes_by_the_file()) {
             self.order_by_another_file(order);
             return;
         }
@@ -145,7 +145,7 @@ impl Daemon {
         let mut desk = self.desk();
         desk.daemon.other_file = other_file;
         self.side
-            .spawn(async move { Side::After(desk.answer(what, caller, lines).await) });
+            .spawn(async move { TaskResult::After(desk.answer(what, caller, lines).await) });
     }
 
     /// A dry plan is made by the file as it is by now, so that somebody who edits it sees what would come of that before it is in
@@ -158,9 +158,9 @@ impl Daemon {
             file,
         } = order;
         let refusal = self.works_by_another_file();
-        let dry = matches!(&what, What::InRealm(act) if act.is_dry());
+        let dry = matches!(&what, OrderKind::InRealm(act) if act.is_dry());
         let (true, Some(sent)) = (dry, file) else {
-            self.answer(lines, Line::Error(refusal));
+            self.answer(lines, AnswerLine::Error(refusal));
             return;
         };
         let (read, old) = (Arc::clone(&self.start.reload), self.config.borrow().clone());
@@ -168,29 +168,29 @@ impl Daemon {
         self.side.spawn(async move {
             match reload::read_ahead(read, &old).await {
                 Ok(config) if !config.digest.differs_from(&sent) => {
-                    Side::After(desk.by(config).answer(what, caller, lines).await)
+                    TaskResult::After(desk.by(config).answer(what, caller, lines).await)
                 }
                 read => {
                     let failure = match read {
                         Ok(_) => refusal,
-                        Err(why) => Failure::new(FailureKind::Run(ErrorCode::Config), why),
+                        Err(why) => ActFailure::new(FailureKind::Run(ErrorCode::Config), why),
                     };
-                    let _gone = lines.send(Line::Error(failure)).await;
-                    Side::Nothing
+                    let _gone = lines.send(AnswerLine::Error(failure)).await;
+                    TaskResult::Nothing
                 }
             }
         });
     }
 
     /// Why a run is not made for a command whose file says something else.
-    fn works_by_another_file(&self) -> Failure {
+    fn works_by_another_file(&self) -> ActFailure {
         let refused = self
             .reload_error
             .as_deref()
             .and_then(|why| why.lines().next())
             .map(|why| format!(", and the last reload was refused ({why})"))
             .unwrap_or_default();
-        Failure::new(
+        ActFailure::new(
             FailureKind::Refused,
             format!(
                 "the daemon works by what {} said at {}, which is not what this command's file says now{refused}: nothing was done; `realmsync check` looks through the file, and `systemctl reload realmsync` puts it in force",
@@ -200,14 +200,19 @@ impl Daemon {
         )
     }
 
-    fn answer(&mut self, lines: mpsc::Sender<Line>, line: Line) {
+    fn answer(&mut self, lines: mpsc::Sender<AnswerLine>, line: AnswerLine) {
         self.side.spawn(async move {
             let _gone = lines.send(line).await;
-            Side::Nothing
+            TaskResult::Nothing
         });
     }
 
-    pub(super) fn enqueue(&mut self, realm: &RealmId, mut work: Work, lines: mpsc::Sender<Line>) {
+    pub(super) fn enqueue(
+        &mut self,
+        realm: &RealmId,
+        mut work: Work,
+        lines: mpsc::Sender<AnswerLine>,
+    ) {
         let relay = if let Some(waiting) = self
             .agenda
             .newest_waiting(realm)
@@ -222,19 +227,19 @@ impl Daemon {
         };
         self.side.spawn(async move {
             relay.await;
-            Side::Nothing
+            TaskResult::Nothing
         });
     }
 
     /// What another daemon did with a tick.
-    pub(super) fn tick_moved(&mut self, moved: Moved) {
+    pub(super) fn tick_moved(&mut self, moved: TickMove) {
         let now = self.start.clock.now();
         match moved {
-            Moved::Due(realm) => self.is_due(&realm),
-            Moved::Done(realm, tick) => {
+            TickMove::Due(realm) => self.is_due(&realm),
+            TickMove::Done(realm, tick) => {
                 self.agenda.done_elsewhere(&realm, tick, now, &mut chance);
             }
-            Moved::Back(realm, before) => {
+            TickMove::Back(realm, before) => {
                 tracing::info!("{realm}: another daemon left a scheduled pass; it is made here");
                 self.agenda.given_back(&realm, before, now);
             }

@@ -1,6 +1,6 @@
 //! A realm that let people go wakes those of the same directory that wait for them.
 
-use super::{Daemon, Side};
+use super::{Daemon, TaskResult};
 use crate::acts::Sync;
 use crate::model::{Outcome, RealmId, Run, Trigger};
 use crate::service::work::Work;
@@ -23,10 +23,10 @@ impl Daemon {
         self.side.spawn(async move {
             let now = engine.clock.now();
             match engine.due(now).await {
-                Ok(realms) => Side::Due(realms),
+                Ok(realms) => TaskResult::Due(realms),
                 Err(error) => {
                     tracing::error!(%error, "the realms that are due cannot be read: {error}");
-                    Side::Nothing
+                    TaskResult::Nothing
                 }
             }
         });

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Daemon, Side};
-use crate::acts::{Failure, FailureKind};
-use crate::api::types::Line;
+use super::{Daemon, TaskResult};
+use crate::acts::{ActFailure, FailureKind};
+use crate::api::types::AnswerLine;
 use crate::config::StoreUrl;
-use crate::service::desk::After;
+use crate::service::desk::FollowUp;
 use crate::service::notify;
 
 /// Of the five seconds that a stop may take: for runs and deliveries to commit or roll back,
@@ -31,7 +31,7 @@ impl Daemon {
         tracing::info!(running = self.running.len(), "stopping: {runs}");
         self.orders.close();
         self.stop.cancel();
-        let failure = Failure::new(
+        let failure = ActFailure::new(
             FailureKind::Stopping,
             "the daemon is stopping; try again when it is back",
         );
@@ -55,8 +55,8 @@ impl Daemon {
         let answers = async {
             while let Some(side) = self.side.join_next().await {
                 // An order that needs a realm for itself comes too late.
-                if let Ok(Side::After(After::Enqueue(_, _, lines))) = side {
-                    let _gone = lines.try_send(Line::Error(failure.clone()));
+                if let Ok(TaskResult::After(FollowUp::Enqueue(_, _, lines))) = side {
+                    let _gone = lines.try_send(AnswerLine::Error(failure.clone()));
                 }
             }
         };

@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::acts::{
-    Backup, BackupRequest, Decide, DecideRequest, Decision, Outbox, OutboxAct, OutboxAnswer,
-    OutboxRequest, Pause, PauseRequest, Plan, PlanRequest, Resume, Sync, SyncRequest,
+    Backup, BackupRequest, Decide, DecideRequest, Outbox, OutboxAct, OutboxAnswer, OutboxRequest,
+    Pause, PauseRequest, Plan, PlanRequest, Resume, RunDecision, Sync, SyncRequest,
 };
 use crate::api::Client;
 use crate::clock::Clock;
@@ -19,7 +19,7 @@ use crate::config::{
     HttpConfig, LogConfig, LogFormat, PhoneConfig, RealmConfig, StoreConfig, StoreUrl,
 };
 use crate::model::{Outcome, Policy, Trigger};
-use crate::service::Read;
+use crate::service::LoadedFile;
 
 fn config(dir: &Path, realms: &[&str]) -> Config {
     let realm = |id: &&str| RealmConfig {
@@ -102,14 +102,14 @@ fn sync(realm: &str) -> Sync {
 }
 
 /// A running daemon.
-struct Running {
+struct RunningDaemon {
     dir: TempDir,
     wishes: mpsc::Sender<Wish>,
-    next: Arc<Mutex<Read>>,
-    task: tokio::task::JoinHandle<Result<(), Failure>>,
+    next: Arc<Mutex<LoadedFile>>,
+    task: tokio::task::JoinHandle<Result<(), ActFailure>>,
 }
 
-impl Running {
+impl RunningDaemon {
     async fn start(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().expect("dir");
         let mut first = config(dir.path(), &["a.test", "b.test"]);
@@ -156,12 +156,12 @@ impl Running {
             .expect("a daemon that answers")
     }
 
-    async fn reload(&self, read: Read) {
+    async fn reload(&self, read: LoadedFile) {
         *self.next.lock().expect("lock") = read;
         self.wishes.send(Wish::Reload).await.expect("a loop");
     }
 
-    async fn stop(self) -> Result<(), Failure> {
+    async fn stop(self) -> Result<(), ActFailure> {
         self.wishes.send(Wish::Stop).await.expect("a loop");
         let ended = timeout(Duration::from_secs(5), self.task)
             .await
@@ -194,7 +194,7 @@ async fn get<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_ready_answers_and_stops() {
-    let daemon = Running::start(|_| ()).await;
+    let daemon = RunningDaemon::start(|_| ()).await;
     let unix = async || {
         tokio::net::UnixStream::connect(daemon.socket())
             .await
@@ -222,7 +222,7 @@ async fn it_is_ready_answers_and_stops() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_done_says_why() {
-    let daemon = Running::start(|_| ()).await;
+    let daemon = RunningDaemon::start(|_| ()).await;
     let client = daemon.client().await;
     let unknown = client
         .ask(&sync("no.such"), |_| ())
@@ -240,7 +240,7 @@ async fn what_cannot_be_done_says_why() {
         .expect_err("unknown");
     assert!(plan.message.contains("`ou=a/../b?`"), "{plan}");
     let approve = Decide {
-        decision: Decision::Approve,
+        decision: RunDecision::Approve,
         run: "019a".into(),
         request: DecideRequest::default(),
     };
@@ -273,7 +273,7 @@ async fn what_cannot_be_done_says_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_configuration_is_refused_and_the_old_one_stays() {
-    let daemon = Running::start(|_| ()).await;
+    let daemon = RunningDaemon::start(|_| ()).await;
     daemon.reload(Err("line 3: no such key".into())).await;
     let refused = settled(&daemon, |status| status.daemon.reload_error.is_some()).await;
     assert_eq!(
@@ -309,7 +309,7 @@ async fn a_bad_configuration_is_refused_and_the_old_one_stays() {
 }
 
 async fn settled(
-    daemon: &Running,
+    daemon: &RunningDaemon,
     done: impl Fn(&crate::story::status::StatusAnswer) -> bool,
 ) -> crate::story::status::StatusAnswer {
     for _ in 0..100 {
@@ -339,7 +339,7 @@ async fn tcp_has_no_control_and_moves_with_a_reload() {
             behind_proxy: false,
         })
     };
-    let daemon = Running::start(|config| config.http = http(first)).await;
+    let daemon = RunningDaemon::start(|config| config.http = http(first)).await;
     let tcp = async |address| tokio::net::TcpStream::connect(address).await;
     assert!(
         get(tcp(first).await.expect("connect"), "/readyz")
@@ -392,7 +392,7 @@ async fn tcp_has_no_control_and_moves_with_a_reload() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_or_a_lying_client_does_not_keep_it() {
     use tokio::io::AsyncWriteExt;
-    let daemon = Running::start(|_| ()).await;
+    let daemon = RunningDaemon::start(|_| ()).await;
     let mut silent = Vec::new();
     for what in [
         "",
@@ -412,9 +412,9 @@ async fn a_silent_or_a_lying_client_does_not_keep_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_daemon_finds_the_socket_taken() {
-    let daemon = Running::start(|_| ()).await;
+    let daemon = RunningDaemon::start(|_| ()).await;
     let socket = daemon.socket();
-    let second = Running::start(|config| config.control_socket = socket).await;
+    let second = RunningDaemon::start(|config| config.control_socket = socket).await;
     let failure = second.task.await.expect("no panic").expect_err("taken");
     assert_eq!((failure.code.as_str(), failure.exit), ("busy", 75));
     daemon.stop().await.expect("a clean end");
@@ -422,7 +422,7 @@ async fn a_second_daemon_finds_the_socket_taken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_fails_is_answered_counted_and_shown() {
-    let daemon = Running::start(|_| ()).await;
+    let daemon = RunningDaemon::start(|_| ()).await;
     let (client, realm) = (daemon.client().await, RealmId::from("a.test"));
     let run = client
         .ask(&sync("a.test"), |_| ())
@@ -497,7 +497,7 @@ async fn realms_run_side_by_side_a_stop_ends_them_and_a_second_request_waits() {
             realm.directory.run_timeout_ms = 60_000;
         }
     };
-    let daemon = Running::start(slow).await;
+    let daemon = RunningDaemon::start(slow).await;
     let mut asked = JoinSet::new();
     for realm in ["a.test", "b.test", "a.test"] {
         let client = daemon.client().await;
@@ -553,7 +553,7 @@ async fn a_realm_that_leaves_the_file_is_stopped_and_orphaned() {
         config.realms[1].directory.servers = vec![url.clone()];
         config.realms[1].directory.connect_timeout_ms = 60_000;
     };
-    let daemon = Running::start(slow).await;
+    let daemon = RunningDaemon::start(slow).await;
     let client = daemon.client().await;
     let mut asked = JoinSet::new();
     asked.spawn(async move { client.ask(&sync("b.test"), |_| ()).await });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, interval};
 
-use super::{BEAT, Keeper, LOOK_AGAIN, NOT_OFFERED, News, Woke};
+use super::{BEAT, Keeper, KeeperNews, LOOK_AGAIN, NOT_OFFERED, WakeReason};
 use crate::model::{ErrorCode, Trigger};
 use crate::runs::RunError;
 use crate::story::status::PushStatus;
@@ -18,7 +18,7 @@ const PASS_AGAIN: u32 = 15;
 
 impl Keeper {
     /// Follows until that ends, and rests as long as the end asks for.
-    pub(super) async fn push(&mut self) -> Woke {
+    pub(super) async fn push(&mut self) -> WakeReason {
         let cancel = self.cancel.child_token();
         let engine = self.engine.clone();
         let realm = self.realm.id.clone();
@@ -36,9 +36,9 @@ impl Keeper {
             Err(why) => Err(why),
         };
         match ended {
-            _ if self.cancel.is_cancelled() => Woke::Cancelled,
+            _ if self.cancel.is_cancelled() => WakeReason::Cancelled,
             // The way to a preferred server is free.
-            Ok(()) => Woke::Time,
+            Ok(()) => WakeReason::Time,
             Err(Unfollowed::PassFirst(why)) => self.pass_first(why).await,
             Err(Unfollowed::NotOffered(why)) => {
                 tracing::warn!(%realm, "{realm}: no push: {why}; the directory is asked from time to time instead");
@@ -48,7 +48,7 @@ impl Keeper {
                 });
                 self.state.not_before = Some(Instant::now() + NOT_OFFERED);
                 self.state.told_away = false;
-                Woke::Time
+                WakeReason::Time
             }
             Err(Unfollowed::Failed(error)) => {
                 let wait = self.state.backoff.after(code_of(&error), (self.chance)());
@@ -90,7 +90,7 @@ impl Keeper {
             self.recovered();
             let now = self.engine.clock.now();
             self.seen.send_modify(|seen| seen.heard_at = Some(now));
-            self.tell(News::Ran(Box::new(run))).await;
+            self.tell(KeeperNews::Ran(Box::new(run))).await;
         }
     }
 
@@ -102,7 +102,7 @@ impl Keeper {
     }
 
     /// Everything is to be read before the realm can be followed, unless that has to wait for somebody.
-    async fn pass_first(&mut self, why: String) -> Woke {
+    async fn pass_first(&mut self, why: String) -> WakeReason {
         let realm = self.realm.id.clone();
         let in_the_way = match self.engine.store.realm(&realm).await {
             Ok(Some(row)) => row.held.is_some() || row.paused || row.orphaned,
@@ -127,7 +127,7 @@ impl Keeper {
                 * PASS_AGAIN;
             self.away(&why);
             match self.pause_for_success(wait).await {
-                Woke::Time => {}
+                WakeReason::Time => {}
                 // It was mended, or another server took its place.
                 woke => return woke,
             }
@@ -140,24 +140,24 @@ impl Keeper {
     }
 
     /// A wait that no run of the realm shortens: the server is to be left alone.
-    async fn pause(&mut self, wait: Duration) -> Woke {
+    async fn pause(&mut self, wait: Duration) -> WakeReason {
         let end = Instant::now() + wait;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             match self.rest(Some(left)).await {
-                Woke::Turn => {}
+                WakeReason::Turn => {}
                 woke => return woke,
             }
         }
     }
 
     /// The same, but a run that did not fail ends it.
-    async fn pause_for_success(&mut self, wait: Duration) -> Woke {
+    async fn pause_for_success(&mut self, wait: Duration) -> WakeReason {
         let end = Instant::now() + wait;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             match self.rest(Some(left)).await {
-                Woke::Turn if self.turns.borrow().failed.is_some() => {}
+                WakeReason::Turn if self.turns.borrow().failed.is_some() => {}
                 woke => return woke,
             }
         }

@@ -10,7 +10,7 @@ use url::Url;
 use crate::config::{DirectoryConfig, RealmConfig};
 use crate::directory::{connect_one, shown};
 use crate::model::RealmId;
-use crate::story::realms::Seen;
+use crate::story::realms::KeeperStatus;
 use crate::story::status::AwayStatus;
 use crate::sync::Engine;
 
@@ -30,7 +30,7 @@ pub async fn is_back(
     realm: RealmConfig,
     used: String,
     every: Duration,
-    seen: Arc<watch::Sender<Seen>>,
+    seen: Arc<watch::Sender<KeeperStatus>>,
 ) {
     look(&engine, &realm, &used, &seen).await;
     if before(&realm, &used).is_empty() {
@@ -49,7 +49,7 @@ pub async fn look(
     engine: &Engine,
     realm: &RealmConfig,
     used: &str,
-    seen: &watch::Sender<Seen>,
+    seen: &watch::Sender<KeeperStatus>,
 ) -> bool {
     let (config, preferred) = (&realm.directory, before(realm, used));
     seen.send_if_modified(|seen| {

@@ -8,7 +8,7 @@ use crate::model::{JobReason, JobType, Phone, User};
 
 /// The field order is the interface: receivers read it, and a stored body is compared byte for byte.
 #[derive(Serialize)]
-struct Message<'a> {
+struct MessageBody<'a> {
     r#type: JobType,
     timestamp: Timestamp,
     data: Data<'a>,
@@ -22,7 +22,7 @@ struct Message<'a> {
 struct Data<'a> {
     reason: JobReason,
     realm: &'a str,
-    user: Person<'a>,
+    user: MessageUser<'a>,
     /// `Some(None)` is `null`; `None` leaves the field out, where it has no business.
     #[serde(skip_serializing_if = "Option::is_none")]
     previous_phone: Option<Option<&'a Phone>>,
@@ -35,7 +35,7 @@ struct Data<'a> {
 }
 
 #[derive(Serialize)]
-struct Person<'a> {
+struct MessageUser<'a> {
     id: String,
     version: i64,
     /// `null` once the user is removed and the name erased.
@@ -46,7 +46,7 @@ struct Person<'a> {
 }
 
 /// What a message says beside its user.
-pub(super) struct Words<'a> {
+pub(super) struct MessageContent<'a> {
     pub(super) r#type: JobType,
     pub(super) reason: JobReason,
     pub(super) previous_phone: Option<&'a Phone>,
@@ -56,16 +56,16 @@ pub(super) struct Words<'a> {
 }
 
 /// The body of one message.
-pub(super) fn body(user: &User, words: &Words<'_>) -> Result<String, serde_json::Error> {
+pub(super) fn body(user: &User, words: &MessageContent<'_>) -> Result<String, serde_json::Error> {
     let application = matches!(words.r#type, JobType::Provision | JobType::Reprovision);
     let tells_phone = application || words.r#type == JobType::PhoneNotice;
-    serde_json::to_string(&Message {
+    serde_json::to_string(&MessageBody {
         r#type: words.r#type,
         timestamp: words.now,
         data: Data {
             reason: words.reason,
             realm: user.realm.as_str(),
-            user: Person {
+            user: MessageUser {
                 id: user.id.to_string(),
                 version: user.version,
                 username: Some(user.username.as_str()).filter(|name| !name.is_empty()),

@@ -1,9 +1,11 @@
 //! From what a decision wants said to jobs, by fixed rules, in the transaction of the change (design § 3.8, § 3.10).
 
-use super::body::{Words, body};
+use super::body::{MessageContent, body};
 use super::enrolment::{self, Enrolment};
 use super::{MessageContext, fresh_id, text};
-use crate::model::message_rules::{self, Becomes, Carried, Links, Standing, Told, is_application};
+use crate::model::message_rules::{
+    self, Becomes, Carried, Links, Standing, TellingMark, is_application,
+};
 use crate::model::person::fold_name;
 use crate::model::{Intent, JobReason, JobType, Phone, User, UserId};
 use crate::store::StoreError;
@@ -13,7 +15,7 @@ use crate::store::db::{Tx, on};
 ///
 /// `user` is the post-image, already written in this transaction, so that the user's row is locked. Locks the user's jobs. Sets
 /// `users.phone_told` and `users.told`.
-pub(in crate::store) async fn carry_out(
+pub(in crate::store) async fn apply_intents(
     tx: &mut Tx,
     ctx: &MessageContext,
     user: &User,
@@ -36,7 +38,7 @@ pub(in crate::store) async fn carry_out(
             _ => standing(tx, user.id, matches!(intent, Intent::Unsay)).await?,
         };
         let carried =
-            message_rules::carry_out(intent, user, provisioned.as_ref(), &jobs, ctx.delivers);
+            message_rules::effect_of(intent, user, provisioned.as_ref(), &jobs, ctx.delivers);
         made += write(tx, ctx, user, intent, &carried).await?;
     }
     Ok(made)
@@ -57,13 +59,13 @@ async fn standing(tx: &mut Tx, user: UserId, history: bool) -> Result<Vec<Standi
     const OPEN_LOCKED: &str =
         jobs!("state NOT IN ('delivered', 'dropped') ORDER BY seq FOR NO KEY UPDATE");
     const SETTLED: &str = jobs!("(state = 'delivered' OR state = 'dropped' AND uncertain)");
-    type Row = (i64, String, String, bool, bool);
+    type StandingColumns = (i64, String, String, bool, bool);
     let open = text(tx, OPEN, OPEN_LOCKED);
     let mut rows =
-        on!(tx, c => sqlx::query_as::<_, Row>(open).bind(key(user)).fetch_all(&mut *c).await)
+        on!(tx, c => sqlx::query_as::<_, StandingColumns>(open).bind(key(user)).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read a user's messages"))?;
     if history {
-        rows.extend(on!(tx, c => sqlx::query_as::<_, Row>(SETTLED).bind(key(user)).fetch_all(&mut *c).await)
+        rows.extend(on!(tx, c => sqlx::query_as::<_, StandingColumns>(SETTLED).bind(key(user)).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read a user's messages"))?);
     }
     // What a newer program wrote is left to it.
@@ -185,7 +187,7 @@ async fn say_one(
     const SQL: &str = "
         INSERT INTO jobs (id, realm, user_id, username, name_key, old_name_key, type, body, enrolment, phone, state, next_attempt_at, give_up_at, run, created_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'waiting', $11, $12, $13, $11)";
-    let words = Words {
+    let words = MessageContent {
         r#type: say.r#type,
         reason: say.reason,
         previous_phone: say.previous_phone,
@@ -242,7 +244,7 @@ async fn provisioned_phone(tx: &mut Tx, user: UserId) -> Result<Option<Phone>, S
 }
 
 /// Remembers the number of the newest provision or reprovision job.
-async fn set_told(tx: &mut Tx, user: UserId, told: &Told) -> Result<(), StoreError> {
+async fn set_told(tx: &mut Tx, user: UserId, told: &TellingMark) -> Result<(), StoreError> {
     const SQL: &str = "UPDATE users SET phone_told = $2, told = $3 WHERE id = $1";
     let rows = on!(tx, c => sqlx::query(SQL).bind(key(user)).bind(told.phone.as_ref().map(Phone::as_str)).bind(told.told).execute(&mut *c).await.map(|r| r.rows_affected()))
         .map_err(StoreError::from_sqlx("remember what was told"))?;

@@ -12,7 +12,7 @@ use sqlx::AssertSqlSafe;
 use crate::model::{RealmId, RunId, UserId};
 use crate::store::StoreError;
 use crate::store::answer::answered;
-use crate::store::db::{Side, Tx};
+use crate::store::db::{EngineConnection, Tx};
 
 /// A statement that changes the messages of a condition: as SQLite runs it, and as PostgreSQL does, in the order of their making. The
 /// third argument is `""`, or `" SKIP LOCKED"` where what is locked is left for later.
@@ -43,7 +43,7 @@ pub(in crate::store) async fn jobs(
     id: Option<&[u8]>,
     ids: &[Vec<u8>],
 ) -> Result<(), StoreError> {
-    let Side::Postgres(c) = tx.side() else {
+    let EngineConnection::Postgres(c) = tx.side() else {
         return Ok(());
     };
     let sql = format!(
@@ -65,7 +65,7 @@ pub(super) async fn open_jobs(tx: &mut Tx, realms: &[&str]) -> Result<(), StoreE
     const SQL: &str = "
         SELECT seq FROM jobs WHERE realm = ANY($1) AND state NOT IN ('delivered', 'dropped')
         ORDER BY seq FOR NO KEY UPDATE";
-    let Side::Postgres(c) = tx.side() else {
+    let EngineConnection::Postgres(c) = tx.side() else {
         return Ok(());
     };
     let locking = sqlx::query(SQL).bind(realms).execute(&mut *c);
@@ -89,7 +89,7 @@ pub(in crate::store) async fn users_of_plan(
             SELECT id FROM staged_users WHERE run = $1 AND base_version > 0
             UNION SELECT user_id FROM jobs WHERE run = $2)
         ORDER BY id FOR NO KEY UPDATE";
-    let Side::Postgres(c) = tx.side() else {
+    let EngineConnection::Postgres(c) = tx.side() else {
         return Ok(());
     };
     let sql = if undone.is_some() { UNDO } else { SQL };
@@ -121,7 +121,7 @@ pub(in crate::store) async fn jobs_of_plan(
         AND (realm = $3 AND held_by = 'brake' OR held_by = 'undo')";
     const OPEN: &str =
         " UNION SELECT seq FROM jobs WHERE realm = $3 AND state NOT IN ('delivered', 'dropped')";
-    let Side::Postgres(c) = tx.side() else {
+    let EngineConnection::Postgres(c) = tx.side() else {
         return Ok(());
     };
     // The types of parameters that one of the texts does not use.
@@ -151,7 +151,7 @@ pub(in crate::store) async fn jobs_of_plan(
 /// Locks a realm's row.
 pub(in crate::store) async fn realm(tx: &mut Tx, realm: &RealmId) -> Result<(), StoreError> {
     const SQL: &str = "SELECT id FROM realms WHERE id = $1 FOR NO KEY UPDATE";
-    let Side::Postgres(c) = tx.side() else {
+    let EngineConnection::Postgres(c) = tx.side() else {
         return Ok(());
     };
     let locking = sqlx::query(SQL).bind(realm.as_str()).execute(&mut *c);
@@ -164,7 +164,7 @@ pub(in crate::store) async fn realm(tx: &mut Tx, realm: &RealmId) -> Result<(), 
 /// Locks the rows of runs.
 pub(in crate::store) async fn runs(tx: &mut Tx, runs: &[RunId]) -> Result<(), StoreError> {
     const SQL: &str = "SELECT id FROM runs WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
-    let Side::Postgres(c) = tx.side() else {
+    let EngineConnection::Postgres(c) = tx.side() else {
         return Ok(());
     };
     let ids: Vec<Vec<u8>> = runs.iter().map(|run| run.0.as_bytes().to_vec()).collect();
@@ -178,7 +178,7 @@ pub(in crate::store) async fn runs(tx: &mut Tx, runs: &[RunId]) -> Result<(), St
 /// Locks a realm's row unless somebody has it. `false`: somebody has.
 pub(in crate::store) async fn free_realm(tx: &mut Tx, realm: &RealmId) -> Result<bool, StoreError> {
     const SQL: &str = "SELECT id FROM realms WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED";
-    let Side::Postgres(c) = tx.side() else {
+    let EngineConnection::Postgres(c) = tx.side() else {
         return Ok(true);
     };
     let locking = sqlx::query(SQL)
@@ -198,7 +198,7 @@ pub(super) async fn free_jobs(
 ) -> Result<Option<HashSet<i64>>, StoreError> {
     const USERS: &str = "SELECT id FROM users WHERE id = ANY($1) FOR UPDATE SKIP LOCKED";
     const JOBS: &str = "SELECT seq FROM jobs WHERE seq = ANY($1) FOR NO KEY UPDATE SKIP LOCKED";
-    let Side::Postgres(c) = tx.side() else {
+    let EngineConnection::Postgres(c) = tx.side() else {
         return Ok(None);
     };
     let ids: Vec<Vec<u8>> = jobs

@@ -31,7 +31,7 @@ pub struct JobSelection {
 
 /// What is done to the selected jobs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Act {
+pub enum JobAction {
     /// Waiting ones are tried now; dead and refused ones too, with a new `retry-for` of this many milliseconds, unless the user was told
     /// something newer meanwhile.
     Retry {
@@ -80,13 +80,13 @@ impl JobSelection {
 
     /// Locks what an act may change, with what stands behind a retried message; also what is being sent, since it may wait by the time
     /// that the act comes to it.
-    async fn lock(&self, tx: &mut Tx, act: Act) -> Result<(), StoreError> {
+    async fn lock(&self, tx: &mut Tx, act: JobAction) -> Result<(), StoreError> {
         let mut chosen = String::from(
             "($1::text IS NULL OR realm = $1) AND ($2::bytea IS NULL OR user_id = $2) AND (cardinality($3::bytea[]) = 0 OR id = ANY($3))
              AND state NOT IN ('delivered', 'dropped')",
         );
         chosen += &self.words();
-        if matches!(act, Act::Retry { .. }) {
+        if matches!(act, JobAction::Retry { .. }) {
             chosen = format!(
                 "{chosen} OR state NOT IN ('delivered', 'dropped') AND user_id IN (SELECT user_id FROM jobs WHERE {chosen})"
             );
@@ -204,23 +204,23 @@ impl Store {
     /// Retries, drops, holds or releases the selected jobs whose state allows it; gives their ids. What is being sent is left alone.
     pub async fn outbox_act(
         &self,
-        act: Act,
+        act: JobAction,
         which: &JobSelection,
         now: Timestamp,
     ) -> Result<Vec<JobId>, StoreError> {
         let set = match act {
-            Act::Retry { .. } => {
+            JobAction::Retry { .. } => {
                 "state = 'waiting', next_attempt_at = $4, settled_at = NULL,
                  give_up_at = CASE WHEN state IN ('dead', 'final') THEN $4 + $5 ELSE give_up_at END
                  WHERE (state = 'waiting' OR state IN ('dead', 'final') AND body IS NOT NULL AND NOT EXISTS (
                     SELECT 1 FROM jobs n WHERE n.user_id = jobs.user_id AND n.seq > jobs.seq AND (n.state IN ('delivered', 'sending') OR n.uncertain)))"
             }
-            Act::Drop => {
+            JobAction::Drop => {
                 "state = 'dropped', body = NULL, held_by = NULL, held_since = NULL, last_error = 'dropped by an administrator', settled_at = $4
                  WHERE state IN ('waiting', 'held', 'dead', 'final') AND $5 = $5"
             }
-            Act::Hold => "state = 'held', held_by = 'administrator', held_since = $4 WHERE state = 'waiting' AND $5 = $5",
-            Act::Release => {
+            JobAction::Hold => "state = 'held', held_by = 'administrator', held_since = $4 WHERE state = 'waiting' AND $5 = $5",
+            JobAction::Release => {
                 "state = CASE WHEN state = 'held' THEN 'waiting' ELSE state END, next_attempt_at = $4,
                  give_up_at = give_up_at + CASE WHEN held_since < $4 THEN $4 - held_since ELSE 0 END, held_by = NULL, held_since = NULL
                  WHERE held_by IS NOT NULL AND $5 = $5"
@@ -230,7 +230,7 @@ impl Store {
             "UPDATE jobs SET {set} AND {} RETURNING id",
             which.condition()
         );
-        let retry_for_ms = if let Act::Retry { retry_for_ms } = act {
+        let retry_for_ms = if let JobAction::Retry { retry_for_ms } = act {
             retry_for_ms
         } else {
             0
@@ -252,7 +252,7 @@ impl Store {
                 done.push(JobId(super::id(&row)?));
             }
         }
-        if matches!(act, Act::Retry { .. }) {
+        if matches!(act, JobAction::Retry { .. }) {
             bring_forward(&mut tx, &done, now).await?;
         }
         tx.commit().await?;

@@ -177,7 +177,7 @@ impl Fixture {
             .bind(user.version)
             .execute(&mut *c).await.map(|_| ()))
         .unwrap();
-        let made = carry_out(&mut tx, ctx, user, intents).await.unwrap();
+        let made = apply_intents(&mut tx, ctx, user, intents).await.unwrap();
         tx.commit().await.unwrap();
         made
     }

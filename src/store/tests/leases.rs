@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::super::db::{Side, on};
+use super::super::db::{EngineConnection, on};
 use super::races::another;
 use super::*;
 use crate::model::{IdForm, JobType};
@@ -212,7 +212,7 @@ async fn an_older_program_and_this_one_run_a_realm_one_after_the_other() {
     let key = xxhash_rust::xxh3::xxh3_64(b"realmsync realm example.org").cast_signed();
     // What the program of the first schema does for a run.
     let mut older = f.store.db.begin().await.unwrap();
-    let Side::Postgres(c) = older.side() else {
+    let EngineConnection::Postgres(c) = older.side() else {
         panic!("PostgreSQL");
     };
     let taken = sqlx::query_scalar::<_, bool>(TAKE).bind(key);
@@ -222,7 +222,7 @@ async fn an_older_program_and_this_one_run_a_realm_one_after_the_other() {
     older.commit().await.unwrap();
     let _lock = f.store.lock_realm(&realm()).await.unwrap();
     let mut older = f.store.db.begin().await.unwrap();
-    let Side::Postgres(c) = older.side() else {
+    let EngineConnection::Postgres(c) = older.side() else {
         panic!("PostgreSQL");
     };
     let taken = sqlx::query_scalar::<_, bool>(TAKE).bind(key);
@@ -251,7 +251,7 @@ async fn a_tick_is_done_once_and_again_if_whoever_did_it_died() {
         assert!(begin(&other, n, tick).await);
         assert!(!begin(&f.store, 9, tick).await, "it is done");
         // Nobody holds the realm: whoever began it is gone.
-        let ended = f.store.take_over(tick.plus_ms(9)).await.unwrap();
+        let ended = f.store.fail_abandoned(tick.plus_ms(9)).await.unwrap();
         assert_eq!(ended.len(), 1);
         assert_eq!(ended[0].trigger, Trigger::Schedule);
         let due = n < 3;

@@ -441,7 +441,7 @@ async fn the_end_of_an_undos_pause_and_an_act_on_all_messages() {
     until_waiting(&f, 1, &ending).await;
     let store = another(&f);
     let acting = tracker.spawn(async move {
-        let act = Act::Retry { retry_for_ms: 1 };
+        let act = JobAction::Retry { retry_for_ms: 1 };
         store.outbox_act(act, &JobSelection::default(), START).await
     });
     until_waiting(&f, 2, &acting).await;

@@ -50,7 +50,7 @@ pub(super) async fn what_an_undo_holds_is_let_go_by_whatever_ends_it(f: &Fixture
 
     // The process died, and nobody says more than that the run is over.
     undo(5).await;
-    let ended = f.store.take_over(START).await.unwrap();
+    let ended = f.store.fail_abandoned(START).await.unwrap();
     assert_eq!(ended.len(), 1);
     assert_eq!(f.states().await, ["waiting"]);
 }

@@ -5,8 +5,8 @@ use crate::config::{ChangesWay, RealmConfig};
 use crate::directory::{Blind, Cursor, Delta, NoDelta, Way};
 use crate::model::{ErrorCode, Mode, RealmId, RealmRow, Run};
 use crate::runs::{RunError, RunFailure};
-use crate::store::{Resume, StoreError};
-use crate::sync::asked::{Ask, Asked, Ending};
+use crate::store::{CursorUpdate, StoreError};
+use crate::sync::asked::{RunContext, RunPurpose, RunRequest};
 use crate::sync::engine::Engine;
 use crate::sync::realm::following::{Following, way_of};
 use crate::sync::realm::prepare::prepare;
@@ -88,9 +88,9 @@ impl Engine {
         run: &mut Run,
         config: &RealmConfig,
         row: &RealmRow,
-        ask: &Ask,
+        ask: &RunRequest,
         prepared: &mut Prepared,
-        ending: Ending,
+        ending: RunPurpose,
     ) -> Result<Beginning, RunFailure> {
         let nothing = Beginning::Full {
             following: None,
@@ -104,7 +104,7 @@ impl Engine {
             match usable(config, row, prepared) {
                 Ok(None) => {}
                 // Only to be measured by the full pass that follows.
-                Ok(Some((_, following))) if following.fell_back && ending != Ending::Ahead => {}
+                Ok(Some((_, following))) if following.fell_back && ending != RunPurpose::Ahead => {}
                 Ok(Some((since, _))) => match told(ending, prepared, &since).await {
                     Ok(mut delta) => {
                         let along = self.taken_along(&row.id, prepared, &since, &mut delta);
@@ -122,7 +122,7 @@ impl Engine {
                 Err(why) => reads_everything(run, why),
             }
         }
-        if !matches!(ending, Ending::ByTheBrake | Ending::Measured) {
+        if !matches!(ending, RunPurpose::ByTheBrake | RunPurpose::Measured) {
             return Ok(nothing);
         }
         let (following, cursor) = choose(config, row, prepared).await?;
@@ -133,7 +133,7 @@ impl Engine {
     }
 
     /// While a plan is held, what the directory tells only marks the realm: asked once, until the plan is decided.
-    pub(in crate::sync) async fn only_due(&self, asked: &Asked<'_>) -> Result<(), RunError> {
+    pub(in crate::sync) async fn only_due(&self, asked: &RunContext<'_>) -> Result<(), RunError> {
         let (config, row) = (asked.config, asked.row);
         if row.due {
             return Ok(());
@@ -158,8 +158,12 @@ impl Engine {
 }
 
 /// What the directory tells; what is not only shown is told whole.
-async fn told(ending: Ending, prepared: &mut Prepared, since: &Cursor) -> Result<Delta, NoDelta> {
-    if ending == Ending::Dry {
+async fn told(
+    ending: RunPurpose,
+    prepared: &mut Prepared,
+    since: &Cursor,
+) -> Result<Delta, NoDelta> {
+    if ending == RunPurpose::Dry {
         prepared.changes_since(since).await
     } else {
         told_whole(prepared, since).await
@@ -244,9 +248,9 @@ async fn see_what_is_not_told(
 }
 
 /// Where the realm goes on after a full pass.
-pub(in crate::sync) fn resume(cursor: Option<&Cursor>) -> Resume {
+pub(in crate::sync) fn resume(cursor: Option<&Cursor>) -> CursorUpdate {
     match cursor.map(serde_json::to_string) {
-        Some(Ok(text)) => Resume::At(text),
-        _ => Resume::Nowhere,
+        Some(Ok(text)) => CursorUpdate::At(text),
+        _ => CursorUpdate::Nowhere,
     }
 }

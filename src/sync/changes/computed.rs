@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::drift::Untold;
+use super::drift::MissedChange;
 use crate::directory::Mark;
 use crate::model::{DirectoryId, User, dn};
 use crate::runs::RunFailure;
@@ -22,7 +22,7 @@ impl Pass<'_> {
     /// the last full pass began, and stand where they stood. `before` is what that pass left; without a mark nobody is.
     pub(in crate::sync) async fn computed(
         &mut self,
-        untold: &HashMap<i64, Untold>,
+        untold: &HashMap<i64, MissedChange>,
         before: &Following,
     ) -> Result<HashSet<i64>, RunFailure> {
         let mut computed = HashSet::new();

@@ -14,7 +14,7 @@ use crate::model::words::count;
 use crate::model::{ChangeKind, DirectoryId, RealmRow, Run, StateReason, Trigger, UserId};
 use crate::runs::RunFailure;
 use crate::store::StagedUser;
-use crate::sync::asked::{Ask, Ending};
+use crate::sync::asked::{RunPurpose, RunRequest};
 use crate::sync::pass::under_way::Pass;
 use crate::sync::realm::following::{Following, way_of};
 use crate::sync::realm::session::LOOK_UP;
@@ -23,7 +23,7 @@ use crate::sync::realm::session::LOOK_UP;
 const ENOUGH: u32 = 2;
 
 /// How a full pass that was asked for goes: measured after a delta, where there is a cursor to begin from.
-pub(in crate::sync) fn can_be_measured(ask: &Ask, row: &RealmRow) -> bool {
+pub(in crate::sync) fn can_be_measured(ask: &RunRequest, row: &RealmRow) -> bool {
     let deltas = row.cursor.is_some() && row.first_applied_at.is_some() && row.held.is_none();
     ask.full && ask.user.is_none() && !ask.adopt && !ask.accept_older && deltas
 }
@@ -33,7 +33,7 @@ impl Pass<'_> {
     /// many of whom it cannot tell. `following` is what the pass leaves. `None`: that cannot be said.
     pub(in crate::sync) async fn drift(
         &mut self,
-        ending: Ending,
+        ending: RunPurpose,
         following: Option<&Following>,
     ) -> Result<Option<Drift>, RunFailure> {
         let since = self
@@ -42,7 +42,7 @@ impl Pass<'_> {
             .cursor
             .as_deref()
             .map(serde_json::from_str::<Cursor>);
-        let (Ending::Measured, Some(Ok(since))) = (ending, since) else {
+        let (RunPurpose::Measured, Some(Ok(since))) = (ending, since) else {
             return Ok(None);
         };
         if self.found.plan.counts.is_empty() {
@@ -106,7 +106,7 @@ impl Pass<'_> {
         told: &HashSet<DirectoryId>,
         kinds: &[ChangeKind],
         counts: impl Fn(&StagedUser) -> bool,
-    ) -> Result<HashMap<i64, Untold>, RunFailure> {
+    ) -> Result<HashMap<i64, MissedChange>, RunFailure> {
         let store = &self.setting.engine.store;
         let limit = i64::try_from(LOOK_UP).unwrap_or(1000);
         let (mut found, mut after) = (HashMap::new(), 0);
@@ -127,14 +127,14 @@ impl Pass<'_> {
             });
             found.extend(untold.map(|s| {
                 let (user, id) = (s.user.id, s.user.directory_id);
-                (s.seq, Untold { user, id })
+                (s.seq, MissedChange { user, id })
             }));
         }
     }
 }
 
 /// Somebody whom the plan changes and no delta told.
-pub(in crate::sync) struct Untold {
+pub(in crate::sync) struct MissedChange {
     pub user: UserId,
     pub id: Option<DirectoryId>,
 }

@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, HashMap};
 use super::under_way::Pass;
 use crate::directory::Sighting;
 use crate::model::{ChangeKind, DirectoryId, JobReason, State, StateReason, User, UserId, dn};
-use crate::plan::decide::{Seen, decide, remove};
+use crate::plan::decide::{Observation, decide, remove};
 use crate::runs::RunFailure;
 use crate::runs::weigh::limits;
-use crate::sync::asked::Ask;
+use crate::sync::asked::RunRequest;
 use crate::sync::realm::session::LOOK_UP;
 
 impl Pass<'_> {
     /// Everybody whom the store holds and the pass did not meet.
-    pub(in crate::sync) async fn absent(&mut self, ask: &Ask) -> Result<(), RunFailure> {
+    pub(in crate::sync) async fn absent(&mut self, ask: &RunRequest) -> Result<(), RunFailure> {
         let (present, away) = self.reading.index.unseen();
         self.undone_and_gone(&away, ask).await?;
         if present.is_empty() {
@@ -76,7 +76,9 @@ impl Pass<'_> {
                         Some(StateReason::Deleted)
                     }
                 };
-                if let Some(decision) = decide(Some(&user), Seen::Gone(reason), &self.context()) {
+                if let Some(decision) =
+                    decide(Some(&user), Observation::Gone(reason), &self.context())
+                {
                     self.add(decision).await?;
                 }
             }
@@ -91,7 +93,7 @@ impl Pass<'_> {
         if self.found.plan.rejected.changes.is_empty() {
             return false;
         }
-        decide(Some(user), Seen::Gone(None), &self.context())
+        decide(Some(user), Observation::Gone(None), &self.context())
             .is_some_and(|decision| self.found.plan.rejected.leaves_out(&decision))
     }
 
@@ -106,7 +108,7 @@ impl Pass<'_> {
     pub(in crate::sync) async fn undone_and_gone(
         &mut self,
         away: &[DirectoryId],
-        ask: &Ask,
+        ask: &RunRequest,
     ) -> Result<(), RunFailure> {
         for ids in away.chunks(LOOK_UP) {
             if ask.cancel.is_cancelled() {
@@ -126,7 +128,7 @@ impl Pass<'_> {
                 if let Some(decision) = held.get(id).and_then(|user| {
                     decide(
                         Some(user),
-                        Seen::Gone(Some(StateReason::Deleted)),
+                        Observation::Gone(Some(StateReason::Deleted)),
                         &self.context(),
                     )
                 }) {
@@ -138,7 +140,7 @@ impl Pass<'_> {
     }
 
     /// Who has been away for the whole grace period, by the realm's own clock, and is still away.
-    pub(in crate::sync) async fn grace_over(&mut self, ask: &Ask) -> Result<(), RunFailure> {
+    pub(in crate::sync) async fn grace_over(&mut self, ask: &RunRequest) -> Result<(), RunFailure> {
         let mut after: Option<UserId> = None;
         loop {
             if ask.cancel.is_cancelled() {
@@ -181,7 +183,7 @@ impl Pass<'_> {
                 let decision = if user.state_reason == Some(reason) {
                     remove(user, JobReason::GraceOver, &self.context())
                 } else {
-                    decide(Some(user), Seen::Gone(Some(reason)), &self.context())
+                    decide(Some(user), Observation::Gone(Some(reason)), &self.context())
                 };
                 if let Some(decision) = decision {
                     self.add(decision).await?;

@@ -8,10 +8,10 @@ use super::index::hash_name;
 use super::under_way::Pass;
 use crate::directory::Sighting;
 use crate::model::{DirectoryId, Origin, Person, Refusal, User, UserName};
-use crate::plan::decide::{Name, Seen, decide};
-use crate::plan::names::{Claimant, Verdict, resolve};
+use crate::plan::decide::{NameGrant, Observation, decide};
+use crate::plan::names::{Claimant, NameVerdict, resolve};
 use crate::runs::RunFailure;
-use crate::sync::asked::Ask;
+use crate::sync::asked::RunRequest;
 use crate::sync::realm::session::LOOK_UP;
 
 impl Pass<'_> {
@@ -24,7 +24,10 @@ impl Pass<'_> {
     }
 
     /// Looks everybody with a contested name up once more, and resolves all names at once.
-    pub(in crate::sync) async fn resolve_names(&mut self, ask: &Ask) -> Result<(), RunFailure> {
+    pub(in crate::sync) async fn resolve_names(
+        &mut self,
+        ask: &RunRequest,
+    ) -> Result<(), RunFailure> {
         self.take_back_early().await?;
         let mut people: BTreeMap<DirectoryId, (Person, Option<User>)> = BTreeMap::new();
         let mut asked = BTreeSet::new();
@@ -51,7 +54,7 @@ impl Pass<'_> {
         &mut self,
         contested: &[DirectoryId],
         people: &mut BTreeMap<DirectoryId, (Person, Option<User>)>,
-        ask: &Ask,
+        ask: &RunRequest,
     ) -> Result<(), RunFailure> {
         for ids in contested.chunks(LOOK_UP) {
             if ask.cancel.is_cancelled() {
@@ -134,7 +137,7 @@ impl Pass<'_> {
         let (verdicts, stay) = self.resolve_without_rejected(&people, &mut claimants);
         let kept = self.kept_names(&people, &claimants, &verdicts);
         for (claimant, verdict) in claimants.iter().zip(&verdicts).skip(decided) {
-            if let (Some(id), Verdict::Refused { others }) = (claimant.id, verdict)
+            if let (Some(id), NameVerdict::Refused { others }) = (claimant.id, verdict)
                 && let Some(key) = claimant.wants.as_ref().filter(|_| !others.is_empty())
             {
                 self.refuse(name_refusal(Some(id), &claimant.dn, key, others));
@@ -146,11 +149,13 @@ impl Pass<'_> {
                 continue;
             }
             let name = match verdict {
-                Verdict::Granted => person
+                NameVerdict::Granted => person
                     .username
                     .as_ref()
-                    .map_or(Name::Nothing, |n: &UserName| Name::Granted(n.clone())),
-                Verdict::Refused { others } => {
+                    .map_or(NameGrant::Nothing, |n: &UserName| {
+                        NameGrant::Granted(n.clone())
+                    }),
+                NameVerdict::Refused { others } => {
                     if let Ok(wanted) = &person.username {
                         person.refused.push(name_refusal(
                             Some(person.directory_id),
@@ -163,13 +168,13 @@ impl Pass<'_> {
                         .as_ref()
                         .is_some_and(|u| u.present() && u.realm == self.setting.row.id);
                     if has_it || kept.contains(&person.directory_id) {
-                        Name::Keep
+                        NameGrant::Keep
                     } else {
-                        Name::Nothing
+                        NameGrant::Nothing
                     }
                 }
             };
-            self.decide(user.as_ref(), person, name).await?;
+            self.decide_person(user.as_ref(), person, name).await?;
             self.stage_refusals().await?;
         }
         Ok(())
@@ -181,7 +186,7 @@ impl Pass<'_> {
         &self,
         people: &BTreeMap<DirectoryId, (Person, Option<User>)>,
         claimants: &mut [Claimant],
-    ) -> (Vec<Verdict>, BTreeSet<DirectoryId>) {
+    ) -> (Vec<NameVerdict>, BTreeSet<DirectoryId>) {
         let mut stay = BTreeSet::new();
         loop {
             let verdicts = resolve(claimants);
@@ -192,12 +197,12 @@ impl Pass<'_> {
             for ((id, (person, user)), (claimant, verdict)) in
                 people.iter().zip(claimants.iter_mut().zip(&verdicts))
             {
-                let (Verdict::Granted, Ok(name)) = (verdict, &person.username) else {
+                let (NameVerdict::Granted, Ok(name)) = (verdict, &person.username) else {
                     continue;
                 };
-                let seen = Seen::Here {
+                let seen = Observation::Here {
                     person: Cow::Borrowed(person),
-                    name: Name::Granted(name.clone()),
+                    name: NameGrant::Granted(name.clone()),
                 };
                 let left_out = |decision| self.found.plan.rejected.leaves_out(&decision);
                 if decide(user.as_ref(), seen, &self.context()).is_some_and(left_out)
@@ -229,13 +234,13 @@ impl Pass<'_> {
         &self,
         people: &BTreeMap<DirectoryId, (Person, Option<User>)>,
         claimants: &[Claimant],
-        verdicts: &[Verdict],
+        verdicts: &[NameVerdict],
     ) -> BTreeSet<DirectoryId> {
         let mut taken: HashMap<String, usize> = HashMap::new();
         for (claimant, verdict) in claimants.iter().zip(verdicts) {
             let names = match verdict {
-                Verdict::Granted => [&claimant.wants, &None],
-                Verdict::Refused { .. } => [&claimant.wants, &claimant.holds],
+                NameVerdict::Granted => [&claimant.wants, &None],
+                NameVerdict::Refused { .. } => [&claimant.wants, &claimant.holds],
             };
             for name in names.into_iter().flatten() {
                 *taken.entry(name.clone()).or_default() += 1;

@@ -9,14 +9,14 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::spread::Spread;
+use super::spread::DeltaScope;
 use super::under_way::Pass;
 use crate::directory::{Delta, Sighting};
 use crate::model::DirectoryId;
 use crate::model::person::fold_name;
 use crate::plan::decide::Decision;
 use crate::runs::{RunFailure, stage};
-use crate::sync::asked::Ask;
+use crate::sync::asked::RunRequest;
 use crate::sync::realm::session::LOOK_UP;
 
 impl Pass<'_> {
@@ -32,9 +32,9 @@ impl Pass<'_> {
     pub(in crate::sync) async fn delta(
         &mut self,
         delta: Delta,
-        ask: &Ask,
+        ask: &RunRequest,
     ) -> Result<(), RunFailure> {
-        self.reading.told = Some(Spread::default());
+        self.reading.told = Some(DeltaScope::default());
         let mut next = self.whom(delta).await?;
         let refused = self.refused_by_name().await?;
         while !next.is_empty() {
@@ -109,7 +109,7 @@ impl Pass<'_> {
         &mut self,
         ids: &BTreeSet<DirectoryId>,
         refused: &HashMap<String, Vec<DirectoryId>>,
-        ask: &Ask,
+        ask: &RunRequest,
     ) -> Result<(), RunFailure> {
         let ids: Vec<DirectoryId> = ids.iter().copied().collect();
         for ids in ids.chunks(LOOK_UP) {

@@ -7,7 +7,7 @@ use super::under_way::Pass;
 use crate::directory::Sighting;
 use crate::model::{DirectoryId, ErrorCode, User, dn};
 use crate::runs::RunFailure;
-use crate::sync::asked::Ask;
+use crate::sync::asked::RunRequest;
 use crate::sync::realm::session::LOOK_UP;
 
 /// Others of a container who are looked up too. Some may have gone this very moment, all of them hardly.
@@ -55,7 +55,7 @@ impl Pass<'_> {
     pub(in crate::sync) async fn sees_others(
         &mut self,
         nowhere: &BTreeMap<String, i64>,
-        ask: &Ask,
+        ask: &RunRequest,
     ) -> Result<(), RunFailure> {
         for (container, gone) in nowhere {
             // Who was met by a full pass is known to be seen, but not where they are now.
@@ -101,7 +101,11 @@ impl Pass<'_> {
     }
 
     /// Whether the directory shows anybody in a container of all whom the store has there. Asked until one is found.
-    async fn is_any_there(&mut self, container: &str, ask: &Ask) -> Result<bool, RunFailure> {
+    async fn is_any_there(
+        &mut self,
+        container: &str,
+        ask: &RunRequest,
+    ) -> Result<bool, RunFailure> {
         let store = &self.setting.engine.store;
         let all = store
             .present_in(&self.setting.row.id, &[container], usize::MAX)

@@ -13,11 +13,11 @@
 use super::under_way::Pass;
 use crate::model::ErrorCode;
 use crate::runs::{RunFailure, stage};
-use crate::sync::asked::Ask;
+use crate::sync::asked::RunRequest;
 
 impl Pass<'_> {
     /// Reads and decides everything. What is left to do is to weigh the plan.
-    pub async fn full(&mut self, ask: &Ask) -> Result<(), RunFailure> {
+    pub async fn full(&mut self, ask: &RunRequest) -> Result<(), RunFailure> {
         stage("read", self.read(ask)).await?;
         if self.found.seen - self.found.refused_entries <= 0 || !self.reading.empty_bases.is_empty()
         {

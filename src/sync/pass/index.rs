@@ -12,7 +12,7 @@ const PRESENT: u64 = 1 << 63;
 const FINGERPRINT: u64 = SEEN - 1;
 
 /// A place in a list. More than four billion entries are in no directory, nor in any memory.
-type Place = u32;
+type RowIndex = u32;
 
 /// So many values lie together.
 const CHUNK: usize = 1 << 16;
@@ -28,7 +28,7 @@ impl<T> Default for Chunks<T> {
 
 impl<T> Chunks<T> {
     /// Adds a value; gives its place.
-    fn push(&mut self, value: T) -> Place {
+    fn push(&mut self, value: T) -> RowIndex {
         let full = self.0.last().is_none_or(|last| last.len() == CHUNK);
         if full {
             // The first grows as it needs: most realms are small.
@@ -37,18 +37,18 @@ impl<T> Chunks<T> {
         }
         let before = self.0.len().saturating_sub(1) * CHUNK;
         let Some(last) = self.0.last_mut() else {
-            return Place::MAX;
+            return RowIndex::MAX;
         };
         last.push(value);
-        Place::try_from(before + last.len() - 1).unwrap_or(Place::MAX)
+        RowIndex::try_from(before + last.len() - 1).unwrap_or(RowIndex::MAX)
     }
 
-    fn at(&self, place: Place) -> Option<&T> {
+    fn at(&self, place: RowIndex) -> Option<&T> {
         let place = usize::try_from(place).ok()?;
         self.0.get(place / CHUNK)?.get(place % CHUNK)
     }
 
-    fn at_mut(&mut self, place: Place) -> Option<&mut T> {
+    fn at_mut(&mut self, place: RowIndex) -> Option<&mut T> {
         let place = usize::try_from(place).ok()?;
         self.0.get_mut(place / CHUNK)?.get_mut(place % CHUNK)
     }
@@ -67,18 +67,18 @@ pub(in crate::sync) fn hash_name(key: &str) -> u64 {
 #[derive(Default)]
 pub(in crate::sync) struct Index {
     entries: Chunks<(DirectoryId, u64)>,
-    by_id: HashTable<Place>,
+    by_id: HashTable<RowIndex>,
     /// Folded names (hashed) that somebody asked for in this pass, and who did last.
     claims: Chunks<u64>,
-    claimants: Chunks<Place>,
-    by_name: HashTable<Place>,
+    claimants: Chunks<RowIndex>,
+    by_name: HashTable<RowIndex>,
     /// Users that the store held at the start.
     pub held: u64,
 }
 
 /// What the index says of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::sync) enum Met {
+pub(in crate::sync) enum IndexMatch {
     /// The raw values are those of last time, and the user is at rest.
     Unchanged,
     /// Held, and to be looked at.
@@ -92,8 +92,8 @@ pub(in crate::sync) enum Met {
 }
 
 impl Index {
-    fn find(&self, id: DirectoryId) -> Option<Place> {
-        let is_it = |p: &Place| self.entries.at(*p).is_some_and(|e| e.0 == id);
+    fn find(&self, id: DirectoryId) -> Option<RowIndex> {
+        let is_it = |p: &RowIndex| self.entries.at(*p).is_some_and(|e| e.0 == id);
         self.by_id.find(xxh3_64(&id.0), is_it).copied()
     }
 
@@ -103,7 +103,7 @@ impl Index {
     }
 
     /// Adds an entry that is not there yet.
-    fn add(&mut self, id: DirectoryId, value: u64) -> Place {
+    fn add(&mut self, id: DirectoryId, value: u64) -> RowIndex {
         let new = self.entries.push((id, value));
         let entries = &self.entries;
         self.by_id.insert_unique(xxh3_64(&id.0), new, |p| {
@@ -131,27 +131,27 @@ impl Index {
 
     /// Meets an entry; a fingerprint of 0 never counts as unchanged. `place` is a hash of its DN, which is kept from here on
     /// in the fingerprint's place: each is asked for once.
-    pub fn meet(&mut self, id: DirectoryId, fingerprint: u64, place: u64) -> Met {
+    pub fn meet(&mut self, id: DirectoryId, fingerprint: u64, place: u64) -> IndexMatch {
         let met = SEEN | place & FINGERPRINT;
         match self.value(id) {
             None => {
                 self.add(id, met);
-                Met::New
+                IndexMatch::New
             }
             Some(value) if *value & SEEN != 0 => {
                 if *value & FINGERPRINT == place & FINGERPRINT {
-                    Met::Again
+                    IndexMatch::Again
                 } else {
-                    Met::Twice
+                    IndexMatch::Twice
                 }
             }
             Some(value) => {
                 let kept = *value & FINGERPRINT;
                 *value = *value & PRESENT | met;
                 if kept != 0 && kept == fingerprint & FINGERPRINT {
-                    Met::Unchanged
+                    IndexMatch::Unchanged
                 } else {
-                    Met::Held
+                    IndexMatch::Held
                 }
             }
         }
@@ -183,7 +183,7 @@ impl Index {
             None => self.add(id, SEEN),
         };
         let claims = &self.claims;
-        let is_it = |p: &Place| claims.at(*p) == Some(&name);
+        let is_it = |p: &RowIndex| claims.at(*p) == Some(&name);
         if let Some(there) = self.by_name.find(name, is_it) {
             let last = self.claimants.at_mut(*there)?;
             let before = std::mem::replace(last, by);
@@ -199,7 +199,7 @@ impl Index {
 
     /// Who asked last for a name (hashed) in this pass.
     pub fn claimant(&self, name: u64) -> Option<DirectoryId> {
-        let is_it = |p: &Place| self.claims.at(*p) == Some(&name);
+        let is_it = |p: &RowIndex| self.claims.at(*p) == Some(&name);
         let by = self.claimants.at(*self.by_name.find(name, is_it)?)?;
         self.entries.at(*by).map(|e| e.0)
     }
@@ -228,13 +228,13 @@ mod tests {
         index.hold(id(2), None, true);
         index.hold(id(3), Some(9), false);
         assert!(index.knows(id(1)) && !index.knows(id(4)));
-        assert_eq!(index.meet(id(1), 7, 70), Met::Unchanged);
-        assert_eq!(index.meet(id(1), 7, 70), Met::Again);
-        assert_eq!(index.meet(id(1), 7, 71), Met::Twice);
-        assert_eq!(index.meet(id(2), 0, 70), Met::Held);
-        assert_eq!(index.meet(id(4), 1, 70), Met::New);
-        assert_eq!(index.meet(id(4), 1, 70), Met::Again);
-        assert_eq!(index.meet(id(4), 1, 71), Met::Twice);
+        assert_eq!(index.meet(id(1), 7, 70), IndexMatch::Unchanged);
+        assert_eq!(index.meet(id(1), 7, 70), IndexMatch::Again);
+        assert_eq!(index.meet(id(1), 7, 71), IndexMatch::Twice);
+        assert_eq!(index.meet(id(2), 0, 70), IndexMatch::Held);
+        assert_eq!(index.meet(id(4), 1, 70), IndexMatch::New);
+        assert_eq!(index.meet(id(4), 1, 70), IndexMatch::Again);
+        assert_eq!(index.meet(id(4), 1, 71), IndexMatch::Twice);
         assert_eq!(index.unseen(), (vec![], vec![id(3)]));
     }
 
@@ -275,9 +275,9 @@ mod tests {
             assert_eq!(
                 met,
                 if n < 200_000 {
-                    Met::Unchanged
+                    IndexMatch::Unchanged
                 } else {
-                    Met::New
+                    IndexMatch::New
                 }
             );
             assert_eq!(

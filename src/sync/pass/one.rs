@@ -4,11 +4,11 @@ use super::under_way::Pass;
 use crate::directory::Sighting;
 use crate::model::{DirectoryId, RealmId};
 use crate::runs::RunFailure;
-use crate::sync::asked::Ask;
+use crate::sync::asked::RunRequest;
 
 impl Pass<'_> {
     /// Looks at one person's entries only; never makes anyone absent.
-    pub async fn one(&mut self, name: &str, ask: &Ask) -> Result<(), RunFailure> {
+    pub async fn one(&mut self, name: &str, ask: &RunRequest) -> Result<(), RunFailure> {
         self.found.refusals.unkept = true;
         let held = self
             .setting

@@ -7,7 +7,7 @@ use super::elsewhere::Elsewhere;
 use super::index::hash_name;
 use super::under_way::Pass;
 use crate::model::{DirectoryId, Person, RealmId, Refusal, User};
-use crate::plan::decide::{Name, Seen, decide};
+use crate::plan::decide::{NameGrant, Observation, decide};
 use crate::runs::RunFailure;
 
 impl Pass<'_> {
@@ -116,10 +116,10 @@ impl Pass<'_> {
             }
             // The name goes along; nothing asks the person for it any more.
             let name = match std::mem::replace(&mut person.username, Err(String::new())) {
-                Ok(name) => Name::Granted(name),
-                Err(_) => Name::Keep,
+                Ok(name) => NameGrant::Granted(name),
+                Err(_) => NameGrant::Keep,
             };
-            self.decide(user.as_deref(), person, name).await?;
+            self.decide_person(user.as_deref(), person, name).await?;
         }
         self.reading.decided_early.extend(earlier);
         self.stage_refusals().await
@@ -137,17 +137,17 @@ impl Pass<'_> {
         Ok(self.found.plan.take_back(&early).await?)
     }
 
-    pub(in crate::sync) async fn decide(
+    pub(in crate::sync) async fn decide_person(
         &mut self,
         held: Option<&User>,
         person: Person,
-        name: Name,
+        name: NameGrant,
     ) -> Result<(), RunFailure> {
         let context = self.context();
         let refused = person.refused.clone();
         let decision = decide(
             held,
-            Seen::Here {
+            Observation::Here {
                 person: Cow::Owned(person),
                 name,
             },

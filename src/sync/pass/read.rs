@@ -3,12 +3,12 @@
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::index::Met;
+use super::index::IndexMatch;
 use super::under_way::Pass;
 use crate::model::{ErrorCode, RawEntry, dn};
 use crate::runs::RunFailure;
 use crate::store::Indexed;
-use crate::sync::asked::{Ask, Progress};
+use crate::sync::asked::{Progress, RunRequest};
 
 /// People who differ that gather before the store is asked about them. What is left of them at the end is waited for alone.
 const WAITING: usize = 250;
@@ -28,7 +28,7 @@ const EARLY: usize = if cfg!(feature = "failpoints") {
 impl Pass<'_> {
     /// Reads every page on a task of its own, so that the connection is served while entries are looked at, and on another one the
     /// index. Both have about the same order, and the index is the faster one: whoever comes is mostly in it by then.
-    pub(super) async fn read(&mut self, ask: &Ask) -> Result<(), RunFailure> {
+    pub(super) async fn read(&mut self, ask: &RunRequest) -> Result<(), RunFailure> {
         let (pages, mut arriving) = mpsc::channel::<Vec<RawEntry>>(PORTIONS_WAITING);
         let scope = self.reading.prepared.scope.clone();
         let mut session = self
@@ -159,22 +159,22 @@ impl Pass<'_> {
                 self.reading.prepared.normaliser.fingerprint(&entry),
                 place,
             );
-            if met == Met::Again {
+            if met == IndexMatch::Again {
                 self.found.seen -= 1;
                 continue;
             }
-            if met == Met::Twice {
+            if met == IndexMatch::Twice {
                 self.reading.twice.insert(id);
                 continue;
             }
-            if met != Met::Unchanged {
+            if met != IndexMatch::Unchanged {
                 match self.reading.prepared.normaliser.person(&entry) {
                     Ok(person) => {
-                        if person.username.is_err() && met == Met::New {
+                        if person.username.is_err() && met == IndexMatch::New {
                             person.refused.into_iter().for_each(|r| self.refuse(r));
                             continue;
                         }
-                        self.reading.waiting.push((person, met == Met::Held));
+                        self.reading.waiting.push((person, met == IndexMatch::Held));
                     }
                     Err(refusal) => {
                         self.refuse(refusal);

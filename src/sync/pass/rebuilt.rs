@@ -7,7 +7,7 @@ use super::index::hash_name;
 use super::under_way::Pass;
 use crate::directory::Sighting;
 use crate::model::{DirectoryId, Person, User, UserId};
-use crate::plan::decide::{Context, Name, Seen, decide};
+use crate::plan::decide::{DecisionContext, NameGrant, Observation, decide};
 use crate::runs::RunFailure;
 
 /// New entries that are paired at once.
@@ -71,15 +71,15 @@ impl Pass<'_> {
                 if !same_person(&user, &person) {
                     continue;
                 }
-                let context = Context {
+                let context = DecisionContext {
                     adopts: true,
                     ..self.context()
                 };
                 let decision = decide(
                     Some(&user),
-                    Seen::Here {
+                    Observation::Here {
                         person: Cow::Borrowed(&person),
-                        name: Name::Granted(name),
+                        name: NameGrant::Granted(name),
                     },
                     &context,
                 );

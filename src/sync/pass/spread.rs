@@ -7,7 +7,7 @@ use crate::plan::decide::Decision;
 
 /// What a delta keeps while it spreads from those who were told to those whose names they touch.
 #[derive(Debug, Default)]
-pub(in crate::sync) struct Spread {
+pub(in crate::sync) struct DeltaScope {
     /// Everybody who is looked at.
     pub ids: BTreeSet<DirectoryId>,
     /// Names (folded) that somebody looked at has, had or wants.
@@ -20,7 +20,7 @@ pub(in crate::sync) struct Spread {
     pub contested: BTreeSet<DirectoryId>,
 }
 
-impl Spread {
+impl DeltaScope {
     /// Notes what was decided about somebody.
     pub fn note(&mut self, decision: &Decision) {
         if decision.changes.iter().any(|draft| is_loss(draft.kind)) {

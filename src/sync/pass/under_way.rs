@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::index::Index;
 use super::refusals::Refusals;
-use super::spread::Spread;
+use super::spread::DeltaScope;
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::directory::Sighting;
 use crate::model::{DirectoryId, Person, RealmRow, User, UserId};
-use crate::plan::decide::Context;
+use crate::plan::decide::DecisionContext;
 use crate::runs::weigh::Users;
-use crate::runs::{Ascending, Plan, RunFailure};
+use crate::runs::{Ascending, PlanBuilder, RunFailure};
 use crate::sync::changes::drift_by_kind::ByKind;
 use crate::sync::engine::Engine;
 use crate::sync::realm::session::Prepared;
@@ -52,12 +52,12 @@ pub(in crate::sync) struct Reading {
     /// Bases without a usable entry so far.
     pub empty_bases: Vec<String>,
     /// Of a delta: who is looked at; `None`: everybody is.
-    pub told: Option<Spread>,
+    pub told: Option<DeltaScope>,
 }
 
 /// What came of it.
 pub(in crate::sync) struct Found {
-    pub plan: Plan,
+    pub plan: PlanBuilder,
     pub refusals: Refusals,
     pub seen: i64,
     pub refused_entries: i64,
@@ -84,7 +84,7 @@ impl<'a> Pass<'a> {
         realm: &'a RealmConfig,
         row: &'a RealmRow,
         prepared: Prepared,
-        plan: Plan,
+        plan: PlanBuilder,
         now: Timestamp,
     ) -> Result<Self, RunFailure> {
         let neighbours = engine.siblings(row, &prepared.directory_key()).await?;
@@ -136,8 +136,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    pub(in crate::sync) fn context(&self) -> Context<'_> {
-        Context {
+    pub(in crate::sync) fn context(&self) -> DecisionContext<'_> {
+        DecisionContext {
             realm: &self.setting.row.id,
             policy: &self.reading.prepared.policy,
             now: self.setting.now,

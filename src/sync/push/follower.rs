@@ -20,9 +20,9 @@ use super::losses::Losses;
 use crate::config::RealmConfig;
 use crate::directory::{Cursor, Delta, NoDelta, Watch, Way};
 use crate::model::{DirectoryId, ErrorCode, Mode, Outcome, RealmId, RealmRow, Run, Trigger};
-use crate::runs::{RunError, RunFailure, Turn};
+use crate::runs::{RealmTurn, RunError, RunFailure};
 use crate::store::StoreError;
-use crate::sync::asked::{Ask, Asked, Ending};
+use crate::sync::asked::{RunContext, RunPurpose, RunRequest};
 use crate::sync::changes::begin::{Beginning, usable};
 use crate::sync::changes::gather::join;
 use crate::sync::engine::Engine;
@@ -173,7 +173,7 @@ enum Awaited {
 }
 
 /// What a run of a follower came to.
-enum Ended {
+enum FollowOutcome {
     Run(Box<Run>),
     /// To nothing: those lose something, and are to be gathered.
     LossesWait(BTreeSet<DirectoryId>),
@@ -245,12 +245,12 @@ impl Follower {
                 };
                 let ended = self.run(&engine, config, &row, &turn, beginning, losses_wait);
                 match Box::pin(ended).await? {
-                    Ended::Run(run) => {
+                    FollowOutcome::Run(run) => {
                         self.cursor = engine.row(&self.realm).await?.cursor;
                         return Ok(Some(*run));
                     }
-                    Ended::LossesWait(losing) => delta = self.losses.keep(delta, losing),
-                    Ended::Cancelled => return Ok(None),
+                    FollowOutcome::LossesWait(losing) => delta = self.losses.keep(delta, losing),
+                    FollowOutcome::Cancelled => return Ok(None),
                 }
             }
             if let Some(cursor) = &delta.cursor {
@@ -286,10 +286,10 @@ impl Follower {
     }
 
     /// Takes the realm, after the run that has it. `None`: cancelled.
-    async fn turn(&mut self) -> Result<Option<Turn>, Unfollowed> {
+    async fn turn(&mut self) -> Result<Option<RealmTurn>, Unfollowed> {
         loop {
             let now = self.engine.clock.now();
-            match Turn::take(&self.engine.store, &self.realm, now).await {
+            match RealmTurn::take(&self.engine.store, &self.realm, now).await {
                 Err(StoreError::Busy { .. }) => {}
                 turn => return Ok(Some(turn?)),
             }
@@ -305,20 +305,20 @@ impl Follower {
         engine: &Engine,
         config: &RealmConfig,
         row: &RealmRow,
-        turn: &Turn,
+        turn: &RealmTurn,
         beginning: Beginning,
         losses_wait: bool,
-    ) -> Result<Ended, Unfollowed> {
+    ) -> Result<FollowOutcome, Unfollowed> {
         let mut prepared = self.prepared.take().ok_or_else(over)?;
-        let ask = Ask {
+        let ask = RunRequest {
             cancel: self.cancel.clone(),
-            ..Ask::new(Trigger::Push, None)
+            ..RunRequest::new(Trigger::Push, None)
         };
-        let asked = Asked {
+        let asked = RunContext {
             config,
             row,
             ask: &ask,
-            ending: Ending::ByTheBrake,
+            ending: RunPurpose::ByTheBrake,
         };
         let mut frame = asked.frame(engine.store.clone(), engine.clock.clone());
         frame.run.mode = Mode::Delta;
@@ -338,17 +338,17 @@ impl Follower {
                 self.prepared = Some(end.prepared);
                 if !end.losing.is_empty() {
                     frame.forget().await?;
-                    return Ok(Ended::LossesWait(end.losing));
+                    return Ok(FollowOutcome::LossesWait(end.losing));
                 }
                 // The cursor of a held plan stays where it was.
                 self.behind = frame.run.outcome == Outcome::Held;
-                Ok(Ended::Run(Box::new(frame.run)))
+                Ok(FollowOutcome::Run(Box::new(frame.run)))
             }
             Err(error) => {
                 let cancelled = error.code.is_none();
                 asked.failed(&mut frame, &error).await?;
                 if cancelled {
-                    return Ok(Ended::Cancelled);
+                    return Ok(FollowOutcome::Cancelled);
                 }
                 Err(error.into())
             }

@@ -2,8 +2,8 @@
 
 use crate::clock::Timestamp;
 use crate::model::{Change, ChangeKind, IdForm, Policy, RealmKind, User};
-use crate::plan::decide::{Context, end_hold};
-use crate::runs::{RunError, Turn};
+use crate::plan::decide::{DecisionContext, end_hold};
+use crate::runs::{RealmTurn, RunError};
 use crate::store::StoreError;
 use crate::sync::engine::Engine;
 
@@ -28,7 +28,7 @@ impl Engine {
         let Some(first) = users.first() else {
             return Ok(ended);
         };
-        let Ok(turn) = Turn::try_take(&self.store, &first.realm, now).await else {
+        let Ok(turn) = RealmTurn::try_take(&self.store, &first.realm, now).await else {
             return Ok(ended);
         };
         let row = self.row(&first.realm).await?;
@@ -44,7 +44,7 @@ impl Engine {
             None => (&by_default, self.config.delivery.as_ref()),
         };
         for user in users {
-            let context = Context {
+            let context = DecisionContext {
                 realm: &user.realm,
                 policy,
                 now,

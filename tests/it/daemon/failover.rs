@@ -8,8 +8,8 @@ use realmsync::config::{Environment, load};
 use realmsync::model::Trigger;
 use realmsync::service::follow::preferred_server;
 use realmsync::store::{Access, Store};
-use realmsync::story::realms::Seen;
-use realmsync::sync::{Ask, Engine};
+use realmsync::story::realms::KeeperStatus;
+use realmsync::sync::{Engine, RunRequest};
 use tokio::sync::watch;
 
 use crate::support::house::{Door, House};
@@ -102,13 +102,13 @@ async fn the_way_back_is_free_once_the_preferred_server_can_be_used_and_is_not_b
     let engine = Engine::new(Arc::new(config), store, clock, Arc::new(env));
     engine.declare_realms().await.unwrap();
     engine
-        .sync(&realm.id, Ask::new(Trigger::Command, None))
+        .sync(&realm.id, RunRequest::new(Trigger::Command, None))
         .await
         .unwrap();
     assert!(preferred_server::before(&realm, &first.url()).is_empty());
     assert_eq!(preferred_server::before(&realm, &second.url()).len(), 1);
     first.shut();
-    let seen = Arc::new(watch::Sender::new(Seen::default()));
+    let seen = Arc::new(watch::Sender::new(KeeperStatus::default()));
     let every = Duration::from_millis(200);
     let back = preferred_server::is_back(
         engine.clone(),

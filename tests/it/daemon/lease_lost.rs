@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use realmsync::model::{Outcome, Trigger};
 use realmsync::runs::{Decided, RunError};
 use realmsync::store::StoreError;
-use realmsync::sync::Ask;
+use realmsync::sync::RunRequest;
 
 use crate::rules::scripted::{self, For, House};
 use crate::support::ber_server::{Reply, entry};
@@ -122,7 +122,7 @@ async fn trap_30_approve_and_undo_end_when_their_lease_is_lost() {
     assert_eq!(last.outcome, Outcome::Failed, "{last:?}");
 
     number.fetch_add(1, Ordering::SeqCst);
-    let ask = Ask::new(Trigger::Command, None);
+    let ask = RunRequest::new(Trigger::Command, None);
     let (held, _) = engine.plan(&"r".into(), ask, true).await.unwrap();
     assert_eq!((held.outcome, held.phone_changed), (Outcome::Held, 1));
     let id = held.run.to_string();

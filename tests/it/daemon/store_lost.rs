@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use realmsync::acts::Failure;
+use realmsync::acts::ActFailure;
 use realmsync::clock::Clock;
 use realmsync::config::{Environment, StoreConfig, StoreUrl};
 use realmsync::model::ErrorCode;
@@ -155,6 +155,6 @@ async fn a_store_that_is_gone_is_unreachable() {
     server.stop();
     for error in [store.realms().await.unwrap_err(), open().await.unwrap_err()] {
         assert_eq!(error.code(), ErrorCode::Unreachable, "{error}");
-        assert_eq!(Failure::from(&error).exit, 69, "{error}");
+        assert_eq!(ActFailure::from(&error).exit, 69, "{error}");
     }
 }

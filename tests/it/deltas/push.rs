@@ -8,7 +8,7 @@ use realmsync::config::{Environment, load};
 use realmsync::directory::Way;
 use realmsync::model::{Mode, Outcome, RealmId, Run, State, Trigger, User};
 use realmsync::store::{Access, Store, UserFilter};
-use realmsync::sync::{Ask, Engine, Follower, Unfollowed};
+use realmsync::sync::{Engine, Follower, RunRequest, Unfollowed};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::house::House;
@@ -48,9 +48,9 @@ impl Pushed {
     }
 
     pub async fn pass(&self, trigger: Trigger, full: bool) -> Run {
-        let ask = Ask {
+        let ask = RunRequest {
             full,
-            ..Ask::new(trigger, None)
+            ..RunRequest::new(trigger, None)
         };
         self.engine.sync(&self.realm, ask).await.expect("a run")
     }

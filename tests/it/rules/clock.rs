@@ -6,7 +6,7 @@ use realmsync::clock::{Clock, Timestamp};
 use realmsync::config::{Environment, load};
 use realmsync::model::{JobState, JobType, Outcome, RealmId, Run, State, StateReason, Trigger};
 use realmsync::store::{Access, JobSelection, Store, UserFilter};
-use realmsync::sync::{Ask, Engine};
+use realmsync::sync::{Engine, RunRequest};
 
 use crate::support::house::House;
 
@@ -46,7 +46,7 @@ impl Clockwork {
     async fn pass(&self) -> Run {
         let run = self
             .engine
-            .sync(&self.realm, Ask::new(Trigger::Schedule, None))
+            .sync(&self.realm, RunRequest::new(Trigger::Schedule, None))
             .await
             .expect("a run");
         assert_ne!(run.outcome, Outcome::Failed, "{run:?}");

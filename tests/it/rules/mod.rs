@@ -19,7 +19,7 @@ use realmsync::model::{
     Job, JobState, JobType, Outcome, RealmId, Run, State, StateReason, Trigger, User,
 };
 use realmsync::store::{Access, JobSelection, RefusedRow, Settlement, Store, UserFilter};
-use realmsync::sync::{Ask, Engine};
+use realmsync::sync::{Engine, RunRequest};
 
 use crate::support::house::House;
 
@@ -76,7 +76,10 @@ impl Story {
     pub async fn pass_of(&self, realm: &str) -> Run {
         let run = self
             .engine
-            .sync(&RealmId::from(realm), Ask::new(Trigger::Schedule, None))
+            .sync(
+                &RealmId::from(realm),
+                RunRequest::new(Trigger::Schedule, None),
+            )
             .await
             .expect("a run");
         assert_ne!(run.outcome, Outcome::Failed, "{run:?}");
@@ -229,9 +232,9 @@ async fn a_look_at_one_person_does_not_accept_another_mapping() {
     s.pass().await;
     s.reconfigure("[realm.attributes]\nusername = \"mail\"\n")
         .await;
-    let ask = Ask {
+    let ask = RunRequest {
         user: Some("xavier".into()),
-        ..Ask::new(Trigger::Command, None)
+        ..RunRequest::new(Trigger::Command, None)
     };
     let one = s.engine.sync(&RealmId::from("r"), ask).await.unwrap();
     assert_eq!((one.outcome, one.renamed), (Outcome::Held, 1), "{one:?}");

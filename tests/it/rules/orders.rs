@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use realmsync::model::{ErrorCode, Outcome, StateReason, Trigger};
 use realmsync::runs::RunError;
-use realmsync::sync::{Ask, Asking};
+use realmsync::sync::{DecisionOptions, RunRequest};
 use tokio_util::sync::CancellationToken;
 
 use crate::rules::Story;
@@ -19,9 +19,9 @@ async fn a_name_that_nobody_knows_is_no_run() {
     s.pass().await;
     let runs = async || s.engine.store.runs(None, 100).await.unwrap().len();
     let look = async |name: &str| {
-        let ask = Ask {
+        let ask = RunRequest {
             user: Some(name.into()),
-            ..Ask::new(Trigger::Command, None)
+            ..RunRequest::new(Trigger::Command, None)
         };
         s.engine.sync(&"r".into(), ask).await
     };
@@ -148,9 +148,9 @@ async fn a_stopped_approval_leaves_the_plan_as_it_is() {
     crate::directory::openldap::signal(&s.house.server, "-STOP");
     for adopt in [false, true] {
         let cancel = CancellationToken::new();
-        let asking = Asking {
+        let asking = DecisionOptions {
             cancel: cancel.clone(),
-            ..Asking::default()
+            ..DecisionOptions::default()
         };
         let id = held.run.to_string();
         let begun = Instant::now();

@@ -2,7 +2,7 @@
 //! the rest of the realm goes on.
 
 use realmsync::model::{Outcome, Run, State, Trigger};
-use realmsync::sync::Ask;
+use realmsync::sync::RunRequest;
 
 use super::{HOUR, Story};
 
@@ -71,9 +71,9 @@ async fn what_is_rejected_for_a_day_is_left_out_while_the_rest_goes_on() {
     let user = s.named("name-a").await.remove(0);
     assert_eq!(user.state, State::Active);
     // A plan that is only looked at says what a run would do.
-    let ask = Ask {
+    let ask = RunRequest {
         full: true,
-        ..Ask::new(Trigger::Command, None)
+        ..RunRequest::new(Trigger::Command, None)
     };
     let (dry, _) = s.engine.plan(&"r".into(), ask, false).await.unwrap();
     assert_eq!(
@@ -154,9 +154,9 @@ async fn a_rejected_look_at_one_person_lets_no_other_mapping_pass() {
     s.pass().await;
     s.reconfigure("[realm.attributes]\nusername = \"mail\"\n")
         .await;
-    let ask = Ask {
+    let ask = RunRequest {
         user: Some("xavier".into()),
-        ..Ask::new(Trigger::Command, None)
+        ..RunRequest::new(Trigger::Command, None)
     };
     let one = s.engine.sync(&"r".into(), ask).await.unwrap();
     assert_eq!(one.outcome, Outcome::Held, "{one:?}");
@@ -198,7 +198,7 @@ async fn a_name_stays_with_whom_a_rejected_rename_leaves_it() {
         ));
     };
     name("x", "other");
-    let ask = Ask::new(Trigger::Command, None);
+    let ask = RunRequest::new(Trigger::Command, None);
     let (held, _) = s.engine.plan(&"r".into(), ask, true).await.unwrap();
     assert_eq!((held.outcome, held.renamed), (Outcome::Held, 1), "{held:?}");
     let id = held.run.to_string();

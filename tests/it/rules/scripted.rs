@@ -7,7 +7,7 @@ use realmsync::clock::Clock;
 use realmsync::config::{Environment, load};
 use realmsync::model::{Outcome, Run, Trigger, User};
 use realmsync::store::{Access, RefusedRow, Store, UserFilter};
-use realmsync::sync::{Ask, Engine};
+use realmsync::sync::{Engine, RunRequest};
 
 use crate::support::ber_server::{BerServer, Reply, Request, done, entry};
 use crate::support::lab::Server;
@@ -57,7 +57,7 @@ impl House {
     }
 
     pub async fn pass(&self) -> Run {
-        let ask = Ask::new(Trigger::Schedule, None);
+        let ask = RunRequest::new(Trigger::Schedule, None);
         let run = self.engine.sync(&"r".into(), ask).await.expect("a run");
         assert_ne!(run.outcome, Outcome::Failed, "{run:?}");
         self.clock.advance_ms(1000);

@@ -2,7 +2,7 @@
 
 use realmsync::model::{JobState, JobType, Outcome};
 use realmsync::runs::RunError;
-use realmsync::sync::Asking;
+use realmsync::sync::DecisionOptions;
 use tokio_util::sync::CancellationToken;
 
 use crate::rules::{HOUR, STRICT, Story};
@@ -165,9 +165,9 @@ async fn a_stopped_undo_puts_nothing_back() {
     let run = s.pass().await;
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let asking = Asking {
+    let asking = DecisionOptions {
         cancel,
-        ..Asking::default()
+        ..DecisionOptions::default()
     };
     let stopped = s.engine.undo(&run.run.to_string(), asking).await;
     assert!(matches!(stopped, Err(RunError::Stopped(_))), "{stopped:?}");
@@ -195,13 +195,15 @@ async fn a_stopped_undo_puts_nothing_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pass_that_waits_for_the_realm_sees_that_it_was_paused_meanwhile() {
     use realmsync::model::{RealmId, Trigger};
-    use realmsync::sync::Ask;
+    use realmsync::sync::RunRequest;
     let s = Story::new(40, "").await;
     s.pass().await;
     let runs = s.engine.store.runs(None, 100).await.unwrap().len();
     let realm = RealmId::from("r");
     let lock = s.engine.store.lock_realm(&realm).await.unwrap();
-    let waiting = s.engine.sync(&realm, Ask::new(Trigger::Schedule, None));
+    let waiting = s
+        .engine
+        .sync(&realm, RunRequest::new(Trigger::Schedule, None));
     let undoing = async {
         // The other has looked at the realm, and waits for its lock.
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;

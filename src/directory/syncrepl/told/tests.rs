@@ -9,24 +9,24 @@ fn id(n: u8) -> DirectoryId {
     DirectoryId([n; 16])
 }
 
-fn entry(state: State, n: u8) -> Message {
-    Message::Entry(SyncState {
+fn entry(state: EntryState, n: u8) -> SyncMessage {
+    SyncMessage::Entry(SyncState {
         state,
         id: id(n),
         cookie: Some(b"entry".to_vec()),
     })
 }
 
-fn ids(deletes: bool, ns: &[u8]) -> Message {
-    Message::Info(SyncInfo::Ids {
+fn ids(deletes: bool, ns: &[u8]) -> SyncMessage {
+    SyncMessage::Info(SyncInfo::Ids {
         cookie: Some(b"ids".to_vec()),
         deletes,
         ids: ns.iter().map(|n| id(*n)).collect(),
     })
 }
 
-fn refresh(messages: Vec<Message>) -> (Told, Option<End>) {
-    let mut told = Told::default();
+fn refresh(messages: Vec<SyncMessage>) -> (RefreshChanges, Option<RefreshEnd>) {
+    let mut told = RefreshChanges::default();
     let mut end = None;
     for message in messages {
         assert_eq!(end, None, "nothing after the end");
@@ -35,8 +35,8 @@ fn refresh(messages: Vec<Message>) -> (Told, Option<End>) {
     (told, end)
 }
 
-fn done(deletes: bool) -> End {
-    End {
+fn done(deletes: bool) -> RefreshEnd {
+    RefreshEnd {
         cookie: None,
         deletes,
     }
@@ -61,7 +61,7 @@ fn trap_17_an_idle_poll_of_389_says_refresh_deletes_false_and_nobody_is_absent()
         Ok(Refreshed::default())
     );
 
-    let (told, _) = refresh(vec![ids(true, &[1]), entry(State::Add, 2)]);
+    let (told, _) = refresh(vec![ids(true, &[1]), entry(EntryState::Add, 2)]);
     let told = told.judge(Dialect::Ds389, &done(false)).unwrap();
     assert_eq!(told.gone, HashMap::from([(id(1), true), (id(2), false)]));
     assert_eq!(told.present, None);
@@ -71,8 +71,8 @@ fn trap_17_an_idle_poll_of_389_says_refresh_deletes_false_and_nobody_is_absent()
 fn trap_20_a_present_phase_is_told_as_such() {
     let (told, end) = refresh(vec![
         ids(false, &[1, 2]),
-        entry(State::Present, 3),
-        entry(State::Modify, 4),
+        entry(EntryState::Present, 3),
+        entry(EntryState::Modify, 4),
     ]);
     assert_eq!(end, None);
     for dialect in [Dialect::OpenLdap, Dialect::Ds389] {
@@ -81,7 +81,7 @@ fn trap_20_a_present_phase_is_told_as_such() {
         assert_eq!(told.gone, HashMap::from([(id(4), false)]));
     }
     // Everybody told as changed is a present phase too.
-    let (told, _) = refresh(vec![entry(State::Add, 4)]);
+    let (told, _) = refresh(vec![entry(EntryState::Add, 4)]);
     assert_eq!(
         told.judge(Dialect::OpenLdap, &done(false)).unwrap().present,
         Some(vec![])
@@ -89,12 +89,12 @@ fn trap_20_a_present_phase_is_told_as_such() {
     // A present phase that a delete phase follows.
     let (told, end) = refresh(vec![
         ids(false, &[1]),
-        Message::Info(SyncInfo::Present {
+        SyncMessage::Info(SyncInfo::Present {
             cookie: None,
             done: false,
         }),
         ids(true, &[2]),
-        Message::Info(SyncInfo::Deleted {
+        SyncMessage::Info(SyncInfo::Deleted {
             cookie: Some(b"c".to_vec()),
             done: true,
         }),
@@ -110,13 +110,13 @@ fn trap_20_a_present_phase_is_told_as_such() {
 
 #[test]
 fn the_last_word_counts_and_live_cookies_come_along() {
-    let mut told = Told::default();
+    let mut told = RefreshChanges::default();
     assert_eq!(
-        told.live(entry(State::Delete, 1)).as_deref(),
+        told.live(entry(EntryState::Delete, 1)).as_deref(),
         Some(&b"entry"[..])
     );
     assert_eq!(
-        told.live(entry(State::Add, 1)).as_deref(),
+        told.live(entry(EntryState::Add, 1)).as_deref(),
         Some(&b"entry"[..])
     );
     assert_eq!(told.live(ids(true, &[2, 3])).as_deref(), Some(&b"ids"[..]));
@@ -166,14 +166,17 @@ fn messages_are_told_apart_and_an_entry_without_its_state_is_refused() {
     let state = [vec![0x30, 21, 0x0a, 1, 3, 4, 16], vec![9; 16]].concat();
     assert_eq!(
         message(item(4, PL::C(vec![]), vec![(codec::STATE, state)])),
-        Ok(Message::Entry(SyncState {
-            state: State::Delete,
+        Ok(SyncMessage::Entry(SyncState {
+            state: EntryState::Delete,
             id: id(9),
             cookie: None
         }))
     );
     assert!(message(item(4, PL::C(vec![]), vec![])).is_err());
-    assert_eq!(message(item(19, PL::C(vec![]), vec![])), Ok(Message::Other));
+    assert_eq!(
+        message(item(19, PL::C(vec![]), vec![])),
+        Ok(SyncMessage::Other)
+    );
     let info = |name: &str| {
         PL::C(vec![
             part(0, name.as_bytes()),
@@ -182,35 +185,43 @@ fn messages_are_told_apart_and_an_entry_without_its_state_is_refused() {
     };
     assert_eq!(
         message(item(25, info(codec::INFO), vec![])),
-        Ok(Message::Info(SyncInfo::Cookie(b"ab".to_vec())))
+        Ok(SyncMessage::Info(SyncInfo::Cookie(b"ab".to_vec())))
     );
-    assert_eq!(message(item(25, info("1.2.3"), vec![])), Ok(Message::Other));
+    assert_eq!(
+        message(item(25, info("1.2.3"), vec![])),
+        Ok(SyncMessage::Other)
+    );
     let nameless = PL::C(vec![part(0, codec::INFO.as_bytes())]);
     assert!(message(item(25, nameless, vec![])).is_err());
     assert!(message(item(25, PL::P(vec![]), vec![])).is_err());
 }
 
-fn any_message() -> impl Strategy<Value = Message> {
+fn any_message() -> impl Strategy<Value = SyncMessage> {
     let entry = (0..4_u8, 0..9_u8).prop_map(|(state, n)| {
-        let states = [State::Present, State::Add, State::Modify, State::Delete];
+        let states = [
+            EntryState::Present,
+            EntryState::Add,
+            EntryState::Modify,
+            EntryState::Delete,
+        ];
         entry(states[usize::from(state)], n)
     });
     prop_oneof![
         entry,
-        any_info().prop_map(Message::Info),
-        Just(Message::Other)
+        any_info().prop_map(SyncMessage::Info),
+        Just(SyncMessage::Other)
     ]
 }
 
 proptest! {
     #[test]
     fn nobody_is_told_as_present_by_389_unless_somebody_really_was(messages in prop::collection::vec(any_message(), 0..20), deletes in any::<bool>()) {
-        let mut told = Told::default();
+        let mut told = RefreshChanges::default();
         let mut named = 0;
         for m in messages {
             named += match &m {
-                Message::Entry(e) => usize::from(e.state == State::Present),
-                Message::Info(SyncInfo::Ids { deletes: false, ids, .. }) => ids.len(),
+                SyncMessage::Entry(e) => usize::from(e.state == EntryState::Present),
+                SyncMessage::Info(SyncInfo::Ids { deletes: false, ids, .. }) => ids.len(),
                 _ => 0,
             };
             if told.refresh(m).unwrap().is_some() {

@@ -9,7 +9,7 @@ use super::*;
 use crate::store::{Counted, StoreError};
 
 const A: &str = "+421905000001";
-const RETRY: Act = Act::Retry { retry_for_ms: 1000 };
+const RETRY: JobAction = JobAction::Retry { retry_for_ms: 1000 };
 const EXAMPLE: &str = "example.org";
 
 /// Users of whom each has so many messages, one after the other.
@@ -113,7 +113,7 @@ async fn whatever_changes_many_messages_at_once() {
                 ..JobSelection::default()
             };
             for _ in 0..ROUNDS {
-                for act in [RETRY, Act::Hold, Act::Release] {
+                for act in [RETRY, JobAction::Hold, JobAction::Release] {
                     no_deadlock(store.outbox_act(act, &which, now).await);
                 }
             }

@@ -173,14 +173,14 @@ impl World {
             Step::Hold => {
                 self.f
                     .store
-                    .outbox_act(Act::Hold, &JobSelection::default(), self.f.now)
+                    .outbox_act(JobAction::Hold, &JobSelection::default(), self.f.now)
                     .await
                     .unwrap();
             }
             Step::Release => {
                 self.f
                     .store
-                    .outbox_act(Act::Release, &JobSelection::default(), self.f.now)
+                    .outbox_act(JobAction::Release, &JobSelection::default(), self.f.now)
                     .await
                     .unwrap();
             }

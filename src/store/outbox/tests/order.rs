@@ -317,7 +317,7 @@ async fn the_life_of_a_message_on_postgresql() {
 
     assert_eq!(
         f.store
-            .outbox_act(Act::Hold, &all, f.now)
+            .outbox_act(JobAction::Hold, &all, f.now)
             .await
             .unwrap()
             .len(),
@@ -332,7 +332,7 @@ async fn the_life_of_a_message_on_postgresql() {
     };
     assert_eq!(
         f.store
-            .outbox_act(Act::Release, &only, f.now)
+            .outbox_act(JobAction::Release, &only, f.now)
             .await
             .unwrap()
             .len(),
@@ -348,7 +348,10 @@ async fn the_life_of_a_message_on_postgresql() {
     assert_eq!(release_brake(&mut tx, &realm, f.now).await.unwrap(), 1);
     assert_eq!(hold_copy(&mut tx, f.now).await.unwrap(), 2);
     tx.commit().await.unwrap();
-    f.store.outbox_act(Act::Release, &all, f.now).await.unwrap();
+    f.store
+        .outbox_act(JobAction::Release, &all, f.now)
+        .await
+        .unwrap();
     f.sql("UPDATE realms SET paused = TRUE").await;
     assert!(
         f.store
@@ -384,7 +387,7 @@ async fn the_life_of_a_message_on_postgresql() {
     assert_eq!(
         f.store
             .outbox_act(
-                Act::Retry {
+                JobAction::Retry {
                     retry_for_ms: DAY_MS
                 },
                 &dead,
@@ -531,7 +534,7 @@ async fn a_refused_message_is_tried_again_when_an_administrator_says_so() {
     f.change(&with_phone(&jan, B), &[reprovision()]).await;
     let (job, fate) = f.attempt(AttemptEnd::Final("410".into())).await;
     assert_eq!(fate, Fate::Final);
-    let retry = Act::Retry {
+    let retry = JobAction::Retry {
         retry_for_ms: DAY_MS,
     };
     let prefix = job.id.to_string();

@@ -379,7 +379,7 @@ async fn dead_after_retry_for_and_retried_by_hand_with_the_same_key_and_bytes() 
         "the last attempt is at its very end"
     );
     assert_eq!(f.states().await, ["dead: 503"]);
-    let act = Act::Retry {
+    let act = JobAction::Retry {
         retry_for_ms: DAY_MS,
     };
     assert_eq!(
@@ -420,7 +420,7 @@ async fn a_dead_message_that_was_overtaken_cannot_be_retried() {
     assert!(
         f.store
             .outbox_act(
-                Act::Retry {
+                JobAction::Retry {
                     retry_for_ms: DAY_MS
                 },
                 &dead,
@@ -432,7 +432,7 @@ async fn a_dead_message_that_was_overtaken_cannot_be_retried() {
     );
     assert_eq!(
         f.store
-            .outbox_act(Act::Drop, &dead, f.now)
+            .outbox_act(JobAction::Drop, &dead, f.now)
             .await
             .unwrap()
             .len(),
@@ -448,10 +448,16 @@ async fn retry_for_stands_still_on_hold_and_in_a_paused_realm() {
     f.change(&with_phone(&jan, B), &[reprovision()]).await;
     let end = f.jobs().await[0].give_up_at;
     let all = JobSelection::default();
-    f.store.outbox_act(Act::Hold, &all, f.now).await.unwrap();
+    f.store
+        .outbox_act(JobAction::Hold, &all, f.now)
+        .await
+        .unwrap();
     assert!(f.claim(5).await.is_empty());
     f.now = f.now.plus_ms(30 * DAY_MS);
-    f.store.outbox_act(Act::Release, &all, f.now).await.unwrap();
+    f.store
+        .outbox_act(JobAction::Release, &all, f.now)
+        .await
+        .unwrap();
     assert_eq!(f.jobs().await[0].give_up_at, end.plus_ms(30 * DAY_MS));
 
     f.sql("UPDATE realms SET paused = TRUE").await;
@@ -464,7 +470,10 @@ async fn retry_for_stands_still_on_hold_and_in_a_paused_realm() {
     );
     f.now = f.now.plus_ms(DAY_MS);
     // Held for the second day of the pause: no time counts twice.
-    f.store.outbox_act(Act::Hold, &all, f.now).await.unwrap();
+    f.store
+        .outbox_act(JobAction::Hold, &all, f.now)
+        .await
+        .unwrap();
     f.now = f.now.plus_ms(DAY_MS);
     f.sql("UPDATE realms SET paused = FALSE").await;
     assert_eq!(
@@ -476,7 +485,10 @@ async fn retry_for_stands_still_on_hold_and_in_a_paused_realm() {
         1
     );
     assert_eq!(f.jobs().await[0].give_up_at, end.plus_ms(31 * DAY_MS));
-    f.store.outbox_act(Act::Release, &all, f.now).await.unwrap();
+    f.store
+        .outbox_act(JobAction::Release, &all, f.now)
+        .await
+        .unwrap();
     assert_eq!(f.jobs().await[0].give_up_at, end.plus_ms(32 * DAY_MS));
 }
 
@@ -531,7 +543,7 @@ async fn a_restored_copy_sends_nothing_until_released() {
         [(JobState::Held, true), (JobState::Held, false)]
     );
     f.store
-        .outbox_act(Act::Release, &JobSelection::default(), f.now)
+        .outbox_act(JobAction::Release, &JobSelection::default(), f.now)
         .await
         .unwrap();
     assert_eq!(f.claim(5).await.len(), 2);

@@ -6,7 +6,7 @@ use proptest::test_runner::TestRunner;
 use super::*;
 use crate::model::RunId;
 use crate::model::message_rules::{
-    Becomes, Event, Standing, becomes, carry_out as rule, counts, may_drop, may_retry,
+    Becomes, Standing, UserEvent, becomes, counts, effect_of as rule, may_drop, may_retry,
 };
 
 const PHONE: &str = "+421905000001";
@@ -16,7 +16,7 @@ const CASES: u32 = 150;
 
 /// A message as it may stand in the store.
 #[derive(Clone, Debug)]
-struct Row {
+struct StoredJob {
     kind: JobType,
     state: JobState,
     uncertain: bool,
@@ -25,25 +25,27 @@ struct Row {
     of_run: bool,
 }
 
-fn row() -> impl Strategy<Value = Row> {
+fn row() -> impl Strategy<Value = StoredJob> {
     let kind = prop::sample::select(JobType::ALL);
     let state = prop::sample::select(JobState::ALL);
-    (kind, state, any::<[bool; 3]>()).prop_map(|(kind, state, [uncertain, body, of_run])| Row {
-        kind,
-        state,
-        uncertain,
-        body: match state {
-            JobState::Waiting | JobState::Sending | JobState::Held => true,
-            JobState::Dead | JobState::Final => body,
-            JobState::Delivered | JobState::Dropped => false,
-        },
-        of_run,
+    (kind, state, any::<[bool; 3]>()).prop_map(|(kind, state, [uncertain, body, of_run])| {
+        StoredJob {
+            kind,
+            state,
+            uncertain,
+            body: match state {
+                JobState::Waiting | JobState::Sending | JobState::Held => true,
+                JobState::Dead | JobState::Final => body,
+                JobState::Delivered | JobState::Dropped => false,
+            },
+            of_run,
+        }
     })
 }
 
 /// What is done to all messages of a user.
 #[derive(Clone, Debug)]
-enum Act {
+enum StatementCase {
     Carry(Intent),
     Undo,
     Retry,
@@ -52,7 +54,7 @@ enum Act {
     Settle(AttemptEnd, bool),
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn act() -> impl Strategy<Value = StatementCase> {
     let reason = JobReason::Disabled;
     let later = AttemptEnd::Later {
         why: "no key".into(),
@@ -69,22 +71,29 @@ fn act() -> impl Strategy<Value = Act> {
         AttemptEnd::Interrupted,
     ];
     prop_oneof![
-        Just(Act::Carry(reprovision())),
-        Just(Act::Carry(say(JobType::Provision, JobReason::Created))),
-        Just(Act::Carry(Intent::Unsay)),
-        Just(Act::Carry(Intent::Withdraw { reason })),
-        Just(Act::Carry(say(JobType::Deprovision, JobReason::Removed))),
-        Just(Act::Carry(say(JobType::Suspend, reason))),
-        Just(Act::Undo),
-        Just(Act::Retry),
-        Just(Act::Drop),
-        (prop::sample::select(endings), any::<bool>()).prop_map(|(e, other)| Act::Settle(e, other)),
+        Just(StatementCase::Carry(reprovision())),
+        Just(StatementCase::Carry(say(
+            JobType::Provision,
+            JobReason::Created
+        ))),
+        Just(StatementCase::Carry(Intent::Unsay)),
+        Just(StatementCase::Carry(Intent::Withdraw { reason })),
+        Just(StatementCase::Carry(say(
+            JobType::Deprovision,
+            JobReason::Removed
+        ))),
+        Just(StatementCase::Carry(say(JobType::Suspend, reason))),
+        Just(StatementCase::Undo),
+        Just(StatementCase::Retry),
+        Just(StatementCase::Drop),
+        (prop::sample::select(endings), any::<bool>())
+            .prop_map(|(e, other)| StatementCase::Settle(e, other)),
     ]
 }
 
 const RUN: uuid::Uuid = uuid::Uuid::from_u128(7);
 
-async fn insert(f: &Fixture, user: &User, rows: &[Row]) {
+async fn insert(f: &Fixture, user: &User, rows: &[StoredJob]) {
     const SQL: &str = "
         INSERT INTO jobs (id, realm, user_id, username, name_key, type, body, phone, state, uncertain, attempts, next_attempt_at, give_up_at, run, created_at)
         VALUES ($1, 'example.org', $2, 'jan', 'jan', $3, $4, $5, $6, $7, 1, 0, $8, $9, 0)";
@@ -108,35 +117,36 @@ async fn insert(f: &Fixture, user: &User, rows: &[Row]) {
 }
 
 /// The state of each message afterwards, and whether it has a body.
-fn by_the_rules(act: &Act, user: &User, jobs: &[Job]) -> Vec<(JobState, bool)> {
+fn by_the_rules(act: &StatementCase, user: &User, jobs: &[Job]) -> Vec<(JobState, bool)> {
     let standings: Vec<Standing> = jobs.iter().map(Standing::from).collect();
     let newer = |seq| {
         let mut later = standings.iter().filter(|n| n.seq > seq);
         later.any(Standing::may_have_arrived)
     };
     let carried = match act {
-        Act::Carry(intent) => {
+        StatementCase::Carry(intent) => {
             let provisioned = user.phone_provisioned.as_ref();
             rule(intent, user, provisioned, &standings, true).jobs
         }
         _ => Vec::new(),
     };
-    let removed =
-        matches!(act, Act::Carry(Intent::Say { r#type, .. }) if *r#type == JobType::Deprovision);
+    let removed = matches!(act, StatementCase::Carry(Intent::Say { r#type, .. }) if *r#type == JobType::Deprovision);
     let after = |job: &Standing, run: Option<RunId>| {
         let becomes = match act {
-            Act::Carry(_) => carried
+            StatementCase::Carry(_) => carried
                 .iter()
                 .find(|(seq, _)| *seq == job.seq)
                 .map_or(Becomes::Stays, |(_, becomes)| *becomes),
-            Act::Undo if run == Some(RunId(RUN)) => becomes(job, Event::Undone),
-            Act::Drop if may_drop(job) => Becomes::Dropped,
+            StatementCase::Undo if run == Some(RunId(RUN)) => becomes(job, UserEvent::Undone),
+            StatementCase::Drop if may_drop(job) => Becomes::Dropped,
             _ => Becomes::Stays,
         };
         match becomes {
             Becomes::Dropped => (JobState::Dropped, false),
             Becomes::Erased => (job.state, false),
-            Becomes::Stays if matches!(act, Act::Retry) && may_retry(job, newer(job.seq)) => {
+            Becomes::Stays
+                if matches!(act, StatementCase::Retry) && may_retry(job, newer(job.seq)) =>
+            {
                 (JobState::Waiting, job.body)
             }
             Becomes::Stays if removed && job.state != JobState::Sending => (job.state, false),
@@ -150,7 +160,7 @@ fn by_the_rules(act: &Act, user: &User, jobs: &[Job]) -> Vec<(JobState, bool)> {
         .collect()
 }
 
-async fn compare(f: &Fixture, act: &Act, rows: &[Row], provisioned: &str) {
+async fn compare(f: &Fixture, act: &StatementCase, rows: &[StoredJob], provisioned: &str) {
     f.sql("DELETE FROM jobs").await;
     let jan = User {
         phone_provisioned: phone(provisioned),
@@ -161,24 +171,24 @@ async fn compare(f: &Fixture, act: &Act, rows: &[Row], provisioned: &str) {
     let before = f.jobs().await;
     let expected = by_the_rules(act, &jan, &before);
     match act {
-        Act::Carry(intent) => {
+        StatementCase::Carry(intent) => {
             f.change(&jan, std::slice::from_ref(intent)).await;
         }
-        Act::Undo => {
+        StatementCase::Undo => {
             let mut tx = f.store.db.begin().await.unwrap();
             let undone = crate::store::undone::drop_jobs(&mut tx, RunId(RUN), f.now);
             undone.await.unwrap();
             tx.commit().await.unwrap();
         }
-        Act::Retry | Act::Drop => {
+        StatementCase::Retry | StatementCase::Drop => {
             let act = match act {
-                Act::Retry => super::Act::Retry { retry_for_ms: 1000 },
-                _ => super::Act::Drop,
+                StatementCase::Retry => super::JobAction::Retry { retry_for_ms: 1000 },
+                _ => super::JobAction::Drop,
             };
             let all = JobSelection::default();
             f.store.outbox_act(act, &all, f.now).await.unwrap();
         }
-        Act::Settle(ending, other) => {
+        StatementCase::Settle(ending, other) => {
             // One after the other, since what one is may hang on what another has become.
             for job in &before {
                 let now = f.jobs().await.into_iter().find(|j| j.id == job.id).unwrap();
