@@ -6,6 +6,7 @@ use std::path::Path;
 use super::args::{Command, OutboxCommand};
 use super::{CommandContext, render};
 use crate::config::{self, Config, Environment, Faults};
+use crate::store::is_taken;
 use crate::story::status::DaemonStatus;
 
 /// What a command needs of the file.
@@ -50,7 +51,8 @@ pub(super) fn by_the_daemon(
         return None;
     }
     let salvaged = config::salvage(path, environment);
-    if matches!(needs, Needs::Store) && !salvaged.store {
+    // A store of which the file says nothing, or nothing that can be read, is the default one if a process writes to that.
+    if matches!(needs, Needs::Store) && !salvaged.store && !is_taken(&salvaged.config.store) {
         return None;
     }
     UnixStream::connect(&salvaged.config.control_socket).ok()?;

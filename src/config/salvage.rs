@@ -15,7 +15,7 @@ use crate::clock::zones::Zones;
 /// The little that commands need which only talk to the daemon, or read beside it.
 #[derive(Clone, Debug)]
 pub struct Salvaged {
-    /// Without realms; what could not be read has its default.
+    /// Without realms; what could not be read has its default, also the store.
     pub config: Config,
     /// Whether the file says without a fault where the store is.
     pub store: bool,

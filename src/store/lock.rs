@@ -19,9 +19,7 @@ pub fn lock(config: &StoreConfig, wait: Duration) -> Result<StoreLock, StoreErro
     let StoreUrl::Sqlite(path) = &config.url else {
         return Ok(StoreLock { _file: None });
     };
-    let mut name = path.clone().into_os_string();
-    name.push(".lock");
-    let name = PathBuf::from(name);
+    let name = beside(path);
     let open = |e: std::io::Error| StoreError::Open {
         what: name.display().to_string(),
         why: advice(path, &e),
@@ -63,6 +61,22 @@ pub fn lock(config: &StoreConfig, wait: Duration) -> Result<StoreLock, StoreErro
     Ok(StoreLock { _file: Some(file) })
 }
 
+/// The lock's file.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.to_path_buf().into_os_string();
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
+/// Whether a process has taken an SQLite store for writing. `false` also where that cannot be seen.
+pub fn is_taken(config: &StoreConfig) -> bool {
+    let StoreUrl::Sqlite(path) = &config.url else {
+        return false;
+    };
+    File::open(beside(path))
+        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 /// The command of a command line. `-c` and `--config` have a value before it, and options may.
 fn command(arguments: impl Iterator<Item = String>) -> String {
     let mut arguments = arguments.skip_while(|a| a == "--json");
@@ -98,6 +112,22 @@ pub(super) fn advice(path: &Path, error: &std::io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_is_taken_for_as_long_as_its_lock_is_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = StoreConfig {
+            url: StoreUrl::Sqlite(folder.path().join("r.db")),
+            password: None,
+            keep_runs_ms: 0,
+        };
+        assert!(!is_taken(&config));
+        assert!(!beside(&folder.path().join("r.db")).exists());
+        let held = lock(&config, Duration::ZERO).unwrap();
+        assert!(is_taken(&config));
+        drop(held);
+        assert!(!is_taken(&config));
+    }
 
     #[test]
     fn of_a_command_line_only_the_command_is_noted() {

@@ -62,7 +62,7 @@ pub use index::Indexed;
 pub use lease::RealmLock;
 use lease_owner::{LeaseOwner, Leases};
 pub use lease_status::LeaseHolder;
-pub use lock::{StoreLock, lock};
+pub use lock::{StoreLock, is_taken, lock};
 #[cfg(test)]
 pub(crate) use outbox::tests as outbox_tests;
 pub use outbox::{

@@ -122,6 +122,11 @@ systemctl reload "$unit"
 eventually 5 sh -c "curl -sS --unix-socket $socket http://localhost/metrics | grep -q 'realmsync_reloads_total{outcome=\"refused\"} 1'" || fail "the reload was not refused"
 said "the new configuration is refused" || fail "the refusal is not in the journal"
 [ "$(prop MainPID)" = "$pid" ] && ready || fail "it did not survive a bad reload"
+for command in status runs "users list" refused "outbox list" "pause second.test" "resume second.test"; do
+    # Split on purpose: a command and its words.
+    realmsync $command >/tmp/faulty 2>&1 || fail "$command by a faulty file: $(cat /tmp/faulty)"
+    grep -q 'is faulty' /tmp/faulty || fail "$command does not say that the file is faulty: $(cat /tmp/faulty)"
+done
 ask /metrics | grep -q 'realmsync_users{realm="second.test"' || fail "the old configuration is gone"
 { echo 'version = 1'; realm example.org; realm second.test; } >/etc/realmsync/realmsync.toml
 systemctl reload "$unit"
