@@ -22,9 +22,9 @@ use url::Url;
 use super::backlog::{Backlog, LdapHandle};
 use super::ber::{Extent, INTEGER, SEQUENCE, element, expect, frame, unsigned};
 use super::error::came;
-use super::form::{self, Misshapen};
 use super::link::Broken;
 use super::message::{BIND_RESPONSE, EXTENDED_RESPONSE, ProtocolOp, SEARCH_DONE, message};
+use super::message_form::{self, Misshapen};
 use super::wire::{CHUNK, KEPT, Stream, Wire};
 
 const UNBIND: u8 = 0x42;
@@ -36,7 +36,7 @@ const FAREWELL: Duration = Duration::from_millis(200);
 
 /// What a request waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Awaited {
+enum PendingRequest {
     /// Entries, and a result at the end.
     Search,
     /// One result.
@@ -45,20 +45,20 @@ enum Awaited {
 
 /// The requests that are under way, by their ids.
 struct UnderWay {
-    waits: Mutex<HashMap<u32, Awaited>>,
+    waits: Mutex<HashMap<u32, PendingRequest>>,
     /// What of the searches is still to be taken from ldap3.
     backlog: Arc<Backlog>,
 }
 
 impl UnderWay {
-    fn waits(&self) -> MutexGuard<'_, HashMap<u32, Awaited>> {
+    fn waits(&self) -> MutexGuard<'_, HashMap<u32, PendingRequest>> {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What is to be done with a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Route {
+enum MessageRoute {
     On,
     Aside,
 }
@@ -148,11 +148,11 @@ async fn answers(
         let end = loop {
             match frame(&came[at..]) {
                 Extent::Whole(length) => match turn(&came[at..at + length], under_way) {
-                    Ok(Route::On) => {
+                    Ok(MessageRoute::On) => {
                         on.extend_from_slice(&came[at..at + length]);
                         at += length;
                     }
-                    Ok(Route::Aside) => at += length,
+                    Ok(MessageRoute::Aside) => at += length,
                     Err(why) => break Some(why),
                 },
                 Extent::Part => break None,
@@ -187,15 +187,15 @@ async fn answers(
 }
 
 /// Whether a message goes on.
-fn turn(bytes: &[u8], under_way: &UnderWay) -> Result<Route, Broken> {
-    let head = form::check(bytes).map_err(Broken::Misshapen)?;
+fn turn(bytes: &[u8], under_way: &UnderWay) -> Result<MessageRoute, Broken> {
+    let head = message_form::check(bytes).map_err(Broken::Misshapen)?;
     if head.id == 0 {
         // What is sent unasked and not known is to be ignored (RFC 4511 § 4.4).
         return match message(bytes).map(|m| m.said) {
             Some(ProtocolOp::Goodbye(result)) => {
                 Err(Broken::Closed(Some(came(result.rc, &result.text))))
             }
-            _ => Ok(Route::Aside),
+            _ => Ok(MessageRoute::Aside),
         };
     }
     let mut waits = under_way.waits();
@@ -205,9 +205,9 @@ fn turn(bytes: &[u8], under_way: &UnderWay) -> Result<Route, Broken> {
     );
     let fits = match waits.get(&head.id) {
         // Of a search that was taken back, what was on its way still comes.
-        None => return Ok(Route::Aside),
-        Some(Awaited::Search) => !result || head.operation == SEARCH_DONE,
-        Some(Awaited::Result) => result && head.operation != SEARCH_DONE,
+        None => return Ok(MessageRoute::Aside),
+        Some(PendingRequest::Search) => !result || head.operation == SEARCH_DONE,
+        Some(PendingRequest::Result) => result && head.operation != SEARCH_DONE,
     };
     if !fits {
         return Err(Broken::Misshapen(Misshapen::Form(
@@ -219,7 +219,7 @@ fn turn(bytes: &[u8], under_way: &UnderWay) -> Result<Route, Broken> {
     } else {
         under_way.backlog.handed_on(head.id, head.weight);
     }
-    Ok(Route::On)
+    Ok(MessageRoute::On)
 }
 
 /// Hands on what ldap3 asks; `None`: nobody asks any more.
@@ -274,10 +274,10 @@ fn note(request: &[u8], under_way: &UnderWay) {
         UNBIND => {}
         SEARCH => {
             under_way.backlog.began(id);
-            under_way.waits().insert(id, Awaited::Search);
+            under_way.waits().insert(id, PendingRequest::Search);
         }
         _ => {
-            under_way.waits().insert(id, Awaited::Result);
+            under_way.waits().insert(id, PendingRequest::Result);
         }
     }
 }
@@ -287,18 +287,18 @@ fn note(request: &[u8], under_way: &UnderWay) {
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn fuzz(data: &[u8]) {
     let under_way = UnderWay {
-        waits: Mutex::new([(1, Awaited::Search), (2, Awaited::Result)].into()),
+        waits: Mutex::new([(1, PendingRequest::Search), (2, PendingRequest::Result)].into()),
         backlog: Arc::default(),
     };
     let mut rest = data;
     while let Extent::Whole(length) = frame(rest) {
         let (bytes, after) = rest.split_at(length);
         match turn(bytes, &under_way) {
-            Ok(Route::On) => {
+            Ok(MessageRoute::On) => {
                 let read = lber::parse::parse_tag(bytes);
                 assert!(read.is_ok_and(|(rest, _)| rest.is_empty()));
             }
-            Ok(Route::Aside) => {}
+            Ok(MessageRoute::Aside) => {}
             Err(_) => return,
         }
         rest = after;

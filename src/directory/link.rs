@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::backlog::{MAX_WAITING, Overflow};
 use super::error::{came, one_line};
-use super::form::Misshapen;
 use super::guard::Carrier;
+use super::message_form::Misshapen;
 use crate::net;
 
 /// What came when it is no LDAP.

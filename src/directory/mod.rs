@@ -26,7 +26,7 @@
 
 mod backlog;
 mod ber;
-mod blind;
+mod blind_spots;
 mod connect;
 mod containers;
 mod credentials;
@@ -34,7 +34,6 @@ mod delta;
 mod dirsync;
 mod entry;
 mod error;
-mod form;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod guard;
@@ -44,10 +43,11 @@ mod liveness;
 mod look_up;
 mod marker;
 mod message;
-mod met;
+mod message_form;
 mod pages;
 mod paging;
 mod password;
+mod port_protocol;
 mod ranges;
 mod reach;
 mod read;
@@ -64,7 +64,7 @@ mod tls;
 mod unpack;
 mod wire;
 
-pub use blind::Blind;
+pub use blind_spots::Blind;
 pub use connect::{connect, connect_one, shown};
 pub use containers::Containers;
 pub use delta::{Cursor, Delta, NoDelta, Watch, Way};

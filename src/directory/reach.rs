@@ -13,7 +13,7 @@ use url::Url;
 
 use super::error::{DirectoryError, ServerFailure, came, one_line};
 use super::link::{Broken, words};
-use super::met::{self, PortProtocol};
+use super::port_protocol::{self, PortProtocol};
 use super::tls;
 use crate::clock::Clock;
 use crate::config::DirectoryConfig;
@@ -200,7 +200,7 @@ impl Reach {
         };
         let met = match broken {
             Broken::SpeaksTls => PortProtocol::Tls,
-            _ if unsure => met::met(self.peer?, self.ldaps).await?,
+            _ if unsure => port_protocol::met(self.peer?, self.ldaps).await?,
             _ => return None,
         };
         let port = self.port;

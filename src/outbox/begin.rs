@@ -61,7 +61,7 @@ pub(super) enum SendDecision {
 
 /// What the look needs.
 #[derive(Debug)]
-pub(super) struct Beginning {
+pub(super) struct SendCheck {
     store: Store,
     config: watch::Receiver<Arc<Config>>,
     environment: Environment,
@@ -80,7 +80,7 @@ struct KnownKeys {
     unreadable: Option<String>,
 }
 
-impl Beginning {
+impl SendCheck {
     pub(super) fn new(
         store: Store,
         config: watch::Receiver<Arc<Config>>,

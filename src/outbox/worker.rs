@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::backoff::delay_ms;
-use super::begin::{Beginning, SendDecision};
+use super::begin::{SendCheck, SendDecision};
 use super::stats::{Count, Stats};
 use super::targets::{Targets, receiver};
 use super::time::Time;
@@ -173,7 +173,7 @@ struct Worker {
     cancel: CancellationToken,
     /// Whose leases these are.
     owner: String,
-    beginning: Arc<Beginning>,
+    beginning: Arc<SendCheck>,
     targets: Targets,
     tasks: JoinSet<TaskEnd>,
     /// Claimed jobs whose attempt has not ended, each by the task that has it: a job whose lease was over may have been claimed again
@@ -192,7 +192,7 @@ struct Worker {
 impl Worker {
     fn new(runner: OutboxRunner, cancel: CancellationToken) -> Self {
         let owner = format!("{} {}", runner.store.process_name(), uuid::Uuid::now_v7());
-        let beginning = Arc::new(Beginning::new(
+        let beginning = Arc::new(SendCheck::new(
             runner.store.clone(),
             runner.config.clone(),
             runner.environment.clone(),

@@ -10,9 +10,9 @@ pub(crate) mod held;
 mod ids;
 mod lines;
 mod plan;
+mod realm_turn;
 mod reject;
 mod stage;
-mod turn;
 pub(crate) mod undo;
 pub(crate) mod weigh;
 pub(crate) mod window;
@@ -27,8 +27,8 @@ pub(crate) use held::expire_held;
 pub(crate) use ids::{Ascending, uuid_v7};
 pub use lines::Lines;
 pub(crate) use plan::PlanBuilder;
+pub(crate) use realm_turn::RealmTurn;
 pub(crate) use stage::stage;
-pub(crate) use turn::RealmTurn;
 
 /// The runs of a store.
 #[derive(Clone, Debug)]

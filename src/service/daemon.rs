@@ -19,14 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 use self::keepers::Keepers;
 use super::agenda::Agenda;
-use super::chance::chance;
 use super::desk::FollowUp;
+use super::jitter::chance;
 use super::ledger::{self, Ledger};
-use super::life::{Life, Pulse};
 use super::lifecycle::{Wish, Wishes};
 use super::logging::{self, Logging, Surroundings};
 use super::metrics::Metrics;
-use super::reload::{self, Prepared};
+use super::pulses::{Life, Pulse};
+use super::reload::{self, PreparedReload};
 use super::takeover::{self, TickMove};
 use super::web::{Ready, ToServe, Web};
 use super::work::{Track, Work, WorkOutcome};
@@ -146,7 +146,7 @@ struct DaemonTask {
 /// What a task beside the loop brings back.
 enum TaskResult {
     After(FollowUp),
-    Reload(Box<Result<Prepared, String>>),
+    Reload(Box<Result<PreparedReload, String>>),
     Declared(Result<(), RunError>),
     /// Realms that another one let go of people for.
     Due(Vec<RealmId>),

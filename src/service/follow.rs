@@ -22,7 +22,7 @@ use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::backoff::Backoff;
-use super::life::Pulse;
+use super::pulses::Pulse;
 use crate::config::RealmConfig;
 use crate::directory::Way;
 use crate::model::{ErrorCode, RealmId, Run, Trigger};

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::life::Pulse;
+use super::pulses::Pulse;
 use super::takeover::TickMove;
 use crate::runs;
 use crate::sync::Engine;

@@ -10,17 +10,17 @@
 //! One place starts and stops everything; a part that ends unasked stops the process.
 
 mod agenda;
-mod chance;
 mod daemon;
 mod desk;
 pub mod follow;
 mod housekeeping;
+mod jitter;
 mod ledger;
-pub mod life;
 pub mod lifecycle;
 pub mod logging;
 pub mod metrics;
 mod notify;
+pub mod pulses;
 mod reload;
 pub mod schedule;
 mod summary;

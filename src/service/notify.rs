@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use super::life::Life;
+use super::pulses::Life;
 
 /// Without a watchdog in the unit, silence is looked for this often, and only logged.
 const LOOK: Duration = Duration::from_secs(20);

@@ -14,7 +14,7 @@ use crate::model::RealmId;
 
 /// A new configuration with all that it needs.
 #[derive(Debug)]
-pub(super) struct Prepared {
+pub(super) struct PreparedReload {
     pub(super) config: Arc<Config>,
     pub(super) warnings: Vec<String>,
     pub(super) timetables: Vec<(RealmId, Timetable)>,
@@ -26,14 +26,14 @@ pub(super) async fn prepare(
     read: Reload,
     old: Arc<Config>,
     bound: Option<SocketAddr>,
-) -> Result<Prepared, String> {
+) -> Result<PreparedReload, String> {
     let (config, warnings) = spawn_blocking(move || -> LoadedFile { read() })
         .await
         .map_err(|e| format!("reading the configuration broke off: {e}"))??;
     needs_restart(&old, &config)?;
     let timetables = timetables(&config)?;
     let web = Ready::prepare(config.http.as_ref(), bound).await?;
-    Ok(Prepared {
+    Ok(PreparedReload {
         config: Arc::new(config),
         warnings,
         timetables,

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::life::Pulse;
+use super::pulses::Pulse;
 use crate::clock::Timestamp;
 use crate::model::RealmId;
 use crate::runs::RunError;

@@ -11,7 +11,7 @@ use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::life::Pulse;
+use super::pulses::Pulse;
 use super::summary::tell;
 use crate::acts::{
     ActContext, ActFailure, AgendaTurn, Caller, Door, FailureKind, InRealm, RealmAct, Sync,

@@ -7,11 +7,11 @@
 //!                                another plan, held
 //! ```
 
-use super::asked::{DecisionOptions, RunPurpose};
 use super::changes::begin::configuration;
 use super::engine::Engine;
 use super::realm::following::Following;
 use super::realm::prepare::prepare;
+use super::run_request::{DecisionOptions, RunPurpose};
 use crate::config::RealmConfig;
 use crate::model::{ErrorCode, Mode, Run};
 use crate::runs::{Decided, RealmTurn, RunError, RunFailure, held, window};

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use super::engine::Engine;
-use super::realm::session::Prepared;
+use super::realm::session::PreparedSession;
 use super::realm::siblings::let_go;
 use crate::clock::Timestamp;
 use crate::directory::Sighting;
@@ -31,7 +31,7 @@ impl Engine {
         &self,
         run: &Run,
         row: &RealmRow,
-        prepared: &mut Prepared,
+        prepared: &mut PreparedSession,
         now: Timestamp,
     ) -> Result<bool, RunError> {
         let mut refused_names = None;
@@ -172,7 +172,7 @@ fn context<'a>(
     staged: &StagedUser,
     before: Option<&User>,
     row: &'a RealmRow,
-    prepared: &'a Prepared,
+    prepared: &'a PreparedSession,
     now: Timestamp,
 ) -> DecisionContext<'a> {
     let other_id = before.is_some_and(|u| u.directory_id != staged.user.directory_id);
@@ -193,7 +193,7 @@ fn here(
     before: Option<&User>,
     person: Person,
     row: &RealmRow,
-    prepared: &Prepared,
+    prepared: &PreparedSession,
     now: Timestamp,
 ) -> Option<Decision> {
     let name = NameGrant::Granted(UserName {

@@ -10,7 +10,6 @@
 //! ```
 
 mod approve;
-mod asked;
 mod changes;
 mod engine;
 mod look_again;
@@ -18,10 +17,11 @@ mod pass;
 mod push;
 mod realm;
 mod run;
+mod run_request;
 mod verbs;
 
-pub use asked::{DecisionOptions, Progress, RunRequest};
 pub use changes::drift_by_kind::ByKind;
 pub use engine::Engine;
 pub use push::follower::{Follower, Unfollowed};
 pub use realm::following::Following;
+pub use run_request::{DecisionOptions, Progress, RunRequest};

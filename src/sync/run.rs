@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use tracing::Instrument as _;
 
-use super::asked::{RunContext, RunPurpose, RunRequest};
 use super::changes::begin::{Beginning, resume};
 use super::changes::drift::learn;
 use super::engine::Engine;
-use super::pass::spread::DeltaScope;
+use super::pass::delta_scope::DeltaScope;
 use super::pass::under_way::Pass;
 use super::realm::following::Following;
 use super::realm::prepare::{mapping_of, prepare};
-use super::realm::session::Prepared;
+use super::realm::session::PreparedSession;
+use super::run_request::{RunContext, RunPurpose, RunRequest};
 use crate::clock::Timestamp;
 use crate::model::{ChangeKind, DirectoryId, ErrorCode, Mode, Outcome, RealmId, RealmRow, Run};
 use crate::runs::weigh::Reason;
@@ -26,13 +26,13 @@ pub(super) struct PassEnd {
     /// Of a dry run, the plan.
     pub lines: Lines,
     /// With the session, for the next run.
-    pub prepared: Prepared,
+    pub prepared: PreparedSession,
     /// Who must wait until they are weighed with those that are still to be told.
     pub losing: BTreeSet<DirectoryId>,
 }
 
 impl PassEnd {
-    fn to(lines: Lines, prepared: Prepared) -> Self {
+    fn to(lines: Lines, prepared: PreparedSession) -> Self {
         Self {
             lines,
             prepared,
@@ -215,7 +215,7 @@ impl Engine {
         &self,
         frame: &mut Frame<'_>,
         asked: &RunContext<'_>,
-        prepared: Prepared,
+        prepared: PreparedSession,
         beginning: Beginning,
         losses_wait: bool,
     ) -> Result<PassEnd, RunFailure> {

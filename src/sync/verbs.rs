@@ -1,8 +1,8 @@
 //! What is asked of an engine: sync, plan, approve, reject, adopt, undo.
 
-use super::asked::{DecisionOptions, RunPurpose, RunRequest};
 use super::changes::drift;
 use super::engine::Engine;
+use super::run_request::{DecisionOptions, RunPurpose, RunRequest};
 use crate::config::RealmConfig;
 use crate::model::{Outcome, RealmId, Run};
 use crate::runs::undo::UndoAsk;

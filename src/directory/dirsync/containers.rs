@@ -15,7 +15,7 @@ use super::super::search::Trouble;
 use super::super::session::Session;
 use super::super::spelling::Spellings;
 use super::SHOW_DELETED;
-use super::told::{DirSyncChanges, MAX_TOLD, Unfollowable};
+use super::changes::{DirSyncChanges, MAX_TOLD, Unfollowable};
 use crate::model::IdForm;
 
 const ID: &str = "objectGUID";

@@ -1,8 +1,8 @@
 //! What of DirSync the fuzzers call (see [`crate::fuzzing`]).
 
 use super::super::fuzzing::entries;
+use super::changes::DirSyncChanges;
 use super::codec::{OBJECT_SECURITY, answer, request};
-use super::told::DirSyncChanges;
 
 /// The control of an answer, and the entries that are told: nobody is told twice, or both ways.
 pub fn dirsync(data: &[u8]) {

@@ -18,6 +18,7 @@
 //! - Without the right to list `CN=Deleted Objects` deletions are silently missing.
 //! - Samba does not page, and takes a cookie of the future for one of now: the USN beside the cookie is what tells.
 
+mod changes;
 mod codec;
 mod containers;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -26,12 +27,11 @@ mod notify;
 mod offer;
 mod place;
 mod read;
-mod told;
 
+pub(super) use changes::{MAX_TOLD, Unfollowable};
 pub(super) use notify::Notification;
 pub(super) use place::by_groups;
 pub(super) use read::passing;
-pub(super) use told::{MAX_TOLD, Unfollowable};
 
 /// The control.
 pub(super) const DIRSYNC: &str = "1.2.840.113556.1.4.841";

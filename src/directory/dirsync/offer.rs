@@ -7,9 +7,9 @@ use super::super::error::{DirectoryError, came};
 use super::super::read::Scope;
 use super::super::search::Trouble;
 use super::super::session::Session;
+use super::changes::DirSyncChanges;
 use super::place::{DirSyncPlace, asked, key};
 use super::read::{ContextRead, passing};
-use super::told::DirSyncChanges;
 use super::{DIRSYNC, NOBODY, NOTIFICATION};
 
 impl Session {

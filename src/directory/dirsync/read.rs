@@ -7,7 +7,7 @@ use ldap3::controls::RawControl;
 use tokio::time::Instant;
 
 use super::super::backlog::SearchStream;
-use super::super::blind::Blind;
+use super::super::blind_spots::Blind;
 use super::super::delta::{Cursor, Delta, NoDelta, Way};
 use super::super::entry;
 use super::super::error::{DirectoryError, came};
@@ -16,9 +16,9 @@ use super::super::read::Scope;
 use super::super::search::Trouble;
 use super::super::session::Session;
 use super::super::state::ServerState;
+use super::changes::{DirSyncChanges, Unfollowable};
 use super::codec::{OBJECT_SECURITY, answer, request};
 use super::place::{DirSyncPlace, asked, key};
-use super::told::{DirSyncChanges, Unfollowable};
 use super::{DIRSYNC, EVERYTHING};
 
 /// USNs after which a cursor is worth keeping though nothing was told, so that the server's own way to what is new stays short.

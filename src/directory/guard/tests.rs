@@ -5,9 +5,9 @@ use tokio::task::JoinSet;
 use super::super::backlog::MAX_WAITING;
 use super::super::ber::push;
 use super::super::ber::{ENUMERATED, MAX_MESSAGE, OCTETS};
-use super::super::form::MAX_DEPTH;
 use super::super::link::words;
 use super::super::message::{INTERMEDIATE, SEARCH_ENTRY};
+use super::super::message_form::MAX_DEPTH;
 use super::super::request;
 use super::*;
 

@@ -1,9 +1,9 @@
 //! What of content synchronisation the fuzzers call (see [`crate::fuzzing`]).
 
 use super::super::fuzzing::items;
+use super::changes::{RefreshChanges, message};
 use super::codec::{self, SyncInfo};
 use super::cookie::{self, Dialect};
-use super::told::{RefreshChanges, message};
 
 const DIALECTS: [Dialect; 3] = [Dialect::OpenLdap, Dialect::Ds389, Dialect::Ds389AsOpenLdap];
 

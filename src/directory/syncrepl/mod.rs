@@ -12,6 +12,7 @@
 //! everybody told is looked up within the filter anyway. OpenLDAP tells those who leave as gone; there the filter lets in whatever
 //! is no person besides, since a container that is moved takes people along, of whom nothing is told.
 
+mod changes;
 mod codec;
 mod cookie;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -19,7 +20,6 @@ pub(super) mod fuzzing;
 mod offer;
 mod persist;
 mod refresh;
-mod told;
 
 pub use persist::SyncWatch;
 

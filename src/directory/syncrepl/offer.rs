@@ -11,10 +11,10 @@ use super::super::delta::{Cursor, NoDelta, Way};
 use super::super::error::DirectoryError;
 use super::super::read::Scope;
 use super::super::session::Session;
+use super::changes::RefreshChanges;
 use super::codec::{ListenMode, REQUEST};
 use super::cookie::Dialect;
 use super::refresh::{SyncSearch, no_changelog};
-use super::told::RefreshChanges;
 
 /// How long a server may take to say that it would go on sending. It costs it one entry.
 const TRIAL: Duration = Duration::from_secs(5);

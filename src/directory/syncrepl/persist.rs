@@ -23,11 +23,11 @@ use super::super::link::{Broken, words};
 use super::super::liveness::{Probe, SILENCE, probe};
 use super::super::read::Scope;
 use super::super::session::Session;
+use super::changes::{self, RefreshChanges};
 use super::codec::ListenMode;
 use super::cookie::{self, Dialect};
 use super::offer::abandon;
 use super::refresh::{SyncSearch, together};
-use super::told::{self, RefreshChanges};
 
 /// Messages that are gathered into one delta. A burst that is longer goes on in the next.
 const GATHERED: usize = 10_000;
@@ -253,7 +253,7 @@ impl SyncWatch {
             Ok(None) => return Err(self.ended(at).await),
             Err(broken) => return Err(self.broken(broken)),
         };
-        let message = match told::message(item) {
+        let message = match changes::message(item) {
             Ok(message) => message,
             Err(e) => {
                 let failure = self.failure(

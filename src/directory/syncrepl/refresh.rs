@@ -15,9 +15,9 @@ use super::super::read::Scope;
 use super::super::search::Trouble;
 use super::super::session::Session;
 use super::super::state::ServerState;
+use super::changes::{self, RefreshChanges, RefreshEnd, Refreshed, TooMuch};
 use super::codec::{self, ListenMode, MalformedControl};
 use super::cookie::{self, Csns, Dialect};
-use super::told::{self, RefreshChanges, RefreshEnd, Refreshed, TooMuch};
 use crate::config::DirectoryKind;
 
 /// No attributes (RFC 4511 § 4.5.1.8): the id comes in the control.
@@ -77,7 +77,7 @@ impl Session {
                     return Err(self.trouble(trouble));
                 }
             };
-            let message = told::message(item).map_err(|e| self.unreadable(what, e))?;
+            let message = changes::message(item).map_err(|e| self.unreadable(what, e))?;
             match told.refresh(message) {
                 Ok(None) => {}
                 Ok(Some(end)) => return Ok(end),

@@ -1,6 +1,6 @@
 //! A worker whose leases are over begins nothing (design § 3.10).
 
-use super::super::begin::{Beginning, SendDecision};
+use super::super::begin::{SendCheck, SendDecision};
 use super::*;
 use crate::model::RealmId;
 use crate::model::message_rules::AttemptEnd;
@@ -55,7 +55,7 @@ async fn what_another_daemon_has_taken_is_not_begun() {
 async fn look(f: &Fixture, job: &crate::model::Job) -> SendDecision {
     let (runner, _config) = runner(f, config("http://127.0.0.1:1/"));
     let (store, config, environment) = (runner.store, runner.config, runner.environment);
-    let beginning = Beginning::new(store, config, environment, "one".into());
+    let beginning = SendCheck::new(store, config, environment, "one".into());
     beginning.look(job, job.body.as_deref().unwrap()).await
 }
 

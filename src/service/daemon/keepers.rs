@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::RealmConfig;
 use crate::model::{ErrorCode, Outcome, RealmId, Run};
-use crate::service::chance::chance;
 use crate::service::follow::{Keeper, KeeperMemory, KeeperNews, RealmNotice};
-use crate::service::life::Pulse;
+use crate::service::jitter::chance;
+use crate::service::pulses::Pulse;
 use crate::story::realms::KeeperStatus;
 use crate::sync::Engine;
 

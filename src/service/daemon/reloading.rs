@@ -9,8 +9,8 @@ use tokio::time::{Instant, timeout};
 use super::{Daemon, TaskResult, warn};
 use crate::clock::Timestamp;
 use crate::runs::RunError;
-use crate::service::chance::chance;
-use crate::service::reload::{self, Prepared};
+use crate::service::jitter::chance;
+use crate::service::reload::{self, PreparedReload};
 use crate::service::web::Web;
 use crate::service::{logging, notify};
 use crate::sync::Engine;
@@ -80,9 +80,9 @@ impl Daemon {
     }
 
     /// Puts a new configuration in force, or says why not.
-    pub(super) fn put_in_force(&mut self, prepared: Result<Prepared, String>) {
+    pub(super) fn put_in_force(&mut self, prepared: Result<PreparedReload, String>) {
         self.reloading = false;
-        let Prepared {
+        let PreparedReload {
             config,
             warnings,
             timetables,

@@ -13,7 +13,7 @@ use crate::api::{Order, OrderKind};
 use crate::model::words::count;
 use crate::model::{ErrorCode, Outcome, RealmId, Trigger};
 use crate::service::agenda::Next;
-use crate::service::chance::chance;
+use crate::service::jitter::chance;
 use crate::service::reload;
 use crate::service::takeover::TickMove;
 use crate::service::work::{self, Track, Work, WorkOutcome};

@@ -6,11 +6,11 @@ use crate::directory::{Blind, Cursor, Delta, NoDelta, Way};
 use crate::model::{ErrorCode, Mode, RealmId, RealmRow, Run};
 use crate::runs::{RunError, RunFailure};
 use crate::store::{CursorUpdate, StoreError};
-use crate::sync::asked::{RunContext, RunPurpose, RunRequest};
 use crate::sync::engine::Engine;
 use crate::sync::realm::following::{Following, way_of};
 use crate::sync::realm::prepare::prepare;
-use crate::sync::realm::session::Prepared;
+use crate::sync::realm::session::PreparedSession;
+use crate::sync::run_request::{RunContext, RunPurpose, RunRequest};
 
 /// What a run begins with.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(in crate::sync) enum Beginning {
 }
 
 /// Names the configuration of which a [`Following`] is.
-pub(in crate::sync) fn configuration(config: &RealmConfig, prepared: &Prepared) -> String {
+pub(in crate::sync) fn configuration(config: &RealmConfig, prepared: &PreparedSession) -> String {
     format!("{:?} {}", config.directory.changes, prepared.mapping_hash)
 }
 
@@ -34,7 +34,7 @@ pub(in crate::sync) fn configuration(config: &RealmConfig, prepared: &Prepared) 
 pub(in crate::sync) fn usable(
     config: &RealmConfig,
     row: &RealmRow,
-    prepared: &Prepared,
+    prepared: &PreparedSession,
 ) -> Result<Option<(Cursor, Following)>, String> {
     let (Some(text), true) = (&row.cursor, row.first_applied_at.is_some()) else {
         return Ok(None);
@@ -89,7 +89,7 @@ impl Engine {
         config: &RealmConfig,
         row: &RealmRow,
         ask: &RunRequest,
-        prepared: &mut Prepared,
+        prepared: &mut PreparedSession,
         ending: RunPurpose,
     ) -> Result<Beginning, RunFailure> {
         let nothing = Beginning::Full {
@@ -160,7 +160,7 @@ impl Engine {
 /// What the directory tells; what is not only shown is told whole.
 async fn told(
     ending: RunPurpose,
-    prepared: &mut Prepared,
+    prepared: &mut PreparedSession,
     since: &Cursor,
 ) -> Result<Delta, NoDelta> {
     if ending == RunPurpose::Dry {
@@ -181,7 +181,7 @@ fn reads_everything(run: &mut Run, why: String) {
 async fn choose(
     config: &RealmConfig,
     row: &RealmRow,
-    prepared: &mut Prepared,
+    prepared: &mut PreparedSession,
 ) -> Result<(Following, Option<Cursor>), RunFailure> {
     let mut following = Following::of(row, &configuration(config, prepared));
     following.way = None;
@@ -231,7 +231,7 @@ async fn choose(
 /// New words about what this way does not tell are logged.
 async fn see_what_is_not_told(
     realm: &RealmId,
-    prepared: &mut Prepared,
+    prepared: &mut PreparedSession,
     cursor: &Cursor,
     following: &mut Following,
 ) -> Result<(), RunFailure> {

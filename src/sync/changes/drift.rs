@@ -14,10 +14,10 @@ use crate::model::words::count;
 use crate::model::{ChangeKind, DirectoryId, RealmRow, Run, StateReason, Trigger, UserId};
 use crate::runs::RunFailure;
 use crate::store::StagedUser;
-use crate::sync::asked::{RunPurpose, RunRequest};
 use crate::sync::pass::under_way::Pass;
 use crate::sync::realm::following::{Following, way_of};
 use crate::sync::realm::session::LOOK_UP;
+use crate::sync::run_request::{RunPurpose, RunRequest};
 
 /// Full passes in a row that find drift, until deltas are not trusted any more. One may be an accident of the day.
 const ENOUGH: u32 = 2;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::directory::{Cursor, Delta, NoDelta};
-use crate::sync::realm::session::Prepared;
+use crate::sync::realm::session::PreparedSession;
 
 /// Without another loss for so long, all have come.
 pub(in crate::sync) const CALM: Duration = Duration::from_millis(300);
@@ -35,7 +35,7 @@ pub(in crate::sync) fn join(all: &mut Delta, more: Delta) {
 
 /// What a poll tells, and, where that is several people, what comes after it: a poll in the middle of a mass deletion sees a part.
 pub(in crate::sync) async fn told_whole(
-    prepared: &mut Prepared,
+    prepared: &mut PreparedSession,
     since: &Cursor,
 ) -> Result<Delta, NoDelta> {
     let mut all = prepared.changes_since(since).await?;

@@ -13,7 +13,7 @@ use crate::directory::{Cursor, Delta, Way};
 use crate::model::{DirectoryId, RealmId, dn};
 use crate::runs::RunFailure;
 use crate::sync::engine::Engine;
-use crate::sync::realm::session::{LOOK_UP, Prepared};
+use crate::sync::realm::session::{LOOK_UP, PreparedSession};
 
 /// More than this taken along at once is no delta: reading everybody is as quick.
 const MANY: usize = 20_000;
@@ -26,7 +26,7 @@ impl Engine {
     pub(in crate::sync) async fn taken_along(
         &self,
         realm: &RealmId,
-        prepared: &mut Prepared,
+        prepared: &mut PreparedSession,
         since: &Cursor,
         delta: &mut Delta,
     ) -> Result<Option<String>, RunFailure> {
@@ -121,7 +121,7 @@ impl Engine {
     async fn unseen_base(
         &self,
         realm: &RealmId,
-        prepared: &Prepared,
+        prepared: &PreparedSession,
         delta: &Delta,
     ) -> Result<Option<String>, RunFailure> {
         let Some(present) = &delta.present else {

@@ -8,8 +8,8 @@ use crate::model::{ChangeKind, DirectoryId, JobReason, State, StateReason, User,
 use crate::plan::decide::{Observation, decide, remove};
 use crate::runs::RunFailure;
 use crate::runs::weigh::limits;
-use crate::sync::asked::RunRequest;
 use crate::sync::realm::session::LOOK_UP;
+use crate::sync::run_request::RunRequest;
 
 impl Pass<'_> {
     /// Everybody whom the store holds and the pass did not meet.

@@ -3,16 +3,16 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::elsewhere::Elsewhere;
 use super::index::hash_name;
+use super::other_realms::Elsewhere;
 use super::under_way::Pass;
 use crate::directory::Sighting;
 use crate::model::{DirectoryId, Origin, Person, Refusal, User, UserName};
 use crate::plan::decide::{NameGrant, Observation, decide};
 use crate::plan::names::{Claimant, NameVerdict, resolve};
 use crate::runs::RunFailure;
-use crate::sync::asked::RunRequest;
 use crate::sync::realm::session::LOOK_UP;
+use crate::sync::run_request::RunRequest;
 
 impl Pass<'_> {
     pub(in crate::sync) fn contested_ids(&self) -> Vec<DirectoryId> {

@@ -9,15 +9,15 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::spread::DeltaScope;
+use super::delta_scope::DeltaScope;
 use super::under_way::Pass;
 use crate::directory::{Delta, Sighting};
 use crate::model::DirectoryId;
 use crate::model::person::fold_name;
 use crate::plan::decide::Decision;
 use crate::runs::{RunFailure, stage};
-use crate::sync::asked::RunRequest;
 use crate::sync::realm::session::LOOK_UP;
+use crate::sync::run_request::RunRequest;
 
 impl Pass<'_> {
     /// Adds a decision to the plan.

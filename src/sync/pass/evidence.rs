@@ -7,8 +7,8 @@ use super::under_way::Pass;
 use crate::directory::Sighting;
 use crate::model::{DirectoryId, ErrorCode, User, dn};
 use crate::runs::RunFailure;
-use crate::sync::asked::RunRequest;
 use crate::sync::realm::session::LOOK_UP;
+use crate::sync::run_request::RunRequest;
 
 /// Others of a container who are looked up too. Some may have gone this very moment, all of them hardly.
 const OTHERS: usize = 5;

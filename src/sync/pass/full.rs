@@ -13,7 +13,7 @@
 use super::under_way::Pass;
 use crate::model::ErrorCode;
 use crate::runs::{RunFailure, stage};
-use crate::sync::asked::RunRequest;
+use crate::sync::run_request::RunRequest;
 
 impl Pass<'_> {
     /// Reads and decides everything. What is left to do is to weigh the plan.

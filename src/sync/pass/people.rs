@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use super::elsewhere::Elsewhere;
 use super::index::hash_name;
+use super::other_realms::Elsewhere;
 use super::under_way::Pass;
 use crate::model::{DirectoryId, Person, RealmId, Refusal, User};
 use crate::plan::decide::{NameGrant, Observation, decide};

@@ -8,7 +8,7 @@ use super::under_way::Pass;
 use crate::model::{ErrorCode, RawEntry, dn};
 use crate::runs::RunFailure;
 use crate::store::Indexed;
-use crate::sync::asked::{Progress, RunRequest};
+use crate::sync::run_request::{Progress, RunRequest};
 
 /// People who differ that gather before the store is asked about them. What is left of them at the end is waited for alone.
 const WAITING: usize = 250;

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::delta_scope::DeltaScope;
 use super::index::Index;
 use super::refusals::Refusals;
-use super::spread::DeltaScope;
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::directory::Sighting;
@@ -14,7 +14,7 @@ use crate::runs::weigh::Users;
 use crate::runs::{Ascending, PlanBuilder, RunFailure};
 use crate::sync::changes::drift_by_kind::ByKind;
 use crate::sync::engine::Engine;
-use crate::sync::realm::session::Prepared;
+use crate::sync::realm::session::PreparedSession;
 
 /// What is known before anything is read, constant to the end.
 pub(in crate::sync) struct Setting<'a> {
@@ -31,7 +31,7 @@ pub(in crate::sync) struct Setting<'a> {
 
 /// What is being read, and what is to be remembered of it until all is read.
 pub(in crate::sync) struct Reading {
-    pub prepared: Prepared,
+    pub prepared: PreparedSession,
     pub index: Index,
     /// The index is being loaded.
     pub indexing: bool,
@@ -83,7 +83,7 @@ impl<'a> Pass<'a> {
         engine: &'a Engine,
         realm: &'a RealmConfig,
         row: &'a RealmRow,
-        prepared: Prepared,
+        prepared: PreparedSession,
         plan: PlanBuilder,
         now: Timestamp,
     ) -> Result<Self, RunFailure> {

@@ -22,13 +22,13 @@ use crate::directory::{Cursor, Delta, NoDelta, Watch, Way};
 use crate::model::{DirectoryId, ErrorCode, Mode, Outcome, RealmId, RealmRow, Run, Trigger};
 use crate::runs::{RealmTurn, RunError, RunFailure};
 use crate::store::StoreError;
-use crate::sync::asked::{RunContext, RunPurpose, RunRequest};
 use crate::sync::changes::begin::{Beginning, usable};
 use crate::sync::changes::gather::join;
 use crate::sync::engine::Engine;
 use crate::sync::realm::due::in_the_way;
 use crate::sync::realm::prepare::{check_sentinel, prepare};
-use crate::sync::realm::session::Prepared;
+use crate::sync::realm::session::PreparedSession;
+use crate::sync::run_request::{RunContext, RunPurpose, RunRequest};
 
 /// What comes within this of what was told before it is one burst: one transaction instead of many.
 const QUIET: Duration = Duration::from_millis(2);
@@ -84,7 +84,7 @@ pub struct Follower {
     realm: RealmId,
     cancel: CancellationToken,
     /// `None` after an error.
-    prepared: Option<Prepared>,
+    prepared: Option<PreparedSession>,
     watch: Watch,
     /// The stored cursor as this follower left it.
     cursor: Option<String>,
@@ -145,7 +145,7 @@ impl Engine {
 fn cursor_of(
     config: &RealmConfig,
     row: &RealmRow,
-    prepared: &Prepared,
+    prepared: &PreparedSession,
 ) -> Result<Cursor, Unfollowed> {
     let cursor = usable(config, row, prepared).map_err(Unfollowed::PassFirst)?;
     let Some((cursor, following)) = cursor else {
@@ -183,7 +183,7 @@ enum FollowOutcome {
 impl Follower {
     /// The URL of the server that pushes.
     pub fn server(&self) -> Option<String> {
-        self.prepared.as_ref().and_then(Prepared::server)
+        self.prepared.as_ref().and_then(PreparedSession::server)
     }
 
     /// Waits until the directory tells something, and gives the run that came of it (applied, unchanged or held): one for each
@@ -357,7 +357,10 @@ impl Follower {
 }
 
 /// How far the server is by now, and whether the account still sees what it must.
-async fn look_first(config: &RealmConfig, prepared: &mut Prepared) -> Result<(), RunFailure> {
+async fn look_first(
+    config: &RealmConfig,
+    prepared: &mut PreparedSession,
+) -> Result<(), RunFailure> {
     prepared.look_where_it_is().await?;
     if let Some(sentinel) = &config.directory.sentinel {
         let (scope, normaliser) = (prepared.scope.clone(), prepared.normaliser.clone());

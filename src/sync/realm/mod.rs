@@ -1,11 +1,11 @@
 //! A directory's realm before anything of it is read, and between its runs: a session, the mapping, what is remembered of the
 //! directory, and the realms beside it.
 
-pub(in crate::sync) mod behind;
 mod declare;
 pub(in crate::sync) mod due;
 pub(in crate::sync) mod following;
 mod holds;
+pub(in crate::sync) mod lagging_server;
 pub(in crate::sync) mod messages;
 pub(in crate::sync) mod prepare;
 pub(in crate::sync) mod session;

@@ -1,8 +1,8 @@
 //! What a run needs of its realm before anything is read: a session, the mapping of the server's kind, the rules.
 
-use super::behind::not_behind;
 use super::following::Following;
-use super::session::{Prepared, run_end};
+use super::lagging_server::not_behind;
+use super::session::{PreparedSession, run_end};
 use crate::config::{Attributes, RealmConfig};
 use crate::directory::{self, Scope, Session};
 use crate::model::{ErrorCode, Policy, RealmRow, Synonyms};
@@ -16,7 +16,7 @@ pub(in crate::sync) async fn prepare(
     realm: &RealmConfig,
     row: &RealmRow,
     accept_older: bool,
-) -> Result<Prepared, RunFailure> {
+) -> Result<PreparedSession, RunFailure> {
     let deadline = run_end(realm);
     let servers = realm.directory.with_secrets(&engine.env).map_err(|e| {
         RunFailure::new(
@@ -77,7 +77,7 @@ pub(in crate::sync) async fn prepare(
         phone_attributes: attributes.phone.clone(),
         ..realm.policy.clone()
     };
-    Ok(Prepared {
+    Ok(PreparedSession {
         session: Some(session),
         scope,
         normaliser,

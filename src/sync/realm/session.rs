@@ -23,7 +23,7 @@ impl From<DirectoryError> for RunFailure {
 }
 
 /// A realm ready to be read.
-pub(in crate::sync) struct Prepared {
+pub(in crate::sync) struct PreparedSession {
     /// `None` while a page is being read on its own task.
     pub session: Option<Session>,
     pub scope: Scope,
@@ -42,7 +42,7 @@ pub(in crate::sync) struct Prepared {
     pub accepts_older: bool,
 }
 
-impl Prepared {
+impl PreparedSession {
     pub(in crate::sync) fn session(&mut self) -> Result<&mut Session, RunFailure> {
         self.session.as_mut().ok_or_else(|| {
             RunFailure::new(

@@ -1,6 +1,6 @@
 //! Realms of one directory wait for each other: who is refused as still being in one of them is taken over once that has let go.
 
-use super::session::Prepared;
+use super::session::PreparedSession;
 use crate::model::{RealmId, RealmRow, State, StateReason, User};
 use crate::runs::RunFailure;
 use crate::store::StoreError;
@@ -40,7 +40,7 @@ impl Engine {
     pub(in crate::sync) async fn waits_no_longer(
         &self,
         row: &RealmRow,
-        prepared: &Prepared,
+        prepared: &PreparedSession,
     ) -> Result<bool, RunFailure> {
         let siblings = self.siblings(row, &prepared.directory_key()).await?;
         Ok(self.may_take_over(row, &siblings).await?)

@@ -4,7 +4,7 @@ use super::under_way::Pass;
 use crate::directory::Sighting;
 use crate::model::{DirectoryId, RealmId};
 use crate::runs::RunFailure;
-use crate::sync::asked::RunRequest;
+use crate::sync::run_request::RunRequest;
 
 impl Pass<'_> {
     /// Looks at one person's entries only; never makes anyone absent.
