@@ -111,7 +111,8 @@ pub async fn run(runner: OutboxRunner, cancel: CancellationToken, wake: Arc<Noti
 }
 
 /// Sends what is due now, once (`sync --deliver`): until nothing is due, or what is due cannot go. For a process that holds
-/// the store's lock, and so takes over what a killed one left; not beside [`run`], which is woken instead.
+/// the store's lock, and so takes over what a killed one left, for which it stays some seconds longer on PostgreSQL; not beside
+/// [`run`], which is woken instead.
 ///
 /// # Errors
 /// When the store fails; what was under way is then settled by whoever comes next.
@@ -250,7 +251,10 @@ impl Worker {
         let wait = if self.ended.is_empty() { wait } else { BLOCKED };
         Ok(RoundOutcome {
             wait,
-            idle: taken == 0 && self.under_way.is_empty() && self.ended.is_empty(),
+            idle: taken == 0
+                && self.under_way.is_empty()
+                && self.ended.is_empty()
+                && !self.overdue.waits(),
         })
     }
 

@@ -204,3 +204,15 @@ async fn trap_42_what_was_overtaken_before_its_turn_came_is_not_begun() {
         );
     }
 }
+
+/// No daemon runs, and each command is a process of its own.
+#[tokio::test]
+async fn a_command_takes_up_what_a_dead_process_was_sending() {
+    let (f, receiver) = (postgres().await, Receiver::start().await);
+    changed_numbers(&f, 1).await;
+    f.claim(1).await;
+    f.sql("UPDATE jobs SET lease_until = 0").await;
+    let (runner, _config) = runner(&f, receiver.config());
+    let sent = deliver_waiting(runner, CancellationToken::new()).await;
+    assert_eq!(sent.unwrap().delivered, 1);
+}

@@ -55,6 +55,11 @@ impl Overdue {
         self.looks = found.iter().map(seen).collect();
     }
 
+    /// Whether another look may take something back.
+    pub fn waits(&self) -> bool {
+        !self.looks.is_empty()
+    }
+
     /// Whether nobody renewed this one for long enough.
     fn is_left(&self, row: &JobRow) -> bool {
         self.looks
@@ -98,6 +103,7 @@ impl Store {
         let mut taken = 0;
         for row in found {
             if all || overdue.is_left(&row) {
+                overdue.looks.remove(&(row.seq, row.attempts));
                 take_back(&mut tx, row, now).await?;
                 taken += 1;
             }
