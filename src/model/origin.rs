@@ -24,18 +24,6 @@ impl Origin {
             Self::Own(id) => *id.0.as_bytes(),
         }
     }
-
-    /// Parts people of a directory from the others.
-    pub fn apart(whom: &[Self]) -> (Vec<DirectoryId>, Vec<UserId>) {
-        let (mut directory, mut own) = (vec![], vec![]);
-        for one in whom {
-            match one {
-                Self::Directory(id) => directory.push(*id),
-                Self::Own(id) => own.push(*id),
-            }
-        }
-        (directory, own)
-    }
 }
 
 impl User {

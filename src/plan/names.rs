@@ -5,14 +5,15 @@
 
 use std::collections::HashMap;
 
-use crate::model::DirectoryId;
+use crate::model::Origin;
 
 /// Somebody whose entry is there and who wants, or holds, a contested name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Claimant {
-    /// `None`: a user without an entry (made by hand), who holds a name and wants no other.
-    pub id: Option<DirectoryId>,
-    /// The folded name that the entry gives; `None`: the entry's name is refused, or there is no entry.
+    /// Who it is: a directory's person, or one of our own.
+    pub who: Origin,
+    /// The folded name that the source gives (an entry, a line of an import); `None`: it is refused, or there is no source: a user
+    /// made by hand holds a name and wants no other.
     pub wants: Option<String>,
     /// The folded name that is theirs now; `None`: a new entry, or somebody who yielded it.
     pub holds: Option<String>,
@@ -105,11 +106,12 @@ pub fn resolve(claimants: &[Claimant]) -> Vec<NameVerdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::DirectoryId;
 
     fn claimant(id: u8, holds: &str, wants: &str) -> Claimant {
         let some = |s: &str| (!s.is_empty()).then(|| s.to_owned());
         Claimant {
-            id: Some(DirectoryId([id; 16])),
+            who: Origin::Directory(DirectoryId([id; 16])),
             wants: some(wants),
             holds: some(holds),
             dn: format!("uid={id}"),

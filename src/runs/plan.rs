@@ -9,7 +9,7 @@ use super::Lines;
 use crate::clock::Timestamp;
 use crate::model::message_rules::count_said;
 use crate::model::{
-    Change, ChangeKind, DirectoryId, IdForm, Origin, RealmId, RealmRow, Run, RunId, StateReason,
+    Change, ChangeKind, IdForm, Origin, RealmId, RealmRow, Run, RunId, StateReason,
 };
 use crate::plan::brake::{Counts, PlanHash};
 use crate::plan::decide::{Decision, Draft};
@@ -312,32 +312,22 @@ impl PlanBuilder {
         Ok(())
     }
 
-    /// What is staged about these people, also about those of no directory.
-    pub async fn staged_of(&mut self, whom: &[Origin]) -> Result<Vec<StagedUser>, StoreError> {
-        let (ids, own) = Origin::apart(whom);
-        let mut users = self.staged(&ids).await?;
-        users.extend(self.store.staged_own(self.run, &own).await?);
+    /// What is staged about these people.
+    pub async fn staged(&mut self, whom: &[Origin]) -> Result<Vec<StagedUser>, StoreError> {
+        self.flush().await?;
+        let mut users = self.store.staged_of(self.run, whom).await?;
+        if self.aside {
+            users.extend(self.store.aside_of(self.run, whom).await?);
+        }
         Ok(users)
     }
 
-    /// Takes back what was decided about these people, also about those of no directory.
-    pub async fn take_back_of(&mut self, whom: &[Origin]) -> Result<(), StoreError> {
-        let (ids, own) = Origin::apart(whom);
-        self.take_back(&ids).await?;
-        if own.is_empty() {
-            return Ok(());
-        }
-        let (users, changes) = self.store.unstage_own(self.run, &own).await?;
-        self.uncount(&users, &changes);
-        Ok(())
-    }
-
-    /// Takes back what was decided about these people, because their name turned out to be contested.
-    pub async fn take_back(&mut self, ids: &[DirectoryId]) -> Result<(), StoreError> {
+    /// Takes back what was decided about these people.
+    pub async fn take_back(&mut self, whom: &[Origin]) -> Result<(), StoreError> {
         self.flush().await?;
-        let (mut users, changes) = self.store.unstage(self.run, ids).await?;
+        let (mut users, changes) = self.store.unstage(self.run, whom).await?;
         if self.aside {
-            users.extend(self.store.unstage_aside(self.run, ids).await?);
+            users.extend(self.store.unstage_aside(self.run, whom).await?);
         }
         self.uncount(&users, &changes);
         Ok(())
@@ -383,16 +373,6 @@ impl PlanBuilder {
                     .take_back(who, change.kind, &change.before, &change.after);
             }
         }
-    }
-
-    /// What is staged about these people.
-    pub async fn staged(&mut self, ids: &[DirectoryId]) -> Result<Vec<StagedUser>, StoreError> {
-        self.flush().await?;
-        let mut users = self.store.staged_by_directory_id(self.run, ids).await?;
-        if self.aside {
-            users.extend(self.store.aside_by_directory_id(self.run, ids).await?);
-        }
-        Ok(users)
     }
 
     /// The lines of a plan that is only looked at; `form` is how the directory prints its ids.
@@ -460,7 +440,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::{Intent, JobReason, JobType};
+    use crate::model::{DirectoryId, Intent, JobReason, JobType};
     use crate::store::outbox_tests::{START, user};
 
     /// A decision about a held user who is sent the application, with one line of a kind, or none.
@@ -505,11 +485,12 @@ mod tests {
             plan.add(decision(n, Some(line))).await.unwrap();
         }
         assert_eq!((plan.messages, plan.uncounted), (5, 2));
-        let ids: Vec<DirectoryId> = (2..=5).map(|n| DirectoryId([n; 16])).collect();
-        plan.take_back(&ids).await.unwrap();
+        let of = |n| Origin::Directory(DirectoryId([n; 16]));
+        let whom: Vec<Origin> = (2..=5).map(of).collect();
+        plan.take_back(&whom).await.unwrap();
         assert_eq!((plan.messages, plan.uncounted, plan.silent), (1, 1, 1));
         assert_eq!(plan.hash.hex(), one);
-        plan.take_back(&[DirectoryId([1; 16])]).await.unwrap();
+        plan.take_back(&[of(1)]).await.unwrap();
         assert_eq!((plan.messages, plan.uncounted, plan.silent), (0, 0, 0));
         assert!(plan.is_empty(true) && plan.hash.hex() == empty);
     }

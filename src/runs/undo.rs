@@ -300,11 +300,11 @@ impl Runs {
                 let whom: Vec<Origin> = holders
                     .iter()
                     .map(|h| {
-                        let now = Origin::of(h.directory_id, h.user);
-                        ids_after.get(&h.user).copied().unwrap_or(now)
+                        let after = ids_after.get(&h.user).copied();
+                        after.unwrap_or_else(|| h.origin())
                     })
                     .collect();
-                let staged = plan.staged_of(&whom).await?;
+                let staged = plan.staged(&whom).await?;
                 for holder in holders {
                     let gives_it_up = staged.iter().any(|s| {
                         s.user.id == holder.user
@@ -322,7 +322,7 @@ impl Runs {
                 return Ok(left);
             }
             // Who keeps the present name may stand in the way of the next.
-            plan.take_back_of(&taken).await?;
+            plan.take_back(&taken).await?;
             left += i64::try_from(taken.len()).unwrap_or(i64::MAX);
         }
     }

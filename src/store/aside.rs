@@ -18,10 +18,10 @@ use sqlx::AssertSqlSafe;
 use super::answer::answered;
 use super::db::{Db, EngineConnection, Tx, on};
 use super::rows::{places, user_columns};
-use super::staged::read_staged;
+use super::staged::{by_origin, read_staged};
 use super::staged_user::StagedUser;
 use super::{Store, StoreError, copy, insert, swap};
-use crate::model::{DirectoryId, RealmId, RunId};
+use crate::model::{Origin, RealmId, RunId};
 
 const PREFIX: &str = "first_load_";
 
@@ -85,21 +85,21 @@ impl Store {
     }
 
     /// What is staged about these people in a first load.
-    pub async fn aside_by_directory_id(
+    pub async fn aside_of(
         &self,
         run: RunId,
-        ids: &[DirectoryId],
+        whom: &[Origin],
     ) -> Result<Vec<StagedUser>, StoreError> {
         let mut found = vec![];
         let mut link = self.db.read().await?;
-        for ids in ids.chunks(500) {
+        for (condition, ids) in by_origin(whom) {
             let sql = format!(
-                "SELECT made_seq AS seq, CAST(0 AS BIGINT) AS base_version, CAST(NULL AS TEXT) AS intents, {} FROM {} WHERE directory_id IN ({})",
+                "SELECT made_seq AS seq, CAST(0 AS BIGINT) AS base_version, CAST(NULL AS TEXT) AS intents, {} FROM {} WHERE {condition} IN ({})",
                 user_columns!(),
                 table(run),
                 places(1, ids.len())
             );
-            found.extend(read_staged(&mut link, sql, None, ids).await?);
+            found.extend(read_staged(&mut link, sql, None, &ids).await?);
         }
         Ok(found)
     }
@@ -108,9 +108,9 @@ impl Store {
     pub async fn unstage_aside(
         &self,
         run: RunId,
-        ids: &[DirectoryId],
+        whom: &[Origin],
     ) -> Result<Vec<StagedUser>, StoreError> {
-        let users = self.aside_by_directory_id(run, ids).await?;
+        let users = self.aside_of(run, whom).await?;
         let mut tx = self.db.begin().await?;
         // All at once: a table without an index is read from one end to the other.
         for users in users.chunks(500) {

@@ -89,7 +89,7 @@ mod tests {
         }
         assert_eq!(store.staged_new(run, 0, 9000).await.unwrap().len(), 8000);
         let (gone, _) = store
-            .unstage(run, &[someone(7).user.directory_id.unwrap()])
+            .unstage(run, &[someone(7).user.origin()])
             .await
             .unwrap();
         assert_eq!(gone.len(), 1);

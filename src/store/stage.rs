@@ -9,7 +9,7 @@ use super::db::{Db, EngineConnection, IMMEDIATE, Tx, on, pragma};
 use super::fence::FencedTransaction;
 use super::staged_user::StagedUser;
 use super::{Store, StoreError, copy, insert};
-use crate::model::{Change, DirectoryId, Run, RunId, UserId};
+use crate::model::{Change, Origin, Run, RunId};
 
 /// How a plan lies in the store, counted while it was made. What is staged does not wait for the disk, so that a PostgreSQL which was
 /// started anew meanwhile may have lost some of it without a word.
@@ -101,33 +101,15 @@ impl Store {
         }
     }
 
-    /// Takes back what is staged about these people.
+    /// Takes back what is staged about these people; gives it, and its lines.
     pub async fn unstage(
         &self,
         run: RunId,
-        ids: &[DirectoryId],
-    ) -> Result<(Vec<StagedUser>, Vec<Change>), StoreError> {
-        let users = self.staged_by_directory_id(run, ids).await?;
-        self.unstage_users(run, users).await
-    }
-
-    /// The same of people of no directory.
-    pub async fn unstage_own(
-        &self,
-        run: RunId,
-        own: &[UserId],
-    ) -> Result<(Vec<StagedUser>, Vec<Change>), StoreError> {
-        let users = self.staged_own(run, own).await?;
-        self.unstage_users(run, users).await
-    }
-
-    async fn unstage_users(
-        &self,
-        run: RunId,
-        users: Vec<StagedUser>,
+        whom: &[Origin],
     ) -> Result<(Vec<StagedUser>, Vec<Change>), StoreError> {
         const USER: &str = "DELETE FROM staged_users WHERE run = $1 AND seq = $2";
         const LINES: &str = "DELETE FROM changes WHERE run = $1 AND user_id = $2";
+        let users = self.staged_of(run, whom).await?;
         let mut changes = vec![];
         let mut tx = self.db.begin().await?;
         for staged in &users {

@@ -8,19 +8,36 @@ use super::db::{ReadConnection, Tx, on};
 use super::rows::{places, side_text, user_columns, uuid, word};
 use super::staged_user::{StagedRow, StagedUser, intents_text};
 use super::{Store, StoreError};
-use crate::model::{Change, ChangeKind, DirectoryId, RunId, StateReason, UserId};
+use crate::model::{Change, ChangeKind, Origin, RunId, StateReason, UserId};
 
-/// Staged users by a statement whose values are a run, where it is one of them, and directory ids.
+/// People by who they are, at most 500 together: the condition that finds them, and the ids that follow it.
+pub(super) fn by_origin(whom: &[Origin]) -> Vec<(&'static str, Vec<[u8; 16]>)> {
+    let (directory, own): (Vec<Origin>, Vec<Origin>) = whom
+        .iter()
+        .partition(|who| matches!(who, Origin::Directory(_)));
+    let mut groups = vec![];
+    for (condition, whom) in [
+        ("directory_id", directory),
+        ("directory_id IS NULL AND id", own),
+    ] {
+        for whom in whom.chunks(500) {
+            groups.push((condition, whom.iter().map(Origin::bytes).collect()));
+        }
+    }
+    groups
+}
+
+/// Staged users by a statement whose values are a run, where it is one of them, and ids.
 pub(super) async fn read_staged(
     link: &mut ReadConnection,
     sql: String,
     run: Option<RunId>,
-    ids: &[DirectoryId],
+    ids: &[[u8; 16]],
 ) -> Result<Vec<StagedUser>, StoreError> {
     let rows = on!(link, c => {
         let mut query = sqlx::query_as::<_, StagedRow>(AssertSqlSafe(sql)).persistent(run.is_some());
         if let Some(run) = run { query = query.bind(run.0.as_bytes().to_vec()); }
-        for id in ids { query = query.bind(id.0.to_vec()); }
+        for id in ids { query = query.bind(id.to_vec()); }
         query.fetch_all(&mut *c).await
     })
     .map_err(StoreError::from_sqlx("read a plan"))?;
@@ -70,41 +87,20 @@ impl Store {
     }
 
     /// What is staged about these people.
-    pub async fn staged_by_directory_id(
+    pub async fn staged_of(
         &self,
         run: RunId,
-        ids: &[DirectoryId],
+        whom: &[Origin],
     ) -> Result<Vec<StagedUser>, StoreError> {
         let mut found = vec![];
         let mut link = self.db.read().await?;
-        for ids in ids.chunks(500) {
+        for (condition, ids) in by_origin(whom) {
             let sql = format!(
-                "SELECT seq, base_version, intents, {} FROM staged_users WHERE run = $1 AND directory_id IN ({})",
+                "SELECT seq, base_version, intents, {} FROM staged_users WHERE run = $1 AND {condition} IN ({})",
                 user_columns!(),
                 places(2, ids.len())
             );
-            found.extend(read_staged(&mut link, sql, Some(run), ids).await?);
-        }
-        Ok(found)
-    }
-
-    /// The same of people of no directory.
-    pub async fn staged_own(
-        &self,
-        run: RunId,
-        own: &[UserId],
-    ) -> Result<Vec<StagedUser>, StoreError> {
-        // Our own ids are as long as a directory's.
-        let ids: Vec<DirectoryId> = own.iter().map(|id| DirectoryId(*id.0.as_bytes())).collect();
-        let mut found = vec![];
-        let mut link = self.db.read().await?;
-        for ids in ids.chunks(500) {
-            let sql = format!(
-                "SELECT seq, base_version, intents, {} FROM staged_users WHERE run = $1 AND directory_id IS NULL AND id IN ({})",
-                user_columns!(),
-                places(2, ids.len())
-            );
-            found.extend(read_staged(&mut link, sql, Some(run), ids).await?);
+            found.extend(read_staged(&mut link, sql, Some(run), &ids).await?);
         }
         Ok(found)
     }

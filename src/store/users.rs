@@ -8,7 +8,7 @@ use super::rows::{
 };
 use super::{Store, StoreError, typed_id};
 use crate::clock::Timestamp;
-use crate::model::{DirectoryId, RealmId, State, User, UserId};
+use crate::model::{DirectoryId, Origin, RealmId, State, User, UserId};
 
 /// Ids in one statement: both engines take more, but the text stays short.
 const LIST: usize = 500;
@@ -24,6 +24,13 @@ pub struct Holder {
     pub directory_id: Option<DirectoryId>,
     /// `None`: made by hand.
     pub dn: Option<String>,
+}
+
+impl Holder {
+    /// Who it is to a plan.
+    pub fn origin(&self) -> Origin {
+        Origin::of(self.directory_id, self.user)
+    }
 }
 
 impl Store {

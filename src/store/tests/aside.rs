@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::db::on;
 use super::*;
-use crate::model::{JobReason, JobType, State, StateReason, TwoFactor};
+use crate::model::{JobReason, JobType, Origin, State, StateReason, TwoFactor};
 
 mod others;
 
@@ -193,7 +193,13 @@ pub(super) async fn a_first_load_takes_the_place_of_users(f: &Fixture) {
     assert_eq!(f.store.not_removed(&realm()).await.unwrap(), 0);
     let seen = f
         .store
-        .aside_by_directory_id(run.run, &[DirectoryId([3; 16]), DirectoryId([99; 16])])
+        .aside_of(
+            run.run,
+            &[
+                Origin::Directory(DirectoryId([3; 16])),
+                Origin::Directory(DirectoryId([99; 16])),
+            ],
+        )
         .await
         .unwrap();
     assert_eq!(seen, [staged(3, users[2].clone(), vec![])]);
@@ -261,14 +267,25 @@ pub(super) async fn a_first_load_that_is_held_lies_among_the_plans(f: &Fixture) 
 }
 
 pub(super) async fn what_is_taken_back_of_a_first_load_is_gone(f: &Fixture) {
-    let users = people();
+    let mut users = people();
+    users[3].directory_id = None;
     let mut run = laid_aside(f, 1, &users).await;
-    let ids = [DirectoryId([5; 16]), DirectoryId([42; 16])];
-    let taken = f.store.unstage_aside(run.run, &ids).await.unwrap();
-    assert_eq!(taken, [staged(5, users[4].clone(), vec![])]);
-    run.created = 4;
+    // Of no directory, and so by our own id: whoever has one of a directory is not meant.
+    let whom = [
+        Origin::Own(users[3].id),
+        Origin::Own(users[0].id),
+        Origin::Directory(DirectoryId([5; 16])),
+        Origin::Directory(DirectoryId([42; 16])),
+    ];
+    let taken = f.store.unstage_aside(run.run, &whom).await.unwrap();
+    let expected = [
+        staged(5, users[4].clone(), vec![]),
+        staged(4, users[3].clone(), vec![]),
+    ];
+    assert_eq!(taken, expected);
+    run.created = 3;
     apply_first(f, &run).await.unwrap();
-    all_there(f, &run, &users[..4]).await;
+    all_there(f, &run, &users[..3]).await;
 }
 
 pub(super) async fn a_wrong_row_ends_a_first_load_and_leaves_nothing(f: &Fixture) {

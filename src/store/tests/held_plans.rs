@@ -1,7 +1,7 @@
 //! Held plans, and what stays when a run ends in any other way.
 
 use super::*;
-use crate::model::{HeldBy, JobReason, JobType, Limit, State, StateReason};
+use crate::model::{HeldBy, JobReason, JobType, Limit, Origin, State, StateReason};
 
 pub(super) async fn a_held_plan_is_decided_once(f: &Fixture) {
     make(f, 1, &[person("a", 1)]).await;
@@ -86,7 +86,13 @@ pub(super) async fn what_was_staged_is_taken_back_and_swept(f: &Fixture) {
     stage(f, &run, &people, ChangeKind::Created).await;
     let (users, changes) = f
         .store
-        .unstage(run.run, &[DirectoryId([3; 16]), DirectoryId([4; 16])])
+        .unstage(
+            run.run,
+            &[
+                Origin::Directory(DirectoryId([3; 16])),
+                Origin::Directory(DirectoryId([4; 16])),
+            ],
+        )
         .await
         .unwrap();
     assert_eq!((users.len(), changes.len()), (2, 2));
@@ -98,10 +104,21 @@ pub(super) async fn what_was_staged_is_taken_back_and_swept(f: &Fixture) {
     assert_eq!(left.len(), 8);
     // Of no directory, and so by our own id: whoever has one of a directory is not meant.
     let (other, id) = (people[0].0.id, people[9].0.id);
-    let (users, changes) = f.store.unstage_own(run.run, &[id, other]).await.unwrap();
+    let (users, changes) = f
+        .store
+        .unstage(run.run, &[Origin::Own(id), Origin::Own(other)])
+        .await
+        .unwrap();
     assert_eq!((users.len(), changes.len()), (1, 1));
     assert_eq!(users[0].user.id, id);
-    assert_eq!(f.store.staged_own(run.run, &[id]).await.unwrap().len(), 0);
+    assert_eq!(
+        f.store
+            .staged_of(run.run, &[Origin::Own(id)])
+            .await
+            .unwrap()
+            .len(),
+        0
+    );
     f.store.sweep(run.run).await.unwrap();
     assert_eq!(f.store.changes(run.run, 0, 100).await.unwrap(), []);
 }
@@ -262,12 +279,8 @@ pub(super) async fn only_what_nobody_runs_is_swept(f: &Fixture) {
     let lock = f.store.lock_realm(&realm()).await.unwrap();
     assert_eq!(f.store.sweep_abandoned(START).await.unwrap(), 0);
     let staged = async |run: &Run| {
-        let ids = [DirectoryId([1; 16])];
-        f.store
-            .staged_by_directory_id(run.run, &ids)
-            .await
-            .unwrap()
-            .len()
+        let whom = [Origin::Directory(DirectoryId([1; 16]))];
+        f.store.staged_of(run.run, &whom).await.unwrap().len()
     };
     assert_eq!(
         (

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::super::db::{EngineConnection, on};
 use super::races::another;
 use super::*;
-use crate::model::{IdForm, JobType};
+use crate::model::{IdForm, JobType, Origin};
 
 /// As if the holder had stood still for longer than its lease.
 const LATE: &str = "UPDATE leases SET until = 0";
@@ -73,8 +73,8 @@ async fn trap_30_who_lost_the_lease_writes_nothing() {
         "stage",
         &frozen.stage(going.run, users.to_vec(), &lines).await,
     );
-    let ids = [DirectoryId([1; 16])];
-    taken_over("unstage", &frozen.unstage(going.run, &ids).await);
+    let whom = [Origin::Directory(DirectoryId([1; 16]))];
+    taken_over("unstage", &frozen.unstage(going.run, &whom).await);
     taken_over("patch", &frozen.patch_staged(plan.run, &users).await);
     going.outcome = Outcome::Applied;
     going.updated = 1;

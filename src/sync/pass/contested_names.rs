@@ -11,6 +11,7 @@ use crate::model::{DirectoryId, Origin, Person, Refusal, User, UserName};
 use crate::plan::decide::{NameGrant, Observation, decide};
 use crate::plan::names::{Claimant, NameVerdict, resolve};
 use crate::runs::RunFailure;
+use crate::store::Holder;
 use crate::sync::realm::session::LOOK_UP;
 use crate::sync::run_request::RunRequest;
 
@@ -120,7 +121,7 @@ impl Pass<'_> {
         let mut claimants: Vec<Claimant> = people
             .values()
             .map(|(person, user)| Claimant {
-                id: Some(person.directory_id),
+                who: Origin::Directory(person.directory_id),
                 wants: person.username.as_ref().ok().map(|n| n.key.clone()),
                 holds: user
                     .as_ref()
@@ -137,7 +138,8 @@ impl Pass<'_> {
         let (verdicts, stay) = self.resolve_without_rejected(&people, &mut claimants);
         let kept = self.kept_names(&people, &claimants, &verdicts);
         for (claimant, verdict) in claimants.iter().zip(&verdicts).skip(decided) {
-            if let (Some(id), NameVerdict::Refused { others }) = (claimant.id, verdict)
+            if let (Origin::Directory(id), NameVerdict::Refused { others }) =
+                (claimant.who, verdict)
                 && let Some(key) = claimant.wants.as_ref().filter(|_| !others.is_empty())
             {
                 self.refuse(name_refusal(Some(id), &claimant.dn, key, others));
@@ -279,13 +281,13 @@ impl Pass<'_> {
                 .into_iter()
                 .filter(|h| h.directory_id.is_none_or(|id| !people.contains_key(&id)))
                 .collect();
-            let ids: Vec<DirectoryId> = others.iter().filter_map(|h| h.directory_id).collect();
-            let staged = self.found.plan.staged(&ids).await?;
+            let whom: Vec<Origin> = others.iter().map(Holder::origin).collect();
+            let staged = self.found.plan.staged(&whom).await?;
             for holder in others {
                 let after = staged
                     .iter()
                     .map(|s| &s.user)
-                    .find(|u| u.directory_id.is_some() && u.directory_id == holder.directory_id);
+                    .find(|u| u.origin() == holder.origin());
                 // Suspended in this plan for another reason than `disabled`: the name is free.
                 if after.is_some_and(|u| !u.present()) {
                     continue;
@@ -296,7 +298,7 @@ impl Pass<'_> {
                     (None, _) => None,
                 };
                 claimants.push(Claimant {
-                    id: holder.directory_id,
+                    who: holder.origin(),
                     wants,
                     holds: Some(holder.key.clone()),
                     dn: holder

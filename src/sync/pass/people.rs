@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::index::hash_name;
 use super::other_realms::Elsewhere;
 use super::under_way::Pass;
-use crate::model::{DirectoryId, Person, RealmId, Refusal, User};
+use crate::model::{DirectoryId, Origin, Person, RealmId, Refusal, User};
 use crate::plan::decide::{NameGrant, Observation, decide};
 use crate::runs::RunFailure;
 
@@ -134,7 +134,8 @@ impl Pass<'_> {
         }
         let early: Vec<DirectoryId> = early.into_iter().collect();
         self.forget_refusals(&early).await?;
-        Ok(self.found.plan.take_back(&early).await?)
+        let whom: Vec<Origin> = early.into_iter().map(Origin::Directory).collect();
+        Ok(self.found.plan.take_back(&whom).await?)
     }
 
     pub(in crate::sync) async fn decide_person(
