@@ -36,7 +36,9 @@ async fn house() -> House {
 }
 
 fn decision(before: Option<&User>, after: &User) -> Decision {
-    let side = |user: Option<&User>| match user.and_then(|u| u.phone.as_ref()) {
+    let renamed = before.is_some_and(|b| b.username != after.username);
+    let side = |user: &User| match &user.phone {
+        _ if renamed => Map::from_iter([("username".to_owned(), json!(user.username))]),
         Some(phone) => Map::from_iter([("phone".to_owned(), json!(phone.as_str()))]),
         None => Map::new(),
     };
@@ -45,11 +47,12 @@ fn decision(before: Option<&User>, after: &User) -> Decision {
         after: after.clone(),
         changes: vec![Draft {
             kind: match before {
+                Some(_) if renamed => ChangeKind::Renamed,
                 Some(_) => ChangeKind::PhoneChanged,
                 None => ChangeKind::Created,
             },
-            before: side(before),
-            after: side(Some(after)),
+            before: before.map(side).unwrap_or_default(),
+            after: side(after),
         }],
         intents: vec![],
     }
@@ -176,6 +179,56 @@ async fn a_plan_is_weighed_held_confirmed_replaced_and_rejected() {
     drop(house.f);
 }
 
+fn ask<'a>(policy: &'a Policy, cancel: &'a CancellationToken) -> UndoAsk<'a> {
+    UndoAsk {
+        brake: &BRAKE,
+        policy,
+        policies: std::collections::BTreeMap::new(),
+        delivers: false,
+        messages: Box::new(|_| Box::pin(async { Ok(messages()) })),
+        by: Some("eva"),
+        cancel,
+    }
+}
+
+fn renamed(user: &User, name: &str) -> User {
+    User {
+        username: name.into(),
+        username_key: name.into(),
+        version: user.version + 1,
+        ..user.clone()
+    }
+}
+
+/// Whoever keeps a name for that stands in the way of the next, who was looked at before.
+#[tokio::test]
+async fn an_undo_leaves_those_whose_name_another_has_by_now() {
+    let house = house().await;
+    let made = new_people();
+    house.import(&made).await;
+    let people = house.people(&made).await;
+    let names = [
+        renamed(&people[0], "new"),
+        renamed(&people[1], "u10"),
+        renamed(&people[2], "other"),
+    ];
+    let changed = house.import(&both(&people[..3], &names)).await;
+    assert_eq!((changed.outcome, changed.renamed), (Outcome::Applied, 3));
+    let later = [renamed(&people[3], "u11")];
+    house.import(&both(&people[3..4], &later)).await;
+    let (policy, cancel) = (Policy::default(), CancellationToken::new());
+    let undone = house.runs.undo(&changed, &ask(&policy, &cancel)).await;
+    let undone = undone.unwrap().run;
+    assert_eq!((undone.outcome, undone.renamed), (Outcome::Applied, 1));
+    let left = undone.error.unwrap_or_default();
+    assert!(left.starts_with("2 users changed since"), "{left}");
+    let ids: Vec<_> = people[..3].iter().map(|u| u.id).collect();
+    let now = house.runs.store.users_by_id(&ids).await.unwrap();
+    let named = |id| now.iter().find(|u| u.id == id).map(|u| u.username.as_str());
+    let names: Vec<_> = ids.into_iter().filter_map(named).collect();
+    assert_eq!(names, ["new", "u10", "u12"]);
+}
+
 #[tokio::test]
 async fn an_applied_plan_is_undone_and_undone_again_as_it_was() {
     let house = house().await;
@@ -189,15 +242,7 @@ async fn an_applied_plan_is_undone_and_undone_again_as_it_was() {
         (Outcome::Applied, 2)
     );
     let (policy, cancel) = (Policy::default(), CancellationToken::new());
-    let ask = UndoAsk {
-        brake: &BRAKE,
-        policy: &policy,
-        policies: std::collections::BTreeMap::new(),
-        delivers: false,
-        messages: Box::new(|_| Box::pin(async { Ok(messages()) })),
-        by: Some("eva"),
-        cancel: &cancel,
-    };
+    let ask = ask(&policy, &cancel);
     let undone = house.runs.undo(&changed, &ask).await.unwrap();
     assert_eq!(
         (

@@ -1,6 +1,6 @@
 //! A new plan that puts back what a run changed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -18,13 +18,13 @@ use crate::model::{
     RunId, Trigger, User, UserId,
 };
 use crate::plan::undo::{PutBack, put_back};
-use crate::store::{CursorUpdate, RealmUpdate, RunFacts};
+use crate::store::{CursorUpdate, Holder, RealmUpdate, RunFacts, StagedName};
 
 /// Changes read at once.
 const BATCH: i64 = 1000;
 
 /// Names asked for at once.
-const NAMES: usize = 1000;
+const NAMES: i64 = 1000;
 
 /// What is asked of an undo.
 pub(crate) struct UndoAsk<'a> {
@@ -146,14 +146,6 @@ impl Runs {
         );
         let mut after = 0;
         let mut skipped = 0;
-        let mut named = HashMap::new();
-        let mut ids_after = HashMap::new();
-        let untold: HashSet<UserId> = self
-            .store
-            .untold_by_undo(target.run)
-            .await?
-            .into_iter()
-            .collect();
         let form = row.id_form.unwrap_or(IdForm::Uuid);
         loop {
             if ask.cancel.is_cancelled() {
@@ -175,6 +167,7 @@ impl Runs {
             after = changes.last().map_or(after, |c| c.seq);
             let ids: Vec<_> = changes.iter().map(|c| c.user).collect();
             let users = self.store.users_by_id(&ids).await?;
+            let untold = self.store.untold_by_undo(target.run, &ids).await?;
             for mut user in users {
                 if untold.contains(&user.id) {
                     (user.phone_told, user.told) = (None, false);
@@ -212,19 +205,11 @@ impl Runs {
                         skipped += 1;
                         continue;
                     }
-                    ids_after.insert(user.id, is.origin());
-                }
-                let gets_it = !user.present() || user.username_key != is.username_key;
-                if is.present() && gets_it && is.realm == row.id {
-                    named.insert(is.username_key.clone(), (user.id, is.origin()));
                 }
                 plan.add(decision).await?;
             }
         }
-        plan.flush().await?;
-        skipped += self
-            .leave_taken_names(&row.id, &mut plan, named, &ids_after)
-            .await?;
+        skipped += self.leave_taken_names(&row.id, &mut plan).await?;
         if skipped > 0 {
             frame.run.error = Some(format!(
                 "{} changed since, or removed: left as it is now",
@@ -283,48 +268,63 @@ impl Runs {
         Ok(is.present() && !self.store.name_holders(realm, &names).await?.is_empty())
     }
 
-    /// Leaves as they are whose former name another has by now and does not give up in this plan; says how many.
+    /// Leaves as they are whose former name another has by now and does not give up in this plan; says how many. Reads the plan name
+    /// by name, since it may be about everybody.
     async fn leave_taken_names(
         &self,
         realm: &RealmId,
         plan: &mut PlanBuilder,
-        mut named: HashMap<String, (UserId, Origin)>,
-        ids_after: &HashMap<UserId, Origin>,
     ) -> Result<i64, RunError> {
-        let mut left = 0;
+        plan.flush().await?;
+        let (run, mut left) = (plan.run(), 0);
         loop {
-            let keys: Vec<String> = named.keys().cloned().collect();
-            let mut taken = vec![];
-            for keys in keys.chunks(NAMES) {
-                let holders = self.store.name_holders(realm, keys).await?;
-                let whom: Vec<Origin> = holders
-                    .iter()
-                    .map(|h| {
-                        let after = ids_after.get(&h.user).copied();
-                        after.unwrap_or_else(|| h.origin())
-                    })
-                    .collect();
-                let staged = plan.staged(&whom).await?;
-                for holder in holders {
-                    let gives_it_up = staged.iter().any(|s| {
-                        s.user.id == holder.user
-                            && (!s.user.present()
-                                || s.user.realm != *realm
-                                || s.user.username_key != holder.key)
-                    });
-                    let own = named.get(&holder.key).map(|(user, _)| *user) == Some(holder.user);
-                    if !gives_it_up && !own {
-                        taken.extend(named.remove(&holder.key).map(|(_, who)| who));
-                    }
-                }
+            let (mut after, mut now_left) = (0, 0);
+            loop {
+                let names = self.store.staged_names(run, realm, after, NAMES).await?;
+                let Some(last) = names.last() else { break };
+                after = last.seq;
+                let taken = self.taken_names(realm, run, names).await?;
+                plan.take_back(&taken).await?;
+                now_left += i64::try_from(taken.len()).unwrap_or(i64::MAX);
             }
-            if taken.is_empty() {
+            if now_left == 0 {
                 return Ok(left);
             }
-            // Who keeps the present name may stand in the way of the next.
-            plan.take_back(&taken).await?;
-            left += i64::try_from(taken.len()).unwrap_or(i64::MAX);
+            // Who keeps the present name may stand in the way of one that was looked at before.
+            left += now_left;
         }
+    }
+
+    /// Of whom somebody else has the name by now, and keeps it.
+    async fn taken_names(
+        &self,
+        realm: &RealmId,
+        run: RunId,
+        names: Vec<StagedName>,
+    ) -> Result<Vec<Origin>, RunError> {
+        let keys: Vec<String> = names.iter().map(|name| name.key.clone()).collect();
+        let get: HashMap<String, (UserId, Origin)> = names
+            .into_iter()
+            .map(|name| (name.key, (name.user, name.who)))
+            .collect();
+        let mut holders = self.store.name_holders(realm, &keys).await?;
+        holders.retain(|holder| get.get(&holder.key).map(|own| own.0) != Some(holder.user));
+        if holders.is_empty() {
+            return Ok(vec![]);
+        }
+        let ids: Vec<UserId> = holders.iter().map(|holder| holder.user).collect();
+        let staged = self.store.staged_by_user(run, &ids).await?;
+        let keeps = |holder: &Holder| {
+            !staged.iter().any(|s| {
+                let is = &s.user;
+                is.id == holder.user
+                    && (!is.present() || is.realm != *realm || is.username_key != holder.key)
+            })
+        };
+        let taken = holders.iter().filter(|holder| keeps(holder));
+        Ok(taken
+            .filter_map(|h| get.get(&h.key).map(|own| own.1))
+            .collect())
     }
 }
 

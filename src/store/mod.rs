@@ -74,6 +74,7 @@ pub use rejected::RejectedChanges;
 pub use runs::{CLOCKS_DIFFER_MS, RunFacts};
 pub use search::UserFilter;
 pub use stage::Staged;
+pub use staged::StagedName;
 pub use staged_refused::RefusedKey;
 pub use staged_user::StagedUser;
 pub use sweep::Abandoned;

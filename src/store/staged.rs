@@ -5,10 +5,23 @@ use std::collections::HashSet;
 use sqlx::AssertSqlSafe;
 
 use super::db::{ReadConnection, Tx, on};
-use super::rows::{places, side_text, user_columns, uuid, word};
+use super::rows::{directory_id, places, side_text, user_columns, uuid, word};
 use super::staged_user::{StagedRow, StagedUser, intents_text};
 use super::{Store, StoreError};
-use crate::model::{Change, ChangeKind, Origin, RunId, StateReason, UserId};
+use crate::model::{Change, ChangeKind, Origin, RealmId, RunId, StateReason, UserId};
+
+/// A name that somebody has once a plan is applied.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StagedName {
+    /// The place in the plan.
+    pub seq: i64,
+    /// Whose.
+    pub user: UserId,
+    /// The same for the plan.
+    pub who: Origin,
+    /// The name, folded.
+    pub key: String,
+}
 
 /// People by who they are, at most 500 together: the condition that finds them, and the ids that follow it.
 pub(super) fn by_origin(whom: &[Origin]) -> Vec<(&'static str, Vec<[u8; 16]>)> {
@@ -103,6 +116,55 @@ impl Store {
             found.extend(read_staged(&mut link, sql, Some(run), &ids).await?);
         }
         Ok(found)
+    }
+
+    /// The same of users who are there already, whatever the directory's id of them becomes.
+    pub async fn staged_by_user(
+        &self,
+        run: RunId,
+        users: &[UserId],
+    ) -> Result<Vec<StagedUser>, StoreError> {
+        let ids: Vec<[u8; 16]> = users.iter().map(|user| *user.0.as_bytes()).collect();
+        let mut found = vec![];
+        let mut link = self.db.read().await?;
+        for ids in ids.chunks(500) {
+            let sql = format!(
+                "SELECT seq, base_version, intents, {} FROM staged_users WHERE run = $1 AND id IN ({})",
+                user_columns!(),
+                places(2, ids.len())
+            );
+            found.extend(read_staged(&mut link, sql, Some(run), ids).await?);
+        }
+        Ok(found)
+    }
+
+    /// The names that present users of a realm have once the plan is applied, by their place after `after`.
+    pub async fn staged_names(
+        &self,
+        run: RunId,
+        realm: &RealmId,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<StagedName>, StoreError> {
+        const SQL: &str = "
+            SELECT seq, id, directory_id, username_key FROM staged_users
+            WHERE run = $1 AND seq > $2 AND realm = $3 AND username_key IS NOT NULL AND (state = 'active' OR state_reason = 'disabled')
+            ORDER BY seq LIMIT $4";
+        type Row = (i64, Vec<u8>, Option<Vec<u8>>, String);
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(run.0.as_bytes().to_vec()).bind(after).bind(realm.as_str()).bind(limit).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read a plan"))?;
+        let name = |(seq, user, id, key): Row| {
+            let user = UserId(uuid(&user)?);
+            let id = id.as_deref().map(directory_id).transpose()?;
+            Ok(StagedName {
+                seq,
+                user,
+                who: Origin::of(id, user),
+                key,
+            })
+        };
+        rows.into_iter().map(name).collect()
     }
 
     /// Staged users that are new, by their place after `after`.

@@ -1,13 +1,20 @@
 //! What a run wanted said while somebody undoes it: on hold as long as the undo plan is open, dropped when it is applied, and
 //! let go when it comes to nothing.
 
+use std::collections::HashSet;
+
+use sqlx::AssertSqlSafe;
+
 use super::db::{Tx, on};
 use super::outbox::locks::in_order;
 use super::outbox::text;
-use super::rows::bytes;
+use super::rows::{bytes, places, uuid};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{RunId, UserId};
+
+/// Users in one statement.
+const LIST: usize = 500;
 
 impl Store {
     /// Puts what a run wanted said and was not said yet on hold, for as long as the run that undoes it is open; what is being
@@ -33,17 +40,32 @@ impl Store {
         tx.commit().await
     }
 
-    /// Those of a run's users whose number would be told by messages that `drop_jobs` drops.
-    pub async fn untold_by_undo(&self, undone: RunId) -> Result<Vec<UserId>, StoreError> {
-        const SQL: &str = "
-            SELECT DISTINCT user_id FROM jobs
-            WHERE run = $1 AND state IN ('waiting', 'held') AND uncertain = $2 AND type IN ('user.provision', 'user.reprovision')";
+    /// Those of these users of a run whose number would be told by messages that `drop_jobs` drops.
+    pub async fn untold_by_undo(
+        &self,
+        undone: RunId,
+        users: &[UserId],
+    ) -> Result<HashSet<UserId>, StoreError> {
+        let mut untold = HashSet::new();
         let mut link = self.db.read().await?;
-        let ids = on!(link, c => sqlx::query_scalar::<_, Vec<u8>>(SQL).bind(bytes(undone)).bind(false).fetch_all(&mut *c).await)
+        for users in users.chunks(LIST) {
+            let sql = format!(
+                "SELECT DISTINCT user_id FROM jobs
+                 WHERE run = $1 AND state IN ('waiting', 'held') AND uncertain = $2 AND type IN ('user.provision', 'user.reprovision')
+                   AND user_id IN ({})",
+                places(3, users.len())
+            );
+            let ids = on!(link, c => {
+                let mut query = sqlx::query_scalar::<_, Vec<u8>>(AssertSqlSafe(sql)).bind(bytes(undone)).bind(false);
+                for user in users { query = query.bind(user.0.as_bytes().to_vec()); }
+                query.fetch_all(&mut *c).await
+            })
             .map_err(StoreError::from_sqlx("look for unsent messages"))?;
-        ids.iter()
-            .map(|id| super::rows::uuid(id).map(UserId))
-            .collect()
+            for id in ids {
+                untold.insert(UserId(uuid(&id)?));
+            }
+        }
+        Ok(untold)
     }
 }
 
