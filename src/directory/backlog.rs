@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-/// How much may wait, by [`Head::weight`](super::form::Head::weight): an eighth of what the unit lets the daemon have.
+/// How much may wait, by [`Head::weight`](super::message_form::Head::weight): an eighth of what the unit lets the daemon have.
 pub(super) const MAX_WAITING: usize = 64 << 20;
 
 /// How long nothing may be taken of that much.

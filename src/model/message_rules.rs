@@ -20,7 +20,7 @@ mod tests;
 
 pub use due::{count_said, dues, plain};
 pub use jobs::{
-    Becomes, Carried, Links, Standing, TellingMark, UserEvent, becomes, effect_of, is_application,
-    may_drop, may_retry,
+    Becomes, IntentEffect, Links, Standing, TellingMark, UserEvent, becomes, effect_of,
+    is_application, may_drop, may_retry,
 };
 pub use returned::{AttemptEnd, Becoming, Meanwhile, Returned, come_back, counts, may_begin};

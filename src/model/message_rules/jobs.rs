@@ -142,7 +142,7 @@ pub struct TellingMark {
 
 /// What an intent comes to.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Carried {
+pub struct IntentEffect {
     /// Messages that do not stay.
     pub jobs: Vec<(i64, Becomes)>,
     /// Why they are dropped, as they show it.
@@ -155,7 +155,7 @@ pub struct Carried {
     pub links: Links,
 }
 
-impl Carried {
+impl IntentEffect {
     fn event(event: UserEvent, why: &'static str, jobs: &[Standing]) -> Self {
         let change = |job: &Standing| match becomes(job, event) {
             Becomes::Stays => None,
@@ -186,13 +186,13 @@ pub fn effect_of(
     provisioned: Option<&Phone>,
     jobs: &[Standing],
     delivers: bool,
-) -> Carried {
+) -> IntentEffect {
     match intent {
         Intent::Say { r#type, reason, .. } if is_application(*r#type) => {
             if delivers {
                 tell(user, provisioned, jobs, *r#type, *reason)
             } else {
-                Carried::event(UserEvent::Newer, "", &[])
+                IntentEffect::event(UserEvent::Newer, "", &[])
             }
         }
         Intent::Say {
@@ -202,12 +202,12 @@ pub fn effect_of(
             ..
         } => {
             let mut carried = if *r#type == JobType::Deprovision {
-                Carried {
+                IntentEffect {
                     links: Links::All,
-                    ..Carried::event(UserEvent::Removed, "removed", jobs)
+                    ..IntentEffect::event(UserEvent::Removed, "removed", jobs)
                 }
             } else {
-                Carried::event(UserEvent::Newer, "", &[])
+                IntentEffect::event(UserEvent::Newer, "", &[])
             };
             if delivers {
                 carried.say = Some((*r#type, *reason, previous_phone.clone()));
@@ -216,7 +216,7 @@ pub fn effect_of(
         }
         Intent::Unsay => take_back(user, provisioned, jobs, delivers),
         Intent::Withdraw { reason } => {
-            let mut carried = Carried::event(UserEvent::Unusable, reason.as_str(), jobs);
+            let mut carried = IntentEffect::event(UserEvent::Unusable, reason.as_str(), jobs);
             if carried.drops(jobs, is_application) {
                 carried.told = Some(TellingMark {
                     phone: None,
@@ -236,18 +236,18 @@ fn tell(
     jobs: &[Standing],
     kind: JobType,
     reason: JobReason,
-) -> Carried {
+) -> IntentEffect {
     // For somebody who never had the application, a silent baseline is no earlier number.
     let previous =
         provisioned.filter(|p| kind == JobType::Reprovision || Some(*p) != user.phone.as_ref());
-    Carried {
+    IntentEffect {
         say: Some((kind, reason, previous.cloned())),
         told: Some(TellingMark {
             phone: user.phone.clone(),
             told: true,
         }),
         links: Links::All,
-        ..Carried::event(UserEvent::Newer, "superseded", jobs)
+        ..IntentEffect::event(UserEvent::Newer, "superseded", jobs)
     }
 }
 
@@ -257,7 +257,7 @@ fn take_back(
     provisioned: Option<&Phone>,
     jobs: &[Standing],
     delivers: bool,
-) -> Carried {
+) -> IntentEffect {
     let applications = || jobs.iter().filter(|job| is_application(job.r#type));
     let delivered = applications().filter(|job| job.state == JobState::Delivered);
     let last_delivered = delivered.map(|job| job.seq).max();
@@ -269,7 +269,7 @@ fn take_back(
         let (kind, reason) = (JobType::Reprovision, JobReason::PhoneChanged);
         return tell(user, provisioned, jobs, kind, reason);
     }
-    let mut carried = Carried::event(UserEvent::EqualAgain, "equal again", jobs);
+    let mut carried = IntentEffect::event(UserEvent::EqualAgain, "equal again", jobs);
     if carried.drops(jobs, is_application) {
         carried.links = Links::OfDropped;
         carried.told = Some(TellingMark {

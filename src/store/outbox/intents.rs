@@ -4,7 +4,7 @@ use super::body::{MessageContent, body};
 use super::enrolment::{self, Enrolment};
 use super::{MessageContext, fresh_id, text};
 use crate::model::message_rules::{
-    self, Becomes, Carried, Links, Standing, TellingMark, is_application,
+    self, Becomes, IntentEffect, Links, Standing, TellingMark, is_application,
 };
 use crate::model::person::fold_name;
 use crate::model::{Intent, JobReason, JobType, Phone, User, UserId};
@@ -89,7 +89,7 @@ async fn write(
     ctx: &MessageContext,
     user: &User,
     intent: &Intent,
-    carried: &Carried,
+    carried: &IntentEffect,
 ) -> Result<i64, StoreError> {
     for (seq, becomes) in &carried.jobs {
         match becomes {

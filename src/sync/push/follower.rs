@@ -165,7 +165,7 @@ fn cursor_of(
 }
 
 /// What [`Follower::hear`] heard.
-enum Awaited {
+enum FollowedEvent {
     Told(Delta),
     /// It is time to look whether what was in the way is gone, or to weigh the losses that were gathered.
     Time,
@@ -195,9 +195,9 @@ impl Follower {
     pub async fn next(&mut self) -> Result<Option<Run>, Unfollowed> {
         loop {
             let told = match self.hear().await? {
-                Awaited::Told(delta) => Some(delta),
-                Awaited::Time => None,
-                Awaited::Cancelled => return Ok(None),
+                FollowedEvent::Told(delta) => Some(delta),
+                FollowedEvent::Time => None,
+                FollowedEvent::Cancelled => return Ok(None),
             };
             let Some(turn) = self.turn().await? else {
                 return Ok(None);
@@ -261,18 +261,18 @@ impl Follower {
     }
 
     /// Waits for what is told, and gathers a burst.
-    async fn hear(&mut self) -> Result<Awaited, Unfollowed> {
+    async fn hear(&mut self) -> Result<FollowedEvent, Unfollowed> {
         let due = self.losses.due();
         // More may come for ever.
         if due.is_some_and(|due| due <= Instant::now()) {
-            return Ok(Awaited::Time);
+            return Ok(FollowedEvent::Time);
         }
         let look = due.unwrap_or_else(|| Instant::now() + LOOK);
         let first = tokio::select! {
             biased;
-            () = self.cancel.cancelled() => return Ok(Awaited::Cancelled),
+            () = self.cancel.cancelled() => return Ok(FollowedEvent::Cancelled),
             told = self.watch.next() => told?,
-            () = sleep_until(look), if self.behind || due.is_some() => return Ok(Awaited::Time),
+            () = sleep_until(look), if self.behind || due.is_some() => return Ok(FollowedEvent::Time),
         };
         let mut all = first;
         let end = Instant::now() + BURST;
@@ -282,7 +282,7 @@ impl Follower {
                 Err(_) => break,
             }
         }
-        Ok(Awaited::Told(all))
+        Ok(FollowedEvent::Told(all))
     }
 
     /// Takes the realm, after the run that has it. `None`: cancelled.
