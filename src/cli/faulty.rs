@@ -51,8 +51,9 @@ pub(super) fn by_the_daemon(
         return None;
     }
     let salvaged = config::salvage(path, environment);
-    // A store of which the file says nothing, or nothing that can be read, is the default one if a process writes to that.
-    if matches!(needs, Needs::Store) && !salvaged.store && !is_taken(&salvaged.config.store) {
+    // A store of which the file says nothing is the default one, if a process writes to that.
+    let by_default = || !salvaged.names_store && is_taken(&salvaged.config.store);
+    if matches!(needs, Needs::Store) && !salvaged.store && !by_default() {
         return None;
     }
     UnixStream::connect(&salvaged.config.control_socket).ok()?;
@@ -84,11 +85,15 @@ impl CommandContext {
     }
 
     fn other_file_than(&self, daemon: &DaemonStatus, what: &str) {
-        render::talk(&format!(
-            "{} {} says something else than what the daemon has worked by since {}{what}; `systemctl reload realmsync` puts it in force",
-            render::paint("1;33", "warning:"),
-            self.config.path.display(),
-            super::text::when(daemon.config_read_at)
-        ));
+        let (ours, its) = (self.config.path.display(), daemon.config.display());
+        let says = if self.config.path == daemon.config {
+            let since = super::text::when(daemon.config_read_at);
+            format!(
+                "{ours} says something else than what the daemon has worked by since {since}{what}; `systemctl reload realmsync` puts it in force"
+            )
+        } else {
+            format!("the daemon works by {its}, and {ours} says something else")
+        };
+        render::talk(&format!("{} {says}", render::paint("1;33", "warning:")));
     }
 }

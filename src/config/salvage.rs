@@ -19,6 +19,8 @@ pub struct Salvaged {
     pub config: Config,
     /// Whether the file says without a fault where the store is.
     pub store: bool,
+    /// Whether it says anything of that.
+    pub names_store: bool,
 }
 
 /// Reads `[control]` and `[store]` of a file that is faulty elsewhere. Opens nothing that it names.
@@ -68,6 +70,7 @@ pub fn salvage(path: &Path, environment: &Environment) -> Salvaged {
             realms: vec![],
         },
         store: known,
+        names_store: section.has("url"),
     }
 }
 

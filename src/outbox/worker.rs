@@ -28,12 +28,17 @@ use crate::store::{Fate, Overdue, Settlement, Store, StoreError};
 const LEASE_MS: i64 = 15_000;
 /// Leases are moved on three times as often as they need to be.
 const RENEW: Duration = Duration::from_secs(5);
+/// The same while somebody has locked one of the messages.
+const RENEW_LOCKED: Duration = Duration::from_secs(1);
 /// How often what others left is looked for, and receivers that could not be used are tried again.
 const SWEEP: Duration = Duration::from_secs(2);
+/// Beyond that, so much at most, another for each daemon.
+const SWEEP_APART: Duration = Duration::from_millis(300);
 /// What a daemon that died was sending is with another after less than half a minute, however its looks and its turns fall.
 const _: () = assert!(
-    LEASE_MS / 1000 + Overdue::LOOKS as i64 * (SWEEP.as_secs() + IDLE.as_secs()).cast_signed()
-        <= 25
+    LEASE_MS as u128
+        + Overdue::LOOKS as u128 * (SWEEP.as_millis() + SWEEP_APART.as_millis() + IDLE.as_millis())
+        <= 25_000
 );
 /// How often messages of unknown types are looked for, to be noted in the log.
 const UNKNOWN: Duration = Duration::from_mins(10);
@@ -182,8 +187,9 @@ struct Worker {
     under_way: HashMap<Id, (u64, Job)>,
     /// Attempts that ended and are not written down yet.
     ended: Vec<Settlement>,
-    renewed: Instant,
+    renew_at: Instant,
     swept: Option<Instant>,
+    sweep_every: Duration,
     overdue: Overdue,
     time: Time,
     unknown_said: HashSet<String>,
@@ -192,7 +198,10 @@ struct Worker {
 
 impl Worker {
     fn new(runner: OutboxRunner, cancel: CancellationToken) -> Self {
-        let owner = format!("{} {}", runner.store.process_name(), uuid::Uuid::now_v7());
+        let id = uuid::Uuid::now_v7();
+        let owner = format!("{} {id}", runner.store.process_name());
+        // Two daemons that looked at the same moment each time would see each other's locks.
+        let apart = SWEEP_APART.mul_f64(f64::from(id.as_bytes()[15]) / 255.0);
         let beginning = Arc::new(SendCheck::new(
             runner.store.clone(),
             runner.config.clone(),
@@ -208,8 +217,9 @@ impl Worker {
             tasks: JoinSet::new(),
             under_way: HashMap::new(),
             ended: Vec::new(),
-            renewed: Instant::now(),
+            renew_at: Instant::now() + RENEW,
             swept: None,
+            sweep_every: SWEEP + apart,
             overdue: Overdue::default(),
             time: Time::default(),
             unknown_said: HashSet::new(),
@@ -233,16 +243,14 @@ impl Worker {
         self.settle().await?;
         // What ended keeps its lease until the store has taken that.
         let leased = !self.under_way.is_empty() || !self.ended.is_empty();
-        if leased && self.renewed.elapsed() > RENEW {
-            let store = &self.runner.store;
-            // What somebody has locked is renewed with the next turn: others wait for that before they take it for left behind.
-            if store.renew(&self.owner, now, LEASE_MS).await? == 0 {
-                self.renewed = Instant::now();
-            }
+        if leased && Instant::now() > self.renew_at {
+            let locked = self.runner.store.renew(&self.owner, now, LEASE_MS).await?;
+            // What somebody has locked is renewed soon: others wait for that before they take it for left behind.
+            let wait = if locked == 0 { RENEW } else { RENEW_LOCKED };
+            self.renew_at = Instant::now() + wait;
         }
-        if self.swept.is_none_or(|at| at.elapsed() > SWEEP) {
+        if self.swept.is_none_or(|at| at.elapsed() > self.sweep_every) {
             self.sweep(start, &sending, now).await?;
-            self.swept = Some(Instant::now());
         }
         let (taken, wait) = self.take(&sending, now).await?;
         self.runner
@@ -291,6 +299,8 @@ impl Worker {
                 &mut self.overdue,
             )
             .await?;
+        // Whatever fails from here on: this look counts, and the next one must not follow at once.
+        self.swept = Some(Instant::now());
         if interrupted > 0 {
             tracing::warn!(
                 messages = interrupted,

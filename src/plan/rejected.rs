@@ -20,8 +20,6 @@ pub struct Rejected {
     pub changes: HashSet<i64>,
     /// When the last of them may come again.
     pub until: Option<Timestamp>,
-    /// The hashes of the mappings that those rejected plans were made with which looked at everybody.
-    pub mappings: Vec<String>,
 }
 
 /// The keys of what a plan does to one user: each change by user, kind, before and after, as the hash of the plan takes them; what is
@@ -115,7 +113,6 @@ mod tests {
         Rejected {
             changes: keys(&decision.after, lines, &[]).into_iter().collect(),
             until: None,
-            mappings: vec![],
         }
     }
 

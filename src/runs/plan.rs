@@ -130,11 +130,10 @@ impl PlanBuilder {
         if row.left_out_until.is_none() {
             return Ok(());
         }
-        let rejected = store.rejected_changes(&row.id, self.now).await?;
+        let (changes, until) = store.rejected_changes(&row.id, self.now).await?;
         self.rejected = Rejected {
-            changes: rejected.keys.into_iter().collect(),
-            until: rejected.until,
-            mappings: rejected.mappings,
+            changes: changes.into_iter().collect(),
+            until,
         };
         Ok(())
     }

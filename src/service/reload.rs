@@ -46,7 +46,7 @@ pub(super) async fn read_ahead(read: Reload, old: &Config) -> Result<Arc<Config>
     let (config, _warnings) = spawn_blocking(move || -> LoadedFile { read() })
         .await
         .map_err(|e| format!("reading the configuration broke off: {e}"))??;
-    needs_restart(old, &config)?;
+    needs_restart(old, &config).map_err(|why| format!("no plan by the edited file: {why}"))?;
     Ok(Arc::new(config))
 }
 

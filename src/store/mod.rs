@@ -70,7 +70,6 @@ pub use outbox::{
     Overdue, Settlement,
 };
 pub use refused::{RefusedDiff, RefusedRow};
-pub use rejected::RejectedChanges;
 pub use runs::{CLOCKS_DIFFER_MS, RunFacts};
 pub use search::UserFilter;
 pub use stage::Staged;

@@ -11,17 +11,6 @@ use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{Outcome, RealmId, Run, RunId};
 
-/// What is rejected for now in a realm.
-#[derive(Clone, Default, Debug)]
-pub struct RejectedChanges {
-    /// The keys of the changes.
-    pub keys: Vec<i64>,
-    /// When the last of them may come again.
-    pub until: Option<Timestamp>,
-    /// The hashes of the mappings that those plans were made with which looked at everybody.
-    pub mappings: Vec<String>,
-}
-
 /// Rows of one statement.
 const ROWS: usize = 500;
 
@@ -73,27 +62,19 @@ impl Store {
         Ok(rows)
     }
 
-    /// What is rejected for now.
+    /// The keys of what is rejected for now, and when the last of it is over.
     pub async fn rejected_changes(
         &self,
         realm: &RealmId,
         now: Timestamp,
-    ) -> Result<RejectedChanges, StoreError> {
+    ) -> Result<(Vec<i64>, Option<Timestamp>), StoreError> {
         const SQL: &str = "SELECT change FROM rejected_changes WHERE realm = $1 AND until > $2";
         const END: &str = "SELECT MAX(until) FROM rejected_changes WHERE realm = $1 AND until > $2";
-        const MAPPINGS: &str = "
-            SELECT r.mapping_hash FROM runs r
-            WHERE r.mapping_hash IS NOT NULL AND r.mode = 'full' AND r.id IN (SELECT run FROM rejected_changes WHERE realm = $1 AND until > $2)";
         let failed = StoreError::from_sqlx("read what was rejected");
         let mut link = self.db.read().await?;
         let keys = on!(link, c => sqlx::query_scalar::<_, i64>(SQL).bind(realm.as_str()).bind(now.0).fetch_all(&mut *c).await).map_err(&failed)?;
         let end = on!(link, c => sqlx::query_scalar::<_, Option<i64>>(END).bind(realm.as_str()).bind(now.0).fetch_one(&mut *c).await).map_err(&failed)?;
-        let mappings = on!(link, c => sqlx::query_scalar::<_, String>(MAPPINGS).bind(realm.as_str()).bind(now.0).fetch_all(&mut *c).await).map_err(&failed)?;
-        Ok(RejectedChanges {
-            keys,
-            until: end.map(Timestamp),
-            mappings,
-        })
+        Ok((keys, end.map(Timestamp)))
     }
 
     /// Forgets what was rejected until now in these realms. They are due, and read everything. Gives those of which there was any.
@@ -105,12 +86,6 @@ impl Store {
         const OVER: &str = "SELECT id FROM realms WHERE left_out_until <= $1 ORDER BY id";
         const FORGET: &str = "DELETE FROM rejected_changes WHERE realm = $1 AND until <= $2";
         const DUE: &str = "UPDATE realms SET due = $2, cursor = NULL WHERE id = $1";
-        // What another mapping would do to people was rejected, though the rest went on by it: it has yet to be decided.
-        const MAPPING: &str = "
-            UPDATE realms SET mapping_hash = ''
-            WHERE id = $1 AND mapping_hash IN (
-                SELECT r.mapping_hash FROM runs r
-                WHERE r.held_by LIKE '%\"limit\":\"mapping\"%' AND r.id IN (SELECT run FROM rejected_changes WHERE realm = $1 AND until <= $2))";
         let failed = StoreError::from_sqlx("forget what was rejected");
         let over = async {
             let mut link = self.db.read().await?;
@@ -123,7 +98,6 @@ impl Store {
         for realm in &realms {
             let mut tx = self.db.begin().await?;
             locks::realm(&mut tx, realm).await?;
-            on!(tx, c => sqlx::query(MAPPING).bind(realm.as_str()).bind(now.0).execute(&mut *c).await.map(|_| ())).map_err(&failed)?;
             on!(tx, c => sqlx::query(FORGET).bind(realm.as_str()).bind(now.0).execute(&mut *c).await.map(|_| ())).map_err(&failed)?;
             on!(tx, c => sqlx::query(DUE).bind(realm.as_str()).bind(true).execute(&mut *c).await.map(|_| ())).map_err(&failed)?;
             note_end(&mut tx, realm).await?;

@@ -346,6 +346,7 @@ impl Engine {
         let full = whole && run.mode != Mode::Delta;
         let id_form = pass.reading.prepared.scope.id_form;
         let (users, reasons) = (pass.users(), pass.reasons());
+        let other_mapping = pass.is_of_another_mapping();
         let update = RealmUpdate {
             mapping_hash: full.then(|| pass.reading.prepared.mapping_hash.clone()),
             directory: Some(pass.reading.prepared.directory_key()),
@@ -363,7 +364,10 @@ impl Engine {
         let (first, untold) = (pass.found.plan.first(), &pass.found.untold);
         let remembers = |run: &Run| {
             let decided_at = run.decided_at.unwrap_or(run.started_at);
+            // What another mapping does to those who are left out has yet to be decided: so has the mapping.
+            let decided = run.left_out == 0 || !other_mapping;
             RealmUpdate {
+                mapping_hash: update.mapping_hash.filter(|_| decided),
                 window_from: (full && first).then(|| window::anew(row, decided_at, false)),
                 following: following.and_then(|mut following| {
                     learn(&mut following, run, untold, config.directory.changes);
@@ -404,6 +408,13 @@ impl Engine {
 }
 
 impl Pass<'_> {
+    /// Whether the realm's last mapping that was decided is another one.
+    fn is_of_another_mapping(&self) -> bool {
+        let now = mapping_of(&self.reading.prepared.mapping_hash);
+        let decided = self.setting.row.mapping_hash.as_ref();
+        decided.is_some_and(|hash| mapping_of(hash) != now)
+    }
+
     /// What holds the plan beside the limits.
     fn reasons(&self) -> Vec<Reason> {
         let (row, plan, brake) = (
@@ -418,12 +429,7 @@ impl Pass<'_> {
         };
         let gone = self.found.gone_containers.iter();
         let mut reasons: Vec<Reason> = gone.map(|(_, n)| reason("container", *n, 2)).collect();
-        let mapping = mapping_of(&self.reading.prepared.mapping_hash);
-        let differs = |hash: &String| mapping_of(hash) != mapping;
-        let other_mapping = row.mapping_hash.as_ref().is_some_and(differs);
-        // What it would do to everybody was looked at and is left out: the rest of the realm goes on by it.
-        let left_out = !plan.rejected.mappings.iter().all(differs);
-        if other_mapping && !left_out && plan.touched() > 0 {
+        if self.is_of_another_mapping() && plan.touched() > 0 {
             reasons.push(reason("mapping", plan.touched(), 0));
         }
         let moved = plan.counts.of(ChangeKind::Moved);

@@ -106,8 +106,8 @@ impl Daemon {
                     self.let_go(run);
                 }
                 self.keepers.turn(&realm, run.as_deref());
-                if then_due {
-                    self.is_due(&realm);
+                if then_due && run.is_some_and(|run| run.outcome == Outcome::Rejected) {
+                    self.run_next(&realm);
                 }
             }
             Err(error) => {

@@ -37,6 +37,15 @@ impl Daemon {
         self.wants(realm, Trigger::Poll);
     }
 
+    /// A run of a realm comes next, after what waits for it already.
+    pub(super) fn run_next(&mut self, realm: &RealmId) {
+        let work = Work::unasked(Sync::of(realm.clone(), Trigger::Poll));
+        let same = |waiting: &mut Work| waiting.joins(&work.act, &work.caller);
+        if !self.agenda.newest_waiting(realm).is_some_and(same) {
+            self.agenda.push(realm, self.start.clock.now(), work);
+        }
+    }
+
     /// A run of a realm is wanted, unless there is one: the end of what is under way is told to the keeper, which looks again.
     pub(super) fn wants(&mut self, realm: &RealmId, trigger: Trigger) {
         let known = self.config.borrow().realms.iter().any(|r| r.id == *realm);
