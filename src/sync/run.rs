@@ -7,7 +7,6 @@ use tracing::Instrument as _;
 use super::changes::begin::{Beginning, resume};
 use super::changes::drift::learn;
 use super::engine::Engine;
-use super::pass::delta_scope::DeltaScope;
 use super::pass::under_way::Pass;
 use super::realm::following::Following;
 use super::realm::prepare::{mapping_of, prepare};
@@ -277,7 +276,7 @@ impl Engine {
             .await
             .unwrap_or_else(|_| Err(late()));
         run.seen = pass.found.seen;
-        (run.refused_entries, run.refused_phones) = pass.refused();
+        (run.refused_entries, run.refused_phones) = pass.found.refused();
         if let Err(mut error) = looked {
             if error.code == Some(ErrorCode::Empty) && !error.nobody {
                 error.refused = Some(pass.refused_diff().await?);
@@ -285,12 +284,7 @@ impl Engine {
             return Err(error);
         }
         if losses_wait {
-            let losing = pass
-                .reading
-                .told
-                .as_ref()
-                .map(DeltaScope::wait)
-                .unwrap_or_default();
+            let losing = pass.found.losing();
             if !losing.is_empty() {
                 return Ok(PassEnd {
                     losing,
@@ -345,7 +339,7 @@ impl Engine {
         };
         let full = whole && run.mode != Mode::Delta;
         let id_form = pass.reading.prepared.scope.id_form;
-        let (users, reasons) = (pass.users(), pass.reasons());
+        let (users, reasons) = (pass.found.users(), pass.reasons());
         let other_mapping = pass.is_of_another_mapping();
         let update = RealmUpdate {
             mapping_hash: full.then(|| pass.reading.prepared.mapping_hash.clone()),

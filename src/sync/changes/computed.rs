@@ -36,7 +36,7 @@ impl Pass<'_> {
         let mut containers = HashMap::new();
         for people in people.chunks(LOOK_UP) {
             let ids: Vec<DirectoryId> = people.iter().map(|(_, id)| *id).collect();
-            let held = self.held(&ids).await?;
+            let held = self.setting.held(&ids).await?;
             let scope = self.reading.prepared.scope.clone();
             let session = self.reading.prepared.session()?;
             let unmoved = session.unmoved(&scope, &mark, &ids).await?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::under_way::Pass;
 use crate::directory::Sighting;
-use crate::model::{ChangeKind, DirectoryId, JobReason, State, StateReason, User, UserId, dn};
+use crate::model::{ChangeKind, DirectoryId, JobReason, State, StateReason, UserId, dn};
 use crate::plan::decide::{Observation, decide, remove};
 use crate::runs::RunFailure;
 use crate::runs::weigh::limits;
@@ -22,9 +22,9 @@ impl Pass<'_> {
         // Counts are judged first: a plan that they hold looks nobody up.
         let mut counts = self.found.plan.counts.clone();
         for ids in present.chunks(LOOK_UP) {
-            for user in self.held(ids).await?.values() {
-                let counts_here = user.state == State::Active && !self.refused_there(user);
-                if counts_here && !self.leaves_out_as_gone(user) {
+            for user in self.setting.held(ids).await?.values() {
+                let counts_here = user.state == State::Active && !self.reading.refused_there(user);
+                if counts_here && !self.found.leaves_out_as_gone(&self.setting, user) {
                     counts.add(ChangeKind::Suspended);
                 }
             }
@@ -33,7 +33,7 @@ impl Pass<'_> {
             &self.setting.engine.store,
             self.setting.row,
             &self.setting.realm.brake,
-            self.users(),
+            self.found.users(),
             &counts,
             self.setting.now,
         )
@@ -45,15 +45,15 @@ impl Pass<'_> {
             if ask.cancel.is_cancelled() {
                 return Err(RunFailure::cancelled());
             }
-            let mut held = self.held(ids).await?;
+            let mut held = self.setting.held(ids).await?;
             let mut sightings = if by_counts {
                 HashMap::new()
             } else {
-                self.look_up(ids).await?
+                self.reading.look_up(ids).await?
             };
             let mut back = vec![];
             for id in ids {
-                let Some(user) = held.remove(id).filter(|u| !self.refused_there(u)) else {
+                let Some(user) = held.remove(id).filter(|u| !self.reading.refused_there(u)) else {
                     continue;
                 };
                 let reason = match sightings.remove(id) {
@@ -68,40 +68,26 @@ impl Pass<'_> {
                             continue;
                         }
                         let container = user.dn.as_deref().and_then(dn::container);
-                        if let Some(container) =
-                            container.filter(|_| !self.leaves_out_as_gone(&user))
+                        if let Some(container) = container
+                            .filter(|_| !self.found.leaves_out_as_gone(&self.setting, &user))
                         {
                             *nowhere.entry(container).or_default() += 1;
                         }
                         Some(StateReason::Deleted)
                     }
                 };
-                if let Some(decision) =
-                    decide(Some(&user), Observation::Gone(reason), &self.context())
-                {
-                    self.add(decision).await?;
+                if let Some(decision) = decide(
+                    Some(&user),
+                    Observation::Gone(reason),
+                    &self.found.context(&self.setting),
+                ) {
+                    self.found.add(decision).await?;
                 }
             }
             self.page(back).await?;
             self.look_at_waiting().await?;
         }
         self.sees_others(&nowhere, ask).await
-    }
-
-    /// Whether it was rejected to suspend somebody who is absent.
-    fn leaves_out_as_gone(&self, user: &User) -> bool {
-        if self.found.plan.rejected.changes.is_empty() {
-            return false;
-        }
-        decide(Some(user), Observation::Gone(None), &self.context())
-            .is_some_and(|decision| self.found.plan.rejected.leaves_out(&decision))
-    }
-
-    /// Refused is not absent: an entry without a readable id stands where this user's stood.
-    fn refused_there(&self, user: &User) -> bool {
-        user.dn
-            .as_ref()
-            .is_some_and(|dn| self.reading.unknown.contains(dn))
     }
 
     /// Who was undone stays so while the entry is there; once it is gone, they age like anybody deleted.
@@ -114,7 +100,7 @@ impl Pass<'_> {
             if ask.cancel.is_cancelled() {
                 return Err(RunFailure::cancelled());
             }
-            let held = self.held(ids).await?;
+            let held = self.setting.held(ids).await?;
             let undone: Vec<DirectoryId> = held
                 .values()
                 .filter(|u| u.state_reason == Some(StateReason::Undone))
@@ -123,16 +109,16 @@ impl Pass<'_> {
             if undone.is_empty() {
                 continue;
             }
-            let sightings = self.look_up(&undone).await?;
+            let sightings = self.reading.look_up(&undone).await?;
             for id in undone.iter().filter(|id| !sightings.contains_key(*id)) {
                 if let Some(decision) = held.get(id).and_then(|user| {
                     decide(
                         Some(user),
                         Observation::Gone(Some(StateReason::Deleted)),
-                        &self.context(),
+                        &self.found.context(&self.setting),
                     )
                 }) {
-                    self.add(decision).await?;
+                    self.found.add(decision).await?;
                 }
             }
         }
@@ -168,7 +154,7 @@ impl Pass<'_> {
                 .filter_map(|u| u.directory_id)
                 .filter(|id| !self.reading.index.seen(*id))
                 .collect();
-            let sightings = self.look_up(&ids).await?;
+            let sightings = self.reading.look_up(&ids).await?;
             for user in users
                 .iter()
                 .filter(|u| u.directory_id.is_some_and(|id| ids.contains(&id)))
@@ -181,12 +167,20 @@ impl Pass<'_> {
                     None => StateReason::Deleted,
                 };
                 let decision = if user.state_reason == Some(reason) {
-                    remove(user, JobReason::GraceOver, &self.context())
+                    remove(
+                        user,
+                        JobReason::GraceOver,
+                        &self.found.context(&self.setting),
+                    )
                 } else {
-                    decide(Some(user), Observation::Gone(Some(reason)), &self.context())
+                    decide(
+                        Some(user),
+                        Observation::Gone(Some(reason)),
+                        &self.found.context(&self.setting),
+                    )
                 };
                 if let Some(decision) = decision {
-                    self.add(decision).await?;
+                    self.found.add(decision).await?;
                 }
             }
         }

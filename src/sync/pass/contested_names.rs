@@ -16,14 +16,6 @@ use crate::sync::realm::session::LOOK_UP;
 use crate::sync::run_request::RunRequest;
 
 impl Pass<'_> {
-    pub(in crate::sync) fn contested_ids(&self) -> Vec<DirectoryId> {
-        self.reading.contested.iter().copied().collect()
-    }
-
-    pub(in crate::sync) fn uncontest(&mut self, id: DirectoryId) {
-        self.reading.contested.remove(&id);
-    }
-
     /// Looks everybody with a contested name up once more, and resolves all names at once.
     pub(in crate::sync) async fn resolve_names(
         &mut self,
@@ -44,9 +36,7 @@ impl Pass<'_> {
         if people.is_empty() {
             return Ok(());
         }
-        if let Some(told) = &mut self.reading.told {
-            told.contested.extend(asked);
-        }
+        self.found.had_contested(asked);
         self.resolve_among(people).await
     }
 
@@ -61,18 +51,18 @@ impl Pass<'_> {
             if ask.cancel.is_cancelled() {
                 return Err(RunFailure::cancelled());
             }
-            let mut held = self.held(ids).await?;
+            let mut held = self.setting.held(ids).await?;
             let mut new = vec![];
-            for (id, sighting) in self.look_up(ids).await? {
+            for (id, sighting) in self.reading.look_up(ids).await? {
                 if let Sighting::InScope(entry) = sighting {
                     match self.reading.prepared.normaliser.person(&entry) {
                         Ok(person) => new.push((person, held.contains_key(&id))),
-                        Err(refusal) => self.refuse(refusal),
+                        Err(refusal) => self.found.refuse(refusal),
                     }
                 }
             }
             // Who vanished between the page and this look is left to the next pass.
-            let taken_over = self.elsewhere(&new).await?;
+            let taken_over = self.setting.elsewhere(&new).await?;
             for (mut person, _) in new {
                 let id = person.directory_id;
                 let user = match taken_over.get(&id) {
@@ -142,7 +132,8 @@ impl Pass<'_> {
                 (claimant.who, verdict)
                 && let Some(key) = claimant.wants.as_ref().filter(|_| !others.is_empty())
             {
-                self.refuse(name_refusal(Some(id), &claimant.dn, key, others));
+                self.found
+                    .refuse(name_refusal(Some(id), &claimant.dn, key, others));
             }
         }
         for ((id, (mut person, user)), verdict) in people.into_iter().zip(verdicts) {
@@ -177,7 +168,9 @@ impl Pass<'_> {
                 }
             };
             self.decide_person(user.as_ref(), person, name).await?;
-            self.stage_refusals().await?;
+            self.found
+                .stage_refusals(&self.setting, self.reading.told_ids())
+                .await?;
         }
         Ok(())
     }
@@ -207,7 +200,8 @@ impl Pass<'_> {
                     name: NameGrant::Granted(name.clone()),
                 };
                 let left_out = |decision| self.found.plan.rejected.leaves_out(&decision);
-                if decide(user.as_ref(), seen, &self.context()).is_some_and(left_out)
+                if decide(user.as_ref(), seen, &self.found.context(&self.setting))
+                    .is_some_and(left_out)
                     && stay.insert(*id)
                 {
                     claimant.wants.clone_from(&claimant.holds);

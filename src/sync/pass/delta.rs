@@ -14,20 +14,11 @@ use super::under_way::Pass;
 use crate::directory::{Delta, Sighting};
 use crate::model::DirectoryId;
 use crate::model::person::fold_name;
-use crate::plan::decide::Decision;
 use crate::runs::{RunFailure, stage};
 use crate::sync::realm::session::LOOK_UP;
 use crate::sync::run_request::RunRequest;
 
 impl Pass<'_> {
-    /// Adds a decision to the plan.
-    pub(in crate::sync) async fn add(&mut self, decision: Decision) -> Result<(), RunFailure> {
-        if let Some(told) = &mut self.reading.told {
-            told.note(&decision);
-        }
-        Ok(self.found.plan.add(decision).await?)
-    }
-
     /// Looks at those who were told, and decides about them as a full pass would.
     pub(in crate::sync) async fn delta(
         &mut self,
@@ -35,11 +26,12 @@ impl Pass<'_> {
         ask: &RunRequest,
     ) -> Result<(), RunFailure> {
         self.reading.told = Some(DeltaScope::default());
+        self.found.of_delta();
         let mut next = self.whom(delta).await?;
         let refused = self.refused_by_name().await?;
         while !next.is_empty() {
             stage("look up", self.look_at(&next, &refused, ask)).await?;
-            next = self.rivals(&refused);
+            next = self.reading.rivals(&refused);
         }
         self.take_back_early().await?;
         stage("absent", self.absent(ask)).await?;
@@ -116,7 +108,7 @@ impl Pass<'_> {
             if ask.cancel.is_cancelled() {
                 return Err(RunFailure::cancelled());
             }
-            let held = self.held(ids).await?;
+            let held = self.setting.held(ids).await?;
             for (id, user) in &held {
                 self.reading
                     .index
@@ -132,7 +124,7 @@ impl Pass<'_> {
                 told.names.extend(wanted.map(|(name, _)| name.clone()));
             }
             let mut here = vec![];
-            for (_, sighting) in self.look_up(ids).await? {
+            for (_, sighting) in self.reading.look_up(ids).await? {
                 // Who is elsewhere or nowhere is looked up once more as absent: what was told may be older than now.
                 if let Sighting::InScope(entry) = sighting {
                     here.push(entry);
@@ -142,18 +134,5 @@ impl Pass<'_> {
             self.look_at_waiting().await?;
         }
         Ok(())
-    }
-
-    /// Whoever is to be looked at because of a name, and was not yet.
-    fn rivals(&mut self, refused: &HashMap<String, Vec<DirectoryId>>) -> BTreeSet<DirectoryId> {
-        let Some(told) = &mut self.reading.told else {
-            return BTreeSet::new();
-        };
-        let mut rivals = std::mem::take(&mut told.holders);
-        for name in told.names.drain() {
-            rivals.extend(refused.get(&name).into_iter().flatten());
-        }
-        rivals.retain(|id| !told.ids.contains(id));
-        rivals
     }
 }

@@ -43,7 +43,7 @@ impl Pass<'_> {
             Ok(_) => Ok(false),
             Err(refusal) => {
                 self.reading.unknown.insert(refusal.dn.clone());
-                self.refuse(refusal);
+                self.found.refuse(refusal);
                 Ok(true)
             }
         }
@@ -63,7 +63,7 @@ impl Pass<'_> {
                 continue;
             }
             let some = self.others(container).await?;
-            let found = self.look_up(&some).await?;
+            let found = self.reading.look_up(&some).await?;
             if self.reading.told.is_some() && !some.is_empty() && found.is_empty() {
                 let others = i64::try_from(some.len()).unwrap_or(i64::MAX);
                 let blind = gone.saturating_add(others);
@@ -114,7 +114,7 @@ impl Pass<'_> {
             if ask.cancel.is_cancelled() {
                 return Err(RunFailure::cancelled());
             }
-            let found = self.look_up(ids).await?;
+            let found = self.reading.look_up(ids).await?;
             if found.values().any(|it| is_in(it, container)) {
                 return Ok(true);
             }

@@ -19,8 +19,7 @@ impl Pass<'_> {
     /// Reads and decides everything. What is left to do is to weigh the plan.
     pub async fn full(&mut self, ask: &RunRequest) -> Result<(), RunFailure> {
         stage("read", self.read(ask)).await?;
-        if self.found.seen - self.found.refused_entries <= 0 || !self.reading.empty_bases.is_empty()
-        {
+        if self.found.seen - self.found.refused().0 <= 0 || !self.reading.empty_bases.is_empty() {
             let bases = if self.reading.empty_bases.is_empty() {
                 self.reading.prepared.scope.bases.join("; ")
             } else {

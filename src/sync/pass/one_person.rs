@@ -23,7 +23,7 @@ impl Pass<'_> {
             }
         }
         let mut entries = self.reading.prepared.find_by_name(name).await?;
-        for (_, sighting) in self.look_up(&ids).await? {
+        for (_, sighting) in self.reading.look_up(&ids).await? {
             if let Sighting::InScope(entry) = sighting {
                 entries.push(entry);
             }

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::under_way::Pass;
+use super::setting::Setting;
 use crate::model::{DirectoryId, Person, RealmId, User};
 use crate::runs::RunFailure;
 use crate::sync::realm::siblings::let_go;
 
-impl Pass<'_> {
+impl Setting<'_> {
     /// Users of neighbouring realms that have these ids: taken over, or a reason to refuse the entry.
-    pub(in crate::sync) async fn elsewhere(
+    pub(super) async fn elsewhere(
         &self,
         persons: &[(Person, bool)],
     ) -> Result<HashMap<DirectoryId, Elsewhere>, RunFailure> {
@@ -18,21 +18,15 @@ impl Pass<'_> {
             .filter(|(_, held)| !held)
             .map(|(p, _)| p.directory_id)
             .collect();
-        if self.setting.neighbours.is_empty() || new.is_empty() {
+        if self.neighbours.is_empty() || new.is_empty() {
             return Ok(HashMap::new());
         }
         let mut found = HashMap::new();
-        for user in self
-            .setting
-            .engine
-            .store
-            .same_id_elsewhere(&self.setting.row.id, &new)
-            .await?
-        {
+        for user in self.store().same_id_elsewhere(self.id(), &new).await? {
             let Some(id) = user.directory_id else {
                 continue;
             };
-            let Some(from) = self.setting.neighbours.iter().find(|r| r.id == user.realm) else {
+            let Some(from) = self.neighbours.iter().find(|r| r.id == user.realm) else {
                 continue;
             };
             let takeover = if let_go(&user, from) {

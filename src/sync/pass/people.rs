@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::index::hash_name;
 use super::other_realms::Elsewhere;
 use super::under_way::Pass;
-use crate::model::{DirectoryId, Origin, Person, RealmId, Refusal, User};
+use crate::model::{DirectoryId, Person, RealmId, Refusal, User};
 use crate::plan::decide::{NameGrant, Observation, decide};
 use crate::runs::RunFailure;
 
@@ -25,8 +25,8 @@ impl Pass<'_> {
             .filter(|(_, held)| *held)
             .map(|(p, _)| p.directory_id)
             .collect();
-        let mut held = self.held(&held_ids).await?;
-        let taken_over = self.elsewhere(&persons).await?;
+        let mut held = self.setting.held(&held_ids).await?;
+        let taken_over = self.setting.elsewhere(&persons).await?;
         for (person, _) in &mut persons {
             if let Some(user) = held.get(&person.directory_id) {
                 person.keep_name(user);
@@ -73,7 +73,7 @@ impl Pass<'_> {
             match taken_over.get(&id) {
                 Some(Elsewhere::Take(from)) => user = Some(from.clone()),
                 Some(Elsewhere::StillThere(realm)) => {
-                    self.refuse(still_in(&person, realm));
+                    self.found.refuse(still_in(&person, realm));
                     continue;
                 }
                 None => {}
@@ -122,7 +122,9 @@ impl Pass<'_> {
             self.decide_person(user.as_deref(), person, name).await?;
         }
         self.reading.decided_early.extend(earlier);
-        self.stage_refusals().await
+        self.found
+            .stage_refusals(&self.setting, self.reading.told_ids())
+            .await
     }
 
     /// Takes back what was decided about people before a rival for their name came along. All at once, since a plan has no
@@ -133,9 +135,7 @@ impl Pass<'_> {
             return Ok(());
         }
         let early: Vec<DirectoryId> = early.into_iter().collect();
-        self.forget_refusals(&early).await?;
-        let whom: Vec<Origin> = early.into_iter().map(Origin::Directory).collect();
-        Ok(self.found.plan.take_back(&whom).await?)
+        self.found.take_back(&self.setting, early).await
     }
 
     pub(in crate::sync) async fn decide_person(
@@ -144,7 +144,7 @@ impl Pass<'_> {
         person: Person,
         name: NameGrant,
     ) -> Result<(), RunFailure> {
-        let context = self.context();
+        let context = self.found.context(&self.setting);
         let refused = person.refused.clone();
         let decision = decide(
             held,
@@ -155,10 +155,10 @@ impl Pass<'_> {
             &context,
         );
         for refusal in refused {
-            self.refuse(refusal);
+            self.found.refuse(refusal);
         }
         if let Some(decision) = decision {
-            self.add(decision).await?;
+            self.found.add(decision).await?;
         }
         Ok(())
     }

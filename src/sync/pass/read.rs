@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 
 use super::index::IndexMatch;
 use super::under_way::Pass;
-use crate::model::{ErrorCode, RawEntry, dn};
+use crate::model::{ErrorCode, RawEntry};
 use crate::runs::RunFailure;
 use crate::store::Indexed;
 use crate::sync::run_request::{Progress, RunRequest};
@@ -67,7 +67,7 @@ impl Pass<'_> {
                 () = ask.cancel.cancelled() => return Err(RunFailure::cancelled()),
                 chunk = index.recv(), if self.reading.indexing => {
                     if let Some(chunk) = chunk {
-                        self.hold(chunk);
+                        self.reading.hold(chunk);
                         continue;
                     }
                     let Some(Ok(others)) = indexing.join_next().await else {
@@ -83,7 +83,7 @@ impl Pass<'_> {
                 }
                 page = arriving.recv(), if size < EARLY => match page {
                     Some(page) if self.reading.indexing => {
-                        let (known, others) = self.known(page);
+                        let (known, others) = self.reading.known(page);
                         size += others.iter().map(RawEntry::size).sum::<usize>();
                         early.extend(others);
                         self.page(known).await?;
@@ -92,7 +92,7 @@ impl Pass<'_> {
                     None if self.reading.indexing => {
                         // Nobody more comes.
                         while let Some(chunk) = index.recv().await {
-                            self.hold(chunk);
+                            self.reading.hold(chunk);
                         }
                     }
                     None => break,
@@ -119,21 +119,6 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Takes a part of the index in.
-    fn hold(&mut self, users: Vec<Indexed>) {
-        for (id, fingerprint, present) in users {
-            self.reading.index.hold(id, fingerprint, present);
-        }
-    }
-
-    /// Parts a page into those whom the index knows already, and the others.
-    fn known(&self, page: Vec<RawEntry>) -> (Vec<RawEntry>, Vec<RawEntry>) {
-        page.into_iter().partition(|entry| {
-            let id = self.reading.prepared.normaliser.directory_id(entry);
-            id.is_ok_and(|id| self.reading.index.knows(id))
-        })
-    }
-
     /// Looks at a page of entries.
     pub(in crate::sync) async fn page(&mut self, entries: Vec<RawEntry>) -> Result<(), RunFailure> {
         for entry in entries {
@@ -149,7 +134,7 @@ impl Pass<'_> {
                 Ok(id) => id,
                 Err(refusal) => {
                     self.reading.unknown.insert(refusal.dn.clone());
-                    self.refuse(refusal);
+                    self.found.refuse(refusal);
                     continue;
                 }
             };
@@ -171,43 +156,34 @@ impl Pass<'_> {
                 match self.reading.prepared.normaliser.person(&entry) {
                     Ok(person) => {
                         if person.username.is_err() && met == IndexMatch::New {
-                            person.refused.into_iter().for_each(|r| self.refuse(r));
+                            person
+                                .refused
+                                .into_iter()
+                                .for_each(|r| self.found.refuse(r));
                             continue;
                         }
                         self.reading.waiting.push((person, met == IndexMatch::Held));
                     }
                     Err(refusal) => {
-                        self.refuse(refusal);
+                        self.found.refuse(refusal);
                         continue;
                     }
                 }
             }
-            self.usable(&entry);
+            self.reading.usable(&entry);
         }
         // Who differs is mostly few, so they gather over pages: the store is asked by batches.
         if self.reading.waiting.len() >= WAITING {
             self.look_at_waiting().await?;
         }
-        self.stage_refusals().await
+        self.found
+            .stage_refusals(&self.setting, self.reading.told_ids())
+            .await
     }
 
     pub(in crate::sync) async fn look_at_waiting(&mut self) -> Result<(), RunFailure> {
         let persons = std::mem::take(&mut self.reading.waiting);
         self.look(persons).await
-    }
-
-    fn usable(&mut self, entry: &RawEntry) {
-        if self.reading.empty_bases.is_empty() {
-            return;
-        }
-        if let [_] = self.reading.prepared.scope.bases.as_slice() {
-            self.reading.empty_bases.clear();
-            return;
-        }
-        let dn = entry.dn_shown();
-        self.reading
-            .empty_bases
-            .retain(|base| !dn::is_within(&dn, base));
     }
 }
 

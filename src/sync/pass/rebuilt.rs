@@ -17,7 +17,7 @@ impl Pass<'_> {
     /// Pairs new entries with users whose entry is gone: the same name, and the same phone or e-mail, is the same person in a
     /// rebuilt directory. They keep everything and take the new id.
     pub(in crate::sync) async fn adopt(&mut self) -> Result<(), RunFailure> {
-        for ids in self.contested_ids().chunks(BATCH) {
+        for ids in self.reading.contested_ids().chunks(BATCH) {
             let people: Vec<(DirectoryId, Person)> = self
                 .reading
                 .prepared
@@ -73,7 +73,7 @@ impl Pass<'_> {
                 }
                 let context = DecisionContext {
                     adopts: true,
-                    ..self.context()
+                    ..self.found.context(&self.setting)
                 };
                 let decision = decide(
                     Some(&user),
@@ -87,12 +87,12 @@ impl Pass<'_> {
                     self.found.plan.add(decision).await?;
                 }
                 for refusal in person.refused {
-                    self.refuse(refusal);
+                    self.found.refuse(refusal);
                 }
                 if let Some(old) = user.directory_id {
                     self.reading.index.meet(old, 0, 0);
                 }
-                self.uncontest(id);
+                self.reading.uncontest(id);
             }
         }
         Ok(())

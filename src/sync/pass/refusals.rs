@@ -13,6 +13,12 @@ pub(in crate::sync) const STANDS: u8 = 2;
 /// What a pass refused so far.
 #[derive(Debug, Default)]
 pub(in crate::sync) struct Refusals {
+    /// How many entries.
+    pub(super) entries: i64,
+    /// How many values of phone attributes.
+    pub(super) phones: i64,
+    /// Attributes whose values count as phones.
+    pub(super) phone_attributes: Vec<String>,
     /// Keys, in bytes so that they lie close together, with what is known of each.
     known: HashMap<[u8; 8], u8>,
     /// What will be staged next.
@@ -26,6 +32,14 @@ pub(in crate::sync) struct Refusals {
 }
 
 impl Refusals {
+    /// None yet.
+    pub(super) fn new(phone_attributes: Vec<String>) -> Self {
+        Self {
+            phone_attributes,
+            ..Self::default()
+        }
+    }
+
     /// Marks a key; says whether it had the mark already.
     pub(super) fn mark(&mut self, key: i64, mark: u8) -> bool {
         let known = self.known.entry(key.to_ne_bytes()).or_default();

@@ -1,25 +1,27 @@
 //! Notes what is refused, and compares it with what was refused before.
 
-use super::refusals::{MET, STANDS};
-use super::under_way::Pass;
+use std::collections::{BTreeSet, HashSet};
+
+use super::refusals::{MET, Refusals, STANDS};
+use super::setting::Setting;
 use crate::model::{DirectoryId, Refusal};
-use crate::runs::RunFailure;
+use crate::runs::{PlanBuilder, RunFailure};
 use crate::store::{RefusedDiff, RefusedKey};
 
 /// Refusals that gather before they are staged. Fewer than that are never staged, but written with the plan. (Tests have few people.)
 const BATCH: usize = if cfg!(feature = "failpoints") { 5 } else { 500 };
 
-impl Pass<'_> {
-    pub(in crate::sync) fn refuse(&mut self, refusal: Refusal) {
+impl Refusals {
+    /// Notes a refusal, and counts it, once a pass.
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
         let key = refusal_key(&refusal);
-        if self.found.refusals.mark(key, MET) {
+        if self.mark(key, MET) {
             return;
         }
-        self.found.refused_entries += i64::from(refusal.entry);
-        self.found.refused_phones +=
-            i64::from(self.is_phone(refusal.entry, refusal.attribute.as_deref()));
-        if !self.found.refusals.is(key, STANDS) {
-            self.found.refusals.waiting.push((key, refusal));
+        self.entries += i64::from(refusal.entry);
+        self.phones += i64::from(self.is_phone(refusal.entry, refusal.attribute.as_deref()));
+        if !self.is(key, STANDS) {
+            self.waiting.push((key, refusal));
         }
     }
 
@@ -27,49 +29,54 @@ impl Pass<'_> {
         let attribute = attribute.unwrap_or_default();
         !entry
             && self
-                .reading
-                .prepared
-                .attributes
-                .phone
+                .phone_attributes
                 .iter()
                 .any(|a| a.eq_ignore_ascii_case(attribute))
     }
 
-    /// Stages what has gathered, when it is a batch. What the realm refused before needs no row.
-    pub(in crate::sync) async fn stage_refusals(&mut self) -> Result<(), RunFailure> {
-        if self.found.refusals.waiting.len() < BATCH || self.found.refusals.unkept {
+    /// Stages what has gathered beside the plan, when it is a batch. What the realm refused before needs no row. `told`: of a
+    /// delta, everybody who is looked at.
+    pub(super) async fn stage(
+        &mut self,
+        setting: &Setting<'_>,
+        plan: &PlanBuilder,
+        told: Option<&BTreeSet<DirectoryId>>,
+    ) -> Result<(), RunFailure> {
+        if self.waiting.len() < BATCH || self.unkept {
             return Ok(());
         }
         // A delta does not know yet of whom it will tell.
-        if self.reading.told.is_none() {
-            self.compare().await?;
-            self.found.refusals.drop_standing();
+        if told.is_none() {
+            self.compare(setting, None).await?;
+            self.drop_standing();
         }
-        let rows = std::mem::take(&mut self.found.refusals.waiting);
+        let rows = std::mem::take(&mut self.waiting);
         if !rows.is_empty() {
-            let run = self.found.plan.run();
-            self.found.plan.store().stage_refused(run, &rows).await?;
-            self.found.refusals.staged += i64::try_from(rows.len()).unwrap_or(i64::MAX);
+            plan.store().stage_refused(plan.run(), &rows).await?;
+            self.staged += i64::try_from(rows.len()).unwrap_or(i64::MAX);
         }
         Ok(())
     }
 
     /// Learns what the realm refused before: all of it in a full pass, which finds what is gone; in a delta of the people told.
-    async fn compare(&mut self) -> Result<(), RunFailure> {
-        if self.found.refusals.compared {
+    async fn compare(
+        &mut self,
+        setting: &Setting<'_>,
+        told: Option<&BTreeSet<DirectoryId>>,
+    ) -> Result<(), RunFailure> {
+        if self.compared {
             return Ok(());
         }
-        self.found.refusals.compared = true;
-        let (store, realm) = (&self.setting.engine.store, &self.setting.row.id);
-        let refusals = &mut self.found.refusals;
+        self.compared = true;
+        let (store, realm) = (setting.store(), setting.id());
         let stands = |key| {
-            refusals.mark(key, STANDS);
+            self.mark(key, STANDS);
         };
-        match &self.reading.told {
+        match told {
             None => store.refused_keys(realm, stands).await?,
             // Whoever was not looked at is refused as before.
             Some(told) => {
-                let ids: Vec<DirectoryId> = told.ids.iter().copied().collect();
+                let ids: Vec<DirectoryId> = told.iter().copied().collect();
                 let keys = store.refused_keys_of(realm, &ids).await?;
                 keys.into_iter().for_each(stands);
             }
@@ -77,16 +84,16 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Forgets what was refused of these people: they are looked at once more.
-    pub(in crate::sync) async fn forget_refusals(
+    /// Forgets what was refused of these people, also what is staged of them beside the plan: they are looked at once more.
+    pub(super) async fn forget(
         &mut self,
+        setting: &Setting<'_>,
+        plan: &PlanBuilder,
         ids: &[DirectoryId],
     ) -> Result<(), RunFailure> {
-        let among: std::collections::HashSet<&DirectoryId> = ids.iter().collect();
+        let among: HashSet<&DirectoryId> = ids.iter().collect();
         let is_it = |r: &Refusal| r.directory_id.is_some_and(|id| among.contains(&id));
         let mut gone: Vec<RefusedKey> = self
-            .found
-            .refusals
             .waiting
             .extract_if(.., |(_, r)| is_it(r))
             .map(|(key, r)| RefusedKey {
@@ -95,21 +102,14 @@ impl Pass<'_> {
                 entry: r.entry,
             })
             .collect();
-        if self.found.refusals.staged > 0 {
-            let run = self.found.plan.run();
-            let unstaged = self.found.plan.store().unstage_refused(run, ids).await?;
-            self.found.refusals.staged -= i64::try_from(unstaged.len()).unwrap_or(i64::MAX);
+        if self.staged > 0 {
+            let unstaged = plan.store().unstage_refused(plan.run(), ids).await?;
+            self.staged -= i64::try_from(unstaged.len()).unwrap_or(i64::MAX);
             gone.extend(unstaged);
         }
-        if self.found.refusals.compared {
+        if self.compared {
             // What stands already was met without a row.
-            gone.extend(
-                self.setting
-                    .engine
-                    .store
-                    .refused_of(&self.setting.row.id, ids)
-                    .await?,
-            );
+            gone.extend(setting.store().refused_of(setting.id(), ids).await?);
         }
         for RefusedKey {
             key,
@@ -117,29 +117,28 @@ impl Pass<'_> {
             entry,
         } in gone
         {
-            if self.found.refusals.unmeet(key) {
-                self.found.refused_entries -= i64::from(entry);
-                self.found.refused_phones -= i64::from(self.is_phone(entry, attribute.as_deref()));
+            if self.unmeet(key) {
+                self.entries -= i64::from(entry);
+                self.phones -= i64::from(self.is_phone(entry, attribute.as_deref()));
             }
         }
         Ok(())
     }
 
-    /// What was refused in this pass and not before, and what was refused before and is not any more.
-    pub(in crate::sync) async fn refused_diff(&mut self) -> Result<RefusedDiff, RunFailure> {
-        self.compare().await?;
-        self.found.refusals.drop_standing();
+    /// What was refused in this pass and not before, and what was refused before and is not any more. Gives away what waits.
+    pub(super) async fn diff(
+        &mut self,
+        setting: &Setting<'_>,
+        plan: &PlanBuilder,
+        told: Option<&BTreeSet<DirectoryId>>,
+    ) -> Result<RefusedDiff, RunFailure> {
+        self.compare(setting, told).await?;
+        self.drop_standing();
         Ok(RefusedDiff {
-            add: std::mem::take(&mut self.found.refusals.waiting),
-            staged: (self.found.refusals.staged > 0)
-                .then(|| (self.found.plan.run(), self.found.refusals.staged)),
-            gone: self.found.refusals.gone(),
+            add: std::mem::take(&mut self.waiting),
+            staged: (self.staged > 0).then(|| (plan.run(), self.staged)),
+            gone: self.gone(),
         })
-    }
-
-    /// How many were refused, entries and values.
-    pub(in crate::sync) fn refused(&self) -> (i64, i64) {
-        (self.found.refused_entries, self.found.refused_phones)
     }
 }
 

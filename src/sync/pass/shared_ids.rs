@@ -21,11 +21,11 @@ impl Pass<'_> {
             self.take_back_early().await?;
             self.reading.index.unclaim(|id| doubles.contains_key(&id));
             for (id, dns) in doubles {
-                self.uncontest(id);
+                self.reading.uncontest(id);
                 let scope = &self.reading.prepared.scope;
                 let refusals = refusals(id, &dns, &scope.id_attribute, scope.id_form);
                 for refusal in refusals {
-                    self.refuse(refusal);
+                    self.found.refuse(refusal);
                 }
             }
         }

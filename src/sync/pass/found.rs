@@ -1,0 +1,143 @@
+//! What came of a pass.
+
+use std::collections::BTreeSet;
+
+use super::losses::Losses;
+use super::refusals::Refusals;
+use super::setting::Setting;
+use crate::model::{DirectoryId, Origin, Refusal, User, UserId};
+use crate::plan::decide::{Decision, DecisionContext, Observation, decide};
+use crate::runs::weigh::Users;
+use crate::runs::{Ascending, PlanBuilder, RunFailure};
+use crate::store::RefusedDiff;
+use crate::sync::changes::drift_by_kind::ByKind;
+
+/// What came of a pass.
+pub(in crate::sync) struct Found {
+    pub plan: PlanBuilder,
+    /// Entries that were read.
+    pub seen: i64,
+    /// Containers of which everybody was found nowhere: (container, how many).
+    pub gone_containers: Vec<(String, i64)>,
+    pub(super) refusals: Refusals,
+    /// Users of the realm that were not removed, before the pass; 0: not counted.
+    pub(super) users_before: i64,
+    /// Of a delta: who loses something. Nobody waits for that in another pass.
+    losses: Option<Losses>,
+    /// Of a full pass that counted drift: whom deltas did not tell, by kind.
+    pub untold: ByKind,
+    /// Of users that are made.
+    ids: Ascending,
+}
+
+impl Found {
+    /// Nothing came of it yet. `plan` is empty, `refusals` too.
+    pub(super) fn new(plan: PlanBuilder, refusals: Refusals, setting: &Setting<'_>) -> Self {
+        Self {
+            plan,
+            seen: 0,
+            gone_containers: vec![],
+            refusals,
+            users_before: 0,
+            losses: None,
+            untold: ByKind::default(),
+            ids: Ascending::new(setting.now),
+        }
+    }
+
+    /// It is a delta's, which keeps apart who loses something.
+    pub(super) fn of_delta(&mut self) {
+        self.losses = Some(Losses::default());
+    }
+
+    /// The realm's users that are not removed; for a delta only as many as the brake must know of.
+    pub(in crate::sync) fn users(&self) -> Users {
+        match self.users_before {
+            1.. => Users::Known(self.users_before),
+            _ if self.losses.is_some() => Users::AsNeeded,
+            _ => Users::Counted,
+        }
+    }
+
+    /// How many were refused, entries and values.
+    pub(in crate::sync) fn refused(&self) -> (i64, i64) {
+        (self.refusals.entries, self.refusals.phones)
+    }
+
+    /// Who must wait until losses are weighed; empty: nobody would lose anything, or it is no delta.
+    pub(in crate::sync) fn losing(&self) -> BTreeSet<DirectoryId> {
+        self.losses.as_ref().map(Losses::wait).unwrap_or_default()
+    }
+
+    /// What the next decision is made by, with an id for whom it makes.
+    pub(super) fn context<'s>(&self, setting: &'s Setting<'_>) -> DecisionContext<'s> {
+        DecisionContext {
+            realm: setting.id(),
+            policy: &setting.policy,
+            now: setting.now,
+            realm_clock: setting.clock_ms,
+            id_form: setting.id_form,
+            new_id: UserId(self.ids.next()),
+            bare: self.plan.first(),
+            adopts: false,
+        }
+    }
+
+    /// Adds a decision to the plan.
+    pub(super) async fn add(&mut self, decision: Decision) -> Result<(), RunFailure> {
+        if let Some(losses) = &mut self.losses {
+            losses.note(&decision);
+        }
+        Ok(self.plan.add(decision).await?)
+    }
+
+    /// Takes decisions and refusals of these people back: they are looked at once more.
+    pub(super) async fn take_back(
+        &mut self,
+        setting: &Setting<'_>,
+        ids: Vec<DirectoryId>,
+    ) -> Result<(), RunFailure> {
+        self.refusals.forget(setting, &self.plan, &ids).await?;
+        let whom: Vec<Origin> = ids.into_iter().map(Origin::Directory).collect();
+        Ok(self.plan.take_back(&whom).await?)
+    }
+
+    /// Whether it was rejected to suspend somebody who is absent.
+    pub(super) fn leaves_out_as_gone(&self, setting: &Setting<'_>, user: &User) -> bool {
+        if self.plan.rejected.changes.is_empty() {
+            return false;
+        }
+        decide(Some(user), Observation::Gone(None), &self.context(setting))
+            .is_some_and(|decision| self.plan.rejected.leaves_out(&decision))
+    }
+
+    /// These had a contested name.
+    pub(super) fn had_contested(&mut self, people: BTreeSet<DirectoryId>) {
+        if let Some(losses) = &mut self.losses {
+            losses.contested.extend(people);
+        }
+    }
+
+    /// Notes something that could not be used.
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
+        self.refusals.refuse(refusal);
+    }
+
+    /// Stages refusals when there is a batch of them. `told`: of a delta, everybody who is looked at.
+    pub(super) async fn stage_refusals(
+        &mut self,
+        setting: &Setting<'_>,
+        told: Option<&BTreeSet<DirectoryId>>,
+    ) -> Result<(), RunFailure> {
+        self.refusals.stage(setting, &self.plan, told).await
+    }
+
+    /// What was refused in this pass and not before, and what was refused before and is not any more. `told` as above.
+    pub(super) async fn refused_diff(
+        &mut self,
+        setting: &Setting<'_>,
+        told: Option<&BTreeSet<DirectoryId>>,
+    ) -> Result<RefusedDiff, RunFailure> {
+        self.refusals.diff(setting, &self.plan, told).await
+    }
+}
