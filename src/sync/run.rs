@@ -259,10 +259,7 @@ impl Engine {
         let looked = async {
             match (&ask.user, beginning) {
                 (Some(name), _) => pass.one(name, ask).await,
-                (None, Beginning::Delta { delta, .. }) => {
-                    let alive = pass.reading.prepared.session()?.liveness();
-                    alive.beside(Box::pin(pass.delta(delta, ask))).await
-                }
+                (None, Beginning::Delta { delta, .. }) => pass.delta(delta, ask).await,
                 (None, Beginning::Full { .. }) => pass.full(ask).await,
             }
         };

@@ -9,7 +9,15 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::absent::absent;
+use super::contested_names::resolve_names;
 use super::delta_scope::DeltaScope;
+use super::found::Found;
+use super::index::Index;
+use super::people::take_back_early;
+use super::read::{look_at_page, look_at_waiting};
+use super::reading::Reading;
+use super::setting::Setting;
 use super::under_way::Pass;
 use crate::directory::{Delta, Sighting};
 use crate::model::DirectoryId;
@@ -19,120 +27,123 @@ use crate::sync::realm::session::LOOK_UP;
 use crate::sync::run_request::RunRequest;
 
 impl Pass<'_> {
-    /// Looks at those who were told, and decides about them as a full pass would.
-    pub(in crate::sync) async fn delta(
-        &mut self,
-        delta: Delta,
-        ask: &RunRequest,
-    ) -> Result<(), RunFailure> {
-        self.reading.told = Some(DeltaScope::default());
-        self.found.of_delta();
-        let mut next = self.whom(delta).await?;
-        let refused = self.refused_by_name().await?;
+    /// Looks at those who were told, and decides about them as a full pass would. Ends early where the connection does.
+    pub async fn delta(&mut self, delta: Delta, ask: &RunRequest) -> Result<(), RunFailure> {
+        let alive = self.reading.prepared.session()?.liveness();
+        alive.beside(Box::pin(self.told(delta, ask))).await
+    }
+
+    async fn told(&mut self, delta: Delta, ask: &RunRequest) -> Result<(), RunFailure> {
+        let Self {
+            setting,
+            reading,
+            found,
+        } = self;
+        reading.told = Some(DeltaScope::default());
+        found.of_delta();
+        let mut next = whom(setting, &mut reading.index, delta).await?;
+        let refused = refused_by_name(setting).await?;
         while !next.is_empty() {
-            stage("look up", self.look_at(&next, &refused, ask)).await?;
-            next = self.reading.rivals(&refused);
+            let looked = look_at_told(setting, reading, found, &next, &refused, ask);
+            stage("look up", looked).await?;
+            next = reading.rivals(&refused);
         }
-        self.take_back_early().await?;
-        stage("absent", self.absent(ask)).await?;
-        stage("names", self.resolve_names(ask)).await?;
-        self.found.plan.flush().await?;
+        take_back_early(setting, reading, found).await?;
+        stage("absent", absent(setting, reading, found, ask)).await?;
+        stage("names", resolve_names(setting, reading, found, ask)).await?;
+        found.plan.flush().await?;
         Ok(())
     }
+}
 
-    /// Everybody told; where all who are there were told, also whoever is held and not among them, or among them and not held.
-    async fn whom(&mut self, delta: Delta) -> Result<BTreeSet<DirectoryId>, RunFailure> {
-        let mut whom: BTreeSet<DirectoryId> = delta.touched.into_iter().collect();
-        if let Some(present) = delta.present {
-            let mut present: HashSet<DirectoryId> = present.into_iter().collect();
-            let mut away = vec![];
-            self.setting
-                .engine
-                .store
-                .index(&self.setting.row.id, |id, _, there| {
-                    let told = present.remove(&id);
-                    if whom.contains(&id) || told && there {
-                        return;
-                    }
-                    if told || there {
-                        whom.insert(id);
-                    } else {
-                        away.push(id);
-                    }
-                })
-                .await?;
-            // Told to be there unchanged, and nobody knows them: one is refused, or the directory has changed its mind (a backup).
-            whom.extend(present);
-            // Whoever was away already is only asked for where they were undone.
-            for id in away {
-                self.reading.index.hold(id, None, false);
-            }
-        }
-        whom.extend(delta.gone);
-        if !self.setting.neighbours.is_empty() {
-            // What keeps them out is told to the other realm only.
-            whom.extend(
-                self.setting
-                    .engine
-                    .store
-                    .refused_as_elsewhere(&self.setting.row.id)
-                    .await?,
-            );
-        }
-        Ok(whom)
-    }
-
-    /// Folded name → who was refused it.
-    async fn refused_by_name(&self) -> Result<HashMap<String, Vec<DirectoryId>>, RunFailure> {
-        let mut refused: HashMap<String, Vec<DirectoryId>> = HashMap::new();
-        for (id, name) in self
-            .setting
-            .engine
-            .store
-            .refused_names(&self.setting.row.id)
-            .await?
-        {
-            refused.entry(fold_name(&name)).or_default().push(id);
-        }
-        Ok(refused)
-    }
-
-    async fn look_at(
-        &mut self,
-        ids: &BTreeSet<DirectoryId>,
-        refused: &HashMap<String, Vec<DirectoryId>>,
-        ask: &RunRequest,
-    ) -> Result<(), RunFailure> {
-        let ids: Vec<DirectoryId> = ids.iter().copied().collect();
-        for ids in ids.chunks(LOOK_UP) {
-            if ask.cancel.is_cancelled() {
-                return Err(RunFailure::cancelled());
-            }
-            let held = self.setting.held(ids).await?;
-            for (id, user) in &held {
-                self.reading
-                    .index
-                    .hold(*id, user.fingerprint, user.present());
-            }
-            if let Some(told) = &mut self.reading.told {
-                told.ids.extend(ids);
-                told.names
-                    .extend(held.into_values().map(|user| user.username_key));
-                let wanted = refused
-                    .iter()
-                    .filter(|(_, by)| by.iter().any(|id| told.ids.contains(id)));
-                told.names.extend(wanted.map(|(name, _)| name.clone()));
-            }
-            let mut here = vec![];
-            for (_, sighting) in self.reading.look_up(ids).await? {
-                // Who is elsewhere or nowhere is looked up once more as absent: what was told may be older than now.
-                if let Sighting::InScope(entry) = sighting {
-                    here.push(entry);
+/// Everybody told; where all who are there were told, also whoever is held and not among them, or among them and not held. The
+/// index gets whoever was away already.
+async fn whom(
+    setting: &Setting<'_>,
+    index: &mut Index,
+    delta: Delta,
+) -> Result<BTreeSet<DirectoryId>, RunFailure> {
+    let mut whom: BTreeSet<DirectoryId> = delta.touched.into_iter().collect();
+    if let Some(present) = delta.present {
+        let mut present: HashSet<DirectoryId> = present.into_iter().collect();
+        let mut away = vec![];
+        setting
+            .store()
+            .index(setting.id(), |id, _, there| {
+                let told = present.remove(&id);
+                if whom.contains(&id) || told && there {
+                    return;
                 }
-            }
-            self.page(here).await?;
-            self.look_at_waiting().await?;
+                if told || there {
+                    whom.insert(id);
+                } else {
+                    away.push(id);
+                }
+            })
+            .await?;
+        // Told to be there unchanged, and nobody knows them: one is refused, or the directory has changed its mind (a backup).
+        whom.extend(present);
+        // Whoever was away already is only asked for where they were undone.
+        for id in away {
+            index.hold(id, None, false);
         }
-        Ok(())
     }
+    whom.extend(delta.gone);
+    if !setting.neighbours.is_empty() {
+        // What keeps them out is told to the other realm only.
+        whom.extend(setting.store().refused_as_elsewhere(setting.id()).await?);
+    }
+    Ok(whom)
+}
+
+/// Folded name → who was refused it.
+async fn refused_by_name(
+    setting: &Setting<'_>,
+) -> Result<HashMap<String, Vec<DirectoryId>>, RunFailure> {
+    let mut refused: HashMap<String, Vec<DirectoryId>> = HashMap::new();
+    for (id, name) in setting.store().refused_names(setting.id()).await? {
+        refused.entry(fold_name(&name)).or_default().push(id);
+    }
+    Ok(refused)
+}
+
+/// Looks these people up, holds them in the index, and looks at those who are there as at a page. `refused` as
+/// [`refused_by_name`] gives it.
+async fn look_at_told(
+    setting: &Setting<'_>,
+    reading: &mut Reading,
+    found: &mut Found,
+    ids: &BTreeSet<DirectoryId>,
+    refused: &HashMap<String, Vec<DirectoryId>>,
+    ask: &RunRequest,
+) -> Result<(), RunFailure> {
+    let ids: Vec<DirectoryId> = ids.iter().copied().collect();
+    for ids in ids.chunks(LOOK_UP) {
+        if ask.cancel.is_cancelled() {
+            return Err(RunFailure::cancelled());
+        }
+        let held = setting.held(ids).await?;
+        for (id, user) in &held {
+            reading.index.hold(*id, user.fingerprint, user.present());
+        }
+        if let Some(told) = &mut reading.told {
+            told.ids.extend(ids);
+            told.names
+                .extend(held.into_values().map(|user| user.username_key));
+            let wanted = refused
+                .iter()
+                .filter(|(_, by)| by.iter().any(|id| told.ids.contains(id)));
+            told.names.extend(wanted.map(|(name, _)| name.clone()));
+        }
+        let mut here = vec![];
+        for (_, sighting) in reading.look_up(ids).await? {
+            // Who is elsewhere or nowhere is looked up once more as absent: what was told may be older than now.
+            if let Sighting::InScope(entry) = sighting {
+                here.push(entry);
+            }
+        }
+        look_at_page(setting, reading, found, here).await?;
+        look_at_waiting(setting, reading, found).await?;
+    }
+    Ok(())
 }

@@ -1,12 +1,13 @@
 //! What came of a pass.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::losses::Losses;
 use super::refusals::Refusals;
 use super::setting::Setting;
-use crate::model::{DirectoryId, Origin, Refusal, User, UserId};
-use crate::plan::decide::{Decision, DecisionContext, Observation, decide};
+use crate::model::{DirectoryId, Origin, Person, Refusal, StateReason, User, UserId};
+use crate::plan::decide::{Decision, DecisionContext, NameGrant, Observation, decide};
 use crate::runs::weigh::Users;
 use crate::runs::{Ascending, PlanBuilder, RunFailure};
 use crate::store::RefusedDiff;
@@ -50,6 +51,11 @@ impl Found {
         self.losses = Some(Losses::default());
     }
 
+    /// It is one person's: what is refused stays as it is in the realm.
+    pub(super) fn keep_no_refusals(&mut self) {
+        self.refusals.unkept = true;
+    }
+
     /// The realm's users that are not removed; for a delta only as many as the brake must know of.
     pub(in crate::sync) fn users(&self) -> Users {
         match self.users_before {
@@ -57,6 +63,11 @@ impl Found {
             _ if self.losses.is_some() => Users::AsNeeded,
             _ => Users::Counted,
         }
+    }
+
+    /// Entries that could be used; not more than 0: nobody.
+    pub(super) fn usable(&self) -> i64 {
+        self.seen - self.refusals.entries
     }
 
     /// How many were refused, entries and values.
@@ -89,6 +100,44 @@ impl Found {
             losses.note(&decision);
         }
         Ok(self.plan.add(decision).await?)
+    }
+
+    /// Decides about somebody who is there, held as this user or new, and notes what is refused of them.
+    pub(super) async fn decide_person(
+        &mut self,
+        setting: &Setting<'_>,
+        held: Option<&User>,
+        person: Person,
+        name: NameGrant,
+    ) -> Result<(), RunFailure> {
+        let context = self.context(setting);
+        let refused = person.refused.clone();
+        let seen = Observation::Here {
+            person: Cow::Owned(person),
+            name,
+        };
+        let decision = decide(held, seen, &context);
+        for refusal in refused {
+            self.refuse(refusal);
+        }
+        if let Some(decision) = decision {
+            self.add(decision).await?;
+        }
+        Ok(())
+    }
+
+    /// Decides about somebody who is not there; `None`: it is not known why.
+    pub(super) async fn decide_gone(
+        &mut self,
+        setting: &Setting<'_>,
+        user: &User,
+        reason: Option<StateReason>,
+    ) -> Result<(), RunFailure> {
+        let seen = Observation::Gone(reason);
+        match decide(Some(user), seen, &self.context(setting)) {
+            Some(decision) => self.add(decision).await,
+            None => Ok(()),
+        }
     }
 
     /// Takes decisions and refusals of these people back: they are looked at once more.

@@ -1,5 +1,8 @@
 //! One person by name.
 
+use super::contested_names::resolve_names;
+use super::read::{look_at_page, look_at_waiting};
+use super::shared_ids::refuse_doubles;
 use super::under_way::Pass;
 use crate::directory::Sighting;
 use crate::model::{DirectoryId, RealmId};
@@ -9,49 +12,44 @@ use crate::sync::run_request::RunRequest;
 impl Pass<'_> {
     /// Looks at one person's entries only; never makes anyone absent.
     pub async fn one(&mut self, name: &str, ask: &RunRequest) -> Result<(), RunFailure> {
-        self.found.refusals.unkept = true;
-        let held = self
-            .setting
-            .engine
-            .store
-            .find_users(name, Some(&self.setting.row.id))
-            .await?;
+        let Self {
+            setting,
+            reading,
+            found,
+        } = self;
+        found.keep_no_refusals();
+        let store = setting.store();
+        let held = store.find_users(name, Some(setting.id())).await?;
         let ids: Vec<DirectoryId> = held.iter().filter_map(|u| u.directory_id).collect();
         for user in &held {
             if let Some(id) = user.directory_id {
-                self.reading.index.hold(id, None, user.present());
+                reading.index.hold(id, None, user.present());
             }
         }
-        let mut entries = self.reading.prepared.find_by_name(name).await?;
-        for (_, sighting) in self.reading.look_up(&ids).await? {
+        let mut entries = reading.prepared.find_by_name(name).await?;
+        for (_, sighting) in reading.look_up(&ids).await? {
             if let Sighting::InScope(entry) = sighting {
                 entries.push(entry);
             }
         }
         // Who is not held under this name may be held under another one.
-        let found: Vec<DirectoryId> = entries
+        let there: Vec<DirectoryId> = entries
             .iter()
-            .filter_map(|e| self.reading.prepared.normaliser.directory_id(e).ok())
+            .filter_map(|e| reading.prepared.normaliser.directory_id(e).ok())
             .collect();
-        for user in self
-            .setting
-            .engine
-            .store
-            .users_by_directory_id(&self.setting.row.id, &found)
-            .await?
-        {
+        for user in store.users_by_directory_id(setting.id(), &there).await? {
             if let Some(id) = user.directory_id.filter(|id| !ids.contains(id)) {
-                self.reading.index.hold(id, None, user.present());
+                reading.index.hold(id, None, user.present());
             }
         }
         if entries.is_empty() {
-            return Err(nobody(name, &self.setting.row.id, !held.is_empty()));
+            return Err(nobody(name, setting.id(), !held.is_empty()));
         }
-        self.page(entries).await?;
-        self.look_at_waiting().await?;
-        self.refuse_doubles().await?;
-        self.resolve_names(ask).await?;
-        self.found.plan.flush().await?;
+        look_at_page(setting, reading, found, entries).await?;
+        look_at_waiting(setting, reading, found).await?;
+        refuse_doubles(setting, reading, found).await?;
+        resolve_names(setting, reading, found, ask).await?;
+        found.plan.flush().await?;
         Ok(())
     }
 }
