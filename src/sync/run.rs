@@ -5,20 +5,30 @@ use std::collections::BTreeSet;
 use tracing::Instrument as _;
 
 use super::changes::begin::{Beginning, resume};
-use super::changes::drift::learn;
+use super::changes::drift::{learn, measure_drift};
+use super::changes::drift_by_kind::ByKind;
 use super::engine::Engine;
+use super::pass::outcome::PassOutcome;
 use super::pass::under_way::Pass;
 use super::realm::following::Following;
-use super::realm::prepare::{mapping_of, prepare};
+use super::realm::prepare::prepare;
 use super::realm::session::PreparedSession;
 use super::run_request::{RunContext, RunPurpose, RunRequest};
 use crate::clock::Timestamp;
 use crate::model::{ChangeKind, DirectoryId, ErrorCode, Mode, Outcome, RealmId, RealmRow, Run};
-use crate::runs::weigh::Reason;
 use crate::runs::{
     Finished, Frame, Lines, PlanBuilder, RealmTurn, RunError, RunFailure, stage, window,
 };
 use crate::store::{CLOCKS_DIFFER_MS, CursorUpdate, RealmUpdate, RunFacts, Store};
+
+/// What a realm is to remember of how it hears of changes.
+struct Learnt {
+    /// What a full pass found out about deltas.
+    following: Option<Following>,
+    cursor: CursorUpdate,
+    /// Of a full pass that counted drift: whom deltas did not tell, by kind.
+    untold: ByKind,
+}
 
 /// What [`Engine::read_and_decide`] came to.
 pub(super) struct PassEnd {
@@ -243,8 +253,8 @@ impl Engine {
         if whole && ending != RunPurpose::Dry {
             plan.lay_aside().await?;
         }
+        plan.learn_rejected(&self.store, row).await?;
         let mut pass = Pass::new(self, config, row, prepared, plan, run.started_at).await?;
-        pass.found.plan.learn_rejected(&self.store, row).await?;
         let is_delta = run.mode == Mode::Delta;
         let (following, cursor) = match &beginning {
             Beginning::Full {
@@ -272,8 +282,7 @@ impl Engine {
         let looked = tokio::time::timeout_at(deadline, looked)
             .await
             .unwrap_or_else(|_| Err(late()));
-        run.seen = pass.found.seen;
-        (run.refused_entries, run.refused_phones) = pass.found.refused();
+        pass.found.count_in(run);
         if let Err(mut error) = looked {
             if error.code == Some(ErrorCode::Empty) && !error.nobody {
                 error.refused = Some(pass.refused_diff().await?);
@@ -295,10 +304,24 @@ impl Engine {
             return Err(never_came(&pass.reading.prepared.unproved));
         }
         run.complete = complete;
-        if let Some(found) = pass.drift(ending, following.as_ref()).await? {
-            found.say(run);
+        let (setting, plan) = (&pass.setting, &pass.found.plan);
+        let (prepared, leaves) = (&mut pass.reading.prepared, following.as_ref());
+        let drift = measure_drift(setting, prepared, plan, ending, leaves).await?;
+        if let Some(drift) = &drift {
+            drift.say(run);
         }
-        Box::pin(self.finish(frame, asked, pass, following, cursor)).await
+        // One person's look measures no absence: what was refused elsewhere in the realm is not gone.
+        let refused = if ask.user.is_none() && ending != RunPurpose::Dry {
+            Some(pass.refused_diff().await?)
+        } else {
+            None
+        };
+        let learnt = Learnt {
+            following,
+            cursor,
+            untold: drift.map(|drift| drift.by_kind).unwrap_or_default(),
+        };
+        Box::pin(self.finish(frame, asked, pass.end(refused), learnt)).await
     }
 
     /// Everything is read and decided: what came out is given to the frame of the run.
@@ -306,9 +329,8 @@ impl Engine {
         &self,
         frame: &mut Frame<'_>,
         asked: &RunContext<'_>,
-        mut pass: Pass<'_>,
-        following: Option<Following>,
-        cursor: CursorUpdate,
+        mut outcome: PassOutcome,
+        learnt: Learnt,
     ) -> Result<PassEnd, RunFailure> {
         let RunContext {
             config,
@@ -317,32 +339,30 @@ impl Engine {
             ending,
         } = *asked;
         let run = &frame.run;
-        // One person's look measures no absence: what was refused elsewhere in the realm is not gone.
+        let Learnt {
+            following,
+            cursor,
+            untold,
+        } = learnt;
         let whole = ask.user.is_none();
-        let refused = if whole && ending != RunPurpose::Dry {
-            Some(pass.refused_diff().await?)
-        } else {
-            None
-        };
         let at = run.started_at;
         let messages = async move {
             let made_with = self.messages(config, at).await;
             made_with.map_err(|e| RunFailure::new(ErrorCode::Store, e.to_string()).into())
         };
         let facts = RunFacts {
-            mapping_hash: Some(pass.reading.prepared.mapping_hash.clone()),
-            facts: pass.reading.prepared.seen_state(row, run.complete),
+            mapping_hash: Some(outcome.prepared.mapping_hash.clone()),
+            facts: outcome.prepared.seen_state(row, run.complete),
             ..RunFacts::default()
         };
         let full = whole && run.mode != Mode::Delta;
-        let id_form = pass.reading.prepared.scope.id_form;
-        let (users, reasons) = (pass.found.users(), pass.reasons());
-        let other_mapping = pass.is_of_another_mapping();
+        let id_form = outcome.prepared.scope.id_form;
+        let other_mapping = outcome.other_mapping;
         let update = RealmUpdate {
-            mapping_hash: full.then(|| pass.reading.prepared.mapping_hash.clone()),
-            directory: Some(pass.reading.prepared.directory_key()),
+            mapping_hash: full.then(|| outcome.prepared.mapping_hash.clone()),
+            directory: Some(outcome.prepared.directory_key()),
             first_applied_at: full.then_some(run.started_at),
-            clock_ms: full.then_some(pass.setting.clock_ms),
+            clock_ms: full.then_some(outcome.clock_ms),
             last_complete_at: full.then_some(run.started_at),
             window_from: None,
             seen_state: if whole { facts.facts.clone() } else { None },
@@ -352,7 +372,7 @@ impl Engine {
             cursor,
             following: None,
         };
-        let (first, untold) = (pass.found.plan.first(), &pass.found.untold);
+        let first = outcome.plan.first();
         let remembers = |run: &Run| {
             let decided_at = run.decided_at.unwrap_or(run.started_at);
             // What another mapping does to those who are left out has yet to be decided: so has the mapping.
@@ -361,21 +381,21 @@ impl Engine {
                 mapping_hash: update.mapping_hash.filter(|_| decided),
                 window_from: (full && first).then(|| window::anew(row, decided_at, false)),
                 following: following.and_then(|mut following| {
-                    learn(&mut following, run, untold, config.directory.changes);
+                    learn(&mut following, run, &untold, config.directory.changes);
                     following.text()
                 }),
                 ..update
             }
         };
         let finished = Finished {
-            plan: &mut pass.found.plan,
+            plan: &mut outcome.plan,
             brake: &config.brake,
-            users,
-            reasons,
+            users: outcome.users,
+            reasons: outcome.reasons,
             facts,
             id_form: Some(id_form),
             remembers: Box::new(remembers),
-            refused,
+            refused: outcome.refused,
             replaces: if full { row.held } else { None },
             delivers: config.delivery.is_some(),
             messages: Box::pin(messages),
@@ -383,59 +403,17 @@ impl Engine {
         let weighed = frame.finish(finished).await;
         weighed.map_err(|error| RunFailure::from(&error))?;
         if ending == RunPurpose::Dry {
-            let lines = pass.found.plan.into_lines(&frame.run, id_form);
-            return Ok(PassEnd::to(lines, pass.reading.prepared));
+            let lines = outcome.plan.into_lines(&frame.run, id_form);
+            return Ok(PassEnd::to(lines, outcome.prepared));
         }
         if frame.run.outcome != Outcome::Held {
-            let (setting, counts) = (&pass.setting, &pass.found.plan.counts);
-            if !setting.neighbours.is_empty() {
-                let suspended = counts.of(ChangeKind::Suspended);
-                let directory = pass.reading.prepared.directory_key();
+            if outcome.has_neighbours {
+                let suspended = outcome.plan.counts.of(ChangeKind::Suspended);
+                let directory = outcome.prepared.directory_key();
                 self.after_applied(row, &directory, suspended).await;
             }
         }
-        Ok(PassEnd::to(Lines::none(), pass.reading.prepared))
-    }
-}
-
-impl Pass<'_> {
-    /// Whether the realm's last mapping that was decided is another one.
-    fn is_of_another_mapping(&self) -> bool {
-        let now = mapping_of(&self.reading.prepared.mapping_hash);
-        let decided = self.setting.row.mapping_hash.as_ref();
-        decided.is_some_and(|hash| mapping_of(hash) != now)
-    }
-
-    /// What holds the plan beside the limits.
-    fn reasons(&self) -> Vec<Reason> {
-        let (row, plan, brake) = (
-            self.setting.row,
-            &self.found.plan,
-            &self.setting.realm.brake,
-        );
-        let reason = |word, count, allowed| Reason {
-            word,
-            count,
-            allowed,
-        };
-        let gone = self.found.gone_containers.iter();
-        let mut reasons: Vec<Reason> = gone.map(|(_, n)| reason("container", *n, 2)).collect();
-        if self.is_of_another_mapping() && plan.touched() > 0 {
-            reasons.push(reason("mapping", plan.touched(), 0));
-        }
-        let moved = plan.counts.of(ChangeKind::Moved);
-        if moved > 0 && !window::took_over_before(row) {
-            reasons.push(reason("moved", moved, 0));
-        }
-        reasons.extend(Reason::messages(
-            plan,
-            brake,
-            self.setting.realm.delivery.is_some(),
-        ));
-        if self.setting.realm.approve {
-            reasons.push(Reason::approve(plan));
-        }
-        reasons
+        Ok(PassEnd::to(Lines::none(), outcome.prepared))
     }
 }
 

@@ -7,16 +7,17 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::computed::{MissedChange, computed};
 use super::drift_by_kind::{ByKind, TOLD};
 use crate::config::ChangesWay;
 use crate::directory::{Blind, Cursor, NoDelta};
 use crate::model::words::count;
 use crate::model::{ChangeKind, DirectoryId, RealmRow, Run, StateReason, Trigger, UserId};
-use crate::runs::RunFailure;
+use crate::runs::{PlanBuilder, RunFailure};
 use crate::store::StagedUser;
-use crate::sync::pass::under_way::Pass;
+use crate::sync::pass::setting::Setting;
 use crate::sync::realm::following::{Following, way_of};
-use crate::sync::realm::session::LOOK_UP;
+use crate::sync::realm::session::{LOOK_UP, PreparedSession};
 use crate::sync::run_request::{RunPurpose, RunRequest};
 
 /// Full passes in a row that find drift, until deltas are not trusted any more. One may be an accident of the day.
@@ -28,119 +29,113 @@ pub(in crate::sync) fn can_be_measured(ask: &RunRequest, row: &RealmRow) -> bool
     ask.full && ask.user.is_none() && !ask.adopt && !ask.accept_older && deltas
 }
 
-impl Pass<'_> {
-    /// How many people the plan changes of whom a delta from the realm's cursor should have told before the pass began, and how
-    /// many of whom it cannot tell. `following` is what the pass leaves. `None`: that cannot be said.
-    pub(in crate::sync) async fn drift(
-        &mut self,
-        ending: RunPurpose,
-        following: Option<&Following>,
-    ) -> Result<Option<Drift>, RunFailure> {
-        let since = self
-            .setting
-            .row
-            .cursor
-            .as_deref()
-            .map(serde_json::from_str::<Cursor>);
-        let (RunPurpose::Measured, Some(Ok(since))) = (ending, since) else {
-            return Ok(None);
-        };
-        if self.found.plan.counts.is_empty() {
-            return Ok(Some(Drift::default()));
-        }
-        // What changed while everything was read is seen by some pages and not by others.
-        let meanwhile = match self.reading.prepared.changes_since(&since).await {
-            Ok(mut delta) if delta.present.is_none() => {
-                let (engine, realm) = (self.setting.engine, &self.setting.row.id);
-                let along =
-                    engine.taken_along(realm, &mut self.reading.prepared, &since, &mut delta);
-                if along.await?.is_some() {
-                    return Ok(None);
-                }
-                delta
+/// How many people the plan changes of whom a delta from the realm's cursor should have told before the pass began, and how
+/// many of whom it cannot tell. `plan` is staged whole, and `following` is what the pass leaves. `None`: that cannot be said.
+pub(in crate::sync) async fn measure_drift(
+    setting: &Setting<'_>,
+    prepared: &mut PreparedSession,
+    plan: &PlanBuilder,
+    ending: RunPurpose,
+    following: Option<&Following>,
+) -> Result<Option<Drift>, RunFailure> {
+    let since = setting
+        .row
+        .cursor
+        .as_deref()
+        .map(serde_json::from_str::<Cursor>);
+    let (RunPurpose::Measured, Some(Ok(since))) = (ending, since) else {
+        return Ok(None);
+    };
+    if plan.counts.is_empty() {
+        return Ok(Some(Drift::default()));
+    }
+    // What changed while everything was read is seen by some pages and not by others.
+    let meanwhile = match prepared.changes_since(&since).await {
+        Ok(mut delta) if delta.present.is_none() => {
+            let (engine, realm) = (setting.engine, setting.id());
+            let along = engine.taken_along(realm, prepared, &since, &mut delta);
+            if along.await?.is_some() {
+                return Ok(None);
             }
-            Ok(_) | Err(NoDelta::StartOver(_) | NoDelta::NotOffered(_)) => return Ok(None),
-            Err(NoDelta::Directory(error)) => return Err(error.into()),
-        };
-        let told: HashSet<DirectoryId> = meanwhile
-            .touched
-            .into_iter()
-            .chain(meanwhile.gone)
-            .collect();
-        let blind = following.map_or(&[][..], |f| &f.blind_to);
-        let expected = self.staged(
-            &told,
-            &[
-                ChangeKind::Suspended,
-                ChangeKind::Created,
-                ChangeKind::Restored,
-            ],
-            |s| cannot_be_told(s, blind),
-        );
-        let expected = expected.await?;
-        let mut drift = self
-            .staged(&told, &TOLD, |s| !expected.contains_key(&s.seq))
-            .await?;
-        let before = following.map(|f| Following::of(self.setting.row, &f.of));
-        let computed = match &before {
-            Some(before) => self.computed(&drift, before).await?,
-            None => HashSet::new(),
-        };
-        drift.retain(|seq, _| !computed.contains(seq));
-        let users: Vec<UserId> = drift.values().map(|untold| untold.user).collect();
-        let store = &self.setting.engine.store;
-        self.found
-            .untold
-            .add(store.kinds_of(self.found.plan.run(), &users).await?);
-        let count = |people: usize| i64::try_from(people).unwrap_or(i64::MAX);
-        Ok(Some(Drift {
-            missed: count(drift.len()),
-            expected: count(expected.len()),
-            computed: count(computed.len()),
-        }))
-    }
-
-    /// Whom these kinds are staged of and who were not told, as far as it `counts`, by their place in the plan.
-    async fn staged(
-        &self,
-        told: &HashSet<DirectoryId>,
-        kinds: &[ChangeKind],
-        counts: impl Fn(&StagedUser) -> bool,
-    ) -> Result<HashMap<i64, MissedChange>, RunFailure> {
-        let store = &self.setting.engine.store;
-        let limit = i64::try_from(LOOK_UP).unwrap_or(1000);
-        let (mut found, mut after) = (HashMap::new(), 0);
-        loop {
-            let staged = store
-                .staged_by_kind(self.found.plan.run(), kinds, after, limit)
-                .await?;
-            let Some(last) = staged.last() else {
-                return Ok(found);
-            };
-            after = last.seq;
-            let untold = staged.iter().filter(|s| {
-                // Why somebody is away is looked up when the grace is over.
-                let ages = s.base_version > 0
-                    && !s.user.present()
-                    && s.user.suspended_at != Some(self.setting.now);
-                !ages && s.user.directory_id.is_none_or(|id| !told.contains(&id)) && counts(s)
-            });
-            found.extend(untold.map(|s| {
-                let (user, id) = (s.user.id, s.user.directory_id);
-                (s.seq, MissedChange { user, id })
-            }));
+            delta
         }
-    }
+        Ok(_) | Err(NoDelta::StartOver(_) | NoDelta::NotOffered(_)) => return Ok(None),
+        Err(NoDelta::Directory(error)) => return Err(error.into()),
+    };
+    let told: HashSet<DirectoryId> = meanwhile
+        .touched
+        .into_iter()
+        .chain(meanwhile.gone)
+        .collect();
+    let blind = following.map_or(&[][..], |f| &f.blind_to);
+    let expected = staged(
+        setting,
+        plan,
+        &told,
+        &[
+            ChangeKind::Suspended,
+            ChangeKind::Created,
+            ChangeKind::Restored,
+        ],
+        |s| cannot_be_told(s, blind),
+    );
+    let expected = expected.await?;
+    let untold = staged(setting, plan, &told, &TOLD, |s| {
+        !expected.contains_key(&s.seq)
+    });
+    let mut drift = untold.await?;
+    let before = following.map(|f| Following::of(setting.row, &f.of));
+    let computed = match &before {
+        Some(before) => computed(setting, prepared, &drift, before).await?,
+        None => HashSet::new(),
+    };
+    drift.retain(|seq, _| !computed.contains(seq));
+    let users: Vec<UserId> = drift.values().map(|untold| untold.user).collect();
+    let mut by_kind = ByKind::default();
+    by_kind.add(setting.store().kinds_of(plan.run(), &users).await?);
+    let count = |people: usize| i64::try_from(people).unwrap_or(i64::MAX);
+    Ok(Some(Drift {
+        missed: count(drift.len()),
+        expected: count(expected.len()),
+        computed: count(computed.len()),
+        by_kind,
+    }))
 }
 
-/// Somebody whom the plan changes and no delta told.
-pub(in crate::sync) struct MissedChange {
-    pub user: UserId,
-    pub id: Option<DirectoryId>,
+/// Whom these kinds are staged of and who were not told, as far as it `counts`, by their place in the plan.
+async fn staged(
+    setting: &Setting<'_>,
+    plan: &PlanBuilder,
+    told: &HashSet<DirectoryId>,
+    kinds: &[ChangeKind],
+    counts: impl Fn(&StagedUser) -> bool,
+) -> Result<HashMap<i64, MissedChange>, RunFailure> {
+    let store = setting.store();
+    let limit = i64::try_from(LOOK_UP).unwrap_or(1000);
+    let (mut found, mut after) = (HashMap::new(), 0);
+    loop {
+        let staged = store
+            .staged_by_kind(plan.run(), kinds, after, limit)
+            .await?;
+        let Some(last) = staged.last() else {
+            return Ok(found);
+        };
+        after = last.seq;
+        let untold = staged.iter().filter(|s| {
+            // Why somebody is away is looked up when the grace is over.
+            let ages =
+                s.base_version > 0 && !s.user.present() && s.user.suspended_at != Some(setting.now);
+            !ages && s.user.directory_id.is_none_or(|id| !told.contains(&id)) && counts(s)
+        });
+        found.extend(untold.map(|s| {
+            let (user, id) = (s.user.id, s.user.directory_id);
+            (s.seq, MissedChange { user, id })
+        }));
+    }
 }
 
 /// What a full pass found in spite of deltas.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(PartialEq, Eq, Default, Debug)]
 pub(in crate::sync) struct Drift {
     /// People of whom deltas should have told.
     pub missed: i64,
@@ -148,11 +143,13 @@ pub(in crate::sync) struct Drift {
     pub expected: i64,
     /// People whose entries did not change, of whom no way can tell.
     pub computed: i64,
+    /// Those of whom deltas should have told, by kind.
+    pub by_kind: ByKind,
 }
 
 impl Drift {
     /// What the way cannot tell is said, and blamed on nobody.
-    pub(in crate::sync) fn say(self, run: &mut Run) {
+    pub(in crate::sync) fn say(&self, run: &mut Run) {
         run.drift = Some(self.missed);
         run.computed = Some(self.computed);
         if self.expected > 0 && run.note.is_none() {

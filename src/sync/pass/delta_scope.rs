@@ -6,7 +6,7 @@ use crate::model::DirectoryId;
 
 /// What a delta keeps while it spreads from those who were told to those whose names they touch.
 #[derive(Debug, Default)]
-pub(in crate::sync) struct DeltaScope {
+pub(super) struct DeltaScope {
     /// Everybody who is looked at.
     pub(super) ids: BTreeSet<DirectoryId>,
     /// Names (folded) that somebody looked at has, had or wants.

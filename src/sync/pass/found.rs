@@ -6,27 +6,24 @@ use std::collections::BTreeSet;
 use super::losses::Losses;
 use super::refusals::Refusals;
 use super::setting::Setting;
-use crate::model::{DirectoryId, Origin, Person, Refusal, StateReason, User, UserId};
+use crate::model::{DirectoryId, Origin, Person, Refusal, Run, StateReason, User, UserId};
 use crate::plan::decide::{Decision, DecisionContext, NameGrant, Observation, decide};
 use crate::runs::weigh::Users;
 use crate::runs::{Ascending, PlanBuilder, RunFailure};
 use crate::store::RefusedDiff;
-use crate::sync::changes::drift_by_kind::ByKind;
 
 /// What came of a pass.
 pub(in crate::sync) struct Found {
     pub plan: PlanBuilder,
     /// Entries that were read.
-    pub seen: i64,
+    pub(super) seen: i64,
     /// Containers of which everybody was found nowhere: (container, how many).
-    pub gone_containers: Vec<(String, i64)>,
+    pub(super) gone_containers: Vec<(String, i64)>,
     pub(super) refusals: Refusals,
     /// Users of the realm that were not removed, before the pass; 0: not counted.
     pub(super) users_before: i64,
     /// Of a delta: who loses something. Nobody waits for that in another pass.
     losses: Option<Losses>,
-    /// Of a full pass that counted drift: whom deltas did not tell, by kind.
-    pub untold: ByKind,
     /// Of users that are made.
     ids: Ascending,
 }
@@ -41,7 +38,6 @@ impl Found {
             refusals,
             users_before: 0,
             losses: None,
-            untold: ByKind::default(),
             ids: Ascending::new(setting.now),
         }
     }
@@ -70,9 +66,11 @@ impl Found {
         self.seen - self.refusals.entries
     }
 
-    /// How many were refused, entries and values.
-    pub(in crate::sync) fn refused(&self) -> (i64, i64) {
-        (self.refusals.entries, self.refusals.phones)
+    /// Counts in a run what was read and refused. (Changes are counted by the plan.)
+    pub(in crate::sync) fn count_in(&self, run: &mut Run) {
+        run.seen = self.seen;
+        run.refused_entries = self.refusals.entries;
+        run.refused_phones = self.refusals.phones;
     }
 
     /// Who must wait until losses are weighed; empty: nobody would lose anything, or it is no delta.

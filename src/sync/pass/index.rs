@@ -59,13 +59,13 @@ impl<T> Chunks<T> {
 }
 
 /// A folded name as it is claimed.
-pub(in crate::sync) fn hash_name(key: &str) -> u64 {
+pub(super) fn hash_name(key: &str) -> u64 {
     xxhash_rust::xxh3::xxh3_64(key.as_bytes())
 }
 
 /// The index of one pass. Entries of the directory that the store does not hold are added as seen, to notice one that comes twice.
 #[derive(Default)]
-pub(in crate::sync) struct Index {
+pub(super) struct Index {
     entries: Chunks<(DirectoryId, u64)>,
     by_id: HashTable<RowIndex>,
     /// Folded names (hashed) that somebody asked for in this pass, and who did last.
@@ -78,7 +78,7 @@ pub(in crate::sync) struct Index {
 
 /// What the index says of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::sync) enum IndexMatch {
+pub(super) enum IndexMatch {
     /// The raw values are those of last time, and the user is at rest.
     Unchanged,
     /// Held, and to be looked at.

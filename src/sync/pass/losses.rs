@@ -7,7 +7,7 @@ use crate::plan::decide::Decision;
 
 /// Who loses something by a delta, and whom that may concern.
 #[derive(Debug, Default)]
-pub(in crate::sync) struct Losses {
+pub(super) struct Losses {
     /// Who would be suspended, or lose their number.
     losing: BTreeSet<DirectoryId>,
     /// Who had a contested name: what becomes of them may hang on somebody who loses theirs.

@@ -41,7 +41,7 @@ impl Setting<'_> {
 }
 
 /// What a neighbouring realm's user with the same id means.
-pub(in crate::sync) enum Elsewhere {
+pub(super) enum Elsewhere {
     Take(Box<User>),
     StillThere(RealmId),
 }

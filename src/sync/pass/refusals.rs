@@ -6,13 +6,13 @@ use std::collections::HashMap;
 use crate::model::Refusal;
 
 /// Met in this pass.
-pub(in crate::sync) const MET: u8 = 1;
+pub(super) const MET: u8 = 1;
 /// Refused before this pass.
-pub(in crate::sync) const STANDS: u8 = 2;
+pub(super) const STANDS: u8 = 2;
 
 /// What a pass refused so far.
 #[derive(Debug, Default)]
-pub(in crate::sync) struct Refusals {
+pub(super) struct Refusals {
     /// How many entries.
     pub(super) entries: i64,
     /// How many values of phone attributes.

@@ -17,10 +17,10 @@ pub(in crate::sync) struct Setting<'a> {
     /// When the run began.
     pub now: Timestamp,
     /// The realm's own clock, milliseconds.
-    pub clock_ms: i64,
+    pub(super) clock_ms: i64,
     /// Realms of the same directory whose users this one may meet.
-    pub neighbours: Vec<RealmRow>,
-    pub realm: &'a RealmConfig,
+    pub(super) neighbours: Vec<RealmRow>,
+    pub(super) realm: &'a RealmConfig,
     pub(super) policy: Policy,
     /// How the directory prints its ids.
     pub(super) id_form: IdForm,
