@@ -406,12 +406,10 @@ impl Engine {
             let lines = outcome.plan.into_lines(&frame.run, id_form);
             return Ok(PassEnd::to(lines, outcome.prepared));
         }
-        if frame.run.outcome != Outcome::Held {
-            if outcome.has_neighbours {
-                let suspended = outcome.plan.counts.of(ChangeKind::Suspended);
-                let directory = outcome.prepared.directory_key();
-                self.after_applied(row, &directory, suspended).await;
-            }
+        if frame.run.outcome != Outcome::Held && outcome.has_neighbours {
+            let suspended = outcome.plan.counts.of(ChangeKind::Suspended);
+            let directory = outcome.prepared.directory_key();
+            self.after_applied(row, &directory, suspended).await;
         }
         Ok(PassEnd::to(Lines::none(), outcome.prepared))
     }

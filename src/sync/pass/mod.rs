@@ -5,6 +5,10 @@
 //! delta ─▶ told ──┼─▶ refused? same? ─▶ people ──┼─▶ contested_names
 //! one   ─▶ found ─┘                              └─▶ rebuilt (adopt)
 //! ```
+//!
+//! Each stage names which of three values it takes: the `Setting` (what is known before), the `Reading` (what is being read, and
+//! remembered until all is read) and what was `Found` (plan, refusals, counts). Only the three flows hold all of them, as a `Pass`,
+//! and give a `PassOutcome` to the frame of the run.
 
 mod absent;
 mod contested_names;
