@@ -79,7 +79,7 @@ pub(super) enum Command {
     Adopt(LookAgainArg),
     /// Put back what a run changed; the realm is paused
     Undo(RunArg),
-    /// Let no pass of a realm run
+    /// Let no pass of a realm run, and no message leave
     Pause {
         /// The realm
         realm: String,

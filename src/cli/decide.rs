@@ -62,7 +62,7 @@ pub(super) async fn decide_run(
                 "its changes are left out for {}, and the rest of the realm goes on; `realmsync reject {:#} --for 0s` ends that",
                 text::span(ms), run.run
             ),
-            None => "the next pass makes the same plan again unless its cause is mended in the directory or the configuration; `realmsync reject RUN --for 24h` leaves the changes of a plan out for a day, while the rest of the realm goes on".to_owned(),
+            None => "the next pass makes the same plan again unless its cause is mended in the directory or the configuration; while a plan is held, `realmsync reject` with `--for 24h` leaves its changes out for a day, and the rest of the realm goes on".to_owned(),
         });
     }
     // 0 would say that the plan was applied.
@@ -83,7 +83,7 @@ pub(super) async fn pause(
     operator.act(act).await?;
     operator.close().await;
     render::talk(&format!(
-        "{realm} is paused{}; `realmsync resume {realm}` lets it run again",
+        "{realm} is paused{}: no passes, and no messages leave; `realmsync resume {realm}` lets it run again",
         for_ms
             .map(|ms| format!(" for {}", text::span(ms)))
             .unwrap_or_default()

@@ -256,13 +256,19 @@ fn columns(text: &str) -> usize {
 pub(super) fn summary(run: &Run) -> String {
     let mut text = run.what_changes();
     if text.is_empty() && run.jobs == 0 {
-        return "nothing differs".into();
-    }
-    if text.is_empty() {
+        text.push_str(if run.left_out > 0 {
+            "nothing else differs"
+        } else {
+            "nothing differs"
+        });
+    } else if text.is_empty() {
         text.push_str("nobody changes");
     }
     if run.jobs > 0 {
         let _infallible = write!(text, "; {}", count(run.jobs, "message"));
+    }
+    if run.left_out > 0 {
+        let _infallible = write!(text, "; {} left out", count(run.left_out, "user"));
     }
     text
 }

@@ -93,8 +93,12 @@ impl Runs {
             0
         };
         if changes == 0 {
+            let held = self.realm(&run.realm).await?.held;
+            let held = held.map_or(String::new(), |held| {
+                format!("; plan {held:#} is the one that is held now")
+            });
             return Err(RunError::Refused(format!(
-                "plan {:#} is {}, and none of its changes are left out: there is nothing to move the end of",
+                "plan {:#} is {}, and none of its changes are left out{held}",
                 run.run, run.outcome
             )));
         }

@@ -102,7 +102,7 @@ pub(super) fn advice(path: &Path, error: &std::io::Error) -> String {
             format!("{error}; make the folder {folder} (`install -d -m 0700 {folder}`)")
         }
         std::io::ErrorKind::PermissionDenied => {
-            "permission denied; run it as root or as the user of the service".into()
+            "permission denied; run it as root or as the user of the service, to whom the file must belong".into()
         }
         std::io::ErrorKind::StorageFull => format!("{error}; make room on the disk of {folder}"),
         _ => error.to_string(),
