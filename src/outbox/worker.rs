@@ -1,5 +1,7 @@
 //! The worker: claims in batches, sends side by side, settles in batches. It decides nothing about a message that
-//! `delivery::verdict`, `backoff` or the store's rules do not say.
+//! `delivery::verdict`, `backoff` or the store's rules do not say. What it does beside sending is in `upkeep`.
+
+mod upkeep;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,16 +22,11 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Environment};
 use crate::delivery::{Attempt, Verdict};
 use crate::model::message_rules::AttemptEnd;
-use crate::model::words::count;
 use crate::model::{Job, JobId, RealmId};
 use crate::store::{Fate, Overdue, Settlement, Store, StoreError};
 
 /// A daemon that died is noticed after this long, and its messages are sent by another.
 const LEASE_MS: i64 = 15_000;
-/// Leases are moved on three times as often as they need to be.
-const RENEW: Duration = Duration::from_secs(5);
-/// The same while somebody has locked one of the messages.
-const RENEW_LOCKED: Duration = Duration::from_secs(1);
 /// How often what others left is looked for, and receivers that could not be used are tried again.
 const SWEEP: Duration = Duration::from_secs(2);
 /// Beyond that, so much at most, another for each daemon.
@@ -40,8 +37,6 @@ const _: () = assert!(
         + Overdue::LOOKS as u128 * (SWEEP.as_millis() + SWEEP_APART.as_millis() + IDLE.as_millis())
         <= 25_000
 );
-/// How often messages of unknown types are looked for, to be noted in the log.
-const UNKNOWN: Duration = Duration::from_mins(10);
 /// Longest sleep: on PostgreSQL, jobs are also made by other processes, which cannot wake this one.
 const IDLE: Duration = Duration::from_secs(1);
 /// Shortest sleep while messages are due that cannot go yet, since older ones of the same user are under way.
@@ -217,7 +212,7 @@ impl Worker {
             tasks: JoinSet::new(),
             under_way: HashMap::new(),
             ended: Vec::new(),
-            renew_at: Instant::now() + RENEW,
+            renew_at: Instant::now() + upkeep::RENEW,
             swept: None,
             sweep_every: SWEEP + apart,
             overdue: Overdue::default(),
@@ -241,14 +236,7 @@ impl Worker {
         // First of all: by a clock that was just set, messages would be given up.
         self.keep_time(&sending).await?;
         self.settle().await?;
-        // What ended keeps its lease until the store has taken that.
-        let leased = !self.under_way.is_empty() || !self.ended.is_empty();
-        if leased && Instant::now() > self.renew_at {
-            let locked = self.runner.store.renew(&self.owner, now, LEASE_MS).await?;
-            // What somebody has locked is renewed soon: others wait for that before they take it for left behind.
-            let wait = if locked == 0 { RENEW } else { RENEW_LOCKED };
-            self.renew_at = Instant::now() + wait;
-        }
+        self.renew(now).await?;
         if self.swept.is_none_or(|at| at.elapsed() > self.sweep_every) {
             self.sweep(start, &sending, now).await?;
         }
@@ -264,92 +252,6 @@ impl Worker {
                 && self.ended.is_empty()
                 && !self.overdue.waits(),
         })
-    }
-
-    /// Tells the store of which realms messages can be sent, so that only such time counts towards `retry-for`.
-    async fn keep_time(&mut self, sending: &[RealmId]) -> Result<(), StoreError> {
-        let (now, steady) = self.runner.clock.both();
-        let mut realms: Vec<(RealmId, i64)> = Vec::new();
-        for target in self.targets.all.iter().filter(|t| t.webhook.is_ok()) {
-            let here = self.targets.realms_of(target, sending);
-            realms.extend(here.into_iter().map(|r| (r, target.config.retry_for_ms)));
-        }
-        let news = self.time.news(&realms, now, steady);
-        if !news.is_empty() {
-            let busy = self.runner.store.keep_time(&news, now).await?;
-            self.time.told(&realms, &busy, now, steady);
-        }
-        Ok(())
-    }
-
-    /// Looks after what others left, and what can no longer be sent.
-    async fn sweep(
-        &mut self,
-        start: bool,
-        sending: &[RealmId],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.note_unknown_types().await?;
-        let store = &self.runner.store;
-        let interrupted = store
-            .reclaim(
-                &self.owner,
-                now,
-                start && store.single_daemon(),
-                &mut self.overdue,
-            )
-            .await?;
-        // Whatever fails from here on: this look counts, and the next one must not follow at once.
-        self.swept = Some(Instant::now());
-        if interrupted > 0 {
-            tracing::warn!(
-                messages = interrupted,
-                "a former process ended while it sent {}: sent again, with the same key",
-                count(interrupted, "message")
-            );
-        }
-        self.targets.mend(&self.runner.environment);
-        for target in &self.targets.all {
-            // With the circuit open nothing is tried, so nothing would ever be given up.
-            let Some(since) = target.circuit.opened_at() else {
-                continue;
-            };
-            let untried_too =
-                self.runner.clock.steady().since_ms(since) >= target.config.retry_for_ms;
-            let dead = store
-                .give_up(&self.targets.realms_of(target, sending), untried_too, now)
-                .await?;
-            if dead > 0 {
-                self.runner.stats.count(Count::Dead, dead);
-                tracing::error!(
-                    messages = dead,
-                    receiver = receiver(&target.config),
-                    "given up: {}, since the receiver was down for all of retry-for",
-                    count(dead, "message")
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Says once which messages are left to a newer daemon. Looks at all that wait, so not often.
-    async fn note_unknown_types(&mut self) -> Result<(), StoreError> {
-        if self
-            .looked_for_unknown
-            .is_some_and(|at| at.elapsed() < UNKNOWN)
-        {
-            return Ok(());
-        }
-        for word in self.runner.store.unknown_types().await? {
-            if self.unknown_said.insert(word.clone()) {
-                tracing::warn!(
-                    r#type = word,
-                    "messages of type `{word}` are left to a newer version, since this one does not know it; those behind them of the same user wait"
-                );
-            }
-        }
-        self.looked_for_unknown = Some(Instant::now());
-        Ok(())
     }
 
     /// Claims what may go now, and sends it. Gives how many, and how long to wait for the next.
@@ -574,6 +476,7 @@ impl Worker {
                     ) => {}
                 Fate::Again => stats.count(Count::Again, 1),
                 Fate::Dropped => stats.count(Count::Dropped, 1),
+                Fate::Unreadable => stats.count(Count::Dead, 1),
                 Fate::Gone => {}
                 Fate::Final | Fate::Dead => {
                     stats.count(

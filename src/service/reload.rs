@@ -27,10 +27,7 @@ pub(super) async fn prepare(
     old: Arc<Config>,
     bound: Option<SocketAddr>,
 ) -> Result<PreparedReload, String> {
-    let (config, warnings) = spawn_blocking(move || -> LoadedFile { read() })
-        .await
-        .map_err(|e| format!("reading the configuration broke off: {e}"))??;
-    needs_restart(&old, &config)?;
+    let (config, warnings) = read_again(read, &old).await?;
     let timetables = timetables(&config)?;
     let web = Ready::prepare(config.http.as_ref(), bound).await?;
     Ok(PreparedReload {
@@ -41,13 +38,20 @@ pub(super) async fn prepare(
     })
 }
 
-/// Reads and checks the configuration again, to be looked at before it is in force.
+/// The same, to be looked at before it is in force.
 pub(super) async fn read_ahead(read: Reload, old: &Config) -> Result<Arc<Config>, String> {
-    let (config, _warnings) = spawn_blocking(move || -> LoadedFile { read() })
+    let (config, _warnings) = read_again(read, old)
+        .await
+        .map_err(|why| format!("no plan by the edited file: {why}"))?;
+    Ok(Arc::new(config))
+}
+
+async fn read_again(read: Reload, old: &Config) -> LoadedFile {
+    let (config, warnings) = spawn_blocking(move || -> LoadedFile { read() })
         .await
         .map_err(|e| format!("reading the configuration broke off: {e}"))??;
-    needs_restart(old, &config).map_err(|why| format!("no plan by the edited file: {why}"))?;
-    Ok(Arc::new(config))
+    needs_restart(old, &config)?;
+    Ok((config, warnings))
 }
 
 /// Every realm's ticks.

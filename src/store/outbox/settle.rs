@@ -30,6 +30,8 @@ pub enum Fate {
     Again,
     /// `retry-for` is over, or no attempt can be begun.
     Dead,
+    /// Dead, since it cannot be read; the log says so already.
+    Unreadable,
     /// Not needed any more.
     Dropped,
     /// Not this owner's any more: its lease was over, and another has it.
@@ -116,7 +118,7 @@ pub(super) async fn come_back(
         Err(error @ StoreError::Nonsense(_)) => {
             let of = (&claimed.realm, claimed.seq, claimed.attempts);
             put_aside(tx, of, ending, &error, now).await?;
-            Ok(Fate::Dead)
+            Ok(Fate::Unreadable)
         }
         fate => fate,
     }

@@ -607,7 +607,7 @@ async fn a_row_that_cannot_be_read_is_put_aside_and_the_others_are_settled() {
         }
         f.sql(damage).await;
         let fates = settle(jobs, refused(f.now)).await;
-        assert_eq!(fates, [Fate::Dead, Fate::Again]);
+        assert_eq!(fates, [Fate::Unreadable, Fate::Again]);
         let why = f.text("SELECT last_error FROM jobs WHERE seq = 1").await;
         assert!(why.as_deref().unwrap().starts_with("it cannot be read"));
         let kept = "SELECT body FROM jobs WHERE seq = 1";
