@@ -23,6 +23,7 @@
 //! | [`model`], [`clock`] | nouns without I/O, time as a parameter | nothing of ours |
 //! | [`net`] | a host's addresses, words about TLS; for whoever connects | clock |
 //! | [`config`] | the administrator's file | model, clock, net |
+//! | [`factors`] | one-time codes, recovery codes, throttling, encryption of secrets; pure | model, clock |
 //! | [`directory`] | all that knows LDAP | config and left of it |
 //! | [`normalise`] | entry → person, pure | config and left of it |
 //! | [`plan`] | one person's decision, names, the brake; pure | config and left of it |
@@ -45,6 +46,7 @@ pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod directory;
+pub mod factors;
 pub mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

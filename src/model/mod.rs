@@ -1,5 +1,6 @@
 //! The nouns, without I/O. `Debug` of anything here hides personal data.
 
+pub mod authenticator;
 pub mod change;
 pub mod dn;
 pub mod entry;
@@ -18,6 +19,7 @@ pub mod synonyms;
 pub mod user;
 pub mod words;
 
+pub use authenticator::{AuthenticatorKind, AuthenticatorState, OtpHash};
 pub use change::{Change, ChangeKind, Limit};
 pub use entry::{Attribute, AttributeName, Packing, RawAttribute, RawEntry, Values};
 pub use field::{Field, FieldOwner};

@@ -1,0 +1,168 @@
+//! The keys that follow from the enrolment key, one for each purpose (HKDF, RFC 5869).
+
+use std::fmt;
+
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+/// What a key is for. The words are part of stored data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// Secrets of authenticators, encrypted in the store.
+    Secrets,
+    /// Recovery codes and bypass codes, stored as an HMAC.
+    RecoveryCodes,
+    /// Digests of the values in the audit trail, and its chain.
+    Audit,
+    /// Browsers that opened an enrolment page.
+    Browsers,
+}
+
+impl Purpose {
+    const fn info(self) -> &'static [u8] {
+        match self {
+            Self::Secrets => b"realmsync/secrets/1",
+            Self::RecoveryCodes => b"realmsync/recovery-codes/1",
+            Self::Audit => b"realmsync/audit/1",
+            Self::Browsers => b"realmsync/browsers/1",
+        }
+    }
+}
+
+/// The name of an enrolment key: tells which one a secret was kept with, and nothing about the key. 16 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId([u8; 8]);
+
+impl KeyId {
+    /// Reads 16 hex digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).ok()?;
+        bytes.try_into().ok().map(Self)
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An enrolment key that others follow from. `Debug` shows its name only.
+#[derive(Clone)]
+pub struct RootKey {
+    derive: Hkdf<Sha256>,
+    id: KeyId,
+}
+
+impl RootKey {
+    /// From the 32 bytes of `enrolment.key`, or of the store's own.
+    pub fn new(bytes: &[u8; 32]) -> Self {
+        let derive = Hkdf::<Sha256>::new(Some(b"realmsync"), bytes);
+        let mut id = [0; 8];
+        expand(&derive, b"realmsync/key-id/1", &mut id);
+        Self {
+            derive,
+            id: KeyId(id),
+        }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// The key for a purpose.
+    pub fn key(&self, purpose: Purpose) -> Zeroizing<[u8; 32]> {
+        let mut key = Zeroizing::new([0; 32]);
+        expand(&self.derive, purpose.info(), &mut *key);
+        key
+    }
+}
+
+/// HKDF gives up to 255 blocks; these are less than one, so it cannot fail.
+fn expand(derive: &Hkdf<Sha256>, info: &[u8], into: &mut [u8]) {
+    debug_assert!(into.len() <= 32);
+    if derive.expand(info, into).is_err() {
+        into.fill(0);
+    }
+}
+
+impl fmt::Debug for RootKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RootKey({})", self.id)
+    }
+}
+
+/// The keys that secrets may have been kept with: the one in use, and the one before while secrets are moved over.
+#[derive(Clone, Debug)]
+pub struct KeyRing {
+    /// What new secrets are kept with.
+    pub current: RootKey,
+    /// The key before.
+    pub previous: Option<RootKey>,
+}
+
+impl KeyRing {
+    /// A key alone.
+    pub fn of(current: RootKey) -> Self {
+        Self {
+            current,
+            previous: None,
+        }
+    }
+
+    /// The key of this name.
+    pub fn find(&self, id: KeyId) -> Option<&RootKey> {
+        std::iter::once(&self.current)
+            .chain(&self.previous)
+            .find(|key| key.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_two_purposes_and_of_two_roots_differ_and_stay_the_same() {
+        let (one, other) = (RootKey::new(&[1; 32]), RootKey::new(&[2; 32]));
+        let purposes = [
+            Purpose::Secrets,
+            Purpose::RecoveryCodes,
+            Purpose::Audit,
+            Purpose::Browsers,
+        ];
+        let mut keys: Vec<[u8; 32]> = vec![];
+        for root in [&one, &other] {
+            keys.extend(purposes.iter().map(|p| *root.key(*p)));
+        }
+        let all = keys.len();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), all);
+        assert_ne!(one.id(), other.id());
+        // Stored data hangs on these: they may never become others.
+        assert_eq!(
+            one.id().to_string(),
+            RootKey::new(&[1; 32]).id().to_string()
+        );
+        assert_eq!(KeyId::parse(&one.id().to_string()), Some(one.id()));
+        assert!(KeyId::parse("").is_none() && KeyId::parse("zz").is_none());
+    }
+
+    #[test]
+    fn a_key_is_not_shown() {
+        let shown = format!("{:?}", KeyRing::of(RootKey::new(&[7; 32])));
+        assert!(
+            shown.contains("RootKey(") && !shown.contains("07070707"),
+            "{shown}"
+        );
+    }
+}
