@@ -44,6 +44,10 @@ words! {
         Blocked = "blocked",
         /// The methods that the user may use.
         TwoFactor = "two_factor",
+        /// Where the user came from.
+        Origin = "origin",
+        /// An administrator's words.
+        Note = "note",
     }
 }
 
@@ -84,6 +88,8 @@ impl Field {
             Self::SuspendedAt => json!(user.suspended_at),
             Self::Blocked => json!(user.blocked),
             Self::TwoFactor => json!(user.two_factor),
+            Self::Origin => json!(user.origin),
+            Self::Note => json!(user.note),
         }
     }
 
@@ -115,6 +121,8 @@ impl Field {
             Self::SuspendedAt => user.suspended_at = self.read(value)?,
             Self::Blocked => user.blocked = self.read(value)?,
             Self::TwoFactor => user.two_factor = self.read(value)?,
+            Self::Origin => user.origin = self.read(value)?,
+            Self::Note => user.note = self.read(value)?,
         }
         Ok(())
     }
@@ -139,8 +147,9 @@ impl Field {
             | Self::DirectoryId
             | Self::Dn
             | Self::State => FieldOwner::Directory,
-            Self::Blocked | Self::TwoFactor => FieldOwner::Administrator,
+            Self::Blocked | Self::TwoFactor | Self::Note => FieldOwner::Administrator,
             Self::Realm
+            | Self::Origin
             | Self::PhoneRaw
             | Self::PhoneSource
             | Self::PhonePending

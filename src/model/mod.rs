@@ -1,8 +1,10 @@
 //! The nouns, without I/O. `Debug` of anything here hides personal data.
 
+pub mod audit;
 pub mod authenticator;
 pub mod change;
 pub mod dn;
+pub mod edit;
 pub mod entry;
 pub mod field;
 pub mod filter;
@@ -19,8 +21,10 @@ pub mod synonyms;
 pub mod user;
 pub mod words;
 
+pub use audit::{AuditAct, AuditEntry, AuditLine};
 pub use authenticator::{AuthenticatorKind, AuthenticatorState, OtpHash};
 pub use change::{Change, ChangeKind, Limit};
+pub use edit::Edit;
 pub use entry::{Attribute, AttributeName, Packing, RawAttribute, RawEntry, Values};
 pub use field::{Field, FieldOwner};
 pub use ids::{DirectoryId, EnrolmentId, IdForm, JobId, RealmId, RunId, UserId};
@@ -31,7 +35,7 @@ pub use person::{
 };
 pub use phone::Phone;
 pub use policy::Policy;
-pub use realm::{OwnPause, RealmKind, RealmRow};
+pub use realm::{OwnPause, RealmKind, RealmRow, RealmSettings};
 pub use run::{ErrorCode, HeldBy, Mode, Outcome, Run, Trigger};
 pub use synonyms::Synonyms;
-pub use user::{PhoneSource, State, StateReason, TwoFactor, User};
+pub use user::{PhoneSource, State, StateReason, TwoFactor, User, UserOrigin};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::user::words;
-use super::{IdForm, RealmId, RunId};
+use super::{IdForm, RealmId, RunId, TwoFactor};
 use crate::clock::Timestamp;
 
 words! {
@@ -25,6 +25,19 @@ pub struct OwnPause {
     pub by: Option<String>,
     /// `None`: until somebody resumes the realm.
     pub until: Option<Timestamp>,
+}
+
+/// What an administrator says of a realm that is in no file. A directory realm has none of it: its file says so.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct RealmSettings {
+    /// Free text.
+    pub category: Option<String>,
+    /// ISO 3166-1: the country of national numbers.
+    pub region: Option<String>,
+    /// IANA name.
+    pub time_zone: Option<String>,
+    /// Methods that new users get.
+    pub two_factor: Vec<TwoFactor>,
 }
 
 /// What the store remembers of a realm between runs.
@@ -75,6 +88,8 @@ pub struct RealmRow {
     pub last_tick_at: Option<Timestamp>,
     /// When the first of the changes that an administrator rejected for a time may come again; `None`: nothing is left out.
     pub left_out_until: Option<Timestamp>,
+    /// What an administrator says of it.
+    pub settings: RealmSettings,
 }
 
 impl RealmRow {
@@ -103,6 +118,7 @@ impl RealmRow {
             held: None,
             last_tick_at: None,
             left_out_until: None,
+            settings: RealmSettings::default(),
         }
     }
 

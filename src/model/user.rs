@@ -79,6 +79,22 @@ words! {
 }
 
 words! {
+    /// Where a user came from. A user by hand whom a directory's entry was given to comes from the directory from then on.
+    UserOrigin {
+        /// The realm's directory.
+        Directory = "directory",
+        /// An administrator.
+        Manual = "manual",
+        /// A file.
+        Import = "import",
+        /// An identity provider.
+        Scim = "scim",
+        /// A protected service that reported a logon.
+        Logon = "logon",
+    }
+}
+
+words! {
     /// A second factor that a user may use.
     TwoFactor {
         /// A code by SMS.
@@ -131,6 +147,8 @@ pub struct User {
     pub phone_pending_raw: Option<String>,
     /// When the waiting number takes effect.
     pub phone_pending_until: Option<Timestamp>,
+    /// Who gave the waiting number; `None`: the directory, or nothing waits.
+    pub phone_pending_source: Option<PhoneSource>,
     /// The number that the outside world last knows of.
     pub phone_provisioned: Option<Phone>,
     /// The number of the newest provision or reprovision job, whatever became of that job; `None`: there was none, or a suspension or block dropped it.
@@ -161,6 +179,10 @@ pub struct User {
     pub created_at: Timestamp,
     /// When last changed.
     pub updated_at: Timestamp,
+    /// Where the user came from.
+    pub origin: UserOrigin,
+    /// An administrator's words, never sent anywhere.
+    pub note: Option<String>,
 }
 
 impl User {
@@ -171,6 +193,11 @@ impl User {
             State::Suspended => self.state_reason == Some(StateReason::Disabled),
             State::Removed => false,
         }
+    }
+
+    /// Whether a directory's entry says who this is. Its removed users have no id any more, and count as nobody's.
+    pub fn of_a_directory(&self) -> bool {
+        self.directory_id.is_some()
     }
 
     /// Active and not blocked: may be told a number.

@@ -18,7 +18,7 @@ use crate::model::message_rules::{dues, plain};
 use crate::model::person::in_use;
 use crate::model::{
     ChangeKind, Field, IdForm, Intent, JobReason, JobType, Known, Person, PhoneSource, Policy,
-    RealmId, State, StateReason, User, UserId, UserName,
+    RealmId, State, StateReason, User, UserId, UserName, UserOrigin,
 };
 
 /// What a run found of a person.
@@ -133,6 +133,7 @@ fn create(mut person: Person, name: NameGrant, context: &DecisionContext<'_>) ->
         phone_pending: None,
         phone_pending_raw: None,
         phone_pending_until: None,
+        phone_pending_source: None,
         phone_provisioned: None,
         phone_told: None,
         told: false,
@@ -152,6 +153,8 @@ fn create(mut person: Person, name: NameGrant, context: &DecisionContext<'_>) ->
         fingerprint: None,
         created_at: context.now,
         updated_at: context.now,
+        origin: UserOrigin::Directory,
+        note: None,
     };
     if let Outcome::Other(choice) = choose(None, &person.phone, context.policy) {
         take(&mut after, choice);
@@ -190,6 +193,7 @@ fn follow(
     let moved = held.realm != *context.realm;
     after.realm = context.realm.clone();
     after.directory_id = Some(person.directory_id);
+    after.origin = UserOrigin::Directory;
     after.entry_uuid = person.entry_uuid.or(held.entry_uuid);
     after.dn = Some(person.dn.clone());
     if let Known::Known(display_name) = &person.display_name {
@@ -266,30 +270,34 @@ fn follow(
             cause.unwrap_or(JobReason::Restored),
         ));
     }
-    if held.username_key != after.username_key {
-        intents.push(Intent::Say {
-            r#type: JobType::Rename,
-            reason: JobReason::Renamed,
-            previous_phone: None,
-            previous_username: Some(held.username.clone()),
-        });
-    }
-    let noticed =
-        previous(held).filter(|p| after.phone_pending.is_some() || after.phone.as_ref() != Some(p));
-    if phone_row == Some(ChangeKind::PhoneChanged)
-        && context.policy.notify_previous
-        && noticed.is_some()
-        && after.usable()
-    {
-        intents.push(Intent::Say {
-            r#type: JobType::PhoneNotice,
-            reason: JobReason::PhoneChanged,
-            previous_phone: noticed.cloned(),
-            previous_username: None,
-        });
+    intents.extend(renamed(held, &after));
+    if phone_row == Some(ChangeKind::PhoneChanged) {
+        intents.extend(notice(held, &after, context.policy));
     }
     intents.extend(dues(Some(held), &mut after, context.policy, cause));
     finish(held, after, rows.0, intents, context.now)
+}
+
+/// What is said of another name.
+pub(super) fn renamed(held: &User, after: &User) -> Option<Intent> {
+    (held.username_key != after.username_key).then(|| Intent::Say {
+        r#type: JobType::Rename,
+        reason: JobReason::Renamed,
+        previous_phone: None,
+        previous_username: Some(held.username.clone()),
+    })
+}
+
+/// What the number before hears of another one, whoever gave that.
+pub(super) fn notice(held: &User, after: &User, policy: &Policy) -> Option<Intent> {
+    let noticed = previous(held)
+        .filter(|p| after.phone_pending.is_some() || after.phone.as_ref() != Some(p))?;
+    (policy.notify_previous && after.usable()).then(|| Intent::Say {
+        r#type: JobType::PhoneNotice,
+        reason: JobReason::PhoneChanged,
+        previous_phone: Some(noticed.clone()),
+        previous_username: None,
+    })
 }
 
 /// Sets the number; tells which row of the plan it is, if any.
@@ -327,6 +335,7 @@ fn follow_phone(
             after.phone_pending = Some(choice.value.phone.clone());
             after.phone_pending_raw = Some(choice.value.raw.clone());
             after.phone_pending_until = Some(context.now.plus_ms(context.policy.hold_ms));
+            after.phone_pending_source = None;
             Some(ChangeKind::PhoneChanged)
         }
         Outcome::Other(choice) => {
@@ -431,6 +440,7 @@ pub fn remove(held: &User, reason: JobReason, context: &DecisionContext<'_>) -> 
     after.phone_told = None;
     after.fingerprint = None;
     after.suspended_clock = None;
+    after.note = None;
     let mut rows = ChangeDrafts::new(held, context.id_form);
     rows.push(ChangeKind::Removed, &after, &[Field::State]);
     let mut intents = vec![Intent::Withdraw { reason }];
@@ -457,7 +467,7 @@ pub fn end_hold(held: &User, context: &DecisionContext<'_>) -> Option<Decision> 
     // Which attribute gave the waiting number is seen at the next look.
     after.phone_attribute = None;
     after.phone_rule = None;
-    after.phone_source = Some(PhoneSource::Directory);
+    after.phone_source = held.phone_pending_source.or(Some(PhoneSource::Directory));
     drop_pending(&mut after);
     let mut rows = ChangeDrafts::new(held, context.id_form);
     rows.push_rest(&after);
@@ -465,7 +475,7 @@ pub fn end_hold(held: &User, context: &DecisionContext<'_>) -> Option<Decision> 
     finish(held, after, rows.0, intents, context.now)
 }
 
-fn finish(
+pub(super) fn finish(
     held: &User,
     mut after: User,
     changes: Vec<Draft>,
@@ -499,10 +509,11 @@ fn take(user: &mut User, choice: Choice<'_>) {
     user.phone_source = Some(PhoneSource::Directory);
 }
 
-fn drop_pending(user: &mut User) {
+pub(super) fn drop_pending(user: &mut User) {
     user.phone_pending = None;
     user.phone_pending_raw = None;
     user.phone_pending_until = None;
+    user.phone_pending_source = None;
 }
 
 /// Only a user at rest may pass by unseen next time: present, nothing refused, nothing waiting.
@@ -511,7 +522,7 @@ fn rest(after: &User, person: &Person) -> Option<u64> {
     at_rest.then_some(person.fingerprint)
 }
 
-const PHONE_FIELDS: [Field; 5] = [
+pub(super) const PHONE_FIELDS: [Field; 5] = [
     Field::Phone,
     Field::PhoneRaw,
     Field::PhoneSource,
@@ -519,17 +530,17 @@ const PHONE_FIELDS: [Field; 5] = [
     Field::PhonePendingUntil,
 ];
 
-const STANDING: [Field; 3] = [Field::State, Field::StateReason, Field::SuspendedAt];
+pub(super) const STANDING: [Field; 3] = [Field::State, Field::StateReason, Field::SuspendedAt];
 
 /// Collects the rows of one user; what one row has shown, the next does not repeat.
-struct ChangeDrafts<'a>(Vec<Draft>, &'a User, IdForm, Vec<Field>);
+pub(super) struct ChangeDrafts<'a>(pub(super) Vec<Draft>, &'a User, IdForm, Vec<Field>);
 
 impl<'a> ChangeDrafts<'a> {
-    fn new(held: &'a User, form: IdForm) -> Self {
+    pub(super) fn new(held: &'a User, form: IdForm) -> Self {
         Self(vec![], held, form, vec![])
     }
 
-    fn push(&mut self, kind: ChangeKind, after: &User, fields: &[Field]) {
+    pub(super) fn push(&mut self, kind: ChangeKind, after: &User, fields: &[Field]) {
         let (mut was, mut is) = (Map::new(), Map::new());
         for field in fields.iter().copied() {
             let (a, b) = (field.get(self.1, self.2), field.get(after, self.2));
@@ -550,8 +561,8 @@ impl<'a> ChangeDrafts<'a> {
     }
 
     /// Everything else that changed is one row `updated`.
-    fn push_rest(&mut self, after: &User) {
-        const REST: [Field; 13] = [
+    pub(super) fn push_rest(&mut self, after: &User) {
+        const REST: [Field; 15] = [
             Field::Username,
             Field::DisplayName,
             Field::Email,
@@ -565,6 +576,8 @@ impl<'a> ChangeDrafts<'a> {
             Field::PhonePendingUntil,
             Field::Blocked,
             Field::TwoFactor,
+            Field::Origin,
+            Field::Note,
         ];
         let differs = |f: &Field| f.get(self.1, self.2) != f.get(after, self.2);
         let fields: Vec<Field> = REST

@@ -36,12 +36,17 @@ pub struct Choice<'a> {
 ///   values only, the number in use stays: an invalid new value never erases a valid old one.
 /// * A number that was set by hand or in self-enrolment stays under `phone-authority = "local"`, and under `directory`
 ///   for as long as the directory gives none.
+/// * One that was set so and waits, waits on in the same cases.
 /// * A number that waits while nothing else of the directory is in use goes with its value: only a refused one keeps it waiting.
 pub fn choose<'a>(held: Option<&User>, reading: &'a PhoneReading, policy: &Policy) -> Outcome<'a> {
     let PhoneReading::Read(attributes) = reading else {
         return Outcome::Keep;
     };
     let deciding = attributes.iter().position(|a| !a.usable.is_empty());
+    let waits_by_hand = held.is_some_and(|u| u.phone_pending_source.is_some());
+    if waits_by_hand && (policy.local_phones || deciding.is_none()) {
+        return Outcome::Keep;
+    }
     let Some((held, in_use)) = held.and_then(|u| u.phone.as_ref().map(|p| (u, p))) else {
         return match deciding {
             Some(i) => Outcome::Other(pick(

@@ -178,6 +178,8 @@ fn set(user: &mut User, field: Field, was: &Value, rules: &PutBack<'_>) -> Resul
         Field::SuspendedAt | Field::PhonePendingUntil => return Ok(()),
         // Who has had an id keeps one.
         Field::DirectoryId if fits.is_err() || back.directory_id.is_none() => return Ok(()),
+        // And stays the directory's.
+        Field::Origin if user.of_a_directory() => return Ok(()),
         _ => fits?,
     }
     match field {
@@ -190,6 +192,7 @@ fn set(user: &mut User, field: Field, was: &Value, rules: &PutBack<'_>) -> Resul
         Field::PhonePending if back.phone_pending.is_none() => {
             back.phone_pending_raw = None;
             back.phone_pending_until = None;
+            back.phone_pending_source = None;
         }
         Field::PhonePending => {
             back.phone_pending_until = back.phone_pending_until.or(Some(rules.now));

@@ -95,6 +95,7 @@ const UPDATE: &str = "
         phone_told = CASE WHEN s.state = 'removed' THEN NULL ELSE users.phone_told END,
         state = s.state, state_reason = s.state_reason, suspended_at = s.suspended_at, suspended_clock = s.suspended_clock,
         blocked = s.blocked, two_factor = s.two_factor, version = s.version, fingerprint = s.fingerprint, updated_at = s.updated_at,
+        origin = s.origin, note = s.note, phone_pending_source = s.phone_pending_source,
         made_by = NULL, made_seq = NULL
     FROM staged_users s WHERE s.run = $1 AND s.base_version > 0 AND s.id = users.id AND s.base_version = users.version";
 
@@ -135,15 +136,16 @@ const TAKE_ALONG: &str = "
 const SORTED: i64 = 20_000;
 
 /// Personal data of those who are removed goes from the audit trail and the refusals too.
-const ERASE: [&str; 2] = [
+pub(super) const ERASE: [&str; 3] = [
     "UPDATE changes SET before = NULL, after = NULL, username = NULL WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
+    "UPDATE audit SET before = NULL, after = NULL, username = NULL WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     // In the realm that they leave alone: another one over the same directory refuses them for reasons of its own.
     "DELETE FROM refused WHERE (realm, directory_id) IN (
          SELECT u.realm, u.directory_id FROM staged_users s JOIN users u ON u.id = s.id WHERE s.run = $1 AND s.state = 'removed')",
 ];
 
 /// And from the messages, once they are locked.
-const ERASE_JOBS: &str = "
+pub(super) const ERASE_JOBS: &str = "
     UPDATE jobs SET username = '', name_key = '', old_name_key = NULL, phone = NULL, body = NULL
     WHERE state NOT IN ('waiting', 'sending', 'held') AND user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')";
 
@@ -230,7 +232,7 @@ impl Store {
                 on!(tx, c => sqlx::query(sql).bind(id.clone()).execute(&mut *c).await.map(|_| ()))
                     .map_err(StoreError::from_sqlx("change users"))?;
             }
-            let changed = on!(tx, c => sqlx::query(UPDATE).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("change users"))?;
+            let changed = on!(tx, c => sqlx::query(UPDATE).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(taken("change users"))?;
             if changed != staged.unsigned_abs() {
                 return Err(StoreError::Conflict(staged.unsigned_abs() - changed));
             }
@@ -250,7 +252,7 @@ impl Store {
             placed => placed.unwrap_or(0),
         };
         let insert = if a.facts.first_pass { MAKE } else { INSERT };
-        let created = placed + on!(tx, c => sqlx::query(insert).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("add users"))?;
+        let created = placed + on!(tx, c => sqlx::query(insert).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(taken("add users"))?;
         for sql in indexes {
             on!(tx, c => sqlx::query(AssertSqlSafe(sql)).execute(&mut *c).await.map(|_| ()))
                 .map_err(StoreError::from_sqlx("add users"))?;
@@ -367,7 +369,7 @@ impl Store {
         }
     }
 
-    /// Changes one user outside of a run (a hold that is over, an administrator's act), by the same rules.
+    /// Changes one user outside of a run (a hold that is over), by the same rules.
     pub async fn act(
         &self,
         changes: &[Change],
@@ -376,33 +378,69 @@ impl Store {
         intents: &[Intent],
         messages: &MessageContext,
     ) -> Result<(), StoreError> {
-        const DELETE: &str = "DELETE FROM staged_users WHERE run = $1";
-        const STAGE: &str = concat!(
-            "INSERT INTO staged_users (run, seq, base_version, intents, ",
-            user_columns!(),
-            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, \
-             $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37)"
-        );
-        debug_assert_ne!(user.state, State::Removed, "removal goes through a run");
+        debug_assert_ne!(user.state, State::Removed, "an act erases, see `by_hand`");
         let mut tx = self.db.begin().await?;
-        // The same statements as a run's, over a stage of one under an id of its own.
-        let stage = user.id.0.as_bytes().to_vec();
-        let container = user.dn.as_deref().and_then(crate::model::dn::container);
-        on!(tx, c => {
-            let query = sqlx::query(STAGE).bind(stage.clone()).bind(1_i64).bind(base_version).bind(None::<String>);
-            bind_user!(query, user, container).execute(&mut *c).await.map(|_| ())
-        })
-        .map_err(StoreError::from_sqlx("stage a user"))?;
-        let mut rows = [0; 4];
-        for (sql, rows) in [MADE, LET_GO, UPDATE, DELETE].into_iter().zip(&mut rows) {
-            *rows = on!(tx, c => sqlx::query(sql).bind(stage.clone()).execute(&mut *c).await.map(|r| r.rows_affected()))
-                .map_err(StoreError::from_sqlx("change a user"))?;
-        }
-        if rows[2] != 1 {
-            return Err(StoreError::Conflict(1));
-        }
+        write_one(&mut tx, user, base_version).await?;
+        unstage_one(&mut tx, user).await?;
         super::changes::add_own(&mut tx, changes).await?;
         apply_intents(&mut tx, messages, user, intents).await?;
         tx.commit().await
+    }
+}
+
+/// Writes one user as a run of one would, over a stage under the user's own id, which stays for [`unstage_one`].
+pub(super) async fn write_one(
+    tx: &mut Tx,
+    user: &User,
+    base_version: i64,
+) -> Result<(), StoreError> {
+    const STAGE: &str = concat!(
+        "INSERT INTO staged_users (run, seq, base_version, intents, ",
+        user_columns!(),
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, \
+         $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40)"
+    );
+    let stage = user.id.0.as_bytes().to_vec();
+    let container = user.dn.as_deref().and_then(crate::model::dn::container);
+    on!(tx, c => {
+        let query = sqlx::query(STAGE).bind(stage.clone()).bind(1_i64).bind(base_version).bind(None::<String>);
+        bind_user!(query, user, container).execute(&mut *c).await.map(|_| ())
+    })
+    .map_err(taken("stage a user"))?;
+    let statements: &[&'static str] = if base_version == 0 {
+        &[INSERT]
+    } else {
+        &[MADE, LET_GO, UPDATE]
+    };
+    let mut rows = 0;
+    for sql in statements.iter().copied() {
+        rows = on!(tx, c => sqlx::query(sql).bind(stage.clone()).execute(&mut *c).await.map(|r| r.rows_affected()))
+            .map_err(taken("change a user"))?;
+    }
+    if rows == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::Conflict(1))
+    }
+}
+
+/// Takes away what [`write_one`] staged.
+pub(super) async fn unstage_one(tx: &mut Tx, user: &User) -> Result<(), StoreError> {
+    const DELETE: &str = "DELETE FROM staged_users WHERE run = $1";
+    on!(tx, c => sqlx::query(DELETE).bind(user.id.0.as_bytes().to_vec()).execute(&mut *c).await.map(|_| ()))
+        .map_err(StoreError::from_sqlx("change a user"))
+}
+
+/// For `map_err`: a name that somebody else took a moment ago is a conflict like any other.
+fn taken(what: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
+    const WHAT: [&str; 3] = ["users_name", "username_key", "staged_users"];
+    let other = StoreError::from_sqlx(what);
+    move |error| match &error {
+        sqlx::Error::Database(known)
+            if known.is_unique_violation() && WHAT.iter().any(|w| known.message().contains(w)) =>
+        {
+            StoreError::Conflict(1)
+        }
+        _ => other(error),
     }
 }

@@ -5,7 +5,10 @@ use sqlx::PgConnection;
 
 use super::StoreError;
 use super::answer::answered;
-use super::rows::{USER_COLUMNS, methods, side_text, user_columns};
+use super::rows::{
+    MADE_USER_COLUMNS, USER_COLUMNS, is_plain, made_user_columns, methods, origin_column,
+    side_text, user_columns,
+};
 use super::staged_user::{StagedUser, intents_text};
 use crate::model::{Change, RunId};
 
@@ -80,8 +83,8 @@ impl CopyRows {
     }
 }
 
-/// A user's own columns, in the order of [`user_columns!`].
-fn user(t: &mut CopyRows, staged: &StagedUser) {
+/// A user's columns, in the order of [`user_columns!`]; where all are plain, only those of [`made_user_columns!`].
+fn user(t: &mut CopyRows, staged: &StagedUser, plain: bool) {
     let u = &staged.user;
     t.bytes(Some(u.id.0.as_bytes()));
     t.text(Some(u.realm.as_str()));
@@ -120,6 +123,20 @@ fn user(t: &mut CopyRows, staged: &StagedUser) {
     t.int(u.fingerprint.map(u64::cast_signed));
     t.int(Some(u.created_at.0));
     t.int(Some(u.updated_at.0));
+    if !plain {
+        t.text(origin_column(u));
+        t.text(u.note.as_deref());
+        t.text(u.phone_pending_source.map(crate::model::PhoneSource::as_str));
+    }
+}
+
+/// Whether the columns that a pass writes say all there is of these users, what they are called, and how many they are.
+fn columns(users: &[StagedUser]) -> (bool, &'static str, usize) {
+    if users.iter().all(|staged| is_plain(&staged.user)) {
+        (true, made_user_columns!(), MADE_USER_COLUMNS)
+    } else {
+        (false, user_columns!(), USER_COLUMNS)
+    }
 }
 
 /// Copies staged users.
@@ -128,21 +145,18 @@ pub(super) async fn users(
     run: RunId,
     users: &[StagedUser],
 ) -> Result<(), StoreError> {
-    let mut t = CopyRows::new(4 + USER_COLUMNS, users.len() * 512);
+    let (plain, names, count) = columns(users);
+    let mut t = CopyRows::new(4 + count, users.len() * 512);
     for staged in users {
         t.row();
         t.bytes(Some(run.0.as_bytes()));
         t.int(Some(staged.seq));
         t.int(Some(staged.base_version));
         t.text(intents_text(&staged.intents)?.as_deref());
-        user(&mut t, staged);
+        user(&mut t, staged, plain);
     }
-    let into = concat!(
-        "staged_users (run, seq, base_version, intents, ",
-        user_columns!(),
-        ")"
-    );
-    t.copy(connection, into).await
+    let into = format!("staged_users (run, seq, base_version, intents, {names})");
+    t.copy(connection, &into).await
 }
 
 /// Copies users of a first load into its table. Their place in the plan is their key.
@@ -152,15 +166,16 @@ pub(super) async fn aside(
     table: &str,
     users: &[StagedUser],
 ) -> Result<(), StoreError> {
-    let mut t = CopyRows::new(3 + USER_COLUMNS, users.len() * 512);
+    let (plain, names, count) = columns(users);
+    let mut t = CopyRows::new(3 + count, users.len() * 512);
     for staged in users {
         t.row();
         t.int(Some(staged.seq));
         t.int(Some(staged.seq));
         t.bytes(Some(run.0.as_bytes()));
-        user(&mut t, staged);
+        user(&mut t, staged, plain);
     }
-    let into = format!("{table} (pk, made_seq, made_by, {})", user_columns!());
+    let into = format!("{table} (pk, made_seq, made_by, {names})");
     t.copy(connection, &into).await
 }
 

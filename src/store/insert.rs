@@ -4,7 +4,7 @@ use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, query::Query};
 
 use super::StoreError;
-use super::rows::{USER_COLUMNS, bind_user, methods, side_text, user_columns};
+use super::rows::{USER_COLUMNS, bind_user, is_plain, methods, side_text, user_columns};
 use super::staged_user::{StagedUser, intents_text};
 use crate::clock::Timestamp;
 use crate::model::{Change, PhoneSource, RealmId, RunId, State, TwoFactor, User};
@@ -84,6 +84,7 @@ impl SharedColumns {
             && user.phone_told.is_none()
             && user.last_used_at.is_none()
             && !(user.told || user.provisioned || user.blocked)
+            && is_plain(user)
     }
 
     /// Takes the texts away from the users. `into` names a table and its columns of run and place.

@@ -4,6 +4,8 @@ mod access;
 mod answer;
 mod apply;
 mod aside;
+mod audit;
+mod by_hand;
 mod changes;
 mod completeness;
 mod containers;
@@ -52,6 +54,8 @@ use secrecy::ExposeSecret as _;
 use sqlx::migrate::{MigrateError, Migrator};
 
 pub use access::Access;
+pub use audit::{AuditCheck, AuditFilter, AuditKey};
+pub use by_hand::HandAct;
 pub use apply::{Application, CursorUpdate, RealmUpdate};
 use db::Db;
 pub use declare::{Declared, RealmDecl};

@@ -3,10 +3,10 @@
 use sqlx::FromRow;
 
 use super::db::on;
-use super::rows::{readable, run_id, word};
+use super::rows::{readable, run_id, two_factor, word};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{IdForm, OwnPause, RealmId, RealmRow};
+use crate::model::{IdForm, OwnPause, RealmId, RealmRow, RealmSettings};
 
 #[expect(clippy::struct_excessive_bools, reason = "a column of the table each")]
 #[derive(FromRow)]
@@ -35,11 +35,15 @@ struct RealmColumns {
     held: Option<Vec<u8>>,
     last_tick_at: Option<i64>,
     left_out_until: Option<i64>,
+    category: Option<String>,
+    region: Option<String>,
+    time_zone: Option<String>,
+    two_factor: Option<String>,
 }
 
 macro_rules! realm_columns {
     () => {
-        "id, kind, name, paused, paused_until, paused_by, paused_by_undo, paused_beside, paused_beside_until, orphaned, due, mapping_hash, directory, first_applied_at, clock_ms, last_complete_at, window_from, seen_state, id_form, cursor, following, held, last_tick_at, left_out_until"
+        "id, kind, name, paused, paused_until, paused_by, paused_by_undo, paused_beside, paused_beside_until, orphaned, due, mapping_hash, directory, first_applied_at, clock_ms, last_complete_at, window_from, seen_state, id_form, cursor, following, held, last_tick_at, left_out_until, category, region, time_zone, two_factor"
     };
 }
 
@@ -79,6 +83,12 @@ impl TryFrom<RealmColumns> for RealmRow {
             held: row.held.as_deref().map(run_id).transpose()?,
             last_tick_at: row.last_tick_at.map(Timestamp),
             left_out_until: row.left_out_until.map(Timestamp),
+            settings: RealmSettings {
+                category: row.category,
+                region: row.region,
+                time_zone: row.time_zone,
+                two_factor: two_factor(row.two_factor.as_deref().unwrap_or_default())?,
+            },
         })
     }
 }
@@ -86,7 +96,7 @@ impl TryFrom<RealmColumns> for RealmRow {
 impl Store {
     /// One realm.
     pub async fn realm(&self, id: &RealmId) -> Result<Option<RealmRow>, StoreError> {
-        const SQL: &str = concat!("SELECT ", realm_columns!(), " FROM realms WHERE id = $1");
+        const SQL: &str = concat!("SELECT ", realm_columns!(), " FROM realms WHERE id = $1 AND removed_at IS NULL");
         let mut link = self.db.read().await?;
         let row = on!(link, c => sqlx::query_as::<_, RealmColumns>(SQL).bind(id.as_str()).fetch_optional(&mut *c).await).map_err(StoreError::from_sqlx("read a realm"))?;
         row.map(RealmRow::try_from).transpose()
@@ -94,7 +104,7 @@ impl Store {
 
     /// All realms, by id.
     pub async fn realms(&self) -> Result<Vec<RealmRow>, StoreError> {
-        const SQL: &str = concat!("SELECT ", realm_columns!(), " FROM realms ORDER BY id");
+        const SQL: &str = concat!("SELECT ", realm_columns!(), " FROM realms WHERE removed_at IS NULL ORDER BY id");
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, RealmColumns>(SQL).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read realms"))?;

@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use super::StoreError;
 use crate::clock::Timestamp;
-use crate::model::{DirectoryId, Phone, RealmId, RunId, TwoFactor, User, UserId};
+use crate::model::{DirectoryId, Phone, RealmId, RunId, TwoFactor, User, UserId, UserOrigin};
 
-/// A user's columns, in the order in which [`bind_user!`] binds them. `users` and `staged_users` share them.
-macro_rules! user_columns {
+/// The columns that may say something of a user whom a pass makes: what [`user_columns!`] names beyond them is null then.
+macro_rules! made_user_columns {
     () => {
         "id, realm, directory_id, entry_uuid, username, username_key, display_name, email, dn, container, phone, phone_raw, \
          phone_attribute, phone_rule, phone_source, phone_pending, phone_pending_raw, phone_pending_until, phone_provisioned, \
@@ -20,10 +20,36 @@ macro_rules! user_columns {
          last_used_at, fingerprint, created_at, updated_at"
     };
 }
+pub(super) use made_user_columns;
+
+/// A user's columns, in the order in which [`bind_user!`] binds them. `users` and `staged_users` share them.
+macro_rules! user_columns {
+    () => {
+        concat!(
+            $crate::store::rows::made_user_columns!(),
+            ", origin, note, phone_pending_source"
+        )
+    };
+}
 pub(super) use user_columns;
 
+/// How many columns [`made_user_columns!`] names.
+pub(super) const MADE_USER_COLUMNS: usize = 33;
+
 /// How many columns [`user_columns!`] names.
-pub(super) const USER_COLUMNS: usize = 33;
+pub(super) const USER_COLUMNS: usize = MADE_USER_COLUMNS + 3;
+
+/// Whether [`made_user_columns!`] say all there is of somebody.
+pub(super) fn is_plain(user: &User) -> bool {
+    user.origin == UserOrigin::Directory
+        && user.note.is_none()
+        && user.phone_pending_source.is_none()
+}
+
+/// The column `origin`: most users come from a directory, which takes no room.
+pub(super) fn origin_column(user: &User) -> Option<&'static str> {
+    (user.origin != UserOrigin::Directory).then(|| user.origin.as_str())
+}
 
 /// Binds a user and their container in the order of [`user_columns!`].
 macro_rules! bind_user {
@@ -67,6 +93,9 @@ macro_rules! bind_user {
             .bind(user.fingerprint.map(u64::cast_signed))
             .bind(user.created_at.0)
             .bind(user.updated_at.0)
+            .bind($crate::store::rows::origin_column(user))
+            .bind(user.note.clone())
+            .bind(user.phone_pending_source.map(|s| s.as_str()))
     }};
 }
 pub(super) use bind_user;
@@ -106,6 +135,9 @@ pub(super) struct UserRow {
     fingerprint: Option<i64>,
     created_at: i64,
     updated_at: i64,
+    origin: Option<String>,
+    note: Option<String>,
+    phone_pending_source: Option<String>,
 }
 
 impl TryFrom<UserRow> for User {
@@ -145,6 +177,12 @@ impl TryFrom<UserRow> for User {
             fingerprint: row.fingerprint.map(i64::cast_unsigned),
             created_at: Timestamp(row.created_at),
             updated_at: Timestamp(row.updated_at),
+            origin: row
+                .origin
+                .as_deref()
+                .map_or(Ok(UserOrigin::Directory), word)?,
+            note: row.note,
+            phone_pending_source: row.phone_pending_source.as_deref().map(word).transpose()?,
         })
     }
 }
@@ -164,7 +202,7 @@ pub(super) fn methods(two_factor: &[TwoFactor]) -> String {
     words
 }
 
-fn two_factor(text: &str) -> Result<Vec<TwoFactor>, StoreError> {
+pub(super) fn two_factor(text: &str) -> Result<Vec<TwoFactor>, StoreError> {
     text.split(',')
         .filter(|w| !w.is_empty())
         .map(word)

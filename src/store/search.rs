@@ -3,7 +3,7 @@
 use super::db::on;
 use super::rows::{UserRow, readable, user_columns};
 use super::{Store, StoreError};
-use crate::model::{Phone, RealmId, State, TwoFactor, User, UserId};
+use crate::model::{Phone, RealmId, State, TwoFactor, User, UserId, UserOrigin};
 
 /// Which users a list shows.
 #[derive(Clone, Default, Debug)]
@@ -14,6 +14,8 @@ pub struct UserFilter {
     pub state: Option<State>,
     /// With this method.
     pub two_factor: Option<TwoFactor>,
+    /// Who came from there.
+    pub origin: Option<UserOrigin>,
     /// A part of the name, display name, e-mail or phone, without case.
     pub search: Option<String>,
 }
@@ -33,6 +35,7 @@ impl Store {
               WHERE ($1 IS NULL OR realm = $1) AND (state = $2 OR $2 IS NULL AND state <> 'removed')
                 AND ($3 IS NULL OR ',' || two_factor || ',' LIKE '%,' || $3 || ',%')
                 AND ($4 IS NULL OR LOWER(username || ' ' || COALESCE(display_name, '') || ' ' || COALESCE(email, '') || ' ' || COALESCE(phone, '')) LIKE $4 ESCAPE '!')
+                AND ($9 IS NULL OR COALESCE(origin, 'directory') = $9)
                 AND (realm > $5 OR realm = $5 AND (COALESCE(username_key, '') > $6 OR COALESCE(username_key, '') = $6 AND id > $7))
               ORDER BY realm, COALESCE(username_key, ''), id LIMIT $8"
         );
@@ -55,6 +58,7 @@ impl Store {
                 .bind(filter.two_factor.map(TwoFactor::as_str))
                 .bind(needle.as_deref().map(pattern))
                 .bind(realm).bind(name).bind(id).bind(rows_asked)
+                .bind(filter.origin.map(UserOrigin::as_str))
                 .fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("list users"))?;
             let full = i64::try_from(rows.len()).is_ok_and(|n| n == rows_asked);

@@ -401,6 +401,7 @@ fn user() -> User {
         phone_pending: None,
         phone_pending_raw: None,
         phone_pending_until: None,
+        phone_pending_source: None,
         phone_provisioned: None,
         phone_told: None,
         told: false,
@@ -416,6 +417,8 @@ fn user() -> User {
         fingerprint: None,
         created_at: NOW,
         updated_at: NOW,
+        origin: crate::model::UserOrigin::Directory,
+        note: None,
     }
 }
 

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::fresh_id;
 use crate::clock::Timestamp;
+use crate::factors::keys::RootKey;
 use crate::model::{EnrolmentId, Job, UserId};
 use crate::store::db::{Tx, on};
 use crate::store::{Store, StoreError};
@@ -35,6 +36,11 @@ impl EnrolmentKey {
     /// A key of 32 bytes.
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// The keys of other purposes, which follow from this one.
+    pub fn root(&self) -> RootKey {
+        RootKey::new(&self.0)
     }
 
     /// The token of an enrolment: HMAC-SHA256 of its 16 bytes under the key.

@@ -328,6 +328,7 @@ pub(crate) fn user(name: &str, number: &str) -> User {
         phone_pending: None,
         phone_pending_raw: None,
         phone_pending_until: None,
+        phone_pending_source: None,
         phone_provisioned: phone(number),
         phone_told: None,
         told: false,
@@ -343,6 +344,8 @@ pub(crate) fn user(name: &str, number: &str) -> User {
         fingerprint: None,
         created_at: START,
         updated_at: START,
+        origin: crate::model::UserOrigin::Directory,
+        note: None,
     }
 }
 

@@ -1,0 +1,48 @@
+-- Users and realms that administrators make by hand, and who changed what. One additive step.
+
+-- Users. A pass writes none of these columns for whom it makes: null is what they have.
+ALTER TABLE users ADD COLUMN origin TEXT;               -- directory, manual, import, scim, logon; null: directory
+ALTER TABLE users ADD COLUMN note TEXT;                 -- an administrator's, never sent anywhere
+ALTER TABLE users ADD COLUMN phone_pending_source TEXT; -- who gave the number that waits; null: the directory
+ALTER TABLE staged_users ADD COLUMN origin TEXT;
+ALTER TABLE staged_users ADD COLUMN note TEXT;
+ALTER TABLE staged_users ADD COLUMN phone_pending_source TEXT;
+
+-- Those who were made by hand and are away: the timer looks for whose grace is over.
+CREATE INDEX users_away_by_hand ON users (realm, suspended_clock)
+    WHERE state = 'suspended' AND directory_id IS NULL;
+
+-- Users who get the directory's entry of their name at the next pass.
+CREATE TABLE adoptions (
+    user_id BYTEA NOT NULL PRIMARY KEY CHECK (octet_length(user_id) = 16),
+    by_whom TEXT,
+    at      BIGINT NOT NULL
+);
+
+-- Realms that are in no file have these from their administrator.
+ALTER TABLE realms ADD COLUMN region TEXT;
+ALTER TABLE realms ADD COLUMN time_zone TEXT;
+ALTER TABLE realms ADD COLUMN two_factor TEXT;          -- words separated by commas
+ALTER TABLE realms ADD COLUMN removed_at BIGINT;       -- the row stays for those who were removed with it
+
+-- Who changed what, from where. Rows are only added; of who is removed the values go, and the row stays.
+CREATE TABLE audit (
+    seq      BIGINT PRIMARY KEY,          -- from 1, without a gap
+    at       BIGINT NOT NULL,
+    by_whom  TEXT,
+    door     TEXT NOT NULL,
+    act      TEXT NOT NULL,
+    realm    TEXT,
+    user_id  BYTEA CHECK (octet_length(user_id) = 16),
+    run      BYTEA CHECK (octet_length(run) = 16),
+    username TEXT,
+    before   TEXT,
+    after    TEXT,
+    key_id   TEXT NOT NULL,                -- of the key that the two digests are made with
+    digest   BYTEA NOT NULL CHECK (octet_length(digest) = 32), -- of username, before and after
+    link     BYTEA NOT NULL CHECK (octet_length(link) = 32)    -- of the row before, the bare row and its digest
+);
+CREATE INDEX audit_user ON audit (user_id) WHERE user_id IS NOT NULL;
+
+-- A program that knows only the step before may go on with this one: see "Upgrades" in docs/operating.md.
+INSERT INTO meta (key, value) VALUES ('schema-7', 'additive');

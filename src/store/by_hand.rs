@@ -1,0 +1,293 @@
+//! What an administrator does to one user, or to a realm that is in no file: changes, messages and the audit in one transaction.
+
+use super::apply::{ERASE, ERASE_JOBS, unstage_one, write_one};
+use super::audit::{AuditKey, append};
+use super::db::{Tx, on};
+use super::outbox::{MessageContext, apply_intents, locks};
+use super::rows::{UserRow, methods, places, user_columns};
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::model::{
+    AuditEntry, Change, Intent, RealmId, RealmRow, State, User, UserId,
+};
+
+/// What is done to one user.
+#[derive(Debug)]
+pub struct HandAct<'a> {
+    /// The lines of the audit trail; of no run.
+    pub changes: &'a [Change],
+    /// As they are afterwards.
+    pub user: &'a User,
+    /// The version that was decided upon; 0: a new user.
+    pub base_version: i64,
+    /// What is to be said.
+    pub intents: &'a [Intent],
+    /// How messages are made.
+    pub messages: &'a MessageContext,
+    /// The line of the audit, and the key that it is written under.
+    pub audit: (&'a AuditEntry, &'a AuditKey),
+}
+
+const REALM_THERE: &str =
+    "SELECT COUNT(*) FROM realms WHERE id = $1 AND removed_at IS NULL AND NOT orphaned";
+
+impl Store {
+    /// Changes, makes or erases one user.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the user is another by now, or somebody else has the name; [`StoreError::Refused`] when the
+    /// realm is gone. Then nothing is done.
+    pub async fn act_by_hand(&self, act: HandAct<'_>) -> Result<(), StoreError> {
+        let mut tx = self.db.begin().await?;
+        let user = act.user;
+        let erased = user.state == State::Removed;
+        write_one(&mut tx, user, act.base_version).await?;
+        locks::realm(&mut tx, &user.realm).await?;
+        there(&mut tx, &user.realm).await?;
+        super::changes::add_own(&mut tx, act.changes).await?;
+        if erased {
+            let stage = user.id.0.as_bytes().to_vec();
+            locks::jobs(&mut tx, "user_id = $2", None, Some(&stage), &[]).await?;
+            for sql in ERASE.into_iter().chain([ERASE_JOBS]) {
+                on!(tx, c => sqlx::query(sql).bind(stage.clone()).execute(&mut *c).await.map(|_| ()))
+                    .map_err(StoreError::from_sqlx("erase a user"))?;
+            }
+            forget_adoption(&mut tx, user.id).await?;
+        }
+        unstage_one(&mut tx, user).await?;
+        apply_intents(&mut tx, act.messages, user, act.intents).await?;
+        append(&mut tx, act.audit.1, act.audit.0).await?;
+        tx.commit().await
+    }
+
+    /// Marks a user who gets the directory's entry of the name, and the realm as one that is to be read again.
+    pub async fn mark_adoption(
+        &self,
+        user: &User,
+        by: Option<&str>,
+        now: Timestamp,
+        audit: (&AuditEntry, &AuditKey),
+    ) -> Result<(), StoreError> {
+        const MARK: &str = "
+            INSERT INTO adoptions (user_id, by_whom, at) SELECT id, $2, $3 FROM users
+            WHERE id = $1 AND version = $4 AND directory_id IS NULL AND state <> 'removed'
+            ON CONFLICT (user_id) DO UPDATE SET by_whom = excluded.by_whom, at = excluded.at";
+        const DUE: &str = "UPDATE realms SET due = $2 WHERE id = $1";
+        let failed = StoreError::from_sqlx("mark a user");
+        let mut tx = self.db.begin().await?;
+        let id = user.id.0.as_bytes().to_vec();
+        let rows = on!(tx, c => sqlx::query(MARK).bind(id).bind(by).bind(now.0).bind(user.version).execute(&mut *c).await.map(|r| r.rows_affected()))
+            .map_err(&failed)?;
+        if rows != 1 {
+            return Err(StoreError::Conflict(1));
+        }
+        on!(tx, c => sqlx::query(DUE).bind(user.realm.as_str()).bind(true).execute(&mut *c).await.map(|_| ()))
+            .map_err(&failed)?;
+        append(&mut tx, audit.1, audit.0).await?;
+        tx.commit().await
+    }
+
+    /// Those of these users who get the directory's entry of their name. Whoever has one by now is not among them.
+    pub async fn adopting(&self, users: &[UserId]) -> Result<Vec<User>, StoreError> {
+        let mut found = vec![];
+        let mut link = self.db.read().await?;
+        for users in users.chunks(500) {
+            let sql = format!(
+                "SELECT {} FROM users WHERE id IN (SELECT user_id FROM adoptions WHERE user_id IN ({})) AND directory_id IS NULL AND state <> 'removed'",
+                user_columns!(),
+                places(1, users.len())
+            );
+            let rows = on!(link, c => {
+                let mut query = sqlx::query_as::<_, UserRow>(sqlx::AssertSqlSafe(sql));
+                for user in users { query = query.bind(user.0.as_bytes().to_vec()); }
+                query.fetch_all(&mut *c).await
+            })
+            .map_err(StoreError::from_sqlx("read whom a directory's entry is given to"))?;
+            found.extend(super::rows::users(rows)?);
+        }
+        Ok(found)
+    }
+
+    /// Makes a realm that is in no file, or one of the same id anew that was removed.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when there is one of the id already, whatever its case.
+    pub async fn make_realm(
+        &self,
+        realm: &RealmRow,
+        audit: (&AuditEntry, &AuditKey),
+    ) -> Result<(), StoreError> {
+        const IDS: &str = "SELECT id, removed_at IS NOT NULL FROM realms";
+        const MAKE: &str = "
+            INSERT INTO realms (id, kind, name, category, region, time_zone, two_factor) VALUES ($1, $2, $3, $4, $5, $6, $7)
+            ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, name = excluded.name, category = excluded.category,
+                region = excluded.region, time_zone = excluded.time_zone, two_factor = excluded.two_factor, removed_at = NULL";
+        let failed = StoreError::from_sqlx("make a realm");
+        let mut tx = self.db.begin().await?;
+        one_at_a_time(&mut tx).await?;
+        let ids = on!(tx, c => sqlx::query_as::<_, (String, bool)>(IDS).fetch_all(&mut *c).await)
+            .map_err(&failed)?;
+        let folded = realm.id.as_str().to_lowercase();
+        let taken = |(id, removed): &&(String, bool)| {
+            id.to_lowercase() == folded && !(*removed && id == realm.id.as_str())
+        };
+        if let Some((id, removed)) = ids.iter().find(taken) {
+            let was = if *removed { ", which was removed" } else { "" };
+            return Err(StoreError::Refused(format!(
+                "there is a realm `{id}` already{was}: ids are unique, also without their case"
+            )));
+        }
+        let settings = &realm.settings;
+        on!(tx, c => sqlx::query(MAKE).bind(realm.id.as_str()).bind(realm.kind.as_str()).bind(&realm.name).bind(settings.category.clone())
+            .bind(settings.region.clone()).bind(settings.time_zone.clone()).bind(methods(&settings.two_factor)).execute(&mut *c).await.map(|_| ()))
+        .map_err(&failed)?;
+        append(&mut tx, audit.1, audit.0).await?;
+        tx.commit().await
+    }
+
+    /// Writes what an administrator says of a realm that is in no file.
+    pub async fn edit_realm(
+        &self,
+        realm: &RealmRow,
+        audit: (&AuditEntry, &AuditKey),
+    ) -> Result<(), StoreError> {
+        const EDIT: &str = "
+            UPDATE realms SET name = $2, category = $3, region = $4, time_zone = $5, two_factor = $6
+            WHERE id = $1 AND removed_at IS NULL AND kind <> 'directory'";
+        let settings = &realm.settings;
+        let mut tx = self.db.begin().await?;
+        let rows = on!(tx, c => sqlx::query(EDIT).bind(realm.id.as_str()).bind(&realm.name).bind(settings.category.clone())
+            .bind(settings.region.clone()).bind(settings.time_zone.clone()).bind(methods(&settings.two_factor)).execute(&mut *c).await.map(|r| r.rows_affected()))
+        .map_err(StoreError::from_sqlx("change a realm"))?;
+        if rows != 1 {
+            return Err(gone(&realm.id));
+        }
+        append(&mut tx, audit.1, audit.0).await?;
+        tx.commit().await
+    }
+
+    /// Lets an orphaned realm become one that is in no file, so that its users can be removed and their messages go.
+    pub async fn take_orphan(&self, realm: &RealmId, now: Timestamp) -> Result<(), StoreError> {
+        const SQL: &str = "
+            UPDATE realms SET kind = 'custom', orphaned = $2, paused = $2, paused_until = NULL, paused_by = NULL, paused_by_undo = NULL,
+                held = NULL, due = $2, cursor = NULL, following = NULL, mapping_hash = NULL, directory = NULL, first_applied_at = NULL
+            WHERE id = $1 AND orphaned AND held IS NULL";
+        let mut tx = self.db.begin().await?;
+        let rows = on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(false).execute(&mut *c).await.map(|r| r.rows_affected()))
+            .map_err(StoreError::from_sqlx("change a realm"))?;
+        if rows != 1 {
+            return Err(StoreError::Refused(format!(
+                "realm `{realm}` has a held plan, or is back in the configuration: reject the plan first (`realmsync status`)"
+            )));
+        }
+        super::outbox::reckon_standing(&mut tx, None, now).await?;
+        tx.commit().await
+    }
+
+    /// Removes a realm in which nobody is left. `false`: somebody is.
+    pub async fn remove_realm(
+        &self,
+        realm: &RealmId,
+        now: Timestamp,
+        audit: (&AuditEntry, &AuditKey),
+    ) -> Result<bool, StoreError> {
+        const LEFT: &str = "SELECT COUNT(*) FROM users WHERE realm = $1 AND state <> 'removed'";
+        const REMOVE: &str = "
+            UPDATE realms SET removed_at = $2, name = id, category = NULL, region = NULL, time_zone = NULL, two_factor = NULL
+            WHERE id = $1 AND removed_at IS NULL AND kind <> 'directory'";
+        let failed = StoreError::from_sqlx("remove a realm");
+        let mut tx = self.db.begin().await?;
+        locks::realm(&mut tx, realm).await?;
+        let left = on!(tx, c => sqlx::query_scalar::<_, i64>(LEFT).bind(realm.as_str()).fetch_one(&mut *c).await)
+            .map_err(&failed)?;
+        if left > 0 {
+            return Ok(false);
+        }
+        let rows = on!(tx, c => sqlx::query(REMOVE).bind(realm.as_str()).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
+            .map_err(&failed)?;
+        if rows != 1 {
+            return Err(gone(realm));
+        }
+        append(&mut tx, audit.1, audit.0).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Lets the clocks of the realms without passes go on, by at most `most_ms` at once: neither an outage nor a clock that jumps
+    /// removes anyone.
+    pub async fn advance_clocks(&self, now: Timestamp, most_ms: i64) -> Result<(), StoreError> {
+        const SQL: &str = "
+            UPDATE realms SET clock_ms = clock_ms + CASE
+                    WHEN last_tick_at IS NULL OR last_tick_at > $1 THEN 0
+                    WHEN $1 - last_tick_at > $2 THEN $2
+                    ELSE $1 - last_tick_at END,
+                last_tick_at = $1
+            WHERE kind <> 'directory' AND removed_at IS NULL";
+        let mut tx = self.db.begin().await?;
+        on!(tx, c => sqlx::query(SQL).bind(now.0).bind(most_ms).execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("let clocks go on"))?;
+        tx.commit().await
+    }
+
+    /// Users of no directory in a realm whose grace is over by the realm's own clock.
+    pub async fn grace_over_by_hand(
+        &self,
+        realm: &RealmId,
+        clock_ms: i64,
+        grace_ms: i64,
+        limit: i64,
+    ) -> Result<Vec<User>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            user_columns!(),
+            " FROM users WHERE realm = $1 AND state = 'suspended' AND directory_id IS NULL
+               AND state_reason IN ('deleted', 'out_of_scope') AND suspended_clock <= $2 ORDER BY suspended_clock, id LIMIT $3"
+        );
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => sqlx::query_as::<_, UserRow>(SQL).bind(realm.as_str()).bind(clock_ms.saturating_sub(grace_ms)).bind(limit).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read users whose grace is over"))?;
+        Ok(super::rows::readable(rows))
+    }
+
+    /// Some of the users of a realm that are not removed, by id.
+    pub async fn some_left(&self, realm: &RealmId, limit: i64) -> Result<Vec<User>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            user_columns!(),
+            " FROM users WHERE realm = $1 AND state <> 'removed' ORDER BY id LIMIT $2"
+        );
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => sqlx::query_as::<_, UserRow>(SQL).bind(realm.as_str()).bind(limit).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read users"))?;
+        super::rows::users(rows)
+    }
+}
+
+/// Two who make realms at once see each other.
+async fn one_at_a_time(tx: &mut Tx) -> Result<(), StoreError> {
+    const ALONE: &str = "SELECT pg_advisory_xact_lock(hashtextextended('realmsync realms', 0))";
+    if let super::db::EngineConnection::Postgres(c) = tx.side() {
+        super::answer::answered(sqlx::query(ALONE).execute(c))
+            .await
+            .map_err(StoreError::from_sqlx("make a realm"))?;
+    }
+    Ok(())
+}
+
+async fn there(tx: &mut Tx, realm: &RealmId) -> Result<(), StoreError> {
+    let rows = on!(tx, c => sqlx::query_scalar::<_, i64>(REALM_THERE).bind(realm.as_str()).fetch_one(&mut *c).await)
+        .map_err(StoreError::from_sqlx("read a realm"))?;
+    if rows == 1 { Ok(()) } else { Err(gone(realm)) }
+}
+
+fn gone(realm: &RealmId) -> StoreError {
+    StoreError::Refused(format!(
+        "realm `{realm}` was removed, or taken out of the configuration, a moment ago: nothing was done"
+    ))
+}
+
+async fn forget_adoption(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
+    const SQL: &str = "DELETE FROM adoptions WHERE user_id = $1";
+    on!(tx, c => sqlx::query(SQL).bind(user.0.as_bytes().to_vec()).execute(&mut *c).await.map(|_| ()))
+        .map_err(StoreError::from_sqlx("forget a mark"))
+}
