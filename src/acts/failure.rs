@@ -13,6 +13,8 @@ pub enum FailureKind {
     NotFound,
     /// Not now, or not any more: paused, decided, ambiguous, nothing configured for it.
     Refused,
+    /// What is to be changed is another by now than whoever asks has seen.
+    Outdated,
     /// The request itself is wrong: a command line, or the body of a call.
     Usage,
     /// The request is understood and cannot be used: a file that is there already, an answer that cannot be read.
@@ -32,11 +34,12 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// The word for programs; an error code of a run, or one of `not-found refused invalid forbidden stopping`.
+    /// The word for programs; an error code of a run, or one of `not-found refused outdated invalid forbidden stopping`.
     pub fn word(self) -> &'static str {
         match self {
             Self::NotFound => "not-found",
             Self::Refused => "refused",
+            Self::Outdated => "outdated",
             Self::Usage | Self::Unfit => "invalid",
             Self::Forbidden => "forbidden",
             Self::Stopping | Self::Gone => "stopping",
@@ -55,6 +58,7 @@ impl FailureKind {
             Self::Run(ErrorCode::Config) => 78,
             Self::NotFound
             | Self::Refused
+            | Self::Outdated
             | Self::Unfit
             | Self::Forbidden
             | Self::Stopping
@@ -154,11 +158,13 @@ mod tests {
     #[test]
     fn exit_codes_are_those_of_the_design() {
         use FailureKind::{
-            Forbidden, Gone, NoStore, NotFound, NotInForce, Refused, Run, Stopping, Unfit, Usage,
+            Forbidden, Gone, NoStore, NotFound, NotInForce, Outdated, Refused, Run, Stopping, Unfit,
+            Usage,
         };
         for (kind, word, exit) in [
             (NotFound, "not-found", 1),
             (Refused, "refused", 1),
+            (Outdated, "outdated", 1),
             (Usage, "invalid", 64),
             (Unfit, "invalid", 1),
             (Forbidden, "forbidden", 1),

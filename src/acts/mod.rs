@@ -22,7 +22,9 @@ mod outbox;
 mod pause;
 mod plan;
 mod realm_act;
+mod realm_by_hand;
 mod sync;
+mod user_by_hand;
 
 pub use act::{Act, AfterAct, AnyAct};
 pub use backup::{Backup, BackupRequest};
@@ -34,4 +36,12 @@ pub use outbox::{Outbox, OutboxAct, OutboxAnswer, OutboxRequest};
 pub use pause::{Pause, PauseRequest, Resume};
 pub use plan::{Plan, PlanRequest};
 pub use realm_act::RealmAct;
+pub use realm_by_hand::{
+    EditRealm, MakeRealm, MakeRealmRequest, RealmRemoved, RealmRequest, RemoveRealm,
+    RemoveRealmRequest,
+};
 pub use sync::{Sync, SyncRequest};
+pub use user_by_hand::{
+    AddUser, AddUserRequest, ChangeUser, EditUser, EditUserRequest, UserActed, UserVerb,
+    UserVerbRequest, UserWarning,
+};

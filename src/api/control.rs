@@ -17,11 +17,13 @@ use super::peer::Peer;
 use super::types::AnswerLine;
 use super::{ACTING_FOR, Api, FILE, NDJSON};
 use crate::acts::{
-    Act, ActFailure, Backup, BackupRequest, Caller, Decide, DecideRequest, Door, FailureKind,
-    Outbox, OutboxAct, OutboxRequest, Pause, PauseRequest, Plan, PlanRequest, RealmAct, Resume,
-    RunDecision, Sync, SyncRequest,
+    Act, ActFailure, AddUser, AddUserRequest, Backup, BackupRequest, Caller, ChangeUser, Decide,
+    DecideRequest, Door, EditRealm, EditUser, EditUserRequest, FailureKind, MakeRealm,
+    MakeRealmRequest, Outbox, OutboxAct, OutboxRequest, Pause, PauseRequest, Plan, PlanRequest,
+    RealmAct, RealmRequest, RemoveRealm, RemoveRealmRequest, Resume, RunDecision, Sync,
+    SyncRequest, UserVerb, UserVerbRequest,
 };
-use crate::model::{ErrorCode, RealmId};
+use crate::model::{ErrorCode, RealmId, UserId};
 
 /// Long enough for a store that waits for its writer (10 s); a short request that takes longer has an answer all the same.
 const SHORT: Duration = Duration::from_secs(25);
@@ -128,12 +130,99 @@ pub fn routes() -> Router<Api> {
                 },
             ),
         )
+        .merge(by_hand())
         .fallback(async || {
             failed(&ActFailure::new(
                 FailureKind::NotFound,
                 "no such path in the control API; restart the daemon after an upgrade",
             ))
         })
+}
+
+/// What administrators do to single users, and to realms that are in no file.
+fn by_hand() -> Router<Api> {
+    Router::new()
+        .route(
+            "/api/v1/realms",
+            post(
+                async |call: Call, body: JsonBody<MakeRealmRequest>| match body {
+                    Ok(Json(request)) => call.short(at_once(MakeRealm { request })).await,
+                    Err(why) => invalid(&why),
+                },
+            ),
+        )
+        .route(
+            "/api/v1/realms/{realm}/edit",
+            post(
+                async |call: Call, Path(realm): Path<RealmId>, body: JsonBody<RealmRequest>| {
+                    match body {
+                        Ok(Json(request)) => {
+                            call.short(at_once(EditRealm { realm, request })).await
+                        }
+                        Err(why) => invalid(&why),
+                    }
+                },
+            ),
+        )
+        .route(
+            "/api/v1/realms/{realm}/remove",
+            post(
+                async |call: Call, Path(realm): Path<RealmId>, body: JsonBody<RemoveRealmRequest>| {
+                    match body {
+                        Ok(Json(request)) => {
+                            call.long(at_once(RemoveRealm { realm, request })).await
+                        }
+                        Err(why) => invalid(&why),
+                    }
+                },
+            ),
+        )
+        .route(
+            "/api/v1/realms/{realm}/users",
+            post(
+                async |call: Call, Path(realm): Path<RealmId>, body: JsonBody<AddUserRequest>| {
+                    match body {
+                        Ok(Json(request)) => {
+                            call.short(at_once(AddUser { realm, request })).await
+                        }
+                        Err(why) => invalid(&why),
+                    }
+                },
+            ),
+        )
+        .route(
+            "/api/v1/users/{user}/edit",
+            post(
+                async |call: Call, Path(user): Path<UserId>, body: JsonBody<EditUserRequest>| {
+                    match body {
+                        Ok(Json(request)) => {
+                            call.short(at_once(EditUser { user, request })).await
+                        }
+                        Err(why) => invalid(&why),
+                    }
+                },
+            ),
+        )
+        .route(
+            "/api/v1/users/{user}/{verb}",
+            post(
+                async |call: Call,
+                       Path((user, verb)): Path<(UserId, UserVerb)>,
+                       body: JsonBody<UserVerbRequest>| {
+                    match body {
+                        Ok(Json(request)) => {
+                            let act = ChangeUser {
+                                user,
+                                verb,
+                                request,
+                            };
+                            call.short(at_once(act)).await
+                        }
+                        Err(why) => invalid(&why),
+                    }
+                },
+            ),
+        )
 }
 
 fn at_once(act: impl Act) -> OrderKind {
@@ -291,6 +380,7 @@ pub(super) fn failed(failure: &ActFailure) -> Response {
         "forbidden" => StatusCode::FORBIDDEN,
         "invalid" => StatusCode::BAD_REQUEST,
         "refused" => StatusCode::CONFLICT,
+        "outdated" => StatusCode::PRECONDITION_FAILED,
         "busy" | "stopping" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };

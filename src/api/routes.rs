@@ -4,7 +4,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::acts::{Backup, Decide, Outbox, OutboxAnswer, Pause, Plan, Resume, Sync};
+use crate::acts::{
+    AddUser, Backup, ChangeUser, Decide, EditRealm, EditUser, MakeRealm, Outbox, OutboxAnswer,
+    Pause, Plan, RealmRemoved, RemoveRealm, Resume, Sync, UserActed,
+};
 use crate::model::Run;
 use crate::runs::Decided;
 
@@ -101,6 +104,78 @@ impl Route for Backup {
 
     fn path(&self) -> String {
         "backup".to_owned()
+    }
+
+    fn body(&self) -> impl Serialize {
+        &self.request
+    }
+}
+
+impl Route for MakeRealm {
+    type Answer = ();
+
+    fn path(&self) -> String {
+        "realms".to_owned()
+    }
+
+    fn body(&self) -> impl Serialize {
+        &self.request
+    }
+}
+
+impl Route for EditRealm {
+    type Answer = ();
+
+    fn path(&self) -> String {
+        format!("realms/{}/edit", segment(self.realm.as_str()))
+    }
+
+    fn body(&self) -> impl Serialize {
+        &self.request
+    }
+}
+
+impl Route for RemoveRealm {
+    type Answer = RealmRemoved;
+
+    fn path(&self) -> String {
+        format!("realms/{}/remove", segment(self.realm.as_str()))
+    }
+
+    fn body(&self) -> impl Serialize {
+        &self.request
+    }
+}
+
+impl Route for AddUser {
+    type Answer = UserActed;
+
+    fn path(&self) -> String {
+        format!("realms/{}/users", segment(self.realm.as_str()))
+    }
+
+    fn body(&self) -> impl Serialize {
+        &self.request
+    }
+}
+
+impl Route for EditUser {
+    type Answer = UserActed;
+
+    fn path(&self) -> String {
+        format!("users/{}/edit", self.user)
+    }
+
+    fn body(&self) -> impl Serialize {
+        &self.request
+    }
+}
+
+impl Route for ChangeUser {
+    type Answer = UserActed;
+
+    fn path(&self) -> String {
+        format!("users/{}/{}", self.user, self.verb.as_str())
     }
 
     fn body(&self) -> impl Serialize {

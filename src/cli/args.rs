@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::acts::DecideRequest;
-use crate::model::{JobType, State, TwoFactor};
+use crate::model::{JobType, State, TwoFactor, UserOrigin};
 
 /// Keeps the users of a multi-factor authentication system in step with LDAP and Active Directory.
 #[derive(Parser, Debug)]
@@ -123,10 +123,35 @@ pub(super) enum Command {
         #[arg(long)]
         csv: bool,
     },
-    /// Show users
+    /// Show realms, and make those that are in no file
+    Realms {
+        #[command(subcommand)]
+        what: RealmsCommand,
+    },
+    /// Show users, and change them by hand
     Users {
         #[command(subcommand)]
         what: UsersCommand,
+    },
+    /// Show who changed what, or look whether the record is whole
+    Audit {
+        #[command(subcommand)]
+        what: Option<AuditCommand>,
+        /// About this user: a name, an id, or the end or beginning of one
+        #[arg(long)]
+        user: Option<String>,
+        /// By this administrator
+        #[arg(long, value_name = "WHO")]
+        by: Option<String>,
+        /// Since then: a time as 2026-11-24T03:00:00Z, or for how long: 15m, 2h, 7d
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Print CSV
+        #[arg(long)]
+        csv: bool,
+        /// Show phone numbers in full
+        #[arg(long)]
+        show_phones: bool,
     },
     /// Look after messages on their way out
     Outbox {
@@ -198,6 +223,9 @@ pub(super) enum UsersCommand {
         /// With this method: sms-otp, app-otp, app-push, hard-token, fido
         #[arg(long, value_name = "METHOD", value_parser = word::<TwoFactor>)]
         two_factor: Option<TwoFactor>,
+        /// Who came from there: directory, manual, import, scim, logon
+        #[arg(long, value_parser = word::<UserOrigin>)]
+        origin: Option<UserOrigin>,
         /// With this text in name, display name, e-mail or phone
         #[arg(long, value_name = "TEXT")]
         search: Option<String>,
@@ -216,6 +244,150 @@ pub(super) enum UsersCommand {
         #[arg(long)]
         show_phones: bool,
     },
+    /// Add a user who is of no directory
+    Add {
+        /// The user name
+        name: String,
+        /// The realm
+        #[arg(long)]
+        realm: String,
+        #[command(flatten)]
+        fields: UserFields,
+    },
+    /// Change what is said of a user; an empty text clears it
+    Edit {
+        /// A user name, an id, or the end or beginning of one
+        user: String,
+        /// The realm, where the name is in several
+        #[arg(long)]
+        realm: Option<String>,
+        /// Another user name
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        fields: UserFields,
+        /// Only if the user still has this version
+        #[arg(long, value_name = "N")]
+        if_version: Option<i64>,
+    },
+    /// Block users: nobody is let in until they are unblocked, whatever the directory says
+    Block(UserNames),
+    /// Lift the block of users
+    Unblock(UserNames),
+    /// Remove users who are of no directory, after the grace
+    Remove {
+        #[command(flatten)]
+        who: UserNames,
+        /// At once, without the grace
+        #[arg(long)]
+        now: bool,
+    },
+    /// Give users who were made by hand the directory's entry of their name, at the next pass
+    Adopt(UserNames),
+}
+
+/// What can be said of a user by hand.
+#[derive(Args, Debug)]
+pub(super) struct UserFields {
+    /// The number, in any form
+    #[arg(long, value_name = "NUMBER")]
+    pub phone: Option<String>,
+    /// The name for people
+    #[arg(long, value_name = "TEXT")]
+    pub display_name: Option<String>,
+    /// The address
+    #[arg(long, value_name = "ADDRESS")]
+    pub email: Option<String>,
+    /// Your own words, never sent anywhere
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// The methods: sms-otp, app-otp, app-push, hard-token, fido, separated by commas, or none
+    #[arg(long, value_name = "METHODS", value_parser = methods)]
+    pub two_factor: Option<Methods>,
+    /// Show phone numbers in full
+    #[arg(long)]
+    pub show_phones: bool,
+}
+
+/// Users who are named.
+#[derive(Args, Debug)]
+pub(super) struct UserNames {
+    /// User names, ids, or ends or beginnings of them
+    #[arg(required = true)]
+    pub users: Vec<String>,
+    /// The realm, where a name is in several
+    #[arg(long)]
+    pub realm: Option<String>,
+    /// Show phone numbers in full
+    #[arg(long)]
+    pub show_phones: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum RealmsCommand {
+    /// List realms, those of the file and the others
+    List,
+    /// Make a realm that is in no file
+    Create {
+        /// Letters, digits, `.`, `-`, `_` and `@`
+        id: String,
+        #[command(flatten)]
+        settings: RealmFields,
+    },
+    /// Change a realm that is in no file; an empty text clears
+    Edit {
+        /// The realm
+        id: String,
+        #[command(flatten)]
+        settings: RealmFields,
+    },
+    /// Remove a realm that is in no file, or in none any more
+    Remove {
+        /// The realm
+        id: String,
+        /// Remove its users with it, at once
+        #[arg(long)]
+        with_users: bool,
+    },
+}
+
+/// What can be said of a realm by hand.
+#[derive(Args, Debug)]
+pub(super) struct RealmFields {
+    /// What people call it
+    #[arg(long, value_name = "TEXT")]
+    pub name: Option<String>,
+    /// Free text
+    #[arg(long, value_name = "TEXT")]
+    pub category: Option<String>,
+    /// The country of national numbers, as SK
+    #[arg(long, value_name = "COUNTRY")]
+    pub region: Option<String>,
+    /// As Europe/Bratislava
+    #[arg(long, value_name = "ZONE")]
+    pub time_zone: Option<String>,
+    /// Methods of new users: sms-otp, app-otp, app-push, hard-token, fido, separated by commas, or none
+    #[arg(long, value_name = "METHODS", value_parser = methods)]
+    pub two_factor: Option<Methods>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum AuditCommand {
+    /// Look whether every line is as it was written, and none is missing
+    Verify,
+}
+
+/// Methods as they are typed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Methods(pub Vec<TwoFactor>);
+
+fn methods(text: &str) -> Result<Methods, String> {
+    if text.trim() == "none" {
+        return Ok(Methods(vec![]));
+    }
+    let words: Result<Vec<TwoFactor>, String> =
+        text.split(',').map(|word| word.trim().parse()).collect();
+    words.map(Methods)
 }
 
 #[derive(Subcommand, Debug)]
@@ -278,7 +450,7 @@ fn duration_or_none(text: &str) -> Result<i64, String> {
 }
 
 /// Milliseconds of `15s`, `10m`, `2h`, `1d`, `1w`.
-fn duration(text: &str) -> Result<i64, String> {
+pub(super) fn duration(text: &str) -> Result<i64, String> {
     let expected = || "expected a number with s, m, h, d or w, as 2h".to_owned();
     let unit = text.chars().last().ok_or_else(expected)?;
     let factor = match unit {

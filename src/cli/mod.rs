@@ -2,6 +2,7 @@
 
 mod advice;
 mod args;
+mod audit;
 mod backup;
 mod check;
 mod decide;
@@ -14,6 +15,7 @@ mod owner;
 mod plan;
 mod progress;
 mod realms;
+mod realms_by_hand;
 mod refused;
 mod render;
 mod runs;
@@ -22,6 +24,7 @@ mod sync;
 mod table;
 mod text;
 mod users;
+mod users_by_hand;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -203,6 +206,24 @@ async fn dispatch(context: &CommandContext, command: Command) -> Result<u8, ActF
         } => explain::explain(context, &user, realm, show_phones).await,
         Command::Status => status::status(context).await,
         Command::Refused { realm, csv } => refused::refused(context, realm, csv).await,
+        Command::Realms { what } => realms_by_hand::realms(context, what).await,
+        Command::Audit {
+            what,
+            user,
+            by,
+            since,
+            csv,
+            show_phones,
+        } => {
+            let asked = audit::AuditAsked {
+                user,
+                by,
+                since,
+                csv,
+                show_phones,
+            };
+            audit::audit(context, what, asked).await
+        }
         Command::Users { what } => users::users(context, what).await,
         Command::Outbox { what } => outbox::outbox(context, what).await,
         Command::Backup { file } => backup::backup(context, &file).await,

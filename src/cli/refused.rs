@@ -88,7 +88,7 @@ fn csv_of(row: &RefusedRow) -> Result<Vec<u8>, ActFailure> {
 }
 
 /// One line.
-fn record(cells: [&str; 7]) -> Result<Vec<u8>, ActFailure> {
+pub(super) fn record<const N: usize>(cells: [&str; N]) -> Result<Vec<u8>, ActFailure> {
     let wrong = |e: &dyn std::fmt::Display| {
         ActFailure::coded(ErrorCode::Store, format!("cannot write CSV: {e}"))
     };
@@ -99,7 +99,7 @@ fn record(cells: [&str; 7]) -> Result<Vec<u8>, ActFailure> {
 
 /// A cell that a spreadsheet takes as a text: what people wrote of themselves could begin as a formula does. An apostrophe before it
 /// says that it is none; a number with its plus stays one.
-fn cell(value: &str) -> String {
+pub(super) fn cell(value: &str) -> String {
     let text = text::one_line_as_it_is(value);
     let number = text.strip_prefix('+').is_some_and(|rest| {
         !rest.is_empty()

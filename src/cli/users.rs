@@ -5,7 +5,7 @@ use super::operator::store_failure;
 use super::render::Table;
 use serde_json::Value;
 
-use super::{CommandContext, render, text};
+use super::{CommandContext, render, text, users_by_hand};
 use crate::acts::{ActFailure, FailureKind};
 use crate::model::ids::telling;
 use crate::model::{Phone, RealmId, User, phone};
@@ -17,20 +17,22 @@ use crate::story::users::objects;
 const BATCH: i64 = 10_000;
 
 pub(super) async fn users(context: &CommandContext, what: UsersCommand) -> Result<u8, ActFailure> {
-    let store = context.store().await?;
     match what {
         UsersCommand::List {
             realm,
             state,
             two_factor,
+            origin,
             search,
             show_phones,
         } => {
+            let store = context.store().await?;
             let realm = context.known(&store, realm).await?;
             let filter = UserFilter {
                 realm,
                 state,
                 two_factor,
+                origin,
                 search,
             };
             list(context, &store, &filter, show_phones).await
@@ -40,6 +42,7 @@ pub(super) async fn users(context: &CommandContext, what: UsersCommand) -> Resul
             realm,
             show_phones,
         } => {
+            let store = context.store().await?;
             let user = one(&store, &user, realm).await?;
             let object = objects(&store, std::slice::from_ref(&user), context.clock.now())
                 .await
@@ -67,6 +70,7 @@ pub(super) async fn users(context: &CommandContext, what: UsersCommand) -> Resul
             ));
             Ok(0)
         }
+        by_hand => users_by_hand::by_hand(context, by_hand).await,
     }
 }
 

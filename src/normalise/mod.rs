@@ -25,9 +25,11 @@ mod strip;
 #[cfg(test)]
 mod tests;
 mod text;
+mod typed;
 
 pub use mapping::{Normaliser, mapping_hash};
 pub use phone::{typed_number, warm_up};
+pub use typed::{typed_email, typed_name, typed_note, typed_region, typed_text};
 
 /// Rises with every change that can read the same raw values differently (also with the numbering plans, see `phone::LIBRARY`):
 /// the next pass then looks at everybody anew, and its plan is held if it would change anyone.

@@ -261,7 +261,16 @@ pub fn typed_number(text: &str, region: Option<&str>) -> Result<(Phone, Option<S
             region::country(code).ok_or_else(|| PhoneFault::HintNotUnderstood(code.to_owned()))
         }
     };
-    let (number, _) = read(text, &mut hint).map_err(|fault| fault.to_string())?;
+    let told = |fault| match fault {
+        PhoneFault::Empty | PhoneFault::NoDigits => {
+            "there is no digit in it: enter a number, or leave it out".to_owned()
+        }
+        PhoneFault::NoRegion => {
+            "a national number, and the realm has no region: write it with + and the country code, or give the realm one".to_owned()
+        }
+        other => other.to_string().replacen("the value", "it", 1),
+    };
+    let (number, _) = read(text, &mut hint).map_err(told)?;
     let warning = match (number.costly(), number.no_mobile()) {
         (Some(what), _) => Some(format!(
             "by its numbering plan this is a {what}: make sure that it is the person's own"

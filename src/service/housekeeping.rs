@@ -56,6 +56,18 @@ pub(super) async fn run(
                     Err(error) => tracing::error!(%error, "held plans cannot expire: {error}"),
                 }
             }
+            if now >= expiry {
+                match engine.end_graces().await {
+                    Ok(0) => {}
+                    Ok(removed) => {
+                        tracing::info!(removed, "{removed} users of no directory were removed: their grace is over");
+                        wake.notify_one();
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "users of no directory cannot be removed: {error}");
+                    }
+                }
+            }
             match engine.end_rejected().await {
                 Ok(realms) => {
                     for realm in realms {

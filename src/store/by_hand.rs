@@ -195,6 +195,7 @@ impl Store {
         const REMOVE: &str = "
             UPDATE realms SET removed_at = $2, name = id, category = NULL, region = NULL, time_zone = NULL, two_factor = NULL
             WHERE id = $1 AND removed_at IS NULL AND kind <> 'directory'";
+        const REFUSED: &str = "DELETE FROM refused WHERE realm = $1";
         let failed = StoreError::from_sqlx("remove a realm");
         let mut tx = self.db.begin().await?;
         locks::realm(&mut tx, realm).await?;
@@ -208,6 +209,8 @@ impl Store {
         if rows != 1 {
             return Err(gone(realm));
         }
+        on!(tx, c => sqlx::query(REFUSED).bind(realm.as_str()).execute(&mut *c).await.map(|_| ()))
+            .map_err(&failed)?;
         append(&mut tx, audit.1, audit.0).await?;
         tx.commit().await?;
         Ok(true)

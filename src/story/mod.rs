@@ -9,6 +9,7 @@ pub mod health;
 pub mod messages;
 pub mod missing;
 pub mod origin;
+pub mod realm_list;
 pub mod realms;
 pub mod refused;
 pub mod runs;

@@ -33,7 +33,8 @@ impl Forms {
 /// A user.
 fn object(user: &User, enrolment: &str, form: IdForm) -> Value {
     let mut all = json!({ "id": user.id });
-    for field in Field::ALL {
+    let last = [Field::Origin, Field::Note];
+    for field in Field::ALL.iter().filter(|field| !last.contains(field)) {
         all[field.as_str()] = field.get(user, form);
         // Between what a run may change.
         if *field == Field::Blocked {
@@ -44,6 +45,9 @@ fn object(user: &User, enrolment: &str, form: IdForm) -> Value {
     all["last_used_at"] = json!(user.last_used_at);
     all["created_at"] = json!(user.created_at);
     all["updated_at"] = json!(user.updated_at);
+    for field in last {
+        all[field.as_str()] = field.get(user, form);
+    }
     all
 }
 

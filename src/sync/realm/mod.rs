@@ -1,6 +1,7 @@
 //! A directory's realm before anything of it is read, and between its runs: a session, the mapping, what is remembered of the
 //! directory, and the realms beside it.
 
+pub(in crate::sync) mod by_hand;
 mod declare;
 pub(in crate::sync) mod due;
 pub(in crate::sync) mod following;

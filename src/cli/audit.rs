@@ -1,0 +1,196 @@
+//! `audit`: who changed what, and whether the record is whole.
+
+use serde_json::{Map, Value};
+
+use super::args::{AuditCommand, duration};
+use super::operator::store_failure;
+use super::refused::{cell, record};
+use super::render::Table;
+use super::users::one;
+use super::{CommandContext, render, text};
+use crate::acts::{ActFailure, FailureKind};
+use crate::clock::Timestamp;
+use crate::model::words::count;
+use crate::model::{AuditLine, Field};
+use crate::store::{AuditFilter, AuditKey, EnrolmentKey, Store};
+
+/// Lines that are read at once.
+const PAGE: i64 = 1000;
+
+/// Which lines are asked for, and how they are shown.
+pub(super) struct AuditAsked {
+    pub(super) user: Option<String>,
+    pub(super) by: Option<String>,
+    pub(super) since: Option<String>,
+    pub(super) csv: bool,
+    pub(super) show_phones: bool,
+}
+
+pub(super) async fn audit(
+    context: &CommandContext,
+    what: Option<AuditCommand>,
+    asked: AuditAsked,
+) -> Result<u8, ActFailure> {
+    let store = context.store().await?;
+    if let Some(AuditCommand::Verify) = what {
+        return verify(context, &store).await;
+    }
+    let user = match &asked.user {
+        Some(name) => Some(one(&store, name, None).await?.id),
+        None => None,
+    };
+    let since = asked.since.as_deref().map(|text| since(text, context.clock.now()));
+    let filter = AuditFilter {
+        user,
+        by: asked.by,
+        since: since.transpose()?,
+    };
+    let mut table = Table::new(
+        &["when", "by", "from", "what", "realm", "user", "how"],
+        &[],
+    );
+    if asked.csv {
+        render::raw(&record([
+            "at", "by", "from", "act", "realm", "user", "username", "run", "before", "after",
+        ])?);
+    }
+    let (mut place, mut none) = (0, true);
+    while let Some((lines, last)) = store
+        .audit(&filter, place, PAGE)
+        .await
+        .map_err(|e| store_failure(&e))?
+    {
+        place = last;
+        none = false;
+        for line in lines {
+            if asked.csv {
+                render::raw(&csv_of(&line)?);
+            } else if context.json {
+                render::json(&line);
+            } else {
+                table.row(cells(line, asked.show_phones));
+            }
+        }
+        if render::gone() {
+            break;
+        }
+    }
+    if !asked.csv && !context.json {
+        table.end();
+        if none {
+            render::talk("nothing was changed by hand");
+        }
+    }
+    Ok(0)
+}
+
+async fn verify(context: &CommandContext, store: &Store) -> Result<u8, ActFailure> {
+    let configured = context.config.enrolment.key_bytes(&context.env);
+    let configured = configured
+        .map_err(|why| ActFailure::coded(crate::model::ErrorCode::Config, why))?
+        .map(EnrolmentKey::new);
+    let kept = store
+        .kept_enrolment_key()
+        .await
+        .map_err(|e| store_failure(&e))?;
+    // A key that was configured later does not undo what the store's own has signed.
+    let keys: Vec<AuditKey> = configured.iter().chain(&kept).map(AuditKey::of).collect();
+    let check = store
+        .verify_audit(&keys)
+        .await
+        .map_err(|e| store_failure(&e))?;
+    if context.json {
+        render::json(&serde_json::json!({
+            "lines": check.lines, "erased": check.erased, "whole": check.faults.is_empty(), "faults": check.faults,
+        }));
+    } else if check.faults.is_empty() {
+        let erased = match check.erased {
+            0 => String::new(),
+            n => format!("; the values of {n} went with the people who were removed"),
+        };
+        render::line(&format!("the audit is whole: {}{erased}", count(check.lines, "line")));
+    } else {
+        for fault in &check.faults {
+            render::line(fault);
+        }
+        render::talk("the audit is not as it was written: keep the store as it is, and find out who can write to it");
+    }
+    Ok(u8::from(!check.faults.is_empty()))
+}
+
+/// A time, or how long ago it was.
+fn since(text: &str, now: Timestamp) -> Result<Timestamp, ActFailure> {
+    if let Ok(ms) = duration(text) {
+        return Ok(now.plus_ms(-ms));
+    }
+    serde_json::from_value(Value::String(text.to_owned())).map_err(|_| {
+        ActFailure::new(
+            FailureKind::Usage,
+            format!("`{text}` is no time: write it as 2026-11-24T03:00:00Z, or as 2h or 7d"),
+        )
+    })
+}
+
+fn cells(line: AuditLine, show_phones: bool) -> Vec<String> {
+    let how = how(line.before.as_ref(), line.after.as_ref(), show_phones);
+    vec![
+        text::when(line.at),
+        line.by.unwrap_or_default(),
+        line.from,
+        line.act,
+        line.realm.map(|r| r.to_string()).unwrap_or_default(),
+        line.username
+            .or_else(|| line.user.map(|u| format!("{u:#}")))
+            .unwrap_or_default(),
+        how,
+    ]
+}
+
+/// Each field that differs.
+fn how(
+    before: Option<&Map<String, Value>>,
+    after: Option<&Map<String, Value>>,
+    show_phones: bool,
+) -> String {
+    let is = |side: Option<&Map<String, Value>>, key: &str| {
+        let field: Field = key.parse().unwrap_or(Field::DisplayName);
+        let value = side.and_then(|side| side.get(key)).unwrap_or(&Value::Null);
+        text::one_line(&field.show(value, show_phones))
+    };
+    let keys = after.into_iter().flatten().map(|(key, _)| key);
+    let parts = keys.filter(|key| {
+        let none = |side: Option<&Map<String, Value>>| {
+            side.and_then(|side| side.get(*key)).is_none_or(Value::is_null)
+        };
+        !(none(before) && none(after))
+    });
+    let parts = parts.map(|key| {
+        let name = key.replace('_', " ");
+        match before.filter(|before| before.contains_key(key)) {
+            Some(_) => format!("{name}: {} → {}", is(before, key), is(after, key)),
+            None => format!("{name}: {}", is(after, key)),
+        }
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+fn csv_of(line: &AuditLine) -> Result<Vec<u8>, ActFailure> {
+    let side = |side: Option<&Map<String, Value>>| {
+        side.map(|side| Value::Object(side.clone()).to_string())
+            .unwrap_or_default()
+    };
+    let cells = [
+        line.at.rfc3339(),
+        line.by.clone().unwrap_or_default(),
+        line.from.clone(),
+        line.act.clone(),
+        line.realm.as_ref().map(ToString::to_string).unwrap_or_default(),
+        line.user.map(|u| u.to_string()).unwrap_or_default(),
+        line.username.clone().unwrap_or_default(),
+        line.run.map(|r| r.to_string()).unwrap_or_default(),
+        side(line.before.as_ref()),
+        side(line.after.as_ref()),
+    ];
+    let cells = cells.map(|text| cell(&text));
+    record(cells.each_ref().map(String::as_str))
+}

@@ -1,0 +1,201 @@
+//! `users add`, `edit`, `block`, `unblock`, `remove`, `adopt`.
+
+use serde_json::json;
+
+use super::args::{Methods, UserFields, UserNames, UsersCommand};
+use super::operator::{Operator, store_failure};
+use super::users::one;
+use super::{CommandContext, render};
+use crate::acts::{
+    ActFailure, AddUser, AddUserRequest, ChangeUser, EditUser, EditUserRequest, UserActed,
+    UserVerb, UserVerbRequest,
+};
+use crate::model::{Edit, Phone, RealmId, State, User};
+use crate::store::Store;
+use crate::story::users::objects;
+
+pub(super) async fn by_hand(
+    context: &CommandContext,
+    what: UsersCommand,
+) -> Result<u8, ActFailure> {
+    match what {
+        UsersCommand::Add {
+            name,
+            realm,
+            fields,
+        } => add(context, name, realm, fields).await,
+        UsersCommand::Edit {
+            user,
+            realm,
+            name,
+            fields,
+            if_version,
+        } => {
+            let request = EditUserRequest {
+                version: if_version,
+                username: name,
+                display_name: Edit::typed(fields.display_name),
+                email: Edit::typed(fields.email),
+                phone: Edit::typed(fields.phone),
+                note: Edit::typed(fields.note),
+                two_factor: fields.two_factor.map(|Methods(methods)| methods),
+            };
+            let operator = context.operator().await?;
+            let store = reading(context, &operator).await?;
+            let user = one(&store, &user, realm).await?.id;
+            let acted = operator.act(EditUser { user, request }).await;
+            let told = match acted {
+                Ok(acted) => tell(context, &store, &acted, "changed", fields.show_phones).await,
+                Err(failure) => Err(failure),
+            };
+            operator.close().await;
+            told.map(|()| 0)
+        }
+        UsersCommand::Block(who) => each(context, who, UserVerb::Block, false).await,
+        UsersCommand::Unblock(who) => each(context, who, UserVerb::Unblock, false).await,
+        UsersCommand::Remove { who, now } => each(context, who, UserVerb::Remove, now).await,
+        UsersCommand::Adopt(who) => each(context, who, UserVerb::Adopt, false).await,
+        UsersCommand::List { .. } | UsersCommand::Show { .. } => Ok(0),
+    }
+}
+
+async fn add(
+    context: &CommandContext,
+    username: String,
+    realm: String,
+    fields: UserFields,
+) -> Result<u8, ActFailure> {
+    let act = AddUser {
+        realm: RealmId::from(realm),
+        request: AddUserRequest {
+            username,
+            display_name: fields.display_name,
+            email: fields.email,
+            phone: fields.phone,
+            note: fields.note,
+            two_factor: fields.two_factor.map(|Methods(methods)| methods),
+        },
+    };
+    let operator = context.operator().await?;
+    let told = match operator.act(act).await {
+        Ok(acted) => {
+            let store = reading(context, &operator).await?;
+            tell(context, &store, &acted, "added", fields.show_phones).await
+        }
+        Err(failure) => Err(failure),
+    };
+    operator.close().await;
+    told.map(|()| 0)
+}
+
+/// The same with each of some users; one that fails does not keep the others from it.
+async fn each(
+    context: &CommandContext,
+    who: UserNames,
+    verb: UserVerb,
+    now: bool,
+) -> Result<u8, ActFailure> {
+    let operator = context.operator().await?;
+    let store = reading(context, &operator).await?;
+    let mut named = vec![];
+    for name in &who.users {
+        // A name that fits nobody, or several, is a slip: then nobody is touched.
+        named.push(one(&store, name, who.realm.clone()).await?);
+    }
+    let mut code = 0;
+    for user in named {
+        let act = ChangeUser {
+            user: user.id,
+            verb,
+            request: UserVerbRequest { version: None, now },
+        };
+        let told = match operator.act(act).await {
+            Ok(acted) => {
+                let done = match verb {
+                    UserVerb::Block => "blocked",
+                    UserVerb::Unblock => "unblocked",
+                    UserVerb::Remove if now => "removed",
+                    UserVerb::Remove => "is removed when the grace is over",
+                    UserVerb::Adopt => "gets the directory's entry of the name at the next pass",
+                };
+                tell(context, &store, &acted, done, who.show_phones).await
+            }
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = told {
+            code = render::failure(&failure.message, failure.exit);
+        }
+    }
+    operator.close().await;
+    Ok(code)
+}
+
+/// The store, to look users up in it and to show them.
+async fn reading(context: &CommandContext, operator: &Operator) -> Result<Store, ActFailure> {
+    match operator.alone() {
+        Some(at) => Ok(at.store().clone()),
+        None => context.store().await,
+    }
+}
+
+/// Shows a user after an act.
+async fn tell(
+    context: &CommandContext,
+    store: &Store,
+    acted: &UserActed,
+    done: &str,
+    show_phones: bool,
+) -> Result<(), ActFailure> {
+    let users = store
+        .users_by_id(&[acted.user])
+        .await
+        .map_err(|e| store_failure(&e))?;
+    let Some(user) = users.first() else {
+        return Ok(());
+    };
+    if context.json {
+        let mut object = objects(store, &users, context.clock.now())
+            .await
+            .map_err(|e| store_failure(&e))?
+            .remove(0);
+        if !acted.warnings.is_empty() {
+            object["warnings"] = json!(acted.warnings);
+        }
+        render::json(&object);
+        return Ok(());
+    }
+    for warning in &acted.warnings {
+        render::talk(&format!(
+            "{} {}",
+            render::paint("1;33", "warning:"),
+            warning.detail
+        ));
+    }
+    let done = if acted.changed {
+        done
+    } else {
+        "is so already: nothing was changed"
+    };
+    render::line(&format!("{}: {done}", described(user, show_phones)));
+    Ok(())
+}
+
+/// Who, in which realm, with which number.
+fn described(user: &User, show_phones: bool) -> String {
+    if user.state == State::Removed {
+        return format!("{:#} in {}", user.id, user.realm);
+    }
+    let shown = |phone: &Phone| {
+        if show_phones {
+            phone.as_str().to_owned()
+        } else {
+            phone.masked()
+        }
+    };
+    let number = match (&user.phone, &user.phone_pending) {
+        (_, Some(waiting)) => format!(", {} after its hold", shown(waiting)),
+        (Some(phone), None) => format!(", {}", shown(phone)),
+        (None, None) => String::new(),
+    };
+    format!("{} in {}{number}", user.username, user.realm)
+}

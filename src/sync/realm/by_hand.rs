@@ -1,0 +1,215 @@
+//! What administrators do to single users goes by the rules of the realm, and users of no directory age by a timer.
+
+use crate::clock::Timestamp;
+use crate::config::RealmConfig;
+use crate::model::{
+    AuditAct, AuditEntry, Change, IdForm, JobReason, Policy, RealmId, RealmKind, RealmRow, State,
+    User, UserId,
+};
+use crate::plan::decide::{Decision, DecisionContext, remove};
+use crate::runs::{RunError, uuid_v7};
+use crate::store::{AuditKey, HandAct, MessageContext, StoreError};
+use crate::sync::engine::Engine;
+
+/// Users whose grace is ended in one go, in each realm.
+const BATCH: i64 = 500;
+
+/// The clock of a realm without passes goes on by at most this at once.
+const AT_ONCE: i64 = 86_400_000;
+
+/// By which rules single users of a realm are changed.
+#[derive(Debug)]
+pub struct HandRules {
+    /// The realm as the store has it.
+    pub row: RealmRow,
+    /// Its rules: those of the file, or the defaults.
+    pub policy: Policy,
+    /// ISO 3166-1: the country of national numbers.
+    pub region: Option<String>,
+    /// How messages are made.
+    pub messages: MessageContext,
+    /// What lines of the audit are written under.
+    pub key: AuditKey,
+}
+
+/// Who does something to a user, and what it is called.
+#[derive(Clone, Copy, Debug)]
+pub struct HandAuthor<'a> {
+    /// Who; `None`: a timer.
+    pub by: Option<&'a str>,
+    /// From where.
+    pub from: &'a str,
+    /// What.
+    pub act: AuditAct,
+}
+
+impl HandRules {
+    /// What a decision about a user depends on.
+    pub fn context(&self, now: Timestamp, new_id: UserId) -> DecisionContext<'_> {
+        DecisionContext {
+            realm: &self.row.id,
+            policy: &self.policy,
+            now,
+            realm_clock: self.row.clock_ms,
+            id_form: self.row.id_form.unwrap_or(IdForm::Uuid),
+            new_id,
+            bare: false,
+            adopts: false,
+        }
+    }
+}
+
+impl Engine {
+    /// The key of the audit, which follows from that of the enrolments.
+    pub async fn audit_key(&self) -> Result<AuditKey, RunError> {
+        Ok(AuditKey::of(&self.enrolment_key().await?))
+    }
+
+    /// The id of a user who is made now.
+    pub fn new_user_id(&self) -> UserId {
+        UserId(uuid_v7(self.clock.now()))
+    }
+
+    /// The configuration of a realm, if it is in the file.
+    pub fn configured(&self, realm: &RealmId) -> Option<&RealmConfig> {
+        self.config.realms.iter().find(|r| r.id == *realm)
+    }
+
+    /// The rules of a realm.
+    ///
+    /// # Errors
+    /// `not-found`; `refused` where the realm's file is another daemon's, or nobody's any more.
+    pub async fn hand_rules(&self, realm: &RealmId) -> Result<HandRules, RunError> {
+        let now = self.clock.now();
+        let row = self.row(realm).await?;
+        let configured = self.configured(realm);
+        if configured.is_none() && row.kind == RealmKind::Directory {
+            return Err(RunError::Refused(format!(
+                "realm `{realm}` is filled from a directory, and is not in {}: put it back into the file, or use the file that it is in",
+                self.config.path.display()
+            )));
+        }
+        let (policy, region, delivery) = match configured {
+            Some(realm) => (
+                realm.policy.clone(),
+                realm.phone.region.clone(),
+                realm.delivery.as_ref(),
+            ),
+            None => {
+                let policy = Policy {
+                    two_factor: row.settings.two_factor.clone(),
+                    ..Policy::default()
+                };
+                let region = row.settings.region.clone();
+                (policy, region, self.config.delivery.as_ref())
+            }
+        };
+        Ok(HandRules {
+            policy,
+            region,
+            messages: self.messages_by(delivery, now).await?,
+            key: self.audit_key().await?,
+            row,
+        })
+    }
+
+    /// Writes a decision about one user, with its line of the audit.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the user is another by now.
+    pub async fn write_by_hand(
+        &self,
+        rules: &HandRules,
+        author: HandAuthor<'_>,
+        decision: Decision,
+    ) -> Result<User, StoreError> {
+        let now = rules.messages.now;
+        let user = decision.after;
+        let username = (user.state != State::Removed).then(|| user.username.clone());
+        let (mut before, mut after) = (serde_json::Map::new(), serde_json::Map::new());
+        for draft in &decision.changes {
+            before.extend(draft.before.clone());
+            after.extend(draft.after.clone());
+        }
+        let changes: Vec<Change> = decision
+            .changes
+            .into_iter()
+            .map(|draft| Change {
+                run: None,
+                seq: 0,
+                realm: user.realm.clone(),
+                user: user.id,
+                username: username.clone(),
+                by: author.by.map(str::to_owned),
+                kind: draft.kind,
+                before: draft.before,
+                after: draft.after,
+                at: now,
+            })
+            .collect();
+        let entry = AuditEntry {
+            at: now,
+            by: author.by.map(str::to_owned),
+            from: author.from.to_owned(),
+            act: author.act,
+            realm: Some(user.realm.clone()),
+            user: Some(user.id),
+            username,
+            run: None,
+            before,
+            after,
+        };
+        self.store
+            .act_by_hand(HandAct {
+                changes: &changes,
+                user: &user,
+                base_version: decision.base_version,
+                intents: &decision.intents,
+                messages: &rules.messages,
+                audit: (&entry, &rules.key),
+            })
+            .await?;
+        Ok(user)
+    }
+
+    /// Removes users of no directory whose grace is over; says how many. Called by a timer of the daemon.
+    pub async fn end_graces(&self) -> Result<u64, RunError> {
+        let now = self.clock.now();
+        self.store.advance_clocks(now, AT_ONCE).await?;
+        let mut removed = 0;
+        for row in self.store.realms().await? {
+            let configured = self.configured(&row.id);
+            let not_ours = row.kind == RealmKind::Directory && configured.is_none();
+            if not_ours || row.orphaned || row.is_paused(now) {
+                continue;
+            }
+            let grace = configured.map_or(Policy::default().grace_ms, |r| r.policy.grace_ms);
+            let over = self
+                .store
+                .grace_over_by_hand(&row.id, row.clock_ms, grace, BATCH)
+                .await?;
+            if over.is_empty() {
+                continue;
+            }
+            let rules = self.hand_rules(&row.id).await?;
+            let author = HandAuthor {
+                by: None,
+                from: "timer",
+                act: AuditAct::UserRemove,
+            };
+            for user in over {
+                let context = rules.context(now, user.id);
+                let Some(decision) = remove(&user, JobReason::GraceOver, &context) else {
+                    continue;
+                };
+                match self.write_by_hand(&rules, author, decision).await {
+                    Ok(_) => removed += 1,
+                    // Changed meanwhile: the next tick looks again.
+                    Err(StoreError::Conflict(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(removed)
+    }
+}
