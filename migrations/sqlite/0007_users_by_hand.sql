@@ -8,10 +8,6 @@ ALTER TABLE staged_users ADD COLUMN origin TEXT;
 ALTER TABLE staged_users ADD COLUMN note TEXT;
 ALTER TABLE staged_users ADD COLUMN phone_pending_source TEXT;
 
--- Those who were made by hand and are away: the timer looks for whose grace is over.
-CREATE INDEX users_away_by_hand ON users (realm, suspended_clock)
-    WHERE state = 'suspended' AND directory_id IS NULL;
-
 -- Users who get the directory's entry of their name at the next pass.
 CREATE TABLE adoptions (
     user_id BLOB NOT NULL PRIMARY KEY CHECK (length(user_id) = 16),

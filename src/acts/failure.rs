@@ -158,8 +158,8 @@ mod tests {
     #[test]
     fn exit_codes_are_those_of_the_design() {
         use FailureKind::{
-            Forbidden, Gone, NoStore, NotFound, NotInForce, Outdated, Refused, Run, Stopping, Unfit,
-            Usage,
+            Forbidden, Gone, NoStore, NotFound, NotInForce, Outdated, Refused, Run, Stopping,
+            Unfit, Usage,
         };
         for (kind, word, exit) in [
             (NotFound, "not-found", 1),

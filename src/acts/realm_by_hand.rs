@@ -63,9 +63,8 @@ impl RealmRequest {
         })?
         .over(settings.category.take());
         settings.region = each("region", &self.region, |t| {
-            typed_region(t).ok_or_else(|| {
-                format!("`{}` is no country: write its code, as SK", t.trim())
-            })
+            typed_region(t)
+                .ok_or_else(|| format!("`{}` is no country: write its code, as SK", t.trim()))
         })?
         .over(settings.region.take());
         settings.time_zone = each("time zone", &self.time_zone, |t| {
@@ -73,7 +72,10 @@ impl RealmRequest {
                 .get(t.trim())
                 .map(|_| t.trim().to_owned())
                 .ok_or_else(|| {
-                    format!("`{}` is no time zone: write its name, as Europe/Bratislava", t.trim())
+                    format!(
+                        "`{}` is no time zone: write its name, as Europe/Bratislava",
+                        t.trim()
+                    )
                 })
         })?
         .over(settings.time_zone.take());

@@ -486,7 +486,10 @@ pub(super) fn methods(mut typed: Vec<TwoFactor>) -> Vec<TwoFactor> {
 /// A value of a field, or what is wrong with it.
 pub(super) fn field<T>(what: &str, read: Result<T, String>) -> Result<T, ActFailure> {
     read.map_err(|why| {
-        ActFailure::new(FailureKind::Unfit, format!("{what}: {why}; nothing is saved"))
+        ActFailure::new(
+            FailureKind::Unfit,
+            format!("{what}: {why}; nothing is saved"),
+        )
     })
 }
 

@@ -167,7 +167,9 @@ fn by_hand() -> Router<Api> {
         .route(
             "/api/v1/realms/{realm}/remove",
             post(
-                async |call: Call, Path(realm): Path<RealmId>, body: JsonBody<RemoveRealmRequest>| {
+                async |call: Call,
+                       Path(realm): Path<RealmId>,
+                       body: JsonBody<RemoveRealmRequest>| {
                     match body {
                         Ok(Json(request)) => {
                             call.long(at_once(RemoveRealm { realm, request })).await
@@ -182,9 +184,7 @@ fn by_hand() -> Router<Api> {
             post(
                 async |call: Call, Path(realm): Path<RealmId>, body: JsonBody<AddUserRequest>| {
                     match body {
-                        Ok(Json(request)) => {
-                            call.short(at_once(AddUser { realm, request })).await
-                        }
+                        Ok(Json(request)) => call.short(at_once(AddUser { realm, request })).await,
                         Err(why) => invalid(&why),
                     }
                 },
@@ -195,9 +195,7 @@ fn by_hand() -> Router<Api> {
             post(
                 async |call: Call, Path(user): Path<UserId>, body: JsonBody<EditUserRequest>| {
                     match body {
-                        Ok(Json(request)) => {
-                            call.short(at_once(EditUser { user, request })).await
-                        }
+                        Ok(Json(request)) => call.short(at_once(EditUser { user, request })).await,
                         Err(why) => invalid(&why),
                     }
                 },

@@ -39,16 +39,16 @@ pub(super) async fn audit(
         Some(name) => Some(one(&store, name, None).await?.id),
         None => None,
     };
-    let since = asked.since.as_deref().map(|text| since(text, context.clock.now()));
+    let since = asked
+        .since
+        .as_deref()
+        .map(|text| since(text, context.clock.now()));
     let filter = AuditFilter {
         user,
         by: asked.by,
         since: since.transpose()?,
     };
-    let mut table = Table::new(
-        &["when", "by", "from", "what", "realm", "user", "how"],
-        &[],
-    );
+    let mut table = Table::new(&["when", "by", "from", "what", "realm", "user", "how"], &[]);
     if asked.csv {
         render::raw(&record([
             "at", "by", "from", "act", "realm", "user", "username", "run", "before", "after",
@@ -108,12 +108,17 @@ async fn verify(context: &CommandContext, store: &Store) -> Result<u8, ActFailur
             0 => String::new(),
             n => format!("; the values of {n} went with the people who were removed"),
         };
-        render::line(&format!("the audit is whole: {}{erased}", count(check.lines, "line")));
+        render::line(&format!(
+            "the audit is whole: {}{erased}",
+            count(check.lines, "line")
+        ));
     } else {
         for fault in &check.faults {
             render::line(fault);
         }
-        render::talk("the audit is not as it was written: keep the store as it is, and find out who can write to it");
+        render::talk(
+            "the audit is not as it was written: keep the store as it is, and find out who can write to it",
+        );
     }
     Ok(u8::from(!check.faults.is_empty()))
 }
@@ -160,7 +165,8 @@ fn how(
     let keys = after.into_iter().flatten().map(|(key, _)| key);
     let parts = keys.filter(|key| {
         let none = |side: Option<&Map<String, Value>>| {
-            side.and_then(|side| side.get(*key)).is_none_or(Value::is_null)
+            side.and_then(|side| side.get(*key))
+                .is_none_or(Value::is_null)
         };
         !(none(before) && none(after))
     });
@@ -184,7 +190,10 @@ fn csv_of(line: &AuditLine) -> Result<Vec<u8>, ActFailure> {
         line.by.clone().unwrap_or_default(),
         line.from.clone(),
         line.act.clone(),
-        line.realm.as_ref().map(ToString::to_string).unwrap_or_default(),
+        line.realm
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         line.user.map(|u| u.to_string()).unwrap_or_default(),
         line.username.clone().unwrap_or_default(),
         line.run.map(|r| r.to_string()).unwrap_or_default(),

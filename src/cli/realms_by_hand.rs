@@ -111,7 +111,9 @@ async fn list(context: &CommandContext) -> Result<u8, ActFailure> {
         return Ok(0);
     }
     let mut table = Table::new(
-        &["realm", "name", "kind", "category", "region", "methods", "users"],
+        &[
+            "realm", "name", "kind", "category", "region", "methods", "users",
+        ],
         &[],
     );
     for story in stories {

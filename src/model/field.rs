@@ -193,7 +193,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::model::{PhoneSource, RealmId, State, StateReason, TwoFactor, UserId};
+    use crate::model::{PhoneSource, RealmId, State, StateReason, TwoFactor, UserId, UserOrigin};
 
     fn number() -> impl Strategy<Value = Phone> {
         (10_000_000..99_999_999_u32)
@@ -224,6 +224,8 @@ mod tests {
             reason in proptest::option::of(some(StateReason::ALL)),
             blocked in any::<bool>(),
             two_factor in proptest::sample::subsequence(TwoFactor::ALL, 0..=TwoFactor::ALL.len()),
+            origin in some(UserOrigin::ALL),
+            note in proptest::option::of(text()),
         ) -> User {
             let (username, display_name, email, dn, realm) = names;
             let [phone, phone_pending, phone_provisioned] = numbers;
@@ -246,6 +248,7 @@ mod tests {
                 phone_pending,
                 phone_pending_raw: None,
                 phone_pending_until,
+                phone_pending_source: None,
                 phone_provisioned,
                 phone_told: None,
                 told: false,
@@ -261,6 +264,8 @@ mod tests {
                 fingerprint: None,
                 created_at: Timestamp(0),
                 updated_at: Timestamp(0),
+                origin,
+                note,
             }
         }
     }

@@ -261,7 +261,8 @@ pub fn typed_number(text: &str, region: Option<&str>) -> Result<(Phone, Option<S
             region::country(code).ok_or_else(|| PhoneFault::HintNotUnderstood(code.to_owned()))
         }
     };
-    let told = |fault| match fault {
+    let told = |fault| {
+        match fault {
         PhoneFault::Empty | PhoneFault::NoDigits => {
             "there is no digit in it: enter a number, or leave it out".to_owned()
         }
@@ -269,6 +270,7 @@ pub fn typed_number(text: &str, region: Option<&str>) -> Result<(Phone, Option<S
             "a national number, and the realm has no region: write it with + and the country code, or give the realm one".to_owned()
         }
         other => other.to_string().replacen("the value", "it", 1),
+    }
     };
     let (number, _) = read(text, &mut hint).map_err(told)?;
     let warning = match (number.costly(), number.no_mobile()) {

@@ -58,7 +58,10 @@ pub fn typed_note(text: &str) -> Result<String, String> {
     if note.is_empty() {
         return Err(told(TextFault::Empty));
     }
-    if note.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
+    if note
+        .chars()
+        .any(|c| c.is_control() && !matches!(c, '\n' | '\t'))
+    {
         return Err(told(TextFault::Control));
     }
     if note.chars().count() > LONGEST_NOTE {
@@ -87,11 +90,26 @@ mod tests {
         assert_eq!(typed_region("atlantis"), None);
         for (fault, why) in [
             (typed_name("").map(|n| n.shown), "it is empty: write one"),
-            (typed_name("a\0").map(|n| n.shown), "it holds a control character: write it again without"),
-            (typed_email("jan"), "it is no e-mail address: write it as name@example.org"),
-            (typed_note("a\u{7}"), "it holds a control character: write it again without"),
-            (typed_note(&"x".repeat(1001)), "it is longer than 1000 characters: shorten it"),
-            (typed_text(&"x".repeat(65), 64), "it is longer than 64 characters: shorten it"),
+            (
+                typed_name("a\0").map(|n| n.shown),
+                "it holds a control character: write it again without",
+            ),
+            (
+                typed_email("jan"),
+                "it is no e-mail address: write it as name@example.org",
+            ),
+            (
+                typed_note("a\u{7}"),
+                "it holds a control character: write it again without",
+            ),
+            (
+                typed_note(&"x".repeat(1001)),
+                "it is longer than 1000 characters: shorten it",
+            ),
+            (
+                typed_text(&"x".repeat(65), 64),
+                "it is longer than 64 characters: shorten it",
+            ),
         ] {
             assert_eq!(fault.unwrap_err(), why);
         }

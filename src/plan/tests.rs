@@ -13,6 +13,7 @@ use crate::model::{
     StateReason, User, UserId, UserName,
 };
 
+mod by_hand;
 mod holds;
 mod put_back;
 

@@ -60,7 +60,10 @@ pub(super) async fn run(
                 match engine.end_graces().await {
                     Ok(0) => {}
                     Ok(removed) => {
-                        tracing::info!(removed, "{removed} users of no directory were removed: their grace is over");
+                        tracing::info!(
+                            removed,
+                            "{removed} users of no directory were removed: their grace is over"
+                        );
                         wake.notify_one();
                     }
                     Err(error) => {

@@ -115,7 +115,12 @@ impl AuditRow {
         mac.part(Some(&self.at.to_be_bytes()));
         let by = self.by_whom.as_deref().map(str::as_bytes);
         let realm = self.realm.as_deref().map(str::as_bytes);
-        for part in [by, Some(self.door.as_bytes()), Some(self.act.as_bytes()), realm] {
+        for part in [
+            by,
+            Some(self.door.as_bytes()),
+            Some(self.act.as_bytes()),
+            realm,
+        ] {
             mac.part(part);
         }
         mac.part(self.user_id.as_deref());
@@ -160,7 +165,11 @@ fn head(key: &AuditKey, seq: i64, link: &[u8]) -> String {
     let mut mac = key.mac("realmsync audit head 1");
     mac.part(Some(&seq.to_be_bytes()));
     mac.part(Some(link));
-    format!("{seq} {} {}", HEXLOWER.encode(link), HEXLOWER.encode(&mac.end()))
+    format!(
+        "{seq} {} {}",
+        HEXLOWER.encode(link),
+        HEXLOWER.encode(&mac.end())
+    )
 }
 
 /// Adds a row, as the last thing of its transaction: the lock that keeps the chain one is held until the commit.
@@ -182,8 +191,9 @@ pub(super) async fn append(
             .await
             .map_err(&failed)?;
     }
-    let last = on!(tx, c => sqlx::query_as::<_, (i64, Vec<u8>)>(LAST).fetch_optional(&mut *c).await)
-        .map_err(&failed)?;
+    let last =
+        on!(tx, c => sqlx::query_as::<_, (i64, Vec<u8>)>(LAST).fetch_optional(&mut *c).await)
+            .map_err(&failed)?;
     let (seq, before) = last.unwrap_or_default();
     let mut row = AuditRow {
         seq: seq + 1,
@@ -279,9 +289,12 @@ impl Store {
         let (mut seq, mut before, mut last_key) = (0, vec![], None);
         let mut link = self.db.read().await?;
         // Written in one transaction with the last row that there is now; whatever comes meanwhile lies behind it.
-        let stands = on!(link, c => sqlx::query_scalar::<_, String>(HEAD).fetch_optional(&mut *c).await)
-            .map_err(&failed)?;
-        let end = stands.as_deref().and_then(|text| text.split(' ').next()?.parse().ok());
+        let stands =
+            on!(link, c => sqlx::query_scalar::<_, String>(HEAD).fetch_optional(&mut *c).await)
+                .map_err(&failed)?;
+        let end = stands
+            .as_deref()
+            .and_then(|text| text.split(' ').next()?.parse().ok());
         let end: i64 = end.unwrap_or(0);
         loop {
             let sql = format!(
@@ -307,7 +320,9 @@ impl Store {
                     continue;
                 };
                 if row.link != row.link(key, &before) {
-                    check.fault(format!("line {seq}, or the one before it, is not as it was written"));
+                    check.fault(format!(
+                        "line {seq}, or the one before it, is not as it was written"
+                    ));
                 }
                 if row.digest != row.digest(key) {
                     let there = match (&row.user_id, row.has_values()) {
@@ -318,7 +333,9 @@ impl Store {
                     if there == 0 {
                         check.erased += 1;
                     } else {
-                        check.fault(format!("the values of line {seq} are not as they were written"));
+                        check.fault(format!(
+                            "the values of line {seq} are not as they were written"
+                        ));
                     }
                 }
                 before.clone_from(&row.link);

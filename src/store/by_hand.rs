@@ -7,9 +7,7 @@ use super::outbox::{MessageContext, apply_intents, locks};
 use super::rows::{UserRow, methods, places, user_columns};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{
-    AuditEntry, Change, Intent, RealmId, RealmRow, State, User, UserId,
-};
+use crate::model::{AuditEntry, Change, Intent, RealmId, RealmRow, State, User, UserId};
 
 /// What is done to one user.
 #[derive(Debug)]
@@ -102,7 +100,9 @@ impl Store {
                 for user in users { query = query.bind(user.0.as_bytes().to_vec()); }
                 query.fetch_all(&mut *c).await
             })
-            .map_err(StoreError::from_sqlx("read whom a directory's entry is given to"))?;
+            .map_err(StoreError::from_sqlx(
+                "read whom a directory's entry is given to",
+            ))?;
             found.extend(super::rows::users(rows)?);
         }
         Ok(found)

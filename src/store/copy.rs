@@ -126,7 +126,10 @@ fn user(t: &mut CopyRows, staged: &StagedUser, plain: bool) {
     if !plain {
         t.text(origin_column(u));
         t.text(u.note.as_deref());
-        t.text(u.phone_pending_source.map(crate::model::PhoneSource::as_str));
+        t.text(
+            u.phone_pending_source
+                .map(crate::model::PhoneSource::as_str),
+        );
     }
 }
 

@@ -54,9 +54,9 @@ use secrecy::ExposeSecret as _;
 use sqlx::migrate::{MigrateError, Migrator};
 
 pub use access::Access;
+pub use apply::{Application, CursorUpdate, RealmUpdate};
 pub use audit::{AuditCheck, AuditFilter, AuditKey};
 pub use by_hand::HandAct;
-pub use apply::{Application, CursorUpdate, RealmUpdate};
 use db::Db;
 pub use declare::{Declared, RealmDecl};
 pub use delta_history::DeltaHistory;

@@ -96,7 +96,11 @@ impl TryFrom<RealmColumns> for RealmRow {
 impl Store {
     /// One realm.
     pub async fn realm(&self, id: &RealmId) -> Result<Option<RealmRow>, StoreError> {
-        const SQL: &str = concat!("SELECT ", realm_columns!(), " FROM realms WHERE id = $1 AND removed_at IS NULL");
+        const SQL: &str = concat!(
+            "SELECT ",
+            realm_columns!(),
+            " FROM realms WHERE id = $1 AND removed_at IS NULL"
+        );
         let mut link = self.db.read().await?;
         let row = on!(link, c => sqlx::query_as::<_, RealmColumns>(SQL).bind(id.as_str()).fetch_optional(&mut *c).await).map_err(StoreError::from_sqlx("read a realm"))?;
         row.map(RealmRow::try_from).transpose()
@@ -104,7 +108,11 @@ impl Store {
 
     /// All realms, by id.
     pub async fn realms(&self) -> Result<Vec<RealmRow>, StoreError> {
-        const SQL: &str = concat!("SELECT ", realm_columns!(), " FROM realms WHERE removed_at IS NULL ORDER BY id");
+        const SQL: &str = concat!(
+            "SELECT ",
+            realm_columns!(),
+            " FROM realms WHERE removed_at IS NULL ORDER BY id"
+        );
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, RealmColumns>(SQL).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read realms"))?;

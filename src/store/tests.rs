@@ -1,6 +1,7 @@
 //! The store's rules, each on both engines: plans applied whole or not at all, names, removal, housekeeping, and what a disk may do.
 
 mod aside;
+mod by_hand;
 mod disk;
 mod generation;
 mod held_plans;
@@ -155,6 +156,7 @@ macro_rules! on_both {
                 for sql in [
                     "DELETE FROM refused", "DELETE FROM staged_refused", "DELETE FROM enrolments", "DELETE FROM jobs", "DELETE FROM staged_users",
                     "DELETE FROM changes", "DELETE FROM runs", "DELETE FROM users", "UPDATE realms SET held = NULL",
+                    "DELETE FROM audit", "DELETE FROM adoptions", "DELETE FROM meta WHERE key = 'audit'",
                 ] {
                     f.sql(sql).await;
                 }
@@ -210,4 +212,9 @@ on_both!(
     aside::a_first_load_into_a_store_that_fills_adds_to_it,
     aside::what_a_crash_leaves_of_a_first_load_is_swept,
     aside::what_the_database_forgot_is_missed,
+    by_hand::a_user_is_made_changed_and_erased_by_hand,
+    by_hand::a_name_is_taken_once,
+    by_hand::realms_are_unique_without_their_case_and_may_come_back,
+    by_hand::grace_runs_on_the_realms_own_clock,
+    by_hand::trap_136_what_is_changed_cut_out_or_cut_off_shows,
 );

@@ -10,6 +10,7 @@ mod cli;
 mod daemon;
 mod deltas;
 mod directory;
+mod hands;
 mod outbox;
 mod rules;
 mod support;

@@ -1,0 +1,92 @@
+//! A directory's entry of a name that a user by hand has.
+
+use serde_json::json;
+
+use super::{done, lines, refused};
+use crate::support::house::House;
+
+fn add(house: &House, cn: &str, uid: &str, more: &str) {
+    let base = house.server["PEOPLE_DN"].to_owned();
+    house.server.modify(&format!(
+        "dn: cn={cn},{base}\nchangetype: add\nobjectClass: inetOrgPerson\ncn: {cn}\nsn: x\nuid: {uid}\n{more}"
+    ));
+}
+
+#[test]
+fn an_entry_is_refused_until_it_is_given_to_the_user_by_hand() {
+    let house = House::new(30);
+    house.sync(0);
+    let zoe = done(
+        &house,
+        &[
+            "users",
+            "add",
+            "--realm=r",
+            "Zoe",
+            "--phone=0905 000 001",
+            "--note=by hand",
+        ],
+    );
+    assert_eq!(zoe["origin"], "manual");
+    add(&house, "z", "zoe", "mail: zoe@example.org\n");
+    house.sync(0);
+    let why = lines(&house, &["refused"]);
+    let why = why
+        .iter()
+        .find(|r| r["username"] == "zoe")
+        .expect("refused");
+    assert!(
+        why["reason"].as_str().unwrap().contains("users adopt"),
+        "{why}"
+    );
+    assert_eq!(
+        done(&house, &["users", "show", "zoe"]),
+        zoe,
+        "the user by hand stays"
+    );
+
+    assert_eq!(done(&house, &["users", "adopt", "zoe"])["id"], zoe["id"]);
+    let run = house.sync(0);
+    assert_eq!(
+        (&run["created"], &run["refused_entries"]),
+        (&json!(0), &json!(0)),
+        "{run}"
+    );
+    let is = done(&house, &["users", "show", "zoe"]);
+    for (field, value) in [
+        ("id", zoe["id"].clone()),
+        ("origin", json!("directory")),
+        ("email", json!("zoe@example.org")),
+        ("phone", json!("+421905000001")),
+        ("phone_source", json!("manual")),
+        ("note", json!("by hand")),
+    ] {
+        assert_eq!(is[field], value, "{field}: {is}");
+    }
+    assert!(
+        is["directory_id"].is_string() && is["dn"].is_string(),
+        "{is}"
+    );
+    assert_eq!(house.sync(0)["outcome"], "unchanged");
+    let said = refused(&house, &["users", "adopt", "zoe"]);
+    assert!(said.contains("already"), "{said}");
+    let said = refused(&house, &["users", "edit", "zoe", "--email=x@example.org"]);
+    assert!(said.contains("change it there"), "{said}");
+}
+
+/// Of two entries that want the name neither gets it.
+#[test]
+fn two_entries_of_the_name_are_refused_all_the_same() {
+    let house = House::new(30);
+    house.sync(0);
+    let zoe = done(&house, &["users", "add", "--realm=r", "zoe"]);
+    done(&house, &["users", "adopt", "zoe"]);
+    add(&house, "z1", "zoe", "");
+    add(&house, "z2", "Zoe", "");
+    assert_eq!(house.sync(0)["refused_entries"], 2);
+    let is = done(&house, &["users", "show", zoe["id"].as_str().unwrap()]);
+    assert_eq!(
+        (&is["origin"], &is["directory_id"]),
+        (&json!("manual"), &json!(null))
+    );
+}
