@@ -12,6 +12,7 @@ ALTER TABLE staged_users ADD COLUMN phone_pending_source TEXT;
 CREATE TABLE adoptions (
     user_id BYTEA NOT NULL PRIMARY KEY CHECK (octet_length(user_id) = 16),
     by_whom TEXT,
+    by_file BOOLEAN NOT NULL DEFAULT FALSE, -- the realm is a directory's by now: counts for its first pass only
     at      BIGINT NOT NULL
 );
 

@@ -12,6 +12,7 @@ ALTER TABLE staged_users ADD COLUMN phone_pending_source TEXT;
 CREATE TABLE adoptions (
     user_id BLOB NOT NULL PRIMARY KEY CHECK (length(user_id) = 16),
     by_whom TEXT,
+    by_file INTEGER NOT NULL DEFAULT 0, -- the realm is a directory's by now: counts for its first pass only
     at      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 

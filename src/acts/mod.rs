@@ -13,6 +13,7 @@
 //! A new verb is a file here; its place in the control API is in `api::routes` and `api::control`.
 
 mod act;
+mod audit;
 mod backup;
 mod context;
 mod decide;
@@ -27,6 +28,7 @@ mod sync;
 mod user_by_hand;
 
 pub use act::{Act, AfterAct, AnyAct};
+pub use audit::VerifyAudit;
 pub use backup::{Backup, BackupRequest};
 pub use context::{ActContext, Caller, Door};
 pub use decide::{Decide, DecideRequest, RunDecision};

@@ -21,7 +21,7 @@ use crate::acts::{
     DecideRequest, Door, EditRealm, EditUser, EditUserRequest, FailureKind, MakeRealm,
     MakeRealmRequest, Outbox, OutboxAct, OutboxRequest, Pause, PauseRequest, Plan, PlanRequest,
     RealmAct, RealmRequest, RemoveRealm, RemoveRealmRequest, Resume, RunDecision, Sync,
-    SyncRequest, UserVerb, UserVerbRequest,
+    SyncRequest, UserVerb, UserVerbRequest, VerifyAudit,
 };
 use crate::model::{ErrorCode, RealmId, UserId};
 
@@ -142,6 +142,10 @@ pub fn routes() -> Router<Api> {
 /// What administrators do to single users, and to realms that are in no file.
 fn by_hand() -> Router<Api> {
     Router::new()
+        .route(
+            "/api/v1/audit/verify",
+            post(async |call: Call| call.long(at_once(VerifyAudit)).await),
+        )
         .route(
             "/api/v1/realms",
             post(

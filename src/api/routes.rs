@@ -6,10 +6,11 @@ use serde::de::DeserializeOwned;
 
 use crate::acts::{
     AddUser, Backup, ChangeUser, Decide, EditRealm, EditUser, MakeRealm, Outbox, OutboxAnswer,
-    Pause, Plan, RealmRemoved, RemoveRealm, Resume, Sync, UserActed,
+    Pause, Plan, RealmRemoved, RemoveRealm, Resume, Sync, UserActed, VerifyAudit,
 };
 use crate::model::Run;
 use crate::runs::Decided;
+use crate::store::AuditCheck;
 
 /// What of a path segment stays as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
@@ -108,6 +109,18 @@ impl Route for Backup {
 
     fn body(&self) -> impl Serialize {
         &self.request
+    }
+}
+
+impl Route for VerifyAudit {
+    type Answer = AuditCheck;
+
+    fn path(&self) -> String {
+        "audit/verify".to_owned()
+    }
+
+    fn body(&self) -> impl Serialize {
+        serde_json::Map::new()
     }
 }
 

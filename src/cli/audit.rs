@@ -8,11 +8,11 @@ use super::refused::{cell, record};
 use super::render::Table;
 use super::users::one;
 use super::{CommandContext, render, text};
-use crate::acts::{ActFailure, FailureKind};
+use crate::acts::{Act, ActFailure, FailureKind, VerifyAudit};
 use crate::clock::Timestamp;
 use crate::model::words::count;
 use crate::model::{AuditLine, Field};
-use crate::store::{AuditFilter, AuditKey, EnrolmentKey, Store};
+use crate::store::{AuditFilter, Store};
 
 /// Lines that are read at once.
 const PAGE: i64 = 1000;
@@ -33,7 +33,7 @@ pub(super) async fn audit(
 ) -> Result<u8, ActFailure> {
     let store = context.store().await?;
     if let Some(AuditCommand::Verify) = what {
-        return verify(context, &store).await;
+        return verify(context, store).await;
     }
     let user = match &asked.user {
         Some(name) => Some(one(&store, name, None).await?.id),
@@ -84,21 +84,12 @@ pub(super) async fn audit(
     Ok(0)
 }
 
-async fn verify(context: &CommandContext, store: &Store) -> Result<u8, ActFailure> {
-    let configured = context.config.enrolment.key_bytes(&context.env);
-    let configured = configured
-        .map_err(|why| ActFailure::coded(crate::model::ErrorCode::Config, why))?
-        .map(EnrolmentKey::new);
-    let kept = store
-        .kept_enrolment_key()
-        .await
-        .map_err(|e| store_failure(&e))?;
-    // A key that was configured later does not undo what the store's own has signed.
-    let keys: Vec<AuditKey> = configured.iter().chain(&kept).map(AuditKey::of).collect();
-    let check = store
-        .verify_audit(&keys)
-        .await
-        .map_err(|e| store_failure(&e))?;
+async fn verify(context: &CommandContext, store: Store) -> Result<u8, ActFailure> {
+    let check = match context.daemon().await {
+        // The key may be one of its credentials.
+        Some(client) => client.ask(&VerifyAudit, |_| ()).await?,
+        None => VerifyAudit.act(&context.acting_on(store)).await?,
+    };
     if context.json {
         render::json(&serde_json::json!({
             "lines": check.lines, "erased": check.erased, "whole": check.faults.is_empty(), "faults": check.faults,

@@ -33,7 +33,9 @@ fn needs(command: &Command) -> Needs {
         Command::Outbox { .. }
         | Command::Runs { .. }
         | Command::Refused { .. }
-        | Command::Users { .. } => Needs::Store,
+        | Command::Users { .. }
+        | Command::Realms { .. }
+        | Command::Audit { .. } => Needs::Store,
         _ => Needs::File,
     }
 }

@@ -95,7 +95,7 @@ words! {
 /// One limit that a plan tripped.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct HeldBy {
-    /// A limit of `[realm.brake]`, or `container`, `mapping`, `messages`, `moved`, `approve`, `undo`.
+    /// A limit of `[realm.brake]`, or `container`, `mapping`, `messages`, `moved`, `matched`, `approve`, `undo`.
     pub limit: String,
     /// How many, over the run and the window.
     pub count: i64,

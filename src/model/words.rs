@@ -32,6 +32,10 @@ impl HeldBy {
                 "{} would be taken over from another realm, for the first time",
                 count(n, "person")
             ),
+            "matched" => format!(
+                "the realm was made by hand, and {} would get the directory's entry of the same name, for the first time",
+                count(n, "user")
+            ),
             "messages" => format!(
                 "it would send {} to people whom no other limit counts ({} go without asking)",
                 count(n, "message"),
@@ -105,6 +109,7 @@ mod tests {
             "undo",
             "messages",
             "moved",
+            "matched",
             "mapping",
             "container",
         ] {

@@ -13,6 +13,7 @@ use std::fmt;
 
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::Sha256;
 use sqlx::FromRow;
@@ -234,7 +235,7 @@ pub struct AuditFilter {
 }
 
 /// What a look at the chain found.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct AuditCheck {
     /// Rows.
     pub lines: i64,

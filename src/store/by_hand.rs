@@ -69,7 +69,7 @@ impl Store {
         const MARK: &str = "
             INSERT INTO adoptions (user_id, by_whom, at) SELECT id, $2, $3 FROM users
             WHERE id = $1 AND version = $4 AND directory_id IS NULL AND state <> 'removed'
-            ON CONFLICT (user_id) DO UPDATE SET by_whom = excluded.by_whom, at = excluded.at";
+            ON CONFLICT (user_id) DO UPDATE SET by_whom = excluded.by_whom, by_file = excluded.by_file, at = excluded.at";
         const DUE: &str = "UPDATE realms SET due = $2 WHERE id = $1";
         let failed = StoreError::from_sqlx("mark a user");
         let mut tx = self.db.begin().await?;
@@ -85,8 +85,15 @@ impl Store {
         tx.commit().await
     }
 
-    /// Those of these users who get the directory's entry of their name. Whoever has one by now is not among them.
-    pub async fn adopting(&self, users: &[UserId]) -> Result<Vec<User>, StoreError> {
+    /// Those of these users who get the directory's entry of their name, and whether an administrator said so of each, and not the
+    /// configuration of all of their realm, which counts only where `first`. Whoever has an entry by now is not among them.
+    pub async fn adopting(
+        &self,
+        users: &[UserId],
+        first: bool,
+    ) -> Result<Vec<(User, bool)>, StoreError> {
+        const SAID: &str = "SELECT user_id FROM adoptions WHERE user_id = $1 AND NOT by_file";
+        let failed = StoreError::from_sqlx("read whom a directory's entry is given to");
         let mut found = vec![];
         let mut link = self.db.read().await?;
         for users in users.chunks(500) {
@@ -100,10 +107,16 @@ impl Store {
                 for user in users { query = query.bind(user.0.as_bytes().to_vec()); }
                 query.fetch_all(&mut *c).await
             })
-            .map_err(StoreError::from_sqlx(
-                "read whom a directory's entry is given to",
-            ))?;
-            found.extend(super::rows::users(rows)?);
+            .map_err(&failed)?;
+            for user in super::rows::users(rows)? {
+                let id = user.id.0.as_bytes().to_vec();
+                let said = on!(link, c => sqlx::query_scalar::<_, Vec<u8>>(SAID).bind(id).fetch_optional(&mut *c).await)
+                    .map_err(&failed)?
+                    .is_some();
+                if said || first {
+                    found.push((user, said));
+                }
+            }
         }
         Ok(found)
     }
@@ -287,6 +300,23 @@ fn gone(realm: &RealmId) -> StoreError {
     StoreError::Refused(format!(
         "realm `{realm}` was removed, or taken out of the configuration, a moment ago: nothing was done"
     ))
+}
+
+/// A realm of no file is a directory's from now on: the first pass gives its users the entries of their names.
+pub(super) async fn become_directory(tx: &mut Tx, realm: &RealmId) -> Result<(), StoreError> {
+    const BECOME: &str = "
+        UPDATE realms SET kind = 'directory' WHERE id = $1 AND kind <> 'directory' AND removed_at IS NULL";
+    const GIVE: &str = "
+        INSERT INTO adoptions (user_id, by_file, at) SELECT id, $2, updated_at FROM users
+        WHERE realm = $1 AND directory_id IS NULL AND state <> 'removed' ON CONFLICT (user_id) DO NOTHING";
+    let failed = StoreError::from_sqlx("declare a realm");
+    let rows = on!(tx, c => sqlx::query(BECOME).bind(realm.as_str()).execute(&mut *c).await.map(|r| r.rows_affected()))
+        .map_err(&failed)?;
+    if rows == 1 {
+        on!(tx, c => sqlx::query(GIVE).bind(realm.as_str()).bind(true).execute(&mut *c).await.map(|_| ()))
+            .map_err(&failed)?;
+    }
+    Ok(())
 }
 
 async fn forget_adoption(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {

@@ -174,15 +174,8 @@ const ALIVE: &str = concat!(
 async fn declare_in(tx: &mut Tx, realm: &RealmDecl) -> Result<(), StoreError> {
     const DECLARE: &str = "
         INSERT INTO realms (id, kind, name, orphaned) VALUES ($1, 'directory', $2, $3)
-        ON CONFLICT (id) DO UPDATE SET kind = 'directory', name = excluded.name, orphaned = excluded.orphaned, removed_at = NULL
-        WHERE realms.kind = 'directory' OR realms.removed_at IS NOT NULL";
-    let rows = on!(tx, c => sqlx::query(DECLARE).bind(realm.id.as_str()).bind(&realm.name).bind(false).execute(&mut *c).await.map(|r| r.rows_affected()))
-        .map_err(StoreError::from_sqlx("declare a realm"))?;
-    if rows == 0 {
-        return Err(StoreError::Refused(format!(
-            "realm `{}` of the configuration has the id of a realm that was made by hand: give one of them another id",
-            realm.id
-        )));
-    }
-    Ok(())
+        ON CONFLICT (id) DO UPDATE SET kind = 'directory', name = excluded.name, orphaned = excluded.orphaned, removed_at = NULL";
+    super::by_hand::become_directory(tx, &realm.id).await?;
+    on!(tx, c => sqlx::query(DECLARE).bind(realm.id.as_str()).bind(&realm.name).bind(false).execute(&mut *c).await.map(|_| ()))
+        .map_err(StoreError::from_sqlx("declare a realm"))
 }

@@ -91,7 +91,8 @@ pub(super) async fn adopt(
     Ok(())
 }
 
-fn same_person(user: &User, person: &Person) -> bool {
+/// Whether number or e-mail address say that a user is whom an entry describes.
+pub(super) fn same_person(user: &User, person: &Person) -> bool {
     use crate::model::{Known, PhoneReading};
     let phone = match &person.phone {
         PhoneReading::Read(attributes) => attributes

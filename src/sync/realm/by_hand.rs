@@ -89,20 +89,19 @@ impl Engine {
                 self.config.path.display()
             )));
         }
-        let (policy, region, delivery) = match configured {
-            Some(realm) => (
+        let (policy, region, delivery) = if let Some(realm) = configured {
+            (
                 realm.policy.clone(),
                 realm.phone.region.clone(),
                 realm.delivery.as_ref(),
-            ),
-            None => {
-                let policy = Policy {
-                    two_factor: row.settings.two_factor.clone(),
-                    ..Policy::default()
-                };
-                let region = row.settings.region.clone();
-                (policy, region, self.config.delivery.as_ref())
-            }
+            )
+        } else {
+            let policy = Policy {
+                two_factor: row.settings.two_factor.clone(),
+                ..Policy::default()
+            };
+            let region = row.settings.region.clone();
+            (policy, region, self.config.delivery.as_ref())
         };
         Ok(HandRules {
             policy,

@@ -10,12 +10,20 @@ use crate::sync::engine::Engine;
 impl Engine {
     /// The key of the enrolments' tokens: the configured one (32 bytes in base64), or the store's own.
     pub async fn enrolment_key(&self) -> Result<EnrolmentKey, RunError> {
+        match self.configured_enrolment_key()? {
+            Some(key) => Ok(key),
+            None => Ok(self.store.enrolment_key(None).await?),
+        }
+    }
+
+    /// The configured key; `None`: the store has its own.
+    pub fn configured_enrolment_key(&self) -> Result<Option<EnrolmentKey>, RunError> {
         let wrong = |message| RunError::Failed {
             code: ErrorCode::Config,
             message,
         };
         let configured = self.config.enrolment.key_bytes(&self.env).map_err(wrong)?;
-        Ok(self.store.enrolment_key(configured).await?)
+        Ok(configured.map(EnrolmentKey::new))
     }
 
     /// What the messages of a realm are made with, as far as it is not the run's matter.

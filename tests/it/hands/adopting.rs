@@ -74,6 +74,72 @@ fn an_entry_is_refused_until_it_is_given_to_the_user_by_hand() {
     assert!(said.contains("change it there"), "{said}");
 }
 
+/// § 11: a realm by hand whose id enters the file becomes a directory's. Its users are matched by name in the first pass, which is
+/// held; who has no entry stays.
+#[test]
+fn a_realm_by_hand_that_enters_the_file_is_matched_and_held() {
+    let house = House::new(30);
+    let configured = std::fs::read_to_string(house.path("realmsync.toml")).unwrap();
+    let renamed = configured.replace("id = \"r\"", "id = \"other\"");
+    std::fs::write(house.path("realmsync.toml"), renamed).unwrap();
+    done(&house, &["realms", "create", "r", "--region=SK"]);
+    let zoe = done(
+        &house,
+        &["users", "add", "--realm=r", "zoe", "--phone=0905 000 001"],
+    );
+    let eva = done(
+        &house,
+        &["users", "add", "--realm=r", "eva", "--phone=0905 000 002"],
+    );
+    let left = done(
+        &house,
+        &[
+            "users",
+            "add",
+            "--realm=r",
+            "nobody",
+            "--phone=0905 000 003",
+        ],
+    );
+    std::fs::write(house.path("realmsync.toml"), configured).unwrap();
+    add(&house, "z", "zoe", "mobile: +421905000001\n");
+    add(&house, "e", "eva", "mobile: +421905999999\n");
+    let held = house.sync(3);
+    let why = &held["held_by"][0];
+    assert_eq!(
+        (&why["limit"], &why["count"]),
+        (&json!("matched"), &json!(2)),
+        "{held}"
+    );
+    let run = held["run"].as_str().unwrap();
+    let shown = lines(&house, &["runs", "show", run]);
+    let matches = shown
+        .iter()
+        .filter(|l| l["after"]["origin"] == "directory")
+        .count();
+    assert_eq!(matches, 2, "{shown:?}");
+    assert_eq!(
+        done(&house, &["users", "show", "zoe"]),
+        zoe,
+        "nothing was applied"
+    );
+    assert_eq!(done(&house, &["approve", run])["outcome"], "applied");
+    for (user, name) in [(&zoe, "zoe"), (&eva, "eva")] {
+        let is = done(&house, &["users", "show", name]);
+        assert_eq!(
+            (&is["id"], &is["origin"]),
+            (&user["id"], &json!("directory")),
+            "{is}"
+        );
+    }
+    let is = done(&house, &["users", "show", "nobody"]);
+    assert_eq!(is, left, "who has no entry stays as they are");
+    assert_eq!(house.sync(0)["outcome"], "unchanged");
+    // From now on a name is taken, as in every directory realm.
+    add(&house, "n", "nobody", "");
+    assert_eq!(house.sync(0)["refused_entries"], 1);
+}
+
 /// Of two entries that want the name neither gets it.
 #[test]
 fn two_entries_of_the_name_are_refused_all_the_same() {
