@@ -3,7 +3,7 @@
 use super::failure::{ActFailure, FailureKind};
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::model::RealmId;
+use crate::model::{RealmId, RealmKind, RealmRow};
 use crate::store::Store;
 use crate::sync::Engine;
 
@@ -84,10 +84,16 @@ impl ActContext {
     /// `not-found`, with the realms that there are.
     pub async fn known(&self, realm: &RealmId) -> Result<(), ActFailure> {
         let row = self.store().realm(realm).await?;
-        if row.as_ref().is_some_and(|row| !row.orphaned) {
+        let in_file = self.configured(realm).is_ok();
+        // One that was made by hand becomes a directory's when the file has it.
+        let becomes = |row: &RealmRow| in_file && row.kind != RealmKind::Directory;
+        if row
+            .as_ref()
+            .is_some_and(|row| !row.orphaned && !becomes(row))
+        {
             return Ok(());
         }
-        if self.configured(realm).is_ok() {
+        if in_file {
             self.engine.declare_realm(realm).await?;
         } else if row.is_none() {
             return Err(self.no_such(realm));

@@ -202,6 +202,7 @@ impl Act for EditUser {
         let Self { user, request } = self;
         for _ in 0..TRIES {
             let held = held(at, user, request.version).await?;
+            at.known(&held.realm).await?;
             let rules = at.engine.hand_rules(&held.realm).await?;
             let mut warnings = vec![];
             let name = request.username.as_deref().map(typed_name).transpose();
@@ -253,6 +254,7 @@ impl Act for ChangeUser {
         } = self;
         for _ in 0..TRIES {
             let held = held(at, user, request.version).await?;
+            at.known(&held.realm).await?;
             let rules = at.engine.hand_rules(&held.realm).await?;
             let context = rules.context(rules.messages.now, held.id);
             let decided = match verb {

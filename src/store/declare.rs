@@ -1,6 +1,8 @@
 //! Which realms there are, by the configuration. Where several daemons share a database, each says which realms its file has, for as
 //! long as it lives: a realm is orphaned only when no running daemon's file has it, and only by a daemon.
 
+use std::collections::HashMap;
+
 use super::answer::answered;
 use super::db::{Db, EngineConnection, Tx, on};
 use super::lease_owner::LEASE_MS;
@@ -43,8 +45,9 @@ impl Store {
         let there =
             on!(tx, c => sqlx::query_as::<_, (String, bool)>(THERE).fetch_all(&mut *c).await)
                 .map_err(StoreError::from_sqlx("read realms"))?;
+        let by_hand = by_hand(&mut tx).await?;
         for realm in realms {
-            declare_in(&mut tx, realm).await?;
+            declare_in(&mut tx, realm, &by_hand).await?;
         }
         let mut declared = Declared::default();
         for (id, was) in there {
@@ -69,7 +72,8 @@ impl Store {
     /// Makes one realm known, and lets it resume if it was orphaned. Says nothing of others: a command knows only what it works on.
     pub async fn declare_realm(&self, realm: &RealmDecl, now: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.db.begin().await?;
-        declare_in(&mut tx, realm).await?;
+        let by_hand = by_hand(&mut tx).await?;
+        declare_in(&mut tx, realm, &by_hand).await?;
         reckon_standing(&mut tx, None, now).await?;
         tx.commit().await
     }
@@ -171,11 +175,34 @@ const ALIVE: &str = concat!(
     " + $4) ON CONFLICT (owner, realm) DO UPDATE SET until = excluded.until"
 );
 
-async fn declare_in(tx: &mut Tx, realm: &RealmDecl) -> Result<(), StoreError> {
+/// Realms that are in no file: their ids by what they are compared by.
+async fn by_hand(tx: &mut Tx) -> Result<HashMap<String, String>, StoreError> {
+    const SQL: &str = "SELECT id FROM realms WHERE kind <> 'directory' AND removed_at IS NULL";
+    let ids = on!(tx, c => sqlx::query_scalar::<_, String>(SQL).fetch_all(&mut *c).await)
+        .map_err(StoreError::from_sqlx("read realms"))?;
+    Ok(ids.into_iter().map(|id| (id.to_lowercase(), id)).collect())
+}
+
+async fn declare_in(
+    tx: &mut Tx,
+    realm: &RealmDecl,
+    by_hand: &HashMap<String, String>,
+) -> Result<(), StoreError> {
     const DECLARE: &str = "
         INSERT INTO realms (id, kind, name, orphaned) VALUES ($1, 'directory', $2, $3)
         ON CONFLICT (id) DO UPDATE SET kind = 'directory', name = excluded.name, orphaned = excluded.orphaned, removed_at = NULL";
-    super::by_hand::become_directory(tx, &realm.id).await?;
+    match by_hand.get(&realm.id.as_str().to_lowercase()) {
+        Some(other) if other == realm.id.as_str() => {
+            super::by_hand::become_directory(tx, &realm.id).await?;
+        }
+        Some(other) => {
+            return Err(StoreError::Refused(format!(
+                "realm `{}` of the configuration has the id of realm `{other}`, which was made by hand, in another case: write it as `{other}`, or remove that one",
+                realm.id
+            )));
+        }
+        None => {}
+    }
     on!(tx, c => sqlx::query(DECLARE).bind(realm.id.as_str()).bind(&realm.name).bind(false).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("declare a realm"))
 }

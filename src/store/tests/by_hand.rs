@@ -28,6 +28,12 @@ fn entry(act: AuditAct, user: Option<&User>) -> AuditEntry {
     }
 }
 
+/// Whatever was done to the realm before.
+async fn ready(f: &Fixture) {
+    f.sql("UPDATE realms SET orphaned = (1 = 0) WHERE id = 'example.org'")
+        .await;
+}
+
 fn by_hand(name: &str, n: u8) -> User {
     User {
         origin: UserOrigin::Manual,
@@ -79,6 +85,7 @@ fn removed(user: &User) -> User {
 }
 
 pub(super) async fn a_user_is_made_changed_and_erased_by_hand(f: &Fixture) {
+    ready(f).await;
     let jan = by_hand("jan", 1);
     act(f, &jan, 0, AuditAct::UserAdd).await.unwrap();
     assert_eq!(is(f, &jan).await, jan, "as it was written");
@@ -140,6 +147,7 @@ pub(super) async fn a_user_is_made_changed_and_erased_by_hand(f: &Fixture) {
 }
 
 pub(super) async fn a_name_is_taken_once(f: &Fixture) {
+    ready(f).await;
     act(f, &by_hand("jan", 1), 0, AuditAct::UserAdd)
         .await
         .unwrap();
@@ -163,6 +171,7 @@ pub(super) async fn a_name_is_taken_once(f: &Fixture) {
 }
 
 pub(super) async fn realms_are_unique_without_their_case_and_may_come_back(f: &Fixture) {
+    ready(f).await;
     let key = AuditKey::of(&f.key);
     let row = |id: &str| RealmRow {
         kind: RealmKind::Custom,
@@ -242,11 +251,42 @@ pub(super) async fn realms_are_unique_without_their_case_and_may_come_back(f: &F
         (row.kind, row.name.as_str()),
         (RealmKind::Directory, "By file")
     );
+    // One that is there becomes a directory's, and its users get the entries of their names in the first pass alone.
+    f.sql("UPDATE realms SET kind = 'custom' WHERE id = 'Firms'")
+        .await;
+    let eva = User {
+        id: crate::model::UserId(uuid::Uuid::from_u128(79)),
+        realm: id.clone(),
+        ..by_hand("eva", 3)
+    };
+    act(f, &eva, 0, AuditAct::UserAdd).await.unwrap();
+    let other = RealmDecl {
+        id: RealmId::from("FIRMS"),
+        name: String::new(),
+    };
+    let refused = f.store.declare_realm(&other, START).await;
+    assert!(
+        matches!(refused, Err(StoreError::Refused(_))),
+        "{refused:?}"
+    );
+    f.store.declare_realm(&declared, START).await.unwrap();
+    for (first, given) in [(true, vec![(eva.clone(), false)]), (false, vec![])] {
+        let found = f.store.adopting(&[eva.id], first).await.unwrap();
+        assert_eq!(found, given);
+    }
+    f.store
+        .mark_adoption(&eva, Some("root"), START, (&made, &key))
+        .await
+        .unwrap();
+    let found = f.store.adopting(&[eva.id], false).await.unwrap();
+    assert_eq!(found, [(eva.clone(), true)]);
+    f.sql("DELETE FROM adoptions").await;
     f.sql("DELETE FROM users").await;
     f.sql("DELETE FROM realms WHERE id = 'Firms'").await;
 }
 
 pub(super) async fn grace_runs_on_the_realms_own_clock(f: &Fixture) {
+    ready(f).await;
     f.sql("UPDATE realms SET kind = 'custom', clock_ms = 0, last_tick_at = NULL")
         .await;
     let away = User {
@@ -285,6 +325,7 @@ pub(super) async fn grace_runs_on_the_realms_own_clock(f: &Fixture) {
 }
 
 pub(super) async fn trap_136_what_is_changed_cut_out_or_cut_off_shows(f: &Fixture) {
+    ready(f).await;
     let keys = [AuditKey::of(&f.key)];
     let jan = by_hand("jan", 1);
     act(f, &jan, 0, AuditAct::UserAdd).await.unwrap();

@@ -6,6 +6,7 @@ mod directory;
 use serde_json::{Value, json};
 
 use crate::support::house::{Daemon, House};
+use crate::support::lab::Server;
 
 /// Runs a command that is to succeed; gives the first line of its JSON.
 pub fn done(house: &House, arguments: &[&str]) -> Value {
@@ -30,7 +31,7 @@ pub fn lines(house: &House, arguments: &[&str]) -> Vec<Value> {
     said.lines()
 }
 
-/// The same story where the daemon does it and where the command does it itself.
+/// The same story where the command does it itself, and where a daemon does it, on either store.
 fn both_ways(story: impl Fn(&House, &str)) {
     for with_daemon in [false, true] {
         let house = House::new(3);
@@ -38,6 +39,12 @@ fn both_ways(story: impl Fn(&House, &str)) {
         story(&house, if with_daemon { "socket" } else { "command" });
         drop(daemon);
     }
+    let postgres = Server::start("postgres", &[]);
+    let mut house = House::new(3);
+    postgres["DATABASE_URL"].clone_into(&mut house.database);
+    house.configure("");
+    let _daemon = house.daemon();
+    story(&house, "socket");
 }
 
 const MADE: [&str; 12] = [
@@ -208,7 +215,7 @@ fn a_user_by_hand_lives_and_is_told_of_like_any_other() {
             assert!(said.contains(why), "{arguments:?}: {said}");
         }
         let there = lines(house, &["users", "list", "--realm=partners"]);
-        assert_eq!(there, [jan.clone()], "nothing was saved");
+        assert_eq!(there, std::slice::from_ref(&jan), "nothing was saved");
 
         // What is only unusual is saved, and said.
         let eva = done(
