@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::found::Found;
+use super::given_entries::give_entries;
 use super::index::{Index, hash_name};
 use super::other_realms::Elsewhere;
 use super::people::take_back_early;
@@ -88,7 +89,7 @@ async fn look_up_contested(
             people.insert(id, (person, user));
         }
     }
-    Ok(())
+    give_entries(setting, found, people).await
 }
 
 /// People whose name somebody has by now who was renamed between page and look-up: they are contested too, and were not `asked`.
@@ -274,7 +275,13 @@ async fn holders(
         let holders = setting.store().name_holders(setting.id(), keys).await?;
         let others: Vec<_> = holders
             .into_iter()
-            .filter(|h| h.directory_id.is_none_or(|id| !people.contains_key(&id)))
+            .filter(|h| match h.directory_id {
+                Some(id) => !people.contains_key(&id),
+                // Who gets an entry is among the people.
+                None => !people
+                    .values()
+                    .any(|(_, user)| user.as_ref().is_some_and(|u| u.id == h.user)),
+            })
             .collect();
         let whom: Vec<Origin> = others.iter().map(Holder::origin).collect();
         let staged = found.plan.staged(&whom).await?;
@@ -296,14 +303,15 @@ async fn holders(
                 who: holder.origin(),
                 wants,
                 holds: Some(holder.key.clone()),
-                dn: holder
-                    .dn
-                    .unwrap_or_else(|| "a user made by hand".to_owned()),
+                dn: holder.dn.unwrap_or_else(|| BY_HAND.to_owned()),
             });
         }
     }
     Ok(claimants)
 }
+
+/// In place of a DN.
+const BY_HAND: &str = "a user made by hand";
 
 fn name_refusal(id: Option<DirectoryId>, dn: &str, name: &str, others: &[String]) -> Refusal {
     Refusal {
@@ -312,10 +320,16 @@ fn name_refusal(id: Option<DirectoryId>, dn: &str, name: &str, others: &[String]
         username: Some(name.to_owned()),
         attribute: Some("username".to_owned()),
         raw: Some(name.to_owned()),
-        reason: format!(
-            "the user name is also that of {}: give one of them another name",
-            others.join("; ")
-        ),
+        reason: if others == [BY_HAND] {
+            format!(
+                "the user name is also that of {BY_HAND}: `realmsync users adopt` gives this entry to that user, or give one of them another name"
+            )
+        } else {
+            format!(
+                "the user name is also that of {}: give one of them another name",
+                others.join("; ")
+            )
+        },
         entry: true,
     }
 }

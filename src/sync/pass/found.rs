@@ -1,12 +1,15 @@
 //! What came of a pass.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::losses::Losses;
 use super::refusals::Refusals;
+use super::same_person::same_person;
 use super::setting::Setting;
-use crate::model::{DirectoryId, Origin, Person, Refusal, Run, StateReason, User, UserId};
+use crate::model::{
+    DirectoryId, Intent, JobReason, Origin, Person, Refusal, Run, StateReason, User, UserId,
+};
 use crate::plan::decide::{Decision, DecisionContext, NameGrant, Observation, decide};
 use crate::runs::weigh::Users;
 use crate::runs::{Ascending, PlanBuilder, RunFailure};
@@ -20,6 +23,8 @@ pub(in crate::sync) struct Found {
     /// Containers of which everybody was found nowhere: (container, how many).
     pub(super) gone_containers: Vec<(String, i64)>,
     pub(super) refusals: Refusals,
+    /// Users by hand who get the entry of their name since their realm is a directory's by now.
+    pub(super) matched: HashSet<UserId>,
     /// Users of the realm that were not removed, before the pass; 0: not counted.
     pub(super) users_before: i64,
     /// Of a delta: who loses something. Nobody waits for that in another pass.
@@ -36,6 +41,7 @@ impl Found {
             seen: 0,
             gone_containers: vec![],
             refusals,
+            matched: HashSet::new(),
             users_before: 0,
             losses: None,
             ids: Ascending::new(setting.now),
@@ -108,7 +114,12 @@ impl Found {
         person: Person,
         name: NameGrant,
     ) -> Result<(), RunFailure> {
-        let context = self.context(setting);
+        let mut context = self.context(setting);
+        // Who was made by hand and gets an entry keeps the factors.
+        context.adopts |= held.is_some_and(|user| !user.of_a_directory());
+        // The name alone does not say that it is the same person: what was sent to the one is not the other's.
+        let stranger =
+            held.is_some_and(|user| self.matched.contains(&user.id) && !same_person(user, &person));
         let refused = person.refused.clone();
         let seen = Observation::Here {
             person: Cow::Owned(person),
@@ -118,7 +129,11 @@ impl Found {
         for refusal in refused {
             self.refuse(refusal);
         }
-        if let Some(decision) = decision {
+        if let Some(mut decision) = decision {
+            if stranger {
+                let reason = JobReason::Adopted;
+                decision.intents.insert(0, Intent::Withdraw { reason });
+            }
             self.add(decision).await?;
         }
         Ok(())

@@ -70,6 +70,10 @@ fn reasons(setting: &Setting<'_>, found: &Found, other_mapping: bool) -> Vec<Rea
     if moved > 0 && !window::took_over_before(row) {
         reasons.push(reason("moved", moved, 0));
     }
+    if !found.matched.is_empty() {
+        let matched = i64::try_from(found.matched.len()).unwrap_or(i64::MAX);
+        reasons.push(reason("matched", matched, 0));
+    }
     let delivers = realm.delivery.is_some();
     reasons.extend(Reason::messages(plan, &realm.brake, delivers));
     if realm.approve {

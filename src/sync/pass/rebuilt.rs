@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::found::Found;
 use super::index::hash_name;
 use super::reading::Reading;
+use super::same_person::same_person;
 use super::setting::Setting;
 use crate::directory::Sighting;
 use crate::model::{DirectoryId, Person, User, UserId};
@@ -89,24 +90,4 @@ pub(super) async fn adopt(
         }
     }
     Ok(())
-}
-
-/// Whether number or e-mail address say that a user is whom an entry describes.
-pub(super) fn same_person(user: &User, person: &Person) -> bool {
-    use crate::model::{Known, PhoneReading};
-    let phone = match &person.phone {
-        PhoneReading::Read(attributes) => attributes
-            .iter()
-            .flat_map(|a| &a.usable)
-            .any(|v| Some(&v.phone) == user.phone.as_ref()),
-        PhoneReading::Unknown => false,
-    };
-    let email = match &person.email {
-        Known::Known(Some(email)) => user
-            .email
-            .as_ref()
-            .is_some_and(|held| held.to_lowercase() == email.to_lowercase()),
-        _ => false,
-    };
-    phone || email
 }
