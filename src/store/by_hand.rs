@@ -121,6 +121,18 @@ impl Store {
         Ok(found)
     }
 
+    /// Forgets the marks of those who have an entry by now, or are nobody any more.
+    pub(super) async fn forget_adopted(&self) -> Result<(), StoreError> {
+        const SQL: &str = "
+            DELETE FROM adoptions WHERE user_id IN (
+                SELECT a.user_id FROM adoptions a JOIN users u ON u.id = a.user_id
+                WHERE u.directory_id IS NOT NULL OR u.state = 'removed')";
+        let mut tx = self.db.begin().await?;
+        on!(tx, c => sqlx::query(SQL).execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("forget marks"))?;
+        tx.commit().await
+    }
+
     /// Makes a realm that is in no file, or one of the same id anew that was removed.
     ///
     /// # Errors

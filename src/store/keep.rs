@@ -62,6 +62,7 @@ impl Store {
                 }
             }
         }
+        self.forget_adopted().await?;
         self.db.fold_log().await?;
         Ok(gone)
     }
