@@ -214,6 +214,7 @@ on_both!(
     aside::what_the_database_forgot_is_missed,
     by_hand::a_user_is_made_changed_and_erased_by_hand,
     by_hand::a_name_is_taken_once,
+    by_hand::many_at_once_make_one_chain,
     by_hand::realms_are_unique_without_their_case_and_may_come_back,
     by_hand::grace_runs_on_the_realms_own_clock,
     by_hand::trap_136_what_is_changed_cut_out_or_cut_off_shows,

@@ -170,6 +170,24 @@ pub(super) async fn a_name_is_taken_once(f: &Fixture) {
     );
 }
 
+/// Of those who take one name at once one wins, and the lines of all who won are one chain.
+pub(super) async fn many_at_once_make_one_chain(f: &Fixture) {
+    ready(f).await;
+    let users: Vec<User> = (0..12_u8)
+        .map(|n| User {
+            id: crate::model::UserId(uuid::Uuid::from_u128(100 + u128::from(n))),
+            ..by_hand(&format!("u{}", n % 8), n)
+        })
+        .collect();
+    let adding = users.iter().map(|u| act(f, u, 0, AuditAct::UserAdd));
+    let done = futures_util::future::join_all(adding).await;
+    let conflict = |r: &Result<(), StoreError>| matches!(r, Err(StoreError::Conflict(1)));
+    assert!(done.iter().all(|r| r.is_ok() || conflict(r)), "{done:?}");
+    assert_eq!(done.iter().filter(|r| r.is_ok()).count(), 8, "{done:?}");
+    let check = f.store.verify_audit(&[AuditKey::of(&f.key)]).await.unwrap();
+    assert_eq!((check.lines, check.faults), (8, vec![]));
+}
+
 pub(super) async fn realms_are_unique_without_their_case_and_may_come_back(f: &Fixture) {
     ready(f).await;
     let key = AuditKey::of(&f.key);
