@@ -11,7 +11,7 @@ use realmsync::clock::Timestamp;
 use realmsync::config::{Environment, StoreConfig, StoreUrl};
 use realmsync::model::{
     Change, ChangeKind, DirectoryId, Outcome, Phone, PhoneSource, RealmId, Run, RunId, State, User,
-    UserId,
+    UserId, UserOrigin,
 };
 use realmsync::store::{
     Access, Application, MessageContext, RealmDecl, RealmUpdate, RunFacts, Staged, StagedUser,
@@ -49,6 +49,7 @@ fn person(n: usize) -> User {
         phone_pending: None,
         phone_pending_raw: None,
         phone_pending_until: None,
+        phone_pending_source: None,
         phone_provisioned: Phone::from_e164(&format!("+421905{:06}", n % 1_000_000)),
         phone_told: None,
         told: false,
@@ -64,6 +65,8 @@ fn person(n: usize) -> User {
         fingerprint: Some((random >> 66) as u64),
         created_at: NOW,
         updated_at: NOW,
+        origin: UserOrigin::Directory,
+        note: None,
     }
 }
 

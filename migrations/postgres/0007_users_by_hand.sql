@@ -16,6 +16,14 @@ CREATE TABLE adoptions (
     at      BIGINT NOT NULL
 );
 
+-- Numbers by hand that stand in place of a directory's until then.
+CREATE TABLE overrides (
+    user_id BYTEA NOT NULL PRIMARY KEY CHECK (octet_length(user_id) = 16),
+    until   BIGINT NOT NULL,
+    by_whom TEXT,
+    at      BIGINT NOT NULL
+);
+
 -- Realms that are in no file have these from their administrator.
 ALTER TABLE realms ADD COLUMN region TEXT;
 ALTER TABLE realms ADD COLUMN time_zone TEXT;

@@ -16,6 +16,14 @@ CREATE TABLE adoptions (
     at      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Numbers by hand that stand in place of a directory's until then.
+CREATE TABLE overrides (
+    user_id BLOB NOT NULL PRIMARY KEY CHECK (length(user_id) = 16),
+    until   INTEGER NOT NULL,
+    by_whom TEXT,
+    at      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Realms that are in no file have these from their administrator.
 ALTER TABLE realms ADD COLUMN region TEXT;
 ALTER TABLE realms ADD COLUMN time_zone TEXT;

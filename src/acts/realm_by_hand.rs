@@ -229,7 +229,11 @@ impl Act for RemoveRealm {
                     from: at.caller.door.as_str(),
                     act: AuditAct::UserRemove,
                 };
-                match at.engine.write_by_hand(&rules, author, decision).await {
+                match at
+                    .engine
+                    .write_by_hand(&rules, author, decision, Edit::Keep)
+                    .await
+                {
                     Ok(_) => users += 1,
                     // Changed a moment ago, and taken with the next look.
                     Err(StoreError::Conflict(_)) => {}

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::act::{Act, AfterAct};
 use super::context::ActContext;
 use super::failure::{ActFailure, FailureKind};
+use crate::clock::Timestamp;
 use crate::config::{Attributes, DirectoryKind};
 use crate::model::{
     AuditAct, AuditEntry, Edit, Field, PhoneSource, RealmId, TwoFactor, User, UserId, UserName,
@@ -14,7 +15,7 @@ use crate::normalise::{typed_email, typed_name, typed_note, typed_number, typed_
 use crate::plan::by_hand::{self, HandRefusal, NewUser, TypedPhone, UserEdit};
 use crate::plan::decide::Decision;
 use crate::store::StoreError;
-use crate::sync::{HandAuthor, HandRules};
+use crate::sync::{HandAuthor, HandRules, as_it_is};
 
 /// The longest display name, in characters.
 const LONGEST_TEXT: usize = 256;
@@ -79,6 +80,9 @@ pub struct EditUserRequest {
     /// The number, in any form.
     #[serde(skip_serializing_if = "Edit::keeps")]
     pub phone: Edit<String>,
+    /// Until when the number stands in place of the directory's. A number that is set without it stands without end.
+    #[serde(skip_serializing_if = "Edit::keeps")]
+    pub phone_until: Edit<Timestamp>,
     /// Words that are never sent anywhere.
     #[serde(skip_serializing_if = "Edit::keeps")]
     pub note: Edit<String>,
@@ -180,7 +184,7 @@ impl Act for AddUser {
             free(at, &realm, &new.name, None).await?;
             let id = at.engine.new_user_id();
             let decision = by_hand::add(new, &rules.context(rules.messages.now, id));
-            match write(at, &rules, AuditAct::UserAdd, decision).await {
+            match write(at, &rules, AuditAct::UserAdd, decision, Edit::Keep).await {
                 Ok(user) => return Ok(acted(&user, true, warnings)),
                 // Somebody else took the name a moment ago: who has it is told.
                 Err(StoreError::Conflict(_)) => {}
@@ -226,10 +230,13 @@ impl Act for EditUser {
             let context = rules.context(rules.messages.now, held.id);
             let decided = by_hand::edit(&held, edit, &context)
                 .map_err(|refusal| refused(at, &held, refusal))?;
-            let Some(decision) = decided else {
-                return Ok(acted(&held, false, warnings));
+            let until = until(&held, &request, rules.messages.now)?;
+            let decision = match decided {
+                Some(decision) => decision,
+                None if matches!(until, Edit::Set(_)) => as_it_is(&held),
+                None => return Ok(acted(&held, false, warnings)),
             };
-            match write(at, &rules, AuditAct::UserEdit, decision).await {
+            match write(at, &rules, AuditAct::UserEdit, decision, until).await {
                 Ok(user) => return Ok(acted(&user, true, warnings)),
                 Err(StoreError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
@@ -265,7 +272,7 @@ impl Act for ChangeUser {
             }
             .map_err(|refusal| refused(at, &held, refusal))?;
             let done = match decided {
-                Some(decision) => write(at, &rules, verb.audited(), decision)
+                Some(decision) => write(at, &rules, verb.audited(), decision, Edit::Keep)
                     .await
                     .map(|user| acted(&user, true, vec![])),
                 None if verb == UserVerb::Adopt => adopt(at, &rules, &held).await?,
@@ -323,13 +330,17 @@ async fn write(
     rules: &HandRules,
     act: AuditAct,
     decision: Decision,
+    until: Edit<Timestamp>,
 ) -> Result<User, StoreError> {
     let author = HandAuthor {
         by: at.by(),
         from: at.caller.door.as_str(),
         act,
     };
-    let user = at.engine.write_by_hand(rules, author, decision).await?;
+    let user = at
+        .engine
+        .write_by_hand(rules, author, decision, until)
+        .await?;
     tracing::info!(
         realm = %user.realm, user = %user.id, by = at.by(), from = at.caller.door.as_str(),
         "{}: {act} {:#}", user.realm, user.id
@@ -361,6 +372,29 @@ async fn held(at: &ActContext, user: UserId, version: Option<i64>) -> Result<Use
             ),
         )),
         _ => Ok(held),
+    }
+}
+
+/// Until when a number by hand stands.
+fn until(
+    held: &User,
+    request: &EditUserRequest,
+    now: Timestamp,
+) -> Result<Edit<Timestamp>, ActFailure> {
+    let unfit = |why: &str| {
+        Err(ActFailure::new(
+            FailureKind::Unfit,
+            format!("the number's end: {why}; nothing is saved"),
+        ))
+    };
+    match (request.phone_until, &request.phone) {
+        (Edit::Set(_), _) if !held.of_a_directory() => {
+            unfit("the user is of no directory, and nobody else gives a number then")
+        }
+        (Edit::Set(_), phone) if !matches!(phone, Edit::Set(_)) => unfit("give the number too"),
+        (Edit::Set(until), _) if until <= now => unfit("it is over already"),
+        (Edit::Keep, Edit::Set(_) | Edit::Clear) => Ok(Edit::Clear),
+        (until, _) => Ok(until),
     }
 }
 

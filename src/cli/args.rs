@@ -266,6 +266,9 @@ pub(super) enum UsersCommand {
         name: Option<String>,
         #[command(flatten)]
         fields: UserFields,
+        /// Until when the number stands in place of the directory's: a time as 2026-11-24T03:00:00Z, or for how long: 12h, 7d
+        #[arg(long, value_name = "TIME", requires = "phone")]
+        until: Option<String>,
         /// Only if the user still has this version
         #[arg(long, value_name = "N")]
         if_version: Option<i64>,

@@ -119,6 +119,11 @@ fn since(text: &str, now: Timestamp) -> Result<Timestamp, ActFailure> {
     if let Ok(ms) = duration(text) {
         return Ok(now.plus_ms(-ms));
     }
+    time(text)
+}
+
+/// A time as it is typed.
+pub(super) fn time(text: &str) -> Result<Timestamp, ActFailure> {
     serde_json::from_value(Value::String(text.to_owned())).map_err(|_| {
         ActFailure::new(
             FailureKind::Usage,

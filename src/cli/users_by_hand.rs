@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::args::{Methods, UserFields, UserNames, UsersCommand};
+use super::args::{Methods, UserFields, UserNames, UsersCommand, duration};
+use super::audit::time;
 use super::operator::{Operator, store_failure};
 use super::users::one;
 use super::{CommandContext, render};
@@ -29,14 +30,23 @@ pub(super) async fn by_hand(
             realm,
             name,
             fields,
+            until,
             if_version,
         } => {
+            let until = match until.as_deref() {
+                None => Edit::Keep,
+                Some(text) => Edit::Set(match duration(text) {
+                    Ok(ms) => context.clock.now().plus_ms(ms),
+                    Err(_) => time(text)?,
+                }),
+            };
             let request = EditUserRequest {
                 version: if_version,
                 username: name,
                 display_name: Edit::typed(fields.display_name),
                 email: Edit::typed(fields.email),
                 phone: Edit::typed(fields.phone),
+                phone_until: until,
                 note: Edit::typed(fields.note),
                 two_factor: fields.two_factor.map(|Methods(methods)| methods),
             };

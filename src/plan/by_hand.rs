@@ -243,6 +243,30 @@ fn edit_phone(
     }
 }
 
+/// A number by hand stands no longer: from now on the directory says which one it is. It is in use until the next pass has looked.
+/// `None`: it stands no more already.
+pub fn end_override(held: &User, context: &DecisionContext<'_>) -> Option<Decision> {
+    let by_hand = |source: Option<PhoneSource>| source.is_some_and(|s| s != PhoneSource::Directory);
+    if !held.of_a_directory() {
+        return None;
+    }
+    let mut after = held.clone();
+    if by_hand(held.phone_pending_source) {
+        drop_pending(&mut after);
+    }
+    if by_hand(held.phone_source) {
+        after.phone_source = Some(PhoneSource::Directory);
+    }
+    if after == *held {
+        return None;
+    }
+    after.fingerprint = None;
+    let mut rows = ChangeDrafts::new(held, context.id_form);
+    rows.push_rest(&after);
+    let intents = dues(Some(held), &mut after, context.policy, None);
+    finish(held, after, rows.0, intents, context.now)
+}
+
 /// Blocks a user, or lifts the block. `None`: it is so already.
 pub fn block(
     held: &User,

@@ -56,6 +56,16 @@ pub(super) async fn run(
                     Err(error) => tracing::error!(%error, "held plans cannot expire: {error}"),
                 }
             }
+            match engine.end_overrides().await {
+                Ok(0) => {}
+                Ok(ended) => {
+                    tracing::info!(ended, "{ended} numbers by hand stand no longer");
+                    wake.notify_one();
+                }
+                Err(error) => {
+                    tracing::error!(%error, "numbers by hand cannot end: {error}");
+                }
+            }
             if now >= expiry {
                 match engine.end_graces().await {
                     Ok(0) => {}

@@ -136,7 +136,8 @@ const TAKE_ALONG: &str = "
 const SORTED: i64 = 20_000;
 
 /// Personal data of those who are removed goes from the audit trail and the refusals too.
-pub(super) const ERASE: [&str; 3] = [
+pub(super) const ERASE: [&str; 4] = [
+    "DELETE FROM overrides WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "UPDATE changes SET before = NULL, after = NULL, username = NULL WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "UPDATE audit SET before = NULL, after = NULL, username = NULL WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     // In the realm that they leave alone: another one over the same directory refuses them for reasons of its own.

@@ -1,5 +1,7 @@
 //! What an administrator does to one user, or to a realm that is in no file: changes, messages and the audit in one transaction.
 
+use std::collections::HashMap;
+
 use super::apply::{ERASE, ERASE_JOBS, unstage_one, write_one};
 use super::audit::{AuditKey, append};
 use super::db::{Tx, on};
@@ -7,7 +9,7 @@ use super::outbox::{MessageContext, apply_intents, locks};
 use super::rows::{UserRow, methods, places, user_columns};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{AuditEntry, Change, Intent, RealmId, RealmRow, State, User, UserId};
+use crate::model::{AuditEntry, Change, Edit, Intent, RealmId, RealmRow, State, User, UserId};
 
 /// What is done to one user.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub struct HandAct<'a> {
     pub intents: &'a [Intent],
     /// How messages are made.
     pub messages: &'a MessageContext,
+    /// Until when a number by hand stands in place of the directory's.
+    pub until: Edit<Timestamp>,
     /// The line of the audit, and the key that it is written under.
     pub audit: (&'a AuditEntry, &'a AuditKey),
 }
@@ -52,6 +56,8 @@ impl Store {
             }
             forget_adoption(&mut tx, user.id).await?;
         }
+        let until = if erased { Edit::Clear } else { act.until };
+        write_override(&mut tx, user.id, until, act.audit.0).await?;
         unstage_one(&mut tx, user).await?;
         apply_intents(&mut tx, act.messages, user, act.intents).await?;
         append(&mut tx, act.audit.1, act.audit.0).await?;
@@ -119,6 +125,48 @@ impl Store {
             }
         }
         Ok(found)
+    }
+
+    /// Until when the numbers by hand of these users stand, as far as they end.
+    pub async fn overrides(
+        &self,
+        users: &[UserId],
+    ) -> Result<HashMap<UserId, Timestamp>, StoreError> {
+        let mut found = HashMap::new();
+        let mut link = self.db.read().await?;
+        for users in users.chunks(500) {
+            let sql = format!(
+                "SELECT user_id, until FROM overrides WHERE user_id IN ({})",
+                places(1, users.len())
+            );
+            let rows = on!(link, c => {
+                let mut query = sqlx::query_as::<_, (Vec<u8>, i64)>(sqlx::AssertSqlSafe(sql));
+                for user in users { query = query.bind(user.0.as_bytes().to_vec()); }
+                query.fetch_all(&mut *c).await
+            })
+            .map_err(StoreError::from_sqlx("read until when numbers stand"))?;
+            for (user, until) in rows {
+                found.insert(UserId(super::rows::uuid(&user)?), Timestamp(until));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Users whose number by hand stands no longer, the earliest first.
+    pub async fn overrides_over(
+        &self,
+        now: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<User>, StoreError> {
+        const SQL: &str = concat!(
+            "SELECT ",
+            user_columns!(),
+            " FROM users WHERE id IN (SELECT user_id FROM overrides WHERE until <= $1 ORDER BY until LIMIT $2)"
+        );
+        let mut link = self.db.read().await?;
+        let rows = on!(link, c => sqlx::query_as::<_, UserRow>(SQL).bind(now.0).bind(limit).fetch_all(&mut *c).await)
+            .map_err(StoreError::from_sqlx("read until when numbers stand"))?;
+        Ok(super::rows::readable(rows))
     }
 
     /// Forgets the marks of those who have an entry by now, or are nobody any more.
@@ -329,6 +377,29 @@ pub(super) async fn become_directory(tx: &mut Tx, realm: &RealmId) -> Result<(),
             .map_err(&failed)?;
     }
     Ok(())
+}
+
+async fn write_override(
+    tx: &mut Tx,
+    user: UserId,
+    until: Edit<Timestamp>,
+    entry: &AuditEntry,
+) -> Result<(), StoreError> {
+    const SET: &str = "
+        INSERT INTO overrides (user_id, until, by_whom, at) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (user_id) DO UPDATE SET until = excluded.until, by_whom = excluded.by_whom, at = excluded.at";
+    const CLEAR: &str = "DELETE FROM overrides WHERE user_id = $1";
+    let id = user.0.as_bytes().to_vec();
+    match until {
+        Edit::Keep => Ok(()),
+        Edit::Clear => {
+            on!(tx, c => sqlx::query(CLEAR).bind(id).execute(&mut *c).await.map(|_| ()))
+        }
+        Edit::Set(until) => {
+            on!(tx, c => sqlx::query(SET).bind(id).bind(until.0).bind(entry.by.clone()).bind(entry.at.0).execute(&mut *c).await.map(|_| ()))
+        }
+    }
+    .map_err(StoreError::from_sqlx("write until when a number stands"))
 }
 
 async fn forget_adoption(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {

@@ -156,7 +156,7 @@ macro_rules! on_both {
                 for sql in [
                     "DELETE FROM refused", "DELETE FROM staged_refused", "DELETE FROM enrolments", "DELETE FROM jobs", "DELETE FROM staged_users",
                     "DELETE FROM changes", "DELETE FROM runs", "DELETE FROM users", "UPDATE realms SET held = NULL",
-                    "DELETE FROM audit", "DELETE FROM adoptions", "DELETE FROM meta WHERE key = 'audit'",
+                    "DELETE FROM audit", "DELETE FROM adoptions", "DELETE FROM overrides", "DELETE FROM meta WHERE key = 'audit'",
                 ] {
                     f.sql(sql).await;
                 }

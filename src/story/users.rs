@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::model::{Field, IdForm, RealmId, User};
+use crate::model::{Field, IdForm, PhoneSource, RealmId, User};
 use crate::store::{Store, StoreError};
 
 /// How each realm's directory prints its ids.
@@ -60,9 +60,19 @@ pub async fn objects(
     let ids: Vec<_> = users.iter().map(|u| u.id).collect();
     let states = store.enrolment_state(&ids, now).await?;
     let forms = Forms::read(store).await?;
+    let overrides = store.overrides(&ids).await?;
     Ok(users
         .iter()
         .zip(states)
-        .map(|(user, state)| object(user, state, forms.of(&user.realm)))
+        .map(|(user, state)| {
+            let mut all = object(user, state, forms.of(&user.realm));
+            // A number that the directory has replaced since has no end of its own any more.
+            let by_hand = user.phone_source != Some(PhoneSource::Directory)
+                || user.phone_pending_source.is_some();
+            if let Some(until) = overrides.get(&user.id).filter(|_| by_hand) {
+                all["phone_until"] = json!(until);
+            }
+            all
+        })
         .collect())
 }

@@ -23,6 +23,6 @@ mod verbs;
 pub use changes::drift_by_kind::ByKind;
 pub use engine::Engine;
 pub use push::follower::{Follower, Unfollowed};
-pub use realm::by_hand::{HandAuthor, HandRules};
+pub use realm::by_hand::{HandAuthor, HandRules, as_it_is};
 pub use realm::following::Following;
 pub use run_request::{DecisionOptions, Progress, RunRequest};

@@ -7,7 +7,9 @@ use crate::model::{
     ChangeKind, Edit, Field, Intent, JobType, Phone, PhoneSource, Policy, RealmId, State,
     TwoFactor, User, UserOrigin,
 };
-use crate::plan::by_hand::{HandRefusal, NewUser, TypedPhone, UserEdit, add, block, edit, remove};
+use crate::plan::by_hand::{
+    HandRefusal, NewUser, TypedPhone, UserEdit, add, block, edit, end_override, remove,
+};
 use crate::plan::decide::{Decision, end_hold};
 
 fn typed(n: u8) -> TypedPhone {
@@ -244,6 +246,40 @@ fn a_number_by_hand_waits_and_the_one_before_hears_of_it() {
         (back.after.phone, back.after.phone_pending),
         (Some(number(1)), None::<Phone>)
     );
+}
+
+/// § 11: an override may end by itself. Then the directory decides, and until it has, nobody loses a number.
+#[test]
+fn a_number_by_hand_that_ends_leaves_it_to_the_directory() {
+    let rules = Policy {
+        local_phones: true,
+        ..policy()
+    };
+    let realm = RealmId::from("r");
+    let held = see(None, &person(&[1], 0, &[], 0), &rules).unwrap().after;
+    let set = grant(&held, &Wish::Phone(Edit::Set(2)), &rules, 10)
+        .unwrap()
+        .unwrap()
+        .after;
+    assert_eq!(set.phone, Some(number(2)));
+    let seen = see(Some(&set), &person(&[1], 0, &[], 0), &rules);
+    assert!(
+        seen.is_none_or(|d| d.after.phone == Some(number(2))),
+        "it stands"
+    );
+    let ended = end_override(&set, &at(&realm, &rules, 20)).unwrap().after;
+    assert_eq!(
+        (&ended.phone, ended.phone_source),
+        (&Some(number(2)), Some(PhoneSource::Directory))
+    );
+    assert!(end_override(&ended, &at(&realm, &rules, 20)).is_none());
+    for (gives, becomes, kind) in [
+        (&[1][..], Some(number(1)), ChangeKind::PhoneChanged),
+        (&[], None, ChangeKind::PhoneLost),
+    ] {
+        let seen = see(Some(&ended), &person(gives, 0, &[], 0), &rules).unwrap();
+        assert_eq!((seen.after.phone, seen.changes[0].kind), (becomes, kind));
+    }
 }
 
 #[test]

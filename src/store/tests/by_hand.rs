@@ -58,6 +58,7 @@ async fn act(f: &Fixture, user: &User, base: i64, act: AuditAct) -> Result<(), S
             base_version: base,
             intents: &[],
             messages: &f.ctx(),
+            until: crate::model::Edit::Set(START.plus_ms(user.version)),
             audit: (&entry(act, Some(user)), &key),
         })
         .await
@@ -98,6 +99,12 @@ pub(super) async fn a_user_is_made_changed_and_erased_by_hand(f: &Fixture) {
     };
     act(f, &waiting, 1, AuditAct::UserEdit).await.unwrap();
     assert_eq!(is(f, &jan).await, waiting);
+    let ends = f.store.overrides(&[jan.id]).await.unwrap();
+    assert_eq!(ends.get(&jan.id), Some(&START.plus_ms(2)));
+    for (ms, over) in [(1, 0), (2, 1)] {
+        let ended = f.store.overrides_over(START.plus_ms(ms), 9).await.unwrap();
+        assert_eq!(ended.len(), over);
+    }
     let stale = act(f, &waiting, 1, AuditAct::UserEdit).await;
     assert!(matches!(stale, Err(StoreError::Conflict(1))), "{stale:?}");
     let filter = |origin| UserFilter {
@@ -116,6 +123,7 @@ pub(super) async fn a_user_is_made_changed_and_erased_by_hand(f: &Fixture) {
     };
     act(f, &gone, 2, AuditAct::UserRemove).await.unwrap();
     assert_eq!(is(f, &jan).await.state, State::Removed);
+    assert!(f.store.overrides(&[jan.id]).await.unwrap().is_empty());
     let lines = f.store.changes_of_user(jan.id, 9).await.unwrap();
     assert_eq!(lines.len(), 3);
     assert!(

@@ -3,9 +3,10 @@
 use crate::clock::Timestamp;
 use crate::config::RealmConfig;
 use crate::model::{
-    AuditAct, AuditEntry, Change, IdForm, JobReason, Policy, RealmId, RealmKind, RealmRow, State,
-    User, UserId,
+    AuditAct, AuditEntry, Change, Edit, IdForm, JobReason, Policy, RealmId, RealmKind, RealmRow,
+    State, User, UserId,
 };
+use crate::plan::by_hand::end_override;
 use crate::plan::decide::{Decision, DecisionContext, remove};
 use crate::runs::{RunError, uuid_v7};
 use crate::store::{AuditKey, HandAct, MessageContext, StoreError};
@@ -121,6 +122,7 @@ impl Engine {
         rules: &HandRules,
         author: HandAuthor<'_>,
         decision: Decision,
+        until: Edit<Timestamp>,
     ) -> Result<User, StoreError> {
         let now = rules.messages.now;
         let user = decision.after;
@@ -129,6 +131,9 @@ impl Engine {
         for draft in &decision.changes {
             before.extend(draft.before.clone());
             after.extend(draft.after.clone());
+        }
+        if let Edit::Set(until) = until {
+            after.insert("phone_until".to_owned(), serde_json::json!(until));
         }
         let changes: Vec<Change> = decision
             .changes
@@ -165,10 +170,41 @@ impl Engine {
                 base_version: decision.base_version,
                 intents: &decision.intents,
                 messages: &rules.messages,
+                until,
                 audit: (&entry, &rules.key),
             })
             .await?;
         Ok(user)
+    }
+
+    /// Ends numbers by hand that stand no longer; says how many. Called by a timer of the daemon.
+    pub async fn end_overrides(&self) -> Result<u64, RunError> {
+        let now = self.clock.now();
+        let mut ended = 0;
+        for user in self.store.overrides_over(now, BATCH).await? {
+            let rules = match self.hand_rules(&user.realm).await {
+                Ok(rules) => rules,
+                // The realm's file is another daemon's, which knows its rules.
+                Err(RunError::Refused(_) | RunError::NotFound(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            let author = HandAuthor {
+                by: None,
+                from: "timer",
+                act: AuditAct::UserEdit,
+            };
+            let decision = end_override(&user, &rules.context(now, user.id));
+            let decision = decision.unwrap_or_else(|| as_it_is(&user));
+            match self
+                .write_by_hand(&rules, author, decision, Edit::Clear)
+                .await
+            {
+                Ok(_) => ended += 1,
+                Err(StoreError::Conflict(_) | StoreError::Refused(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(ended)
     }
 
     /// Removes users of no directory whose grace is over; says how many. Called by a timer of the daemon.
@@ -201,7 +237,10 @@ impl Engine {
                 let Some(decision) = remove(&user, JobReason::GraceOver, &context) else {
                     continue;
                 };
-                match self.write_by_hand(&rules, author, decision).await {
+                match self
+                    .write_by_hand(&rules, author, decision, Edit::Keep)
+                    .await
+                {
                     Ok(_) => removed += 1,
                     // Changed meanwhile: the next tick looks again.
                     Err(StoreError::Conflict(_)) => {}
@@ -210,5 +249,15 @@ impl Engine {
             }
         }
         Ok(removed)
+    }
+}
+
+/// A decision that leaves a user as they are.
+pub fn as_it_is(user: &User) -> Decision {
+    Decision {
+        base_version: user.version,
+        after: user.clone(),
+        changes: vec![],
+        intents: vec![],
     }
 }

@@ -140,3 +140,65 @@ fn trap_77_a_number_by_hand_waits_and_the_one_before_is_told() {
         "a pass leaves it waiting"
     );
 }
+
+/// § 11: a number by hand may end by itself.
+#[test]
+fn a_number_by_hand_with_an_end_gives_way_to_the_directory() {
+    let house = House::new(30);
+    house.configure("realm: phone-authority = \"local\"\n");
+    add(&house, "zora", "mobile: +421905000001\n");
+    house.sync(0);
+    done(&house, &["realms", "create", "partners"]);
+    done(&house, &["users", "add", "--realm=partners", "jan"]);
+    for (arguments, why) in [
+        (
+            [
+                "users",
+                "edit",
+                "jan",
+                "--phone=+421905000009",
+                "--until=1h",
+            ],
+            "of no directory",
+        ),
+        (
+            [
+                "users",
+                "edit",
+                "zora",
+                "--phone=+421905000009",
+                "--until=2020-01-01T00:00:00Z",
+            ],
+            "it is over already",
+        ),
+    ] {
+        let said = refused(&house, &arguments);
+        assert!(said.contains(why), "{said}");
+    }
+    let zora = done(
+        &house,
+        &[
+            "users",
+            "edit",
+            "zora",
+            "--phone=0905 000 002",
+            "--until=1s",
+        ],
+    );
+    assert_eq!(zora["phone"], "+421905000002");
+    assert!(zora["phone_until"].is_string(), "{zora}");
+    let daemon = house.daemon();
+    let ended = || done(&house, &["users", "show", "zora"])["phone_source"] == "directory";
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !ended() {
+        assert!(std::time::Instant::now() < end, "{}", house.log());
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    drop(daemon);
+    house.sync(0);
+    let zora = done(&house, &["users", "show", "zora"]);
+    assert_eq!(
+        (&zora["phone"], &zora["phone_until"]),
+        (&json!("+421905000001"), &json!(null))
+    );
+}
