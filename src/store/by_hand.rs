@@ -79,6 +79,8 @@ impl Store {
         const DUE: &str = "UPDATE realms SET due = $2 WHERE id = $1";
         let failed = StoreError::from_sqlx("mark a user");
         let mut tx = self.db.begin().await?;
+        // Before the mark, as whoever removes the user does.
+        locks::realm(&mut tx, &user.realm).await?;
         let id = user.id.0.as_bytes().to_vec();
         let rows = on!(tx, c => sqlx::query(MARK).bind(id).bind(by).bind(now.0).bind(user.version).execute(&mut *c).await.map(|r| r.rows_affected()))
             .map_err(&failed)?;
