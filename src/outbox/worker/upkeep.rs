@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{LEASE_MS, Worker};
+use super::{LEASE_MS, RENEW, Worker};
 use crate::clock::Timestamp;
 use crate::model::RealmId;
 use crate::model::words::count;
@@ -13,8 +13,6 @@ use crate::outbox::stats::Count;
 use crate::outbox::targets::receiver;
 use crate::store::StoreError;
 
-/// Leases are moved on three times as often as they need to be.
-pub(super) const RENEW: Duration = Duration::from_secs(5);
 /// The same while somebody has locked one of the messages.
 const RENEW_LOCKED: Duration = Duration::from_secs(1);
 /// How often messages of unknown types are looked for, to be noted in the log.

@@ -229,6 +229,8 @@ fn a_daemon_that_is_killed_between_a_commit_and_its_note_leaves_a_store_that_ope
     let mut killed = 0;
     for nth in 1..=16 {
         house.churn(&[("phone", 1)]);
+        // A killed daemon leaves it behind, and a command that finds nobody there does its work itself.
+        let _none = std::fs::remove_file(house.path("control.sock"));
         let log = std::fs::File::create(house.path("daemon.log")).expect("a log");
         let mut daemon = house
             .command(&["run"])
