@@ -127,6 +127,15 @@ uuid_id! {
     EnrolmentId
 }
 
+uuid_id! {
+    /// An authenticator's id (UUIDv7); of recovery codes, the id of the set that was shown together.
+    AuthenticatorId
+}
+uuid_id! {
+    /// An API token's id (UUIDv7).
+    ApiTokenId
+}
+
 /// The immutable id that the directory gave an entry: `entryUUID`, `objectGUID` or `nsUniqueId`, as 16 raw bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DirectoryId(pub [u8; 16]);

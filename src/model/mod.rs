@@ -22,12 +22,14 @@ pub mod user;
 pub mod words;
 
 pub use audit::{AuditAct, AuditEntry, AuditLine};
-pub use authenticator::{AuthenticatorKind, AuthenticatorState, OtpHash};
+pub use authenticator::{Authenticator, AuthenticatorKind, AuthenticatorState, OtpHash};
 pub use change::{Change, ChangeKind, Limit};
 pub use edit::Edit;
 pub use entry::{Attribute, AttributeName, Packing, RawAttribute, RawEntry, Values};
 pub use field::{Field, FieldOwner};
-pub use ids::{DirectoryId, EnrolmentId, IdForm, JobId, RealmId, RunId, UserId};
+pub use ids::{
+    ApiTokenId, AuthenticatorId, DirectoryId, EnrolmentId, IdForm, JobId, RealmId, RunId, UserId,
+};
 pub use job::{Intent, Job, JobReason, JobState, JobType};
 pub use origin::Origin;
 pub use person::{

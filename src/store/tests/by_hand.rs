@@ -29,12 +29,12 @@ fn entry(act: AuditAct, user: Option<&User>) -> AuditEntry {
 }
 
 /// Whatever was done to the realm before.
-async fn ready(f: &Fixture) {
+pub(super) async fn ready(f: &Fixture) {
     f.sql("UPDATE realms SET orphaned = (1 = 0) WHERE id = 'example.org'")
         .await;
 }
 
-fn by_hand(name: &str, n: u8) -> User {
+pub(super) fn by_hand(name: &str, n: u8) -> User {
     User {
         origin: UserOrigin::Manual,
         note: Some("n".into()),
@@ -44,7 +44,12 @@ fn by_hand(name: &str, n: u8) -> User {
     }
 }
 
-async fn act(f: &Fixture, user: &User, base: i64, act: AuditAct) -> Result<(), StoreError> {
+pub(super) async fn act(
+    f: &Fixture,
+    user: &User,
+    base: i64,
+    act: AuditAct,
+) -> Result<(), StoreError> {
     let run = run_of(1);
     let changes = [Change {
         run: None,
@@ -68,7 +73,7 @@ async fn is(f: &Fixture, user: &User) -> User {
     f.store.users_by_id(&[user.id]).await.unwrap().remove(0)
 }
 
-fn removed(user: &User) -> User {
+pub(super) fn removed(user: &User) -> User {
     User {
         state: State::Removed,
         state_reason: None,

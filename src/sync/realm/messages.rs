@@ -2,6 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::config::{DeliveryConfig, RealmConfig};
+use crate::factors::keys::KeyRing;
 use crate::model::ErrorCode;
 use crate::runs::RunError;
 use crate::store::{EnrolmentContext, EnrolmentKey, MessageContext};
@@ -14,6 +15,11 @@ impl Engine {
             Some(key) => Ok(key),
             None => Ok(self.store.enrolment_key(None).await?),
         }
+    }
+
+    /// The keys that secrets may have been kept with.
+    pub async fn key_ring(&self) -> Result<KeyRing, RunError> {
+        Ok(KeyRing::of(self.enrolment_key().await?.root()))
     }
 
     /// The configured key; `None`: the store has its own.

@@ -1,0 +1,116 @@
+-- What users prove themselves with, and the programs that ask. One additive step.
+
+-- Applications and hard tokens. Recovery codes have their own table.
+CREATE TABLE authenticators (
+    id           BYTEA NOT NULL PRIMARY KEY CHECK (octet_length(id) = 16),
+    user_id      BYTEA CHECK (octet_length(user_id) = 16), -- null: a hard token that is assigned to nobody
+    bound_to     BYTEA CHECK (octet_length(bound_to) = 16), -- for whom the secret is encrypted: the user, or the one before
+    kind         TEXT NOT NULL CHECK (kind IN ('app', 'hotp', 'totp')),
+    state        TEXT NOT NULL CHECK (state IN ('pending', 'active', 'revoked', 'lost')),
+    serial       TEXT,                       -- of a hard token
+    issuer       TEXT,                       -- of an application: what it shows; of a hard token: who made it
+    secret       BYTEA,                       -- encrypted, bound to user and authenticator; null once it counts no more
+    key_id       TEXT NOT NULL,              -- of the enrolment key that it is encrypted with
+    fingerprint  BYTEA CHECK (octet_length(fingerprint) = 32), -- of a hard token's seed, under the same key
+    hash         TEXT NOT NULL CHECK (hash IN ('sha1', 'sha256', 'sha512')),
+    digits       BIGINT NOT NULL CHECK (digits BETWEEN 6 AND 8),
+    period       BIGINT NOT NULL CHECK (period > 0), -- seconds of a step; 30 where it counts
+    next         BIGINT NOT NULL DEFAULT 0, -- the lowest step or counter that was not used yet; it only rises
+    drift        BIGINT NOT NULL DEFAULT 0, -- whole steps, learned
+    two_codes    BOOLEAN NOT NULL DEFAULT FALSE, -- one code is not enough the next time
+    first_code   BIGINT,                    -- step or counter of the first of the two
+    first_until  BIGINT,                    -- until when the second one is waited for
+    enrolment    BYTEA CHECK (octet_length(enrolment) = 16), -- of an application: the link that it was made by
+    browser      BYTEA CHECK (octet_length(browser) = 32),   -- SHA-256 of the browser's mark while it is pending
+    expires_at   BIGINT,                    -- when a pending one dies
+    valid_from   BIGINT,                    -- of a hard token, as its file says
+    valid_until  BIGINT,
+    created_at   BIGINT NOT NULL,
+    activated_at BIGINT,
+    last_used_at BIGINT,
+    ended_at     BIGINT
+);
+CREATE INDEX authenticators_user ON authenticators (user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX authenticators_enrolment ON authenticators (enrolment) WHERE enrolment IS NOT NULL AND state = 'pending';
+CREATE UNIQUE INDEX authenticators_serial ON authenticators (serial) WHERE serial IS NOT NULL;
+CREATE UNIQUE INDEX authenticators_seed ON authenticators (fingerprint) WHERE fingerprint IS NOT NULL;
+CREATE INDEX authenticators_key ON authenticators (key_id) WHERE secret IS NOT NULL;
+
+-- Recovery codes, and the temporary codes of a helpdesk.
+CREATE TABLE recovery_codes (
+    user_id    BYTEA NOT NULL CHECK (octet_length(user_id) = 16),
+    digest     BYTEA NOT NULL CHECK (octet_length(digest) = 32), -- HMAC under the enrolment key
+    kind       TEXT NOT NULL CHECK (kind IN ('recovery', 'bypass')),
+    set_id     BYTEA NOT NULL CHECK (octet_length(set_id) = 16), -- the codes that were shown together; the id of their authenticator in JSON
+    key_id     TEXT NOT NULL,
+    uses_left  BIGINT NOT NULL CHECK (uses_left >= 0),
+    expires_at BIGINT,
+    created_at BIGINT NOT NULL,
+    used_at    BIGINT,
+    PRIMARY KEY (user_id, digest)
+);
+
+-- What verifications know of a user. It stands beside `users`, so that a plan that is applied keeps nobody from logging on.
+CREATE TABLE user_factors (
+    user_id      BYTEA NOT NULL PRIMARY KEY CHECK (octet_length(user_id) = 16),
+    in_a_row     BIGINT NOT NULL DEFAULT 0, -- failures since the last success
+    failed_at    BIGINT,
+    locked_at    BIGINT,                    -- until an administrator unlocks them
+    last_used_at BIGINT,                    -- the last logon
+    proved_at    BIGINT                     -- the last one with a second factor
+);
+CREATE INDEX user_factors_failed ON user_factors (failed_at) WHERE in_a_row >= 5;
+CREATE INDEX user_factors_locked ON user_factors (locked_at) WHERE locked_at IS NOT NULL;
+
+-- Who asked for whom, and what the answer was; kept for 90 days. A name that nobody has is not kept: it may be a password.
+CREATE TABLE verifications (
+    seq           BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at            BIGINT NOT NULL,
+    service       TEXT NOT NULL,
+    realm         TEXT,
+    user_id       BYTEA CHECK (octet_length(user_id) = 16),
+    result        TEXT NOT NULL,
+    reason        TEXT,
+    method        TEXT,
+    authenticator BYTEA CHECK (octet_length(authenticator) = 16)
+);
+CREATE INDEX verifications_user ON verifications (user_id, at) WHERE user_id IS NOT NULL;
+CREATE INDEX verifications_at ON verifications (at);
+
+-- Programs that may call the API.
+CREATE TABLE api_tokens (
+    id           BYTEA NOT NULL PRIMARY KEY CHECK (octet_length(id) = 16),
+    name         TEXT NOT NULL,
+    sha256       BYTEA NOT NULL UNIQUE CHECK (octet_length(sha256) = 32),
+    scopes       TEXT NOT NULL,              -- words separated by commas
+    realm        TEXT,                       -- null: all of them
+    by_whom      TEXT,
+    created_at   BIGINT NOT NULL,
+    expires_at   BIGINT,
+    last_used_at BIGINT,
+    revoked_at   BIGINT
+);
+CREATE UNIQUE INDEX api_tokens_name ON api_tokens (name) WHERE revoked_at IS NULL;
+
+-- Answers that are given again to whoever repeats a request with the same key.
+CREATE TABLE answers (
+    token  BYTEA NOT NULL CHECK (octet_length(token) = 16),
+    key    TEXT NOT NULL,
+    body   BYTEA NOT NULL CHECK (octet_length(body) = 32), -- SHA-256 of what was asked
+    status BIGINT NOT NULL,
+    answer TEXT NOT NULL,
+    at     BIGINT NOT NULL,
+    PRIMARY KEY (token, key)
+);
+CREATE INDEX answers_at ON answers (at);
+
+-- Enrolments: who sent them, by which way, and what became of them.
+ALTER TABLE enrolments ADD COLUMN by_whom TEXT;
+ALTER TABLE enrolments ADD COLUMN channel TEXT;       -- webhook, hand
+ALTER TABLE enrolments ADD COLUMN reason TEXT;        -- why it was sent: the word of its message
+ALTER TABLE enrolments ADD COLUMN lost BOOLEAN NOT NULL DEFAULT FALSE; -- the former authenticator is lost, and is not asked for
+ALTER TABLE enrolments ADD COLUMN opened_at BIGINT;  -- by somebody, or by a scanner of links
+ALTER TABLE enrolments ADD COLUMN used_at BIGINT;
+
+-- A program that knows only the step before may go on with this one: see "Upgrades" in docs/operating.md.
+INSERT INTO meta (key, value) VALUES ('schema-8', 'additive');

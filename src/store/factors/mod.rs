@@ -1,0 +1,9 @@
+//! What users prove themselves with: authenticators with their encrypted secrets, recovery codes, and what verifications know of a user.
+
+mod authenticators;
+
+pub use authenticators::KeptAuthenticator;
+#[cfg(test)]
+pub(in crate::store) use authenticators::{
+    all as all_authenticators, insert as insert_authenticator,
+};
