@@ -16,10 +16,10 @@ CREATE TABLE adoptions (
     at      BIGINT NOT NULL
 );
 
--- Numbers by hand that stand in place of a directory's until then.
+-- Numbers by hand that stand in place of a directory's; until then, or without an end.
 CREATE TABLE overrides (
     user_id BYTEA NOT NULL PRIMARY KEY CHECK (octet_length(user_id) = 16),
-    until   BIGINT NOT NULL,
+    until   BIGINT,
     by_whom TEXT,
     at      BIGINT NOT NULL
 );

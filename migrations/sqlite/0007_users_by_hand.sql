@@ -16,10 +16,10 @@ CREATE TABLE adoptions (
     at      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Numbers by hand that stand in place of a directory's until then.
+-- Numbers by hand that stand in place of a directory's; until then, or without an end.
 CREATE TABLE overrides (
     user_id BLOB NOT NULL PRIMARY KEY CHECK (length(user_id) = 16),
-    until   INTEGER NOT NULL,
+    until   INTEGER,
     by_whom TEXT,
     at      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

@@ -233,7 +233,8 @@ impl Act for EditUser {
             let until = until(&held, &request, rules.messages.now)?;
             let decision = match decided {
                 Some(decision) => decision,
-                None if matches!(until, Edit::Set(_)) => as_it_is(&held),
+                // The number is the same, and stands until another time from now on.
+                None if other_end(at, &held, until).await? => as_it_is(&held),
                 None => return Ok(acted(&held, false, warnings)),
             };
             match write(at, &rules, AuditAct::UserEdit, decision, until).await {
@@ -330,7 +331,7 @@ async fn write(
     rules: &HandRules,
     act: AuditAct,
     decision: Decision,
-    until: Edit<Timestamp>,
+    until: Edit<Option<Timestamp>>,
 ) -> Result<User, StoreError> {
     let author = HandAuthor {
         by: at.by(),
@@ -375,27 +376,46 @@ async fn held(at: &ActContext, user: UserId, version: Option<i64>) -> Result<Use
     }
 }
 
-/// Until when a number by hand stands.
+/// Whether a number by hand stands in place of a directory's, and until when.
 fn until(
     held: &User,
     request: &EditUserRequest,
     now: Timestamp,
-) -> Result<Edit<Timestamp>, ActFailure> {
+) -> Result<Edit<Option<Timestamp>>, ActFailure> {
     let unfit = |why: &str| {
         Err(ActFailure::new(
             FailureKind::Unfit,
             format!("the number's end: {why}; nothing is saved"),
         ))
     };
+    let by_hand = held.of_a_directory() && held.phone_source == Some(PhoneSource::Manual);
     match (request.phone_until, &request.phone) {
         (Edit::Set(_), _) if !held.of_a_directory() => {
             unfit("the user is of no directory, and nobody else gives a number then")
         }
         (Edit::Set(_), phone) if !matches!(phone, Edit::Set(_)) => unfit("give the number too"),
         (Edit::Set(until), _) if until <= now => unfit("it is over already"),
-        (Edit::Keep, Edit::Set(_) | Edit::Clear) => Ok(Edit::Clear),
-        (until, _) => Ok(until),
+        (Edit::Set(until), _) => Ok(Edit::Set(Some(until))),
+        (_, Edit::Set(_)) if held.of_a_directory() => Ok(Edit::Set(None)),
+        (Edit::Clear, Edit::Keep) if by_hand => Ok(Edit::Set(None)),
+        (Edit::Clear | Edit::Keep, Edit::Keep) => Ok(Edit::Keep),
+        (_, Edit::Set(_) | Edit::Clear) => Ok(Edit::Clear),
     }
+}
+
+/// Whether the number in use stands until another time than it did.
+async fn other_end(
+    at: &ActContext,
+    held: &User,
+    until: Edit<Option<Timestamp>>,
+) -> Result<bool, ActFailure> {
+    let Edit::Set(until) = until else {
+        return Ok(false);
+    };
+    let there = at.store().overrides(&[held.id]).await?;
+    Ok(there
+        .get(&held.id)
+        .is_none_or(|number| number.until != until))
 }
 
 /// Sees that nobody else has a name.

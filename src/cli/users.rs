@@ -84,6 +84,17 @@ fn in_words(key: &str, value: &Value, show_phones: bool) -> String {
             .filter_map(Value::as_str)
             .collect::<Vec<_>>()
             .join(", "),
+        Value::Object(number) if key == "phone_override" => {
+            let word = |field: &str| number.get(field).and_then(Value::as_str);
+            let by = word("by").map(|by| format!(", by {}", text::one_line(by)));
+            let until = word("until").map(|until| format!(", until {until}"));
+            let at = word("at").unwrap_or_default();
+            format!(
+                "since {at}{}{}",
+                by.unwrap_or_default(),
+                until.unwrap_or_default()
+            )
+        }
         Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
         other => other.to_string(),
     }

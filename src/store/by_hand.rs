@@ -24,10 +24,21 @@ pub struct HandAct<'a> {
     pub intents: &'a [Intent],
     /// How messages are made.
     pub messages: &'a MessageContext,
-    /// Until when a number by hand stands in place of the directory's.
-    pub until: Edit<Timestamp>,
+    /// A number by hand that stands in place of the directory's: until when; `None` inside: without an end.
+    pub until: Edit<Option<Timestamp>>,
     /// The line of the audit, and the key that it is written under.
     pub audit: (&'a AuditEntry, &'a AuditKey),
+}
+
+/// A number by hand that stands in place of a directory's.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct Override {
+    /// Who set it.
+    pub by: Option<String>,
+    /// When.
+    pub at: Timestamp,
+    /// Until when it stands; `None`: without an end.
+    pub until: Option<Timestamp>,
 }
 
 const REALM_THERE: &str =
@@ -129,26 +140,31 @@ impl Store {
         Ok(found)
     }
 
-    /// Until when the numbers by hand of these users stand, as far as they end.
+    /// The numbers by hand of these users that stand in place of their directory's.
     pub async fn overrides(
         &self,
         users: &[UserId],
-    ) -> Result<HashMap<UserId, Timestamp>, StoreError> {
+    ) -> Result<HashMap<UserId, Override>, StoreError> {
         let mut found = HashMap::new();
         let mut link = self.db.read().await?;
         for users in users.chunks(500) {
             let sql = format!(
-                "SELECT user_id, until FROM overrides WHERE user_id IN ({})",
+                "SELECT user_id, by_whom, at, until FROM overrides WHERE user_id IN ({})",
                 places(1, users.len())
             );
             let rows = on!(link, c => {
-                let mut query = sqlx::query_as::<_, (Vec<u8>, i64)>(sqlx::AssertSqlSafe(sql));
+                let mut query = sqlx::query_as::<_, (Vec<u8>, Option<String>, i64, Option<i64>)>(sqlx::AssertSqlSafe(sql));
                 for user in users { query = query.bind(user.0.as_bytes().to_vec()); }
                 query.fetch_all(&mut *c).await
             })
             .map_err(StoreError::from_sqlx("read until when numbers stand"))?;
-            for (user, until) in rows {
-                found.insert(UserId(super::rows::uuid(&user)?), Timestamp(until));
+            for (user, by, at, until) in rows {
+                let number = Override {
+                    by,
+                    at: Timestamp(at),
+                    until: until.map(Timestamp),
+                };
+                found.insert(UserId(super::rows::uuid(&user)?), number);
             }
         }
         Ok(found)
@@ -384,7 +400,7 @@ pub(super) async fn become_directory(tx: &mut Tx, realm: &RealmId) -> Result<(),
 async fn write_override(
     tx: &mut Tx,
     user: UserId,
-    until: Edit<Timestamp>,
+    until: Edit<Option<Timestamp>>,
     entry: &AuditEntry,
 ) -> Result<(), StoreError> {
     const SET: &str = "
@@ -398,7 +414,7 @@ async fn write_override(
             on!(tx, c => sqlx::query(CLEAR).bind(id).execute(&mut *c).await.map(|_| ()))
         }
         Edit::Set(until) => {
-            on!(tx, c => sqlx::query(SET).bind(id).bind(until.0).bind(entry.by.clone()).bind(entry.at.0).execute(&mut *c).await.map(|_| ()))
+            on!(tx, c => sqlx::query(SET).bind(id).bind(until.map(|t| t.0)).bind(entry.by.clone()).bind(entry.at.0).execute(&mut *c).await.map(|_| ()))
         }
     }
     .map_err(StoreError::from_sqlx("write until when a number stands"))

@@ -57,7 +57,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 pub use access::Access;
 pub use apply::{Application, CursorUpdate, RealmUpdate};
 pub use audit::{AuditCheck, AuditFilter, AuditKey};
-pub use by_hand::HandAct;
+pub use by_hand::{HandAct, Override};
 use db::Db;
 pub use declare::{Declared, RealmDecl};
 pub use delta_history::DeltaHistory;

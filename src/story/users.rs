@@ -66,11 +66,11 @@ pub async fn objects(
         .zip(states)
         .map(|(user, state)| {
             let mut all = object(user, state, forms.of(&user.realm));
-            // A number that the directory has replaced since has no end of its own any more.
+            // One that the directory has replaced since is none any more.
             let by_hand = user.phone_source != Some(PhoneSource::Directory)
                 || user.phone_pending_source.is_some();
-            if let Some(until) = overrides.get(&user.id).filter(|_| by_hand) {
-                all["phone_until"] = json!(until);
+            if let Some(number) = overrides.get(&user.id).filter(|_| by_hand) {
+                all["phone_override"] = json!(number);
             }
             all
         })

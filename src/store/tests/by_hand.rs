@@ -63,7 +63,7 @@ pub(super) async fn act(
             base_version: base,
             intents: &[],
             messages: &f.ctx(),
-            until: crate::model::Edit::Set(START.plus_ms(user.version)),
+            until: crate::model::Edit::Set(Some(START.plus_ms(user.version))),
             audit: (&entry(act, Some(user)), &key),
         })
         .await
@@ -105,7 +105,12 @@ pub(super) async fn a_user_is_made_changed_and_erased_by_hand(f: &Fixture) {
     act(f, &waiting, 1, AuditAct::UserEdit).await.unwrap();
     assert_eq!(is(f, &jan).await, waiting);
     let ends = f.store.overrides(&[jan.id]).await.unwrap();
-    assert_eq!(ends.get(&jan.id), Some(&START.plus_ms(2)));
+    let number = crate::store::Override {
+        by: Some("root".into()),
+        at: START,
+        until: Some(START.plus_ms(2)),
+    };
+    assert_eq!(ends.get(&jan.id), Some(&number));
     for (ms, over) in [(1, 0), (2, 1)] {
         let ended = f.store.overrides_over(START.plus_ms(ms), 9).await.unwrap();
         assert_eq!(ended.len(), over);

@@ -122,7 +122,7 @@ impl Engine {
         rules: &HandRules,
         author: HandAuthor<'_>,
         decision: Decision,
-        until: Edit<Timestamp>,
+        until: Edit<Option<Timestamp>>,
     ) -> Result<User, StoreError> {
         let now = rules.messages.now;
         let user = decision.after;
@@ -132,7 +132,7 @@ impl Engine {
             before.extend(draft.before.clone());
             after.extend(draft.after.clone());
         }
-        if let Edit::Set(until) = until {
+        if let Edit::Set(Some(until)) = until {
             after.insert("phone_until".to_owned(), serde_json::json!(until));
         }
         let changes: Vec<Change> = decision

@@ -186,7 +186,26 @@ fn a_number_by_hand_with_an_end_gives_way_to_the_directory() {
         ],
     );
     assert_eq!(zora["phone"], "+421905000002");
-    assert!(zora["phone_until"].is_string(), "{zora}");
+    // The same number without an end stands without one.
+    let edit = |arguments: &[&str]| {
+        done(
+            &house,
+            &[
+                &["users", "edit", "zora", "--phone=0905 000 002"],
+                arguments,
+            ]
+            .concat(),
+        )
+    };
+    let endless = edit(&[]);
+    assert_eq!(endless["phone_override"]["until"], json!(null), "{endless}");
+    assert_eq!(edit(&[])["version"], endless["version"], "nothing changed");
+    let zora = edit(&["--until=1s"]);
+    let number = &zora["phone_override"];
+    assert!(
+        number["by"].is_string() && number["at"].is_string() && number["until"].is_string(),
+        "{zora}"
+    );
     let daemon = house.daemon();
     let ended = || done(&house, &["users", "show", "zora"])["phone_source"] == "directory";
     let end = std::time::Instant::now() + std::time::Duration::from_mins(1);
@@ -198,7 +217,7 @@ fn a_number_by_hand_with_an_end_gives_way_to_the_directory() {
     house.sync(0);
     let zora = done(&house, &["users", "show", "zora"]);
     assert_eq!(
-        (&zora["phone"], &zora["phone_until"]),
+        (&zora["phone"], &zora["phone_override"]),
         (&json!("+421905000001"), &json!(null))
     );
 }
