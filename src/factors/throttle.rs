@@ -9,6 +9,9 @@ const FIRST_DELAY: u32 = 5;
 /// The longest delay, in milliseconds.
 const LONGEST: i64 = 15 * 60 * 1000;
 
+/// What the clocks of two daemons may differ by, in milliseconds; beyond it a clock was set back.
+const CLOCKS: i64 = 30_000;
+
 /// So many failures in a row lock the user until an administrator unlocks them (NIST SP 800-63B-4 § 3.2.2).
 pub const LOCKS_IN_A_ROW: u32 = 100;
 
@@ -49,9 +52,12 @@ pub fn gate(failures: Failures, now: Timestamp) -> Gate {
         return Gate::Open;
     };
     let delay = delay_ms(failures.in_a_row);
-    // A clock that was set back must not hold anybody up for longer than the delay.
-    let passed = now.0.saturating_sub(last.0).max(0);
-    match delay - passed {
+    // A failure of the future: the clock was set back since, and must not hold anybody up until it is there again.
+    let passed = now.0.saturating_sub(last.0);
+    if passed < -CLOCKS {
+        return Gate::Open;
+    }
+    match delay - passed.max(0) {
         left if left > 0 => Gate::Delayed(left),
         _ => Gate::Open,
     }
@@ -132,16 +138,19 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_back_holds_nobody_up_for_longer_than_the_delay() {
+        let last = Timestamp(100_000_000);
         let failures = Failures {
             in_a_row: 5,
-            last_at: Some(Timestamp(10_000_000)),
+            last_at: Some(last),
             locked: false,
         };
-        assert_eq!(gate(failures, Timestamp(0)), Gate::Delayed(1000));
-        let calm = Failures {
-            in_a_row: 1,
-            ..failures
-        };
-        assert_eq!(gate(calm, Timestamp(0)), Gate::Open);
+        // Two daemons whose clocks differ a little: the delay holds on both.
+        assert_eq!(gate(failures, last.plus_ms(-20_000)), Gate::Delayed(1000));
+        assert_eq!(gate(failures, last.plus_ms(-86_400_000)), Gate::Open);
+        // The next failure counts by the clock as it is now.
+        let now = last.plus_ms(-86_400_000);
+        let next = after_failure(failures, 0, now);
+        assert_eq!(gate(next, now), Gate::Delayed(2000));
+        assert_eq!(gate(next, now.plus_ms(2000)), Gate::Open);
     }
 }

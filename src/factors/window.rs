@@ -100,7 +100,11 @@ pub fn find(
                 Found::Replayed
             } else if distance <= width {
                 let learned = match moving {
-                    Moving::Clock { .. } => (drift + offset).clamp(-DRIFT, DRIFT),
+                    // Two codes in a row may have shown more than is learned otherwise.
+                    Moving::Clock { .. } => {
+                        let most = DRIFT.max(drift.abs());
+                        (drift + offset).clamp(-most, most)
+                    }
                     _ => 0,
                 };
                 Found::Accepted { at, drift: learned }
@@ -304,6 +308,30 @@ mod tests {
         }
         for code in [Typed::Unreadable, Typed::Letters("ABCD".into())] {
             assert_eq!(find(&g, APP, fresh(), &code, NOW), Found::Wrong);
+        }
+    }
+
+    #[test]
+    fn a_token_that_was_far_away_goes_on_working_after_two_codes() {
+        let g = generator(8);
+        let expected = NOW / 30;
+        for away in [-29, -23, 21, 25, 29] {
+            let fresh_clock = Moving::Clock {
+                period: 30,
+                drift: 0,
+            };
+            let codes = [&typed(&g, expected + away), &typed(&g, expected + away + 1)];
+            let (at, drift) = resync(&g, fresh_clock, fresh(), codes, NOW).expect("two in a row");
+            let (mut next, mut drift) = (at + 1, drift);
+            for later in 1..20 {
+                let code = typed(&g, expected + away + 1 + later);
+                let moving = Moving::Clock { period: 30, drift };
+                let found = find(&g, moving, Progress { next }, &code, NOW + later * 30);
+                let Found::Accepted { at, drift: learned } = found else {
+                    panic!("{away}, {later} steps later: {found:?}");
+                };
+                (next, drift) = (at + 1, learned);
+            }
         }
     }
 

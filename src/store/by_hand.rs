@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::apply::{ERASE, ERASE_JOBS, unstage_one, write_one};
 use super::audit::{AuditKey, append};
-use super::db::{Tx, on};
+use super::db::{EngineConnection, Tx, on};
+use super::lease_rows::now;
 use super::outbox::{MessageContext, apply_intents, locks};
 use super::rows::{UserRow, methods, places, user_columns};
 use super::{Store, StoreError};
@@ -28,6 +29,27 @@ pub struct HandAct<'a> {
     pub until: Edit<Option<Timestamp>>,
     /// The line of the audit, and the key that it is written under.
     pub audit: (&'a AuditEntry, &'a AuditKey),
+}
+
+/// Moves clocks on to a time; `$1` is also that of pauses, `$2` the most at once.
+macro_rules! advance {
+    ($now:expr) => {
+        concat!(
+            "UPDATE realms SET clock_ms = clock_ms + CASE
+                    WHEN last_tick_at IS NULL OR last_tick_at > ",
+            $now,
+            " OR orphaned OR paused AND (paused_until IS NULL OR paused_until > $1) THEN 0
+                    WHEN ",
+            $now,
+            " - last_tick_at > $2 THEN $2
+                    ELSE ",
+            $now,
+            " - last_tick_at END,
+                last_tick_at = ",
+            $now,
+            " WHERE kind <> 'directory' AND removed_at IS NULL"
+        )
+    };
 }
 
 /// A number by hand that stands in place of a directory's.
@@ -170,7 +192,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Users whose number by hand stands no longer, the earliest first.
+    /// Users whose number by hand stands no longer: of each realm that is not orphaned at most so many, the earliest first.
     pub async fn overrides_over(
         &self,
         now: Timestamp,
@@ -179,7 +201,13 @@ impl Store {
         const SQL: &str = concat!(
             "SELECT ",
             user_columns!(),
-            " FROM users WHERE id IN (SELECT user_id FROM overrides WHERE until <= $1 ORDER BY until LIMIT $2)"
+            " FROM users WHERE id IN (
+                SELECT user_id FROM (
+                    SELECT o.user_id, ROW_NUMBER() OVER (PARTITION BY u.realm ORDER BY o.until, o.user_id) AS place
+                    FROM overrides o JOIN users u ON u.id = o.user_id
+                    WHERE o.until <= $1 AND u.realm NOT IN (SELECT r.id FROM realms r WHERE r.orphaned)
+                ) over WHERE place <= $2)
+              ORDER BY realm, id"
         );
         let mut link = self.db.read().await?;
         let rows = on!(link, c => sqlx::query_as::<_, UserRow>(SQL).bind(now.0).bind(limit).fetch_all(&mut *c).await)
@@ -308,18 +336,21 @@ impl Store {
     }
 
     /// Lets the clocks of the realms without passes go on, by at most `most_ms` at once: neither an outage nor a clock that jumps
-    /// removes anyone.
+    /// removes anyone. On PostgreSQL the database's clock counts, so that daemons whose clocks differ do not push the time on in turn. A
+    /// paused realm's clock stands still.
     pub async fn advance_clocks(&self, now: Timestamp, most_ms: i64) -> Result<(), StoreError> {
-        const SQL: &str = "
-            UPDATE realms SET clock_ms = clock_ms + CASE
-                    WHEN last_tick_at IS NULL OR last_tick_at > $1 THEN 0
-                    WHEN $1 - last_tick_at > $2 THEN $2
-                    ELSE $1 - last_tick_at END,
-                last_tick_at = $1
-            WHERE kind <> 'directory' AND removed_at IS NULL";
+        const LOCK: &str = "
+            SELECT id FROM realms WHERE kind <> 'directory' AND removed_at IS NULL ORDER BY id FOR NO KEY UPDATE";
+        let failed = StoreError::from_sqlx("let clocks go on");
         let mut tx = self.db.begin().await?;
-        on!(tx, c => sqlx::query(SQL).bind(now.0).bind(most_ms).execute(&mut *c).await.map(|_| ()))
-            .map_err(StoreError::from_sqlx("let clocks go on"))?;
+        if let EngineConnection::Postgres(c) = tx.side() {
+            super::answer::answered(sqlx::query(LOCK).execute(c))
+                .await
+                .map_err(&failed)?;
+        }
+        let sql = super::outbox::text(&tx, advance!("$1"), advance!(now!()));
+        on!(tx, c => sqlx::query(sql).bind(now.0).bind(most_ms).execute(&mut *c).await.map(|_| ()))
+            .map_err(&failed)?;
         tx.commit().await
     }
 
@@ -360,7 +391,7 @@ impl Store {
 /// Two who make realms at once see each other.
 async fn one_at_a_time(tx: &mut Tx) -> Result<(), StoreError> {
     const ALONE: &str = "SELECT pg_advisory_xact_lock(hashtextextended('realmsync realms', 0))";
-    if let super::db::EngineConnection::Postgres(c) = tx.side() {
+    if let EngineConnection::Postgres(c) = tx.side() {
         super::answer::answered(sqlx::query(ALONE).execute(c))
             .await
             .map_err(StoreError::from_sqlx("make a realm"))?;

@@ -46,7 +46,10 @@ impl Store {
             on!(tx, c => sqlx::query_as::<_, (String, bool)>(THERE).fetch_all(&mut *c).await)
                 .map_err(StoreError::from_sqlx("read realms"))?;
         let by_hand = by_hand(&mut tx).await?;
-        for realm in realms {
+        // By their ids, as whoever else locks several of them.
+        let mut sorted: Vec<&RealmDecl> = realms.iter().collect();
+        sorted.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        for realm in sorted {
             declare_in(&mut tx, realm, &by_hand).await?;
         }
         let mut declared = Declared::default();

@@ -226,7 +226,12 @@ impl Engine {
             if over.is_empty() {
                 continue;
             }
-            let rules = self.hand_rules(&row.id).await?;
+            let rules = match self.hand_rules(&row.id).await {
+                Ok(rules) => rules,
+                // Removed or orphaned since it was read.
+                Err(RunError::Refused(_) | RunError::NotFound(_)) => continue,
+                Err(error) => return Err(error),
+            };
             let author = HandAuthor {
                 by: None,
                 from: "timer",
@@ -242,8 +247,8 @@ impl Engine {
                     .await
                 {
                     Ok(_) => removed += 1,
-                    // Changed meanwhile: the next tick looks again.
-                    Err(StoreError::Conflict(_)) => {}
+                    // Changed or gone meanwhile: the next tick looks again.
+                    Err(StoreError::Conflict(_) | StoreError::Refused(_)) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
