@@ -14,6 +14,8 @@ pub enum Door {
     Command,
     /// The control socket.
     Socket,
+    /// The API on TCP, with a token.
+    Api,
 }
 
 impl Door {
@@ -22,6 +24,7 @@ impl Door {
         match self {
             Self::Command => "command",
             Self::Socket => "socket",
+            Self::Api => "api",
         }
     }
 }

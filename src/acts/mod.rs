@@ -13,6 +13,7 @@
 //! A new verb is a file here; its place in the control API is in `api::routes` and `api::control`.
 
 mod act;
+mod api_token;
 mod audit;
 mod backup;
 mod context;
@@ -28,6 +29,7 @@ mod sync;
 mod user_by_hand;
 
 pub use act::{Act, AfterAct, AnyAct};
+pub use api_token::{ApiTokenMade, MakeApiToken, MakeApiTokenRequest, RevokeApiToken};
 pub use audit::VerifyAudit;
 pub use backup::{Backup, BackupRequest};
 pub use context::{ActContext, Caller, Door};

@@ -18,15 +18,15 @@ use super::types::AnswerLine;
 use super::{ACTING_FOR, Api, FILE, NDJSON};
 use crate::acts::{
     Act, ActFailure, AddUser, AddUserRequest, Backup, BackupRequest, Caller, ChangeUser, Decide,
-    DecideRequest, Door, EditRealm, EditUser, EditUserRequest, FailureKind, MakeRealm,
-    MakeRealmRequest, Outbox, OutboxAct, OutboxRequest, Pause, PauseRequest, Plan, PlanRequest,
-    RealmAct, RealmRequest, RemoveRealm, RemoveRealmRequest, Resume, RunDecision, Sync,
-    SyncRequest, UserVerb, UserVerbRequest, VerifyAudit,
+    DecideRequest, Door, EditRealm, EditUser, EditUserRequest, FailureKind, MakeApiToken,
+    MakeApiTokenRequest, MakeRealm, MakeRealmRequest, Outbox, OutboxAct, OutboxRequest, Pause,
+    PauseRequest, Plan, PlanRequest, RealmAct, RealmRequest, RemoveRealm, RemoveRealmRequest,
+    Resume, RevokeApiToken, RunDecision, Sync, SyncRequest, UserVerb, UserVerbRequest, VerifyAudit,
 };
 use crate::model::{ErrorCode, RealmId, UserId};
 
 /// Long enough for a store that waits for its writer (10 s); a short request that takes longer has an answer all the same.
-const SHORT: Duration = Duration::from_secs(25);
+pub(super) const SHORT: Duration = Duration::from_secs(25);
 
 /// The routes that only the unix socket has.
 pub fn routes() -> Router<Api> {
@@ -131,6 +131,7 @@ pub fn routes() -> Router<Api> {
             ),
         )
         .merge(by_hand())
+        .merge(tokens())
         .fallback(async || {
             failed(&ActFailure::new(
                 FailureKind::NotFound,
@@ -227,7 +228,27 @@ fn by_hand() -> Router<Api> {
         )
 }
 
-fn at_once(act: impl Act) -> OrderKind {
+/// Programs that may call the API.
+fn tokens() -> Router<Api> {
+    Router::new()
+        .route(
+            "/api/v1/api-tokens",
+            post(
+                async |call: Call, body: JsonBody<MakeApiTokenRequest>| match body {
+                    Ok(Json(request)) => call.short(at_once(MakeApiToken { request })).await,
+                    Err(why) => invalid(&why),
+                },
+            ),
+        )
+        .route(
+            "/api/v1/api-tokens/{token}/revoke",
+            post(async |call: Call, Path(token): Path<String>| {
+                call.short(at_once(RevokeApiToken { token })).await
+            }),
+        )
+}
+
+pub(super) fn at_once(act: impl Act) -> OrderKind {
     OrderKind::Act(Box::new(act))
 }
 

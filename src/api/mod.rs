@@ -7,14 +7,22 @@ pub mod control;
 pub mod open;
 pub mod order;
 pub mod peer;
+mod program;
 pub mod routes;
 pub mod serve;
 pub mod socket;
 pub mod types;
 
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
 pub use client::Client;
 pub use order::{Order, OrderKind};
+use program::bearer::Tokens;
 pub use types::AnswerLine;
+
+use crate::sync::Engine;
 
 /// The content type of a long answer: JSON, an object a line.
 pub const NDJSON: &str = "application/x-ndjson";
@@ -29,14 +37,35 @@ pub const FILE: &str = "realmsync-file";
 #[derive(Clone, Debug)]
 pub struct Api {
     /// The daemon's loop.
-    pub orders: tokio::sync::mpsc::Sender<Order>,
+    pub orders: mpsc::Sender<Order>,
     /// Whether the daemon's loop has moved lately.
     pub alive: Alive,
+    /// What programs need that are answered beside the loop; a reload makes another one.
+    engine: watch::Receiver<Engine>,
+    /// The programs that called a moment ago.
+    tokens: Arc<Tokens>,
+}
+
+impl Api {
+    /// Of the daemon's loop.
+    pub fn new(orders: mpsc::Sender<Order>, alive: Alive, engine: watch::Receiver<Engine>) -> Self {
+        Self {
+            orders,
+            alive,
+            engine,
+            tokens: Arc::default(),
+        }
+    }
+
+    /// Store, clock and configuration as they are now.
+    fn engine(&self) -> Engine {
+        self.engine.borrow().clone()
+    }
 }
 
 /// Asks whether the daemon moves, without asking its loop.
 #[derive(Clone)]
-pub struct Alive(pub std::sync::Arc<dyn Fn() -> bool + Send + Sync>);
+pub struct Alive(pub Arc<dyn Fn() -> bool + Send + Sync>);
 
 impl std::fmt::Debug for Alive {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -5,10 +5,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::acts::{
-    AddUser, Backup, ChangeUser, Decide, EditRealm, EditUser, MakeRealm, Outbox, OutboxAnswer,
-    Pause, Plan, RealmRemoved, RemoveRealm, Resume, Sync, UserActed, VerifyAudit,
+    AddUser, ApiTokenMade, Backup, ChangeUser, Decide, EditRealm, EditUser, MakeApiToken,
+    MakeRealm, Outbox, OutboxAnswer, Pause, Plan, RealmRemoved, RemoveRealm, Resume,
+    RevokeApiToken, Sync, UserActed, VerifyAudit,
 };
-use crate::model::Run;
+use crate::model::{ApiToken, Run};
 use crate::runs::Decided;
 use crate::store::AuditCheck;
 
@@ -193,6 +194,30 @@ impl Route for ChangeUser {
 
     fn body(&self) -> impl Serialize {
         &self.request
+    }
+}
+
+impl Route for MakeApiToken {
+    type Answer = ApiTokenMade;
+
+    fn path(&self) -> String {
+        "api-tokens".to_owned()
+    }
+
+    fn body(&self) -> impl Serialize {
+        &self.request
+    }
+}
+
+impl Route for RevokeApiToken {
+    type Answer = ApiToken;
+
+    fn path(&self) -> String {
+        format!("api-tokens/{}/revoke", segment(&self.token))
+    }
+
+    fn body(&self) -> impl Serialize {
+        serde_json::Map::new()
     }
 }
 

@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use super::peer::Peer;
 use super::socket::ControlSocket;
-use super::{Api, control, open};
+use super::{Api, control, open, program};
 
 /// Connections at once on one listener: more than all commands and probes of one machine, far less than its descriptors.
 const CONNECTIONS: usize = 256;
@@ -77,7 +77,7 @@ pub async fn tcp(
     api: Api,
     cancel: CancellationToken,
 ) {
-    let router = open::routes().with_state(api);
+    let router = open::routes().merge(program::routes()).with_state(api);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::acts::DecideRequest;
-use crate::model::{JobType, State, TwoFactor, UserOrigin};
+use crate::model::{JobType, Scope, State, TwoFactor, UserOrigin};
 
 /// Keeps the users of a multi-factor authentication system in step with LDAP and Active Directory.
 #[derive(Parser, Debug)]
@@ -132,6 +132,11 @@ pub(super) enum Command {
     Users {
         #[command(subcommand)]
         what: UsersCommand,
+    },
+    /// Let programs call the API, and end that
+    ApiTokens {
+        #[command(subcommand)]
+        what: ApiTokensCommand,
     },
     /// Show who changed what, or look whether the record is whole
     Audit {
@@ -372,6 +377,31 @@ pub(super) struct RealmFields {
     /// Methods of new users: sms-otp, app-otp, app-push, hard-token, fido, separated by commas, or none
     #[arg(long, value_name = "METHODS", value_parser = methods)]
     pub two_factor: Option<Methods>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum ApiTokensCommand {
+    /// Make a token; it is shown once
+    Create {
+        /// What people call it
+        name: String,
+        /// What it may do: read, users, send, decide, verify, logons, scim, audit, admin, separated by commas
+        #[arg(long = "scope", value_name = "SCOPES", required = true, value_delimiter = ',', value_parser = word::<Scope>)]
+        scopes: Vec<Scope>,
+        /// The only realm that it may see and change
+        #[arg(long)]
+        realm: Option<String>,
+        /// For how long it counts: 12h, 90d [default: until it is revoked]
+        #[arg(long = "expires", value_name = "TIME", value_parser = duration)]
+        expires: Option<i64>,
+    },
+    /// List tokens, also those that were revoked
+    List,
+    /// Revoke a token: it is refused from then on
+    Revoke {
+        /// Its name, or its id
+        token: String,
+    },
 }
 
 #[derive(Subcommand, Debug)]

@@ -1,6 +1,7 @@
 //! The command line: one file a command; `render` alone prints.
 
 mod advice;
+mod api_tokens;
 mod args;
 mod audit;
 mod backup;
@@ -207,6 +208,7 @@ async fn dispatch(context: &CommandContext, command: Command) -> Result<u8, ActF
         Command::Status => status::status(context).await,
         Command::Refused { realm, csv } => refused::refused(context, realm, csv).await,
         Command::Realms { what } => realms_by_hand::realms(context, what).await,
+        Command::ApiTokens { what } => api_tokens::api_tokens(context, what).await,
         Command::Audit {
             what,
             user,

@@ -12,5 +12,6 @@ pub mod otp;
 pub mod recovery;
 pub mod sealed;
 pub mod throttle;
+pub mod token;
 pub mod typed;
 pub mod window;

@@ -28,6 +28,10 @@ words! {
         UserRemove = "user-remove",
         /// A user gets the directory's entry of the name.
         UserAdopt = "user-adopt",
+        /// An API token was made.
+        ApiTokenCreate = "api-token-create",
+        /// An API token was revoked.
+        ApiTokenRevoke = "api-token-revoke",
     }
 }
 

@@ -1,5 +1,6 @@
 //! The nouns, without I/O. `Debug` of anything here hides personal data.
 
+pub mod api_token;
 pub mod audit;
 pub mod authenticator;
 pub mod change;
@@ -21,6 +22,7 @@ pub mod synonyms;
 pub mod user;
 pub mod words;
 
+pub use api_token::{ApiToken, Scope};
 pub use audit::{AuditAct, AuditEntry, AuditLine};
 pub use authenticator::{Authenticator, AuthenticatorKind, AuthenticatorState, OtpHash};
 pub use change::{Change, ChangeKind, Limit};

@@ -249,8 +249,11 @@ impl Daemon {
         let (moved_in, moved) = mpsc::channel(64);
         let life = Life::default();
         let alive = life.clone();
+        let engine = watch::Sender::new(engine);
+        let alive = Alive(Arc::new(move || alive.silent().is_none()));
         let mut daemon = Self {
-            engine: watch::Sender::new(engine),
+            api: Api::new(orders_in, alive, engine.subscribe()),
+            engine,
             config: watch::Sender::new(Arc::clone(&config)),
             metrics,
             logging,
@@ -267,10 +270,6 @@ impl Daemon {
             keepers: Keepers::default(),
             orders,
             moved,
-            api: Api {
-                orders: orders_in,
-                alive: Alive(Arc::new(move || alive.silent().is_none())),
-            },
             web: None,
             stop: CancellationToken::new(),
             stop_answers: CancellationToken::new(),

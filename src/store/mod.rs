@@ -2,6 +2,7 @@
 
 mod access;
 mod answer;
+mod api_tokens;
 mod apply;
 mod aside;
 mod audit;

@@ -12,5 +12,6 @@ mod deltas;
 mod directory;
 mod hands;
 mod outbox;
+mod programs;
 mod rules;
 mod support;

@@ -1,0 +1,105 @@
+//! `api-tokens create`, `list`, `revoke`.
+
+use super::args::ApiTokensCommand;
+use super::operator::store_failure;
+use super::render::Table;
+use super::{CommandContext, render};
+use crate::acts::{ActFailure, MakeApiToken, MakeApiTokenRequest, RevokeApiToken};
+use crate::clock::Timestamp;
+use crate::model::{ApiToken, RealmId};
+
+pub(super) async fn api_tokens(
+    context: &CommandContext,
+    what: ApiTokensCommand,
+) -> Result<u8, ActFailure> {
+    match what {
+        ApiTokensCommand::Create {
+            name,
+            scopes,
+            realm,
+            expires,
+        } => {
+            let request = MakeApiTokenRequest {
+                name,
+                scopes,
+                realm: realm.map(RealmId::from),
+                expires_ms: expires,
+            };
+            let operator = context.operator().await?;
+            let made = operator.act(MakeApiToken { request }).await;
+            operator.close().await;
+            let made = made?;
+            if context.json {
+                render::json(&made);
+            } else {
+                render::line(&made.token);
+                render::talk(
+                    "this is the token: it is shown once, and whoever has it may do what it may do",
+                );
+            }
+            Ok(0)
+        }
+        ApiTokensCommand::List => list(context).await,
+        ApiTokensCommand::Revoke { token } => {
+            let operator = context.operator().await?;
+            let revoked = operator.act(RevokeApiToken { token }).await;
+            operator.close().await;
+            let revoked = revoked?;
+            if context.json {
+                render::json(&revoked);
+            } else {
+                render::line(&format!("{}: revoked", revoked.name));
+            }
+            Ok(0)
+        }
+    }
+}
+
+async fn list(context: &CommandContext) -> Result<u8, ActFailure> {
+    let store = context.store().await?;
+    let tokens = store.api_tokens().await.map_err(|e| store_failure(&e))?;
+    if context.json {
+        tokens.iter().for_each(render::json);
+        return Ok(0);
+    }
+    let mut table = Table::new(
+        &[
+            "name",
+            "scopes",
+            "realm",
+            "made",
+            "by",
+            "last used",
+            "stands",
+        ],
+        &[],
+    );
+    let now = context.clock.now();
+    for token in tokens {
+        let stands = stands(&token, now);
+        let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
+        table.row(vec![
+            token.name,
+            scopes.join(", "),
+            token.realm.map(|r| r.to_string()).unwrap_or_default(),
+            token.created_at.to_string(),
+            token.by.unwrap_or_default(),
+            token
+                .last_used_at
+                .map(|t| t.to_string())
+                .unwrap_or_default(),
+            stands,
+        ]);
+    }
+    table.end();
+    Ok(0)
+}
+
+fn stands(token: &ApiToken, now: Timestamp) -> String {
+    match (token.revoked_at, token.expires_at) {
+        (Some(at), _) => format!("revoked {at}"),
+        (None, Some(end)) if end <= now => format!("expired {end}"),
+        (None, Some(end)) => format!("until {end}"),
+        (None, None) => "until revoked".to_owned(),
+    }
+}
