@@ -133,6 +133,7 @@ async fn load(store: &Store, id: u128, users: usize, base_version: i64) {
         now: NOW,
         retry_for_ms: 1000,
         delivers: false,
+        revoke_at_once: false,
         enrolment: None,
     };
     let start = Instant::now();

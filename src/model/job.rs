@@ -108,6 +108,11 @@ pub enum Intent {
         /// The reason that the dropped jobs show.
         reason: JobReason,
     },
+    /// The user may be somebody else than before, who has the name only: as [`Intent::Withdraw`], and all factors go too.
+    Forget {
+        /// The reason that the dropped jobs show.
+        reason: JobReason,
+    },
 }
 
 /// One message on its way out.

@@ -64,6 +64,7 @@ fn messages() -> MessageContext {
         now: START,
         retry_for_ms: 0,
         delivers: false,
+        revoke_at_once: false,
         enrolment: None,
     }
 }

@@ -3,6 +3,7 @@
 use sqlx::AssertSqlSafe;
 
 use super::db::{EngineConnection, Tx, on};
+use super::factors::endings;
 use super::held::replace_held;
 use super::outbox::{MessageContext, apply_intents, locks, release_brake};
 use super::refused::RefusedDiff;
@@ -137,13 +138,16 @@ const SORTED: i64 = 20_000;
 
 /// Personal data of those who are removed goes from the audit trail and the refusals too, and what they proved themselves with. Their
 /// hard tokens are assigned to nobody, and need two codes of whoever gets them.
-pub(super) const ERASE: [&str; 8] = [
+pub(super) const ERASE: [&str; 11] = [
     "DELETE FROM recovery_codes WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "DELETE FROM user_factors WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "DELETE FROM authenticators WHERE kind = 'app' AND user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "UPDATE authenticators SET user_id = NULL, two_codes = (1 = 1), state = CASE WHEN state = 'active' THEN 'pending' ELSE state END
      WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "DELETE FROM overrides WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
+    "DELETE FROM freezes WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
+    "DELETE FROM freeze_links WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
+    "DELETE FROM refused_numbers WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "UPDATE changes SET before = NULL, after = NULL, username = NULL WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "UPDATE audit SET before = NULL, after = NULL, username = NULL WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     // In the realm that they leave alone: another one over the same directory refuses them for reasons of its own.
@@ -235,6 +239,7 @@ impl Store {
             locks::users_of_plan(&mut tx, run.run, a.facts.undoes).await?;
         }
         if staged > 0 {
+            endings::with_stage(&mut tx, &id, now, a.messages.revoke_at_once).await?;
             for sql in [MADE].iter().chain(erase).copied().chain([LET_GO]) {
                 on!(tx, c => sqlx::query(sql).bind(id.clone()).execute(&mut *c).await.map(|_| ()))
                     .map_err(StoreError::from_sqlx("change users"))?;
@@ -387,7 +392,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         debug_assert_ne!(user.state, State::Removed, "an act erases, see `by_hand`");
         let mut tx = self.db.begin().await?;
-        write_one(&mut tx, user, base_version).await?;
+        write_one(&mut tx, user, base_version, messages).await?;
         unstage_one(&mut tx, user).await?;
         super::changes::add_own(&mut tx, changes).await?;
         apply_intents(&mut tx, messages, user, intents).await?;
@@ -395,11 +400,12 @@ impl Store {
     }
 }
 
-/// Writes one user as a run of one would, over a stage under the user's own id, which stays for [`unstage_one`].
+/// Writes one user as a run of one would, with what ends by that, over a stage under the user's own id, which stays for [`unstage_one`].
 pub(super) async fn write_one(
     tx: &mut Tx,
     user: &User,
     base_version: i64,
+    messages: &MessageContext,
 ) -> Result<(), StoreError> {
     const STAGE: &str = concat!(
         "INSERT INTO staged_users (run, seq, base_version, intents, ",
@@ -414,6 +420,10 @@ pub(super) async fn write_one(
         bind_user!(query, user, container).execute(&mut *c).await.map(|_| ())
     })
     .map_err(taken("stage a user"))?;
+    if base_version > 0 {
+        locks::users_of_plan(tx, RunId(user.id.0), None).await?;
+        endings::with_stage(tx, &stage, messages.now, messages.revoke_at_once).await?;
+    }
     let statements: &[&'static str] = if base_version == 0 {
         &[INSERT]
     } else {

@@ -76,7 +76,7 @@ impl Store {
         let mut tx = self.db.begin().await?;
         let user = act.user;
         let erased = user.state == State::Removed;
-        write_one(&mut tx, user, act.base_version).await?;
+        write_one(&mut tx, user, act.base_version, act.messages).await?;
         locks::realm(&mut tx, &user.realm).await?;
         there(&mut tx, &user.realm).await?;
         super::changes::add_own(&mut tx, act.changes).await?;

@@ -17,6 +17,7 @@ mod delta_history;
 mod error;
 mod factors;
 mod fence;
+mod freezes;
 mod generation;
 mod held;
 mod index;

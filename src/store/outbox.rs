@@ -52,6 +52,8 @@ pub struct MessageContext {
     pub retry_for_ms: i64,
     /// `false`: the realm has no delivery, and no jobs are made.
     pub delivers: bool,
+    /// `revoke = "at-once"`: applications end when another number takes effect, and not when the next one is proved.
+    pub revoke_at_once: bool,
     /// `None`: no `[http]`, so `enrolment_url` and `expires_at` are null.
     pub enrolment: Option<EnrolmentContext>,
 }

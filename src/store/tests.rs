@@ -3,6 +3,7 @@
 mod aside;
 mod by_hand;
 mod disk;
+mod endings;
 mod factors;
 mod generation;
 mod held_plans;
@@ -157,7 +158,7 @@ macro_rules! on_both {
                 for sql in [
                     "DELETE FROM refused", "DELETE FROM staged_refused", "DELETE FROM enrolments", "DELETE FROM jobs", "DELETE FROM staged_users",
                     "DELETE FROM changes", "DELETE FROM runs", "DELETE FROM users", "UPDATE realms SET held = NULL",
-                    "DELETE FROM audit", "DELETE FROM authenticators", "DELETE FROM recovery_codes", "DELETE FROM user_factors", "DELETE FROM adoptions", "DELETE FROM overrides", "DELETE FROM meta WHERE key = 'audit'",
+                    "DELETE FROM audit", "DELETE FROM authenticators", "DELETE FROM recovery_codes", "DELETE FROM user_factors", "DELETE FROM adoptions", "DELETE FROM overrides", "DELETE FROM freezes", "DELETE FROM freeze_links", "DELETE FROM refused_numbers", "DELETE FROM meta WHERE key = 'audit'",
                 ] {
                     f.sql(sql).await;
                 }
@@ -197,6 +198,9 @@ on_both!(
     housekeeping::grace_and_holds_are_found_when_they_are_over,
     housekeeping::each_realm_has_its_turn_where_holds_are_over,
     factors::an_authenticator_comes_back_as_it_was_kept_and_goes_with_its_user,
+    endings::trap_82_links_and_applications_end_with_number_and_standing_in_a_pass,
+    endings::trap_82_links_and_applications_end_with_number_and_standing_by_hand,
+    endings::another_person_of_the_name_gets_no_factors,
     races::of_many_who_change_one_user_one_wins,
     undoing::what_an_undo_holds_is_let_go_by_whatever_ends_it,
     undoing::the_pause_of_an_undo_lasts_as_long_as_what_it_puts_back,

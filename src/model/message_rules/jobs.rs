@@ -215,7 +215,7 @@ pub fn effect_of(
             carried
         }
         Intent::Unsay => take_back(user, provisioned, jobs, delivers),
-        Intent::Withdraw { reason } => {
+        Intent::Withdraw { reason } | Intent::Forget { reason } => {
             let mut carried = IntentEffect::event(UserEvent::Unusable, reason.as_str(), jobs);
             if carried.drops(jobs, is_application) {
                 carried.told = Some(TellingMark {

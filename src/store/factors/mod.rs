@@ -1,6 +1,7 @@
 //! What users prove themselves with: authenticators with their encrypted secrets, recovery codes, and what verifications know of a user.
 
 mod authenticators;
+pub(in crate::store) mod endings;
 
 pub use authenticators::KeptAuthenticator;
 #[cfg(test)]

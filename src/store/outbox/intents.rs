@@ -10,6 +10,7 @@ use crate::model::person::fold_name;
 use crate::model::{Intent, JobReason, JobType, Phone, User, UserId};
 use crate::store::StoreError;
 use crate::store::db::{Tx, on};
+use crate::store::factors::endings;
 
 /// Makes, drops and supersedes jobs as the intents say, by the rules of [`message_rules`]; gives the number of jobs that were made.
 ///
@@ -26,7 +27,7 @@ pub(in crate::store) async fn apply_intents(
         // Read again: a delivery may have been accepted after the decision was made.
         let provisioned = match intent {
             Intent::Say { r#type, .. } if !is_application(*r#type) => None,
-            Intent::Withdraw { .. } => None,
+            Intent::Withdraw { .. } | Intent::Forget { .. } => None,
             Intent::Say { .. } | Intent::Unsay => provisioned_phone(tx, user.id).await?,
         };
         let jobs = match intent {
@@ -102,6 +103,9 @@ async fn write(
         Links::Stay => {}
         Links::OfDropped => enrolment::void_dropped(tx, user.id).await?,
         Links::All => enrolment::void(tx, user.id).await?,
+    }
+    if matches!(intent, Intent::Forget { .. }) {
+        endings::of_user(tx, user.id, ctx.now).await?;
     }
     let mut made = 0;
     let (removed, previous_username) = match intent {

@@ -139,6 +139,7 @@ impl Fixture {
             now: self.now,
             retry_for_ms: 3 * DAY_MS,
             delivers: true,
+            revoke_at_once: false,
             enrolment: Some(enrolment),
         }
     }

@@ -88,7 +88,7 @@ async fn trap_31_a_full_disk_leaves_nothing_half_done() {
             .expect("mount");
         assert!(status.success(), "{arguments:?}");
     };
-    mount(&["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs"]);
+    mount(&["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs"]);
     let path = dir.path().join("store.db");
     let store = open(&path, Access::Write).await.unwrap();
     let names: Vec<RealmDecl> = (0..40_000)

@@ -115,11 +115,11 @@ impl Found {
         name: NameGrant,
     ) -> Result<(), RunFailure> {
         let mut context = self.context(setting);
-        // Who was made by hand and gets an entry keeps the factors.
-        context.adopts |= held.is_some_and(|user| !user.of_a_directory());
-        // The name alone does not say that it is the same person: what was sent to the one is not the other's.
-        let stranger =
-            held.is_some_and(|user| self.matched.contains(&user.id) && !same_person(user, &person));
+        // Who was made by hand gets the entry of the name, which alone does not say that it is the same person: what the one was sent,
+        // and has to prove themselves with, is not the other's.
+        let given = held.filter(|user| !user.of_a_directory());
+        context.adopts |= given.is_some();
+        let stranger = given.is_some_and(|user| !same_person(user, &person));
         let refused = person.refused.clone();
         let seen = Observation::Here {
             person: Cow::Owned(person),
@@ -132,7 +132,7 @@ impl Found {
         if let Some(mut decision) = decision {
             if stranger {
                 let reason = JobReason::Adopted;
-                decision.intents.insert(0, Intent::Withdraw { reason });
+                decision.intents.insert(0, Intent::Forget { reason });
             }
             self.add(decision).await?;
         }

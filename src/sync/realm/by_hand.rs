@@ -107,7 +107,9 @@ impl Engine {
         Ok(HandRules {
             policy,
             region,
-            messages: self.messages_by(delivery, now).await?,
+            messages: self
+                .messages_by(delivery, configured.is_some_and(|r| r.revoke_at_once), now)
+                .await?,
             key: self.audit_key().await?,
             row,
         })

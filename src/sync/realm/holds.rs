@@ -57,7 +57,8 @@ impl Engine {
             let Some(decision) = end_hold(user, &context) else {
                 continue;
             };
-            let messages = self.messages_by(delivery, now).await?;
+            let at_once = realm.is_some_and(|r| r.revoke_at_once);
+            let messages = self.messages_by(delivery, at_once, now).await?;
             let changes: Vec<Change> = decision
                 .changes
                 .into_iter()

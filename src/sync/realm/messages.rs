@@ -38,13 +38,15 @@ impl Engine {
         realm: &RealmConfig,
         now: Timestamp,
     ) -> Result<MessageContext, RunError> {
-        self.messages_by(realm.delivery.as_ref(), now).await
+        self.messages_by(realm.delivery.as_ref(), realm.revoke_at_once, now)
+            .await
     }
 
-    /// What messages are made with that go out by this delivery.
+    /// What messages are made with that go out by this delivery; `revoke_at_once` as [`MessageContext`] has it.
     pub(in crate::sync) async fn messages_by(
         &self,
         delivery: Option<&DeliveryConfig>,
+        revoke_at_once: bool,
         now: Timestamp,
     ) -> Result<MessageContext, RunError> {
         let enrolment = match &self.config.http {
@@ -56,6 +58,7 @@ impl Engine {
             None => None,
         };
         Ok(MessageContext {
+            revoke_at_once,
             enrolment,
             ..unsent(delivery, now)
         })
@@ -69,6 +72,7 @@ fn unsent(delivery: Option<&DeliveryConfig>, now: Timestamp) -> MessageContext {
         now,
         retry_for_ms: delivery.map_or(0, |d| d.retry_for_ms),
         delivers: delivery.is_some(),
+        revoke_at_once: false,
         enrolment: None,
     }
 }

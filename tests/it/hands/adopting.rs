@@ -1,6 +1,6 @@
 //! A directory's entry of a name that a user by hand has.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{done, lines, refused};
 use crate::support::house::House;
@@ -102,6 +102,9 @@ fn a_realm_by_hand_that_enters_the_file_is_matched_and_held() {
         ],
     );
     std::fs::write(house.path("realmsync.toml"), configured).unwrap();
+    for user in [&zoe, &eva, &left] {
+        give_code(&house, user);
+    }
     add(&house, "z", "zoe", "mobile: +421905000001\n");
     add(&house, "e", "eva", "mobile: +421905999999\n");
     let held = house.sync(3);
@@ -132,12 +135,48 @@ fn a_realm_by_hand_that_enters_the_file_is_matched_and_held() {
             "{is}"
         );
     }
+    // The name alone does not say that it is the same person: eva's number is another one.
+    assert_eq!([&zoe, &eva, &left].map(|u| codes(&house, u)), [1, 0, 1]);
     let is = done(&house, &["users", "show", "nobody"]);
     assert_eq!(is, left, "who has no entry stays as they are");
     assert_eq!(house.sync(0)["outcome"], "unchanged");
     // From now on a name is taken, as in every directory realm.
     add(&house, "n", "nobody", "");
     assert_eq!(house.sync(0)["refused_entries"], 1);
+}
+
+/// Runs a statement on the store, over a user's id; gives its first number.
+fn on_store(house: &House, sql: &str, user: &Value) -> i64 {
+    let script = "import sqlite3, sys, uuid\n\
+        db = sqlite3.connect(sys.argv[1])\n\
+        rows = db.execute(sys.argv[2], (uuid.UUID(sys.argv[3]).bytes,)).fetchall()\n\
+        db.commit()\n\
+        print(rows[0][0] if rows else 0)\n";
+    let out = std::process::Command::new("/usr/bin/python3")
+        .args(["-c", script])
+        .arg(house.path("realmsync.db"))
+        .arg(sql)
+        .arg(user["id"].as_str().unwrap())
+        .output()
+        .expect("python3");
+    let text = String::from_utf8(out.stdout).unwrap();
+    text.trim()
+        .parse()
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&out.stderr)))
+}
+
+fn give_code(house: &House, user: &Value) {
+    on_store(
+        house,
+        "INSERT INTO recovery_codes (user_id, digest, kind, set_id, key_id, uses_left, created_at) \
+         VALUES (?1, zeroblob(32), 'recovery', ?1, '', 1, 1)",
+        user,
+    );
+}
+
+fn codes(house: &House, user: &Value) -> i64 {
+    let sql = "SELECT COUNT(*) FROM recovery_codes WHERE user_id = ?1";
+    on_store(house, sql, user)
 }
 
 /// Of two entries that want the name neither gets it.
