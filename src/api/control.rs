@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Extension, Json, Path, State};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Extension, Json, Path, Query};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -18,12 +18,16 @@ use super::types::AnswerLine;
 use super::{ACTING_FOR, Api, FILE, NDJSON};
 use crate::acts::{
     Act, ActFailure, AddUser, AddUserRequest, Backup, BackupRequest, Caller, ChangeUser, Decide,
-    DecideRequest, Door, EditRealm, EditUser, EditUserRequest, FailureKind, MakeApiToken,
-    MakeApiTokenRequest, MakeRealm, MakeRealmRequest, Outbox, OutboxAct, OutboxRequest, Pause,
-    PauseRequest, Plan, PlanRequest, RealmAct, RealmRequest, RemoveRealm, RemoveRealmRequest,
-    Resume, RevokeApiToken, RunDecision, Sync, SyncRequest, UserVerb, UserVerbRequest, VerifyAudit,
+    DecideRequest, Door, EditRealm, EditUser, EditUserRequest, FailureKind, ListUsers,
+    MakeApiToken, MakeApiTokenRequest, MakeRealm, MakeRealmRequest, Outbox, OutboxAct,
+    OutboxRequest, Pause, PauseRequest, Plan, PlanRequest, RealmAct, RealmRequest, RemoveRealm,
+    RemoveRealmRequest, Resume, RevokeApiToken, RunDecision, ShowUser, Sync, SyncRequest, UserVerb,
+    UserVerbRequest, VerifyAudit,
 };
-use crate::model::{ErrorCode, RealmId, UserId};
+use crate::model::{
+    EnrolmentFilter, ErrorCode, PhoneFilter, RealmId, State, TwoFactor, UserFilter, UserId,
+    UserOrigin, UserSort, UserStatus,
+};
 
 /// Long enough for a store that waits for its writer (10 s); a short request that takes longer has an answer all the same.
 pub(super) const SHORT: Duration = Duration::from_secs(25);
@@ -185,6 +189,21 @@ fn by_hand() -> Router<Api> {
             ),
         )
         .route(
+            "/api/v1/users",
+            get(
+                async |call: Call, query: Result<Query<UsersQuery>, QueryRejection>| match query {
+                    Ok(Query(query)) => call.short(at_once(query.act())).await,
+                    Err(why) => refuse(&why.body_text()),
+                },
+            ),
+        )
+        .route(
+            "/api/v1/users/{user}",
+            get(async |call: Call, Path(user): Path<UserId>| {
+                call.short(at_once(ShowUser { user })).await
+            }),
+        )
+        .route(
             "/api/v1/realms/{realm}/users",
             post(
                 async |call: Call, Path(realm): Path<RealmId>, body: JsonBody<AddUserRequest>| {
@@ -248,6 +267,43 @@ fn tokens() -> Router<Api> {
         )
 }
 
+/// The filters of a list, and which page. Flattened filters would read numbers as texts, so each stands here.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UsersQuery {
+    realm: Option<RealmId>,
+    state: Option<State>,
+    status: Option<UserStatus>,
+    method: Option<TwoFactor>,
+    enrolment: Option<EnrolmentFilter>,
+    phone: Option<PhoneFilter>,
+    origin: Option<UserOrigin>,
+    search: Option<String>,
+    sort: Option<UserSort>,
+    after: Option<String>,
+    limit: Option<i64>,
+}
+
+impl UsersQuery {
+    fn act(self) -> ListUsers {
+        ListUsers {
+            filter: UserFilter {
+                realm: self.realm,
+                state: self.state,
+                status: self.status,
+                method: self.method,
+                enrolment: self.enrolment,
+                phone: self.phone,
+                origin: self.origin,
+                search: self.search,
+            },
+            sort: self.sort.unwrap_or(UserSort::Name),
+            after: self.after,
+            limit: self.limit,
+        }
+    }
+}
+
 pub(super) fn at_once(act: impl Act) -> OrderKind {
     OrderKind::Act(Box::new(act))
 }
@@ -282,7 +338,7 @@ impl axum::extract::FromRequestParts<Api> for Call {
                     "only root and the daemon's own user may use the control socket",
                 ))
             })?;
-        let State(api) = State::<Api>::from_request_parts(parts, api)
+        let axum::extract::State(api) = axum::extract::State::<Api>::from_request_parts(parts, api)
             .await
             .map_err(IntoResponse::into_response)?;
         Ok(Self {

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::acts::DecideRequest;
-use crate::model::{JobType, Scope, State, TwoFactor, UserOrigin};
+use crate::model::{
+    EnrolmentFilter, JobType, PhoneFilter, RealmId, Scope, State, TwoFactor, UserFilter,
+    UserOrigin, UserSort, UserStatus,
+};
 
 /// Keeps the users of a multi-factor authentication system in step with LDAP and Active Directory.
 #[derive(Parser, Debug)]
@@ -222,18 +225,17 @@ pub(super) enum UsersCommand {
         /// Of this realm
         #[arg(long)]
         realm: Option<String>,
-        /// In this state: active, suspended, removed
-        #[arg(long, value_parser = word::<State>)]
-        state: Option<State>,
-        /// With this method: sms-otp, app-otp, app-push, hard-token, fido
-        #[arg(long, value_name = "METHOD", value_parser = word::<TwoFactor>)]
-        two_factor: Option<TwoFactor>,
-        /// Who came from there: directory, manual, import, scim, logon
-        #[arg(long, value_parser = word::<UserOrigin>)]
-        origin: Option<UserOrigin>,
-        /// With this text in name, display name, e-mail or phone
-        #[arg(long, value_name = "TEXT")]
-        search: Option<String>,
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// At most so many [default: all]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+        limit: Option<i64>,
+        /// In this order: name, -name, created, -created
+        #[arg(long, value_name = "ORDER", default_value = "name", value_parser = word::<UserSort>, allow_hyphen_values = true)]
+        sort: UserSort,
+        /// Print CSV
+        #[arg(long)]
+        csv: bool,
         /// Show phone numbers in full
         #[arg(long)]
         show_phones: bool,
@@ -292,6 +294,48 @@ pub(super) enum UsersCommand {
     },
     /// Give users who were made by hand the directory's entry of their name, at the next pass
     Adopt(UserNames),
+}
+
+/// Which users, beside the realm.
+#[derive(Args, Debug)]
+pub(super) struct FilterArgs {
+    /// In this state: active, suspended, removed
+    #[arg(long, value_parser = word::<State>)]
+    pub state: Option<State>,
+    /// So far with two factors: off (no method), enabled, used (at least once)
+    #[arg(long, value_parser = word::<UserStatus>)]
+    pub status: Option<UserStatus>,
+    /// With this method: sms-otp, app-otp, app-push, hard-token, fido
+    #[arg(long, alias = "two-factor", value_name = "METHOD", value_parser = word::<TwoFactor>)]
+    pub method: Option<TwoFactor>,
+    /// Whose enrolment is so: none, open, expired, active
+    #[arg(long, value_parser = word::<EnrolmentFilter>)]
+    pub enrolment: Option<EnrolmentFilter>,
+    /// Whose number is so: none, refused, waiting
+    #[arg(long, value_parser = word::<PhoneFilter>)]
+    pub phone: Option<PhoneFilter>,
+    /// Who came from there: directory, manual, import, scim, logon
+    #[arg(long, value_parser = word::<UserOrigin>)]
+    pub origin: Option<UserOrigin>,
+    /// With this text in name, display name, e-mail or phone
+    #[arg(long, value_name = "TEXT")]
+    pub search: Option<String>,
+}
+
+impl FilterArgs {
+    /// The filter, in a realm or in all.
+    pub(super) fn filter(self, realm: Option<RealmId>) -> UserFilter {
+        UserFilter {
+            realm,
+            state: self.state,
+            status: self.status,
+            method: self.method,
+            enrolment: self.enrolment,
+            phone: self.phone,
+            origin: self.origin,
+            search: self.search,
+        }
+    }
 }
 
 /// What can be said of a user by hand.

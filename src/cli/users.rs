@@ -2,14 +2,16 @@
 
 use super::args::UsersCommand;
 use super::operator::store_failure;
+use super::refused::{cell, record};
 use super::render::Table;
 use serde_json::Value;
 
 use super::{CommandContext, render, text, users_by_hand};
 use crate::acts::{ActFailure, FailureKind};
 use crate::model::ids::telling;
-use crate::model::{Phone, RealmId, User, phone};
-use crate::store::{Store, UserFilter};
+use crate::model::{FactorFacts, Phone, RealmId, User, UserFilter, UserPlace, UserSort, phone};
+use crate::plan::notices;
+use crate::store::{Store, UserPage};
 use crate::story::users::objects;
 
 /// Users read at once. Each batch is sorted out of all of them, so few large ones are quicker than many small ones; ten thousand are
@@ -20,22 +22,21 @@ pub(super) async fn users(context: &CommandContext, what: UsersCommand) -> Resul
     match what {
         UsersCommand::List {
             realm,
-            state,
-            two_factor,
-            origin,
-            search,
+            filter,
+            limit,
+            sort,
+            csv,
             show_phones,
         } => {
             let store = context.store().await?;
             let realm = context.known(&store, realm).await?;
-            let filter = UserFilter {
-                realm,
-                state,
-                two_factor,
-                origin,
-                search,
+            let how = Listing {
+                sort,
+                limit,
+                csv,
+                show_phones,
             };
-            list(context, &store, &filter, show_phones).await
+            list(context, &store, &filter.filter(realm), &how).await
         }
         UsersCommand::Show {
             user,
@@ -52,18 +53,7 @@ pub(super) async fn users(context: &CommandContext, what: UsersCommand) -> Resul
                 render::json(&object);
                 return Ok(0);
             }
-            for (key, value) in object
-                .as_object()
-                .into_iter()
-                .flatten()
-                .filter(|(_, v)| !v.is_null())
-            {
-                render::line(&format!(
-                    "{:<20} {}",
-                    key.replace('_', " "),
-                    in_words(key, value, show_phones)
-                ));
-            }
+            shown(&object, show_phones);
             render::hint(&format!(
                 "`realmsync explain {:#}` tells where each value came from",
                 user.id
@@ -72,6 +62,42 @@ pub(super) async fn users(context: &CommandContext, what: UsersCommand) -> Resul
         }
         by_hand => users_by_hand::by_hand(context, by_hand).await,
     }
+}
+
+/// A user for people: a line for each field, and below them what is to be known.
+fn shown(object: &Value, show_phones: bool) {
+    let fields = object.as_object().into_iter().flatten();
+    for (key, value) in
+        fields.filter(|(_, v)| !v.is_null() && v.as_array().is_none_or(|a| !a.is_empty()))
+    {
+        let lines: Vec<String> = match (key.as_str(), value) {
+            ("notices", Value::Array(all)) => all.iter().map(notice_line).collect(),
+            ("authenticators", Value::Array(all)) => all.iter().map(authenticator_line).collect(),
+            _ => vec![in_words(key, value, show_phones)],
+        };
+        for line in lines {
+            render::line(&format!("{:<20} {line}", key.replace('_', " ")));
+        }
+    }
+}
+
+fn notice_line(notice: &Value) -> String {
+    let text = |key: &str| text::one_line(notice[key].as_str().unwrap_or_default());
+    format!("{}: {}", text("code").replace('_', " "), text("detail"))
+}
+
+fn authenticator_line(authenticator: &Value) -> String {
+    let mut parts: Vec<String> = ["kind", "state", "serial", "issuer"]
+        .iter()
+        .filter_map(|key| authenticator[key].as_str().map(text::one_line))
+        .collect();
+    if let Some(left) = authenticator["left"].as_i64() {
+        parts.push(format!("{left} left"));
+    }
+    if let Some(at) = authenticator["last_used_at"].as_str() {
+        parts.push(format!("last used {at}"));
+    }
+    parts.join(", ")
 }
 
 /// A field of a user for people.
@@ -100,42 +126,77 @@ fn in_words(key: &str, value: &Value, show_phones: bool) -> String {
     }
 }
 
+/// How a list is shown.
+struct Listing {
+    sort: UserSort,
+    limit: Option<i64>,
+    csv: bool,
+    show_phones: bool,
+}
+
 async fn list(
     context: &CommandContext,
     store: &Store,
     filter: &UserFilter,
-    show_phones: bool,
+    how: &Listing,
 ) -> Result<u8, ActFailure> {
-    let mut last: Option<User> = None;
+    let mut last: Option<UserPlace> = None;
+    let mut left = how.limit.unwrap_or(i64::MAX);
     let mut table = Table::new(
-        &["user", "realm", "name", "phone", "state", "e-mail"],
+        &[
+            "user",
+            "realm",
+            "name",
+            "phone",
+            "state",
+            "two factors",
+            "e-mail",
+        ],
         context.unsaid(filter.realm.as_ref()),
     );
-    loop {
-        let after = last
-            .as_ref()
-            .map(|u| (&u.realm, u.username_key.as_str(), u.id));
+    if how.csv {
+        render::raw(&record(CSV)?);
+    }
+    while left > 0 {
+        let now = context.clock.now();
+        let page = UserPage {
+            sort: how.sort,
+            after: last.as_ref(),
+            limit: left.min(BATCH),
+            now,
+        };
         let users = store
-            .list_users(filter, after, BATCH)
+            .list_users(filter, &page)
             .await
             .map_err(|e| store_failure(&e))?;
         if users.is_empty() || render::gone() {
             break;
         }
-        if context.json {
-            objects(store, &users, context.clock.now())
+        left -= i64::try_from(users.len()).unwrap_or(i64::MAX);
+        if context.json || how.csv {
+            let all = objects(store, &users, now)
                 .await
-                .map_err(|e| store_failure(&e))?
-                .iter()
-                .for_each(render::json);
+                .map_err(|e| store_failure(&e))?;
+            for object in &all {
+                if how.csv {
+                    render::raw(&csv_of(object)?);
+                } else {
+                    render::json(object);
+                }
+            }
         } else {
+            let known = store
+                .factor_facts(&users, now)
+                .await
+                .map_err(|e| store_failure(&e))?;
             for user in &users {
-                table.row(row(user, show_phones));
+                let facts = known.get(&user.id);
+                table.row(row(user, facts, how.show_phones));
             }
         }
-        last = users.into_iter().next_back();
+        last = users.last().map(UserPlace::of);
     }
-    if !table.end() && !context.json {
+    if !table.end() && !context.json && !how.csv && last.is_none() {
         let hint = if filter.state.is_none() {
             "; removed ones are shown by `--state removed`"
         } else {
@@ -146,7 +207,47 @@ async fn list(
     Ok(0)
 }
 
-fn row(u: &User, show_phones: bool) -> Vec<String> {
+/// The columns of a list as CSV: fields of the user's JSON.
+const CSV: [&str; 15] = [
+    "id",
+    "realm",
+    "username",
+    "display_name",
+    "email",
+    "phone",
+    "state",
+    "state_reason",
+    "blocked",
+    "two_factor",
+    "status",
+    "enrolment",
+    "origin",
+    "last_used_at",
+    "notices",
+];
+
+/// A user as CSV. Lists are words separated by spaces.
+fn csv_of(object: &Value) -> Result<Vec<u8>, ActFailure> {
+    let text = |key: &str| match &object[key] {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => words_of(items, " "),
+        other => other.to_string(),
+    };
+    let cells = CSV.map(|key| cell(&text(key)));
+    record(cells.each_ref().map(String::as_str))
+}
+
+/// Words, or the codes of notices.
+fn words_of(items: &[Value], between: &str) -> String {
+    items
+        .iter()
+        .filter_map(|item| item.as_str().or_else(|| item["code"].as_str()))
+        .collect::<Vec<_>>()
+        .join(between)
+}
+
+fn row(u: &User, facts: Option<&FactorFacts>, show_phones: bool) -> Vec<String> {
     let phone = |p: &Phone| {
         if show_phones {
             p.as_str().to_owned()
@@ -168,8 +269,22 @@ fn row(u: &User, show_phones: bool) -> Vec<String> {
             u.state,
             if u.blocked { ", blocked" } else { "" }
         ),
+        facts.map_or_else(String::new, |facts| two_factors(u, facts)),
         u.email.clone().unwrap_or_default(),
     ]
+}
+
+/// How far a user is with two factors, and what is missing.
+fn two_factors(user: &User, facts: &FactorFacts) -> String {
+    let status = notices::status(user, facts);
+    let missing: Vec<&str> = notices::notices(user, facts)
+        .iter()
+        .map(|notice| notice.code.as_str())
+        .collect();
+    if missing.is_empty() {
+        return status.to_string();
+    }
+    format!("{status} ({})", missing.join(", ").replace('_', " "))
 }
 
 /// The one user that a text names.

@@ -4,6 +4,7 @@ pub mod brake;
 pub mod by_hand;
 pub mod decide;
 pub mod names;
+pub mod notices;
 pub mod phone;
 pub mod rejected;
 pub mod undo;

@@ -79,7 +79,7 @@ pub use outbox::{
 };
 pub use refused::{RefusedDiff, RefusedRow};
 pub use runs::{CLOCKS_DIFFER_MS, RunFacts};
-pub use search::UserFilter;
+pub use search::UserPage;
 pub use stage::Staged;
 pub use staged::StagedName;
 pub use staged_refused::RefusedKey;

@@ -1,94 +1,286 @@
-//! Users listed and searched, page after page.
+//! Users listed and searched, page after page, each page one statement.
+//!
+//! ```text
+//!   present, by name    users_name               the unique index of names is the order of the list
+//!   suspended, by name  users_suspended_names
+//!   removed             users_removed            they have no name any more
+//!   by age              the index of ids: they begin with the time at which they were made
+//! ```
+//!
+//! A condition is in the text only where it is asked for: a planner that sees `$1 IS NULL OR …` uses no index.
+
+use sqlx::AssertSqlSafe;
 
 use super::db::on;
 use super::rows::{UserRow, readable, user_columns};
 use super::{Store, StoreError};
-use crate::model::{Phone, RealmId, State, TwoFactor, User, UserId, UserOrigin};
+use crate::clock::Timestamp;
+use crate::model::{
+    EnrolmentFilter, Phone, PhoneFilter, State, User, UserFilter, UserOrigin, UserPlace, UserSort,
+    UserStatus,
+};
 
-/// Which users a list shows.
-#[derive(Clone, Default, Debug)]
-pub struct UserFilter {
-    /// Of this realm.
-    pub realm: Option<RealmId>,
-    /// In this state; `None`: all but removed.
-    pub state: Option<State>,
-    /// With this method.
-    pub two_factor: Option<TwoFactor>,
-    /// Who came from there.
-    pub origin: Option<UserOrigin>,
-    /// A part of the name, display name, e-mail or phone, without case.
-    pub search: Option<String>,
+/// Rows of a page where most are looked at in vain.
+const LOOKED_AT: i64 = 500;
+
+/// Which page of a list.
+#[derive(Clone, Debug)]
+pub struct UserPage<'a> {
+    /// In which order.
+    pub sort: UserSort,
+    /// Behind this place; `None`: from the beginning.
+    pub after: Option<&'a UserPlace>,
+    /// At most so many.
+    pub limit: i64,
+    /// By which time a link has ended.
+    pub now: Timestamp,
+}
+
+impl UserPage<'_> {
+    /// The first so many by name.
+    pub fn first(limit: i64, now: Timestamp) -> Self {
+        Self {
+            sort: UserSort::Name,
+            after: None,
+            limit,
+            now,
+        }
+    }
+}
+
+/// A value of a statement that is put together.
+enum SqlValue {
+    Text(String),
+    Int(i64),
+    Bytes(Vec<u8>),
+}
+
+/// A condition over `users`, and its values.
+pub(super) struct SqlSelection {
+    text: String,
+    values: Vec<SqlValue>,
+}
+
+impl SqlSelection {
+    fn new() -> Self {
+        Self {
+            text: String::new(),
+            values: vec![],
+        }
+    }
+
+    /// The place of a value.
+    fn value(&mut self, value: SqlValue) -> String {
+        self.values.push(value);
+        format!("${}", self.values.len())
+    }
+
+    fn text(&mut self, value: &str) -> String {
+        self.value(SqlValue::Text(value.to_owned()))
+    }
+
+    fn and(&mut self, condition: &str) {
+        if !self.text.is_empty() {
+            self.text.push_str(" AND ");
+        }
+        self.text.push_str(condition);
+    }
+
+    /// What a filter asks for, but for the state.
+    fn of(filter: &UserFilter, now: Timestamp) -> Self {
+        const PROVED: &str = "EXISTS (SELECT 1 FROM user_factors f WHERE f.user_id = users.id AND f.proved_at IS NOT NULL)";
+        let mut all = Self::new();
+        if let Some(realm) = &filter.realm {
+            let place = all.text(realm.as_str());
+            all.and(&format!("realm = {place}"));
+        }
+        if let Some(method) = filter.method {
+            let place = all.text(&format!("%,{},%", method.as_str()));
+            all.and(&format!("',' || two_factor || ',' LIKE {place}"));
+        }
+        match filter.status {
+            None => {}
+            Some(UserStatus::Off) => all.and("two_factor = ''"),
+            Some(UserStatus::Enabled) => all.and(&format!("two_factor <> '' AND NOT {PROVED}")),
+            Some(UserStatus::Used) => all.and(&format!("two_factor <> '' AND {PROVED}")),
+        }
+        if let Some(enrolment) = filter.enrolment {
+            // The newest that was not withdrawn.
+            const NEWEST: &str = "FROM enrolments e WHERE e.user_id = users.id AND e.state <> 'void' AND NOT EXISTS (
+                SELECT 1 FROM enrolments n WHERE n.user_id = e.user_id AND n.state <> 'void'
+                AND (n.created_at > e.created_at OR n.created_at = e.created_at AND n.id > e.id))";
+            let there = match enrolment {
+                EnrolmentFilter::None => {
+                    "NOT EXISTS (SELECT 1 FROM enrolments e WHERE e.user_id = users.id AND e.state <> 'void')".to_owned()
+                }
+                EnrolmentFilter::Active => {
+                    format!("EXISTS (SELECT 1 {NEWEST} AND e.state = 'used')")
+                }
+                EnrolmentFilter::Open | EnrolmentFilter::Expired => {
+                    let ends = if enrolment == EnrolmentFilter::Open { ">" } else { "<=" };
+                    let place = all.value(SqlValue::Int(now.0));
+                    format!("EXISTS (SELECT 1 {NEWEST} AND e.state = 'open' AND e.expires_at {ends} {place})")
+                }
+            };
+            all.and(&there);
+        }
+        match filter.phone {
+            None => {}
+            Some(PhoneFilter::None) => all.and("phone IS NULL"),
+            Some(PhoneFilter::Waiting) => all.and("phone_pending_until IS NOT NULL"),
+            Some(PhoneFilter::Refused) => all.and(
+                "EXISTS (SELECT 1 FROM refused r WHERE r.realm = users.realm AND r.directory_id = users.directory_id AND NOT r.entry)",
+            ),
+        }
+        if let Some(origin) = filter.origin {
+            if origin == UserOrigin::Directory {
+                all.and("origin IS NULL");
+            } else {
+                let place = all.text(origin.as_str());
+                all.and(&format!("origin = {place}"));
+            }
+        }
+        if let Some(search) = &filter.search {
+            let place = all.text(&pattern(&search.to_lowercase()));
+            all.and(&format!(
+                "LOWER(username || ' ' || COALESCE(display_name, '') || ' ' || COALESCE(email, '') || ' ' || COALESCE(phone, '')) LIKE {place} ESCAPE '!'"
+            ));
+        }
+        all
+    }
+
+    /// The text of a page, whose values are in [`Self::values`] then.
+    fn page(mut self, filter: &UserFilter, page: &UserPage<'_>, rows: i64) -> Self {
+        let (backwards, behind) = if page.sort.is_down() {
+            (" DESC", "<")
+        } else {
+            ("", ">")
+        };
+        let one = format!("realm{backwards}, username_key{backwards}, id{backwards}");
+        let (order, key) = match (page.sort.is_by_name(), filter.state) {
+            (false, _) => (format!("id{backwards}"), "id"),
+            // Of nobody there is a name.
+            (true, Some(State::Removed)) => {
+                (format!("realm{backwards}, id{backwards}"), "realm, id")
+            }
+            (true, _) => (one.clone(), "realm, username_key, id"),
+        };
+        if let Some(after) = page.after {
+            let (realm, name, id) = (
+                SqlValue::Text(after.realm.as_str().to_owned()),
+                SqlValue::Text(after.name.clone()),
+                SqlValue::Bytes(after.id.0.as_bytes().to_vec()),
+            );
+            // A realm that is the same for all takes no part in the comparison, so that the index leads to the place.
+            let parts: Vec<SqlValue> = match (key, filter.realm.is_some()) {
+                ("id", _) | ("realm, id", true) => vec![id],
+                ("realm, id", false) => vec![realm, id],
+                (_, true) => vec![name, id],
+                (_, false) => vec![realm, name, id],
+            };
+            let columns = ["realm", "username_key", "id"];
+            let columns = match (key, parts.len()) {
+                ("realm, id", 2) => "realm, id".to_owned(),
+                (_, n) => columns[3 - n..].join(", "),
+            };
+            let places: Vec<String> = parts.into_iter().map(|part| self.value(part)).collect();
+            self.and(&format!("({columns}) {behind} ({})", places.join(", ")));
+        }
+        let limit = self.value(SqlValue::Int(rows));
+        let states: &[&str] = match (filter.state, page.sort.is_by_name()) {
+            (Some(State::Active), _) => &[ACTIVE],
+            (Some(State::Suspended), _) => &["state = 'suspended'"],
+            (Some(State::Removed), _) => &["state = 'removed'"],
+            (None, true) => &[ACTIVE, "state = 'suspended'"],
+            (None, false) => &["state <> 'removed'"],
+        };
+        let rest = std::mem::take(&mut self.text);
+        let and = if rest.is_empty() { "" } else { " AND " };
+        let branches: Vec<String> = states
+            .iter()
+            .map(|state| {
+                format!(
+                    "SELECT {} FROM users WHERE {state}{and}{rest} ORDER BY {order} LIMIT {limit}",
+                    user_columns!()
+                )
+            })
+            .collect();
+        self.text = match branches.as_slice() {
+            [only] => only.clone(),
+            several => {
+                let all: Vec<String> = several
+                    .iter()
+                    .zip(["a", "b"])
+                    .map(|(branch, name)| format!("SELECT * FROM ({branch}) AS {name}"))
+                    .collect();
+                format!("{} ORDER BY {one} LIMIT {limit}", all.join(" UNION ALL "))
+            }
+        };
+        self
+    }
+}
+
+/// The condition of `users_name` word for word, or SQLite does not take the index.
+const ACTIVE: &str = "(state = 'active' OR state_reason = 'disabled') AND state = 'active'";
+
+/// Binds the values of a statement that was put together.
+macro_rules! bind_all {
+    ($query:expr, $values:expr) => {{
+        let mut query = $query;
+        for value in $values {
+            query = match value {
+                SqlValue::Text(text) => query.bind(text),
+                SqlValue::Int(n) => query.bind(n),
+                SqlValue::Bytes(bytes) => query.bind(bytes),
+            };
+        }
+        query
+    }};
 }
 
 impl Store {
-    /// Users by realm and name, after the place `after`; a stable order to page through. Fewer than `limit` come at the end only.
+    /// A page of a list; fewer than its limit come at the end only.
     pub async fn list_users(
         &self,
         filter: &UserFilter,
-        after: Option<(&RealmId, &str, UserId)>,
-        limit: i64,
+        page: &UserPage<'_>,
     ) -> Result<Vec<User>, StoreError> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            user_columns!(),
-            " FROM users
-              WHERE ($1 IS NULL OR realm = $1) AND (state = $2 OR $2 IS NULL AND state <> 'removed')
-                AND ($3 IS NULL OR ',' || two_factor || ',' LIKE '%,' || $3 || ',%')
-                AND ($4 IS NULL OR LOWER(username || ' ' || COALESCE(display_name, '') || ' ' || COALESCE(email, '') || ' ' || COALESCE(phone, '')) LIKE $4 ESCAPE '!')
-                AND ($9 IS NULL OR COALESCE(origin, 'directory') = $9)
-                AND (realm > $5 OR realm = $5 AND (COALESCE(username_key, '') > $6 OR COALESCE(username_key, '') = $6 AND id > $7))
-              ORDER BY realm, COALESCE(username_key, ''), id LIMIT $8"
-        );
-        /// Rows of a page where most are looked at in vain.
-        const LOOKED_AT: i64 = 500;
         let needle = filter.search.as_ref().map(|s| s.to_lowercase());
         let rows_asked = if needle.as_ref().is_some_and(|n| !n.is_ascii()) {
-            limit.max(LOOKED_AT)
+            page.limit.max(LOOKED_AT)
         } else {
-            limit
+            page.limit
         };
-        let mut place = after.map_or((String::new(), String::new(), vec![]), place_of);
+        let mut after = page.after.cloned();
         let mut found = vec![];
         let mut link = self.db.read().await?;
         loop {
-            let (realm, name, id) = place;
-            let rows = on!(link, c => sqlx::query_as::<_, UserRow>(SQL)
-                .bind(filter.realm.as_ref().map(|r| r.as_str().to_owned()))
-                .bind(filter.state.map(State::as_str))
-                .bind(filter.two_factor.map(TwoFactor::as_str))
-                .bind(needle.as_deref().map(pattern))
-                .bind(realm).bind(name).bind(id).bind(rows_asked)
-                .bind(filter.origin.map(UserOrigin::as_str))
-                .fetch_all(&mut *c).await)
-            .map_err(StoreError::from_sqlx("list users"))?;
+            let from = UserPage {
+                after: after.as_ref(),
+                ..page.clone()
+            };
+            let SqlSelection { text, values } =
+                SqlSelection::of(filter, page.now).page(filter, &from, rows_asked);
+            let rows = on!(link, c => bind_all!(sqlx::query_as::<_, UserRow>(AssertSqlSafe(text)), values).fetch_all(&mut *c).await)
+                .map_err(StoreError::from_sqlx("list users"))?;
             let full = i64::try_from(rows.len()).is_ok_and(|n| n == rows_asked);
-            let page: Vec<User> = readable(rows);
-            let end = page
-                .last()
-                .map(|u| place_of((&u.realm, &u.username_key, u.id)));
+            let users: Vec<User> = readable(rows);
+            let end = users.last().map(UserPlace::of);
             found.extend(
-                page.into_iter()
+                users
+                    .into_iter()
                     .filter(|u| needle.as_ref().is_none_or(|n| speaks_of(u, n))),
             );
             match end {
-                Some(end) if full && i64::try_from(found.len()).is_ok_and(|n| n < limit) => {
-                    place = end;
+                Some(end) if full && i64::try_from(found.len()).is_ok_and(|n| n < page.limit) => {
+                    after = Some(end);
                 }
                 _ => break,
             }
         }
-        found.truncate(usize::try_from(limit).unwrap_or_default());
+        found.truncate(usize::try_from(page.limit).unwrap_or_default());
         Ok(found)
     }
-}
-
-/// Where a user stands in a list.
-fn place_of((realm, name, id): (&RealmId, &str, UserId)) -> (String, String, Vec<u8>) {
-    (
-        realm.as_str().to_owned(),
-        name.to_owned(),
-        id.0.as_bytes().to_vec(),
-    )
 }
 
 /// What the engine can look for. Beyond ASCII its lower case is not Unicode's (SQLite knows no other than ASCII's, PostgreSQL what

@@ -13,12 +13,14 @@ mod leases;
 mod plans;
 mod races;
 mod search;
+mod selections;
 mod undoing;
 
 use super::outbox_tests::{DAY_MS, Fixture, START, postgres, say, sqlite, user};
 use super::*;
 use crate::model::{
     Change, ChangeKind, DirectoryId, Intent, Mode, Outcome, RealmId, Run, RunId, Trigger, User,
+    UserFilter, UserPlace,
 };
 
 fn realm() -> RealmId {
@@ -206,6 +208,8 @@ on_both!(
     undoing::the_pause_of_an_undo_lasts_as_long_as_what_it_puts_back,
     undoing::a_pause_ends_by_its_owner_alone,
     search::search_knows_every_alphabet_and_no_wildcards,
+    selections::each_filter_selects_whom_it_says,
+    selections::what_is_known_of_factors_is_read_for_all_at_once,
     search::a_former_name_leads_to_whoever_had_it,
     housekeeping::a_refused_value_may_hold_any_byte,
     housekeeping::the_newest_pass_that_succeeded_is_remembered,

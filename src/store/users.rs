@@ -273,40 +273,4 @@ impl Store {
         let mut link = self.db.read().await?;
         typed_id::telling_in(&mut link, "users", user.0).await
     }
-
-    /// `none`, `sent` (an open link), `active` (a link was used) or `expired`, in the order of the ids.
-    pub async fn enrolment_state(
-        &self,
-        ids: &[UserId],
-        now: Timestamp,
-    ) -> Result<Vec<&'static str>, StoreError> {
-        let mut states = std::collections::HashMap::new();
-        let mut link = self.db.read().await?;
-        for ids in ids.chunks(LIST) {
-            let sql = format!(
-                "SELECT user_id, state, expires_at FROM enrolments WHERE user_id IN ({}) ORDER BY created_at",
-                places(1, ids.len())
-            );
-            let rows = on!(link, c => {
-                let mut query = sqlx::query_as::<_, (Vec<u8>, String, i64)>(AssertSqlSafe(sql));
-                for id in ids { query = query.bind(id.0.as_bytes().to_vec()); }
-                query.fetch_all(&mut *c).await
-            })
-            .map_err(StoreError::from_sqlx("read enrolments"))?;
-            for (user, state, expires_at) in rows {
-                let user = UserId(uuid(&user)?);
-                let word = match state.as_str() {
-                    "used" => "active",
-                    "open" if expires_at > now.0 => "sent",
-                    "open" => "expired",
-                    _ => continue,
-                };
-                states.insert(user, word);
-            }
-        }
-        Ok(ids
-            .iter()
-            .map(|id| states.get(id).copied().unwrap_or("none"))
-            .collect())
-    }
 }

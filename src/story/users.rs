@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::model::{Field, IdForm, PhoneSource, RealmId, User};
+use crate::model::{EnrolmentFilter, FactorFacts, Field, IdForm, PhoneSource, RealmId, User};
+use crate::plan::notices;
 use crate::store::{Store, StoreError};
 
 /// How each realm's directory prints its ids.
@@ -30,8 +31,8 @@ impl Forms {
     }
 }
 
-/// A user.
-fn object(user: &User, enrolment: &str, form: IdForm) -> Value {
+/// A user, and what is known of their factors.
+fn object(user: &User, facts: &FactorFacts, form: IdForm) -> Value {
     let mut all = json!({ "id": user.id });
     let last = [Field::Origin, Field::Note];
     for field in Field::ALL.iter().filter(|field| !last.contains(field)) {
@@ -41,31 +42,43 @@ fn object(user: &User, enrolment: &str, form: IdForm) -> Value {
             all["version"] = json!(user.version);
         }
     }
-    all["enrolment"] = json!(enrolment);
-    all["last_used_at"] = json!(user.last_used_at);
+    all["enrolment"] = json!(enrolment_word(facts.enrolment));
+    all["last_used_at"] = json!(user.last_used_at.max(facts.last_used_at));
     all["created_at"] = json!(user.created_at);
     all["updated_at"] = json!(user.updated_at);
     for field in last {
         all[field.as_str()] = field.get(user, form);
     }
+    all["status"] = json!(notices::status(user, facts));
+    all["notices"] = json!(notices::notices(user, facts));
+    all["authenticators"] = json!(facts.authenticators);
     all
 }
 
-/// Users with how their enrolments stand, in the order given.
+/// The word of the user's JSON (design, § 5); filters say `open` of what was sent.
+fn enrolment_word(standing: EnrolmentFilter) -> &'static str {
+    match standing {
+        EnrolmentFilter::Open => "sent",
+        other => other.as_str(),
+    }
+}
+
+/// Users with what is known of their factors, in the order given. Read for all of them at once.
 pub async fn objects(
     store: &Store,
     users: &[User],
     now: Timestamp,
 ) -> Result<Vec<Value>, StoreError> {
     let ids: Vec<_> = users.iter().map(|u| u.id).collect();
-    let states = store.enrolment_state(&ids, now).await?;
+    let known = store.factor_facts(users, now).await?;
+    let none = FactorFacts::default();
     let forms = Forms::read(store).await?;
     let overrides = store.overrides(&ids).await?;
     Ok(users
         .iter()
-        .zip(states)
-        .map(|(user, state)| {
-            let mut all = object(user, state, forms.of(&user.realm));
+        .map(|user| {
+            let facts = known.get(&user.id).unwrap_or(&none);
+            let mut all = object(user, facts, forms.of(&user.realm));
             // One that the directory has replaced since is none any more.
             let by_hand = user.phone_source != Some(PhoneSource::Directory)
                 || user.phone_pending_source.is_some();

@@ -2,6 +2,7 @@
 
 mod authenticators;
 pub(in crate::store) mod endings;
+mod facts;
 
 pub use authenticators::KeptAuthenticator;
 #[cfg(test)]

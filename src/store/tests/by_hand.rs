@@ -123,7 +123,11 @@ pub(super) async fn a_user_is_made_changed_and_erased_by_hand(f: &Fixture) {
         ..UserFilter::default()
     };
     for (origin, n) in [(UserOrigin::Manual, 1), (UserOrigin::Directory, 0)] {
-        let found = f.store.list_users(&filter(origin), None, 9).await.unwrap();
+        let found = f
+            .store
+            .list_users(&filter(origin), &UserPage::first(9, START))
+            .await
+            .unwrap();
         assert_eq!(found.len(), n, "{origin}");
     }
     let gone = User {

@@ -209,12 +209,16 @@ pub(super) async fn users_are_listed_in_a_stable_order(f: &Fixture) {
     make(f, 1, &people).await;
     let mut seen: Vec<User> = vec![];
     loop {
-        let after = seen.last().cloned();
-        let after = after
-            .as_ref()
-            .map(|u| (&u.realm, u.username_key.as_str(), u.id));
-        let filter = UserFilter::default();
-        let page = f.store.list_users(&filter, after, 3).await.unwrap();
+        let after = seen.last().map(UserPlace::of);
+        let page = UserPage {
+            after: after.as_ref(),
+            ..UserPage::first(3, START)
+        };
+        let page = f
+            .store
+            .list_users(&UserFilter::default(), &page)
+            .await
+            .unwrap();
         if page.is_empty() {
             break;
         }
@@ -228,7 +232,7 @@ pub(super) async fn users_are_listed_in_a_stable_order(f: &Fixture) {
     };
     let found = async |text| {
         f.store
-            .list_users(&search(text), None, 9)
+            .list_users(&search(text), &UserPage::first(9, START))
             .await
             .unwrap()
             .len()

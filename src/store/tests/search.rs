@@ -17,7 +17,11 @@ pub(super) async fn search_knows_every_alphabet_and_no_wildcards(f: &Fixture) {
             search: Some(text.into()),
             ..UserFilter::default()
         };
-        let users = f.store.list_users(&filter, None, limit).await.unwrap();
+        let users = f
+            .store
+            .list_users(&filter, &UserPage::first(limit, START))
+            .await
+            .unwrap();
         users
             .into_iter()
             .map(|u| u.username)

@@ -6,8 +6,9 @@ use std::time::Duration;
 use realmsync::clock::Clock;
 use realmsync::config::{Environment, load};
 use realmsync::directory::Way;
+use realmsync::model::UserFilter;
 use realmsync::model::{Mode, Outcome, RealmId, Run, State, Trigger, User};
-use realmsync::store::{Access, Store, UserFilter};
+use realmsync::store::{Access, Store, UserPage};
 use realmsync::sync::{Engine, Follower, RunRequest, Unfollowed};
 use tokio_util::sync::CancellationToken;
 
@@ -69,7 +70,10 @@ impl Pushed {
         };
         self.engine
             .store
-            .list_users(&filter, None, 10_000)
+            .list_users(
+                &filter,
+                &UserPage::first(10_000, realmsync::clock::Timestamp(0)),
+            )
             .await
             .expect("users")
     }

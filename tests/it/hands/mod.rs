@@ -2,6 +2,7 @@
 
 mod adopting;
 mod directory;
+pub mod lists;
 
 use serde_json::{Value, json};
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use realmsync::clock::{Clock, Timestamp};
 use realmsync::config::{Environment, load};
+use realmsync::model::UserFilter;
 use realmsync::model::{JobState, JobType, Outcome, RealmId, Run, State, StateReason, Trigger};
-use realmsync::store::{Access, JobSelection, Store, UserFilter};
+use realmsync::store::{Access, JobSelection, Store, UserPage};
 use realmsync::sync::{Engine, RunRequest};
 
 use crate::support::house::House;
@@ -63,7 +64,10 @@ impl Clockwork {
         let users = self
             .engine
             .store
-            .list_users(&filter, None, 10_000)
+            .list_users(
+                &filter,
+                &UserPage::first(10_000, realmsync::clock::Timestamp(0)),
+            )
             .await
             .expect("users");
         users
@@ -115,7 +119,16 @@ async fn trap_48_nobody_is_removed_by_the_calendar_alone() {
         state: Some(State::Removed),
         ..UserFilter::default()
     };
-    for user in c.engine.store.list_users(&filter, None, 10).await.unwrap() {
+    for user in c
+        .engine
+        .store
+        .list_users(
+            &filter,
+            &UserPage::first(10, realmsync::clock::Timestamp(0)),
+        )
+        .await
+        .unwrap()
+    {
         assert_eq!(
             (
                 user.username.as_str(),
@@ -237,7 +250,15 @@ async fn trap_37_a_number_that_was_deleted_first_waits_too() {
         state: Some(State::Active),
         ..UserFilter::default()
     };
-    let users = c.engine.store.list_users(&filter, None, 100).await.unwrap();
+    let users = c
+        .engine
+        .store
+        .list_users(
+            &filter,
+            &UserPage::first(100, realmsync::clock::Timestamp(0)),
+        )
+        .await
+        .unwrap();
     let mut with_number = users.iter().filter(|u| u.phone.is_some());
     let (one, two) = (with_number.next().unwrap(), with_number.next().unwrap());
     let modify = |user: &realmsync::model::User, what: &str| {
@@ -326,7 +347,15 @@ async fn trap_42_lost_in_one_pass_and_another_given_in_the_next() {
         realm: Some(c.realm.clone()),
         ..UserFilter::default()
     };
-    let users = c.engine.store.list_users(&filter, None, 100).await.unwrap();
+    let users = c
+        .engine
+        .store
+        .list_users(
+            &filter,
+            &UserPage::first(100, realmsync::clock::Timestamp(0)),
+        )
+        .await
+        .unwrap();
     let user = users
         .iter()
         .find(|u| u.phone.is_some() && u.state == State::Active)

@@ -14,11 +14,12 @@ use std::sync::Arc;
 
 use realmsync::clock::Clock;
 use realmsync::config::{Environment, load};
+use realmsync::model::UserFilter;
 use realmsync::model::message_rules::AttemptEnd;
 use realmsync::model::{
     Job, JobState, JobType, Outcome, RealmId, Run, State, StateReason, Trigger, User,
 };
-use realmsync::store::{Access, JobSelection, RefusedRow, Settlement, Store, UserFilter};
+use realmsync::store::{Access, JobSelection, RefusedRow, Settlement, Store, UserPage};
 use realmsync::sync::{Engine, RunRequest};
 
 use crate::support::house::House;
@@ -111,7 +112,10 @@ impl Story {
             users.extend(
                 self.engine
                     .store
-                    .list_users(&filter, None, 10_000)
+                    .list_users(
+                        &filter,
+                        &UserPage::first(10_000, realmsync::clock::Timestamp(0)),
+                    )
                     .await
                     .expect("users"),
             );

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use realmsync::clock::Clock;
 use realmsync::config::{Environment, load};
+use realmsync::model::UserFilter;
 use realmsync::model::{Outcome, Run, Trigger, User};
-use realmsync::store::{Access, RefusedRow, Store, UserFilter};
+use realmsync::store::{Access, RefusedRow, Store, UserPage};
 use realmsync::sync::{Engine, RunRequest};
 
 use crate::support::ber_server::{BerServer, Reply, Request, done, entry};
@@ -68,7 +69,10 @@ impl House {
         let everybody = UserFilter::default();
         self.engine
             .store
-            .list_users(&everybody, None, 100)
+            .list_users(
+                &everybody,
+                &UserPage::first(100, realmsync::clock::Timestamp(0)),
+            )
             .await
             .unwrap()
     }
