@@ -3,7 +3,7 @@
 use super::failure::{ActFailure, FailureKind};
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::model::{RealmId, RealmKind, RealmRow};
+use crate::model::{AuditAct, AuditEntry, RealmId, RealmKind, RealmRow};
 use crate::store::Store;
 use crate::sync::Engine;
 
@@ -78,6 +78,20 @@ impl ActContext {
     /// Who asks, for the audit trail.
     pub fn by(&self) -> Option<&str> {
         self.caller.name.as_deref()
+    }
+
+    /// What the audit says of whoever asks for this.
+    pub fn entry(&self, act: AuditAct) -> AuditEntry {
+        let from = self.caller.door.as_str();
+        AuditEntry::new(act, self.caller.name.clone(), from, self.now())
+    }
+
+    /// The store, through which an act is written together with its line of the audit.
+    ///
+    /// # Errors
+    /// `config` or `store`, when the key of the audit cannot be read.
+    pub async fn noting(&self, entry: AuditEntry) -> Result<Store, ActFailure> {
+        Ok(self.store().noting(self.engine.note(Some(entry)).await?))
     }
 
     /// Sees that the store knows a realm: one of the configuration is declared to it, any other has to be there (orphaned, or made by

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::context::ActContext;
 use super::failure::ActFailure;
 use super::in_realm::{AgendaTurn, InRealm};
-use crate::model::RealmId;
+use crate::model::{AuditAct, RealmId};
 use crate::runs::Decided;
 use crate::sync::DecisionOptions;
 
@@ -28,6 +28,15 @@ impl RunDecision {
             Self::Reject => "reject",
             Self::Adopt => "adopt",
             Self::Undo => "undo",
+        }
+    }
+
+    fn audited(self) -> AuditAct {
+        match self {
+            Self::Approve => AuditAct::RunApprove,
+            Self::Reject => AuditAct::RunReject,
+            Self::Adopt => AuditAct::RunAdopt,
+            Self::Undo => AuditAct::RunUndo,
         }
     }
 }
@@ -64,18 +73,21 @@ impl InRealm for Decide {
     }
 
     async fn act(&self, at: &ActContext, turn: &AgendaTurn) -> Result<Decided, ActFailure> {
+        let mut entry = at.entry(self.decision.audited());
+        if self.request.accept_older {
+            entry = entry.is("accept_older", true);
+        }
         let asking = DecisionOptions {
             by: at.caller.name.clone(),
+            audit: Some(entry),
             accept_older: self.request.accept_older,
             cancel: turn.cancel.clone(),
         };
         let (engine, run) = (&at.engine, self.run.as_str());
         let decided = match (self.decision, self.request.for_ms) {
             (RunDecision::Approve, _) => Box::pin(engine.approve(run, asking)).await,
-            (RunDecision::Reject, Some(ms)) => {
-                Box::pin(engine.reject_for(run, asking.by, ms)).await
-            }
-            (RunDecision::Reject, None) => Box::pin(engine.reject(run, asking.by)).await,
+            (RunDecision::Reject, Some(ms)) => Box::pin(engine.reject_for(run, asking, ms)).await,
+            (RunDecision::Reject, None) => Box::pin(engine.reject(run, asking)).await,
             (RunDecision::Adopt, _) => Box::pin(engine.adopt(run, asking)).await,
             (RunDecision::Undo, _) => Box::pin(engine.undo(run, asking)).await,
         };

@@ -32,7 +32,7 @@ mod user_by_hand;
 pub use act::{Act, AfterAct, AnyAct};
 pub use api_token::{ApiTokenMade, MakeApiToken, MakeApiTokenRequest, RevokeApiToken};
 pub use audit::VerifyAudit;
-pub use backup::{Backup, BackupRequest};
+pub use backup::{Backup, BackupRequest, NoteBackup};
 pub use context::{ActContext, Caller, Door};
 pub use decide::{Decide, DecideRequest, RunDecision};
 pub use failure::{ActFailure, FailureKind};

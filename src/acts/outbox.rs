@@ -8,7 +8,7 @@ use super::failure::{ActFailure, FailureKind};
 use crate::config::Config;
 use crate::model::ids::telling;
 use crate::model::words::count;
-use crate::model::{JobId, JobState, JobType, RealmId};
+use crate::model::{AuditAct, AuditEntry, JobId, JobState, JobType, RealmId};
 use crate::store::{JobAction as StoreAct, JobSelection};
 
 /// What is done to jobs: `POST /api/v1/outbox/{act}`.
@@ -30,6 +30,15 @@ impl OutboxAct {
             Self::Drop => "drop",
             Self::Hold => "hold",
             Self::Release => "release",
+        }
+    }
+
+    fn audited(self) -> AuditAct {
+        match self {
+            Self::Retry => AuditAct::OutboxRetry,
+            Self::Drop => AuditAct::OutboxDrop,
+            Self::Hold => AuditAct::OutboxHold,
+            Self::Release => AuditAct::OutboxRelease,
         }
     }
 
@@ -110,7 +119,8 @@ impl Act for Outbox {
             OutboxAct::Release => StoreAct::Release,
         };
         let selection = JobSelection { ids, ..open };
-        let touched = at.store().outbox_act(does, &selection, at.now()).await?;
+        let noting = at.noting(entry(at, act, &selection)).await?;
+        let touched = noting.outbox_act(does, &selection, at.now()).await?;
         let jobs = touched.len() as u64;
         let what = act.as_str();
         tracing::info!(
@@ -125,6 +135,26 @@ impl Act for Outbox {
 
     fn then(&self) -> AfterAct {
         AfterAct::Send
+    }
+}
+
+/// What the audit says of an act on messages: which were meant. How many they were the store adds.
+fn entry(at: &ActContext, act: OutboxAct, which: &JobSelection) -> AuditEntry {
+    /// Messages that are named; of more, as a program may name, only how many there are.
+    const NAMED: usize = 20;
+    let mut entry = at.entry(act.audited());
+    entry.realm.clone_from(&which.realm);
+    if !which.types.is_empty() {
+        let types: Vec<&str> = which.types.iter().map(|t| t.as_str()).collect();
+        entry = entry.is("types", types);
+    }
+    match which.ids.len() {
+        0 => entry,
+        1..=NAMED => {
+            let ids: Vec<String> = which.ids.iter().map(ToString::to_string).collect();
+            entry.is("ids", ids)
+        }
+        named => entry.is("named", named),
     }
 }
 

@@ -1,11 +1,12 @@
 //! `pause` and `resume`: no passes of a realm, and passes again.
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::act::{Act, AfterAct};
 use super::context::ActContext;
 use super::failure::ActFailure;
-use crate::model::RealmId;
+use crate::model::{AuditAct, RealmId};
 
 /// `POST /api/v1/realms/{realm}/pause`.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -32,7 +33,9 @@ impl Act for Pause {
         at.known(&realm).await?;
         let now = at.now();
         let until = request.for_ms.map(|ms| now.plus_ms(ms));
-        at.store().pause(&realm, until, at.by(), now).await?;
+        let entry = at.entry(AuditAct::RealmPause).in_realm(&realm);
+        let noting = at.noting(entry.is("until", json!(until))).await?;
+        noting.pause(&realm, until, at.by(), now).await?;
         let end = until.map(|at| format!(" until {at}")).unwrap_or_default();
         tracing::info!(%realm, by = at.by(), from = at.caller.door.as_str(), "{realm}: paused{end}");
         Ok(())
@@ -52,7 +55,8 @@ impl Act for Resume {
     async fn act(self, at: &ActContext) -> Result<(), ActFailure> {
         let realm = self.realm;
         at.known(&realm).await?;
-        at.store().resume(&realm, at.now()).await?;
+        let entry = at.entry(AuditAct::RealmResume).in_realm(&realm);
+        at.noting(entry).await?.resume(&realm, at.now()).await?;
         tracing::info!(%realm, by = at.by(), from = at.caller.door.as_str(), "{realm}: resumed");
         Ok(())
     }

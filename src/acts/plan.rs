@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::context::ActContext;
 use super::failure::ActFailure;
 use super::in_realm::{AgendaTurn, InRealm};
-use crate::model::{RealmId, Run, Trigger};
+use crate::model::{AuditAct, RealmId, Run, Trigger};
 use crate::runs::Lines;
 use crate::sync::RunRequest;
 
@@ -38,7 +38,16 @@ impl InRealm for Plan {
     }
 
     async fn act(&self, at: &ActContext, turn: &AgendaTurn) -> Result<(Run, Lines), ActFailure> {
+        let audit = self.request.hold.then(|| {
+            let entry = at.entry(AuditAct::RunPlan);
+            if self.request.full {
+                entry.is("full", true)
+            } else {
+                entry
+            }
+        });
         let ask = RunRequest {
+            audit,
             full: self.request.full,
             cancel: turn.cancel.clone(),
             progress: turn.progress.clone(),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::context::ActContext;
 use super::failure::ActFailure;
 use super::in_realm::{AgendaTurn, InRealm};
-use crate::model::{RealmId, Run, Trigger};
+use crate::model::{AuditAct, AuditEntry, RealmId, Run, Trigger};
 use crate::sync::RunRequest;
 
 /// `POST /api/v1/realms/{realm}/sync`.
@@ -51,6 +51,20 @@ impl Sync {
     }
 }
 
+impl Sync {
+    /// What the audit says of whoever asked. Not which name was typed: nobody may have it, and it would stay when its user goes.
+    fn entry(&self, at: &ActContext) -> AuditEntry {
+        let entry = at.entry(AuditAct::RunSync);
+        let asked = [
+            ("full", self.request.full),
+            ("one_user", self.request.user.is_some()),
+            ("accept_older", self.request.accept_older),
+        ];
+        let said = asked.into_iter().filter(|(_, asked)| *asked);
+        said.fold(entry, |entry, (what, _)| entry.is(what, true))
+    }
+}
+
 impl InRealm for Sync {
     type Output = Run;
 
@@ -61,6 +75,7 @@ impl InRealm for Sync {
 
     async fn act(&self, at: &ActContext, turn: &AgendaTurn) -> Result<Run, ActFailure> {
         let ask = RunRequest {
+            audit: at.by().is_some().then(|| self.entry(at)),
             full: self.request.full,
             user: self.request.user.clone(),
             accept_older: self.request.accept_older,

@@ -19,7 +19,7 @@ use super::{ACTING_FOR, Api, FILE, NDJSON};
 use crate::acts::{
     Act, ActFailure, AddUser, AddUserRequest, Backup, BackupRequest, Caller, ChangeUser, Decide,
     DecideRequest, Door, EditRealm, EditUser, EditUserRequest, FailureKind, ListUsers,
-    MakeApiToken, MakeApiTokenRequest, MakeRealm, MakeRealmRequest, Outbox, OutboxAct,
+    MakeApiToken, MakeApiTokenRequest, MakeRealm, MakeRealmRequest, NoteBackup, Outbox, OutboxAct,
     OutboxRequest, Pause, PauseRequest, Plan, PlanRequest, RealmAct, RealmRequest, RemoveRealm,
     RemoveRealmRequest, Resume, RevokeApiToken, RunDecision, ShowUser, Sync, SyncRequest, UserVerb,
     UserVerbRequest, VerifyAudit,
@@ -47,6 +47,15 @@ pub fn routes() -> Router<Api> {
                         call.long(at_once(Backup { request })).await
                     }
                     Ok(_) => refuse("the copy's path must be absolute"),
+                    Err(why) => invalid(&why),
+                },
+            ),
+        )
+        .route(
+            "/api/v1/backup/note",
+            post(
+                async |call: Call, body: JsonBody<BackupRequest>| match body {
+                    Ok(Json(request)) => call.short(at_once(NoteBackup { request })).await,
                     Err(why) => invalid(&why),
                 },
             ),

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::acts::{
     AddUser, ApiTokenMade, Backup, ChangeUser, Decide, EditRealm, EditUser, MakeApiToken,
-    MakeRealm, Outbox, OutboxAnswer, Pause, Plan, RealmRemoved, RemoveRealm, Resume,
+    MakeRealm, NoteBackup, Outbox, OutboxAnswer, Pause, Plan, RealmRemoved, RemoveRealm, Resume,
     RevokeApiToken, Sync, UserActed, VerifyAudit,
 };
 use crate::model::{ApiToken, Run};
@@ -98,6 +98,18 @@ impl Route for Outbox {
 
     fn body(&self) -> impl Serialize {
         &self.which
+    }
+}
+
+impl Route for NoteBackup {
+    type Answer = ();
+
+    fn path(&self) -> String {
+        "backup/note".to_owned()
+    }
+
+    fn body(&self) -> impl Serialize {
+        &self.request
     }
 }
 

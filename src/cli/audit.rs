@@ -133,7 +133,11 @@ pub(super) fn time(text: &str) -> Result<Timestamp, ActFailure> {
 }
 
 fn cells(line: AuditLine, show_phones: bool) -> Vec<String> {
-    let how = how(line.before.as_ref(), line.after.as_ref(), show_phones);
+    let mut how = how(line.before.as_ref(), line.after.as_ref(), show_phones);
+    if let Some(run) = line.run {
+        let comma = if how.is_empty() { "" } else { ", " };
+        how = format!("run: {run:#}{comma}{how}");
+    }
     vec![
         text::when(line.at),
         line.by.unwrap_or_default(),
@@ -156,7 +160,13 @@ fn how(
     let is = |side: Option<&Map<String, Value>>, key: &str| {
         let field: Field = key.parse().unwrap_or(Field::DisplayName);
         let value = side.and_then(|side| side.get(key)).unwrap_or(&Value::Null);
-        text::one_line(&field.show(value, show_phones))
+        text::one_line(&match value {
+            Value::Array(list) => {
+                let words = list.iter().map(|word| field.show(word, show_phones));
+                words.collect::<Vec<_>>().join(", ")
+            }
+            value => field.show(value, show_phones),
+        })
     };
     let keys = after.into_iter().flatten().map(|(key, _)| key);
     let parts = keys.filter(|key| {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{CommandContext, render};
-use crate::acts::{Act as _, ActFailure, Backup, BackupRequest, FailureKind};
+use crate::acts::{Act as _, ActFailure, Backup, BackupRequest, FailureKind, NoteBackup};
 
 /// Reading needs no lock, so the copy is made beside the daemon, which could write hardly anywhere; it belongs to whoever asked.
 pub(super) async fn backup(context: &CommandContext, file: &Path) -> Result<u8, ActFailure> {
@@ -29,11 +29,26 @@ pub(super) async fn backup(context: &CommandContext, file: &Path) -> Result<u8, 
     }
     let at = context.acting_on(context.store().await?);
     let request = BackupRequest { to: path.clone() };
-    Backup { request }.act(&at).await?;
+    Backup {
+        request: request.clone(),
+    }
+    .act(&at)
+    .await?;
     at.store().close().await;
+    if let Err(failure) = note(context, request).await {
+        render::talk(&format!("the audit does not say so: {failure}"));
+    }
     render::talk(&format!(
         "{} is a consistent copy; a daemon that is started on it keeps its messages on hold until `realmsync outbox release`",
         path.display()
     ));
     Ok(0)
+}
+
+/// Says it in the audit, by the daemon or, where there is none, in the store itself.
+async fn note(context: &CommandContext, request: BackupRequest) -> Result<(), ActFailure> {
+    let operator = context.operator().await?;
+    let noted = operator.act(NoteBackup { request }).await;
+    operator.close().await;
+    noted
 }

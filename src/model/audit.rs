@@ -32,6 +32,38 @@ words! {
         ApiTokenCreate = "api-token-create",
         /// An API token was revoked.
         ApiTokenRevoke = "api-token-revoke",
+        /// A number that waited takes effect.
+        PhoneEffective = "phone-effective",
+        /// Passes of a realm wait.
+        RealmPause = "realm-pause",
+        /// They go on.
+        RealmResume = "realm-resume",
+        /// A run that somebody asked for.
+        RunSync = "run-sync",
+        /// The same, and its plan is kept.
+        RunPlan = "run-plan",
+        /// A held plan was applied, or made anew since the directory says otherwise by now.
+        RunApprove = "run-approve",
+        /// A held plan was refused, or for how long its changes are left out.
+        RunReject = "run-reject",
+        /// A held plan is read as a rebuilt directory.
+        RunAdopt = "run-adopt",
+        /// What a run changed is put back.
+        RunUndo = "run-undo",
+        /// Messages are tried again.
+        OutboxRetry = "outbox-retry",
+        /// Messages are not sent.
+        OutboxDrop = "outbox-drop",
+        /// Messages wait.
+        OutboxHold = "outbox-hold",
+        /// They go on.
+        OutboxRelease = "outbox-release",
+        /// A copy of the store was written.
+        Backup = "backup",
+        /// A daemon started with another configuration than the one before.
+        ConfigStart = "config-start",
+        /// A daemon took another configuration while it ran.
+        ConfigReload = "config-reload",
     }
 }
 
@@ -58,6 +90,55 @@ pub struct AuditEntry {
     pub before: Map<String, Value>,
     /// The changed fields as they are.
     pub after: Map<String, Value>,
+}
+
+impl AuditEntry {
+    /// An act that concerns nothing yet, and of which nothing is told.
+    pub fn new(act: AuditAct, by: Option<String>, from: &str, at: Timestamp) -> Self {
+        Self {
+            at,
+            by,
+            from: from.to_owned(),
+            act,
+            realm: None,
+            user: None,
+            username: None,
+            run: None,
+            before: Map::new(),
+            after: Map::new(),
+        }
+    }
+
+    /// The same in a realm.
+    #[must_use]
+    pub fn in_realm(mut self, realm: &RealmId) -> Self {
+        self.realm = Some(realm.clone());
+        self
+    }
+
+    /// The same about a run, in its realm.
+    #[must_use]
+    pub fn about(mut self, run: RunId, realm: &RealmId) -> Self {
+        self.run = Some(run);
+        self.in_realm(realm)
+    }
+
+    /// Tells how something was.
+    #[must_use]
+    pub fn was(mut self, what: &str, value: impl Into<Value>) -> Self {
+        self.before.insert(what.to_owned(), value.into());
+        self
+    }
+
+    /// Tells how something is. `null` says nothing.
+    #[must_use]
+    pub fn is(mut self, what: &str, value: impl Into<Value>) -> Self {
+        let value = value.into();
+        if !value.is_null() {
+            self.after.insert(what.to_owned(), value);
+        }
+        self
+    }
 }
 
 /// A line as it is shown.

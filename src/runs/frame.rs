@@ -20,7 +20,7 @@ use crate::model::{
 };
 use crate::plan::brake::messages_of;
 use crate::store::{
-    Application, MessageContext, RealmUpdate, RefusedDiff, RunFacts, Store, StoreError,
+    Application, AuditNote, MessageContext, RealmUpdate, RefusedDiff, RunFacts, Store, StoreError,
 };
 
 /// How a plan ends.
@@ -45,6 +45,8 @@ pub(crate) struct Frame<'a> {
     ending: PlanDisposition,
     /// The newest tick of the schedule that it makes up for.
     tick: Option<Timestamp>,
+    /// What the audit says of who asked.
+    note: Option<AuditNote>,
     started: Instant,
     begun: bool,
 }
@@ -111,6 +113,7 @@ impl<'a> Frame<'a> {
             row,
             ending,
             tick: None,
+            note: None,
             started: Instant::now(),
             begun: false,
         }
@@ -119,6 +122,11 @@ impl<'a> Frame<'a> {
     /// The same for a tick of the schedule.
     pub fn for_tick(self, tick: Option<Timestamp>) -> Self {
         Self { tick, ..self }
+    }
+
+    /// The same for somebody who asked: the audit says so as soon as the store knows of the run.
+    pub fn noting(self, note: Option<AuditNote>) -> Self {
+        Self { note, ..self }
     }
 
     /// Whether the store knows of the run.
@@ -136,7 +144,10 @@ impl<'a> Frame<'a> {
             ..self.run.clone()
         };
         let first = self.row.first_applied_at.is_none();
-        self.begun = self.store.begin_run(&running, first, self.tick).await?;
+        let note = self.note.take();
+        let note = note.map(|note| note.about(running.run, &running.realm));
+        let store = self.store.noting(note);
+        self.begun = store.begin_run(&running, first, self.tick).await?;
         Ok(self.begun)
     }
 

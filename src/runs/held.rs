@@ -3,7 +3,9 @@
 use super::{RunError, Runs};
 use crate::clock::Timestamp;
 use crate::model::{Outcome, RealmId, RealmRow, Run, RunId};
-use crate::store::{Application, MessageContext, RealmUpdate, RunFacts, Staged, Store, StoreError};
+use crate::store::{
+    Application, AuditNote, MessageContext, RealmUpdate, RunFacts, Staged, Store, StoreError,
+};
 
 /// What came of a decision on a held plan.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -115,6 +117,15 @@ pub(crate) async fn expire_held(store: &Store, now: Timestamp) -> Result<Vec<Run
         }
     }
     Ok(expired)
+}
+
+/// What the audit says of a held plan that is applied.
+pub(crate) fn approved(note: Option<AuditNote>, held: &Run) -> Option<AuditNote> {
+    note.map(|note| {
+        note.about(held.run, &held.realm)
+            .was("outcome", Outcome::Held.as_str())
+            .is("outcome", Outcome::Applied.as_str())
+    })
 }
 
 /// Applies a held plan exactly as it was shown; `None`: users changed since it was made. Expects the realm's turn, and that

@@ -4,7 +4,7 @@ use super::{Decided, RealmTurn, RunError, Runs};
 use crate::clock::Timestamp;
 use crate::model::{Outcome, RealmId, Run};
 use crate::plan::rejected::keys;
-use crate::store::StoreError;
+use crate::store::{AuditNote, StoreError};
 
 /// Staged users read at once.
 const BATCH: i64 = 1000;
@@ -17,20 +17,34 @@ impl Runs {
         typed: &str,
         by: Option<String>,
         for_ms: Option<i64>,
+        note: Option<AuditNote>,
     ) -> Result<Decided, RunError> {
         let now = self.clock.now();
         let until = for_ms.map(|ms| now.plus_ms(ms));
+        let noting = |me: Self, run: &Run| {
+            let note = note.map(|note| {
+                note.about(run.run, &run.realm)
+                    .was("outcome", run.outcome.as_str())
+                    .is("outcome", Outcome::Rejected.as_str())
+                    .is("until", serde_json::json!(until))
+            });
+            Self {
+                store: me.store.noting(note),
+                ..me
+            }
+        };
         if let Some(until) = until {
             let run = self.store.run(typed).await?;
             if run.outcome != Outcome::Held {
                 let turn = RealmTurn::take(&self.store, &run.realm, now).await?;
-                let moved = self.within(&turn).reject_longer(run, until).await?;
+                let me = noting(self.within(&turn), &run);
+                let moved = me.reject_longer(run, until).await?;
                 return Ok(Decided::just(moved));
             }
         }
         let (run, _) = self.held(typed).await?;
         let turn = RealmTurn::take(&self.store, &run.realm, now).await?;
-        let me = self.within(&turn);
+        let me = noting(self.within(&turn), &run);
         let now = self.clock.now();
         let decided = if let Some(until) = until.filter(|until| *until > now) {
             me.reject_changes(&run, by, until).await?

@@ -174,7 +174,7 @@ async fn a_plan_is_weighed_held_confirmed_replaced_and_rejected() {
     let replaced = house.runs.held(&old).await.unwrap_err().to_string();
     assert!(replaced.contains("it was replaced by"), "{replaced}");
     let by = Some("eva".to_owned());
-    let rejected = house.runs.reject(&typed, by, None).await.unwrap().run;
+    let rejected = house.runs.reject(&typed, by, None, None).await.unwrap().run;
     assert_eq!(rejected.outcome, Outcome::Rejected);
     assert_eq!(house.held().await, None);
     drop(house.f);
@@ -182,6 +182,7 @@ async fn a_plan_is_weighed_held_confirmed_replaced_and_rejected() {
 
 fn ask<'a>(policy: &'a Policy, cancel: &'a CancellationToken) -> UndoAsk<'a> {
     UndoAsk {
+        note: None,
         brake: &BRAKE,
         policy,
         policies: std::collections::BTreeMap::new(),

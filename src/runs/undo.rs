@@ -18,7 +18,7 @@ use crate::model::{
     RunId, Trigger, User, UserId,
 };
 use crate::plan::undo::{PutBack, put_back};
-use crate::store::{CursorUpdate, Holder, RealmUpdate, RunFacts, StagedName};
+use crate::store::{AuditNote, CursorUpdate, Holder, RealmUpdate, RunFacts, StagedName};
 
 /// Changes read at once.
 const BATCH: i64 = 1000;
@@ -40,6 +40,8 @@ pub(crate) struct UndoAsk<'a> {
     pub messages: Box<dyn Fn(Timestamp) -> MadeWith<'a> + Send + Sync + 'a>,
     /// Who asks.
     pub by: Option<&'a str>,
+    /// What the audit says of who asks.
+    pub note: Option<AuditNote>,
     /// Stops it: it commits or rolls back.
     pub cancel: &'a CancellationToken,
 }
@@ -78,8 +80,9 @@ impl Runs {
         let now = self.clock.now();
         let row = self.realm(&run.realm).await?;
         let update = once_undone(&row, now);
+        let noting = me.store.noting(held::approved(ask.note.clone(), &run));
         let applied = held::apply(
-            &me.store,
+            &noting,
             (&run, facts),
             ask.by,
             now,
@@ -109,7 +112,10 @@ impl Runs {
             Some(_) => PlanDisposition::Hold,
             None => PlanDisposition::ByTheBrake,
         };
-        let mut frame = Frame::new(self.store.clone(), self.clock.clone(), row, run, ending);
+        let note = ask.note.clone();
+        let note = note.map(|note| note.is("undoes", target.run.to_string()));
+        let mut frame =
+            Frame::new(self.store.clone(), self.clock.clone(), row, run, ending).noting(note);
         frame.begin().await?;
         let undone = async {
             // Before anything else: what RUN wanted said and was not said yet must not go out while this is open.

@@ -212,7 +212,7 @@ async fn set_indexes_aside(tx: &mut Tx, new: i64, changed: i64) -> Result<Vec<St
 }
 
 impl Store {
-    /// Applies a plan whole; gives the run with the number of messages that were made.
+    /// Applies a plan whole; gives the run with the number of messages that were made. Notes who asked.
     pub async fn apply(&self, a: Application<'_>) -> Result<Run, StoreError> {
         let id = a.run.run.0.as_bytes().to_vec();
         let now = a.run.decided_at.unwrap_or(a.run.started_at);
@@ -350,6 +350,7 @@ impl Store {
                     .map_err(StoreError::from_sqlx("analyze users"))?;
             }
         }
+        self.note(&mut tx).await?;
         failpoint::hit("apply.before-commit");
         tx.commit().await?;
         failpoint::hit("apply.after-commit");
@@ -381,7 +382,7 @@ impl Store {
         }
     }
 
-    /// Changes one user outside of a run (a hold that is over), by the same rules.
+    /// Changes one user outside of a run (a hold that is over), by the same rules. Notes it.
     pub async fn act(
         &self,
         changes: &[Change],
@@ -396,6 +397,7 @@ impl Store {
         unstage_one(&mut tx, user).await?;
         super::changes::add_own(&mut tx, changes).await?;
         apply_intents(&mut tx, messages, user, intents).await?;
+        self.note(&mut tx).await?;
         tx.commit().await
     }
 }

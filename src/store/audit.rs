@@ -10,6 +10,7 @@
 //! database, but does not have the enrolment key, can make none of the three.
 
 use std::fmt;
+use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
@@ -25,7 +26,7 @@ use super::rows::{run_id, side_text, uuid};
 use super::{EnrolmentKey, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::factors::keys::{Purpose, RootKey};
-use crate::model::{AuditEntry, AuditLine, RealmId, UserId};
+use crate::model::{AuditEntry, AuditLine, RealmId, RunId, UserId};
 
 /// The key of the digests. `Debug` shows its name only.
 #[derive(Clone)]
@@ -44,6 +45,19 @@ impl AuditKey {
         }
     }
 
+    /// The name of the enrolment key.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Of the value of a setting: tells whether it is another one, and nothing else. 16 hex digits.
+    pub(super) fn setting(&self, name: &str, value: &[u8]) -> String {
+        let mut mac = self.mac("realmsync setting 1");
+        mac.part(Some(name.as_bytes()));
+        mac.part(Some(value));
+        HEXLOWER.encode(&mac.end()[..8])
+    }
+
     fn mac(&self, purpose: &str) -> Parts {
         let mut block = [0_u8; 64];
         block[..32].copy_from_slice(&*self.key);
@@ -57,6 +71,44 @@ impl AuditKey {
 impl fmt::Debug for AuditKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AuditKey({})", self.id)
+    }
+}
+
+/// A line that is written with what it tells of, and the key that it is written under. `Debug` shows what was done only.
+#[derive(Clone)]
+pub struct AuditNote {
+    /// The line.
+    pub entry: AuditEntry,
+    /// The key.
+    pub key: AuditKey,
+}
+
+impl fmt::Debug for AuditNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AuditNote({})", self.entry.act)
+    }
+}
+
+impl AuditNote {
+    /// The same about a run.
+    #[must_use]
+    pub fn about(mut self, run: RunId, realm: &RealmId) -> Self {
+        self.entry = self.entry.about(run, realm);
+        self
+    }
+
+    /// Tells how something was.
+    #[must_use]
+    pub fn was(mut self, what: &str, value: impl Into<Value>) -> Self {
+        self.entry = self.entry.was(what, value);
+        self
+    }
+
+    /// Tells how something is.
+    #[must_use]
+    pub fn is(mut self, what: &str, value: impl Into<Value>) -> Self {
+        self.entry = self.entry.is(what, value);
+        self
     }
 }
 
@@ -256,6 +308,48 @@ impl AuditCheck {
 const COLUMNS: &str = "seq, at, by_whom, door, act, realm, user_id, run, username, before, after, key_id, digest, link";
 
 impl Store {
+    /// The same store for one act that somebody asked for: its line is written in the act's transaction. Those that write one say
+    /// so; `None`: nobody asked, and there is no line.
+    #[must_use]
+    pub fn noting(&self, note: Option<AuditNote>) -> Self {
+        Self {
+            note: note.map(Arc::new),
+            ..self.clone()
+        }
+    }
+
+    /// Writes the line of whoever asked, if anybody did. The last thing before the commit: from here to there all others that write
+    /// a line wait.
+    pub(super) async fn note(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        match &self.note {
+            Some(note) => append(tx, &note.key, &note.entry).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The same, with how many the act came to.
+    pub(super) async fn note_count(
+        &self,
+        tx: &mut Tx,
+        what: &str,
+        count: usize,
+    ) -> Result<(), StoreError> {
+        match &self.note {
+            Some(note) => {
+                let note = AuditNote::clone(note).is(what, count);
+                append(tx, &note.key, &note.entry).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the line of something that is done outside of the store.
+    pub async fn write_note(&self, note: &AuditNote) -> Result<(), StoreError> {
+        let mut tx = self.db.begin().await?;
+        append(&mut tx, &note.key, &note.entry).await?;
+        tx.commit().await
+    }
+
     /// Lines of the audit after a place, in their order, and the place of the last one.
     pub async fn audit(
         &self,

@@ -161,6 +161,7 @@ impl Store {
     }
 
     /// Ends a held plan without applying it. Messages that the brake holds stay for `outbox release` or `drop`.
+    /// Notes who asked.
     pub async fn decide_held(
         &self,
         run: RunId,
@@ -171,6 +172,7 @@ impl Store {
     ) -> Result<Run, StoreError> {
         let mut tx = self.db.begin().await?;
         decide_in(&mut tx, run, outcome, by, replaced_by, now).await?;
+        self.note(&mut tx).await?;
         tx.commit().await?;
         self.sweep(run).await?;
         self.run(&run.to_string()).await

@@ -183,6 +183,7 @@ mod tests {
         let copy = Store {
             db: Db::sqlite(&to, Access::Write).await.unwrap(),
             leases: crate::store::Leases::default(),
+            note: None,
         };
         assert_eq!(
             copy.realms().await.unwrap(),

@@ -9,6 +9,7 @@ mod audit;
 mod by_hand;
 mod changes;
 mod completeness;
+mod configurations;
 mod containers;
 mod copy;
 mod db;
@@ -58,7 +59,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 
 pub use access::Access;
 pub use apply::{Application, CursorUpdate, RealmUpdate};
-pub use audit::{AuditCheck, AuditFilter, AuditKey};
+pub use audit::{AuditCheck, AuditFilter, AuditKey, AuditNote};
 pub use by_hand::{HandAct, Override};
 use db::Db;
 pub use declare::{Declared, RealmDecl};
@@ -98,6 +99,8 @@ static POSTGRES: Migrator = sqlx::migrate!("./migrations/postgres");
 pub struct Store {
     db: Db,
     leases: Leases,
+    /// What whoever asked for an act did.
+    note: Option<std::sync::Arc<AuditNote>>,
 }
 
 impl Store {
@@ -151,7 +154,11 @@ impl Store {
         } else {
             &POSTGRES
         };
-        let mut store = Self { db, leases };
+        let mut store = Self {
+            db,
+            leases,
+            note: None,
+        };
         match access {
             Access::Write => {
                 // Where all is there no right to make anything is needed, and the migrator always begins with a table of its own.

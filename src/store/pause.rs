@@ -10,7 +10,7 @@ use crate::model::{RealmId, RunId};
 
 impl Store {
     /// An administrator's pause: no passes until `until`, or until resumed. It takes the place of an earlier one of an
-    /// administrator, and stands beside an undo's.
+    /// administrator, and stands beside an undo's. Notes who asked.
     pub async fn pause(
         &self,
         realm: &RealmId,
@@ -29,10 +29,11 @@ impl Store {
             .map_err(StoreError::from_sqlx("pause a realm"))?;
         known(realm, rows)?;
         reckon_standing(&mut tx, None, now).await?;
+        self.note(&mut tx).await?;
         tx.commit().await
     }
 
-    /// Passes again: an administrator ends every pause, also an undo's.
+    /// Passes again: an administrator ends every pause, also an undo's. Notes who asked.
     pub async fn resume(&self, realm: &RealmId, now: Timestamp) -> Result<(), StoreError> {
         const SQL: &str = "
             UPDATE realms SET paused = $2, paused_until = NULL, paused_by = NULL, paused_by_undo = NULL,
@@ -43,6 +44,7 @@ impl Store {
             .map_err(StoreError::from_sqlx("resume a realm"))?;
         known(realm, rows)?;
         reckon_standing(&mut tx, None, now).await?;
+        self.note(&mut tx).await?;
         tx.commit().await
     }
 

@@ -15,7 +15,7 @@ use crate::model::{Outcome, RealmId, Run, RunId};
 const ROWS: usize = 500;
 
 impl Store {
-    /// Rejects a held plan, and its changes, by these keys, until then. Expects the realm's lock.
+    /// Rejects a held plan, and its changes, by these keys, until then. Expects the realm's lock. Notes who asked.
     pub async fn reject_for(
         &self,
         run: &Run,
@@ -45,12 +45,13 @@ impl Store {
             .map_err(StoreError::from_sqlx("reject changes"))?;
         }
         note_end(&mut tx, &run.realm).await?;
+        self.note(&mut tx).await?;
         tx.commit().await?;
         self.sweep(run.run).await?;
         self.run(&run.run.to_string()).await
     }
 
-    /// Moves the end of what was rejected with this plan; gives how many changes that are.
+    /// Moves the end of what was rejected with this plan; gives how many changes that are. Notes who asked, where there are any.
     pub async fn reject_until(&self, run: &Run, until: Timestamp) -> Result<u64, StoreError> {
         const SQL: &str = "UPDATE rejected_changes SET until = $2 WHERE run = $1";
         let mut tx = self.db.begin().await?;
@@ -58,6 +59,9 @@ impl Store {
         let rows = on!(tx, c => sqlx::query(SQL).bind(bytes(run.run)).bind(until.0).execute(&mut *c).await.map(|r| r.rows_affected()))
             .map_err(StoreError::from_sqlx("reject changes"))?;
         note_end(&mut tx, &run.realm).await?;
+        if rows > 0 {
+            self.note(&mut tx).await?;
+        }
         tx.commit().await?;
         Ok(rows)
     }

@@ -152,7 +152,7 @@ pub(super) async fn write_run(tx: &mut Tx, run: &Run, facts: &RunFacts) -> Resul
 
 impl Store {
     /// The first row of a run, and, where there is a `tick`, of one that makes up for the schedule's ticks up to it; `false`: another
-    /// daemon did so, and there is no run. From here on the tick counts as done: what kills the process must not do so again at once, at every start.
+    /// daemon did so, and there is no run. From here on the tick counts as done: what kills the process must not do so again at once, at every start. Notes who asked.
     pub async fn begin_run(
         &self,
         run: &Run,
@@ -173,6 +173,7 @@ impl Store {
         on!(tx, c => sqlx::query(SQL).bind(bytes(run.run)).bind(run.realm.as_str()).bind(run.mode.as_str()).bind(run.trigger.as_str())
             .bind(run.by.clone()).bind(run.outcome.as_str()).bind(run.started_at.0).bind(first_pass).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("begin a run"))?;
+        self.note(&mut tx).await?;
         tx.commit().await?;
         Ok(true)
     }

@@ -49,6 +49,7 @@ impl Store {
                 relaxed: Arc::new(AtomicBool::new(false)),
             },
             leases: Leases::default(),
+            note: None,
         })
     }
 }

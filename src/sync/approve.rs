@@ -30,7 +30,8 @@ impl Engine {
         // Read under the lock: somebody else may just have decided.
         let (run, facts) = self.runs().held(&run.run.to_string()).await?;
         if let Some(undone) = facts.undoes {
-            let ask = self.undo_ask(config, &asking);
+            let note = self.note(asking.audit.clone()).await?;
+            let ask = self.undo_ask(config, &asking, note);
             let runs = self.runs();
             return runs.approve_undo(&turn, (run, facts), undone, &ask).await;
         }
@@ -103,7 +104,16 @@ impl Engine {
         };
         let messages = self.messages(config, now).await?;
         let by = asking.by.as_deref();
-        let applied = held::apply(&self.store, (run, facts), by, now, update, messages).await?;
+        let note = self.note(asking.audit.clone()).await?;
+        let applied = held::apply(
+            &self.store.noting(held::approved(note, run)),
+            (run, facts),
+            by,
+            now,
+            update,
+            messages,
+        )
+        .await?;
         if applied.is_some() {
             self.after_approved(&run.realm).await;
         }
@@ -117,7 +127,7 @@ impl Engine {
         config: &RealmConfig,
         asking: &DecisionOptions,
     ) -> Result<Decided, RunError> {
-        let mut ask = asking.ask();
+        let mut ask = asking.ask(old.run);
         ask.full = true;
         let (run, _) = self
             .run_whatever(&config.id, &ask, RunPurpose::Hold)

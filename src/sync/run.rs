@@ -147,7 +147,8 @@ impl Engine {
             self.only_due(&asked).await?;
             return Ok((self.store.run(&held.to_string()).await?, Lines::none()));
         }
-        let mut frame = asked.frame(self.store.clone(), self.clock.clone());
+        let note = self.note(asked.ask.audit.clone()).await?;
+        let mut frame = asked.frame(self.store.clone(), self.clock.clone(), note);
         if !asked.quiet() && !frame.begin().await? {
             return Err(RunError::TickDone);
         }

@@ -4,9 +4,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::RealmConfig;
-use crate::model::{Mode, RealmRow, Trigger};
+use crate::model::{AuditEntry, Mode, RealmRow, RunId, Trigger};
 use crate::runs::{self, Frame, RunFailure, new_run};
-use crate::store::{Store, StoreError};
+use crate::store::{AuditNote, Store, StoreError};
 
 /// How far a pass has come, for progress bars and the watchdog.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -34,6 +34,8 @@ pub struct RunRequest {
     pub tick: Option<Timestamp>,
     /// Who asked.
     pub by: Option<String>,
+    /// What the audit says of who asked; `None`: nobody did.
+    pub audit: Option<AuditEntry>,
     /// Stops the run: it commits or rolls back.
     pub cancel: CancellationToken,
     /// Where progress is told.
@@ -51,6 +53,7 @@ impl RunRequest {
             trigger,
             tick: None,
             by,
+            audit: None,
             cancel: CancellationToken::new(),
             progress: tokio::sync::watch::Sender::new(Progress::default()),
         }
@@ -62,6 +65,8 @@ impl RunRequest {
 pub struct DecisionOptions {
     /// Who asked.
     pub by: Option<String>,
+    /// What the audit says of who asked.
+    pub audit: Option<AuditEntry>,
     /// Take a server that is behind, this once.
     pub accept_older: bool,
     /// Stops what was begun: it commits or rolls back.
@@ -79,9 +84,15 @@ impl From<Option<String>> for DecisionOptions {
 
 impl DecisionOptions {
     /// The same for a run that the decision needs.
-    pub(super) fn ask(&self) -> RunRequest {
+    ///
+    /// The audit says of which plan the run is made.
+    pub(super) fn ask(&self, of: RunId) -> RunRequest {
         RunRequest {
             accept_older: self.accept_older,
+            audit: self
+                .audit
+                .clone()
+                .map(|entry| entry.was("plan", of.to_string())),
             cancel: self.cancel.clone(),
             ..RunRequest::new(Trigger::Command, self.by.clone())
         }
@@ -115,7 +126,7 @@ pub(super) struct RunContext<'a> {
 
 impl<'a> RunContext<'a> {
     /// The frame of the run.
-    pub fn frame(&self, store: Store, clock: Clock) -> Frame<'a> {
+    pub fn frame(&self, store: Store, clock: Clock, note: Option<AuditNote>) -> Frame<'a> {
         let ask = self.ask;
         let mode = if ask.adopt {
             Mode::Adopt
@@ -133,7 +144,9 @@ impl<'a> RunContext<'a> {
             RunPurpose::Hold => runs::PlanDisposition::Hold,
             RunPurpose::Dry => runs::PlanDisposition::Dry,
         };
-        Frame::new(store, clock, self.row, run, ending).for_tick(ask.tick)
+        Frame::new(store, clock, self.row, run, ending)
+            .for_tick(ask.tick)
+            .noting(note)
     }
 
     /// Whether the run leaves no row where nothing was told: a poll every ten seconds is no history.

@@ -7,6 +7,7 @@ use crate::config::RealmConfig;
 use crate::model::{Outcome, RealmId, Run};
 use crate::runs::undo::UndoAsk;
 use crate::runs::{Decided, Lines, RunError};
+use crate::store::AuditNote;
 
 impl Engine {
     /// One run now: a delta, or a full pass where `ask.full` says so, a plan is held, or the directory cannot tell what changed
@@ -24,6 +25,7 @@ impl Engine {
             let ahead = RunRequest {
                 full: false,
                 tick: None,
+                audit: None,
                 ..ask.clone()
             };
             let (run, _) = self.run(realm, &ahead, RunPurpose::Ahead).await?;
@@ -65,8 +67,14 @@ impl Engine {
     }
 
     /// Says no to a held plan.
-    pub async fn reject(&self, run: &str, by: Option<String>) -> Result<Decided, RunError> {
-        self.runs().reject(run, by, None).await
+    pub async fn reject(
+        &self,
+        run: &str,
+        asking: impl Into<DecisionOptions>,
+    ) -> Result<Decided, RunError> {
+        let DecisionOptions { by, audit, .. } = asking.into();
+        let note = self.note(audit).await?;
+        self.runs().reject(run, by, None, note).await
     }
 
     /// The same; for so long its changes are left out of the realm's plans, while the rest goes on. Of a plan that was rejected so
@@ -74,10 +82,12 @@ impl Engine {
     pub async fn reject_for(
         &self,
         run: &str,
-        by: Option<String>,
+        asking: impl Into<DecisionOptions>,
         for_ms: i64,
     ) -> Result<Decided, RunError> {
-        self.runs().reject(run, by, Some(for_ms)).await
+        let DecisionOptions { by, audit, .. } = asking.into();
+        let note = self.note(audit).await?;
+        self.runs().reject(run, by, Some(for_ms), note).await
     }
 
     /// Reads a held plan as a rebuilt directory: same name and same phone or e-mail keeps the user and takes the new id.
@@ -94,7 +104,7 @@ impl Engine {
                 held.run
             )));
         }
-        let mut ask = asking.ask();
+        let mut ask = asking.ask(held.run);
         ask.adopt = true;
         let (run, _) = self
             .run_whatever(&held.realm, &ask, RunPurpose::ByTheBrake)
@@ -112,7 +122,8 @@ impl Engine {
         let asking = asking.into();
         let target = self.store.run(run).await?;
         let config = self.realm_config(&target.realm)?;
-        let ask = self.undo_ask(config, &asking);
+        let note = self.note(asking.audit.clone()).await?;
+        let ask = self.undo_ask(config, &asking, note);
         Box::pin(self.runs().undo(&target, &ask)).await
     }
 
@@ -120,6 +131,7 @@ impl Engine {
         &'a self,
         config: &'a RealmConfig,
         asking: &'a DecisionOptions,
+        note: Option<AuditNote>,
     ) -> UndoAsk<'a> {
         let realms = self.config.realms.iter();
         UndoAsk {
@@ -129,6 +141,7 @@ impl Engine {
             delivers: config.delivery.is_some(),
             messages: Box::new(|at| Box::pin(self.messages(config, at))),
             by: asking.by.as_deref(),
+            note,
             cancel: &asking.cancel,
         }
     }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{Daemon, TaskResult, warn};
 use crate::clock::Timestamp;
+use crate::model::AuditAct;
 use crate::runs::RunError;
 use crate::service::jitter::chance;
 use crate::service::reload::{self, PreparedReload};
@@ -23,8 +24,9 @@ const DECLARE_AGAIN: Duration = Duration::from_secs(5);
 const DECLARE_AT_START: Duration = Duration::from_secs(3);
 
 /// Declares the configuration to the store, sweeps what a crash left, and notes from when on ticks can be missed.
-async fn declare(engine: Engine, now: Timestamp) -> Result<(), RunError> {
+async fn declare(engine: Engine, now: Timestamp, act: AuditAct) -> Result<(), RunError> {
     engine.declare_realms().await?;
+    engine.note_configuration(act).await?;
     for row in engine.store.realms().await? {
         let known = engine.config.realms.iter().any(|r| r.id == row.id);
         if known && row.last_tick_at.is_none() && !row.orphaned {
@@ -42,7 +44,9 @@ impl Daemon {
         side: &mut JoinSet<TaskResult>,
     ) -> Result<bool, RunError> {
         let engine = engine.clone();
-        side.spawn(async move { TaskResult::Declared(declare(engine, now).await) });
+        side.spawn(async move {
+            TaskResult::Declared(declare(engine, now, AuditAct::ConfigStart).await)
+        });
         match timeout(DECLARE_AT_START, side.join_next()).await {
             Ok(Some(Ok(TaskResult::Declared(declared)))) => declared.map(|()| true),
             // One that broke off is begun anew by the daemon's loop.
@@ -148,8 +152,13 @@ impl Daemon {
         self.declaring = true;
         self.declare_at = Instant::now() + DECLARE_AGAIN;
         let (engine, now) = (self.engine.borrow().clone(), self.start.clock.now());
+        let act = if self.config_read_at == self.started_at {
+            AuditAct::ConfigStart
+        } else {
+            AuditAct::ConfigReload
+        };
         self.side
-            .spawn(async move { TaskResult::Declared(declare(engine, now).await) });
+            .spawn(async move { TaskResult::Declared(declare(engine, now, act).await) });
     }
 
     pub(super) fn declared(&mut self, declared: Result<(), RunError>) {

@@ -155,6 +155,10 @@ impl Store {
         if let Some(key) = configured {
             return Ok(EnrolmentKey(key));
         }
+        // Each act asks for it, and mostly it is there.
+        if let Some(kept) = self.kept_enrolment_key().await? {
+            return Ok(kept);
+        }
         let mut fresh = [0_u8; 32];
         rustls::crypto::ring::default_provider()
             .secure_random

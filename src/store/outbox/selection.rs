@@ -201,7 +201,8 @@ impl Store {
         Ok(counts)
     }
 
-    /// Retries, drops, holds or releases the selected jobs whose state allows it; gives their ids. What is being sent is left alone.
+    /// Retries, drops, holds or releases the selected jobs whose state allows it; gives their ids. What is being sent is left alone. Notes
+    /// who asked, where there are any.
     pub async fn outbox_act(
         &self,
         act: JobAction,
@@ -254,6 +255,9 @@ impl Store {
         }
         if matches!(act, JobAction::Retry { .. }) {
             bring_forward(&mut tx, &done, now).await?;
+        }
+        if !done.is_empty() {
+            self.note_count(&mut tx, "messages", done.len()).await?;
         }
         tx.commit().await?;
         Ok(done)

@@ -7,7 +7,7 @@ use super::super::changes::add_own;
 use super::super::db::{Db, on};
 use super::super::error::is_lost;
 use super::*;
-use crate::model::{JobReason, JobType};
+use crate::model::{AuditAct, AuditEntry, JobReason, JobType};
 
 #[tokio::test]
 async fn trap_31_writers_never_meet() {
@@ -63,7 +63,49 @@ pub(super) fn another(f: &Fixture) -> Store {
     Store {
         db: f.store.db.clone(),
         leases: Leases::default(),
+        note: None,
     }
+}
+
+/// The chain of the audit has one end, which everybody who writes a line takes in turn: from the last statement to the commit, and not
+/// while something else is waited for.
+#[tokio::test]
+async fn an_act_that_waits_keeps_no_other_from_its_line() {
+    let f = postgres().await;
+    let someone = person("a", 1);
+    make(&f, 1, std::slice::from_ref(&someone)).await;
+    let key = AuditKey::of(&f.key);
+    let noting = |store: &Store, act| {
+        let entry = AuditEntry::new(act, Some("root".into()), "socket", START).in_realm(&realm());
+        let key = key.clone();
+        store.noting(Some(AuditNote { entry, key }))
+    };
+    // As a plan does that is applied for minutes.
+    let mut plan = f.store.db.begin().await.unwrap();
+    on!(plan, c => sqlx::query("UPDATE users SET version = version").execute(&mut *c).await.map(|_| ())).unwrap();
+    let daemon = noting(&another(&f), AuditAct::PhoneEffective);
+    let (changed, messages) = (later(&someone), f.ctx());
+    let mut waits = tokio::task::JoinSet::new();
+    waits.spawn(async move { daemon.act(&[], &changed, 1, &[], &messages).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(waits.try_join_next().is_none());
+    let other = noting(&f.store, AuditAct::RealmPause);
+    let realm = realm();
+    let paused = other.pause(&realm, None, Some("root"), START);
+    let paused = tokio::time::timeout(Duration::from_secs(5), paused).await;
+    paused.expect("no wait for the act that waits").unwrap();
+    plan.commit().await.unwrap();
+    waits.join_next().await.unwrap().unwrap().unwrap();
+    let (lines, _) = f
+        .store
+        .audit(&AuditFilter::default(), 0, 9)
+        .await
+        .unwrap()
+        .unwrap();
+    let acts: Vec<&str> = lines.iter().map(|line| line.act.as_str()).collect();
+    assert_eq!(acts, ["realm-pause", "phone-effective"]);
+    let check = f.store.verify_audit(&[key]).await.unwrap();
+    assert_eq!((check.lines, check.faults.len()), (2, 0), "{check:?}");
 }
 
 #[tokio::test]

@@ -320,7 +320,7 @@ impl Follower {
             ask: &ask,
             ending: RunPurpose::ByTheBrake,
         };
-        let mut frame = asked.frame(engine.store.clone(), engine.clock.clone());
+        let mut frame = asked.frame(engine.store.clone(), engine.clock.clone(), None);
         frame.run.mode = Mode::Delta;
         frame.run.server = prepared.server();
         let span = tracing::info_span!("run", run = %frame.run.run, realm = %self.realm);

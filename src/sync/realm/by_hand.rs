@@ -9,7 +9,7 @@ use crate::model::{
 use crate::plan::by_hand::end_override;
 use crate::plan::decide::{Decision, DecisionContext, remove};
 use crate::runs::{RunError, uuid_v7};
-use crate::store::{AuditKey, HandAct, MessageContext, StoreError};
+use crate::store::{AuditKey, AuditNote, HandAct, MessageContext, StoreError};
 use crate::sync::engine::Engine;
 
 /// Users whose grace is ended in one go, in each realm.
@@ -64,6 +64,39 @@ impl Engine {
     /// The key of the audit, which follows from that of the enrolments.
     pub async fn audit_key(&self) -> Result<AuditKey, RunError> {
         Ok(AuditKey::of(&self.enrolment_key().await?))
+    }
+
+    /// A line of the audit with the key that it is written under; `None`: nobody asked.
+    pub async fn note(&self, entry: Option<AuditEntry>) -> Result<Option<AuditNote>, RunError> {
+        Ok(match entry {
+            Some(entry) => Some(AuditNote {
+                entry,
+                key: self.audit_key().await?,
+            }),
+            None => None,
+        })
+    }
+
+    /// Notes with which configuration this daemon works, and says in the audit if that is another one than before.
+    pub async fn note_configuration(&self, act: AuditAct) -> Result<(), RunError> {
+        let from = if act == AuditAct::ConfigReload {
+            "signal"
+        } else {
+            "start"
+        };
+        let path = self.config.path.display().to_string();
+        let daemon = self.store.process_name();
+        let host = daemon.rsplit_once(':').map_or(daemon, |(host, _)| host);
+        let entry = AuditEntry::new(act, None, from, self.clock.now())
+            .is("config", path.as_str())
+            .is("daemon", daemon);
+        let place = format!("{host} {path}");
+        let keys = [self.audit_key().await?];
+        let settings = self.config.digest.settings();
+        Ok(self
+            .store
+            .note_configuration(&place, settings, &keys, &entry)
+            .await?)
     }
 
     /// The id of a user who is made now.

@@ -1,7 +1,7 @@
 //! Numbers that waited take effect.
 
 use crate::clock::Timestamp;
-use crate::model::{Change, ChangeKind, IdForm, Policy, RealmKind, User};
+use crate::model::{AuditAct, AuditEntry, Change, ChangeKind, IdForm, Policy, RealmKind, User};
 use crate::plan::decide::{DecisionContext, end_hold};
 use crate::runs::{RealmTurn, RunError};
 use crate::store::StoreError;
@@ -59,6 +59,14 @@ impl Engine {
             };
             let at_once = realm.is_some_and(|r| r.revoke_at_once);
             let messages = self.messages_by(delivery, at_once, now).await?;
+            let mut entry =
+                AuditEntry::new(AuditAct::PhoneEffective, None, "timer", now).in_realm(&user.realm);
+            (entry.user, entry.username) = (Some(user.id), Some(decision.after.username.clone()));
+            for draft in &decision.changes {
+                entry.before.extend(draft.before.clone());
+                entry.after.extend(draft.after.clone());
+            }
+            let noting = turn.store.noting(self.note(Some(entry)).await?);
             let changes: Vec<Change> = decision
                 .changes
                 .into_iter()
@@ -76,8 +84,7 @@ impl Engine {
                 })
                 .collect();
             debug_assert!(changes.iter().all(|c| c.kind == ChangeKind::Updated));
-            match turn
-                .store
+            match noting
                 .act(
                     &changes,
                     &decision.after,

@@ -1,6 +1,7 @@
 //! What administrators do to users and realms by hand: the binary, with a daemon and without, over a real slapd.
 
 mod adopting;
+mod audit;
 mod directory;
 pub mod lists;
 

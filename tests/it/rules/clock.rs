@@ -6,7 +6,7 @@ use realmsync::clock::{Clock, Timestamp};
 use realmsync::config::{Environment, load};
 use realmsync::model::UserFilter;
 use realmsync::model::{JobState, JobType, Outcome, RealmId, Run, State, StateReason, Trigger};
-use realmsync::store::{Access, JobSelection, Store, UserPage};
+use realmsync::store::{Access, AuditFilter, JobSelection, Store, UserPage};
 use realmsync::sync::{Engine, RunRequest};
 
 use crate::support::house::House;
@@ -199,6 +199,26 @@ async fn trap_37_a_new_number_waits_until_the_timer_ends_it() {
         u64::try_from(notices).unwrap()
     );
     assert_eq!(c.jobs(JobType::Reprovision).await, notices);
+    // Passes leave no line in the audit, and a number that takes effect does.
+    let filter = AuditFilter::default();
+    let (lines, _) = c
+        .engine
+        .store
+        .audit(&filter, 0, 100)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(lines.len(), notices);
+    for line in &lines {
+        assert_eq!(
+            (line.act.as_str(), line.from.as_str(), &line.by),
+            ("phone-effective", "timer", &None)
+        );
+        assert!(
+            line.user.is_some() && line.after.as_ref().is_some_and(|a| a.contains_key("phone")),
+            "{line:?}"
+        );
+    }
     assert_eq!(c.pass().await.outcome, Outcome::Unchanged);
     assert_eq!(c.jobs(JobType::Reprovision).await, notices, "told once");
 }
