@@ -144,6 +144,7 @@ fn configuration(path: PathBuf, url: &str) -> anyhow::Result<Config> {
         control_socket: PathBuf::new(),
         enrolment: EnrolmentConfig {
             valid_ms: 0,
+            valid_again_ms: 0,
             self_enrolment: false,
             key: None,
         },

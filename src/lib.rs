@@ -34,6 +34,7 @@
 //! | [`acts`] | what people and programs do: one function a verb, for daemon, command and API alike | everything above |
 //! | [`story`] | what can be told of realms, runs, users and messages, as values | everything above |
 //! | [`api`] | the router on the control socket and on TCP | everything above |
+//! | [`console`] | pages for people, so far the enrolment page | everything above, but not `api` |
 //! | [`service`] | lifecycle, schedule, wiring | everything above |
 //! | [`cli`] | one file a command | everything |
 //!
@@ -44,6 +45,7 @@ pub mod api;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod delivery;
 pub mod directory;
 pub mod factors;

@@ -16,6 +16,8 @@ pub enum Door {
     Socket,
     /// The API on TCP, with a token.
     Api,
+    /// A page for users.
+    Page,
 }
 
 impl Door {
@@ -25,6 +27,7 @@ impl Door {
             Self::Command => "command",
             Self::Socket => "socket",
             Self::Api => "api",
+            Self::Page => "page",
         }
     }
 }

@@ -18,6 +18,7 @@ mod audit;
 mod backup;
 mod context;
 mod decide;
+mod enrol;
 mod failure;
 mod in_realm;
 mod look_at_users;
@@ -26,6 +27,7 @@ mod pause;
 mod plan;
 mod realm_act;
 mod realm_by_hand;
+mod send;
 mod sync;
 mod user_by_hand;
 
@@ -35,6 +37,10 @@ pub use audit::VerifyAudit;
 pub use backup::{Backup, BackupRequest, NoteBackup};
 pub use context::{ActContext, Caller, Door};
 pub use decide::{Decide, DecideRequest, RunDecision};
+pub use enrol::{
+    PageAnswer, PageTrouble, ShownSecret, ValidLink, Visitor, begin_at_link, done_at_link,
+    enrol_at_link, is_mark, new_mark, open_link,
+};
 pub use failure::{ActFailure, FailureKind};
 pub use in_realm::{AgendaTurn, InRealm};
 pub use look_at_users::{ListUsers, PageOf, ShowUser};
@@ -46,6 +52,7 @@ pub use realm_by_hand::{
     EditRealm, MakeRealm, MakeRealmRequest, RealmRemoved, RealmRequest, RemoveRealm,
     RemoveRealmRequest,
 };
+pub use send::{EnrolmentObject, SendApplication, SendRequest, WithdrawLinks};
 pub use sync::{Sync, SyncRequest};
 pub use user_by_hand::{
     AddUser, AddUserRequest, ChangeUser, EditUser, EditUserRequest, UserActed, UserVerb,

@@ -21,7 +21,7 @@ use crate::sync::{HandAuthor, HandRules, as_it_is};
 const LONGEST_TEXT: usize = 256;
 
 /// How often an act is decided anew where somebody changes the same user at the same time.
-const TRIES: usize = 5;
+pub(super) const TRIES: usize = 5;
 
 /// Something unusual that was accepted.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -359,7 +359,11 @@ fn acted(user: &User, changed: bool, warnings: Vec<UserWarning>) -> UserActed {
 }
 
 /// The user, in the version that whoever asks has seen.
-async fn held(at: &ActContext, user: UserId, version: Option<i64>) -> Result<User, ActFailure> {
+pub(super) async fn held(
+    at: &ActContext,
+    user: UserId,
+    version: Option<i64>,
+) -> Result<User, ActFailure> {
     let held = at.store().users_by_id(&[user]).await?.pop();
     let held = held.ok_or_else(|| {
         ActFailure::new(FailureKind::NotFound, format!("there is no user {user}"))
@@ -446,9 +450,15 @@ async fn free(
 }
 
 /// Why something is not done, for people.
-fn refused(at: &ActContext, held: &User, refusal: HandRefusal) -> ActFailure {
+pub(super) fn refused(at: &ActContext, held: &User, refusal: HandRefusal) -> ActFailure {
     let words = match refusal {
         HandRefusal::Removed => format!("user {:#} is removed, and nobody any more", held.id),
+        HandRefusal::Unusable => format!(
+            "{} is {}, and is sent nothing: see that they are active and not blocked first (`realmsync users show {:#}`)",
+            held.username,
+            if held.blocked { "blocked" } else { "suspended" },
+            held.id
+        ),
         HandRefusal::OfDirectory => format!(
             "{} comes from the directory of realm `{}` already",
             held.username, held.realm
@@ -573,7 +583,7 @@ pub(super) fn each<T>(
     field(what, typed.clone().try_map(|typed| read(&typed)))
 }
 
-fn again() -> ActFailure {
+pub(super) fn again() -> ActFailure {
     ActFailure::new(
         FailureKind::Outdated,
         "somebody else changes the same user again and again: nothing was done; try again",

@@ -21,8 +21,8 @@ use crate::acts::{
     DecideRequest, Door, EditRealm, EditUser, EditUserRequest, FailureKind, ListUsers,
     MakeApiToken, MakeApiTokenRequest, MakeRealm, MakeRealmRequest, NoteBackup, Outbox, OutboxAct,
     OutboxRequest, Pause, PauseRequest, Plan, PlanRequest, RealmAct, RealmRequest, RemoveRealm,
-    RemoveRealmRequest, Resume, RevokeApiToken, RunDecision, ShowUser, Sync, SyncRequest, UserVerb,
-    UserVerbRequest, VerifyAudit,
+    RemoveRealmRequest, Resume, RevokeApiToken, RunDecision, SendApplication, SendRequest,
+    ShowUser, Sync, SyncRequest, UserVerb, UserVerbRequest, VerifyAudit, WithdrawLinks,
 };
 use crate::model::{
     EnrolmentFilter, ErrorCode, PhoneFilter, RealmId, State, TwoFactor, UserFilter, UserId,
@@ -145,6 +145,7 @@ pub fn routes() -> Router<Api> {
         )
         .merge(by_hand())
         .merge(tokens())
+        .merge(factors())
         .fallback(async || {
             failed(&ActFailure::new(
                 FailureKind::NotFound,
@@ -253,6 +254,29 @@ fn by_hand() -> Router<Api> {
                     }
                 },
             ),
+        )
+}
+
+/// What administrators do about what users prove themselves with.
+fn factors() -> Router<Api> {
+    Router::new()
+        .route(
+            "/api/v1/users/{user}/enrolments",
+            post(
+                async |call: Call, Path(user): Path<UserId>, body: JsonBody<SendRequest>| match body
+                {
+                    Ok(Json(request)) => {
+                        call.short(at_once(SendApplication { user, request })).await
+                    }
+                    Err(why) => invalid(&why),
+                },
+            ),
+        )
+        .route(
+            "/api/v1/users/{user}/withdraw",
+            post(async |call: Call, Path(user): Path<UserId>| {
+                call.short(at_once(WithdrawLinks { user })).await
+            }),
         )
 }
 

@@ -5,9 +5,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::acts::{
-    AddUser, ApiTokenMade, Backup, ChangeUser, Decide, EditRealm, EditUser, MakeApiToken,
-    MakeRealm, NoteBackup, Outbox, OutboxAnswer, Pause, Plan, RealmRemoved, RemoveRealm, Resume,
-    RevokeApiToken, Sync, UserActed, VerifyAudit,
+    AddUser, ApiTokenMade, Backup, ChangeUser, Decide, EditRealm, EditUser, EnrolmentObject,
+    MakeApiToken, MakeRealm, NoteBackup, Outbox, OutboxAnswer, Pause, Plan, RealmRemoved,
+    RemoveRealm, Resume, RevokeApiToken, SendApplication, Sync, UserActed, VerifyAudit,
+    WithdrawLinks,
 };
 use crate::model::{ApiToken, Run};
 use crate::runs::Decided;
@@ -226,6 +227,30 @@ impl Route for RevokeApiToken {
 
     fn path(&self) -> String {
         format!("api-tokens/{}/revoke", segment(&self.token))
+    }
+
+    fn body(&self) -> impl Serialize {
+        serde_json::Map::new()
+    }
+}
+
+impl Route for SendApplication {
+    type Answer = EnrolmentObject;
+
+    fn path(&self) -> String {
+        format!("users/{}/enrolments", self.user)
+    }
+
+    fn body(&self) -> impl Serialize {
+        self.request
+    }
+}
+
+impl Route for WithdrawLinks {
+    type Answer = Vec<EnrolmentObject>;
+
+    fn path(&self) -> String {
+        format!("users/{}/withdraw", self.user)
     }
 
     fn body(&self) -> impl Serialize {

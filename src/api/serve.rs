@@ -70,14 +70,19 @@ pub async fn unix(socket: ControlSocket, api: Api, cancel: CancellationToken) {
     farewell(connections).await;
 }
 
-/// Answers on TCP until cancelled. `tls` may change (a renewed certificate); `None`: plain.
+/// Answers on TCP until cancelled, also what `pages` has; each request carries the other end of its connection as [`SocketAddr`].
+/// `tls` may change (a renewed certificate); `None`: plain.
 pub async fn tcp(
     listener: TcpListener,
     tls: watch::Receiver<Option<Arc<ServerConfig>>>,
     api: Api,
+    pages: Router,
     cancel: CancellationToken,
 ) {
-    let router = open::routes().merge(program::routes()).with_state(api);
+    let router = open::routes()
+        .merge(program::routes())
+        .with_state(api)
+        .merge(pages);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -86,10 +91,10 @@ pub async fn tcp(
             _ended = connections.join_next(), if !connections.is_empty() => continue,
             accepted = listener.accept() => accepted,
         };
-        let accepted = accepted.map(|(stream, _)| stream);
-        let Some((stream, place)) = admit(accepted, &places, &cancel).await else {
+        let Some(((stream, from), place)) = admit(accepted, &places, &cancel).await else {
             continue;
         };
+        let router = router.clone().layer(Extension(from));
         let (router, cancel, tls) = (router.clone(), cancel.clone(), tls.borrow().clone());
         connections.spawn(async move {
             match tls {

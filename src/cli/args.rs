@@ -141,6 +141,16 @@ pub(super) enum Command {
         #[command(subcommand)]
         what: ApiTokensCommand,
     },
+    /// Send the mobile application to users, and print each link: whoever has it can set the application up
+    Send {
+        #[command(flatten)]
+        who: EnrolledUsers,
+        /// The earlier application is lost: no code of it is asked for
+        #[arg(long)]
+        lost: bool,
+    },
+    /// Take back links that were sent
+    Withdraw(EnrolledUsers),
     /// Show who changed what, or look whether the record is whole
     Audit {
         #[command(subcommand)]
@@ -373,6 +383,17 @@ pub(super) struct UserNames {
     /// Show phone numbers in full
     #[arg(long)]
     pub show_phones: bool,
+}
+
+/// Users to whom the application is sent.
+#[derive(Args, Debug)]
+pub(super) struct EnrolledUsers {
+    /// User names, ids, or ends or beginnings of them
+    #[arg(required = true, value_name = "USER")]
+    pub users: Vec<String>,
+    /// The realm, where a name is in several
+    #[arg(long)]
+    pub realm: Option<String>,
 }
 
 #[derive(Subcommand, Debug)]

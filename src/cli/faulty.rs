@@ -34,6 +34,8 @@ fn needs(command: &Command) -> Needs {
         | Command::Runs { .. }
         | Command::Refused { .. }
         | Command::Users { .. }
+        | Command::Send { .. }
+        | Command::Withdraw(_)
         | Command::Realms { .. }
         | Command::Audit { .. } => Needs::Store,
         _ => Needs::File,

@@ -20,6 +20,7 @@ mod realms_by_hand;
 mod refused;
 mod render;
 mod runs;
+mod send;
 mod status;
 mod sync;
 mod table;
@@ -227,6 +228,8 @@ async fn dispatch(context: &CommandContext, command: Command) -> Result<u8, ActF
             audit::audit(context, what, asked).await
         }
         Command::Users { what } => users::users(context, what).await,
+        Command::Send { who, lost } => send::send(context, &who.users, who.realm, lost).await,
+        Command::Withdraw(who) => send::withdraw(context, &who.users, who.realm).await,
         Command::Outbox { what } => outbox::outbox(context, what).await,
         Command::Backup { file } => backup::backup(context, &file).await,
         // Handled before: they need no store.

@@ -205,8 +205,12 @@ impl Check<'_> {
                 None,
             );
         }
+        let valid_ms = self.duration(section, "valid", 7 * DAY, MINUTE..=365 * DAY);
+        // Whoever makes the first links short means the others too.
+        let again = DAY.min(valid_ms);
         EnrolmentConfig {
-            valid_ms: self.duration(section, "valid", 7 * DAY, MINUTE..=365 * DAY),
+            valid_ms,
+            valid_again_ms: self.duration(section, "valid-again", again, MINUTE..=365 * DAY),
             self_enrolment,
             key: self.secret(section, &secret_keys!("key")),
         }

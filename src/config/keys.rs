@@ -95,6 +95,7 @@ pub(super) const FILE: &[Key] = &[
         "enrolment",
         Table(&[
             key("valid", Duration),
+            key("valid-again", Duration),
             key("self-enrolment", Boolean),
             key("key", Secret),
             key("key-file", Path),

@@ -109,6 +109,8 @@ pub struct HttpConfig {
 pub struct EnrolmentConfig {
     /// `valid` in milliseconds.
     pub valid_ms: i64,
+    /// `valid-again` in milliseconds.
+    pub valid_again_ms: i64,
     /// `self-enrolment`.
     pub self_enrolment: bool,
     /// `key-…`; `None`: made once and kept in the store.

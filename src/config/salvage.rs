@@ -59,6 +59,7 @@ pub fn salvage(path: &Path, environment: &Environment) -> Salvaged {
             control_socket,
             enrolment: EnrolmentConfig {
                 valid_ms: 0,
+                valid_again_ms: 0,
                 self_enrolment: false,
                 key: None,
             },

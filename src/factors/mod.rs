@@ -9,6 +9,7 @@
 
 pub mod keys;
 pub mod otp;
+pub mod otpauth;
 pub mod recovery;
 pub mod sealed;
 pub mod throttle;

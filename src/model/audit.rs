@@ -64,6 +64,18 @@ words! {
         ConfigStart = "config-start",
         /// A daemon took another configuration while it ran.
         ConfigReload = "config-reload",
+        /// The application was sent to a user.
+        EnrolmentSend = "enrolment-send",
+        /// A link was withdrawn.
+        EnrolmentWithdraw = "enrolment-withdraw",
+        /// Somebody began to set up an application by a link: a secret was shown.
+        EnrolmentBegin = "enrolment-begin",
+        /// A first code proved an application.
+        EnrolmentUse = "enrolment-use",
+        /// A user got new recovery codes.
+        RecoveryCodes = "recovery-codes",
+        /// An authenticator counts no more.
+        AuthenticatorRevoke = "authenticator-revoke",
     }
 }
 

@@ -6,6 +6,7 @@ pub mod authenticator;
 pub mod change;
 pub mod dn;
 pub mod edit;
+pub mod enrolment;
 pub mod entry;
 pub mod field;
 pub mod filter;
@@ -29,6 +30,7 @@ pub use audit::{AuditAct, AuditEntry, AuditLine};
 pub use authenticator::{Authenticator, AuthenticatorKind, AuthenticatorState, OtpHash};
 pub use change::{Change, ChangeKind, Limit};
 pub use edit::Edit;
+pub use enrolment::{Enrolment, EnrolmentState};
 pub use entry::{Attribute, AttributeName, Packing, RawAttribute, RawEntry, Values};
 pub use field::{Field, FieldOwner};
 pub use ids::{

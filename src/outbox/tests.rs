@@ -53,6 +53,7 @@ fn configuration(delivery: DeliveryConfig) -> Arc<Config> {
         control_socket: PathBuf::new(),
         enrolment: EnrolmentConfig {
             valid_ms: 0,
+            valid_again_ms: 0,
             self_enrolment: false,
             // The fixture's.
             key: Some(Secret::Inline(

@@ -71,6 +71,37 @@ pub enum HandRefusal {
     Removed,
     /// The user is somebody of a directory already.
     OfDirectory,
+    /// The user is suspended or blocked, and is told nothing.
+    Unusable,
+}
+
+/// Sends the application, whatever was sent before. The number that is told is the one in use.
+pub fn send(held: &User) -> Result<Decision, HandRefusal> {
+    if held.state == State::Removed {
+        return Err(HandRefusal::Removed);
+    }
+    if !held.usable() {
+        return Err(HandRefusal::Unusable);
+    }
+    let mut after = held.clone();
+    after.phone_told.clone_from(&after.phone);
+    after.told = true;
+    let kind = if held.provisioned {
+        JobType::Reprovision
+    } else {
+        JobType::Provision
+    };
+    Ok(Decision {
+        base_version: held.version,
+        after,
+        changes: vec![],
+        intents: vec![Intent::Say {
+            r#type: kind,
+            reason: JobReason::Sent,
+            previous_phone: held.phone_provisioned.clone(),
+            previous_username: None,
+        }],
+    })
 }
 
 /// Makes a user.

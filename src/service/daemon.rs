@@ -370,10 +370,11 @@ impl Daemon {
             cancel,
         }) = Web::replace(&mut self.web, ready)
         {
+            let pages = crate::console::pages(self.engine.subscribe());
             self.part(
                 "TCP listener",
                 &cancel,
-                serve::tcp(listener, tls, self.api.clone(), cancel.clone()),
+                serve::tcp(listener, tls, self.api.clone(), pages, cancel.clone()),
             );
         }
     }

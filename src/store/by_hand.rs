@@ -399,7 +399,7 @@ async fn one_at_a_time(tx: &mut Tx) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn there(tx: &mut Tx, realm: &RealmId) -> Result<(), StoreError> {
+pub(super) async fn there(tx: &mut Tx, realm: &RealmId) -> Result<(), StoreError> {
     let rows = on!(tx, c => sqlx::query_scalar::<_, i64>(REALM_THERE).bind(realm.as_str()).fetch_one(&mut *c).await)
         .map_err(StoreError::from_sqlx("read a realm"))?;
     if rows == 1 { Ok(()) } else { Err(gone(realm)) }

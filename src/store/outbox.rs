@@ -13,7 +13,7 @@
 
 mod body;
 mod claim;
-mod enrolment;
+pub(super) mod enrolment;
 mod intents;
 pub(super) mod locks;
 mod reclaim;
@@ -26,7 +26,7 @@ mod time;
 
 pub use claim::Mine;
 pub use enrolment::{EnrolmentContext, EnrolmentKey};
-pub(super) use intents::apply_intents;
+pub(super) use intents::{apply_intents, set_told};
 pub use reclaim::Overdue;
 pub use selection::{JobAction, JobSelection};
 pub(super) use selection::{hold_copy, keep_on_hold, release_brake, set_waiting_on_hold};

@@ -25,4 +25,5 @@ pub use engine::Engine;
 pub use push::follower::{Follower, Unfollowed};
 pub use realm::by_hand::{HandAuthor, HandRules, as_it_is};
 pub use realm::following::Following;
+pub use realm::sending::factors_entry;
 pub use run_request::{DecisionOptions, Progress, RunRequest};

@@ -10,6 +10,7 @@ mod cli;
 mod daemon;
 mod deltas;
 mod directory;
+mod enrol;
 mod hands;
 mod outbox;
 mod programs;

@@ -84,6 +84,7 @@ fn config(dir: &Path, realms: &[&str]) -> Config {
         control_socket: dir.join("control.sock"),
         enrolment: EnrolmentConfig {
             valid_ms: 1,
+            valid_again_ms: 1,
             self_enrolment: false,
             key: None,
         },

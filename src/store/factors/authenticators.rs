@@ -5,7 +5,7 @@ use sqlx::FromRow;
 use crate::clock::Timestamp;
 use crate::factors::keys::KeyId;
 use crate::factors::sealed::Sealed;
-use crate::model::{Authenticator, AuthenticatorId, UserId};
+use crate::model::{Authenticator, AuthenticatorId, EnrolmentId, UserId};
 use crate::store::db::{Tx, on};
 use crate::store::rows::{uuid, word};
 use crate::store::{Store, StoreError};
@@ -19,6 +19,10 @@ pub struct KeptAuthenticator {
     pub bound_to: Option<UserId>,
     /// The secret; `None` once it counts no more.
     pub secret: Option<Sealed>,
+    /// Of an application: the link that it was made by.
+    pub enrolment: Option<EnrolmentId>,
+    /// Of a pending application: what is kept of the mark of the browser that it was made in.
+    pub browser: Option<[u8; 32]>,
 }
 
 impl KeptAuthenticator {
@@ -32,7 +36,7 @@ impl KeptAuthenticator {
 macro_rules! authenticator_columns {
     () => {
         "id, user_id, bound_to, kind, state, serial, issuer, secret, key_id, hash, digits, period, next, drift, two_codes, \
-         valid_from, valid_until, expires_at, created_at, activated_at, last_used_at, ended_at"
+         valid_from, valid_until, expires_at, created_at, activated_at, last_used_at, ended_at, enrolment, browser"
     };
 }
 
@@ -61,6 +65,8 @@ struct AuthenticatorRow {
     activated_at: Option<i64>,
     last_used_at: Option<i64>,
     ended_at: Option<i64>,
+    enrolment: Option<Vec<u8>>,
+    browser: Option<Vec<u8>>,
 }
 
 impl TryFrom<AuthenticatorRow> for KeptAuthenticator {
@@ -103,6 +109,13 @@ impl TryFrom<AuthenticatorRow> for KeptAuthenticator {
             authenticator,
             bound_to: row.bound_to.as_deref().map(uuid).transpose()?.map(UserId),
             secret,
+            enrolment: row
+                .enrolment
+                .as_deref()
+                .map(uuid)
+                .transpose()?
+                .map(EnrolmentId),
+            browser: row.browser.and_then(|mark| mark.try_into().ok()),
         })
     }
 }
@@ -111,15 +124,14 @@ impl TryFrom<AuthenticatorRow> for KeptAuthenticator {
 ///
 /// # Errors
 /// [`StoreError::Conflict`] when its serial or its id is there already.
-#[cfg_attr(not(test), expect(dead_code, reason = "for enrolment"))]
 pub(in crate::store) async fn insert(
     tx: &mut Tx,
     new: &KeptAuthenticator,
 ) -> Result<(), StoreError> {
     const SQL: &str = "
         INSERT INTO authenticators (id, user_id, kind, state, serial, issuer, secret, key_id, hash, digits, period, next, drift, two_codes,
-            valid_from, valid_until, expires_at, created_at, activated_at, last_used_at, ended_at, bound_to)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+            valid_from, valid_until, expires_at, created_at, activated_at, last_used_at, ended_at, bound_to, enrolment, browser)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
         ON CONFLICT DO NOTHING";
     let KeptAuthenticator {
         authenticator: a,
@@ -150,6 +162,8 @@ pub(in crate::store) async fn insert(
         .bind(a.last_used_at.map(|t| t.0))
         .bind(a.ended_at.map(|t| t.0))
         .bind(new.bound_to.map(|user| user.0.as_bytes().to_vec()))
+        .bind(new.enrolment.map(|id| id.0.as_bytes().to_vec()))
+        .bind(new.browser.map(|mark| mark.to_vec()))
         .execute(&mut *c)
         .await
         .map(|r| r.rows_affected()))
@@ -162,7 +176,6 @@ pub(in crate::store) async fn insert(
 }
 
 /// All authenticators of a user, the oldest first. In a transaction that decides about them.
-#[expect(dead_code, reason = "for enrolment")]
 pub(in crate::store) async fn of_user(
     tx: &mut Tx,
     user: UserId,
@@ -170,6 +183,67 @@ pub(in crate::store) async fn of_user(
     let rows = on!(tx, c => sqlx::query_as::<_, AuthenticatorRow>(OF_USER).bind(user.0.as_bytes().to_vec()).fetch_all(&mut *c).await)
         .map_err(StoreError::from_sqlx("read authenticators"))?;
     rows.into_iter().map(KeptAuthenticator::try_from).collect()
+}
+
+/// Uses a step or counter up, and all before it: true for one transaction only, whoever asks, and whatever for.
+pub(in crate::store) async fn use_up(
+    tx: &mut Tx,
+    id: AuthenticatorId,
+    at: i64,
+    drift: i64,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    const SQL: &str = "
+        UPDATE authenticators SET next = $2 + 1, drift = $3, last_used_at = $4
+        WHERE id = $1 AND next <= $2 AND state = 'active'";
+    let rows = on!(tx, c => sqlx::query(SQL).bind(id.0.as_bytes().to_vec()).bind(at).bind(drift).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
+        .map_err(StoreError::from_sqlx("use a code"))?;
+    Ok(rows == 1)
+}
+
+/// The applications of these ids count no more: their secrets go.
+pub(in crate::store) async fn end(
+    tx: &mut Tx,
+    ids: &[AuthenticatorId],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const SQL: &str = "
+        UPDATE authenticators SET state = 'revoked', secret = NULL, browser = NULL, expires_at = NULL, ended_at = $2
+        WHERE id = $1 AND kind = 'app'";
+    for id in ids {
+        on!(tx, c => sqlx::query(SQL).bind(id.0.as_bytes().to_vec()).bind(now.0).execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("revoke an application"))?;
+    }
+    Ok(())
+}
+
+/// Pending applications of these ids are no more: nobody ever proved them.
+pub(in crate::store) async fn drop_pending(
+    tx: &mut Tx,
+    ids: &[AuthenticatorId],
+) -> Result<(), StoreError> {
+    const SQL: &str =
+        "DELETE FROM authenticators WHERE id = $1 AND state = 'pending' AND kind = 'app'";
+    for id in ids {
+        on!(tx, c => sqlx::query(SQL).bind(id.0.as_bytes().to_vec()).execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("forget an application"))?;
+    }
+    Ok(())
+}
+
+/// A pending application is proved by the code of this step, which is used up with it.
+pub(in crate::store) async fn activate(
+    tx: &mut Tx,
+    id: AuthenticatorId,
+    at: i64,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    const SQL: &str = "
+        UPDATE authenticators SET state = 'active', next = $2 + 1, activated_at = $3, expires_at = NULL
+        WHERE id = $1 AND state = 'pending' AND kind = 'app' AND expires_at > $3";
+    let rows = on!(tx, c => sqlx::query(SQL).bind(id.0.as_bytes().to_vec()).bind(at).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
+        .map_err(StoreError::from_sqlx("activate an application"))?;
+    Ok(rows == 1)
 }
 
 /// All authenticators there are.

@@ -1,11 +1,15 @@
 //! What users prove themselves with: authenticators with their encrypted secrets, recovery codes, and what verifications know of a user.
 
-mod authenticators;
+pub(super) mod authenticators;
 pub(in crate::store) mod endings;
 mod facts;
+pub(super) mod failures;
+pub(super) mod proof;
+pub(super) mod recovery;
 
 pub use authenticators::KeptAuthenticator;
 #[cfg(test)]
 pub(in crate::store) use authenticators::{
     all as all_authenticators, insert as insert_authenticator,
 };
+pub use proof::{ProofOutcome, WrongCode};

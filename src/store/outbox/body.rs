@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::enrolment::Enrolment;
+use super::enrolment::LinkMade;
 use crate::clock::Timestamp;
 use crate::model::{JobReason, JobType, Phone, User};
 
@@ -51,7 +51,7 @@ pub(super) struct MessageContent<'a> {
     pub(super) reason: JobReason,
     pub(super) previous_phone: Option<&'a Phone>,
     pub(super) previous_username: Option<&'a str>,
-    pub(super) enrolment: Option<&'a Enrolment>,
+    pub(super) enrolment: Option<&'a LinkMade>,
     pub(super) now: Timestamp,
 }
 

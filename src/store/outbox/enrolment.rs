@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::fresh_id;
 use crate::clock::Timestamp;
 use crate::factors::keys::RootKey;
-use crate::model::{EnrolmentId, Job, UserId};
+use crate::model::{EnrolmentId, Job, JobReason, JobType, UserId};
 use crate::store::db::{Tx, on};
 use crate::store::{Store, StoreError};
 
@@ -25,6 +25,8 @@ pub struct EnrolmentContext {
     pub public_url: String,
     /// `enrolment.valid` in milliseconds.
     pub valid_ms: i64,
+    /// `enrolment.valid-again` in milliseconds: for whoever had the application before.
+    pub valid_again_ms: i64,
     /// The key.
     pub key: EnrolmentKey,
 }
@@ -53,6 +55,12 @@ impl EnrolmentKey {
         mac.finalize().into_bytes().into()
     }
 
+    /// The link of an enrolment: whoever has it may use it, so it is shown once and never logged.
+    pub fn link(&self, public_url: &str, enrolment: EnrolmentId) -> String {
+        let token = URL_SAFE_NO_PAD.encode(self.token(enrolment));
+        format!("{public_url}/enrol/{token}")
+    }
+
     /// The hash of that token, as `enrolments` holds it: whoever opens the link is found by it, and it tells which key it was made with.
     pub fn token_sha256(&self, enrolment: EnrolmentId) -> [u8; 32] {
         Sha256::digest(self.token(enrolment)).into()
@@ -78,7 +86,7 @@ impl fmt::Debug for EnrolmentKey {
 }
 
 /// A new enrolment as a message tells it.
-pub(super) struct Enrolment {
+pub(in crate::store) struct LinkMade {
     pub(super) id: EnrolmentId,
     /// The link, with a place for the token.
     pub(super) url: String,
@@ -100,7 +108,7 @@ fn decoded(text: &str) -> Result<EnrolmentKey, StoreError> {
 }
 
 /// Voids the user's open enrolments.
-pub(super) async fn void(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
+pub(in crate::store) async fn void(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
     const SQL: &str = "UPDATE enrolments SET state = 'void' WHERE user_id = $1 AND state = 'open'";
     on!(tx, c => sqlx::query(SQL).bind(user.0.as_bytes().as_slice()).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("void enrolments"))
 }
@@ -114,16 +122,23 @@ pub(super) async fn void_dropped(tx: &mut Tx, user: UserId) -> Result<(), StoreE
     on!(tx, c => sqlx::query(SQL).bind(user.0.as_bytes().as_slice()).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("void enrolments"))
 }
 
-/// Makes an enrolment.
-pub(super) async fn make(
+/// Makes an enrolment. `delivers`: its link goes out by a message of this type; else whoever makes it passes it on.
+pub(in crate::store) async fn make(
     tx: &mut Tx,
     ctx: &EnrolmentContext,
     user: UserId,
+    why: (JobType, JobReason),
+    delivers: bool,
     now: Timestamp,
-) -> Result<Enrolment, StoreError> {
-    const SQL: &str = "INSERT INTO enrolments (id, user_id, token_sha256, state, expires_at, created_at) VALUES ($1, $2, $3, 'open', $4, $5)";
+) -> Result<LinkMade, StoreError> {
+    const SQL: &str = "
+        INSERT INTO enrolments (id, user_id, token_sha256, state, expires_at, created_at, channel, reason)
+        VALUES ($1, $2, $3, 'open', $4, $5, $6, $7)";
     let id = EnrolmentId(fresh_id(now));
-    let expires_at = now.plus_ms(ctx.valid_ms);
+    let expires_at = now.plus_ms(match why.0 {
+        JobType::Reprovision => ctx.valid_again_ms,
+        _ => ctx.valid_ms,
+    });
     let hash = ctx.key.token_sha256(id);
     on!(tx, c => sqlx::query(SQL)
         .bind(id.0.as_bytes().as_slice())
@@ -131,11 +146,13 @@ pub(super) async fn make(
         .bind(hash.as_slice())
         .bind(expires_at.0)
         .bind(now.0)
+        .bind(if delivers { "webhook" } else { "hand" })
+        .bind(why.1.as_str())
         .execute(&mut *c)
         .await
         .map(|_| ()))
     .map_err(StoreError::from_sqlx("make an enrolment"))?;
-    Ok(Enrolment {
+    Ok(LinkMade {
         id,
         url: format!("{}/enrol/{PLACE}", ctx.public_url),
         expires_at,

@@ -1,7 +1,7 @@
 //! From what a decision wants said to jobs, by fixed rules, in the transaction of the change (design § 3.8, § 3.10).
 
 use super::body::{MessageContent, body};
-use super::enrolment::{self, Enrolment};
+use super::enrolment::{self, LinkMade};
 use super::{MessageContext, fresh_id, text};
 use crate::model::message_rules::{
     self, Becomes, IntentEffect, Links, Standing, TellingMark, is_application,
@@ -125,7 +125,8 @@ async fn write(
     if let Some((kind, reason, previous_phone)) = &carried.say {
         let invitation = match &ctx.enrolment {
             Some(e) if is_application(*kind) => {
-                Some(enrolment::make(tx, e, user.id, ctx.now).await?)
+                let why = (*kind, *reason);
+                Some(enrolment::make(tx, e, user.id, why, true, ctx.now).await?)
             }
             _ => None,
         };
@@ -179,7 +180,7 @@ struct Saying<'a> {
     reason: JobReason,
     previous_phone: Option<&'a Phone>,
     previous_username: Option<&'a str>,
-    enrolment: Option<&'a Enrolment>,
+    enrolment: Option<&'a LinkMade>,
 }
 
 async fn say_one(
@@ -248,7 +249,11 @@ async fn provisioned_phone(tx: &mut Tx, user: UserId) -> Result<Option<Phone>, S
 }
 
 /// Remembers the number of the newest provision or reprovision job.
-async fn set_told(tx: &mut Tx, user: UserId, told: &TellingMark) -> Result<(), StoreError> {
+pub(in crate::store) async fn set_told(
+    tx: &mut Tx,
+    user: UserId,
+    told: &TellingMark,
+) -> Result<(), StoreError> {
     const SQL: &str = "UPDATE users SET phone_told = $2, told = $3 WHERE id = $1";
     let rows = on!(tx, c => sqlx::query(SQL).bind(key(user)).bind(told.phone.as_ref().map(Phone::as_str)).bind(told.told).execute(&mut *c).await.map(|r| r.rows_affected()))
         .map_err(StoreError::from_sqlx("remember what was told"))?;

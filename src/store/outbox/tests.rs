@@ -132,6 +132,7 @@ impl Fixture {
         let enrolment = EnrolmentContext {
             public_url: "https://mfa.example.org".into(),
             valid_ms: 7 * DAY_MS,
+            valid_again_ms: 7 * DAY_MS,
             key: self.key.clone(),
         };
         MessageContext {

@@ -44,6 +44,8 @@ pub(super) fn application(
         },
         bound_to: Some(user),
         secret: seal(&f.key.root(), &owner, b"a seed of twenty byte", [3; NONCE]),
+        enrolment: None,
+        browser: None,
     }
 }
 

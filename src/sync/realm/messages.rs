@@ -53,6 +53,7 @@ impl Engine {
             Some(http) => Some(EnrolmentContext {
                 public_url: http.public_url.clone(),
                 valid_ms: self.config.enrolment.valid_ms,
+                valid_again_ms: self.config.enrolment.valid_again_ms,
                 key: self.enrolment_key().await?,
             }),
             None => None,

@@ -9,5 +9,6 @@ mod holds;
 pub(in crate::sync) mod lagging_server;
 pub(in crate::sync) mod messages;
 pub(in crate::sync) mod prepare;
+pub(in crate::sync) mod sending;
 pub(in crate::sync) mod session;
 pub(in crate::sync) mod siblings;

@@ -1,0 +1,443 @@
+//! What a user does on the enrolment page. Whoever has the link is the user, as far as nothing more is asked for.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::context::ActContext;
+use super::failure::{ActFailure, FailureKind};
+use crate::clock::Timestamp;
+use crate::factors::keys::{KeyRing, Purpose, RootKey};
+use crate::factors::otpauth::{Label, SECRET};
+use crate::factors::recovery::{self, CODES};
+use crate::factors::sealed::{self, NONCE};
+use crate::factors::typed::{Typed, read};
+use crate::model::{
+    AuditAct, AuditEntry, Authenticator, AuthenticatorId, AuthenticatorKind, AuthenticatorState,
+    Enrolment, OtpHash, User,
+};
+use crate::store::{
+    AuditKey, Begun, Enrolled, KeptAuthenticator, PageStep, Possessions, ProofOutcome, WrongCode,
+    link_is_valid,
+};
+use crate::sync::{HandAuthor, factors_entry};
+
+/// How long a secret is the same on every reload, in milliseconds.
+const PENDING: i64 = 15 * 60 * 1000;
+
+/// Seconds of a step of an application.
+const PERIOD: u32 = 30;
+
+/// Who opens a page: by which token, in which browser, and from where.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    /// The last part of the link.
+    pub token: String,
+    /// The browser's mark; `None`: it has none yet.
+    pub mark: Option<String>,
+    /// Its address, for the audit.
+    pub address: Option<String>,
+}
+
+/// A valid link.
+#[derive(Debug)]
+pub struct ValidLink {
+    /// The enrolment.
+    pub enrolment: Enrolment,
+    /// Whom it is for.
+    pub user: User,
+    /// What applications show beside the name.
+    pub issuer: String,
+    /// A code of what the user has is asked for first.
+    pub proof: bool,
+    /// In this browser a secret was made already.
+    pub begun: bool,
+}
+
+/// What is shown once the secret is made. `Debug` shows none of it.
+pub struct ShownSecret {
+    /// As applications call the entry.
+    pub label: Label,
+    /// The secret itself.
+    pub secret: Zeroizing<Vec<u8>>,
+    /// An earlier entry may stand beside it.
+    pub before: bool,
+}
+
+impl std::fmt::Debug for ShownSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShownSecret").finish_non_exhaustive()
+    }
+}
+
+/// What came of a step.
+#[derive(Debug)]
+pub enum PageAnswer {
+    /// The link is not valid (any more), or never was.
+    Gone,
+    /// A secret, to be proved by its first code; `wrong`: why the code before it did not count.
+    Secret(Box<(ValidLink, ShownSecret, Option<PageTrouble>)>),
+    /// A code of what the user has is asked for; `wrong` as above.
+    Proof(Box<(ValidLink, Option<PageTrouble>)>),
+    /// It is done; these are shown once.
+    Codes(Box<(ValidLink, Vec<String>)>),
+}
+
+/// Why a code did not count, for the user.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageTrouble {
+    /// It is wrong.
+    Wrong,
+    /// It was used.
+    Used,
+    /// It is right for a clock that is so many seconds ahead, or behind if negative.
+    Clock(i64),
+    /// It belongs to an earlier QR code.
+    Earlier,
+    /// The time of the secret was over: here is another one.
+    Anew,
+    /// Too many were wrong: so many milliseconds from now it is looked at again.
+    Wait(i64),
+    /// Too many were wrong: only an administrator ends that.
+    Locked,
+}
+
+impl From<WrongCode> for PageTrouble {
+    fn from(wrong: WrongCode) -> Self {
+        match wrong {
+            WrongCode::Unknown => Self::Wrong,
+            WrongCode::Replayed => Self::Used,
+            WrongCode::Clock(steps) => Self::Clock(steps * i64::from(PERIOD)),
+        }
+    }
+}
+
+impl From<crate::factors::throttle::Gate> for PageTrouble {
+    fn from(gate: crate::factors::throttle::Gate) -> Self {
+        use crate::factors::throttle::Gate;
+        match gate {
+            Gate::Open => Self::Wrong,
+            Gate::Delayed(ms) => Self::Wait(ms),
+            Gate::Locked => Self::Locked,
+        }
+    }
+}
+
+/// What every step needs.
+struct AtPage<'a> {
+    at: &'a ActContext,
+    now: Timestamp,
+    keys: KeyRing,
+    audit: AuditKey,
+    link: ValidLink,
+    browser: Option<[u8; 32]>,
+    address: Option<&'a str>,
+}
+
+/// Looks at a link. Notes that it was opened, and changes nothing else.
+///
+/// # Errors
+/// When the store fails.
+pub async fn open_link(
+    at: &ActContext,
+    visitor: &Visitor,
+) -> Result<Option<ValidLink>, ActFailure> {
+    let Some(page) = at_page(at, visitor).await? else {
+        return Ok(None);
+    };
+    if page.link.enrolment.opened_at.is_none() {
+        at.store()
+            .note_opened(page.link.enrolment.id, page.now)
+            .await?;
+    }
+    Ok(Some(page.link))
+}
+
+/// Shows the secret of a link in a browser, and makes it if there is none. The visitor has a mark.
+///
+/// # Errors
+/// When the store fails, or the machine gives no randomness.
+pub async fn begin_at_link(
+    at: &ActContext,
+    visitor: &Visitor,
+    proof: Option<&str>,
+) -> Result<PageAnswer, ActFailure> {
+    match at_page(at, visitor).await? {
+        Some(page) => page.begin(proof, None).await,
+        None => Ok(PageAnswer::Gone),
+    }
+}
+
+/// Proves the application by its first code. The visitor has a mark.
+///
+/// # Errors
+/// When the store fails, or the machine gives no randomness.
+pub async fn enrol_at_link(
+    at: &ActContext,
+    visitor: &Visitor,
+    code: &str,
+) -> Result<PageAnswer, ActFailure> {
+    let Some(page) = at_page(at, visitor).await? else {
+        return Ok(PageAnswer::Gone);
+    };
+    let mut codes = Vec::with_capacity(CODES);
+    for _ in 0..CODES {
+        codes.push(recovery::new_code(random)?);
+    }
+    let letters: Vec<String> = codes.iter().map(|code| code.replace('-', "")).collect();
+    let entry = page.entry(AuditAct::EnrolmentUse);
+    let done = at
+        .store()
+        .enrol(&page.step(&entry)?, &read(code), &letters)
+        .await?;
+    let trouble = match done {
+        Enrolled::Active(id) => {
+            let (user, realm) = (&page.link.user, &page.link.user.realm);
+            tracing::info!(%realm, user = %user.id, authenticator = %id, "{realm}: {:#} set an application up", user.id);
+            return Ok(PageAnswer::Codes(Box::new((page.link, codes))));
+        }
+        Enrolled::Gone => return Ok(PageAnswer::Gone),
+        Enrolled::NotBegun => PageTrouble::Anew,
+        Enrolled::Earlier => PageTrouble::Earlier,
+        Enrolled::Wrong(wrong) => wrong.into(),
+        Enrolled::Held(gate) => gate.into(),
+    };
+    page.begin(None, Some(trouble)).await
+}
+
+/// What is done is done: whether this browser did it by this link.
+///
+/// # Errors
+/// When the store fails.
+pub async fn done_at_link(at: &ActContext, visitor: &Visitor) -> Result<bool, ActFailure> {
+    let (Some(token), Some(mark)) = (token(visitor), mark(visitor)) else {
+        return Ok(false);
+    };
+    let Some((enrolment, user)) = at.store().enrolment_of(&token).await? else {
+        return Ok(false);
+    };
+    let browser = kept_mark(&at.engine.key_ring().await?.current, &mark);
+    let all = at.store().authenticators(user.id).await?;
+    Ok(all.iter().any(|kept| {
+        kept.enrolment == Some(enrolment.id)
+            && kept.browser == Some(browser)
+            && kept.authenticator.state == AuthenticatorState::Active
+    }))
+}
+
+/// A mark for a browser that has none.
+///
+/// # Errors
+/// When the machine gives no randomness.
+pub fn new_mark() -> Result<String, ActFailure> {
+    let mut bytes = [0; 32];
+    random(&mut bytes)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// Whether a text can be the mark of a browser.
+pub fn is_mark(text: &str) -> bool {
+    bytes_of(text).is_some()
+}
+
+fn bytes_of(text: &str) -> Option<[u8; 32]> {
+    URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
+}
+
+fn token(visitor: &Visitor) -> Option<[u8; 32]> {
+    bytes_of(&visitor.token).map(|token| Sha256::digest(token).into())
+}
+
+fn mark(visitor: &Visitor) -> Option<[u8; 32]> {
+    visitor.mark.as_deref().and_then(bytes_of)
+}
+
+/// What is kept of a mark: who can read the store cannot take the browser's place.
+fn kept_mark(key: &RootKey, mark: &[u8; 32]) -> [u8; 32] {
+    let mut block = [0_u8; 64];
+    block[..32].copy_from_slice(&*key.key(Purpose::Browsers));
+    // Padded with zeros to the hash's block, this is the same key (RFC 2104 § 2), and cannot fail.
+    let mut mac = Hmac::<Sha256>::new(&block.into());
+    mac.update(mark);
+    mac.finalize().into_bytes().into()
+}
+
+async fn at_page<'a>(
+    at: &'a ActContext,
+    visitor: &'a Visitor,
+) -> Result<Option<AtPage<'a>>, ActFailure> {
+    let Some(token) = token(visitor) else {
+        return Ok(None);
+    };
+    let now = at.now();
+    let Some((enrolment, user)) = at.store().enrolment_of(&token).await? else {
+        return Ok(None);
+    };
+    if !link_is_valid(&enrolment, &user, now) {
+        return Ok(None);
+    }
+    let root = at.engine.enrolment_key().await?;
+    let keys = KeyRing::of(root.root());
+    let browser = mark(visitor).map(|mark| kept_mark(&keys.current, &mark));
+    let all = at.store().authenticators(user.id).await?;
+    let has = Possessions::of(&all, enrolment.id, browser, now);
+    let begun = has.pending.is_some();
+    Ok(Some(AtPage {
+        at,
+        now,
+        audit: at.engine.audit_key().await?,
+        link: ValidLink {
+            issuer: at.engine.issuer(&user.realm).await?,
+            proof: has.active && !enrolment.lost && !begun,
+            begun,
+            enrolment,
+            user,
+        },
+        keys,
+        browser,
+        address: visitor.address.as_deref(),
+    }))
+}
+
+impl AtPage<'_> {
+    fn entry(&self, act: AuditAct) -> AuditEntry {
+        let author = HandAuthor {
+            by: self.at.by(),
+            from: self.at.caller.door.as_str(),
+            act,
+        };
+        let mut said = Map::new();
+        if let Some(address) = self.address {
+            said.insert("address".to_owned(), Value::from(address));
+        }
+        said.insert("enrolment".to_owned(), json!(self.link.enrolment.id));
+        factors_entry(author, &self.link.user, said, self.now)
+    }
+
+    fn step<'b>(&'b self, entry: &'b AuditEntry) -> Result<PageStep<'b>, ActFailure> {
+        let browser = self
+            .browser
+            .ok_or_else(|| ActFailure::new(FailureKind::Unfit, "the browser has no mark"))?;
+        Ok(PageStep {
+            enrolment: self.link.enrolment.id,
+            user: self.link.user.id,
+            browser,
+            keys: &self.keys,
+            now: self.now,
+            audit: (entry, &self.audit),
+        })
+    }
+
+    async fn begin(
+        self,
+        proof: Option<&str>,
+        trouble: Option<PageTrouble>,
+    ) -> Result<PageAnswer, ActFailure> {
+        let entry = self.entry(AuditAct::EnrolmentBegin);
+        let step = self.step(&entry)?;
+        let fresh = self.fresh(step.browser)?;
+        let proof: Option<Typed> = proof.map(read);
+        let begun = self
+            .at
+            .store()
+            .begin_enrolling(&step, proof.as_ref(), fresh)
+            .await?;
+        match begun {
+            Begun::Gone => Ok(PageAnswer::Gone),
+            Begun::ProofMissing => Ok(PageAnswer::Proof(Box::new((self.link, trouble)))),
+            Begun::NotProved(outcome) => {
+                let why = match outcome {
+                    ProofOutcome::Right => None,
+                    ProofOutcome::Wrong(wrong) => Some(wrong.into()),
+                    ProofOutcome::Held(gate) => Some(gate.into()),
+                };
+                Ok(PageAnswer::Proof(Box::new((self.link, why))))
+            }
+            Begun::Pending(has) => {
+                let shown = self.shown(&has)?;
+                Ok(PageAnswer::Secret(Box::new((self.link, shown, trouble))))
+            }
+        }
+    }
+
+    /// A new pending application of this user, link and browser.
+    fn fresh(&self, browser: [u8; 32]) -> Result<KeptAuthenticator, ActFailure> {
+        let user = self.link.user.id;
+        let id = AuthenticatorId(self.at.engine.new_user_id().0);
+        let (mut secret, mut nonce) = (Zeroizing::new([0; SECRET]), [0; NONCE]);
+        random(&mut *secret)?;
+        random(&mut nonce)?;
+        let owner = Authenticator::owner(Some(user), id);
+        let sealed = sealed::seal(&self.keys.current, &owner, &*secret, nonce)
+            .ok_or_else(|| ActFailure::new(FailureKind::Unfit, "a secret cannot be encrypted"))?;
+        Ok(KeptAuthenticator {
+            authenticator: Authenticator {
+                id,
+                user: Some(user),
+                kind: AuthenticatorKind::App,
+                state: AuthenticatorState::Pending,
+                serial: None,
+                issuer: Some(self.link.issuer.clone()),
+                hash: OtpHash::Sha1,
+                digits: 6,
+                period: PERIOD,
+                next: 0,
+                drift: 0,
+                two_codes: false,
+                valid_from: None,
+                valid_until: None,
+                expires_at: Some(self.now.plus_ms(PENDING)),
+                created_at: self.now,
+                activated_at: None,
+                last_used_at: None,
+                ended_at: None,
+            },
+            bound_to: Some(user),
+            secret: Some(sealed),
+            enrolment: Some(self.link.enrolment.id),
+            browser: Some(browser),
+        })
+    }
+
+    fn shown(&self, has: &Possessions) -> Result<ShownSecret, ActFailure> {
+        let broken = |why: &str| ActFailure::new(FailureKind::Unfit, why);
+        let kept = has
+            .pending
+            .as_ref()
+            .ok_or_else(|| broken("no secret is pending"))?;
+        let sealed = kept
+            .secret
+            .as_ref()
+            .ok_or_else(|| broken("a pending application has no secret"))?;
+        let secret = sealed::open(&self.keys, &kept.owner(), sealed)
+            .map_err(|why| broken(&format!("the secret of an application: {why}")))?;
+        let month = month(kept.authenticator.created_at);
+        let suffix = has.before.then_some(month.as_str());
+        Ok(ShownSecret {
+            label: Label::new(&self.link.issuer, &self.link.user.username, suffix),
+            secret,
+            before: has.before,
+        })
+    }
+}
+
+/// What keeps the entries of a user apart in an application: `(2026-11)`.
+fn month(at: Timestamp) -> String {
+    let text = at.to_string();
+    format!("({})", text.get(..7).unwrap_or(&text))
+}
+
+fn random(bytes: &mut [u8]) -> Result<(), ActFailure> {
+    rustls::crypto::ring::default_provider()
+        .secure_random
+        .fill(bytes)
+        .map_err(|_| {
+            ActFailure::new(
+                FailureKind::Unfit,
+                "the machine gives no randomness; try again",
+            )
+        })
+}

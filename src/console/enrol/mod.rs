@@ -1,0 +1,182 @@
+//! `/enrol/TOKEN`: a user sets the mobile application up, without JavaScript, by forms alone.
+//!
+//! ```text
+//!   GET: what this is ─▶ POST begin: the secret ─▶ POST use: the recovery codes ─▶ POST done: it is done
+//!                         └ a code of what the user has, where there is something
+//! ```
+//!
+//! GET and HEAD show no secret and change nothing but when the link was first opened. Every answer may be stored nowhere, and tells no
+//! other site where it was.
+
+mod browser;
+mod page;
+mod qr;
+mod words;
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Extension, Path, RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use axum::routing::get;
+use tokio::sync::watch;
+
+use self::browser::Browser;
+use self::page::{Page, Secret, Show};
+use crate::acts::{
+    ActContext, ActFailure, Caller, Door, PageAnswer, Visitor, begin_at_link, done_at_link,
+    enrol_at_link, new_mark, open_link,
+};
+use crate::sync::Engine;
+
+/// Forms have three fields.
+const BODY: usize = 4096;
+
+/// Who the audit says did it.
+const USER: &str = "user";
+
+/// The enrolment page.
+pub(super) fn routes(engine: watch::Receiver<Engine>) -> Router {
+    Router::new()
+        .route("/enrol/{token}", get(look).post(step))
+        .layer(DefaultBodyLimit::max(BODY))
+        .with_state(engine)
+}
+
+type Engines = State<watch::Receiver<Engine>>;
+
+/// GET and HEAD.
+async fn look(
+    State(engine): Engines,
+    from: Option<Extension<SocketAddr>>,
+    Path(token): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let engine = engine.borrow().clone();
+    let browser = Browser::of(&headers, query.as_deref());
+    let visitor = visitor(&engine, token, &browser, &headers, from);
+    let at = context(engine);
+    let page = match open_link(&at, &visitor).await {
+        Ok(Some(link)) => Page::new(
+            StatusCode::OK,
+            Show::Start {
+                link: Box::new(link),
+                wrong: None,
+            },
+        ),
+        Ok(None) => Page::gone(),
+        Err(failure) => failed(&failure),
+    };
+    page.answer(&browser, None)
+}
+
+/// POST: one step on.
+async fn step(
+    State(engine): Engines,
+    from: Option<Extension<SocketAddr>>,
+    Path(token): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let engine = engine.borrow().clone();
+    let browser = Browser::of(&headers, query.as_deref());
+    let mut visitor = visitor(&engine, token, &browser, &headers, from);
+    let secure = engine
+        .config
+        .http
+        .as_ref()
+        .is_some_and(|http| http.public_url.starts_with("https:"));
+    let at = context(engine);
+    if browser.comes_from_elsewhere {
+        return Page::gone().answer(&browser, None);
+    }
+    let mut cookie = None;
+    if visitor.mark.is_none() {
+        match new_mark() {
+            Ok(mark) => {
+                cookie = Some(browser::cookie(&mark, secure));
+                visitor.mark = Some(mark);
+            }
+            Err(failure) => return failed(&failure).answer(&browser, None),
+        }
+    }
+    let field = |name: &str| {
+        url::form_urlencoded::parse(&body)
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
+    };
+    let page = match field("step").as_deref() {
+        Some("use") => {
+            let code = field("code").unwrap_or_default();
+            shown(enrol_at_link(&at, &visitor, &code).await)
+        }
+        Some("done") => match done_at_link(&at, &visitor).await {
+            Ok(true) => Page::new(StatusCode::OK, Show::Done),
+            Ok(false) => Page::gone(),
+            Err(failure) => failed(&failure),
+        },
+        _ => {
+            let proof = field("proof").filter(|proof| !proof.trim().is_empty());
+            shown(begin_at_link(&at, &visitor, proof.as_deref()).await)
+        }
+    };
+    page.answer(&browser, cookie.as_deref())
+}
+
+fn context(engine: Engine) -> ActContext {
+    ActContext::new(engine, Caller::new(Some(USER.to_owned()), Door::Page))
+}
+
+fn visitor(
+    engine: &Engine,
+    token: String,
+    browser: &Browser,
+    headers: &HeaderMap,
+    from: Option<Extension<SocketAddr>>,
+) -> Visitor {
+    let proxied = engine.config.http.as_ref().is_some_and(|h| h.behind_proxy);
+    let told = proxied.then(|| browser::forwarded(headers)).flatten();
+    let peer = from.map(|Extension(address)| address.ip());
+    Visitor {
+        token,
+        mark: browser.mark.clone(),
+        address: told.or(peer).map(|ip| ip.to_string()),
+    }
+}
+
+/// The page of an answer.
+fn shown(answer: Result<PageAnswer, ActFailure>) -> Page {
+    match answer {
+        Ok(PageAnswer::Gone) => Page::gone(),
+        Ok(PageAnswer::Proof(asked)) => {
+            let (link, wrong) = *asked;
+            let link = Box::new(link);
+            Page::new(StatusCode::OK, Show::Start { link, wrong })
+        }
+        Ok(PageAnswer::Secret(made)) => {
+            let (_, secret, wrong) = *made;
+            match Secret::of(&secret) {
+                Some(secret) => Page::new(StatusCode::OK, Show::Secret { secret, wrong }),
+                None => Page::new(StatusCode::INTERNAL_SERVER_ERROR, Show::Trouble),
+            }
+        }
+        Ok(PageAnswer::Codes(done)) => {
+            let (_, codes) = *done;
+            Page::new(StatusCode::OK, Show::Codes { codes })
+        }
+        Err(failure) => failed(&failure),
+    }
+}
+
+/// The store, or what it holds, cannot be used at present.
+fn failed(failure: &ActFailure) -> Page {
+    tracing::error!(
+        code = failure.code,
+        "the enrolment page cannot answer: {failure}"
+    );
+    Page::new(StatusCode::SERVICE_UNAVAILABLE, Show::Trouble)
+}

@@ -1,0 +1,206 @@
+//! The page itself: what is shown, and with which headers.
+
+use std::sync::LazyLock;
+
+use askama::Template;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::browser::Browser;
+use super::qr;
+use super::words::{Language, Words, fill};
+use crate::acts::{PageTrouble, ShownSecret, ValidLink};
+use crate::factors::otpauth::grouped;
+use crate::model::Phone;
+
+/// The style, inline: its hash stands in the policy, and nothing is fetched.
+const STYLE: &str = include_str!("../../../templates/enrol.css");
+
+/// Nothing but our own style, and forms to ourselves.
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    let hash = STANDARD.encode(Sha256::digest(STYLE));
+    format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+});
+
+/// A secret, ready to be shown.
+pub(super) struct Secret {
+    label: String,
+    link: Zeroizing<String>,
+    key: Zeroizing<String>,
+    before: bool,
+}
+
+impl Secret {
+    /// `None`: its link is too long for a QR code.
+    pub(super) fn of(shown: &ShownSecret) -> Option<Self> {
+        let link = shown.label.link(&shown.secret);
+        qr::svg(&link, "")?;
+        Some(Self {
+            label: shown.label.shown(),
+            link,
+            key: grouped(&shown.secret),
+            before: shown.before,
+        })
+    }
+}
+
+/// What is shown.
+pub(super) enum Show {
+    /// What this is, and a button.
+    Start {
+        link: Box<ValidLink>,
+        wrong: Option<PageTrouble>,
+    },
+    /// The secret.
+    Secret {
+        secret: Secret,
+        wrong: Option<PageTrouble>,
+    },
+    /// Recovery codes.
+    Codes { codes: Vec<String> },
+    /// It is done.
+    Done,
+    /// The link is not valid.
+    Gone,
+    /// The store fails.
+    Trouble,
+}
+
+/// A page with its status.
+pub(super) struct Page {
+    status: StatusCode,
+    show: Show,
+}
+
+#[derive(Template)]
+#[template(path = "enrol.html")]
+struct Enrol<'a> {
+    words: &'static Words,
+    language: Language,
+    languages: [Language; Language::ALL.len()],
+    /// Where forms go: this page, in the chosen language.
+    action: String,
+    title: &'static str,
+    show: &'a Show,
+    style: &'static str,
+    /// Why the code before did not count.
+    wrong: Option<String>,
+    mobile: bool,
+    /// Of a secret: the QR code.
+    qr: Zeroizing<String>,
+    /// Of a secret: where its entry is called by its name.
+    before: String,
+    key_how: String,
+    /// Of the start: the phone's end.
+    phone: Option<String>,
+}
+
+impl Page {
+    pub(super) fn new(status: StatusCode, show: Show) -> Self {
+        Self { status, show }
+    }
+
+    /// Whatever is wrong with a link, its page is the same.
+    pub(super) fn gone() -> Self {
+        Self::new(StatusCode::GONE, Show::Gone)
+    }
+
+    /// The answer to a browser.
+    pub(super) fn answer(&self, browser: &Browser, cookie: Option<&str>) -> Response {
+        let html = self.render(browser);
+        let mut response = (self.status, Html(html)).into_response();
+        let headers = response.headers_mut();
+        let fixed = [
+            (header::CACHE_CONTROL, "no-store"),
+            (header::REFERRER_POLICY, "no-referrer"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::X_FRAME_OPTIONS, "DENY"),
+            (header::VARY, "accept-language, cookie, user-agent"),
+        ];
+        for (name, value) in fixed {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        headers.insert(
+            "x-robots-tag",
+            HeaderValue::from_static("noindex, nofollow"),
+        );
+        if let Ok(policy) = HeaderValue::from_str(&POLICY) {
+            headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+        }
+        if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(cookie).ok()) {
+            headers.insert(header::SET_COOKIE, cookie);
+        }
+        response
+    }
+
+    fn render(&self, browser: &Browser) -> String {
+        let words = browser.language.words();
+        let (title, wrong) = match &self.show {
+            Show::Start { wrong, .. } => (words.start, *wrong),
+            Show::Secret { wrong, .. } => (words.secret, *wrong),
+            Show::Codes { .. } => (words.codes, None),
+            Show::Done => (words.done, None),
+            Show::Gone => (words.gone, None),
+            Show::Trouble => (words.trouble, None),
+        };
+        let (qr, before, key_how) = match &self.show {
+            Show::Secret { secret, .. } => (
+                qr::svg(&secret.link, words.qr).unwrap_or_default(),
+                fill(words.before, &[("label", &secret.label)]),
+                fill(words.key_how, &[("label", &secret.label)]),
+            ),
+            _ => Default::default(),
+        };
+        let phone = match &self.show {
+            Show::Start { link, .. } => link.user.phone.as_ref().map(Phone::masked),
+            _ => None,
+        };
+        let page = Enrol {
+            words,
+            language: browser.language,
+            languages: Language::ALL,
+            action: if browser.chosen {
+                format!("?lang={}", browser.language.code())
+            } else {
+                String::new()
+            },
+            title,
+            show: &self.show,
+            style: STYLE,
+            wrong: wrong.map(|wrong| said(words, wrong)),
+            mobile: browser.mobile,
+            qr,
+            before,
+            key_how,
+            phone,
+        };
+        // Rendering into a string has nothing to fail with.
+        page.render().unwrap_or_default()
+    }
+}
+
+/// Why a code did not count, in words.
+fn said(words: &Words, wrong: PageTrouble) -> String {
+    let minutes = |seconds: i64| ((seconds.abs() + 30) / 60).max(1).to_string();
+    match wrong {
+        PageTrouble::Wrong => words.wrong.to_owned(),
+        PageTrouble::Used => words.used.to_owned(),
+        PageTrouble::Clock(ahead) if ahead > 0 => {
+            fill(words.ahead, &[("minutes", &minutes(ahead))])
+        }
+        PageTrouble::Clock(behind) => fill(words.behind, &[("minutes", &minutes(behind))]),
+        PageTrouble::Earlier => words.earlier.to_owned(),
+        PageTrouble::Anew => words.anew.to_owned(),
+        PageTrouble::Wait(ms) => {
+            let seconds = (ms.max(0) + 999) / 1000;
+            fill(words.wait, &[("seconds", &seconds.to_string())])
+        }
+        PageTrouble::Locked => words.locked.to_owned(),
+    }
+}

@@ -1,0 +1,341 @@
+//! What a user does on the enrolment page: each step is one transaction, which checks everything again.
+//!
+//! ```text
+//!   begin: a proof where one is asked for ─▶ a pending secret, one per link and browser
+//!   use:   a first code of it ─▶ active, the link used, earlier applications revoked, recovery codes kept
+//! ```
+
+use super::audit::append;
+use super::db::{Tx, on};
+use super::enrolments::{SentRow, enrolment_columns};
+use super::factors::authenticators::{activate, drop_pending, end, insert, of_user};
+use super::factors::proof::{Asked, generator, moving, prove, refuse};
+use super::factors::{failures, recovery};
+use super::outbox::text;
+use super::rows::{UserRow, user_columns};
+use super::{AuditKey, KeptAuthenticator, ProofOutcome, Store, StoreError, WrongCode};
+use crate::clock::Timestamp;
+use crate::factors::keys::KeyRing;
+use crate::factors::throttle::{Gate, gate};
+use crate::factors::typed::Typed;
+use crate::factors::window::{Found, Progress, find};
+use crate::model::{
+    AuditEntry, AuthenticatorId, AuthenticatorKind, AuthenticatorState, Enrolment, EnrolmentId,
+    User, UserId,
+};
+
+/// Pending secrets of one link at a time.
+const PENDING: usize = 3;
+
+/// What verifications on the page are noted as.
+const SERVICE: &str = "enrolment";
+
+/// A step on the page: by which link, in which browser, and when.
+#[derive(Debug)]
+pub struct PageStep<'a> {
+    /// Whose link; the caller has looked it up by its token.
+    pub enrolment: EnrolmentId,
+    /// Whom it is for.
+    pub user: UserId,
+    /// What is kept of the browser's mark.
+    pub browser: [u8; 32],
+    /// The keys that secrets may have been kept with.
+    pub keys: &'a KeyRing,
+    /// The time.
+    pub now: Timestamp,
+    /// The line of the audit that a success writes, and the key that it is written under.
+    pub audit: (&'a AuditEntry, &'a AuditKey),
+}
+
+/// What a user has, as far as the page asks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Possessions {
+    /// The pending application of this link and browser, which lives.
+    pub pending: Option<KeptAuthenticator>,
+    /// Somebody with an active authenticator proves it before another one is set up.
+    pub active: bool,
+    /// There was an application before: an entry in the user's telephone may have the same label.
+    pub before: bool,
+}
+
+/// What came of the first step.
+#[derive(Debug)]
+pub enum Begun {
+    /// The secret of this link and browser, an earlier one or the new one.
+    Pending(Box<Possessions>),
+    /// The link is not valid (any more).
+    Gone,
+    /// A code of what the user has is asked for first.
+    ProofMissing,
+    /// That code does not count.
+    NotProved(ProofOutcome),
+}
+
+/// What came of the last step.
+#[derive(Debug)]
+pub enum Enrolled {
+    /// It is active.
+    Active(AuthenticatorId),
+    /// The link is not valid (any more), and the pending secret is gone.
+    Gone,
+    /// There is no secret of this browser, or its time is over.
+    NotBegun,
+    /// It is a code of an earlier secret: what was scanned then is of no use.
+    Earlier,
+    /// It is wrong, and was counted.
+    Wrong(WrongCode),
+    /// It was not looked at.
+    Held(Gate),
+}
+
+/// Locks the user against other numbers, then the link; gives both if the link is valid. In the order of [`super::outbox::locks`].
+async fn valid(tx: &mut Tx, step: &PageStep<'_>) -> Result<Option<(Enrolment, User)>, StoreError> {
+    const USER: &str = concat!("SELECT ", user_columns!(), " FROM users WHERE id = $1");
+    const USER_LOCKED: &str = concat!(
+        "SELECT ",
+        user_columns!(),
+        " FROM users WHERE id = $1 FOR SHARE"
+    );
+    const LINK: &str = concat!(
+        "SELECT ",
+        enrolment_columns!(),
+        " FROM enrolments WHERE id = $1 AND user_id = $2"
+    );
+    const LINK_LOCKED: &str = concat!(
+        "SELECT ",
+        enrolment_columns!(),
+        " FROM enrolments WHERE id = $1 AND user_id = $2 FOR UPDATE"
+    );
+    let failed = StoreError::from_sqlx("look at a link");
+    let id = step.user.0.as_bytes().to_vec();
+    let sql = text(tx, USER, USER_LOCKED);
+    let user = on!(tx, c => sqlx::query_as::<_, UserRow>(sql).bind(id.clone()).fetch_optional(&mut *c).await)
+        .map_err(&failed)?;
+    let sql = text(tx, LINK, LINK_LOCKED);
+    let link = on!(tx, c => sqlx::query_as::<_, SentRow>(sql).bind(step.enrolment.0.as_bytes().to_vec()).bind(id).fetch_optional(&mut *c).await)
+        .map_err(&failed)?;
+    let (Some(user), Some(link)) = (user, link) else {
+        return Ok(None);
+    };
+    let (user, link) = (User::try_from(user)?, Enrolment::try_from(link)?);
+    let valid = link_is_valid(&link, &user, step.now);
+    Ok(valid.then_some((link, user)))
+}
+
+/// A user's pending applications of a link, the newest last.
+fn pending_of(all: &[KeptAuthenticator], link: EnrolmentId) -> Vec<&KeptAuthenticator> {
+    all.iter()
+        .filter(|kept| {
+            kept.enrolment == Some(link)
+                && kept.authenticator.state == AuthenticatorState::Pending
+                && kept.authenticator.kind == AuthenticatorKind::App
+        })
+        .collect()
+}
+
+fn lives(kept: &KeptAuthenticator, now: Timestamp) -> bool {
+    kept.secret.is_some() && kept.authenticator.expires_at.is_some_and(|end| end > now)
+}
+
+impl Possessions {
+    /// What a user has, who has these authenticators, at a link in a browser.
+    pub fn of(
+        all: &[KeptAuthenticator],
+        link: EnrolmentId,
+        browser: Option<[u8; 32]>,
+        now: Timestamp,
+    ) -> Self {
+        let pending = pending_of(all, link)
+            .into_iter()
+            .rfind(|kept| browser.is_some() && kept.browser == browser && lives(kept, now))
+            .cloned();
+        let is = |kept: &KeptAuthenticator, state| kept.authenticator.state == state;
+        Self {
+            pending,
+            active: all.iter().any(|kept| is(kept, AuthenticatorState::Active)),
+            before: all.iter().any(|kept| {
+                kept.authenticator.kind == AuthenticatorKind::App
+                    && !is(kept, AuthenticatorState::Pending)
+            }),
+        }
+    }
+}
+
+/// Whether a link is valid for its user as they are now. What the number was when the link was sent is what the user was told last.
+pub fn link_is_valid(link: &Enrolment, user: &User, now: Timestamp) -> bool {
+    link.works(now) && user.usable() && user.phone == user.phone_told
+}
+
+impl Store {
+    /// Makes the pending secret of a link and a browser, or gives the one that there is. Who has an active authenticator proves it
+    /// first, unless it was lost. `fresh` is what is kept if a new one is needed; it expires by itself.
+    ///
+    /// # Errors
+    /// [`StoreError::Nonsense`] when a secret cannot be decrypted.
+    pub async fn begin_enrolling(
+        &self,
+        step: &PageStep<'_>,
+        proof: Option<&Typed>,
+        fresh: KeptAuthenticator,
+    ) -> Result<Begun, StoreError> {
+        let mut tx = self.db.begin().await?;
+        let Some((link, user)) = valid(&mut tx, step).await? else {
+            return Ok(Begun::Gone);
+        };
+        let all = of_user(&mut tx, step.user).await?;
+        let mut has = Possessions::of(&all, step.enrolment, Some(step.browser), step.now);
+        if has.pending.is_some() {
+            return Ok(Begun::Pending(Box::new(has)));
+        }
+        if has.active && !link.lost {
+            let Some(code) = proof else {
+                return Ok(Begun::ProofMissing);
+            };
+            let asked = Asked {
+                service: SERVICE,
+                realm: &user.realm,
+                user: step.user,
+                keys: step.keys,
+                now: step.now,
+            };
+            match prove(&mut tx, asked, code).await? {
+                ProofOutcome::Right => {}
+                other => {
+                    tx.commit().await?;
+                    return Ok(Begun::NotProved(other));
+                }
+            }
+        }
+        // The newest ones stay, so that nobody who opens the link elsewhere keeps its user from it.
+        let pending = pending_of(&all, step.enrolment);
+        let over = pending.len().saturating_sub(PENDING - 1);
+        let dropped: Vec<AuthenticatorId> = pending[..over]
+            .iter()
+            .map(|kept| kept.authenticator.id)
+            .collect();
+        drop_pending(&mut tx, &dropped).await?;
+        insert(&mut tx, &fresh).await?;
+        append(&mut tx, step.audit.1, step.audit.0).await?;
+        tx.commit().await?;
+        has.pending = Some(fresh);
+        Ok(Begun::Pending(Box::new(has)))
+    }
+
+    /// Activates the pending application of a link and a browser by its first code, uses the link up, revokes the user's earlier
+    /// applications, and keeps new recovery codes in place of those before: all of it or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Nonsense`] when a secret cannot be decrypted.
+    pub async fn enrol(
+        &self,
+        step: &PageStep<'_>,
+        code: &Typed,
+        codes: &[String],
+    ) -> Result<Enrolled, StoreError> {
+        const USE: &str =
+            "UPDATE enrolments SET state = 'used', used_at = $2 WHERE id = $1 AND state = 'open'";
+        let mut tx = self.db.begin().await?;
+        let Some((_, user)) = valid(&mut tx, step).await? else {
+            let all = of_user(&mut tx, step.user).await?;
+            let pending: Vec<AuthenticatorId> = pending_of(&all, step.enrolment)
+                .iter()
+                .map(|kept| kept.authenticator.id)
+                .collect();
+            drop_pending(&mut tx, &pending).await?;
+            tx.commit().await?;
+            return Ok(Enrolled::Gone);
+        };
+        let all = of_user(&mut tx, step.user).await?;
+        let before = failures::locked(&mut tx, step.user).await?;
+        let own: Vec<&KeptAuthenticator> = pending_of(&all, step.enrolment)
+            .into_iter()
+            .filter(|kept| kept.browser == Some(step.browser))
+            .collect();
+        let Some(kept) = own.iter().rfind(|kept| lives(kept, step.now)) else {
+            return Ok(Enrolled::NotBegun);
+        };
+        match gate(before, step.now) {
+            Gate::Open => {}
+            held => return Ok(Enrolled::Held(held)),
+        }
+        let id = kept.authenticator.id;
+        let wrong = match look(kept, code, step)? {
+            Found::Accepted { at, .. } => {
+                if !activate(&mut tx, id, at, step.now).await? {
+                    return Ok(Enrolled::NotBegun);
+                }
+                let rows = on!(tx, c => sqlx::query(USE).bind(step.enrolment.0.as_bytes().to_vec()).bind(step.now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
+                    .map_err(StoreError::from_sqlx("use a link up"))?;
+                if rows != 1 {
+                    return Ok(Enrolled::Gone);
+                }
+                self.take_over(&mut tx, step, &all, id).await?;
+                recovery::replace(
+                    &mut tx,
+                    &step.keys.current,
+                    step.user,
+                    id.0,
+                    codes,
+                    step.now,
+                )
+                .await?;
+                append(&mut tx, step.audit.1, step.audit.0).await?;
+                tx.commit().await?;
+                return Ok(Enrolled::Active(id));
+            }
+            Found::Replayed => WrongCode::Replayed,
+            Found::WrongClock(steps) => WrongCode::Clock(steps),
+            Found::Wrong => WrongCode::Unknown,
+        };
+        let mut earlier = false;
+        for other in own.iter().filter(|other| other.authenticator.id != id) {
+            earlier |= other.secret.is_some()
+                && matches!(look(other, code, step)?, Found::Accepted { .. });
+        }
+        let asked = Asked {
+            service: SERVICE,
+            realm: &user.realm,
+            user: step.user,
+            keys: step.keys,
+            now: step.now,
+        };
+        refuse(&mut tx, asked, wrong, Some(id)).await?;
+        tx.commit().await?;
+        Ok(if earlier {
+            Enrolled::Earlier
+        } else {
+            Enrolled::Wrong(wrong)
+        })
+    }
+
+    /// The applications before the new one are revoked, and what is pending beside it is no more.
+    async fn take_over(
+        &self,
+        tx: &mut Tx,
+        step: &PageStep<'_>,
+        all: &[KeptAuthenticator],
+        new: AuthenticatorId,
+    ) -> Result<(), StoreError> {
+        let ids = |state| -> Vec<AuthenticatorId> {
+            all.iter()
+                .map(|kept| &kept.authenticator)
+                .filter(|a| a.kind == AuthenticatorKind::App && a.state == state && a.id != new)
+                .map(|a| a.id)
+                .collect()
+        };
+        end(tx, &ids(AuthenticatorState::Active), step.now).await?;
+        drop_pending(tx, &ids(AuthenticatorState::Pending)).await
+    }
+}
+
+/// What a code comes to for a pending application.
+fn look(kept: &KeptAuthenticator, code: &Typed, step: &PageStep<'_>) -> Result<Found, StoreError> {
+    let Some(generator) = generator(kept, step.keys)? else {
+        return Ok(Found::Wrong);
+    };
+    let progress = Progress {
+        next: kept.authenticator.next,
+    };
+    let seconds = step.now.0.div_euclid(1000);
+    Ok(find(&generator, moving(kept), progress, code, seconds))
+}

@@ -1,0 +1,57 @@
+//! Recovery codes, and the temporary codes of a helpdesk.
+
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::factors::keys::{KeyRing, RootKey};
+use crate::factors::recovery::digest;
+use crate::model::UserId;
+use crate::store::StoreError;
+use crate::store::db::{Tx, on};
+
+/// Uses a code up: true for one transaction only. `letters` is what [`crate::factors::typed::read`] gives.
+pub(in crate::store) async fn take(
+    tx: &mut Tx,
+    keys: &KeyRing,
+    user: UserId,
+    letters: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    const SQL: &str = "
+        UPDATE recovery_codes SET uses_left = uses_left - 1, used_at = $3
+        WHERE user_id = $1 AND digest = $2 AND uses_left > 0 AND (expires_at IS NULL OR expires_at > $3)";
+    for key in std::iter::once(&keys.current).chain(&keys.previous) {
+        let digest = digest(key, user, letters).to_vec();
+        let rows = on!(tx, c => sqlx::query(SQL).bind(user.0.as_bytes().to_vec()).bind(digest).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
+            .map_err(StoreError::from_sqlx("use a recovery code"))?;
+        if rows > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Keeps a new set of codes in place of those before. `letters` as for [`take`]; `set`: what they are known by together.
+pub(in crate::store) async fn replace(
+    tx: &mut Tx,
+    key: &RootKey,
+    user: UserId,
+    set: Uuid,
+    letters: &[String],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const CLEAR: &str = "DELETE FROM recovery_codes WHERE user_id = $1 AND kind = 'recovery'";
+    const ADD: &str = "
+        INSERT INTO recovery_codes (user_id, digest, kind, set_id, key_id, uses_left, created_at)
+        VALUES ($1, $2, 'recovery', $3, $4, 1, $5)";
+    let failed = StoreError::from_sqlx("keep recovery codes");
+    let id = user.0.as_bytes().to_vec();
+    on!(tx, c => sqlx::query(CLEAR).bind(id.clone()).execute(&mut *c).await.map(|_| ()))
+        .map_err(&failed)?;
+    for code in letters {
+        on!(tx, c => sqlx::query(ADD).bind(id.clone()).bind(digest(key, user, code).to_vec()).bind(set.as_bytes().to_vec())
+            .bind(key.id().to_string()).bind(now.0).execute(&mut *c).await.map(|_| ()))
+        .map_err(&failed)?;
+    }
+    Ok(())
+}
