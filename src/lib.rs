@@ -31,6 +31,7 @@
 //! | [`delivery`] | all that knows HTTP as a client | config and left of it |
 //! | [`runs`] | the frame of a run: begun, planned, weighed, applied or held, undone | everything above |
 //! | [`outbox`], [`sync`] | messages on their way; a directory's passes | everything above |
+//! | [`verification`] | codes that services have verified | everything above |
 //! | [`acts`] | what people and programs do: one function a verb, for daemon, command and API alike | everything above |
 //! | [`story`] | what can be told of realms, runs, users and messages, as values | everything above |
 //! | [`api`] | the router on the control socket and on TCP | everything above |
@@ -63,3 +64,4 @@ pub mod service;
 pub mod store;
 pub mod story;
 pub mod sync;
+pub mod verification;

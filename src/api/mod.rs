@@ -23,6 +23,7 @@ use program::bearer::Tokens;
 pub use types::AnswerLine;
 
 use crate::sync::Engine;
+use crate::verification::Verifier;
 
 /// The content type of a long answer: JSON, an object a line.
 pub const NDJSON: &str = "application/x-ndjson";
@@ -44,16 +45,24 @@ pub struct Api {
     engine: watch::Receiver<Engine>,
     /// The programs that called a moment ago.
     tokens: Arc<Tokens>,
+    /// Has codes verified.
+    verifier: Verifier,
 }
 
 impl Api {
     /// Of the daemon's loop.
-    pub fn new(orders: mpsc::Sender<Order>, alive: Alive, engine: watch::Receiver<Engine>) -> Self {
+    pub fn new(
+        orders: mpsc::Sender<Order>,
+        alive: Alive,
+        engine: watch::Receiver<Engine>,
+        verifier: Verifier,
+    ) -> Self {
         Self {
             orders,
             alive,
             engine,
             tokens: Arc::default(),
+            verifier,
         }
     }
 

@@ -15,4 +15,5 @@ pub mod sealed;
 pub mod throttle;
 pub mod token;
 pub mod typed;
+pub mod verdict;
 pub mod window;

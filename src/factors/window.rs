@@ -172,6 +172,66 @@ pub fn resync(
     found
 }
 
+/// The nearest step or counter at which a code is right, as far away as two codes in a row are looked for, and that was not used.
+pub fn far(
+    generator: &Generator,
+    moving: Moving,
+    progress: Progress,
+    code: &Typed,
+    now: i64,
+) -> Option<i64> {
+    let Typed::Digits { value, digits } = *code else {
+        return None;
+    };
+    if digits != generator.digits() {
+        return None;
+    }
+    let fits = |at: i64| {
+        at >= progress.next
+            && u64::try_from(at).is_ok_and(|at| bool::from(generator.code(at).ct_eq(&value)))
+    };
+    match moving {
+        Moving::Counter => {
+            (progress.next..progress.next.saturating_add(RESYNC.0)).find(|at| fits(*at))
+        }
+        Moving::Application { period } | Moving::Clock { period, .. } => {
+            let expected = step(now, period);
+            (0..=RESYNC.1)
+                .flat_map(|distance| [expected + distance, expected - distance])
+                .find(|at| fits(*at))
+        }
+    }
+}
+
+/// Whether a code is the one after a first one, which [`far`] found: its step or counter, and the drift from now on.
+pub fn follows(
+    generator: &Generator,
+    moving: Moving,
+    progress: Progress,
+    first: i64,
+    code: &Typed,
+    now: i64,
+) -> Option<(i64, i64)> {
+    let Typed::Digits { value, digits } = *code else {
+        return None;
+    };
+    let at = first.checked_add(1)?;
+    let right = generator.code(u64::try_from(at).ok()?).ct_eq(&value);
+    if digits != generator.digits() || at < progress.next || !bool::from(right) {
+        return None;
+    }
+    match moving {
+        Moving::Counter => Some((at, 0)),
+        Moving::Application { period } => {
+            ((at - step(now, period)).abs() <= APPLICATION).then_some((at, 0))
+        }
+        Moving::Clock { period, .. } => {
+            let drift = at - step(now, period);
+            (drift.abs() <= RESYNC.1 + 1).then_some((at, drift.clamp(-RESYNC.1, RESYNC.1)))
+        }
+    }
+}
+
 /// The step of a time. A period is at least one second.
 fn step(now: i64, period: u32) -> i64 {
     now.div_euclid(i64::from(period.max(1)))

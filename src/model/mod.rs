@@ -12,6 +12,7 @@ pub mod field;
 pub mod filter;
 pub mod ids;
 pub mod job;
+pub mod logon_name;
 pub mod message_rules;
 pub mod origin;
 pub mod person;
@@ -23,6 +24,7 @@ pub mod selection;
 pub mod standing;
 pub mod synonyms;
 pub mod user;
+pub mod verification;
 pub mod words;
 
 pub use api_token::{ApiToken, Scope};
@@ -49,3 +51,4 @@ pub use selection::{EnrolmentFilter, PhoneFilter, UserFilter, UserPlace, UserSor
 pub use standing::{AuthenticatorShown, FactorFacts, Notice, NoticeCode};
 pub use synonyms::Synonyms;
 pub use user::{PhoneSource, State, StateReason, TwoFactor, User, UserOrigin};
+pub use verification::{Verdict, VerifyMethod, VerifyReason, VerifyResult};

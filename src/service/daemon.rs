@@ -40,6 +40,7 @@ use crate::model::{ErrorCode, RealmId};
 use crate::outbox::{OutboxRunner, Stats};
 use crate::runs::RunError;
 use crate::sync::Engine;
+use crate::verification::{self, Verifier, VerifyQueue};
 
 /// The loop wakes this often to look at the clock.
 const TICK: Duration = Duration::from_secs(1);
@@ -179,6 +180,8 @@ struct Daemon {
     /// Ticks that other daemons did, or left.
     moved: mpsc::Receiver<TickMove>,
     api: Api,
+    /// How verifications stand.
+    verifying: Arc<verification::Health>,
     web: Option<Web>,
     /// Runs and deliveries end; nothing new starts.
     stop: CancellationToken,
@@ -250,9 +253,10 @@ impl Daemon {
         let life = Life::default();
         let alive = life.clone();
         let engine = watch::Sender::new(engine);
+        let (verifier, verifications) = Verifier::new();
         let alive = Alive(Arc::new(move || alive.silent().is_none()));
         let mut daemon = Self {
-            api: Api::new(orders_in, alive, engine.subscribe()),
+            api: Api::new(orders_in, alive, engine.subscribe(), verifier),
             engine,
             config: watch::Sender::new(Arc::clone(&config)),
             metrics,
@@ -270,6 +274,7 @@ impl Daemon {
             keepers: Keepers::default(),
             orders,
             moved,
+            verifying: Arc::default(),
             web: None,
             stop: CancellationToken::new(),
             stop_answers: CancellationToken::new(),
@@ -291,7 +296,7 @@ impl Daemon {
             life,
             start,
         };
-        daemon.start_parts(moved_in);
+        daemon.start_parts(moved_in, verifications);
         daemon.serve_web(ready);
         // Last: whoever finds the socket finds a daemon that works.
         let socket =
@@ -312,7 +317,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    fn start_parts(&mut self, moved: mpsc::Sender<TickMove>) {
+    fn start_parts(&mut self, moved: mpsc::Sender<TickMove>, verifications: VerifyQueue) {
         let runner = OutboxRunner {
             store: self.engine.borrow().store.clone(),
             config: self.config.subscribe(),
@@ -325,6 +330,16 @@ impl Daemon {
             "outbox",
             &stop,
             crate::outbox::run(runner, stop.clone(), Arc::clone(&self.wake)),
+        );
+        self.part(
+            "verification",
+            &stop,
+            verification::run(
+                self.engine.subscribe(),
+                verifications,
+                Arc::clone(&self.verifying),
+                stop.clone(),
+            ),
         );
         let pulse = self.life.part("housekeeping", HOUSEKEEPING_SILENCE);
         self.part(

@@ -68,7 +68,10 @@ pub use declare::{Declared, RealmDecl};
 pub use delta_history::DeltaHistory;
 pub use enrolling::{Begun, Enrolled, PageStep, Possessions, link_is_valid};
 pub use error::StoreError;
-pub use factors::{KeptAuthenticator, ProofOutcome, WrongCode};
+pub use factors::{
+    ANSWERED_FOR, ActiveAuthenticator, KeptAnswer, KeptAuthenticator, ProofOutcome, UserFactors,
+    VerificationRow, VerifiedUser, Verifying, WrongCode,
+};
 use generation::GenerationFile;
 pub use index::Indexed;
 pub use lease::RealmLock;

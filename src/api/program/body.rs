@@ -89,8 +89,8 @@ impl Members {
         text.unwrap_or_default()
     }
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "for logons"))]
     /// `true` or `false`; `false` where it is left out.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for verifications"))]
     pub(super) fn flag(&mut self, name: &str) -> bool {
         match self.take(name) {
             None => false,
@@ -102,8 +102,8 @@ impl Members {
         }
     }
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "for logons"))]
     /// A whole number that may be left out.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for verifications"))]
     pub(super) fn number(&mut self, name: &str) -> Option<i64> {
         let value = self.take(name)?;
         let number = value.as_i64();
@@ -123,8 +123,8 @@ impl Members {
         time
     }
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "for logons"))]
     /// One of a few words.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for verifications"))]
     pub(super) fn word<T: FromStr<Err = String>>(&mut self, name: &str) -> Option<T> {
         let text = self.text(name, 100, false)?;
         text.parse()

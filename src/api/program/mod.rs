@@ -4,6 +4,7 @@ pub(crate) mod bearer;
 mod body;
 mod problem;
 mod tokens;
+mod verify;
 
 use axum::Router;
 
@@ -13,6 +14,7 @@ use super::Api;
 /// The routes below `/api/v1`. Every answer that is no success is a problem.
 pub(super) fn routes() -> Router<Api> {
     let inside = tokens::routes()
+        .merge(verify::routes())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(async || Problem::not_found("no such path: see docs/api.md"));
     Router::new().nest("/api/v1", inside)

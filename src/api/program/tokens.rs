@@ -30,7 +30,7 @@ pub(super) fn routes() -> Router<Api> {
 
 /// Which page of a list.
 #[derive(Deserialize)]
-struct Page {
+struct TokenPage {
     limit: Option<usize>,
     after: Option<String>,
 }
@@ -38,11 +38,11 @@ struct Page {
 async fn list(
     State(api): State<Api>,
     headers: HeaderMap,
-    page: Result<Query<Page>, QueryRejection>,
+    page: Result<Query<TokenPage>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let engine = api.engine();
     let caller = api.tokens.caller(&engine, &headers, Scope::Admin).await?;
-    let Ok(Query(Page { limit, after })) = page else {
+    let Ok(Query(TokenPage { limit, after })) = page else {
         return Err(bad_page("limit", "expected a number from 1 to 1000"));
     };
     let limit = limit.unwrap_or(PAGE);

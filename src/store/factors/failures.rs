@@ -57,7 +57,7 @@ pub(in crate::store) async fn count(
 ) -> Result<Failures, StoreError> {
     const IN_LONG: &str = "
         SELECT COUNT(*) FROM verifications
-        WHERE user_id = $1 AND at > $2 AND result = 'rejected' AND reason IN ('wrong_code', 'replayed', 'clock')";
+        WHERE user_id = $1 AND at > $2 AND at > COALESCE((SELECT counted_from FROM user_factors WHERE user_id = $1), 0) AND result = 'rejected' AND reason IN ('wrong_code', 'replayed', 'clock')";
     const WRITE: &str = "
         UPDATE user_factors SET in_a_row = $2, failed_at = $3, locked_at = CASE WHEN $4 THEN COALESCE(locked_at, $3) END
         WHERE user_id = $1";

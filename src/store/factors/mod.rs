@@ -4,8 +4,11 @@ pub(super) mod authenticators;
 pub(in crate::store) mod endings;
 mod facts;
 pub(super) mod failures;
+mod frozen;
 pub(super) mod proof;
 pub(super) mod recovery;
+mod rows_of_many;
+mod verifying;
 
 pub use authenticators::KeptAuthenticator;
 #[cfg(test)]
@@ -13,3 +16,9 @@ pub(in crate::store) use authenticators::{
     all as all_authenticators, insert as insert_authenticator,
 };
 pub use proof::{ProofOutcome, WrongCode};
+pub use verifying::{
+    ANSWERED_FOR, ActiveAuthenticator, KeptAnswer, UserFactors, VerificationRow, VerifiedUser,
+    Verifying,
+};
+#[cfg(test)]
+mod given;

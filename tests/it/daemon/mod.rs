@@ -9,7 +9,7 @@ mod push;
 mod rights;
 mod store_lost;
 mod systemd;
-mod two;
+pub mod two;
 mod web_tls;
 
 use std::time::{Duration, Instant};

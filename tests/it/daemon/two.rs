@@ -1,7 +1,7 @@
 //! TRAPS 30: two daemons on one PostgreSQL. One dies or stands still at any step, and the other goes on: nothing is lost, nothing
 //! is half done, and every message has one key however often it is sent.
 
-mod pair;
+pub mod pair;
 mod panics;
 mod push;
 mod starting;

@@ -1,6 +1,7 @@
 //! Programs that call the API on TCP: the binary with a token, over real servers.
 
 mod tokens;
+mod verify;
 
 use std::net::TcpListener;
 use std::path::Path;

@@ -1,0 +1,456 @@
+//! Verifications on both stores, with the time in the test's hand.
+
+use std::sync::Arc;
+
+use super::names::{Whom, whom};
+use super::queue::{Answered, AskKey, NotVerified, VerifyAsk};
+use super::round::round;
+use super::setting::VerifySetting;
+use crate::clock::Timestamp;
+use crate::factors::keys::KeyRing;
+use crate::factors::otp::Generator;
+use crate::factors::recovery::digest;
+use crate::factors::sealed::{NONCE, seal};
+use crate::factors::typed::read;
+use crate::model::{
+    ApiToken, ApiTokenId, Authenticator, AuthenticatorId, AuthenticatorKind, AuthenticatorState,
+    OtpHash, RealmId, Scope, State, StateReason, User, UserId, Verdict, VerifyMethod, VerifyReason,
+};
+use crate::store::KeptAuthenticator;
+use crate::store::outbox_tests::{DAY_MS, Fixture, START, postgres, sqlite, user};
+
+const SEED: [u8; 20] = *b"12345678901234567890";
+
+fn setting(f: &Fixture) -> VerifySetting {
+    VerifySetting {
+        realms: vec!["example.org".into(), "other".into()],
+        keys: KeyRing::of(f.key.root()),
+    }
+}
+
+fn service(realm: Option<&str>) -> Arc<ApiToken> {
+    Arc::new(ApiToken {
+        id: ApiTokenId(uuid::Uuid::from_u128(77)),
+        name: "vpn".into(),
+        scopes: vec![Scope::Verify],
+        realm: realm.map(RealmId::from),
+        by: None,
+        created_at: START,
+        expires_at: None,
+        last_used_at: None,
+        revoked_at: None,
+    })
+}
+
+fn ask(username: &str, code: &str) -> VerifyAsk {
+    VerifyAsk {
+        token: service(None),
+        username: username.into(),
+        realm: None,
+        code: read(code),
+        key: None,
+    }
+}
+
+/// Answers one request at a time.
+async fn answered(f: &Fixture, ask: &VerifyAsk, now: Timestamp) -> Result<Answered, NotVerified> {
+    let setting = setting(f);
+    let meant = whom(&f.store, &setting, &[ask]).await.unwrap().remove(0);
+    let tx = f.store.verifying().await.unwrap();
+    round(tx, &setting, &[(ask, meant)], now)
+        .await
+        .unwrap()
+        .remove(0)
+}
+
+async fn verdict(f: &Fixture, ask: &VerifyAsk, now: Timestamp) -> Verdict {
+    let answered = answered(f, ask, now).await.unwrap();
+    assert_eq!(answered.status, 200);
+    serde_json::from_str(&answered.body).unwrap()
+}
+
+async fn reason(f: &Fixture, username: &str, code: &str, now: Timestamp) -> Option<VerifyReason> {
+    verdict(f, &ask(username, code), now).await.reason
+}
+
+fn code(at: i64) -> String {
+    let generator = Generator::new(zeroize::Zeroizing::new(SEED.to_vec()), OtpHash::Sha1, 6);
+    format!("{:06}", generator.code(at.try_into().unwrap()))
+}
+
+fn step(now: Timestamp) -> i64 {
+    now.0 / 30_000
+}
+
+/// A user with both methods, and an authenticator of a kind.
+async fn enrolled(f: &Fixture, name: &str, kind: AuthenticatorKind) -> (User, AuthenticatorId) {
+    f.sql("UPDATE realms SET orphaned = (1 = 0)").await;
+    let someone = user(name, "+421905123456");
+    f.change(&someone, &[]).await;
+    f.sql("UPDATE users SET two_factor = 'app-otp,hard-token'")
+        .await;
+    let id = AuthenticatorId(someone.id.0);
+    let owner = Authenticator::owner(Some(someone.id), id);
+    f.store
+        .keep_authenticator(&KeptAuthenticator {
+            authenticator: Authenticator {
+                id,
+                user: Some(someone.id),
+                kind,
+                state: AuthenticatorState::Active,
+                serial: None,
+                issuer: None,
+                hash: OtpHash::Sha1,
+                digits: 6,
+                period: 30,
+                next: 0,
+                drift: 0,
+                two_codes: false,
+                valid_from: None,
+                valid_until: None,
+                expires_at: None,
+                created_at: START,
+                activated_at: Some(START),
+                last_used_at: None,
+                ended_at: None,
+            },
+            bound_to: Some(someone.id),
+            secret: seal(&f.key.root(), &owner, &SEED, [1; NONCE]),
+            enrolment: None,
+            browser: None,
+        })
+        .await;
+    (someone, id)
+}
+
+async fn spare(f: &Fixture, user: UserId, letters: &str, kind: &'static str, uses: i64) {
+    let digest = digest(&f.key.root(), user, letters);
+    f.store.keep_spare_code(user, digest, kind, uses).await;
+}
+
+async fn a_code_is_accepted_once_and_all_of_it_is_written(f: &Fixture) {
+    let (jan, id) = enrolled(f, "jan", AuthenticatorKind::App).await;
+    let right = code(step(START));
+    let found = verdict(f, &ask("JAN", &right), START).await;
+    assert_eq!(found, Verdict::accepted(VerifyMethod::AppOtp, id));
+    let kept = f.store.authenticators(jan.id).await.unwrap().remove(0);
+    assert_eq!(kept.authenticator.next, step(START) + 1);
+    assert_eq!(kept.authenticator.last_used_at, Some(START));
+    // Every spelling of it is used, also a minute later, and each is one attempt.
+    for spelling in [
+        right.clone(),
+        format!("{} {}", &right[..3], &right[3..]),
+        format!("{right}\n"),
+    ] {
+        let found = reason(f, "jan", &spelling, START.plus_ms(20_000)).await;
+        assert_eq!(found, Some(VerifyReason::Replayed));
+    }
+    let known = "SELECT CAST(in_a_row AS TEXT) FROM user_factors";
+    assert_eq!(f.text(known).await.as_deref(), Some("3"));
+    let next = code(step(START) + 1);
+    assert_eq!(reason(f, "jan", &next, START.plus_ms(30_000)).await, None);
+    assert_eq!(f.text(known).await.as_deref(), Some("0"));
+    let used = "SELECT CAST(proved_at - last_used_at AS TEXT) FROM user_factors";
+    assert_eq!(f.text(used).await.as_deref(), Some("0"));
+    let rows = "SELECT CAST(COUNT(*) AS TEXT) FROM verifications WHERE service = 'vpn' AND realm = 'example.org'";
+    assert_eq!(f.text(rows).await.as_deref(), Some("5"));
+}
+
+async fn trap_62_no_spelling_of_a_used_code_is_a_new_one(f: &Fixture) {
+    enrolled(f, "jan", AuthenticatorKind::Hotp).await;
+    let right = code(3);
+    assert_eq!(reason(f, "jan", &right, START).await, None);
+    let persian: String = right
+        .chars()
+        .map(|c| char::from_u32(u32::from(c) - 48 + 0x6f0).unwrap())
+        .collect();
+    for spelling in [&persian, &format!("{}-{}", &right[..3], &right[3..])] {
+        let found = reason(f, "jan", spelling, START).await;
+        assert_eq!(found, Some(VerifyReason::Replayed), "{spelling}");
+    }
+}
+
+async fn names_are_read_whole_then_split_and_two_are_ambiguous(f: &Fixture) {
+    let (jan, _) = enrolled(f, "jan", AuthenticatorKind::App).await;
+    f.sql("INSERT INTO realms (id, kind, name) VALUES ('other', 'custom', 'Other') ON CONFLICT DO NOTHING")
+        .await;
+    let mut all = vec![jan.clone()];
+    for (name, realm) in [
+        ("eva@example.org", "other"),
+        ("eva", "example.org"),
+        ("ota", "example.org"),
+        ("ota", "other"),
+    ] {
+        let someone = User {
+            realm: realm.into(),
+            ..user(name, "+421905123457")
+        };
+        let someone = User {
+            id: UserId(uuid::Uuid::now_v7()),
+            ..someone
+        };
+        f.change(&someone, &[]).await;
+        all.push(someone);
+    }
+    let gone = User {
+        id: UserId(uuid::Uuid::now_v7()),
+        state: State::Suspended,
+        state_reason: Some(StateReason::Deleted),
+        ..user("ida", "+421905123458")
+    };
+    f.change(&gone, &[]).await;
+    let setting = setting(f);
+    for (typed, realm, token, wanted) in [
+        ("jan", None, None, Whom::User(jan.id)),
+        (r"EXAMPLE.ORG\Jan", None, None, Whom::User(jan.id)),
+        ("jan@example.org", None, None, Whom::User(jan.id)),
+        ("jan@nowhere", None, None, Whom::Nobody(None)),
+        ("jan", Some("Example.Org"), None, Whom::User(jan.id)),
+        (
+            "jan",
+            Some("other"),
+            None,
+            Whom::Nobody(Some("other".into())),
+        ),
+        ("jan", Some("nowhere"), None, Whom::Nobody(None)),
+        // The whole name is somebody's, and the split one another's.
+        ("eva@example.org", None, None, Whom::User(all[1].id)),
+        (
+            "eva@example.org",
+            Some("example.org"),
+            None,
+            Whom::User(all[2].id),
+        ),
+        ("ota", None, None, Whom::Several),
+        ("ota", Some("other"), None, Whom::User(all[4].id)),
+        (r"other\ota", None, None, Whom::User(all[4].id)),
+        // A token of one realm sees no other.
+        ("ota", None, Some("other"), Whom::User(all[4].id)),
+        ("jan", Some("example.org"), Some("other"), Whom::OtherRealm),
+        (r"example.org\jan", None, Some("other"), Whom::Nobody(None)),
+        // Nobody present has the name.
+        ("ida", None, None, Whom::User(gone.id)),
+    ] {
+        let asked = VerifyAsk {
+            token: service(token),
+            realm: realm.map(str::to_owned),
+            ..ask(typed, "1")
+        };
+        let found = whom(&f.store, &setting, &[&asked]).await.unwrap();
+        assert_eq!(found, [wanted], "{typed} in {realm:?} by {token:?}");
+    }
+    assert_eq!(
+        reason(f, "ida", "123456", START).await,
+        Some(VerifyReason::Suspended)
+    );
+    assert_eq!(
+        reason(f, "ota", "123456", START).await,
+        Some(VerifyReason::Ambiguous)
+    );
+    assert_eq!(
+        reason(f, "x y\u{fffd}", "123456", START).await,
+        Some(VerifyReason::UnknownUser)
+    );
+}
+
+async fn trap_64_guesses_are_counted_per_user_whoever_asks_and_by_whatever(f: &Fixture) {
+    let (jan, _) = enrolled(f, "jan", AuthenticatorKind::App).await;
+    let mut now = START;
+    let mut counted = 0;
+    // Two hundred, as fast as anybody likes: five at once, then one after each delay.
+    for n in 0..200 {
+        let wrong = format!("{n:07}");
+        if reason(f, "jan", &wrong, now).await == Some(VerifyReason::WrongCode) {
+            counted += 1;
+        }
+        now = now.plus_ms(1000);
+    }
+    assert!((9..=13).contains(&counted), "{counted} guesses in 200 s");
+    // The right code waits like any other, and is accepted when the delay is over.
+    let held = verdict(f, &ask("jan", &code(step(now))), now).await;
+    assert_eq!(held.reason, Some(VerifyReason::Locked));
+    let later = now.plus_ms(held.retry_after.unwrap() * 1000);
+    assert_eq!(reason(f, "jan", &code(step(later)), later).await, None);
+    let failed = "SELECT CAST(in_a_row AS TEXT) FROM user_factors";
+    assert_eq!(f.text(failed).await.as_deref(), Some("0"));
+    assert_eq!(f.store.authenticators(jan.id).await.unwrap().len(), 1);
+}
+
+async fn trap_65_a_hundred_in_a_row_lock_and_a_recovery_code_lets_in(f: &Fixture) {
+    let (jan, id) = enrolled(f, "jan", AuthenticatorKind::App).await;
+    spare(f, jan.id, "ABCDEFGHJKMNPQRS", "recovery", 1).await;
+    let mut now = START;
+    for _ in 0..100 {
+        let found = reason(f, "jan", "0000000", now).await;
+        assert_eq!(found, Some(VerifyReason::WrongCode));
+        now = now.plus_ms(15 * 60 * 1000);
+    }
+    now = now.plus_ms(DAY_MS);
+    let found = verdict(f, &ask("jan", &code(step(now))), now).await;
+    assert_eq!(
+        (found.reason, found.retry_after),
+        (Some(VerifyReason::Locked), None)
+    );
+    let found = verdict(f, &ask("jan", "abcd-efgh jkmn pqrs"), now).await;
+    assert_eq!(
+        found,
+        Verdict::accepted(VerifyMethod::Recovery, AuthenticatorId(jan.id.0))
+    );
+    let found = verdict(f, &ask("jan", &code(step(now))), now).await;
+    assert_eq!(found, Verdict::accepted(VerifyMethod::AppOtp, id));
+    let found = reason(f, "jan", "ABCDEFGHJKMNPQRS", now).await;
+    assert_eq!(found, Some(VerifyReason::Replayed), "once");
+}
+
+async fn trap_66_slow_guesses_are_counted_for_thirty_days(f: &Fixture) {
+    enrolled(f, "jan", AuthenticatorKind::App).await;
+    let mut now = START;
+    let mut guesses = 0;
+    // A wrong one every eleven minutes, and a right one of the user each hour, which ends the short count only.
+    let locked = loop {
+        now = now.plus_ms(11 * 60 * 1000);
+        match reason(f, "jan", "0000000", now).await {
+            Some(VerifyReason::WrongCode) => guesses += 1,
+            Some(VerifyReason::Locked) => break now,
+            other => panic!("{other:?} after {guesses}"),
+        }
+        if guesses % 4 == 0 && guesses < 300 {
+            now = now.plus_ms(60_000);
+            assert_eq!(reason(f, "jan", &code(step(now)), now).await, None);
+        }
+    };
+    assert_eq!(guesses, 300);
+    assert!(locked.since_ms(START) < 3 * DAY_MS);
+}
+
+async fn a_key_of_a_request_gives_its_answer_again(f: &Fixture) {
+    enrolled(f, "jan", AuthenticatorKind::Hotp).await;
+    let with = |code: &str, body: u8| VerifyAsk {
+        key: Some(AskKey {
+            key: "k1".into(),
+            body: [body; 32],
+        }),
+        ..ask("jan", code)
+    };
+    let first = answered(f, &with(&code(0), 1), START).await.unwrap();
+    assert!(first.body.contains("accepted"), "{}", first.body);
+    let again = answered(f, &with(&code(0), 1), START.plus_ms(599_000)).await;
+    assert_eq!(again, Ok(first));
+    let other = answered(f, &with(&code(1), 2), START.plus_ms(599_000)).await;
+    assert_eq!(other, Err(NotVerified::OtherBody));
+    // Ten minutes later it is a key like any other.
+    let found = verdict(f, &with(&code(0), 1), START.plus_ms(600_001)).await;
+    assert_eq!(found.reason, Some(VerifyReason::Replayed));
+    // Whoever repeats it under another token has another key.
+    let mut elsewhere = with(&code(1), 1);
+    elsewhere.token = Arc::new(ApiToken {
+        id: ApiTokenId(uuid::Uuid::from_u128(78)),
+        ..(*service(None)).clone()
+    });
+    assert_eq!(
+        verdict(f, &elsewhere, START.plus_ms(600_002)).await.reason,
+        None
+    );
+}
+
+async fn a_secret_that_cannot_be_decrypted_is_no_wrong_code(f: &Fixture) {
+    enrolled(f, "jan", AuthenticatorKind::App).await;
+    f.sql("UPDATE authenticators SET key_id = '0123456789abcdef'")
+        .await;
+    for code in [
+        code(step(START)),
+        "000000".into(),
+        "ABCDEFGHJKMNPQRS".into(),
+    ] {
+        let found = answered(f, &ask("jan", &code), START).await;
+        assert!(
+            matches!(found, Err(NotVerified::Unavailable(_))),
+            "{found:?}"
+        );
+    }
+    let failed = "SELECT CAST(in_a_row AS TEXT) FROM user_factors";
+    assert_eq!(f.text(failed).await.as_deref(), Some("0"));
+    let rows = "SELECT CAST(COUNT(*) AS TEXT) FROM verifications";
+    assert_eq!(f.text(rows).await.as_deref(), Some("0"));
+}
+
+async fn many_are_decided_together(f: &Fixture) {
+    let mut asks = vec![];
+    for n in 0..37 {
+        let (someone, _) = enrolled(f, &format!("user{n}"), AuthenticatorKind::App).await;
+        let typed = match n % 3 {
+            0 => code(step(START)),
+            1 => "0000000".into(),
+            _ => "ABCDEFGHJKMNPQRS".into(),
+        };
+        if n % 3 == 2 {
+            spare(f, someone.id, &typed, "bypass", 2).await;
+        }
+        asks.push(VerifyAsk {
+            key: (n % 2 == 0).then(|| AskKey {
+                key: format!("k{n}"),
+                body: [0; 32],
+            }),
+            ..ask(&format!("user{n}"), &typed)
+        });
+    }
+    let setting = setting(f);
+    let asks: Vec<&VerifyAsk> = asks.iter().collect();
+    let meant = whom(&f.store, &setting, &asks).await.unwrap();
+    let together: Vec<_> = asks.iter().copied().zip(meant).collect();
+    let tx = f.store.verifying().await.unwrap();
+    let all = round(tx, &setting, &together, START).await.unwrap();
+    for (n, outcome) in all.into_iter().enumerate() {
+        let verdict: Verdict = serde_json::from_str(&outcome.unwrap().body).unwrap();
+        let wanted = (n % 3 == 1).then_some(VerifyReason::WrongCode);
+        assert_eq!(verdict.reason, wanted, "{n}");
+    }
+    let rows = "SELECT CAST(COUNT(*) AS TEXT) FROM verifications";
+    assert_eq!(f.text(rows).await.as_deref(), Some("37"));
+    let kept = "SELECT CAST(COUNT(*) AS TEXT) FROM answers";
+    assert_eq!(f.text(kept).await.as_deref(), Some("19"));
+}
+
+async fn what_is_dropped_before_its_commit_counts_nothing(f: &Fixture) {
+    let (jan, _) = enrolled(f, "jan", AuthenticatorKind::App).await;
+    let mut tx = f.store.verifying().await.unwrap();
+    let known = tx.lock_factors(&[jan.id]).await.unwrap();
+    assert_eq!(known.len(), 1);
+    drop(tx);
+    assert_eq!(reason(f, "jan", &code(step(START)), START).await, None);
+}
+
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test] async fn $name() { super::$name(&super::sqlite().await).await; })+
+        }
+
+        #[tokio::test]
+        async fn verifications_on_postgresql() {
+            let f = postgres().await;
+            $(
+                for sql in [
+                    "DELETE FROM verifications", "DELETE FROM answers", "DELETE FROM user_factors", "DELETE FROM recovery_codes",
+                    "DELETE FROM authenticators", "DELETE FROM users",
+                ] {
+                    f.sql(sql).await;
+                }
+                Box::pin($name(&f)).await;
+            )+
+        }
+    };
+}
+
+on_both!(
+    a_code_is_accepted_once_and_all_of_it_is_written,
+    trap_62_no_spelling_of_a_used_code_is_a_new_one,
+    names_are_read_whole_then_split_and_two_are_ambiguous,
+    trap_64_guesses_are_counted_per_user_whoever_asks_and_by_whatever,
+    trap_65_a_hundred_in_a_row_lock_and_a_recovery_code_lets_in,
+    trap_66_slow_guesses_are_counted_for_thirty_days,
+    a_key_of_a_request_gives_its_answer_again,
+    a_secret_that_cannot_be_decrypted_is_no_wrong_code,
+    many_are_decided_together,
+    what_is_dropped_before_its_commit_counts_nothing,
+);
