@@ -145,6 +145,7 @@ fn configuration(path: PathBuf, url: &str) -> anyhow::Result<Config> {
         enrolment: EnrolmentConfig {
             valid_ms: 0,
             valid_again_ms: 0,
+            applications: vec![],
             self_enrolment: false,
             key: None,
         },

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::context::ActContext;
@@ -17,11 +18,11 @@ use crate::factors::sealed::{self, NONCE};
 use crate::factors::typed::{Typed, read};
 use crate::model::{
     AuditAct, AuditEntry, Authenticator, AuthenticatorId, AuthenticatorKind, AuthenticatorState,
-    Enrolment, OtpHash, User,
+    Enrolment, EnrolmentId, OtpHash, User,
 };
 use crate::store::{
-    AuditKey, Begun, Enrolled, KeptAuthenticator, PageStep, Possessions, ProofOutcome, WrongCode,
-    link_is_valid,
+    AuditKey, Begun, Enrolled, KeptAuthenticator, PageStep, Possessions, ProofOutcome, Renewed,
+    WrongCode, link_is_valid,
 };
 use crate::sync::{HandAuthor, factors_entry};
 
@@ -65,11 +66,27 @@ pub struct ShownSecret {
     pub secret: Zeroizing<Vec<u8>>,
     /// An earlier entry may stand beside it.
     pub before: bool,
+    /// The codes of that entry count no more.
+    pub before_void: bool,
 }
 
 impl std::fmt::Debug for ShownSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ShownSecret").finish_non_exhaustive()
+    }
+}
+
+/// Recovery codes that are shown once. `Debug` shows none of them.
+pub struct ShownCodes {
+    /// As people read them.
+    pub codes: Vec<String>,
+    /// What this browser gives back to be told that it is done.
+    pub seal: String,
+}
+
+impl std::fmt::Debug for ShownCodes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShownCodes").finish_non_exhaustive()
     }
 }
 
@@ -83,7 +100,7 @@ pub enum PageAnswer {
     /// A code of what the user has is asked for; `wrong` as above.
     Proof(Box<(ValidLink, Option<PageTrouble>)>),
     /// It is done; these are shown once.
-    Codes(Box<(ValidLink, Vec<String>)>),
+    Codes(ShownCodes),
 }
 
 /// Why a code did not count, for the user.
@@ -145,7 +162,7 @@ pub async fn open_link(
     at: &ActContext,
     visitor: &Visitor,
 ) -> Result<Option<ValidLink>, ActFailure> {
-    let Some(page) = at_page(at, visitor).await? else {
+    let Some(page) = at_page(at, visitor, Way::Look).await? else {
         return Ok(None);
     };
     if page.link.enrolment.opened_at.is_none() {
@@ -165,7 +182,7 @@ pub async fn begin_at_link(
     visitor: &Visitor,
     proof: Option<&str>,
 ) -> Result<PageAnswer, ActFailure> {
-    match at_page(at, visitor).await? {
+    match at_page(at, visitor, Way::Step).await? {
         Some(page) => page.begin(proof, None).await,
         None => Ok(PageAnswer::Gone),
     }
@@ -180,14 +197,10 @@ pub async fn enrol_at_link(
     visitor: &Visitor,
     code: &str,
 ) -> Result<PageAnswer, ActFailure> {
-    let Some(page) = at_page(at, visitor).await? else {
+    let Some(page) = at_page(at, visitor, Way::Step).await? else {
         return Ok(PageAnswer::Gone);
     };
-    let mut codes = Vec::with_capacity(CODES);
-    for _ in 0..CODES {
-        codes.push(recovery::new_code(random)?);
-    }
-    let letters: Vec<String> = codes.iter().map(|code| code.replace('-', "")).collect();
+    let (codes, letters) = new_codes()?;
     let entry = page.entry(AuditAct::EnrolmentUse);
     let done = at
         .store()
@@ -197,7 +210,7 @@ pub async fn enrol_at_link(
         Enrolled::Active(id) => {
             let (user, realm) = (&page.link.user, &page.link.user.realm);
             tracing::info!(%realm, user = %user.id, authenticator = %id, "{realm}: {:#} set an application up", user.id);
-            return Ok(PageAnswer::Codes(Box::new((page.link, codes))));
+            return Ok(page.codes(visitor, codes));
         }
         Enrolled::Gone => return Ok(PageAnswer::Gone),
         Enrolled::NotBegun => PageTrouble::Anew,
@@ -208,24 +221,83 @@ pub async fn enrol_at_link(
     page.begin(None, Some(trouble)).await
 }
 
-/// What is done is done: whether this browser did it by this link.
+/// Gives new recovery codes in place of those before, to who proves to have what they had. The visitor has a mark.
+///
+/// # Errors
+/// When the store fails, or the machine gives no randomness.
+pub async fn renew_codes_at_link(
+    at: &ActContext,
+    visitor: &Visitor,
+    proof: &str,
+) -> Result<PageAnswer, ActFailure> {
+    let Some(page) = at_page(at, visitor, Way::Step).await? else {
+        return Ok(PageAnswer::Gone);
+    };
+    let (codes, letters) = new_codes()?;
+    let entry = page.entry(AuditAct::RecoveryCodes);
+    let set = at.engine.new_user_id().0;
+    let renewed = at
+        .store()
+        .renew_codes(&page.step(&entry)?, &read(proof), set, &letters)
+        .await?;
+    Ok(match renewed {
+        Renewed::Kept => {
+            let (user, realm) = (&page.link.user, &page.link.user.realm);
+            tracing::info!(%realm, user = %user.id, "{realm}: {:#} has new recovery codes", user.id);
+            page.codes(visitor, codes)
+        }
+        Renewed::Gone => PageAnswer::Gone,
+        Renewed::NothingActive => PageAnswer::Proof(Box::new((page.link, None))),
+        Renewed::NotProved(outcome) => {
+            let why = trouble_of(outcome);
+            PageAnswer::Proof(Box::new((page.link, why)))
+        }
+    })
+}
+
+/// What is done is done: whether this browser did it by this link, and whether the user had an application before.
 ///
 /// # Errors
 /// When the store fails.
-pub async fn done_at_link(at: &ActContext, visitor: &Visitor) -> Result<bool, ActFailure> {
+pub async fn done_at_link(
+    at: &ActContext,
+    visitor: &Visitor,
+    seal: &str,
+) -> Result<Option<bool>, ActFailure> {
     let (Some(token), Some(mark)) = (token(visitor), mark(visitor)) else {
-        return Ok(false);
+        return Ok(None);
     };
     let Some((enrolment, user)) = at.store().enrolment_of(&token).await? else {
-        return Ok(false);
+        return Ok(None);
     };
-    let browser = kept_mark(&at.engine.key_ring().await?.current, &mark);
+    let key = at.engine.key_ring().await?.current;
+    let own = done_seal(&key, &mark, enrolment.id);
+    if !bool::from(own.as_bytes().ct_eq(seal.as_bytes())) {
+        return Ok(None);
+    }
     let all = at.store().authenticators(user.id).await?;
-    Ok(all.iter().any(|kept| {
-        kept.enrolment == Some(enrolment.id)
-            && kept.browser == Some(browser)
-            && kept.authenticator.state == AuthenticatorState::Active
-    }))
+    Ok(Some(all.iter().any(|kept| {
+        kept.authenticator.kind == AuthenticatorKind::App
+            && kept.authenticator.state == AuthenticatorState::Revoked
+            && kept.authenticator.activated_at.is_some()
+    })))
+}
+
+/// Codes as people read them, and their letters alone.
+fn new_codes() -> Result<(Vec<String>, Vec<String>), ActFailure> {
+    let codes: Result<Vec<String>, ActFailure> =
+        (0..CODES).map(|_| recovery::new_code(random)).collect();
+    let codes = codes?;
+    let letters = codes.iter().map(|code| code.replace('-', "")).collect();
+    Ok((codes, letters))
+}
+
+fn trouble_of(outcome: ProofOutcome) -> Option<PageTrouble> {
+    match outcome {
+        ProofOutcome::Right => None,
+        ProofOutcome::Wrong(wrong) => Some(wrong.into()),
+        ProofOutcome::Held(gate) => Some(gate.into()),
+    }
 }
 
 /// A mark for a browser that has none.
@@ -257,17 +329,39 @@ fn mark(visitor: &Visitor) -> Option<[u8; 32]> {
 
 /// What is kept of a mark: who can read the store cannot take the browser's place.
 fn kept_mark(key: &RootKey, mark: &[u8; 32]) -> [u8; 32] {
+    browser_mac(key, &[mark])
+}
+
+/// What shows that this browser was given the recovery codes of a link.
+fn done_seal(key: &RootKey, mark: &[u8; 32], link: EnrolmentId) -> String {
+    URL_SAFE_NO_PAD.encode(browser_mac(key, &[mark, link.0.as_bytes(), b"done"]))
+}
+
+/// Parts of fixed lengths, so that no two lists of them are one.
+fn browser_mac(key: &RootKey, parts: &[&[u8]]) -> [u8; 32] {
     let mut block = [0_u8; 64];
     block[..32].copy_from_slice(&*key.key(Purpose::Browsers));
     // Padded with zeros to the hash's block, this is the same key (RFC 2104 § 2), and cannot fail.
     let mut mac = Hmac::<Sha256>::new(&block.into());
-    mac.update(mark);
+    for part in parts {
+        mac.update(part);
+    }
     mac.finalize().into_bytes().into()
+}
+
+/// Whether a page is only looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    /// Nothing is changed.
+    Look,
+    /// What is pending dies with the link.
+    Step,
 }
 
 async fn at_page<'a>(
     at: &'a ActContext,
     visitor: &'a Visitor,
+    way: Way,
 ) -> Result<Option<AtPage<'a>>, ActFailure> {
     let Some(token) = token(visitor) else {
         return Ok(None);
@@ -277,6 +371,9 @@ async fn at_page<'a>(
         return Ok(None);
     };
     if !link_is_valid(&enrolment, &user, now) {
+        if way == Way::Step {
+            at.store().forget_pending(user.id, enrolment.id).await?;
+        }
         return Ok(None);
     }
     let root = at.engine.enrolment_key().await?;
@@ -349,11 +446,7 @@ impl AtPage<'_> {
             Begun::Gone => Ok(PageAnswer::Gone),
             Begun::ProofMissing => Ok(PageAnswer::Proof(Box::new((self.link, trouble)))),
             Begun::NotProved(outcome) => {
-                let why = match outcome {
-                    ProofOutcome::Right => None,
-                    ProofOutcome::Wrong(wrong) => Some(wrong.into()),
-                    ProofOutcome::Held(gate) => Some(gate.into()),
-                };
+                let why = trouble_of(outcome);
                 Ok(PageAnswer::Proof(Box::new((self.link, why))))
             }
             Begun::Pending(has) => {
@@ -420,6 +513,16 @@ impl AtPage<'_> {
             label: Label::new(&self.link.issuer, &self.link.user.username, suffix),
             secret,
             before: has.before,
+            before_void: has.before && !has.active,
+        })
+    }
+
+    fn codes(&self, visitor: &Visitor, codes: Vec<String>) -> PageAnswer {
+        let seal =
+            mark(visitor).map(|mark| done_seal(&self.keys.current, &mark, self.link.enrolment.id));
+        PageAnswer::Codes(ShownCodes {
+            codes,
+            seal: seal.unwrap_or_default(),
         })
     }
 }

@@ -15,6 +15,7 @@
 mod act;
 mod api_token;
 mod audit;
+mod authenticators;
 mod backup;
 mod context;
 mod decide;
@@ -34,12 +35,13 @@ mod user_by_hand;
 pub use act::{Act, AfterAct, AnyAct};
 pub use api_token::{ApiTokenMade, MakeApiToken, MakeApiTokenRequest, RevokeApiToken};
 pub use audit::VerifyAudit;
+pub use authenticators::{RevokeAuthenticators, RevokeRequest, authenticators_of};
 pub use backup::{Backup, BackupRequest, NoteBackup};
 pub use context::{ActContext, Caller, Door};
 pub use decide::{Decide, DecideRequest, RunDecision};
 pub use enrol::{
-    PageAnswer, PageTrouble, ShownSecret, ValidLink, Visitor, begin_at_link, done_at_link,
-    enrol_at_link, is_mark, new_mark, open_link,
+    PageAnswer, PageTrouble, ShownCodes, ShownSecret, ValidLink, Visitor, begin_at_link,
+    done_at_link, enrol_at_link, is_mark, new_mark, open_link, renew_codes_at_link,
 };
 pub use failure::{ActFailure, FailureKind};
 pub use in_realm::{AgendaTurn, InRealm};

@@ -8,7 +8,8 @@ use super::failure::ActFailure;
 use super::user_by_hand::{TRIES, again, held, refused};
 use crate::clock::Timestamp;
 use crate::model::{
-    AuditAct, Enrolment, EnrolmentId, EnrolmentState, RealmId, State, User, UserId,
+    AuditAct, AuthenticatorKind, Enrolment, EnrolmentId, EnrolmentState, RealmId, State, User,
+    UserId,
 };
 use crate::plan::by_hand::{self, HandRefusal};
 use crate::store::StoreError;
@@ -98,7 +99,16 @@ impl Act for SendApplication {
         for _ in 0..TRIES {
             let held = held(at, user, request.version).await?;
             at.known(&held.realm).await?;
-            let rules = at.engine.hand_rules(&held.realm).await?;
+            let mut rules = at.engine.hand_rules(&held.realm).await?;
+            // Whoever had the application before gets a link with a shorter life.
+            let had = at.store().authenticators(held.id).await?;
+            let had = had.iter().any(|kept| {
+                kept.authenticator.kind == AuthenticatorKind::App
+                    && kept.authenticator.activated_at.is_some()
+            });
+            if let Some(context) = rules.messages.enrolment.as_mut().filter(|_| had) {
+                context.valid_ms = context.valid_again_ms;
+            }
             let decision = by_hand::send(&held).map_err(|why| refused(at, &held, why))?;
             let author = author(at, AuditAct::EnrolmentSend);
             let sent = at

@@ -21,8 +21,9 @@ use crate::acts::{
     DecideRequest, Door, EditRealm, EditUser, EditUserRequest, FailureKind, ListUsers,
     MakeApiToken, MakeApiTokenRequest, MakeRealm, MakeRealmRequest, NoteBackup, Outbox, OutboxAct,
     OutboxRequest, Pause, PauseRequest, Plan, PlanRequest, RealmAct, RealmRequest, RemoveRealm,
-    RemoveRealmRequest, Resume, RevokeApiToken, RunDecision, SendApplication, SendRequest,
-    ShowUser, Sync, SyncRequest, UserVerb, UserVerbRequest, VerifyAudit, WithdrawLinks,
+    RemoveRealmRequest, Resume, RevokeApiToken, RevokeAuthenticators, RevokeRequest, RunDecision,
+    SendApplication, SendRequest, ShowUser, Sync, SyncRequest, UserVerb, UserVerbRequest,
+    VerifyAudit, WithdrawLinks,
 };
 use crate::model::{
     EnrolmentFilter, ErrorCode, PhoneFilter, RealmId, State, TwoFactor, UserFilter, UserId,
@@ -269,6 +270,20 @@ fn factors() -> Router<Api> {
                         call.short(at_once(SendApplication { user, request })).await
                     }
                     Err(why) => invalid(&why),
+                },
+            ),
+        )
+        .route(
+            "/api/v1/users/{user}/authenticators/revoke",
+            post(
+                async |call: Call, Path(user): Path<UserId>, body: JsonBody<RevokeRequest>| {
+                    match body {
+                        Ok(Json(request)) => {
+                            let act = RevokeAuthenticators { user, request };
+                            call.short(at_once(act)).await
+                        }
+                        Err(why) => invalid(&why),
+                    }
                 },
             ),
         )

@@ -7,10 +7,10 @@ use serde::de::DeserializeOwned;
 use crate::acts::{
     AddUser, ApiTokenMade, Backup, ChangeUser, Decide, EditRealm, EditUser, EnrolmentObject,
     MakeApiToken, MakeRealm, NoteBackup, Outbox, OutboxAnswer, Pause, Plan, RealmRemoved,
-    RemoveRealm, Resume, RevokeApiToken, SendApplication, Sync, UserActed, VerifyAudit,
-    WithdrawLinks,
+    RemoveRealm, Resume, RevokeApiToken, RevokeAuthenticators, SendApplication, Sync, UserActed,
+    VerifyAudit, WithdrawLinks,
 };
-use crate::model::{ApiToken, Run};
+use crate::model::{ApiToken, AuthenticatorShown, Run};
 use crate::runs::Decided;
 use crate::store::AuditCheck;
 
@@ -255,6 +255,18 @@ impl Route for WithdrawLinks {
 
     fn body(&self) -> impl Serialize {
         serde_json::Map::new()
+    }
+}
+
+impl Route for RevokeAuthenticators {
+    type Answer = Vec<AuthenticatorShown>;
+
+    fn path(&self) -> String {
+        format!("users/{}/authenticators/revoke", self.user)
+    }
+
+    fn body(&self) -> impl Serialize {
+        &self.request
     }
 }
 

@@ -151,6 +151,11 @@ pub(super) enum Command {
     },
     /// Take back links that were sent
     Withdraw(EnrolledUsers),
+    /// Show what users prove themselves with, and end it
+    Authenticators {
+        #[command(subcommand)]
+        what: AuthenticatorsCommand,
+    },
     /// Show who changed what, or look whether the record is whole
     Audit {
         #[command(subcommand)]
@@ -383,6 +388,29 @@ pub(super) struct UserNames {
     /// Show phone numbers in full
     #[arg(long)]
     pub show_phones: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum AuthenticatorsCommand {
+    /// List a user's applications and hard tokens, and how many recovery codes are left
+    List {
+        /// A user name, an id, or the end or beginning of one
+        user: String,
+        /// The realm, where the name is in several
+        #[arg(long)]
+        realm: Option<String>,
+    },
+    /// Revoke a user's applications: their codes are not accepted from then on
+    Revoke {
+        /// A user name, an id, or the end or beginning of one
+        user: String,
+        /// These only, also recovery codes: ids, or ends or beginnings of them
+        #[arg(value_name = "AUTHENTICATOR")]
+        authenticators: Vec<String>,
+        /// The realm, where the name is in several
+        #[arg(long)]
+        realm: Option<String>,
+    },
 }
 
 /// Users to whom the application is sent.

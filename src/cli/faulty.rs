@@ -36,6 +36,7 @@ fn needs(command: &Command) -> Needs {
         | Command::Users { .. }
         | Command::Send { .. }
         | Command::Withdraw(_)
+        | Command::Authenticators { .. }
         | Command::Realms { .. }
         | Command::Audit { .. } => Needs::Store,
         _ => Needs::File,

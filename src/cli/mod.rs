@@ -4,6 +4,7 @@ mod advice;
 mod api_tokens;
 mod args;
 mod audit;
+mod authenticators;
 mod backup;
 mod check;
 mod decide;
@@ -229,6 +230,7 @@ async fn dispatch(context: &CommandContext, command: Command) -> Result<u8, ActF
         }
         Command::Users { what } => users::users(context, what).await,
         Command::Send { who, lost } => send::send(context, &who.users, who.realm, lost).await,
+        Command::Authenticators { what } => authenticators::authenticators(context, what).await,
         Command::Withdraw(who) => send::withdraw(context, &who.users, who.realm).await,
         Command::Outbox { what } => outbox::outbox(context, what).await,
         Command::Backup { file } => backup::backup(context, &file).await,

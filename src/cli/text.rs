@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use unicode_width::UnicodeWidthChar as _;
 
 use super::render::paint;
+use crate::acts::EnrolmentObject;
 use crate::clock::Timestamp;
 use crate::clock::zones::{self, Zones};
 use crate::config::Environment;
@@ -42,6 +43,21 @@ pub(super) fn zone_of(env: &Environment) -> TimeZone {
             known.or(Some(machine))
         })
         .unwrap_or(TimeZone::UTC)
+}
+
+/// What became of an enrolment.
+pub(super) fn enrolment(sent: &EnrolmentObject) -> String {
+    let mut words = format!("{}: {}", when(sent.sent_at), sent.state);
+    for (what, at) in [
+        (", opened (perhaps by a scanner) ", sent.opened_at),
+        (", used ", sent.used_at),
+    ] {
+        if let Some(at) = at {
+            words += what;
+            words += &when(at);
+        }
+    }
+    words + ", valid until " + &when(sent.expires_at)
 }
 
 /// An instant, to the second, as the reader's clock shows it, with its distance from UTC.

@@ -4,10 +4,10 @@ use super::args::UsersCommand;
 use super::operator::store_failure;
 use super::refused::{cell, record};
 use super::render::Table;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{CommandContext, render, text, users_by_hand};
-use crate::acts::{ActFailure, FailureKind};
+use crate::acts::{ActFailure, EnrolmentObject, FailureKind};
 use crate::model::ids::telling;
 use crate::model::{FactorFacts, Phone, RealmId, User, UserFilter, UserPlace, UserSort, phone};
 use crate::plan::notices;
@@ -45,15 +45,32 @@ pub(super) async fn users(context: &CommandContext, what: UsersCommand) -> Resul
         } => {
             let store = context.store().await?;
             let user = one(&store, &user, realm).await?;
-            let object = objects(&store, std::slice::from_ref(&user), context.clock.now())
+            let mut object = objects(&store, std::slice::from_ref(&user), context.clock.now())
                 .await
                 .map_err(|e| store_failure(&e))?
                 .remove(0);
+            let sent = store
+                .enrolments(&[user.id])
+                .await
+                .map_err(|e| store_failure(&e))?;
+            let now = context.clock.now();
+            let sent: Vec<EnrolmentObject> = sent
+                .iter()
+                .map(|enrolment| EnrolmentObject::new(enrolment, &user, now))
+                .collect();
             if context.json {
+                object["enrolments"] = json!(sent);
                 render::json(&object);
                 return Ok(0);
             }
             shown(&object, show_phones);
+            for enrolment in sent {
+                render::line(&format!(
+                    "{:<20} {}",
+                    "enrolment sent",
+                    text::enrolment(&enrolment)
+                ));
+            }
             render::hint(&format!(
                 "`realmsync explain {:#}` tells where each value came from",
                 user.id

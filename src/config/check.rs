@@ -211,9 +211,33 @@ impl Check<'_> {
         EnrolmentConfig {
             valid_ms,
             valid_again_ms: self.duration(section, "valid-again", again, MINUTE..=365 * DAY),
+            applications: self.applications(section),
             self_enrolment,
             key: self.secret(section, &secret_keys!("key")),
         }
+    }
+
+    /// The applications that users are told of.
+    fn applications(&self, section: &Section<'_>) -> Vec<String> {
+        let mut names = vec![];
+        for name in section.texts("applications").unwrap_or_default() {
+            let text = name.get_ref().trim();
+            let length = text.chars().count();
+            if !(1..=40).contains(&length)
+                || text.chars().any(char::is_control)
+                || names.len() == 10
+            {
+                self.findings.fault(
+                    name.span(),
+                    "applications have names of 1 to 40 characters, and there are ten at most",
+                    "write them as their shops do, as `[\"Aegis Authenticator\", \"2FAS\"]`"
+                        .to_owned(),
+                );
+                break;
+            }
+            names.push(text.to_owned());
+        }
+        names
     }
 
     /// `[delivery]` or `[realm.delivery]`.

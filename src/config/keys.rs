@@ -96,6 +96,7 @@ pub(super) const FILE: &[Key] = &[
         Table(&[
             key("valid", Duration),
             key("valid-again", Duration),
+            key("applications", Texts),
             key("self-enrolment", Boolean),
             key("key", Secret),
             key("key-file", Path),
@@ -110,6 +111,7 @@ pub(super) const FILE: &[Key] = &[
         Tables(&[
             key("id", Text),
             key("name", Text),
+            key("issuer", Text),
             key("schedule", Text),
             key("full-schedule", Text),
             key("time-zone", Text),

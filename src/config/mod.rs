@@ -111,6 +111,8 @@ pub struct EnrolmentConfig {
     pub valid_ms: i64,
     /// `valid-again` in milliseconds.
     pub valid_again_ms: i64,
+    /// `applications`: names, in the order in which they are recommended; empty: the well-known ones.
+    pub applications: Vec<String>,
     /// `self-enrolment`.
     pub self_enrolment: bool,
     /// `key-…`; `None`: made once and kept in the store.
@@ -189,6 +191,8 @@ pub struct RealmConfig {
     pub full_schedule: String,
     /// `time-zone`.
     pub time_zone: TimeZone,
+    /// `issuer`, or the name: what applications show beside the name of a user.
+    pub issuer: String,
     /// `revoke = "at-once"`.
     pub revoke_at_once: bool,
     /// `approve`: every plan is held.

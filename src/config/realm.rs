@@ -22,6 +22,7 @@ use crate::model::{Policy, RealmId, TwoFactor, dn, filter};
 struct ParsedRealm<'a> {
     config: Option<RealmConfig>,
     id: Option<Spanned<&'a str>>,
+    issuer: Option<Spanned<&'a str>>,
     servers: Vec<Url>,
     bases: Vec<Spanned<&'a str>>,
 }
@@ -59,6 +60,17 @@ impl Check<'_> {
                 format!("the other is in line {line}; users belong to a realm by its id"),
             );
         }
+        if let (Some(a), Some(b)) = (&earlier.issuer, &later.issuer)
+            && a.get_ref().to_lowercase() == b.get_ref().to_lowercase()
+        {
+            let help = "where a name is in both, one entry in an application replaces the other"
+                .to_owned();
+            self.findings.warning(
+                b.span(),
+                format!("another realm has the issuer `{}`", quote(a.get_ref())),
+                help,
+            );
+        }
         let same = later
             .servers
             .iter()
@@ -87,6 +99,7 @@ impl Check<'_> {
         let name = self
             .text(section, "name")
             .map(|n| (*n.get_ref()).to_owned());
+        let issuer = section.text("issuer").filter(|issuer| self.issuer(issuer));
         let schedule = self.schedule(section, "schedule", "*/15 * * * *");
         let full_schedule = self.schedule(section, "full-schedule", "30 2 * * *");
         let time_zone = self.time_zone(section);
@@ -111,6 +124,11 @@ impl Check<'_> {
             .zip(directory)
             .map(|(id, directory)| RealmConfig {
                 id: RealmId::from(*id.get_ref()),
+                issuer: issuer
+                    .as_ref()
+                    .map(|issuer| (*issuer.get_ref()).to_owned())
+                    .or_else(|| name.clone())
+                    .unwrap_or_else(|| (*id.get_ref()).to_owned()),
                 name: name.unwrap_or_else(|| (*id.get_ref()).to_owned()),
                 schedule,
                 full_schedule,
@@ -127,9 +145,27 @@ impl Check<'_> {
         ParsedRealm {
             config,
             id,
+            issuer,
             servers,
             bases,
         }
+    }
+
+    /// What applications show beside a name: short, and without a colon, which parts the two.
+    fn issuer(&self, issuer: &Spanned<&str>) -> bool {
+        let text = issuer.get_ref();
+        let good = !text.trim().is_empty()
+            && text.chars().count() <= 40
+            && !text.contains(':')
+            && !text.chars().any(char::is_control);
+        if !good {
+            self.findings.fault(
+                issuer.span(),
+                format!("`{}` cannot be an issuer", quote(text)),
+                "1 to 40 characters without `:`, as `\"Example\"`".to_owned(),
+            );
+        }
+        good
     }
 
     fn realm_id(&self, id: &Spanned<&str>) -> bool {

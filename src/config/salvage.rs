@@ -60,6 +60,7 @@ pub fn salvage(path: &Path, environment: &Environment) -> Salvaged {
             enrolment: EnrolmentConfig {
                 valid_ms: 0,
                 valid_again_ms: 0,
+                applications: vec![],
                 self_enrolment: false,
                 key: None,
             },

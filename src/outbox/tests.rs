@@ -54,6 +54,7 @@ fn configuration(delivery: DeliveryConfig) -> Arc<Config> {
         enrolment: EnrolmentConfig {
             valid_ms: 0,
             valid_again_ms: 0,
+            applications: vec![],
             self_enrolment: false,
             // The fixture's.
             key: Some(Secret::Inline(
@@ -517,6 +518,7 @@ fn realm(id: &str, delivery: DeliveryConfig) -> RealmConfig {
         schedule: String::new(),
         full_schedule: String::new(),
         time_zone: jiff::tz::TimeZone::UTC,
+        issuer: "r".into(),
         revoke_at_once: false,
         approve: false,
         policy: Policy {

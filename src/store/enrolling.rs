@@ -71,6 +71,19 @@ pub enum Begun {
     NotProved(ProofOutcome),
 }
 
+/// What came of the wish for new recovery codes.
+#[derive(Debug)]
+pub enum Renewed {
+    /// They are kept, and the link is used up.
+    Kept,
+    /// The link is not valid (any more).
+    Gone,
+    /// There is nothing to prove it with.
+    NothingActive,
+    /// What was to prove it does not count.
+    NotProved(ProofOutcome),
+}
+
 /// What came of the last step.
 #[derive(Debug)]
 pub enum Enrolled {
@@ -155,15 +168,17 @@ impl Possessions {
             active: all.iter().any(|kept| is(kept, AuthenticatorState::Active)),
             before: all.iter().any(|kept| {
                 kept.authenticator.kind == AuthenticatorKind::App
-                    && !is(kept, AuthenticatorState::Pending)
+                    && kept.authenticator.activated_at.is_some()
             }),
         }
     }
 }
 
-/// Whether a link is valid for its user as they are now. What the number was when the link was sent is what the user was told last.
+/// Whether a link is valid for its user as they are now. What the number was when the link was sent is what the user was told last; a
+/// first number ends no link.
 pub fn link_is_valid(link: &Enrolment, user: &User, now: Timestamp) -> bool {
-    link.works(now) && user.usable() && user.phone == user.phone_told
+    let same_number = user.phone_told.is_none() || user.phone == user.phone_told;
+    link.works(now) && user.usable() && same_number
 }
 
 impl Store {
@@ -191,14 +206,7 @@ impl Store {
             let Some(code) = proof else {
                 return Ok(Begun::ProofMissing);
             };
-            let asked = Asked {
-                service: SERVICE,
-                realm: &user.realm,
-                user: step.user,
-                keys: step.keys,
-                now: step.now,
-            };
-            match prove(&mut tx, asked, code).await? {
+            match prove(&mut tx, step.asked(&user), code).await? {
                 ProofOutcome::Right => {}
                 other => {
                     tx.commit().await?;
@@ -232,8 +240,6 @@ impl Store {
         code: &Typed,
         codes: &[String],
     ) -> Result<Enrolled, StoreError> {
-        const USE: &str =
-            "UPDATE enrolments SET state = 'used', used_at = $2 WHERE id = $1 AND state = 'open'";
         let mut tx = self.db.begin().await?;
         let Some((_, user)) = valid(&mut tx, step).await? else {
             let all = of_user(&mut tx, step.user).await?;
@@ -264,9 +270,7 @@ impl Store {
                 if !activate(&mut tx, id, at, step.now).await? {
                     return Ok(Enrolled::NotBegun);
                 }
-                let rows = on!(tx, c => sqlx::query(USE).bind(step.enrolment.0.as_bytes().to_vec()).bind(step.now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
-                    .map_err(StoreError::from_sqlx("use a link up"))?;
-                if rows != 1 {
+                if !use_link(&mut tx, step).await? {
                     return Ok(Enrolled::Gone);
                 }
                 self.take_over(&mut tx, step, &all, id).await?;
@@ -292,20 +296,80 @@ impl Store {
             earlier |= other.secret.is_some()
                 && matches!(look(other, code, step)?, Found::Accepted { .. });
         }
-        let asked = Asked {
-            service: SERVICE,
-            realm: &user.realm,
-            user: step.user,
-            keys: step.keys,
-            now: step.now,
-        };
-        refuse(&mut tx, asked, wrong, Some(id)).await?;
+        refuse(&mut tx, step.asked(&user), wrong, Some(id)).await?;
         tx.commit().await?;
         Ok(if earlier {
             Enrolled::Earlier
         } else {
             Enrolled::Wrong(wrong)
         })
+    }
+
+    /// Keeps new recovery codes in place of those before, for who proves that they have what they had; uses the link up.
+    ///
+    /// # Errors
+    /// [`StoreError::Nonsense`] when a secret cannot be decrypted.
+    pub async fn renew_codes(
+        &self,
+        step: &PageStep<'_>,
+        proof: &Typed,
+        set: uuid::Uuid,
+        codes: &[String],
+    ) -> Result<Renewed, StoreError> {
+        let mut tx = self.db.begin().await?;
+        let Some((_, user)) = valid(&mut tx, step).await? else {
+            return Ok(Renewed::Gone);
+        };
+        let all = of_user(&mut tx, step.user).await?;
+        if !Possessions::of(&all, step.enrolment, None, step.now).active {
+            return Ok(Renewed::NothingActive);
+        }
+        match prove(&mut tx, step.asked(&user), proof).await? {
+            ProofOutcome::Right => {}
+            other => {
+                tx.commit().await?;
+                return Ok(Renewed::NotProved(other));
+            }
+        }
+        if !use_link(&mut tx, step).await? {
+            return Ok(Renewed::Gone);
+        }
+        let pending: Vec<AuthenticatorId> = pending_of(&all, step.enrolment)
+            .iter()
+            .map(|kept| kept.authenticator.id)
+            .collect();
+        drop_pending(&mut tx, &pending).await?;
+        let key = &step.keys.current;
+        recovery::replace(&mut tx, key, step.user, set, codes, step.now).await?;
+        append(&mut tx, step.audit.1, step.audit.0).await?;
+        tx.commit().await?;
+        Ok(Renewed::Kept)
+    }
+
+    /// Forgets what is pending of a link that is not valid any more.
+    pub async fn forget_pending(&self, user: UserId, link: EnrolmentId) -> Result<(), StoreError> {
+        let mut tx = self.db.begin().await?;
+        let all = of_user(&mut tx, user).await?;
+        let pending: Vec<AuthenticatorId> = pending_of(&all, link)
+            .iter()
+            .map(|kept| kept.authenticator.id)
+            .collect();
+        if pending.is_empty() {
+            return Ok(());
+        }
+        drop_pending(&mut tx, &pending).await?;
+        tx.commit().await
+    }
+
+    /// Forgets applications that were never proved. For an hour after their end it is told from a wrong code that what was scanned is
+    /// too old.
+    pub(super) async fn forget_unproved(&self, now: Timestamp) -> Result<(), StoreError> {
+        const SQL: &str = "DELETE FROM authenticators WHERE kind = 'app' AND state = 'pending' AND expires_at < $1";
+        const HOUR: i64 = 3_600_000;
+        let mut tx = self.db.begin().await?;
+        on!(tx, c => sqlx::query(SQL).bind(now.plus_ms(-HOUR).0).execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("forget applications"))?;
+        tx.commit().await
     }
 
     /// The applications before the new one are revoked, and what is pending beside it is no more.
@@ -326,6 +390,28 @@ impl Store {
         end(tx, &ids(AuthenticatorState::Active), step.now).await?;
         drop_pending(tx, &ids(AuthenticatorState::Pending)).await
     }
+}
+
+impl<'a> PageStep<'a> {
+    /// Who is asked for a code.
+    fn asked(&self, user: &'a User) -> Asked<'a> {
+        Asked {
+            service: SERVICE,
+            realm: &user.realm,
+            user: self.user,
+            keys: self.keys,
+            now: self.now,
+        }
+    }
+}
+
+/// Uses the link up: true for one transaction only.
+async fn use_link(tx: &mut Tx, step: &PageStep<'_>) -> Result<bool, StoreError> {
+    const SQL: &str =
+        "UPDATE enrolments SET state = 'used', used_at = $2 WHERE id = $1 AND state = 'open'";
+    let rows = on!(tx, c => sqlx::query(SQL).bind(step.enrolment.0.as_bytes().to_vec()).bind(step.now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
+        .map_err(StoreError::from_sqlx("use a link up"))?;
+    Ok(rows == 1)
 }
 
 /// What a code comes to for a pending application.

@@ -63,6 +63,7 @@ impl Store {
             }
         }
         self.forget_adopted().await?;
+        self.forget_unproved(now).await?;
         self.db.fold_log().await?;
         Ok(gone)
     }

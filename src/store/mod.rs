@@ -66,7 +66,7 @@ pub use by_hand::{HandAct, Override};
 use db::Db;
 pub use declare::{Declared, RealmDecl};
 pub use delta_history::DeltaHistory;
-pub use enrolling::{Begun, Enrolled, PageStep, Possessions, link_is_valid};
+pub use enrolling::{Begun, Enrolled, PageStep, Possessions, Renewed, link_is_valid};
 pub use error::StoreError;
 pub use factors::{
     ANSWERED_FOR, ActiveAuthenticator, KeptAnswer, KeptAuthenticator, ProofOutcome, UserFactors,

@@ -22,6 +22,8 @@ pub(super) struct Browser {
     pub(super) language: Language,
     /// Somebody chose that language by hand.
     pub(super) chosen: bool,
+    /// What it calls itself.
+    pub(super) agent: String,
     /// It is a telephone or a tablet: the application is on the same device.
     pub(super) mobile: bool,
     /// A page of another site sent it here by a form.
@@ -44,6 +46,7 @@ impl Browser {
             mark: mark(headers),
             language: chosen.unwrap_or_else(|| Language::accepted(text(header::ACCEPT_LANGUAGE))),
             chosen: chosen.is_some(),
+            agent: agent.to_owned(),
             mobile: ["Android", "iPhone", "iPad", "Mobile"]
                 .iter()
                 .any(|word| agent.contains(word)),

@@ -8,6 +8,7 @@
 //! GET and HEAD show no secret and change nothing but when the link was first opened. Every answer may be stored nowhere, and tells no
 //! other site where it was.
 
+mod applications;
 mod browser;
 mod page;
 mod qr;
@@ -17,6 +18,7 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, Extension, Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -27,7 +29,7 @@ use self::browser::Browser;
 use self::page::{Page, Secret, Show};
 use crate::acts::{
     ActContext, ActFailure, Caller, Door, PageAnswer, Visitor, begin_at_link, done_at_link,
-    enrol_at_link, new_mark, open_link,
+    enrol_at_link, new_mark, open_link, renew_codes_at_link,
 };
 use crate::sync::Engine;
 
@@ -47,17 +49,25 @@ pub(super) fn routes(engine: watch::Receiver<Engine>) -> Router {
 
 type Engines = State<watch::Receiver<Engine>>;
 
+/// What stands in a link; what is no text is no token either.
+type Token = Result<Path<String>, PathRejection>;
+
+fn text_of(token: Token) -> String {
+    token.map(|Path(token)| token).unwrap_or_default()
+}
+
 /// GET and HEAD.
 async fn look(
     State(engine): Engines,
     from: Option<Extension<SocketAddr>>,
-    Path(token): Path<String>,
+    token: Token,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
     let engine = engine.borrow().clone();
     let browser = Browser::of(&headers, query.as_deref());
-    let visitor = visitor(&engine, token, &browser, &headers, from);
+    let visitor = visitor(&engine, text_of(token), &browser, &headers, from);
+    let applications = engine.config.enrolment.applications.clone();
     let at = context(engine);
     let page = match open_link(&at, &visitor).await {
         Ok(Some(link)) => Page::new(
@@ -70,29 +80,30 @@ async fn look(
         Ok(None) => Page::gone(),
         Err(failure) => failed(&failure),
     };
-    page.answer(&browser, None)
+    page.answer(&browser, &applications, None)
 }
 
 /// POST: one step on.
 async fn step(
     State(engine): Engines,
     from: Option<Extension<SocketAddr>>,
-    Path(token): Path<String>,
+    token: Token,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let engine = engine.borrow().clone();
     let browser = Browser::of(&headers, query.as_deref());
-    let mut visitor = visitor(&engine, token, &browser, &headers, from);
+    let mut visitor = visitor(&engine, text_of(token), &browser, &headers, from);
     let secure = engine
         .config
         .http
         .as_ref()
         .is_some_and(|http| http.public_url.starts_with("https:"));
+    let applications = engine.config.enrolment.applications.clone();
     let at = context(engine);
     if browser.comes_from_elsewhere {
-        return Page::gone().answer(&browser, None);
+        return Page::gone().answer(&browser, &[], None);
     }
     let mut cookie = None;
     if visitor.mark.is_none() {
@@ -101,7 +112,7 @@ async fn step(
                 cookie = Some(browser::cookie(&mark, secure));
                 visitor.mark = Some(mark);
             }
-            Err(failure) => return failed(&failure).answer(&browser, None),
+            Err(failure) => return failed(&failure).answer(&browser, &[], None),
         }
     }
     let field = |name: &str| {
@@ -114,9 +125,14 @@ async fn step(
             let code = field("code").unwrap_or_default();
             shown(enrol_at_link(&at, &visitor, &code).await)
         }
-        Some("done") => match done_at_link(&at, &visitor).await {
-            Ok(true) => Page::new(StatusCode::OK, Show::Done),
-            Ok(false) => Page::gone(),
+        Some("codes") => {
+            let proof = field("proof").unwrap_or_default();
+            shown(renew_codes_at_link(&at, &visitor, &proof).await)
+        }
+        Some("done") => match done_at_link(&at, &visitor, &field("seal").unwrap_or_default()).await
+        {
+            Ok(Some(before)) => Page::new(StatusCode::OK, Show::Done { before }),
+            Ok(None) => Page::gone(),
             Err(failure) => failed(&failure),
         },
         _ => {
@@ -124,7 +140,7 @@ async fn step(
             shown(begin_at_link(&at, &visitor, proof.as_deref()).await)
         }
     };
-    page.answer(&browser, cookie.as_deref())
+    page.answer(&browser, &applications, cookie.as_deref())
 }
 
 fn context(engine: Engine) -> ActContext {
@@ -164,10 +180,7 @@ fn shown(answer: Result<PageAnswer, ActFailure>) -> Page {
                 None => Page::new(StatusCode::INTERNAL_SERVER_ERROR, Show::Trouble),
             }
         }
-        Ok(PageAnswer::Codes(done)) => {
-            let (_, codes) = *done;
-            Page::new(StatusCode::OK, Show::Codes { codes })
-        }
+        Ok(PageAnswer::Codes(codes)) => Page::new(StatusCode::OK, Show::Codes(codes)),
         Err(failure) => failed(&failure),
     }
 }

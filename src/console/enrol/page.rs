@@ -10,10 +10,11 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::applications::{Guide, guides};
 use super::browser::Browser;
 use super::qr;
 use super::words::{Language, Words, fill};
-use crate::acts::{PageTrouble, ShownSecret, ValidLink};
+use crate::acts::{PageTrouble, ShownCodes, ShownSecret, ValidLink};
 use crate::factors::otpauth::grouped;
 use crate::model::Phone;
 
@@ -34,6 +35,7 @@ pub(super) struct Secret {
     link: Zeroizing<String>,
     key: Zeroizing<String>,
     before: bool,
+    before_void: bool,
 }
 
 impl Secret {
@@ -46,6 +48,7 @@ impl Secret {
             link,
             key: grouped(&shown.secret),
             before: shown.before,
+            before_void: shown.before_void,
         })
     }
 }
@@ -63,9 +66,9 @@ pub(super) enum Show {
         wrong: Option<PageTrouble>,
     },
     /// Recovery codes.
-    Codes { codes: Vec<String> },
-    /// It is done.
-    Done,
+    Codes(ShownCodes),
+    /// It is done; an older entry may be left in the application.
+    Done { before: bool },
     /// The link is not valid.
     Gone,
     /// The store fails.
@@ -99,6 +102,8 @@ struct Enrol<'a> {
     key_how: String,
     /// Of the start: the phone's end.
     phone: Option<String>,
+    /// How to install an application and to delete an entry.
+    guides: Vec<Guide>,
 }
 
 impl Page {
@@ -112,8 +117,13 @@ impl Page {
     }
 
     /// The answer to a browser.
-    pub(super) fn answer(&self, browser: &Browser, cookie: Option<&str>) -> Response {
-        let html = self.render(browser);
+    pub(super) fn answer(
+        &self,
+        browser: &Browser,
+        applications: &[String],
+        cookie: Option<&str>,
+    ) -> Response {
+        let html = self.render(browser, applications);
         let mut response = (self.status, Html(html)).into_response();
         let headers = response.headers_mut();
         let fixed = [
@@ -139,26 +149,33 @@ impl Page {
         response
     }
 
-    fn render(&self, browser: &Browser) -> String {
+    fn render(&self, browser: &Browser, applications: &[String]) -> String {
         let words = browser.language.words();
         let (title, wrong) = match &self.show {
             Show::Start { wrong, .. } => (words.start, *wrong),
             Show::Secret { wrong, .. } => (words.secret, *wrong),
-            Show::Codes { .. } => (words.codes, None),
-            Show::Done => (words.done, None),
+            Show::Codes(_) => (words.codes, None),
+            Show::Done { .. } => (words.done, None),
             Show::Gone => (words.gone, None),
             Show::Trouble => (words.trouble, None),
         };
         let (qr, before, key_how) = match &self.show {
             Show::Secret { secret, .. } => (
                 qr::svg(&secret.link, words.qr).unwrap_or_default(),
-                fill(words.before, &[("label", &secret.label)]),
+                fill(
+                    if secret.before_void {
+                        words.before_void
+                    } else {
+                        words.before
+                    },
+                    &[("label", &secret.label)],
+                ),
                 fill(words.key_how, &[("label", &secret.label)]),
             ),
             _ => Default::default(),
         };
         let phone = match &self.show {
-            Show::Start { link, .. } => link.user.phone.as_ref().map(Phone::masked),
+            Show::Start { link, .. } => link.user.phone.as_ref().map(phone_end),
             _ => None,
         };
         let page = Enrol {
@@ -179,10 +196,18 @@ impl Page {
             before,
             key_how,
             phone,
+            guides: guides(words, applications, &browser.agent),
         };
         // Rendering into a string has nothing to fail with.
         page.render().unwrap_or_default()
     }
+}
+
+/// The end of a number: enough for its owner, and no more for who only found the link.
+fn phone_end(phone: &Phone) -> String {
+    let digits: Vec<char> = phone.as_str().chars().collect();
+    let end: String = digits[digits.len().saturating_sub(3)..].iter().collect();
+    format!("••• {end}")
 }
 
 /// Why a code did not count, in words.

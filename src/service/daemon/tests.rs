@@ -28,6 +28,7 @@ fn config(dir: &Path, realms: &[&str]) -> Config {
         schedule: "30 2 * * *".into(),
         full_schedule: "30 2 * * *".into(),
         time_zone: jiff::tz::TimeZone::UTC,
+        issuer: "r".into(),
         revoke_at_once: false,
         approve: false,
         policy: Policy {
@@ -85,6 +86,7 @@ fn config(dir: &Path, realms: &[&str]) -> Config {
         enrolment: EnrolmentConfig {
             valid_ms: 1,
             valid_again_ms: 1,
+            applications: vec![],
             self_enrolment: false,
             key: None,
         },

@@ -239,7 +239,7 @@ pub(in crate::store) async fn activate(
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     const SQL: &str = "
-        UPDATE authenticators SET state = 'active', next = $2 + 1, activated_at = $3, expires_at = NULL
+        UPDATE authenticators SET state = 'active', next = $2 + 1, activated_at = $3, expires_at = NULL, browser = NULL
         WHERE id = $1 AND state = 'pending' AND kind = 'app' AND expires_at > $3";
     let rows = on!(tx, c => sqlx::query(SQL).bind(id.0.as_bytes().to_vec()).bind(at).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
         .map_err(StoreError::from_sqlx("activate an application"))?;

@@ -80,6 +80,18 @@ pub(in crate::store) async fn end(tx: &mut Tx, user: UserId) -> Result<(), Store
         .map_err(StoreError::from_sqlx("end a user's failures"))
 }
 
+/// The same by a recovery code: the guesses before it count no more at all.
+pub(in crate::store) async fn lift(
+    tx: &mut Tx,
+    user: UserId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const SQL: &str = "UPDATE user_factors SET counted_from = $2 WHERE user_id = $1";
+    end(tx, user).await?;
+    on!(tx, c => sqlx::query(SQL).bind(user.0.as_bytes().to_vec()).bind(now.0).execute(&mut *c).await.map(|_| ()))
+        .map_err(StoreError::from_sqlx("end a user's failures"))
+}
+
 /// Notes what came of a code.
 pub(in crate::store) async fn note(tx: &mut Tx, tried: Tried<'_>) -> Result<(), StoreError> {
     const SQL: &str = "

@@ -118,7 +118,7 @@ pub(in crate::store) async fn prove(
     if let Typed::Letters(letters) = code
         && recovery::take(tx, asked.keys, user, letters, now).await?
     {
-        failures::end(tx, user).await?;
+        failures::lift(tx, user, now).await?;
         failures::note(tx, tried(None, None)).await?;
         return Ok(ProofOutcome::Right);
     }

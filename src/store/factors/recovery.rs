@@ -2,12 +2,14 @@
 
 use uuid::Uuid;
 
+use super::authenticators::end;
 use crate::clock::Timestamp;
 use crate::factors::keys::{KeyRing, RootKey};
 use crate::factors::recovery::digest;
-use crate::model::UserId;
-use crate::store::StoreError;
+use crate::model::{AuditEntry, AuthenticatorId, UserId};
+use crate::store::audit::append;
 use crate::store::db::{Tx, on};
+use crate::store::{AuditKey, Store, StoreError};
 
 /// Uses a code up: true for one transaction only. `letters` is what [`crate::factors::typed::read`] gives.
 pub(in crate::store) async fn take(
@@ -54,4 +56,25 @@ pub(in crate::store) async fn replace(
         .map_err(&failed)?;
     }
     Ok(())
+}
+
+impl Store {
+    /// Ends applications of a user, and recovery codes where their set is named.
+    pub async fn revoke_authenticators(
+        &self,
+        user: UserId,
+        ids: &[AuthenticatorId],
+        audit: (&AuditEntry, &AuditKey),
+    ) -> Result<(), StoreError> {
+        const CODES: &str =
+            "DELETE FROM recovery_codes WHERE user_id = $1 AND set_id = $2 AND kind = 'recovery'";
+        let mut tx = self.db.begin().await?;
+        end(&mut tx, ids, audit.0.at).await?;
+        for id in ids {
+            on!(tx, c => sqlx::query(CODES).bind(user.0.as_bytes().to_vec()).bind(id.0.as_bytes().to_vec()).execute(&mut *c).await.map(|_| ()))
+                .map_err(StoreError::from_sqlx("void recovery codes"))?;
+        }
+        append(&mut tx, audit.1, audit.0).await?;
+        tx.commit().await
+    }
 }

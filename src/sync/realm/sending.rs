@@ -69,7 +69,7 @@ impl Engine {
     /// What applications show beside the name of a realm's users.
     pub async fn issuer(&self, realm: &RealmId) -> Result<String, RunError> {
         match self.configured(realm) {
-            Some(configured) => Ok(configured.name.clone()),
+            Some(configured) => Ok(configured.issuer.clone()),
             None => Ok(self.row(realm).await?.name),
         }
     }

@@ -2,6 +2,7 @@
 
 mod browser;
 mod page;
+mod rules;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -11,7 +12,7 @@ use serde_json::Value;
 use crate::support::house::{Daemon, Receiver, SECRET, Said, said};
 use crate::support::lab::Server;
 use crate::support::marks;
-pub use browser::Browser;
+pub use browser::{Browser, between};
 
 /// A service without a directory: a realm by hand, and the page on a port of its own.
 pub struct Office {
@@ -210,4 +211,16 @@ pub fn on_both(story: impl Fn(&Office)) {
     story(&Office::new());
     let postgres = Server::start("postgres", &[]);
     story(&Office::over(Some(&postgres), ""));
+}
+
+/// Whether a text is anywhere in the files of a store, its journals included.
+pub fn in_files(folder: &std::path::Path, text: &str) -> Option<PathBuf> {
+    let files = std::fs::read_dir(folder).expect("the folder").flatten();
+    files.map(|file| file.path()).find(|path| {
+        std::fs::read(path).is_ok_and(|bytes| {
+            bytes
+                .windows(text.len())
+                .any(|window| window == text.as_bytes())
+        })
+    })
 }

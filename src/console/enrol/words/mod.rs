@@ -67,6 +67,15 @@ pub(super) struct Words {
     pub(super) anew: &'static str,
     pub(super) wait: &'static str,
     pub(super) locked: &'static str,
+    pub(super) install_from: &'static str,
+    pub(super) delete_how: &'static str,
+    pub(super) delete_general: &'static str,
+    pub(super) delete_opened: &'static str,
+    pub(super) hold_entry: &'static str,
+    pub(super) swipe_entry: &'static str,
+    pub(super) before_void: &'static str,
+    pub(super) codes_only: &'static str,
+    pub(super) codes_only_why: &'static str,
     pub(super) languages: &'static str,
 }
 
@@ -177,6 +186,10 @@ mod tests {
                 words.ahead,
                 words.behind,
                 words.wait,
+                words.install_from,
+                words.delete_general,
+                words.delete_opened,
+                words.before_void,
             ];
             texts.map(places)
         };
