@@ -93,14 +93,19 @@ async fn verify(context: &CommandContext, store: Store) -> Result<u8, ActFailure
     if context.json {
         render::json(&serde_json::json!({
             "lines": check.lines, "erased": check.erased, "whole": check.faults.is_empty(), "faults": check.faults,
+            "end": check.end,
         }));
     } else if check.faults.is_empty() {
         let erased = match check.erased {
             0 => String::new(),
             n => format!("; the values of {n} went with the people who were removed"),
         };
+        let end = match check.lines {
+            0 => " yet".to_owned(),
+            _ => format!(", the last one is {}", check.end),
+        };
         render::line(&format!(
-            "the audit is whole: {}{erased}",
+            "the audit is whole: {}{end}{erased}",
             count(check.lines, "line")
         ));
     } else {

@@ -225,17 +225,40 @@ fn head(key: &AuditKey, seq: i64, link: &[u8]) -> String {
     )
 }
 
-/// Adds a row, as the last thing of its transaction: the lock that keeps the chain one is held until the commit.
+/// Where the chain ended when it was last written, as far as that can be read.
+fn place(head: &str) -> i64 {
+    let seq = head.split(' ').next().and_then(|seq| seq.parse().ok());
+    seq.unwrap_or(0)
+}
+
+/// Whether the chain's end was written with a key that is not at hand, or is what it was written as. `last`: of the last row.
+fn ends_as_written(
+    key: &AuditKey,
+    head_then: Option<&str>,
+    last: Option<&(i64, Vec<u8>, String)>,
+) -> bool {
+    match (head_then, last) {
+        (None, None) => true,
+        (Some(head_then), Some((seq, link, key_id))) => {
+            *key_id != key.id || head_then == head(key, *seq, link)
+        }
+        _ => false,
+    }
+}
+
+/// Adds a row, as the last thing of its transaction: the lock that keeps the chain one is held until the commit. Where the chain does
+/// not end as it was written, a number is left out, so that this shows ever after.
 pub(super) async fn append(
     tx: &mut Tx,
     key: &AuditKey,
     entry: &AuditEntry,
 ) -> Result<(), StoreError> {
     const ALONE: &str = "SELECT pg_advisory_xact_lock(hashtextextended('realmsync audit', 0))";
-    const LAST: &str = "SELECT seq, link FROM audit ORDER BY seq DESC LIMIT 1";
+    const LAST: &str = "SELECT seq, link, key_id FROM audit ORDER BY seq DESC LIMIT 1";
     const ADD: &str = "
         INSERT INTO audit (seq, at, by_whom, door, act, realm, user_id, run, username, before, after, key_id, digest, link)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+    const ENDED: &str = "SELECT value FROM meta WHERE key = 'audit'";
     const HEAD: &str = "
         INSERT INTO meta (key, value) VALUES ('audit', $1) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
     let failed = StoreError::from_sqlx("write the audit");
@@ -245,9 +268,13 @@ pub(super) async fn append(
             .map_err(&failed)?;
     }
     let last =
-        on!(tx, c => sqlx::query_as::<_, (i64, Vec<u8>)>(LAST).fetch_optional(&mut *c).await)
+        on!(tx, c => sqlx::query_as::<_, (i64, Vec<u8>, String)>(LAST).fetch_optional(&mut *c).await)
             .map_err(&failed)?;
-    let (seq, before) = last.unwrap_or_default();
+    let ended = on!(tx, c => sqlx::query_scalar::<_, String>(ENDED).fetch_optional(&mut *c).await)
+        .map_err(&failed)?;
+    let left_out = i64::from(!ends_as_written(key, ended.as_deref(), last.as_ref()));
+    let (seq, before, _) = last.unwrap_or_default();
+    let seq = seq.max(ended.as_deref().map_or(0, place)) + left_out;
     let mut row = AuditRow {
         seq: seq + 1,
         at: entry.at.0,
@@ -295,6 +322,9 @@ pub struct AuditCheck {
     pub erased: i64,
     /// What is wrong, with the row's place; the first hundred.
     pub faults: Vec<String>,
+    /// What the chain ends with: the first 16 digits of its last link. Whoever keeps it elsewhere sees by it that the audit was not put
+    /// back to an earlier state. Empty: there is no line.
+    pub end: String,
 }
 
 impl AuditCheck {
@@ -378,28 +408,28 @@ impl Store {
     pub async fn verify_audit(&self, keys: &[AuditKey]) -> Result<AuditCheck, StoreError> {
         const PAGE: i64 = 1000;
         const HEAD: &str = "SELECT value FROM meta WHERE key = 'audit'";
-        const REMOVED: &str = "SELECT COUNT(*) FROM users WHERE id = $1 AND state <> 'removed'";
+        const REMOVED: &str = "SELECT COUNT(*) FROM users WHERE id = $1 AND state = 'removed'";
+        let sql = format!("SELECT {COLUMNS} FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2");
         let failed = StoreError::from_sqlx("read the audit");
         let mut check = AuditCheck::default();
         let (mut seq, mut before, mut last_key) = (0, vec![], None);
+        let mut looked = false;
         let mut link = self.db.read().await?;
-        // Written in one transaction with the last row that there is now; whatever comes meanwhile lies behind it.
-        let stands =
-            on!(link, c => sqlx::query_scalar::<_, String>(HEAD).fetch_optional(&mut *c).await)
-                .map_err(&failed)?;
-        let end = stands
-            .as_deref()
-            .and_then(|text| text.split(' ').next()?.parse().ok());
-        let end: i64 = end.unwrap_or(0);
-        loop {
-            let sql = format!(
-                "SELECT {COLUMNS} FROM audit WHERE seq > $1 AND (seq <= $2 OR $2 = 0) ORDER BY seq LIMIT $3"
-            );
-            let rows = on!(link, c => sqlx::query_as::<_, AuditRow>(sqlx::AssertSqlSafe(sql)).bind(seq).bind(end).bind(PAGE).fetch_all(&mut *c).await)
+        let stands = loop {
+            let rows = on!(link, c => sqlx::query_as::<_, AuditRow>(sqlx::AssertSqlSafe(sql.clone())).bind(seq).bind(PAGE).fetch_all(&mut *c).await)
                 .map_err(&failed)?;
             if rows.is_empty() {
-                break;
+                // It is written with each row, so what it names is behind the last row only when a row came meanwhile, or is missing.
+                let stands = on!(link, c => sqlx::query_scalar::<_, String>(HEAD).fetch_optional(&mut *c).await)
+                    .map_err(&failed)?;
+                let behind = stands.as_deref().map_or(0, place) > seq;
+                if behind && !looked {
+                    looked = true;
+                    continue;
+                }
+                break stands;
             }
+            looked = false;
             for row in rows {
                 check.lines += 1;
                 if row.seq != seq + 1 {
@@ -420,12 +450,12 @@ impl Store {
                     ));
                 }
                 if row.digest != row.digest(key) {
-                    let there = match (&row.user_id, row.has_values()) {
+                    let removed = match (&row.user_id, row.has_values()) {
                         (Some(user), false) => on!(link, c => sqlx::query_scalar::<_, i64>(REMOVED).bind(user.clone()).fetch_one(&mut *c).await)
                             .map_err(&failed)?,
-                        _ => 1,
+                        _ => 0,
                     };
-                    if there == 0 {
+                    if removed > 0 {
                         check.erased += 1;
                     } else {
                         check.fault(format!(
@@ -436,8 +466,10 @@ impl Store {
                 before.clone_from(&row.link);
                 last_key = Some(key);
             }
-        }
+        };
         let ends = last_key.map(|key| head(key, seq, &before));
+        check.end = HEXLOWER.encode(before.get(..8).unwrap_or_default());
+        let end = stands.as_deref().map_or(0, place);
         if seq != end || ends.is_some() && ends != stands {
             check.fault(format!(
                 "the audit ends with line {seq}, and not where it ended when it was last written"

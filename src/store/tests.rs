@@ -228,4 +228,6 @@ on_both!(
     by_hand::realms_are_unique_without_their_case_and_may_come_back,
     by_hand::grace_runs_on_the_realms_own_clock,
     by_hand::trap_136_what_is_changed_cut_out_or_cut_off_shows,
+    by_hand::trap_136_a_line_behind_the_end_shows_also_once_others_follow,
+    by_hand::trap_136_values_go_with_a_removal_alone,
 );

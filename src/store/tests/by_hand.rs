@@ -426,7 +426,7 @@ pub(super) async fn trap_136_what_is_changed_cut_out_or_cut_off_shows(f: &Fixtur
         (
             "UPDATE meta SET value = '4 00 00' WHERE key = 'audit'",
             "",
-            "ends with line 4",
+            "ends with line 5",
         ),
         (
             "DELETE FROM meta WHERE key = 'audit'",
@@ -467,6 +467,52 @@ pub(super) async fn trap_136_what_is_changed_cut_out_or_cut_off_shows(f: &Fixtur
         found.iter().any(|fault| fault.contains("ends with line 4")),
         "{found:?}"
     );
+    // What was cut off shows ever after, also once the chain goes on.
+    let next = later(&held);
+    act(f, &next, held.version, AuditAct::UserEdit)
+        .await
+        .unwrap();
+    let found = faults().await;
+    assert!(
+        found.iter().any(|fault| fault.contains("are missing")),
+        "{found:?}"
+    );
     f.sql("DELETE FROM audit").await;
     assert!(!faults().await.is_empty(), "all of it");
+}
+
+pub(super) async fn trap_136_a_line_behind_the_end_shows_also_once_others_follow(f: &Fixture) {
+    ready(f).await;
+    let keys = [AuditKey::of(&f.key)];
+    let jan = by_hand("jan", 1);
+    act(f, &jan, 0, AuditAct::UserAdd).await.unwrap();
+    let faults = async || f.store.verify_audit(&keys).await.unwrap().faults;
+    assert_eq!(faults().await, Vec::<String>::new());
+    f.sql(
+        "INSERT INTO audit (seq, at, by_whom, door, act, key_id, digest, link)
+         SELECT 2, at, 'eva', door, 'user-edit', key_id, digest, link FROM audit WHERE seq = 1",
+    )
+    .await;
+    assert!(!faults().await.is_empty(), "a forged line");
+    let next = later(&jan);
+    act(f, &next, 1, AuditAct::UserEdit).await.unwrap();
+    assert!(!faults().await.is_empty(), "with one behind it");
+    // Without the forged line a number is missing: nobody can take it back unseen.
+    f.sql("DELETE FROM audit WHERE seq = 2").await;
+    assert!(!faults().await.is_empty(), "and without it");
+}
+
+/// A person whose row was taken out of the store is not one whose values went with a removal.
+pub(super) async fn trap_136_values_go_with_a_removal_alone(f: &Fixture) {
+    ready(f).await;
+    let keys = [AuditKey::of(&f.key)];
+    let jan = by_hand("jan", 1);
+    act(f, &jan, 0, AuditAct::UserAdd).await.unwrap();
+    f.sql("UPDATE audit SET username = NULL, before = NULL, after = NULL")
+        .await;
+    f.sql("DELETE FROM changes").await;
+    f.sql("DELETE FROM overrides").await;
+    f.sql("DELETE FROM users").await;
+    let check = f.store.verify_audit(&keys).await.unwrap();
+    assert_eq!((check.erased, check.faults.len()), (0, 1), "{check:?}");
 }
