@@ -142,6 +142,7 @@ fn configuration(path: PathBuf, url: &str) -> anyhow::Result<Config> {
         },
         http: None,
         control_socket: PathBuf::new(),
+        logons: realmsync::config::LogonsConfig::default(),
         enrolment: EnrolmentConfig {
             valid_ms: 0,
             valid_again_ms: 0,

@@ -22,6 +22,7 @@ mod decide;
 mod enrol;
 mod failure;
 mod in_realm;
+mod logon;
 mod look_at_users;
 mod outbox;
 mod pause;
@@ -31,6 +32,7 @@ mod realm_by_hand;
 mod send;
 mod sync;
 mod user_by_hand;
+mod user_unlock;
 
 pub use act::{Act, AfterAct, AnyAct};
 pub use api_token::{ApiTokenMade, MakeApiToken, MakeApiTokenRequest, RevokeApiToken};
@@ -45,6 +47,7 @@ pub use enrol::{
 };
 pub use failure::{ActFailure, FailureKind};
 pub use in_realm::{AgendaTurn, InRealm};
+pub use logon::{LogonAnswer, ReportLogon, ServiceKind, TOO_MANY};
 pub use look_at_users::{ListUsers, PageOf, ShowUser};
 pub use outbox::{Outbox, OutboxAct, OutboxAnswer, OutboxRequest};
 pub use pause::{Pause, PauseRequest, Resume};
@@ -60,3 +63,4 @@ pub use user_by_hand::{
     AddUser, AddUserRequest, ChangeUser, EditUser, EditUserRequest, UserActed, UserVerb,
     UserVerbRequest, UserWarning,
 };
+pub use user_unlock::UnlockUser;

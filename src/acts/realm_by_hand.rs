@@ -299,7 +299,7 @@ async fn removable(at: &ActContext, realm: &RealmId) -> Result<RealmRow, ActFail
 }
 
 /// An id as in the file.
-fn typed_id(id: &str) -> Result<(), String> {
+pub(super) fn typed_id(id: &str) -> Result<(), String> {
     let good = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | '@');
     if id.starts_with(char::is_alphanumeric)
         && id.chars().all(good)

@@ -22,8 +22,8 @@ use crate::acts::{
     MakeApiToken, MakeApiTokenRequest, MakeRealm, MakeRealmRequest, NoteBackup, Outbox, OutboxAct,
     OutboxRequest, Pause, PauseRequest, Plan, PlanRequest, RealmAct, RealmRequest, RemoveRealm,
     RemoveRealmRequest, Resume, RevokeApiToken, RevokeAuthenticators, RevokeRequest, RunDecision,
-    SendApplication, SendRequest, ShowUser, Sync, SyncRequest, UserVerb, UserVerbRequest,
-    VerifyAudit, WithdrawLinks,
+    SendApplication, SendRequest, ShowUser, Sync, SyncRequest, UnlockUser, UserVerb,
+    UserVerbRequest, VerifyAudit, WithdrawLinks,
 };
 use crate::model::{
     EnrolmentFilter, ErrorCode, PhoneFilter, RealmId, State, TwoFactor, UserFilter, UserId,
@@ -235,6 +235,12 @@ fn by_hand() -> Router<Api> {
                     }
                 },
             ),
+        )
+        .route(
+            "/api/v1/users/{user}/unlock",
+            post(async |call: Call, Path(user): Path<UserId>| {
+                call.short(at_once(UnlockUser { user })).await
+            }),
         )
         .route(
             "/api/v1/users/{user}/{verb}",

@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use crate::acts::{
     AddUser, ApiTokenMade, Backup, ChangeUser, Decide, EditRealm, EditUser, EnrolmentObject,
     MakeApiToken, MakeRealm, NoteBackup, Outbox, OutboxAnswer, Pause, Plan, RealmRemoved,
-    RemoveRealm, Resume, RevokeApiToken, RevokeAuthenticators, SendApplication, Sync, UserActed,
-    VerifyAudit, WithdrawLinks,
+    RemoveRealm, Resume, RevokeApiToken, RevokeAuthenticators, SendApplication, Sync, UnlockUser,
+    UserActed, VerifyAudit, WithdrawLinks,
 };
 use crate::model::{ApiToken, AuthenticatorShown, Run};
 use crate::runs::Decided;
@@ -267,6 +267,18 @@ impl Route for RevokeAuthenticators {
 
     fn body(&self) -> impl Serialize {
         &self.request
+    }
+}
+
+impl Route for UnlockUser {
+    type Answer = UserActed;
+
+    fn path(&self) -> String {
+        format!("users/{}/unlock", self.user)
+    }
+
+    fn body(&self) -> impl Serialize {
+        serde_json::Map::new()
     }
 }
 

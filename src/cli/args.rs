@@ -299,6 +299,8 @@ pub(super) enum UsersCommand {
     Block(UserNames),
     /// Lift the block of users
     Unblock(UserNames),
+    /// Let users who are locked after wrong codes, or in a delay, guess again
+    Unlock(UserNames),
     /// Remove users who are of no directory, after the grace
     Remove {
         #[command(flatten)]

@@ -81,6 +81,26 @@ fn about_daemon(daemon: &DaemonStatus) -> String {
             render::paint("33", "!")
         );
     }
+    for token in &daemon.tokens_at_limit {
+        let _infallible = write!(
+            text,
+            "\n  {} the token `{token}` has made as many users by logons within an hour as it may (`logons.max-new-per-hour`): is the service sound?",
+            render::paint("31", "!")
+        );
+    }
+    if daemon.clock_off_ms.abs() >= 2000 {
+        let seconds = daemon.clock_off_ms / 1000;
+        let then = if daemon.clock_off_ms.abs() >= 30_000 {
+            ", and nobody is verified here"
+        } else {
+            ""
+        };
+        let _infallible = write!(
+            text,
+            "\n  {} this machine's clock is {seconds} s from the database's{then}: set it (NTP)",
+            render::paint("31", "!")
+        );
+    }
     if let Some(error) = &daemon.reload_error {
         let what = error.lines().next().unwrap_or_default();
         let at = daemon
@@ -242,6 +262,14 @@ fn about_realm(r: &RealmStatus, now: Timestamp) -> String {
             ),
         );
     }
+    if let Some(guesses) = &r.guesses {
+        let says = format!(
+            "within an hour {} locked, {} held back by a delay: somebody seems to guess codes",
+            text::count(guesses.locked, "user"),
+            text::count(guesses.delayed, "user")
+        );
+        row("guesses", &render::paint("31", &says));
+    }
     let refused: Vec<String> = [("entries", "entry"), ("phones", "value")]
         .iter()
         .filter_map(|(kind, noun)| Some(text::count(*r.refused.get(*kind)?, noun)))
@@ -330,6 +358,7 @@ mod tests {
             paused_by_administrator: None,
             rejected_before: None,
             left_out_until: None,
+            guesses: None,
             running: None,
             holder: None,
             sending_by: BTreeMap::new(),

@@ -1,4 +1,4 @@
-//! `users add`, `edit`, `block`, `unblock`, `remove`, `adopt`.
+//! `users add`, `edit`, `block`, `unblock`, `unlock`, `remove`, `adopt`.
 
 use serde_json::json;
 
@@ -8,8 +8,8 @@ use super::operator::{Operator, store_failure};
 use super::users::one;
 use super::{CommandContext, render};
 use crate::acts::{
-    ActFailure, AddUser, AddUserRequest, ChangeUser, EditUser, EditUserRequest, UserActed,
-    UserVerb, UserVerbRequest,
+    ActFailure, AddUser, AddUserRequest, ChangeUser, EditUser, EditUserRequest, UnlockUser,
+    UserActed, UserVerb, UserVerbRequest,
 };
 use crate::model::{Edit, Phone, RealmId, State, User};
 use crate::store::Store;
@@ -63,6 +63,7 @@ pub(super) async fn by_hand(
         }
         UsersCommand::Block(who) => each(context, who, UserVerb::Block, false).await,
         UsersCommand::Unblock(who) => each(context, who, UserVerb::Unblock, false).await,
+        UsersCommand::Unlock(who) => unlock(context, who).await,
         UsersCommand::Remove { who, now } => each(context, who, UserVerb::Remove, now).await,
         UsersCommand::Adopt(who) => each(context, who, UserVerb::Adopt, false).await,
         UsersCommand::List { .. } | UsersCommand::Show { .. } => Ok(0),
@@ -130,6 +131,28 @@ async fn each(
                 };
                 tell(context, &store, &acted, done, who.show_phones).await
             }
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = told {
+            code = render::failure(&failure.message, failure.exit);
+        }
+    }
+    operator.close().await;
+    Ok(code)
+}
+
+/// Unlocks each of some users.
+async fn unlock(context: &CommandContext, who: UserNames) -> Result<u8, ActFailure> {
+    let operator = context.operator().await?;
+    let store = reading(context, &operator).await?;
+    let mut named = vec![];
+    for name in &who.users {
+        named.push(one(&store, name, who.realm.clone()).await?);
+    }
+    let mut code = 0;
+    for user in named {
+        let told = match operator.act(UnlockUser { user: user.id }).await {
+            Ok(acted) => tell(context, &store, &acted, "unlocked", who.show_phones).await,
             Err(failure) => Err(failure),
         };
         if let Err(failure) = told {

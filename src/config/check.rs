@@ -11,8 +11,8 @@ use super::secret::Environment;
 use super::values::{DAY, MINUTE, SECOND, is_loopback};
 use super::words::quote;
 use super::{
-    Config, DeliveryConfig, Digest, EnrolmentConfig, HttpConfig, LogConfig, LogFormat, StoreConfig,
-    StoreUrl,
+    Config, DeliveryConfig, Digest, EnrolmentConfig, HttpConfig, LogConfig, LogFormat,
+    LogonsConfig, StoreConfig, StoreUrl,
 };
 use crate::clock::zones::Zones;
 
@@ -39,6 +39,7 @@ impl Check<'_> {
         let http = self.http(&document.section("http"));
         let control_socket = self.control_socket(&document.section("control"));
         let enrolment = self.enrolment(&document.section("enrolment"), http.is_some());
+        let logons = self.logons(&document.section("logons"));
         let delivery = self.delivery(&document.section("delivery"));
         let log = self.log(&document.section("log"));
         let realms = self.realms(&document.sections("realm"), delivery.as_ref());
@@ -54,6 +55,7 @@ impl Check<'_> {
             http,
             control_socket,
             enrolment,
+            logons,
             delivery,
             log,
             realms,
@@ -238,6 +240,18 @@ impl Check<'_> {
             names.push(text.to_owned());
         }
         names
+    }
+
+    fn logons(&self, section: &Section<'_>) -> LogonsConfig {
+        LogonsConfig {
+            automatic: section.boolean("automatic"),
+            max_new_per_hour: self.integer(
+                section,
+                "max-new-per-hour",
+                LogonsConfig::default().max_new_per_hour,
+                1..=1_000_000,
+            ),
+        }
     }
 
     /// `[delivery]` or `[realm.delivery]`.

@@ -104,6 +104,10 @@ pub(super) const FILE: &[Key] = &[
             key("key-env", Name),
         ]),
     ),
+    key(
+        "logons",
+        Table(&[key("automatic", Boolean), key("max-new-per-hour", Integer)]),
+    ),
     key("delivery", Table(DELIVERY)),
     key("log", Table(&[key("format", Text), key("level", Text)])),
     key(
@@ -112,6 +116,7 @@ pub(super) const FILE: &[Key] = &[
             key("id", Text),
             key("name", Text),
             key("issuer", Text),
+            key("aliases", Texts),
             key("schedule", Text),
             key("full-schedule", Text),
             key("time-zone", Text),

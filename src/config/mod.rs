@@ -56,6 +56,8 @@ pub struct Config {
     pub control_socket: PathBuf,
     /// `[enrolment]`.
     pub enrolment: EnrolmentConfig,
+    /// `[logons]`.
+    pub logons: LogonsConfig,
     /// `[delivery]`; `None`: no messages are made for realms without their own.
     pub delivery: Option<DeliveryConfig>,
     /// `[log]`.
@@ -102,6 +104,24 @@ pub struct HttpConfig {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// `behind-proxy`.
     pub behind_proxy: bool,
+}
+
+/// `[logons]`.
+#[derive(Clone, Debug)]
+pub struct LogonsConfig {
+    /// `automatic`: whoever is unknown is made by a logon.
+    pub automatic: bool,
+    /// `max-new-per-hour`, by each token.
+    pub max_new_per_hour: i64,
+}
+
+impl Default for LogonsConfig {
+    fn default() -> Self {
+        Self {
+            automatic: false,
+            max_new_per_hour: 500,
+        }
+    }
 }
 
 /// `[enrolment]`.
@@ -185,6 +205,8 @@ pub struct RealmConfig {
     pub id: RealmId,
     /// `name`; default: the id.
     pub name: String,
+    /// `aliases`: other names by which services call the realm.
+    pub aliases: Vec<String>,
     /// `schedule`: five-field crontab or an `@` word, already checked; kept as text, read by `service::schedule`.
     pub schedule: String,
     /// `full-schedule`.

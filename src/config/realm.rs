@@ -1,6 +1,6 @@
 //! `[[realm]]`: everything of one realm, and what two of them must not share.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use jiff::tz::TimeZone;
 use toml::Spanned;
@@ -16,6 +16,7 @@ use super::{
     AttributeOverrides, BrakeConfig, DeliveryConfig, DirectoryConfig, DisabledRule, PhoneConfig,
     RealmConfig,
 };
+use crate::model::person::fold_name;
 use crate::model::{Policy, RealmId, TwoFactor, dn, filter};
 
 /// A realm with the places of what is compared between realms.
@@ -35,6 +36,7 @@ impl Check<'_> {
         delivery: Option<&DeliveryConfig>,
     ) -> Vec<RealmConfig> {
         let read: Vec<ParsedRealm<'_>> = sections.iter().map(|s| self.realm(s, delivery)).collect();
+        self.one_realm_a_name(sections);
         for (i, later) in read.iter().enumerate() {
             for earlier in &read[..i] {
                 self.two_realms(earlier, later);
@@ -100,6 +102,7 @@ impl Check<'_> {
             .text(section, "name")
             .map(|n| (*n.get_ref()).to_owned());
         let issuer = section.text("issuer").filter(|issuer| self.issuer(issuer));
+        let aliases = self.aliases(section);
         let schedule = self.schedule(section, "schedule", "*/15 * * * *");
         let full_schedule = self.schedule(section, "full-schedule", "30 2 * * *");
         let time_zone = self.time_zone(section);
@@ -130,6 +133,10 @@ impl Check<'_> {
                     .or_else(|| name.clone())
                     .unwrap_or_else(|| (*id.get_ref()).to_owned()),
                 name: name.unwrap_or_else(|| (*id.get_ref()).to_owned()),
+                aliases: aliases
+                    .iter()
+                    .map(|alias| alias.get_ref().trim().to_owned())
+                    .collect(),
                 schedule,
                 full_schedule,
                 time_zone,
@@ -271,6 +278,59 @@ impl Check<'_> {
             phone_attributes,
             two_factor: self.two_factor(section),
             grace_ms,
+        }
+    }
+
+    /// Other names of a realm, none of them empty.
+    fn aliases<'s>(&self, section: &Section<'s>) -> Vec<Spanned<&'s str>> {
+        let mut aliases = section.texts("aliases").unwrap_or_default();
+        aliases.retain(|alias| {
+            let empty = alias.get_ref().trim().is_empty();
+            if empty {
+                self.findings.fault(
+                    alias.span(),
+                    "another name of a realm is empty".to_owned(),
+                    "write the NetBIOS name or the suffix, as \"EXAMPLE\", or take it out"
+                        .to_owned(),
+                );
+            }
+            !empty
+        });
+        aliases
+    }
+
+    /// No name may mean two realms.
+    fn one_realm_a_name(&self, sections: &[Section<'_>]) {
+        let mut names: HashMap<String, (usize, String)> = HashMap::new();
+        for (place, section) in sections.iter().enumerate() {
+            if let Some(id) = section.text("id") {
+                let folded = fold_name(id.get_ref().trim());
+                names
+                    .entry(folded)
+                    .or_insert((place, (*id.get_ref()).to_owned()));
+            }
+        }
+        for (place, section) in sections.iter().enumerate() {
+            let id = section.text("id").map_or("", |id| *id.get_ref());
+            for name in section.texts("aliases").unwrap_or_default() {
+                let folded = fold_name(name.get_ref().trim());
+                match names.get(&folded) {
+                    Some((other, of)) if *other != place => self.findings.fault(
+                        name.span(),
+                        format!(
+                            "`{}` is a name of realm `{}` too",
+                            quote(name.get_ref()),
+                            quote(of)
+                        ),
+                        "services call one realm so: take it out of the other's `aliases`"
+                            .to_owned(),
+                    ),
+                    Some(_) => {}
+                    None => {
+                        names.insert(folded, (place, id.to_owned()));
+                    }
+                }
+            }
         }
     }
 

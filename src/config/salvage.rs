@@ -9,7 +9,9 @@ use super::file::{Findings, Section};
 use super::load::text;
 use super::secret::Environment;
 use super::walk::walk;
-use super::{Config, Digest, EnrolmentConfig, LogConfig, LogFormat, StoreConfig, StoreUrl};
+use super::{
+    Config, Digest, EnrolmentConfig, LogConfig, LogFormat, LogonsConfig, StoreConfig, StoreUrl,
+};
 use crate::clock::zones::Zones;
 
 /// The little that commands need which only talk to the daemon, or read beside it.
@@ -64,6 +66,7 @@ pub fn salvage(path: &Path, environment: &Environment) -> Salvaged {
                 self_enrolment: false,
                 key: None,
             },
+            logons: LogonsConfig::default(),
             delivery: None,
             log: LogConfig {
                 format: LogFormat::Auto,

@@ -4,7 +4,7 @@
 use crate::clock::Timestamp;
 
 /// Failures in a row from which on a delay follows each.
-const FIRST_DELAY: u32 = 5;
+pub const DELAYED_FROM: u32 = 5;
 
 /// The longest delay, in milliseconds.
 const LONGEST: i64 = 15 * 60 * 1000;
@@ -65,7 +65,7 @@ pub fn gate(failures: Failures, now: Timestamp) -> Gate {
 
 /// The delay after so many failures in a row, in milliseconds: none before the fifth, one second after it, then twice as long each time.
 pub fn delay_ms(in_a_row: u32) -> i64 {
-    match in_a_row.checked_sub(FIRST_DELAY) {
+    match in_a_row.checked_sub(DELAYED_FROM) {
         None => 0,
         Some(doublings) => 1000_i64
             .checked_shl(doublings.min(20))

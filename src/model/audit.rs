@@ -28,6 +28,8 @@ words! {
         UserRemove = "user-remove",
         /// A user gets the directory's entry of the name.
         UserAdopt = "user-adopt",
+        /// Whoever was locked after wrong codes may guess again.
+        UserUnlock = "user-unlock",
         /// An API token was made.
         ApiTokenCreate = "api-token-create",
         /// An API token was revoked.

@@ -51,6 +51,7 @@ fn configuration(delivery: DeliveryConfig) -> Arc<Config> {
         },
         http: None,
         control_socket: PathBuf::new(),
+        logons: crate::config::LogonsConfig::default(),
         enrolment: EnrolmentConfig {
             valid_ms: 0,
             valid_again_ms: 0,
@@ -514,6 +515,7 @@ fn config_of(receiver: &Receiver) -> DeliveryConfig {
 fn realm(id: &str, delivery: DeliveryConfig) -> RealmConfig {
     RealmConfig {
         id: id.into(),
+        aliases: vec![],
         name: id.into(),
         schedule: String::new(),
         full_schedule: String::new(),

@@ -12,9 +12,11 @@ use super::work::Work;
 use crate::acts::{ActContext, ActFailure, AfterAct, Caller};
 use crate::api::OrderKind;
 use crate::api::types::AnswerLine;
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::model::RealmId;
 use crate::outbox::{CircuitState, Stats};
+use crate::store::Store;
 use crate::story::health::{self, PATIENCE};
 use crate::story::realms::{self, Live};
 use crate::story::status::{DaemonStatus, RefusedReload, StatusAnswer};
@@ -101,14 +103,14 @@ impl Desk {
             ..
         } = &self.engine;
         let mut realms = realms::gather(store, config, &self.live, clock.now()).await?;
-        let refused = refused_reload(&self.daemon);
+        let mut daemon = self.daemon;
+        daemon.tokens_at_limit =
+            at_limit(store, config.logons.max_new_per_hour, clock.now()).await?;
+        let refused = refused_reload(&daemon);
         for realm in &mut realms {
             realm.reload_refused.clone_from(&refused);
         }
-        Ok(json!(StatusAnswer {
-            daemon: self.daemon,
-            realms
-        }))
+        Ok(json!(StatusAnswer { daemon, realms }))
     }
 
     async fn metrics_text(&self) -> String {
@@ -149,6 +151,17 @@ impl Desk {
         reasons.extend(health::store_trouble(&self.engine.store).await);
         reasons
     }
+}
+
+/// The tokens that have made as many users by logons as they may.
+async fn at_limit(store: &Store, most: i64, now: Timestamp) -> Result<Vec<String>, ActFailure> {
+    let ids = store.tokens_at_their_limit(now, most).await?;
+    if ids.is_empty() {
+        return Ok(vec![]);
+    }
+    let all = store.api_tokens().await?;
+    let named = all.into_iter().filter(|token| ids.contains(&token.id));
+    Ok(named.map(|token| token.name).collect())
 }
 
 /// The last reload, if it was refused.

@@ -1,5 +1,6 @@
 //! What time alone brings about: holds of numbers that are over, held plans that expire, old rows that go.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::pulses::Pulse;
 use super::takeover::TickMove;
+use crate::model::RealmId;
+use crate::model::words::count;
 use crate::runs;
 use crate::sync::Engine;
 
@@ -31,6 +34,7 @@ pub(super) async fn run(
 ) {
     let start = Instant::now();
     let (mut expiry, mut prune) = (start, start + FIRST_PRUNE);
+    let mut alarmed = BTreeSet::new();
     loop {
         pulse.beat();
         let now = Instant::now();
@@ -91,7 +95,16 @@ pub(super) async fn run(
                     tracing::error!(%error, "what was rejected for a time cannot come again: {error}");
                 }
             }
+            if now >= expiry {
+                watch_guesses(&engine, &mut alarmed).await;
+                if let Err(error) = engine.store.forget_answers(engine.clock.now()).await {
+                    tracing::error!(%error, "old answers cannot be forgotten: {error}");
+                }
+            }
             if now >= prune {
+                if let Err(error) = engine.store.forget_verifications(engine.clock.now()).await {
+                    tracing::error!(%error, "old verifications cannot be forgotten: {error}");
+                }
                 match engine
                     .store
                     .prune(engine.clock.now(), engine.config.store.keep_runs_ms)
@@ -118,4 +131,27 @@ pub(super) async fn run(
             () = sleep(HOLDS) => {}
         }
     }
+}
+
+/// Says once that somebody is guessing in a realm, and again when it was over in between.
+async fn watch_guesses(engine: &Engine, alarmed: &mut BTreeSet<RealmId>) {
+    let guesses = match engine.store.guesses(engine.clock.now()).await {
+        Ok(guesses) => guesses,
+        Err(error) => {
+            tracing::error!(%error, "who guesses cannot be counted: {error}");
+            return;
+        }
+    };
+    let now: BTreeSet<RealmId> = guesses
+        .iter()
+        .filter(|one| one.alarm)
+        .map(|one| one.realm.clone())
+        .collect();
+    for one in guesses
+        .iter()
+        .filter(|one| one.alarm && !alarmed.contains(&one.realm))
+    {
+        tracing::error!(realm = %one.realm, locked = one.locked, delayed = one.delayed, "{}: somebody seems to guess codes: within an hour {} locked, {} held back by a delay", one.realm, count(one.locked, "user"), count(one.delayed, "user"));
+    }
+    *alarmed = now;
 }

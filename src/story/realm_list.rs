@@ -53,7 +53,7 @@ pub async fn realm_stories(store: &Store, config: &Config) -> Result<Vec<RealmSt
                 region: realm.phone.region.clone(),
                 time_zone: realm.time_zone.iana_name().map(str::to_owned),
                 two_factor: realm.policy.two_factor.clone(),
-                aliases: vec![],
+                aliases: realm.aliases.clone(),
                 users,
             },
             None => RealmStory {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::status::{
-    AwayStatus, FollowingStatus, HolderStatus, PushStatus, RealmStatus, RunningStatus,
+    AwayStatus, FollowingStatus, GuessesStatus, HolderStatus, PushStatus, RealmStatus,
+    RunningStatus,
 };
 use crate::clock::Timestamp;
 use crate::config::{ChangesWay, Config, RealmConfig};
@@ -57,6 +58,7 @@ pub async fn gather(
     let holders = store.lease_holders().await?;
     let senders = store.senders().await?;
     let refused = store.refused_counts().await?;
+    let guesses = store.guesses(now).await?;
     let mut realms = Vec::with_capacity(rows.len());
     for row in rows {
         let last = store.last_run(&row.id).await?;
@@ -143,6 +145,13 @@ pub async fn gather(
             following: following.map(|(_, status)| status),
             server,
             away: live.seen.away,
+            guesses: guesses
+                .iter()
+                .find(|one| one.realm == row.id && one.alarm)
+                .map(|one| GuessesStatus {
+                    locked: one.locked,
+                    delayed: one.delayed,
+                }),
             reload_refused: None,
             held_by,
             refused: refused
@@ -301,6 +310,7 @@ pub fn untouched(config: &Config) -> Vec<RealmStatus> {
         following: None,
         server: None,
         away: vec![],
+        guesses: None,
         reload_refused: None,
         held_by: vec![],
         refused: BTreeMap::new(),

@@ -73,9 +73,21 @@ pub struct RealmStatus {
     /// The rules of time zones that the schedule goes by; `None`: the realm is not in the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zones: Option<ZoneData>,
+    /// Guesses of codes within the last hour, if they are many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guesses: Option<GuessesStatus>,
     /// The daemon's last reload, if it was refused: the realm goes on by the configuration from before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reload_refused: Option<RefusedReload>,
+}
+
+/// Somebody seems to guess codes in a realm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GuessesStatus {
+    /// Users who were locked within the last hour.
+    pub locked: i64,
+    /// Users who came into a delay within the last hour.
+    pub delayed: i64,
 }
 
 /// A reload that was refused.
@@ -222,6 +234,12 @@ pub struct DaemonStatus {
     /// The store is still taking its configuration in; no run begins before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undeclared: bool,
+    /// API tokens that have made as many users by logons within the last hour as they may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens_at_limit: Vec<String>,
+    /// How far the machine's clock was from the database's when codes were verified last, in milliseconds; 0: near enough.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub clock_off_ms: i64,
     /// Receivers of messages with their circuits ([`crate::outbox::TargetView`]).
     pub receivers: Value,
 }
@@ -233,4 +251,9 @@ pub struct StatusAnswer {
     pub daemon: DaemonStatus,
     /// Every realm.
     pub realms: Vec<RealmStatus>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(n: &i64) -> bool {
+    *n == 0
 }

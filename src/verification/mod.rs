@@ -17,4 +17,5 @@ mod setting;
 #[cfg(test)]
 mod tests;
 
+pub use names::{Named, who_is};
 pub use queue::{Answered, AskKey, Health, NotVerified, Verifier, VerifyAsk, VerifyQueue, run};

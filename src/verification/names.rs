@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use super::queue::VerifyAsk;
-use super::setting::VerifySetting;
+use super::setting::RealmNames;
 use crate::model::logon_name::readings;
-use crate::model::{RealmId, UserId};
+use crate::model::{ApiToken, RealmId, UserId};
+use crate::runs::RunError;
 use crate::store::{Store, StoreError};
+use crate::sync::Engine;
 
 /// Who is meant.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Whom {
+pub enum Named {
     /// This user.
     User(UserId),
     /// Nobody; the realm, where one was named.
@@ -21,47 +22,75 @@ pub(super) enum Whom {
     OtherRealm,
 }
 
+/// A name as a service sent it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NameTyped<'a> {
+    /// By whom.
+    pub(super) token: &'a ApiToken,
+    /// The name.
+    pub(super) username: &'a str,
+    /// The realm, by its id or another name.
+    pub(super) realm: Option<&'a str>,
+}
+
 /// A name that is looked for: of which request, by which reading of it.
 struct Looked {
     ask: usize,
     reading: usize,
 }
 
+/// Who is meant by a name that a service sent.
+pub async fn who_is(
+    engine: &Engine,
+    token: &ApiToken,
+    username: &str,
+    realm: Option<&str>,
+) -> Result<Named, RunError> {
+    let names = RealmNames::read(engine).await?;
+    let typed = NameTyped {
+        token,
+        username,
+        realm,
+    };
+    let found = named(&engine.store, &names, &[typed]).await?;
+    Ok(found.into_iter().next().unwrap_or(Named::Nobody(None)))
+}
+
 /// Who is meant by each of these.
-pub(super) async fn whom(
+pub(super) async fn named(
     store: &Store,
-    setting: &VerifySetting,
-    asks: &[&VerifyAsk],
-) -> Result<Vec<Whom>, StoreError> {
-    let mut all: Vec<Whom> = Vec::with_capacity(asks.len());
+    realms: &RealmNames,
+    asks: &[NameTyped<'_>],
+) -> Result<Vec<Named>, StoreError> {
+    let mut all: Vec<Named> = Vec::with_capacity(asks.len());
     let (mut names, mut looked) = (vec![], vec![]);
     for (ask, asked) in asks.iter().enumerate() {
         let own = asked.token.realm.as_ref();
-        let named = match &asked.realm {
+        let in_realm = match asked.realm {
             None => None,
             Some(called) => {
-                let Some(realm) = setting.realm(called) else {
-                    all.push(Whom::Nobody(None));
+                let Some(realm) = realms.realm(called) else {
+                    all.push(Named::Nobody(None));
                     continue;
                 };
                 if !asked.token.may_in(realm) {
-                    all.push(Whom::OtherRealm);
+                    all.push(Named::OtherRealm);
                     continue;
                 }
                 Some(realm)
             }
         };
-        all.push(Whom::Nobody(named.cloned()));
+        all.push(Named::Nobody(in_realm.cloned()));
         let within = |realm: &RealmId| {
-            named.is_none_or(|named| named == realm) && own.is_none_or(|own| own == realm)
+            in_realm.is_none_or(|named| named == realm) && own.is_none_or(|own| own == realm)
         };
-        for (reading, read) in readings(&asked.username).into_iter().enumerate() {
+        for (reading, read) in readings(asked.username).into_iter().enumerate() {
             let key = read.key();
-            let realms: Vec<&RealmId> = match &read.domain {
-                None => setting.realms.iter().collect(),
-                Some(domain) => setting.realm(domain).into_iter().collect(),
+            let among: Vec<&RealmId> = match &read.domain {
+                None => realms.all().collect(),
+                Some(domain) => realms.realm(domain).into_iter().collect(),
             };
-            for realm in realms.into_iter().filter(|realm| within(realm)) {
+            for realm in among.into_iter().filter(|realm| within(realm)) {
                 names.push((realm.clone(), key.clone()));
                 looked.push(Looked { ask, reading });
             }
@@ -70,7 +99,7 @@ pub(super) async fn whom(
     choose(&mut all, &looked, store.present_named(&names).await?);
     // Of a name that nobody present has: who is suspended with it.
     let missing: Vec<usize> = (0..names.len())
-        .filter(|n| matches!(all[looked[*n].ask], Whom::Nobody(_)))
+        .filter(|n| matches!(all[looked[*n].ask], Named::Nobody(_)))
         .collect();
     let away: Vec<_> = missing.iter().map(|n| names[*n].clone()).collect();
     let found = store.away_named(&away).await?;
@@ -80,7 +109,7 @@ pub(super) async fn whom(
 }
 
 /// The first reading that anybody was found by counts.
-fn choose(all: &mut [Whom], looked: &[Looked], found: Vec<(usize, UserId)>) {
+fn choose(all: &mut [Named], looked: &[Looked], found: Vec<(usize, UserId)>) {
     let mut hits: Vec<Option<(usize, BTreeSet<UserId>)>> = vec![None; all.len()];
     for (n, user) in found {
         let Looked { ask, reading } = looked[n];
@@ -92,11 +121,11 @@ fn choose(all: &mut [Whom], looked: &[Looked], found: Vec<(usize, UserId)>) {
             hit => *hit = Some((reading, BTreeSet::from([user]))),
         }
     }
-    for (whom, hit) in all.iter_mut().zip(hits) {
+    for (named, hit) in all.iter_mut().zip(hits) {
         if let Some((_, users)) = hit {
-            *whom = match users.first() {
-                Some(user) if users.len() == 1 => Whom::User(*user),
-                _ => Whom::Several,
+            *named = match users.first() {
+                Some(user) if users.len() == 1 => Named::User(*user),
+                _ => Named::Several,
             };
         }
     }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::names::{Whom, whom};
+use super::names::{NameTyped, Named, named};
 use super::round::round;
 use super::setting::Cached;
 use crate::clock::Timestamp;
@@ -45,6 +45,17 @@ pub struct VerifyAsk {
     pub code: Typed,
     /// By which the same request is known again.
     pub key: Option<AskKey>,
+}
+
+impl VerifyAsk {
+    /// The name as it was sent.
+    pub(super) fn typed(&self) -> NameTyped<'_> {
+        NameTyped {
+            token: &self.token,
+            username: &self.username,
+            realm: self.realm.as_deref(),
+        }
+    }
 }
 
 impl fmt::Debug for VerifyAsk {
@@ -309,13 +320,14 @@ async fn attempt(
     health: &Health,
 ) -> Result<Vec<Option<Result<Answered, NotVerified>>>, Failed> {
     let setting = setting.get(engine).await.map_err(Failed::Setting)?;
-    let whom = whom(&engine.store, &setting, asks).await?;
+    let typed: Vec<NameTyped<'_>> = asks.iter().map(|ask| ask.typed()).collect();
+    let whom = named(&engine.store, &setting.names, &typed).await?;
     let mut users = HashSet::new();
     let mut places = vec![];
-    let mut together: Vec<(&VerifyAsk, Whom)> = vec![];
+    let mut together: Vec<(&VerifyAsk, Named)> = vec![];
     for (n, (ask, whom)) in asks.iter().zip(whom).enumerate() {
         let first = match &whom {
-            Whom::User(user) => users.insert(*user),
+            Named::User(user) => users.insert(*user),
             _ => true,
         };
         if first {
@@ -348,5 +360,20 @@ fn off(at: Timestamp, before: Timestamp, after: Timestamp) -> i64 {
         after.since_ms(at)
     } else {
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trap_68_a_clock_is_off_by_what_no_way_of_the_question_explains() {
+        let at = |ms: i64| Timestamp(1_000_000 + ms);
+        assert_eq!(off(at(5), at(0), at(10)), 0);
+        // The question took its time: nothing can be said of less.
+        assert_eq!(off(at(9000), at(0), at(9500)), 0);
+        assert_eq!(off(at(-3_600_000), at(0), at(10)), 3_600_000, "ahead");
+        assert_eq!(off(at(3_600_010), at(0), at(10)), -3_600_000, "behind");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::names::Whom;
+use super::names::Named;
 use super::queue::{Answered, NotVerified, VerifyAsk};
 use super::setting::VerifySetting;
 use crate::clock::Timestamp;
@@ -38,7 +38,7 @@ struct KnownOnes {
 pub(super) async fn round(
     mut tx: Verifying,
     setting: &VerifySetting,
-    asks: &[(&VerifyAsk, Whom)],
+    asks: &[(&VerifyAsk, Named)],
     now: Timestamp,
 ) -> Result<Vec<RoundOutcome>, StoreError> {
     let known = read(&mut tx, asks).await?;
@@ -87,11 +87,11 @@ pub(super) async fn round(
     for (n, decided) in judged {
         let (ask, whom) = &asks[n];
         let user = match whom {
-            Whom::User(user) => known.users.get(user),
+            Named::User(user) => known.users.get(user),
             _ => None,
         };
         let named = match whom {
-            Whom::Nobody(realm) => realm.clone(),
+            Named::Nobody(realm) => realm.clone(),
             _ => None,
         };
         let body = serde_json::to_string(&decided.verdict)
@@ -128,11 +128,11 @@ pub(super) async fn round(
 }
 
 /// Reads what there is about the users who are asked for, and locks what is known of those who may pass.
-async fn read(tx: &mut Verifying, asks: &[(&VerifyAsk, Whom)]) -> Result<KnownOnes, StoreError> {
+async fn read(tx: &mut Verifying, asks: &[(&VerifyAsk, Named)]) -> Result<KnownOnes, StoreError> {
     let mut ids = vec![];
     let mut letters = vec![];
     for (ask, whom) in asks {
-        if let Whom::User(user) = whom {
+        if let Named::User(user) = whom {
             ids.push(*user);
             if matches!(ask.code, Typed::Letters(_)) {
                 letters.push(*user);
@@ -178,7 +178,7 @@ fn decide(
     setting: &VerifySetting,
     known: &KnownOnes,
     ask: &VerifyAsk,
-    whom: &Whom,
+    whom: &Named,
     now: Timestamp,
 ) -> Result<Judged, NotVerified> {
     let said = |reason| {
@@ -190,10 +190,10 @@ fn decide(
         })
     };
     let id = match whom {
-        Whom::User(id) => *id,
-        Whom::Nobody(_) => return said(VerifyReason::UnknownUser),
-        Whom::Several => return said(VerifyReason::Ambiguous),
-        Whom::OtherRealm => return Err(NotVerified::OtherRealm),
+        Named::User(id) => *id,
+        Named::Nobody(_) => return said(VerifyReason::UnknownUser),
+        Named::Several => return said(VerifyReason::Ambiguous),
+        Named::OtherRealm => return Err(NotVerified::OtherRealm),
     };
     // Removed since the name was looked up.
     let Some(user) = known.users.get(&id) else {
@@ -261,7 +261,7 @@ fn candidate(
 /// Uses up what is accepted. What somebody else has used up meanwhile is a replay.
 async fn take(
     tx: &mut Verifying,
-    asks: &[(&VerifyAsk, Whom)],
+    asks: &[(&VerifyAsk, Named)],
     judged: &mut BTreeMap<usize, Judged>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
@@ -274,7 +274,7 @@ async fn take(
         {
             *decided = decided.clone().lost();
         }
-        if let (Some(digest), Whom::User(user)) = (&decided.spare, &asks[*n].1)
+        if let (Some(digest), Named::User(user)) = (&decided.spare, &asks[*n].1)
             && !tx.use_spare(*user, digest, now).await?
         {
             *decided = decided.clone().lost();
@@ -291,12 +291,12 @@ async fn take(
 async fn count(
     tx: &mut Verifying,
     known: &KnownOnes,
-    asks: &[(&VerifyAsk, Whom)],
+    asks: &[(&VerifyAsk, Named)],
     judged: &BTreeMap<usize, Judged>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let of = |n: &usize| match &asks[*n].1 {
-        Whom::User(user) => known.factors.get(user).map(|factors| (*user, *factors)),
+        Named::User(user) => known.factors.get(user).map(|factors| (*user, *factors)),
         _ => None,
     };
     let counts = |decided: &Judged| decided.verdict.reason.is_some_and(VerifyReason::counts);

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::names::{Whom, whom};
+use super::names::{Named, named};
 use super::queue::{Answered, AskKey, NotVerified, VerifyAsk};
 use super::round::round;
-use super::setting::VerifySetting;
+use super::setting::{RealmNames, VerifySetting};
 use crate::clock::Timestamp;
 use crate::factors::keys::KeyRing;
 use crate::factors::otp::Generator;
@@ -13,17 +13,26 @@ use crate::factors::recovery::digest;
 use crate::factors::sealed::{NONCE, seal};
 use crate::factors::typed::read;
 use crate::model::{
-    ApiToken, ApiTokenId, Authenticator, AuthenticatorId, AuthenticatorKind, AuthenticatorState,
-    OtpHash, RealmId, Scope, State, StateReason, User, UserId, Verdict, VerifyMethod, VerifyReason,
+    ApiToken, ApiTokenId, AuditAct, AuditEntry, Authenticator, AuthenticatorId, AuthenticatorKind,
+    AuthenticatorState, OtpHash, RealmId, Scope, State, StateReason, User, UserId, Verdict,
+    VerifyMethod, VerifyReason,
 };
-use crate::store::KeptAuthenticator;
 use crate::store::outbox_tests::{DAY_MS, Fixture, START, postgres, sqlite, user};
+use crate::store::{AuditKey, KeptAuthenticator};
 
 const SEED: [u8; 20] = *b"12345678901234567890";
 
 fn setting(f: &Fixture) -> VerifySetting {
     VerifySetting {
-        realms: vec!["example.org".into(), "other".into()],
+        names: RealmNames {
+            called: vec![
+                (
+                    "example.org".into(),
+                    vec!["example.org".into(), "example".into()],
+                ),
+                ("other".into(), vec!["other".into()]),
+            ],
+        },
         keys: KeyRing::of(f.key.root()),
     }
 }
@@ -55,7 +64,10 @@ fn ask(username: &str, code: &str) -> VerifyAsk {
 /// Answers one request at a time.
 async fn answered(f: &Fixture, ask: &VerifyAsk, now: Timestamp) -> Result<Answered, NotVerified> {
     let setting = setting(f);
-    let meant = whom(&f.store, &setting, &[ask]).await.unwrap().remove(0);
+    let meant = named(&f.store, &setting.names, &[ask.typed()])
+        .await
+        .unwrap()
+        .remove(0);
     let tx = f.store.verifying().await.unwrap();
     round(tx, &setting, &[(ask, meant)], now)
         .await
@@ -201,42 +213,46 @@ async fn names_are_read_whole_then_split_and_two_are_ambiguous(f: &Fixture) {
     f.change(&gone, &[]).await;
     let setting = setting(f);
     for (typed, realm, token, wanted) in [
-        ("jan", None, None, Whom::User(jan.id)),
-        (r"EXAMPLE.ORG\Jan", None, None, Whom::User(jan.id)),
-        ("jan@example.org", None, None, Whom::User(jan.id)),
-        ("jan@nowhere", None, None, Whom::Nobody(None)),
-        ("jan", Some("Example.Org"), None, Whom::User(jan.id)),
+        ("jan", None, None, Named::User(jan.id)),
+        (r"EXAMPLE.ORG\Jan", None, None, Named::User(jan.id)),
+        (r"EXAMPLE\jan", None, None, Named::User(jan.id)),
+        ("jan", Some("EXAMPLE"), None, Named::User(jan.id)),
+        ("jan@example.org", None, None, Named::User(jan.id)),
+        ("jan@nowhere", None, None, Named::Nobody(None)),
+        ("jan", Some("Example.Org"), None, Named::User(jan.id)),
         (
             "jan",
             Some("other"),
             None,
-            Whom::Nobody(Some("other".into())),
+            Named::Nobody(Some("other".into())),
         ),
-        ("jan", Some("nowhere"), None, Whom::Nobody(None)),
+        ("jan", Some("nowhere"), None, Named::Nobody(None)),
         // The whole name is somebody's, and the split one another's.
-        ("eva@example.org", None, None, Whom::User(all[1].id)),
+        ("eva@example.org", None, None, Named::User(all[1].id)),
         (
             "eva@example.org",
             Some("example.org"),
             None,
-            Whom::User(all[2].id),
+            Named::User(all[2].id),
         ),
-        ("ota", None, None, Whom::Several),
-        ("ota", Some("other"), None, Whom::User(all[4].id)),
-        (r"other\ota", None, None, Whom::User(all[4].id)),
+        ("ota", None, None, Named::Several),
+        ("ota", Some("other"), None, Named::User(all[4].id)),
+        (r"other\ota", None, None, Named::User(all[4].id)),
         // A token of one realm sees no other.
-        ("ota", None, Some("other"), Whom::User(all[4].id)),
-        ("jan", Some("example.org"), Some("other"), Whom::OtherRealm),
-        (r"example.org\jan", None, Some("other"), Whom::Nobody(None)),
+        ("ota", None, Some("other"), Named::User(all[4].id)),
+        ("jan", Some("example.org"), Some("other"), Named::OtherRealm),
+        (r"example.org\jan", None, Some("other"), Named::Nobody(None)),
         // Nobody present has the name.
-        ("ida", None, None, Whom::User(gone.id)),
+        ("ida", None, None, Named::User(gone.id)),
     ] {
         let asked = VerifyAsk {
             token: service(token),
             realm: realm.map(str::to_owned),
             ..ask(typed, "1")
         };
-        let found = whom(&f.store, &setting, &[&asked]).await.unwrap();
+        let found = named(&f.store, &setting.names, &[asked.typed()])
+            .await
+            .unwrap();
         assert_eq!(found, [wanted], "{typed} in {realm:?} by {token:?}");
     }
     assert_eq!(
@@ -396,7 +412,8 @@ async fn many_are_decided_together(f: &Fixture) {
     }
     let setting = setting(f);
     let asks: Vec<&VerifyAsk> = asks.iter().collect();
-    let meant = whom(&f.store, &setting, &asks).await.unwrap();
+    let typed: Vec<_> = asks.iter().map(|ask| ask.typed()).collect();
+    let meant = named(&f.store, &setting.names, &typed).await.unwrap();
     let together: Vec<_> = asks.iter().copied().zip(meant).collect();
     let tx = f.store.verifying().await.unwrap();
     let all = round(tx, &setting, &together, START).await.unwrap();
@@ -418,6 +435,97 @@ async fn what_is_dropped_before_its_commit_counts_nothing(f: &Fixture) {
     assert_eq!(known.len(), 1);
     drop(tx);
     assert_eq!(reason(f, "jan", &code(step(START)), START).await, None);
+}
+
+async fn an_unlocked_user_guesses_anew_and_many_who_are_locked_are_an_alarm(f: &Fixture) {
+    let (jan, _) = enrolled(f, "jan", AuthenticatorKind::App).await;
+    for n in 0..9 {
+        f.change(&user(&format!("other{n}"), "+421905123459"), &[])
+            .await;
+    }
+    f.sql("INSERT INTO user_factors (user_id, in_a_row, failed_at, locked_at) SELECT id, 100, 1795489200000, 1795489200000 FROM users")
+        .await;
+    f.sql("INSERT INTO verifications (at, service, user_id, result, reason) SELECT 1795489200000, 'vpn', id, 'rejected', 'wrong_code' FROM users")
+        .await;
+    let soon = START.plus_ms(1000);
+    let guesses = f.store.guesses(soon).await.unwrap();
+    let all: Vec<_> = guesses
+        .iter()
+        .map(|one| (one.realm.as_str(), one.locked, one.delayed, one.alarm))
+        .collect();
+    assert_eq!(all, [("example.org", 10, 10, true)]);
+    assert_eq!(f.store.guesses(START.plus_ms(3_700_000)).await.unwrap(), []);
+    let right = code(step(soon));
+    let held = reason(f, "jan", &right, soon).await;
+    assert_eq!(held, Some(VerifyReason::Locked));
+    let entry = AuditEntry {
+        at: soon,
+        by: Some("eva".into()),
+        from: "command".into(),
+        act: AuditAct::UserUnlock,
+        realm: Some(jan.realm.clone()),
+        user: Some(jan.id),
+        username: Some("jan".into()),
+        run: None,
+        before: serde_json::Map::new(),
+        after: serde_json::Map::new(),
+    };
+    let key = AuditKey::of(&f.key);
+    let store = &f.store;
+    assert!(
+        store
+            .unlock_user(jan.id, soon, (&entry, &key))
+            .await
+            .unwrap()
+    );
+    assert!(
+        !store
+            .unlock_user(jan.id, soon, (&entry, &key))
+            .await
+            .unwrap()
+    );
+    assert_eq!(f.store.guesses(soon).await.unwrap()[0].locked, 9);
+    let mut tx = f.store.verifying().await.unwrap();
+    let counted = tx.failed_in_long(&[jan.id], soon).await.unwrap();
+    assert_eq!(counted.len(), 0, "what was before counts no more");
+    drop(tx);
+    assert_eq!(reason(f, "jan", &right, soon).await, None);
+    // What is old goes; what is not stays.
+    f.store
+        .forget_verifications(soon.plus_ms(90 * DAY_MS))
+        .await
+        .unwrap();
+    let rows = "SELECT CAST(COUNT(*) AS TEXT) FROM verifications";
+    assert_eq!(f.text(rows).await.as_deref(), Some("2"));
+    f.store.forget_answers(soon).await.unwrap();
+}
+
+async fn trap_137_a_token_makes_so_many_within_an_hour(f: &Fixture) {
+    f.sql("DELETE FROM made_by_tokens").await;
+    let token = ApiTokenId(uuid::Uuid::from_u128(79));
+    let may = async |now| f.store.may_make(token, now, 3).await.unwrap();
+    let mut made = vec![];
+    for n in 0..5 {
+        made.push(may(START.plus_ms(n * 60_000)).await);
+    }
+    assert_eq!(made, [true, true, true, false, false]);
+    assert_eq!(
+        f.store
+            .tokens_at_their_limit(START.plus_ms(300_000), 3)
+            .await
+            .unwrap(),
+        [token]
+    );
+    // The first one was an hour ago.
+    assert!(may(START.plus_ms(3_600_000)).await);
+    assert!(!may(START.plus_ms(3_600_000)).await);
+    let other = ApiTokenId(uuid::Uuid::from_u128(80));
+    assert!(f.store.may_make(other, START, 3).await.unwrap());
+    f.store
+        .forget_answers(START.plus_ms(3 * 3_600_000))
+        .await
+        .unwrap();
+    assert_eq!(f.store.tokens_at_their_limit(START, 1).await.unwrap(), []);
 }
 
 macro_rules! on_both {
@@ -453,4 +561,6 @@ on_both!(
     a_secret_that_cannot_be_decrypted_is_no_wrong_code,
     many_are_decided_together,
     what_is_dropped_before_its_commit_counts_nothing,
+    an_unlocked_user_guesses_anew_and_many_who_are_locked_are_an_alarm,
+    trap_137_a_token_makes_so_many_within_an_hour,
 );

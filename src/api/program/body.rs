@@ -89,7 +89,6 @@ impl Members {
         text.unwrap_or_default()
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "for logons"))]
     /// `true` or `false`; `false` where it is left out.
     pub(super) fn flag(&mut self, name: &str) -> bool {
         match self.take(name) {
@@ -102,17 +101,6 @@ impl Members {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "for logons"))]
-    /// A whole number that may be left out.
-    pub(super) fn number(&mut self, name: &str) -> Option<i64> {
-        let value = self.take(name)?;
-        let number = value.as_i64();
-        if number.is_none() {
-            self.wrong(name, "expected a whole number of 64 bits");
-        }
-        number
-    }
-
     /// A time (RFC 3339) that may be left out.
     pub(super) fn time(&mut self, name: &str) -> Option<Timestamp> {
         let value = self.take(name)?;
@@ -123,7 +111,6 @@ impl Members {
         time
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "for logons"))]
     /// One of a few words.
     pub(super) fn word<T: FromStr<Err = String>>(&mut self, name: &str) -> Option<T> {
         let text = self.text(name, 100, false)?;
@@ -202,14 +189,13 @@ mod tests {
 
     #[tokio::test]
     async fn trap_133_everything_that_is_wrong_is_said_at_once_with_its_place() {
-        let text = r#"{"username":"a\u0000b","code":7,"realm":"x","at":"soon","n":9223372036854775808,
+        let text = r#"{"username":"a\u0000b","code":7,"realm":"x","at":"soon",
             "flag":"yes","word":"verify","scopes":["read","fly",3],"a/b~c":1}"#;
         let mut members = Members::parse(text.as_bytes()).unwrap();
         assert_eq!(members.needed("username", 256, false), "");
         assert_eq!(members.text("code", 100, true), None);
         assert_eq!(members.text("realm", 100, false).as_deref(), Some("x"));
         assert_eq!(members.time("at"), None);
-        assert_eq!(members.number("n"), None);
         assert!(!members.flag("flag"));
         assert_eq!(members.word::<Scope>("word"), Some(Scope::Verify));
         assert_eq!(members.words::<Scope>("scopes"), [Scope::Read]);

@@ -2,6 +2,7 @@
 
 pub(crate) mod bearer;
 mod body;
+mod logons;
 mod problem;
 mod tokens;
 mod verify;
@@ -15,6 +16,7 @@ use super::Api;
 pub(super) fn routes() -> Router<Api> {
     let inside = tokens::routes()
         .merge(verify::routes())
+        .merge(logons::routes())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .fallback(async || Problem::not_found("no such path: see docs/api.md"));
     Router::new().nest("/api/v1", inside)

@@ -39,6 +39,8 @@ impl Daemon {
             reload_refused_at: self.reload_refused_at,
             other_file: false,
             undeclared: self.undeclared,
+            tokens_at_limit: vec![],
+            clock_off_ms: self.verifying.clock_off_ms(),
             receivers: serde_json::to_value(self.stats.snapshot().targets).unwrap_or_default(),
         };
         let unscheduled = engine

@@ -24,6 +24,7 @@ use crate::service::LoadedFile;
 fn config(dir: &Path, realms: &[&str]) -> Config {
     let realm = |id: &&str| RealmConfig {
         id: (*id).into(),
+        aliases: vec![],
         name: (*id).into(),
         schedule: "30 2 * * *".into(),
         full_schedule: "30 2 * * *".into(),
@@ -83,6 +84,7 @@ fn config(dir: &Path, realms: &[&str]) -> Config {
         },
         http: None,
         control_socket: dir.join("control.sock"),
+        logons: crate::config::LogonsConfig::default(),
         enrolment: EnrolmentConfig {
             valid_ms: 1,
             valid_again_ms: 1,

@@ -5,9 +5,11 @@ pub(in crate::store) mod endings;
 mod facts;
 pub(super) mod failures;
 mod frozen;
+mod logons;
 pub(super) mod proof;
 pub(super) mod recovery;
 mod rows_of_many;
+mod upkeep;
 mod verifying;
 
 pub use authenticators::KeptAuthenticator;
@@ -15,7 +17,9 @@ pub use authenticators::KeptAuthenticator;
 pub(in crate::store) use authenticators::{
     all as all_authenticators, insert as insert_authenticator,
 };
+pub use logons::LogonRow;
 pub use proof::{ProofOutcome, WrongCode};
+pub use upkeep::Guesses;
 pub use verifying::{
     ANSWERED_FOR, ActiveAuthenticator, KeptAnswer, UserFactors, VerificationRow, VerifiedUser,
     Verifying,

@@ -26,7 +26,7 @@ pub const ANSWERED_FOR: i64 = 10 * 60 * 1000;
 
 /// A transaction of verifications. Dropped without [`Verifying::commit`], nothing of it was done.
 pub struct Verifying {
-    tx: Tx,
+    pub(super) tx: Tx,
 }
 
 /// A user as `users` has them.

@@ -24,7 +24,7 @@ fn keys(value: &Value) -> Vec<&str> {
 const RUN: &str = "run realm mode trigger by outcome complete seen created updated renamed phone_changed phone_lost suspended restored removed \
                    moved refused_entries refused_phones jobs held_by server started_at decided_at elapsed_ms error_code error note drift";
 const USER: &str = "id realm username display_name email phone phone_raw phone_source phone_pending phone_pending_until phone_provisioned \
-                    directory_id dn state state_reason suspended_at blocked version two_factor enrolment last_used_at created_at updated_at origin note";
+                    directory_id dn state state_reason suspended_at blocked version two_factor enrolment last_used_at created_at updated_at origin note status notices authenticators";
 const CHANGE: &str = "run seq realm user username by kind before after at";
 // The last ones are of a realm that has been read: how it hears of changes, and from whom, what of it stands refused, and the rules of
 // its time zone.

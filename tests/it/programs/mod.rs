@@ -1,5 +1,6 @@
 //! Programs that call the API on TCP: the binary with a token, over real servers.
 
+mod logons;
 mod tokens;
 mod verify;
 

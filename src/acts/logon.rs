@@ -1,0 +1,341 @@
+//! `POST /logons`: a protected service reports a logon, and whoever is not known yet is made, where that is wanted.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::act::{Act, AfterAct};
+use super::context::ActContext;
+use super::failure::{ActFailure, FailureKind};
+use super::realm_by_hand::typed_id;
+use crate::clock::Timestamp;
+use crate::model::logon_name::readings;
+use crate::model::user::words;
+use crate::model::{
+    ApiToken, AuditAct, AuditEntry, Edit, FactorFacts, RealmId, RealmKind, RealmRow, User,
+    UserOrigin,
+};
+use crate::normalise::typed_name;
+use crate::plan::by_hand::{NewUser, add};
+use crate::plan::notices;
+use crate::store::{KeptAnswer, LogonRow, StoreError};
+use crate::sync::HandAuthor;
+use crate::verification::{AskKey, Named, who_is};
+
+/// How often somebody is looked for anew where another request makes the same user.
+const TRIES: usize = 5;
+
+words! {
+    /// What kind of thing somebody logs on to.
+    ServiceKind {
+        /// A computer, by its own accounts.
+        Computer = "computer",
+        /// A domain.
+        Domain = "domain",
+        /// A service.
+        Service = "service",
+    }
+}
+
+/// A logon that is reported.
+#[derive(Clone, Debug)]
+pub struct ReportLogon {
+    /// By which service.
+    pub token: Arc<ApiToken>,
+    /// The name as it was typed.
+    pub username: String,
+    /// The realm, by its id or another name.
+    pub realm: Option<String>,
+    /// To what.
+    pub service_kind: Option<ServiceKind>,
+    /// When; `None`: now.
+    pub at: Option<Timestamp>,
+    /// With a second factor that the service has seen itself.
+    pub second_factor: bool,
+    /// By which the same request is known again.
+    pub key: Option<AskKey>,
+}
+
+/// What a service is told of a logon.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct LogonAnswer {
+    /// Its status: 200, or 422 where the key was used for another request.
+    pub status: u16,
+    /// Its JSON.
+    pub body: String,
+}
+
+impl Act for ReportLogon {
+    type Output = LogonAnswer;
+
+    async fn act(self, at: &ActContext) -> Result<LogonAnswer, ActFailure> {
+        let now = at.now();
+        for _ in 0..TRIES {
+            if let Some(own) = &self.key
+                && let Some(kept) = at.store().answer_of(self.token.id, &own.key, now).await?
+            {
+                return Ok(if kept.body == own.body {
+                    LogonAnswer {
+                        status: kept.status,
+                        body: kept.answer,
+                    }
+                } else {
+                    LogonAnswer {
+                        status: 422,
+                        body: String::new(),
+                    }
+                });
+            }
+            let (user, created) = match self.find(at).await? {
+                Some(user) => (user, false),
+                None => match self.make(at).await? {
+                    Some(user) => (user, true),
+                    // Another request made them.
+                    None => continue,
+                },
+            };
+            match self.note(at, &user, created, now).await {
+                Err(StoreError::Conflict(_)) => {}
+                done => return Ok(done?),
+            }
+        }
+        Err(ActFailure::new(
+            FailureKind::Outdated,
+            "other requests change the same user again and again: try again",
+        ))
+    }
+
+    fn then(&self) -> AfterAct {
+        AfterAct::Send
+    }
+}
+
+impl ReportLogon {
+    async fn find(&self, at: &ActContext) -> Result<Option<User>, ActFailure> {
+        let refused = |kind, why: &str| Err(ActFailure::new(kind, why));
+        let named = who_is(
+            &at.engine,
+            &self.token,
+            &self.username,
+            self.realm.as_deref(),
+        )
+        .await?;
+        match named {
+            Named::User(id) => Ok(at.store().users_by_id(&[id]).await?.into_iter().next()),
+            Named::Nobody(_) => Ok(None),
+            Named::Several => refused(
+                FailureKind::Refused,
+                "several people have the name: send the realm",
+            ),
+            Named::OtherRealm => refused(
+                FailureKind::Forbidden,
+                "the token may report in another realm only",
+            ),
+        }
+    }
+
+    /// Makes the user, and the realm if it is not there. `None`: somebody else did just now.
+    async fn make(&self, at: &ActContext) -> Result<Option<User>, ActFailure> {
+        let none = |why: String| Err(ActFailure::new(FailureKind::NotFound, why));
+        let logons = &at.config().logons;
+        if !logons.automatic {
+            return none(
+                "nobody has this name, and `[logons] automatic` does not say that logons make users"
+                    .into(),
+            );
+        }
+        let rows = at.store().realms().await?;
+        let called = |name: &str| {
+            let folded = name.to_lowercase();
+            let own = at.config().realms.iter().find(|realm| {
+                realm
+                    .aliases
+                    .iter()
+                    .any(|alias| alias.to_lowercase() == folded)
+            });
+            let id = own.map_or(folded.clone(), |realm| realm.id.as_str().to_lowercase());
+            rows.iter().find(|row| row.id.as_str().to_lowercase() == id)
+        };
+        // The name and its domain: as sent, or as the name says.
+        let split = readings(&self.username).into_iter().skip(1);
+        let (domain, name) = match &self.realm {
+            Some(realm) => {
+                // `EXAMPLE\jan` of the realm EXAMPLE is jan.
+                let own = split.into_iter().find(|read| {
+                    read.domain.as_deref().is_some_and(|domain| {
+                        domain.eq_ignore_ascii_case(realm)
+                            || called(domain)
+                                .zip(called(realm))
+                                .is_some_and(|(a, b)| a.id == b.id)
+                    })
+                });
+                (
+                    realm.trim().to_owned(),
+                    own.map_or(self.username.clone(), |read| read.name),
+                )
+            }
+            None => match split.last() {
+                Some(read) => (read.domain.unwrap_or_default(), read.name),
+                None => {
+                    return none(
+                        "nobody has this name: send the realm, and the user is made there".into(),
+                    );
+                }
+            },
+        };
+        let (realm, kind) = match called(&domain) {
+            Some(row) => (row.id.clone(), Some(row.kind)),
+            None => (RealmId::from(domain.to_lowercase()), None),
+        };
+        if kind == Some(RealmKind::Directory) {
+            return none(format!(
+                "realm `{realm}` is filled from a directory, which has nobody of this name: `realmsync sync {realm} --user NAME` looks at once"
+            ));
+        }
+        if !self.token.may_in(&realm) {
+            return Err(ActFailure::new(
+                FailureKind::Forbidden,
+                "the token may make users in another realm only",
+            ));
+        }
+        let name = typed_name(&name)
+            .map_err(|why| ActFailure::new(FailureKind::Usage, format!("username: {why}")))?;
+        if kind.is_none() {
+            typed_id(realm.as_str())
+                .map_err(|why| ActFailure::new(FailureKind::Usage, format!("realm: {why}")))?;
+        }
+        let most = logons.max_new_per_hour;
+        if !at.store().may_make(self.token.id, at.now(), most).await? {
+            tracing::warn!(
+                token = self.token.name,
+                most,
+                "the token `{}` has made {most} users within an hour by logons, and makes no more: is the service sound?",
+                self.token.name
+            );
+            return Err(ActFailure {
+                code: TOO_MANY.to_owned(),
+                ..ActFailure::new(
+                    FailureKind::Refused,
+                    format!(
+                        "this token has made {most} users within an hour, which is `max-new-per-hour`"
+                    ),
+                )
+            });
+        }
+        if kind.is_none() {
+            self.make_realm(at, &realm).await?;
+        }
+        let rules = at.engine.hand_rules(&realm).await?;
+        let new = NewUser {
+            name,
+            display_name: None,
+            email: None,
+            phone: None,
+            note: None,
+            two_factor: None,
+            origin: UserOrigin::Logon,
+        };
+        let id = at.engine.new_user_id();
+        let decision = add(new, &rules.context(rules.messages.now, id));
+        let author = HandAuthor {
+            by: at.by(),
+            from: at.caller.door.as_str(),
+            act: AuditAct::UserAdd,
+        };
+        match at
+            .engine
+            .write_by_hand(&rules, author, decision, Edit::Keep)
+            .await
+        {
+            Ok(user) => {
+                tracing::info!(%realm, user = %user.id, by = at.by(), "{realm}: user {:#} was made by a logon", user.id);
+                Ok(Some(user))
+            }
+            Err(StoreError::Conflict(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn make_realm(&self, at: &ActContext, realm: &RealmId) -> Result<(), ActFailure> {
+        let row = RealmRow {
+            kind: RealmKind::Automatic,
+            ..RealmRow::new(realm.clone(), realm.as_str())
+        };
+        let mut after = Map::new();
+        after.insert("name".to_owned(), json!(row.name));
+        if let Some(kind) = self.service_kind {
+            after.insert("service_kind".to_owned(), json!(kind));
+        }
+        let entry = AuditEntry {
+            at: at.now(),
+            by: at.caller.name.clone(),
+            from: at.caller.door.as_str().to_owned(),
+            act: AuditAct::RealmCreate,
+            realm: Some(realm.clone()),
+            user: None,
+            username: None,
+            run: None,
+            before: Map::new(),
+            after,
+        };
+        let key = at.engine.audit_key().await?;
+        match at.store().make_realm(&row, (&entry, &key)).await {
+            // Another request made it a moment ago.
+            Err(StoreError::Refused(_)) if at.store().realm(realm).await?.is_some() => Ok(()),
+            Ok(()) => {
+                tracing::info!(%realm, by = at.by(), "{realm}: made by a logon");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn note(
+        &self,
+        at: &ActContext,
+        user: &User,
+        created: bool,
+        now: Timestamp,
+    ) -> Result<LogonAnswer, StoreError> {
+        let store = at.store();
+        let known = store.factor_facts(std::slice::from_ref(user), now).await?;
+        let mut facts = known.get(&user.id).cloned().unwrap_or_default();
+        facts.proved |= self.second_factor;
+        let answer = told(user, created, &facts);
+        let body = answer.to_string();
+        let kept = self.key.as_ref().map(|own| KeptAnswer {
+            token: self.token.id,
+            key: own.key.clone(),
+            body: own.body,
+            status: 200,
+            answer: body.clone(),
+            at: now,
+        });
+        let logon = LogonRow {
+            // A clock of a service that is ahead makes no logon of tomorrow.
+            at: self.at.map_or(now, |at| at.min(now)),
+            now,
+            service: self.token.name.clone(),
+            realm: user.realm.clone(),
+            user: user.id,
+            second_factor: self.second_factor,
+        };
+        store.note_logon(&logon, kept.as_ref()).await?;
+        Ok(LogonAnswer { status: 200, body })
+    }
+}
+
+/// The code of a failure where a token has made too many users.
+pub const TOO_MANY: &str = "too-many";
+
+fn told(user: &User, created: bool, facts: &FactorFacts) -> Value {
+    json!({
+        "user": user.id,
+        "realm": user.realm,
+        "created": created,
+        "two_factor": user.two_factor,
+        "status": notices::status(user, facts),
+        "notices": notices::notices(user, facts),
+    })
+}

@@ -1,0 +1,186 @@
+//! Logons that services report: whoever is unknown is made where that is wanted, and no service makes a flood.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{Program, answer, listening, token};
+use crate::hands::{done, lines};
+use crate::support::house::House;
+
+/// A house whose realm has other names, with lines in `[logons]`.
+fn house(logons: &str) -> (House, u16) {
+    let house = House::new(3);
+    house.configure("realm: aliases = [\"EXAMPLE\", \"corp.example.org\"]");
+    let file = house.path("realmsync.toml");
+    let port = listening(&file);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let section = format!("[logons]\n{logons}\n[log]");
+    std::fs::write(&file, text.replace("[log]", &section)).unwrap();
+    (house, port)
+}
+
+async fn logon(program: &Program, username: &str, realm: Option<&str>) -> (u16, Value) {
+    let body = json!({"username": username, "realm": realm, "service_kind": "domain", "at": null, "second_factor": false});
+    let got = program.post("logons", &body).await;
+    (got.status.as_u16(), got.body)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trap_137_logons_make_users_where_it_is_wanted_and_no_flood() {
+    let (house, port) = house("automatic = true\nmax-new-per-hour = 5");
+    let _daemon = house.daemon();
+    house.sync(0);
+    let gate = Program::at(port).with(&token(&house, "gate", &["--scope=logons"]));
+    let somebody = house.users().keys().next().unwrap().clone();
+
+    // Who is there is seen, by each name of the realm.
+    for called in [
+        format!("EXAMPLE\\{somebody}"),
+        format!("{somebody}@corp.example.org"),
+        somebody.clone(),
+    ] {
+        let (status, body) = logon(&gate, &called, None).await;
+        assert_eq!(
+            (status, &body["created"], &body["realm"]),
+            (200, &json!(false), &json!("r")),
+            "{called}: {body}"
+        );
+        assert_eq!(body["status"], "enabled");
+    }
+    let shown = done(&house, &["users", "show", &somebody]);
+    assert!(shown["last_used_at"].is_string(), "{shown}");
+    assert_eq!(shown["status"], "enabled");
+    let body = json!({"username": somebody, "realm": "example", "second_factor": true, "at": "2026-01-01T00:00:00Z"});
+    let got = gate.post("logons", &body).await;
+    assert_eq!(
+        (got.status.as_u16(), &got.body["status"]),
+        (200, &json!("used"))
+    );
+    assert_eq!(
+        done(&house, &["users", "show", &somebody])["status"],
+        "used"
+    );
+
+    // Who is not is made, with the realm, once.
+    let (status, body) = logon(&gate, r"LAB\ota", None).await;
+    assert_eq!(
+        (status, &body["created"], &body["realm"]),
+        (200, &json!(true), &json!("lab")),
+        "{body}"
+    );
+    assert_eq!(
+        (&body["two_factor"], &body["status"]),
+        (&json!([]), &json!("off"))
+    );
+    let (status, body) = logon(&gate, "OTA", Some("Lab")).await;
+    assert_eq!((status, &body["created"]), (200, &json!(false)));
+    let ota = done(&house, &["users", "show", "ota"]);
+    assert_eq!(
+        (&ota["origin"], &ota["realm"]),
+        (&json!("logon"), &json!("lab"))
+    );
+    let lab = lines(&house, &["realms", "list"])
+        .into_iter()
+        .find(|realm| realm["id"] == "lab")
+        .unwrap();
+    assert_eq!(lab["kind"], "automatic");
+    let all = futures_util::future::join_all((0..10).map(|_| logon(&gate, r"lab\eva", None))).await;
+    let made = all
+        .iter()
+        .filter(|(_, body)| body["created"] == true)
+        .count();
+    assert_eq!(
+        (made, all.iter().all(|(status, _)| *status == 200)),
+        (1, true),
+        "{all:?}"
+    );
+
+    // The same request again makes nobody and says the same.
+    let keyed = |name: &str| {
+        gate.request(Method::POST, "logons")
+            .header("idempotency-key", "k")
+            .json(&json!({"username": name}))
+    };
+    let first = answer(keyed(r"lab\ida")).await;
+    let again = answer(keyed(r"lab\ida")).await;
+    assert_eq!(
+        (&first.body["created"], &first.body),
+        (&json!(true), &again.body)
+    );
+    assert_eq!(answer(keyed(r"lab\jan")).await.status, 422);
+
+    // Nobody is made in a directory's realm, without a realm, or elsewhere than a token may.
+    for (name, realm, wanted) in [
+        ("nobody", Some("r"), 404),
+        (r"EXAMPLE\nobody", None, 404),
+        ("nobody", None, 404),
+        ("nobody", Some("a b"), 422),
+        ("a\u{7}b", Some("lab"), 422),
+    ] {
+        assert_eq!(
+            logon(&gate, name, realm).await.0,
+            wanted,
+            "{name} in {realm:?}"
+        );
+    }
+    let own = Program::at(port).with(&token(&house, "own", &["--scope=logons", "--realm=lab"]));
+    assert_eq!(logon(&own, r"other\x", None).await.0, 403);
+    assert_eq!(logon(&own, "mia", Some("r")).await.0, 403);
+
+    // A token that has made as many as it may makes no more, and is told when to ask again.
+    let mut refused = None;
+    for n in 0..10 {
+        let body = json!({"username": format!("lab\\new{n}")});
+        let got = gate.post("logons", &body).await;
+        if got.status == 429 {
+            refused = Some(got);
+            break;
+        }
+    }
+    let refused = refused.expect("a limit");
+    assert_eq!(refused.header("retry-after"), "600");
+    let status = house.run(&["status"]);
+    assert!(
+        status
+            .out
+            .contains("the token `gate` has made as many users"),
+        "{}",
+        status.out
+    );
+    assert_eq!(lines(&house, &["users", "list", "--realm=lab"]).len(), 5);
+    assert_eq!(
+        logon(&own, r"lab\mia", None).await.0,
+        200,
+        "another token has its own"
+    );
+    assert_eq!(
+        logon(&gate, r"lab\ota", None).await.0,
+        200,
+        "who is there is seen all the same"
+    );
+    assert_eq!(done(&house, &["audit", "verify"])["whole"], json!(true));
+    let by: Vec<_> = lines(&house, &["audit"])
+        .into_iter()
+        .map(|line| line["by"].clone())
+        .collect();
+    assert!(by.contains(&json!("service:gate")), "{by:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_automatic_logons_make_nobody() {
+    let (house, port) = house("automatic = false");
+    let _daemon = house.daemon();
+    house.sync(0);
+    let gate = Program::at(port).with(&token(&house, "gate", &["--scope=logons"]));
+    let (status, body) = logon(&gate, r"LAB\ota", None).await;
+    assert_eq!((status, &body["type"]), (404, &json!("not-found")));
+    assert!(
+        body["detail"].as_str().unwrap().contains("automatic"),
+        "{body}"
+    );
+    assert!(
+        lines(&house, &["realms", "list"])
+            .iter()
+            .all(|realm| realm["id"] != "lab")
+    );
+}
