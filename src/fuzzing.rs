@@ -9,6 +9,8 @@ use crate::config::{
     AttributeOverrides, Attributes, DirectoryKind, PhoneConfig, crontab, default_filter,
 };
 use crate::delivery::{Verdict, judge_status};
+use crate::factors::otp;
+use crate::factors::seeds::{self, SeedFileOptions, SeedKeys};
 use crate::model::{dn, filter};
 use crate::normalise::{Normaliser, typed_number};
 use crate::service::schedule::Schedule;
@@ -20,7 +22,7 @@ pub use crate::directory::fuzzing::{bulk, dirsync, guard, sync_controls, sync_co
 pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All targets; a folder in `fuzz/corpus` and a file in `fuzz/fuzz_targets` is named after each.
-pub const TARGETS: [FuzzTarget; 13] = [
+pub const TARGETS: [FuzzTarget; 14] = [
     ("answer", answer),
     ("bulk", bulk),
     ("configuration", configuration),
@@ -31,6 +33,7 @@ pub const TARGETS: [FuzzTarget; 13] = [
     ("person", person),
     ("phone", phone),
     ("search_filter", search_filter),
+    ("seed_file", seed_file),
     ("sync_controls", sync_controls),
     ("sync_cookie", sync_cookie),
     ("sync_told", sync_told),
@@ -165,6 +168,38 @@ pub fn answer(data: &[u8]) {
             assert!(NOW.plus_ms(wait).instant().is_some());
         }
     }
+}
+
+/// A file with the seeds of hard tokens, and a key: what is taken is whole and unique, and what is refused has a reason.
+pub fn seed_file(data: &[u8]) {
+    let options = SeedFileOptions {
+        keys: SeedKeys {
+            key: SeedKeys::read_key(b"12345678901234567890123456789012").ok(),
+            passphrase: None,
+        },
+        ..SeedFileOptions::default()
+    };
+    match seeds::read(data, &options) {
+        Ok(file) => {
+            assert!(!file.tokens.is_empty());
+            let mut serials: Vec<&str> = file.tokens.iter().map(|t| t.serial.as_str()).collect();
+            serials.sort_unstable();
+            serials.dedup();
+            assert_eq!(serials.len(), file.tokens.len());
+            for token in &file.tokens {
+                assert!(otp::DIGITS.contains(&token.digits) && token.next >= 0);
+                assert!(seeds::PERIODS.contains(&token.period));
+                assert!(!format!("{token:?}").is_empty());
+            }
+        }
+        Err(faults) => {
+            assert!(faults.all >= faults.listed.len() && !faults.listed.is_empty());
+            for fault in faults.listed {
+                assert!(!fault.to_string().contains(['\n', '\0']));
+            }
+        }
+    }
+    let _unused = SeedKeys::read_key(data);
 }
 
 #[cfg(test)]

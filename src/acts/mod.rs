@@ -21,6 +21,8 @@ mod context;
 mod decide;
 mod enrol;
 mod failure;
+mod hard_token;
+mod hard_tokens;
 mod in_realm;
 mod logon;
 mod look_at_users;
@@ -46,6 +48,11 @@ pub use enrol::{
     done_at_link, enrol_at_link, is_mark, new_mark, open_link, renew_codes_at_link,
 };
 pub use failure::{ActFailure, FailureKind};
+pub use hard_token::{
+    AssignToken, AssignTokenRequest, ChangeToken, ResyncToken, ResyncTokenRequest, TokenActed,
+    TokenVerb, TokenVerbRequest,
+};
+pub use hard_tokens::{Hidden, ImportTokens, ImportTokensRequest, TokensImported};
 pub use in_realm::{AgendaTurn, InRealm};
 pub use logon::{LogonAnswer, ReportLogon, ServiceKind, TOO_MANY};
 pub use look_at_users::{ListUsers, PageOf, ShowUser};

@@ -362,10 +362,10 @@ pub(super) fn at_once(act: impl Act) -> OrderKind {
     OrderKind::Act(Box::new(act))
 }
 
-type JsonBody<T> = Result<Json<T>, JsonRejection>;
+pub(super) type JsonBody<T> = Result<Json<T>, JsonRejection>;
 
 /// One call: where to send the order, who asks, and by which file.
-struct Call {
+pub(super) struct Call {
     api: Api,
     by: String,
     file: Option<String>,
@@ -410,7 +410,7 @@ impl Call {
     }
 
     /// Answers with one JSON object when it is done.
-    async fn short(self, what: OrderKind) -> Response {
+    pub(super) async fn short(self, what: OrderKind) -> Response {
         match self.order(what).await {
             Ok(mut lines) => match last_line(&mut lines, SHORT).await {
                 Ok(value) => Json(AnswerLine::Result(value)).into_response(),
@@ -421,7 +421,7 @@ impl Call {
     }
 
     /// Answers with progress, line by line.
-    async fn long(self, what: OrderKind) -> Response {
+    pub(super) async fn long(self, what: OrderKind) -> Response {
         let lines = match self.order(what).await {
             Ok(lines) => lines,
             Err(failure) => return failed(&failure),
@@ -498,7 +498,7 @@ pub(super) async fn last_line(
     })
 }
 
-fn invalid(why: &JsonRejection) -> Response {
+pub(super) fn invalid(why: &JsonRejection) -> Response {
     refuse(&why.body_text())
 }
 

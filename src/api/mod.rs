@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod control;
+mod hard_tokens;
 pub mod open;
 pub mod order;
 pub mod peer;

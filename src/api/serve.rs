@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use super::peer::Peer;
 use super::socket::ControlSocket;
-use super::{Api, control, open, program};
+use super::{Api, control, hard_tokens, open, program};
 
 /// Connections at once on one listener: more than all commands and probes of one machine, far less than its descriptors.
 const CONNECTIONS: usize = 256;
@@ -42,7 +42,10 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Answers on the control socket until cancelled. Its places are its own: what happens on TCP holds no command up.
 pub async fn unix(socket: ControlSocket, api: Api, cancel: CancellationToken) {
-    let router = open::routes().merge(control::routes()).with_state(api);
+    let router = open::routes()
+        .merge(control::routes())
+        .merge(hard_tokens::routes())
+        .with_state(api);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {

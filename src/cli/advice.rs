@@ -40,6 +40,10 @@ pub(super) fn part(message: &str) -> (String, Option<String>) {
         );
         return (format!("{first}:\n  {}", rest.replace(" | ", "\n  ")), None);
     }
+    if message.contains('\n') {
+        // A list, each line with its own.
+        return (message.to_owned(), None);
+    }
     let places = message.match_indices(&[':', ';', '.']).map(|(at, _)| at);
     for at in places {
         let rest = &message[at + 1..];

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::acts::DecideRequest;
 use crate::model::{
-    EnrolmentFilter, JobType, PhoneFilter, RealmId, Scope, State, TwoFactor, UserFilter,
-    UserOrigin, UserSort, UserStatus,
+    AuthenticatorState, EnrolmentFilter, JobType, OtpHash, PhoneFilter, RealmId, Scope, State,
+    TwoFactor, UserFilter, UserOrigin, UserSort, UserStatus,
 };
 
 /// Keeps the users of a multi-factor authentication system in step with LDAP and Active Directory.
@@ -155,6 +155,11 @@ pub(super) enum Command {
     Authenticators {
         #[command(subcommand)]
         what: AuthenticatorsCommand,
+    },
+    /// Take hard tokens from a file, give them to users and take them back
+    HardTokens {
+        #[command(subcommand)]
+        what: HardTokensCommand,
     },
     /// Show who changed what, or look whether the record is whole
     Audit {
@@ -496,6 +501,73 @@ pub(super) enum ApiTokensCommand {
     Revoke {
         /// Its name, or its id
         token: String,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum HardTokensCommand {
+    /// Take the tokens of a file, PSKC or CSV: all of them, or none where anything is wrong
+    Import {
+        /// The file; `-` is standard input
+        file: PathBuf,
+        /// The pre-shared key that it is encrypted with: a file with hexadecimal digits or base64
+        #[arg(long, value_name = "FILE")]
+        key_file: Option<PathBuf>,
+        /// The passphrase that it is encrypted with: a file
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+        /// The hash of all tokens, whatever the file says: sha1, sha256, sha512
+        #[arg(long, value_parser = word::<OtpHash>)]
+        hash: Option<OtpHash>,
+        /// Seconds of a step of all tokens with a clock, whatever the file says
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(10..=300))]
+        period: Option<u32>,
+    },
+    /// Give a token to a user
+    Assign {
+        /// What is printed on it
+        serial: String,
+        /// A user name, an id, or the end or beginning of one
+        user: String,
+        /// The realm, where the name is in several
+        #[arg(long)]
+        realm: Option<String>,
+    },
+    /// Take a token back
+    Unassign {
+        /// What is printed on it
+        serial: String,
+    },
+    /// Find a token that is too far ahead or behind, by two codes that it shows one after the other
+    Resync {
+        /// What is printed on it
+        serial: String,
+        /// The first code
+        first: String,
+        /// The next one
+        second: String,
+    },
+    /// Let a token count no more
+    Revoke {
+        /// What is printed on it
+        serial: String,
+        /// Its user lost it: it never counts again, and is never removed
+        #[arg(long)]
+        lost: bool,
+    },
+    /// Forget a token that nobody has
+    Remove {
+        /// What is printed on it
+        serial: String,
+    },
+    /// List tokens, with whose they are
+    List {
+        /// In this state: pending (free), active (assigned), revoked, lost
+        #[arg(long, value_parser = word::<AuthenticatorState>)]
+        state: Option<AuthenticatorState>,
+        /// Only those that expire within 60 days, or have
+        #[arg(long)]
+        expiring: bool,
     },
 }
 

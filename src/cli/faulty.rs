@@ -37,6 +37,7 @@ fn needs(command: &Command) -> Needs {
         | Command::Send { .. }
         | Command::Withdraw(_)
         | Command::Authenticators { .. }
+        | Command::HardTokens { .. }
         | Command::Realms { .. }
         | Command::Audit { .. } => Needs::Store,
         _ => Needs::File,

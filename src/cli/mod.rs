@@ -10,6 +10,7 @@ mod check;
 mod decide;
 mod explain;
 mod faulty;
+mod hard_tokens;
 mod man;
 mod operator;
 mod outbox;
@@ -232,6 +233,7 @@ async fn dispatch(context: &CommandContext, command: Command) -> Result<u8, ActF
         Command::Send { who, lost } => send::send(context, &who.users, who.realm, lost).await,
         Command::Authenticators { what } => authenticators::authenticators(context, what).await,
         Command::Withdraw(who) => send::withdraw(context, &who.users, who.realm).await,
+        Command::HardTokens { what } => hard_tokens::hard_tokens(context, what).await,
         Command::Outbox { what } => outbox::outbox(context, what).await,
         Command::Backup { file } => backup::backup(context, &file).await,
         // Handled before: they need no store.

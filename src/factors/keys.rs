@@ -17,6 +17,8 @@ pub enum Purpose {
     Audit,
     /// Browsers that opened an enrolment page.
     Browsers,
+    /// Fingerprints of the seeds of hard tokens.
+    Seeds,
 }
 
 impl Purpose {
@@ -26,6 +28,7 @@ impl Purpose {
             Self::RecoveryCodes => b"realmsync/recovery-codes/1",
             Self::Audit => b"realmsync/audit/1",
             Self::Browsers => b"realmsync/browsers/1",
+            Self::Seeds => b"realmsync/seeds/1",
         }
     }
 }
@@ -138,6 +141,7 @@ mod tests {
             Purpose::RecoveryCodes,
             Purpose::Audit,
             Purpose::Browsers,
+            Purpose::Seeds,
         ];
         let mut keys: Vec<[u8; 32]> = vec![];
         for root in [&one, &other] {

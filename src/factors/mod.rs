@@ -5,6 +5,7 @@
 //!   what was typed ─▶ typed ─▶ otp + window ─▶ accepted at a step │ replayed │ clock │ wrong
 //!                        └───▶ recovery                             (throttle says whether it is looked at at all)
 //!   the enrolment key ─▶ keys ─▶ sealed: a secret as the store holds it
+//!   a file with the seeds of hard tokens ─▶ tokens
 //! ```
 
 pub mod keys;
@@ -12,6 +13,7 @@ pub mod otp;
 pub mod otpauth;
 pub mod recovery;
 pub mod sealed;
+pub mod seeds;
 pub mod throttle;
 pub mod token;
 pub mod typed;

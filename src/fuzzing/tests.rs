@@ -116,6 +116,7 @@ mod trap_36_no_damage_panics {
         person,
         phone,
         search_filter,
+        seed_file,
         sync_controls,
         sync_cookie,
         sync_told

@@ -78,6 +78,18 @@ words! {
         RecoveryCodes = "recovery-codes",
         /// An authenticator counts no more.
         AuthenticatorRevoke = "authenticator-revoke",
+        /// Hard tokens came from a file.
+        HardTokensImport = "hard-tokens-import",
+        /// A hard token was given to a user.
+        HardTokenAssign = "hard-token-assign",
+        /// A hard token was taken back.
+        HardTokenUnassign = "hard-token-unassign",
+        /// Two codes in a row showed where a hard token stands.
+        HardTokenResync = "hard-token-resync",
+        /// A hard token counts no more.
+        HardTokenRevoke = "hard-token-revoke",
+        /// A hard token was forgotten.
+        HardTokenRemove = "hard-token-remove",
     }
 }
 

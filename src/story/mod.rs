@@ -5,6 +5,7 @@
 
 pub mod explain;
 pub mod explained;
+pub mod hard_tokens;
 pub mod health;
 pub mod messages;
 pub mod missing;

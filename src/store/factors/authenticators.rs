@@ -40,9 +40,11 @@ macro_rules! authenticator_columns {
     };
 }
 
+pub(super) use authenticator_columns;
+
 /// An authenticator as either engine gives it.
 #[derive(FromRow)]
-struct AuthenticatorRow {
+pub(super) struct AuthenticatorRow {
     id: Vec<u8>,
     user_id: Option<Vec<u8>>,
     bound_to: Option<Vec<u8>>,

@@ -5,6 +5,7 @@ pub(in crate::store) mod endings;
 mod facts;
 pub(super) mod failures;
 mod frozen;
+mod hard_tokens;
 mod logons;
 pub(super) mod proof;
 pub(super) mod recovery;
@@ -26,3 +27,4 @@ pub use verifying::{
 };
 #[cfg(test)]
 mod given;
+pub use hard_tokens::{HardTokenFilter, HardTokenRow, NewHardToken};

@@ -3,6 +3,7 @@
 mod adopting;
 mod audit;
 mod directory;
+mod hard_tokens;
 pub mod lists;
 
 use serde_json::{Value, json};
