@@ -24,11 +24,18 @@ CREATE TABLE overrides (
     at      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Users of a directory whom the next delta looks at, though the directory tells nothing of them.
+CREATE TABLE to_look_at (
+    user_id BLOB NOT NULL PRIMARY KEY CHECK (length(user_id) = 16)
+) STRICT, WITHOUT ROWID;
+
 -- Realms that are in no file have these from their administrator.
 ALTER TABLE realms ADD COLUMN region TEXT;
 ALTER TABLE realms ADD COLUMN time_zone TEXT;
 ALTER TABLE realms ADD COLUMN two_factor TEXT;          -- words separated by commas
 ALTER TABLE realms ADD COLUMN removed_at INTEGER;       -- the row stays for those who were removed with it
+ALTER TABLE realms ADD COLUMN hand_kind TEXT;           -- made by hand, in a file since, and no pass of its directory applied:
+ALTER TABLE realms ADD COLUMN hand_name TEXT;           -- kind and name as they were
 
 -- Who changed what, from where. Rows are only added; of who is removed the values go, and the row stays.
 CREATE TABLE audit (

@@ -104,7 +104,7 @@ impl ActContext {
     /// `not-found`, with the realms that there are.
     pub async fn known(&self, realm: &RealmId) -> Result<(), ActFailure> {
         let row = self.store().realm(realm).await?;
-        let in_file = self.configured(realm).is_ok();
+        let in_file = self.engine.configured(realm).is_some();
         // One that was made by hand becomes a directory's when the file has it.
         let becomes = |row: &RealmRow| in_file && row.kind != RealmKind::Directory;
         if row
@@ -116,29 +116,41 @@ impl ActContext {
         if in_file {
             self.engine.declare_realm(realm).await?;
         } else if row.is_none() {
-            return Err(self.no_such(realm));
+            return Err(self.no_such(realm).await?);
         }
         Ok(())
     }
 
-    /// Sees that the configuration has a realm.
+    /// Sees that the configuration has a realm: what is asked reads its directory.
     ///
     /// # Errors
-    /// `not-found`, with the realms that there are.
-    pub fn configured(&self, realm: &RealmId) -> Result<(), ActFailure> {
-        if self.config().realms.iter().any(|r| r.id == *realm) {
-            Ok(())
-        } else {
-            Err(self.no_such(realm))
+    /// `not-found`, with the realms that there are; `refused` where the realm is in no file.
+    pub async fn configured(&self, realm: &RealmId) -> Result<(), ActFailure> {
+        if self.engine.configured(realm).is_some() {
+            return Ok(());
+        }
+        match self.store().realm(realm).await? {
+            Some(row) if row.kind != RealmKind::Directory => Err(ActFailure::new(
+                FailureKind::Refused,
+                format!(
+                    "realm `{realm}` was made by hand and has no directory: there is nothing to read"
+                ),
+            )),
+            _ => Err(self.no_such(realm).await?),
         }
     }
 
-    fn no_such(&self, realm: &RealmId) -> ActFailure {
-        let realms = &self.config().realms;
-        let there: Vec<&str> = realms.iter().map(|realm| realm.id.as_str()).collect();
-        ActFailure::new(
+    /// Realms of the file and of the store, by id.
+    async fn no_such(&self, realm: &RealmId) -> Result<ActFailure, ActFailure> {
+        let in_file = self.config().realms.iter().map(|realm| realm.id.clone());
+        let mut there: Vec<RealmId> = in_file.collect();
+        there.extend(self.store().realms().await?.into_iter().map(|row| row.id));
+        there.sort_unstable();
+        there.dedup();
+        let there: Vec<&str> = there.iter().map(RealmId::as_str).collect();
+        Ok(ActFailure::new(
             FailureKind::NotFound,
             format!("no realm `{realm}`; there are: {}", there.join(", ")),
-        )
+        ))
     }
 }

@@ -33,7 +33,7 @@ impl InRealm for Plan {
     type Output = (Run, Lines);
 
     async fn place(self, at: &ActContext) -> Result<(RealmId, Self), ActFailure> {
-        at.configured(&self.realm)?;
+        at.configured(&self.realm).await?;
         Ok((self.realm.clone(), self))
     }
 

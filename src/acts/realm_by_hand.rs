@@ -27,6 +27,8 @@ const LONGEST_NAME: usize = 256;
 const LONGEST_ID: usize = 100;
 /// Users who are removed between two looks.
 const BATCH: i64 = 500;
+/// How often an edit is decided anew where somebody changes the same realm at the same time.
+const TRIES: usize = 5;
 
 /// What an administrator says of a realm.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -132,8 +134,8 @@ pub struct RemoveRealm {
 /// What came of the removal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RealmRemoved {
-    /// Users who were removed with it.
-    pub users: u64,
+    /// Users who were removed with it, also by an earlier try that came to no end.
+    pub users: i64,
 }
 
 impl Act for MakeRealm {
@@ -173,26 +175,38 @@ impl Act for EditRealm {
 
     async fn act(self, at: &ActContext) -> Result<(), ActFailure> {
         let Self { realm, request } = self;
-        let held = by_hand(at, &realm).await?;
-        let row = request.over(held.clone())?;
-        let (mut before, mut after) = (shown(&held), shown(&row));
-        let same: Vec<String> = before
-            .iter()
-            .filter(|(key, value)| after.get(*key) == Some(*value))
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in same {
-            before.remove(&key);
-            after.remove(&key);
+        for _ in 0..TRIES {
+            let held = by_hand(at, &realm).await?;
+            let row = request.over(held.clone())?;
+            let (mut before, mut after) = (shown(&held), shown(&row));
+            let same: Vec<String> = before
+                .iter()
+                .filter(|(key, value)| after.get(*key) == Some(*value))
+                .map(|(key, _)| key.clone())
+                .collect();
+            for key in same {
+                before.remove(&key);
+                after.remove(&key);
+            }
+            if after.is_empty() {
+                return Ok(());
+            }
+            let entry = entry(at, AuditAct::RealmEdit, &realm, before, after);
+            let key = at.engine.audit_key().await?;
+            match at.store().edit_realm(&held, &row, (&entry, &key)).await {
+                Ok(()) => {
+                    log(at, &realm, "changed");
+                    return Ok(());
+                }
+                // Somebody else changed it a moment ago: what they said of other fields stays.
+                Err(StoreError::Conflict(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        if after.is_empty() {
-            return Ok(());
-        }
-        let entry = entry(at, AuditAct::RealmEdit, &realm, before, after);
-        let key = at.engine.audit_key().await?;
-        at.store().edit_realm(&row, (&entry, &key)).await?;
-        log(at, &realm, "changed");
-        Ok(())
+        Err(ActFailure::new(
+            FailureKind::Outdated,
+            "somebody else changes the same realm again and again: nothing was done; try again",
+        ))
     }
 }
 
@@ -212,12 +226,15 @@ impl Act for RemoveRealm {
                 ),
             ));
         }
-        if held.orphaned {
-            at.store().take_orphan(&realm, at.now()).await?;
+        if let Some(plan) = held.held {
+            return Err(ActFailure::new(
+                FailureKind::Refused,
+                format!("plan {plan:#} of realm `{realm}` waits for a decision: `reject` it first"),
+            ));
         }
-        let mut users = 0;
-        loop {
-            let rules = at.engine.hand_rules(&realm).await?;
+        // An orphaned realm stays what it is until nobody is left in it: nothing is sent before, and the file may still have it back.
+        let users = loop {
+            let rules = at.engine.rules_of_removal(&realm).await?;
             let some = at.store().some_left(&realm, BATCH).await?;
             for user in &some {
                 let context = rules.context(rules.messages.now, user.id);
@@ -227,20 +244,20 @@ impl Act for RemoveRealm {
                 let author = HandAuthor {
                     by: at.by(),
                     from: at.caller.door.as_str(),
-                    act: AuditAct::UserRemove,
+                    act: AuditAct::RealmRemove,
                 };
                 match at
                     .engine
                     .write_by_hand(&rules, author, decision, Edit::Keep)
                     .await
                 {
-                    Ok(_) => users += 1,
-                    // Changed a moment ago, and taken with the next look.
-                    Err(StoreError::Conflict(_)) => {}
+                    // Or changed a moment ago, and taken with the next look.
+                    Ok(_) | Err(StoreError::Conflict(_)) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
             if some.is_empty() {
+                let users = at.store().removed_with(&realm).await?;
                 let mut after = Map::new();
                 after.insert("users".to_owned(), json!(users));
                 let entry = entry(at, AuditAct::RealmRemove, &realm, shown(&held), after);
@@ -250,10 +267,10 @@ impl Act for RemoveRealm {
                     .remove_realm(&realm, now, (&entry, &rules.key))
                     .await?
                 {
-                    break;
+                    break users;
                 }
             }
-        }
+        };
         log(at, &realm, "removed");
         Ok(RealmRemoved { users })
     }

@@ -69,7 +69,7 @@ impl InRealm for Sync {
     type Output = Run;
 
     async fn place(self, at: &ActContext) -> Result<(RealmId, Self), ActFailure> {
-        at.configured(&self.realm)?;
+        at.configured(&self.realm).await?;
         Ok((self.realm.clone(), self))
     }
 

@@ -1,4 +1,4 @@
-//! `users add`, `edit`, `block`, `unblock`, `remove`, `adopt`: what administrators do to one user.
+//! `users add`, `edit`, `block`, `unblock`, `remove`, `restore`, `adopt`: what administrators do to one user.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,8 +8,8 @@ use super::failure::{ActFailure, FailureKind};
 use crate::clock::Timestamp;
 use crate::config::{Attributes, DirectoryKind};
 use crate::model::{
-    AuditAct, AuditEntry, Edit, Field, PhoneSource, RealmId, TwoFactor, User, UserId, UserName,
-    UserOrigin,
+    AuditAct, AuditEntry, Edit, Field, PhoneSource, RealmId, StateReason, TwoFactor, User, UserId,
+    UserName, UserOrigin,
 };
 use crate::normalise::{typed_email, typed_name, typed_note, typed_number, typed_text};
 use crate::plan::by_hand::{self, HandRefusal, NewUser, TypedPhone, UserEdit};
@@ -98,6 +98,7 @@ pub enum UserVerb {
     Block,
     Unblock,
     Remove,
+    Restore,
     Adopt,
 }
 
@@ -108,6 +109,7 @@ impl UserVerb {
             Self::Block => "block",
             Self::Unblock => "unblock",
             Self::Remove => "remove",
+            Self::Restore => "restore",
             Self::Adopt => "adopt",
         }
     }
@@ -117,6 +119,7 @@ impl UserVerb {
             Self::Block => AuditAct::UserBlock,
             Self::Unblock => AuditAct::UserUnblock,
             Self::Remove => AuditAct::UserRemove,
+            Self::Restore => AuditAct::UserRestore,
             Self::Adopt => AuditAct::UserAdopt,
         }
     }
@@ -150,7 +153,7 @@ pub struct EditUser {
     pub request: EditUserRequest,
 }
 
-/// Blocks or unblocks a user, removes one, or gives one the directory's entry of the name.
+/// Blocks or unblocks a user, removes one or takes that back, or gives one the directory's entry of the name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ChangeUser {
     /// Whom.
@@ -234,7 +237,7 @@ impl Act for EditUser {
             let decision = match decided {
                 Some(decision) => decision,
                 // The number is the same, and stands until another time from now on.
-                None if other_end(at, &held, until).await? => as_it_is(&held),
+                None if other_end(at, &held, until).await? => as_it_is(&held, rules.messages.now),
                 None => return Ok(acted(&held, false, warnings)),
             };
             match write(at, &rules, AuditAct::UserEdit, decision, until).await {
@@ -269,9 +272,17 @@ impl Act for ChangeUser {
                 UserVerb::Block => by_hand::block(&held, true, &context),
                 UserVerb::Unblock => by_hand::block(&held, false, &context),
                 UserVerb::Remove => by_hand::remove(&held, request.now, &context),
+                UserVerb::Restore => by_hand::restore(&held, &context),
                 UserVerb::Adopt => by_hand::may_adopt(&held).map(|()| None),
             }
             .map_err(|refusal| refused(at, &held, refusal))?;
+            if verb == UserVerb::Restore && decided.is_some() {
+                let name = UserName {
+                    shown: held.username.clone(),
+                    key: held.username_key.clone(),
+                };
+                free(at, &held.realm, &name, Some(&held)).await?;
+            }
             let done = match decided {
                 Some(decision) => write(at, &rules, verb.audited(), decision, Edit::Keep)
                     .await
@@ -462,6 +473,18 @@ pub(super) fn refused(at: &ActContext, held: &User, refusal: HandRefusal) -> Act
         HandRefusal::OfDirectory => format!(
             "{} comes from the directory of realm `{}` already",
             held.username, held.realm
+        ),
+        HandRefusal::Away => format!(
+            "{} is suspended ({}), and an entry of the name is somebody new: `realmsync users restore {:#}` first",
+            held.username,
+            held.state_reason
+                .map_or("by nobody knows whom", StateReason::as_str),
+            held.id
+        ),
+        HandRefusal::Owned(Field::StateReason) => format!(
+            "{} comes from the directory{}: whoever is back there is restored by the next pass",
+            held.username,
+            owner(at, held, Field::State)
         ),
         HandRefusal::Owned(Field::State) => format!(
             "{} comes from the directory{}, and cannot be removed here, only blocked: `realmsync users block {:#}`; who is taken out of the directory is removed after the grace",

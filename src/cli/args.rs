@@ -314,6 +314,8 @@ pub(super) enum UsersCommand {
         #[arg(long)]
         now: bool,
     },
+    /// Take the removal of users back whose grace is not over
+    Restore(UserNames),
     /// Give users who were made by hand the directory's entry of their name, at the next pass
     Adopt(UserNames),
 }

@@ -14,6 +14,7 @@ use crate::acts::EnrolmentObject;
 use crate::clock::Timestamp;
 use crate::clock::zones::{self, Zones};
 use crate::config::Environment;
+use crate::model::change::ANOTHER_PERSON;
 pub(super) use crate::model::words::count;
 use crate::model::{Change, ChangeKind, Field, Outcome, Run};
 use crate::story::status::RejectedBefore;
@@ -491,6 +492,9 @@ fn other(change: &Change, show_phones: bool) -> String {
     let parts = keys
         .filter(|key| !quiet(key) && change.before.get(*key) != change.after.get(*key))
         .map(|key| {
+            if key == ANOTHER_PERSON {
+                return "another person? neither number nor e-mail address agrees".to_owned();
+            }
             let is =
                 |map: &Map<String, Value>| shown(map.get(key), key, show_phones).replace('_', " ");
             format!(

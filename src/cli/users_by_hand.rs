@@ -1,4 +1,4 @@
-//! `users add`, `edit`, `block`, `unblock`, `unlock`, `remove`, `adopt`.
+//! `users add`, `edit`, `block`, `unblock`, `unlock`, `remove`, `restore`, `adopt`.
 
 use serde_json::json;
 
@@ -65,6 +65,7 @@ pub(super) async fn by_hand(
         UsersCommand::Unblock(who) => each(context, who, UserVerb::Unblock, false).await,
         UsersCommand::Unlock(who) => unlock(context, who).await,
         UsersCommand::Remove { who, now } => each(context, who, UserVerb::Remove, now).await,
+        UsersCommand::Restore(who) => each(context, who, UserVerb::Restore, false).await,
         UsersCommand::Adopt(who) => each(context, who, UserVerb::Adopt, false).await,
         UsersCommand::List { .. } | UsersCommand::Show { .. } => Ok(0),
     }
@@ -127,6 +128,7 @@ async fn each(
                     UserVerb::Unblock => "unblocked",
                     UserVerb::Remove if now => "removed",
                     UserVerb::Remove => "is removed when the grace is over",
+                    UserVerb::Restore => "restored",
                     UserVerb::Adopt => "gets the directory's entry of the name at the next pass",
                 };
                 tell(context, &store, &acted, done, who.show_phones).await

@@ -14,7 +14,7 @@ words! {
         RealmCreate = "realm-create",
         /// A realm was changed.
         RealmEdit = "realm-edit",
-        /// A realm was removed.
+        /// A realm was removed; of a user: with the realm.
         RealmRemove = "realm-remove",
         /// A user was made.
         UserAdd = "user-add",
@@ -26,6 +26,8 @@ words! {
         UserUnblock = "user-unblock",
         /// A user was removed, at once or after the grace.
         UserRemove = "user-remove",
+        /// A suspension was taken back.
+        UserRestore = "user-restore",
         /// A user gets the directory's entry of the name.
         UserAdopt = "user-adopt",
         /// Whoever was locked after wrong codes may guess again.

@@ -91,6 +91,9 @@ pub struct Change {
     pub at: Timestamp,
 }
 
+/// What a line has in `after`, beside its fields, where an entry is given by its name to a user who may be somebody else.
+pub const ANOTHER_PERSON: &str = "another_person";
+
 /// The fields that the `created` row of a plan shows.
 pub fn created_fields(user: &User, form: IdForm) -> Map<String, Value> {
     const SHOWN: [Field; 10] = [

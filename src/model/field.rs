@@ -28,6 +28,8 @@ words! {
         PhonePending = "phone_pending",
         /// When the waiting number takes effect.
         PhonePendingUntil = "phone_pending_until",
+        /// Who gave the number that waits; none: the directory.
+        PhonePendingSource = "phone_pending_source",
         /// The number that the outside world last knows of.
         PhoneProvisioned = "phone_provisioned",
         /// The directory's id, as its own tools print it.
@@ -80,6 +82,7 @@ impl Field {
             Self::PhoneSource => json!(user.phone_source),
             Self::PhonePending => json!(user.phone_pending),
             Self::PhonePendingUntil => json!(user.phone_pending_until),
+            Self::PhonePendingSource => json!(user.phone_pending_source),
             Self::PhoneProvisioned => json!(user.phone_provisioned),
             Self::DirectoryId => json!(user.directory_id.map(|id| id.display(form))),
             Self::Dn => json!(user.dn),
@@ -109,6 +112,7 @@ impl Field {
             Self::PhoneSource => user.phone_source = self.read(value)?,
             Self::PhonePending => user.phone_pending = self.number(value)?,
             Self::PhonePendingUntil => user.phone_pending_until = self.read(value)?,
+            Self::PhonePendingSource => user.phone_pending_source = self.read(value)?,
             Self::PhoneProvisioned => user.phone_provisioned = self.number(value)?,
             Self::DirectoryId => {
                 let text: Option<String> = self.read(value)?;
@@ -154,6 +158,7 @@ impl Field {
             | Self::PhoneSource
             | Self::PhonePending
             | Self::PhonePendingUntil
+            | Self::PhonePendingSource
             | Self::PhoneProvisioned
             | Self::StateReason
             | Self::SuspendedAt => FieldOwner::Service,
@@ -164,7 +169,11 @@ impl Field {
     pub fn goes_along(self) -> bool {
         matches!(
             self,
-            Self::PhoneRaw | Self::PhoneSource | Self::PhonePendingUntil | Self::SuspendedAt
+            Self::PhoneRaw
+                | Self::PhoneSource
+                | Self::PhonePendingUntil
+                | Self::PhonePendingSource
+                | Self::SuspendedAt
         )
     }
 
@@ -248,7 +257,7 @@ mod tests {
                 phone_pending,
                 phone_pending_raw: None,
                 phone_pending_until,
-                phone_pending_source: None,
+                phone_pending_source: source,
                 phone_provisioned,
                 phone_told: None,
                 told: false,

@@ -4,7 +4,7 @@
 //! is told what) is as in a pass.
 
 use super::decide::{
-    ChangeDrafts, Decision, DecisionContext, Draft, Observation, PHONE_FIELDS, decide,
+    ChangeDrafts, Decision, DecisionContext, Draft, Observation, PHONE_FIELDS, STANDING, decide,
     drop_pending, finish, notice, remove as remove_now, renamed,
 };
 use super::phone::waits;
@@ -71,6 +71,8 @@ pub enum HandRefusal {
     Removed,
     /// The user is somebody of a directory already.
     OfDirectory,
+    /// The user is suspended and lets go of the name: an entry of that name is somebody new.
+    Away,
     /// The user is suspended or blocked, and is told nothing.
     Unusable,
 }
@@ -357,11 +359,40 @@ pub fn remove(
     })
 }
 
+/// Takes a suspension of somebody who is of no directory back, as long as the name is free; the caller has looked. `None`: nobody
+/// suspended them.
+pub fn restore(
+    held: &User,
+    context: &DecisionContext<'_>,
+) -> Result<Option<Decision>, HandRefusal> {
+    match held.state {
+        State::Removed => return Err(HandRefusal::Removed),
+        _ if held.of_a_directory() => return Err(HandRefusal::Owned(Field::StateReason)),
+        State::Active => return Ok(None),
+        State::Suspended => {}
+    }
+    let mut after = held.clone();
+    after.state = State::Active;
+    after.state_reason = None;
+    after.suspended_at = None;
+    after.suspended_clock = None;
+    let mut rows = ChangeDrafts::new(held, context.id_form);
+    rows.push(ChangeKind::Restored, &after, &STANDING);
+    let mut intents = vec![];
+    if after.usable() {
+        intents.push(plain(JobType::Restore, JobReason::Restored));
+        let cause = Some(JobReason::Restored);
+        intents.extend(dues(Some(held), &mut after, context.policy, cause));
+    }
+    Ok(finish(held, after, rows.0, intents, context.now))
+}
+
 /// Whether a directory's entry may be given to a user.
 pub fn may_adopt(held: &User) -> Result<(), HandRefusal> {
     match held.state {
         State::Removed => Err(HandRefusal::Removed),
         _ if held.of_a_directory() => Err(HandRefusal::OfDirectory),
+        _ if !held.present() => Err(HandRefusal::Away),
         _ => Ok(()),
     }
 }

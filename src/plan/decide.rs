@@ -178,7 +178,7 @@ fn create(mut person: Person, name: NameGrant, context: &DecisionContext<'_>) ->
     })
 }
 
-fn follow(
+pub(super) fn follow(
     held: &User,
     person: &Person,
     name: NameGrant,
@@ -218,36 +218,8 @@ fn follow(
     follow_state(held, &mut after, &person.enabled, context);
     after.fingerprint = rest(&after, person);
 
-    let mut rows = ChangeDrafts::new(held, context.id_form);
     let mut intents = vec![];
-    if moved {
-        rows.push(
-            ChangeKind::Moved,
-            &after,
-            &[
-                Field::Realm,
-                Field::State,
-                Field::StateReason,
-                Field::SuspendedAt,
-            ],
-        );
-    } else {
-        match (held.state, after.state) {
-            (State::Active, State::Suspended) => {
-                rows.push(ChangeKind::Suspended, &after, &STANDING);
-            }
-            (State::Suspended, State::Active) => rows.push(ChangeKind::Restored, &after, &STANDING),
-            _ => {}
-        }
-    }
-    if held.username_key != after.username_key {
-        rows.push(ChangeKind::Renamed, &after, &[Field::Username]);
-    }
-    if let Some(kind) = phone_row {
-        rows.push(kind, &after, &PHONE_FIELDS);
-    }
-    rows.push_rest(&after);
-
+    let rows = rows_of(held, &after, phone_row, context);
     let cause = if moved {
         Some(JobReason::Moved)
     } else if context.adopts {
@@ -275,7 +247,45 @@ fn follow(
         intents.extend(notice(held, &after, context.policy));
     }
     intents.extend(dues(Some(held), &mut after, context.policy, cause));
-    finish(held, after, rows.0, intents, context.now)
+    finish(held, after, rows, intents, context.now)
+}
+
+/// The lines of somebody who is there.
+pub(super) fn rows_of(
+    held: &User,
+    after: &User,
+    phone_row: Option<ChangeKind>,
+    context: &DecisionContext<'_>,
+) -> Vec<Draft> {
+    let mut rows = ChangeDrafts::new(held, context.id_form);
+    if held.realm != after.realm {
+        rows.push(
+            ChangeKind::Moved,
+            after,
+            &[
+                Field::Realm,
+                Field::State,
+                Field::StateReason,
+                Field::SuspendedAt,
+            ],
+        );
+    } else {
+        match (held.state, after.state) {
+            (State::Active, State::Suspended) => {
+                rows.push(ChangeKind::Suspended, after, &STANDING);
+            }
+            (State::Suspended, State::Active) => rows.push(ChangeKind::Restored, after, &STANDING),
+            _ => {}
+        }
+    }
+    if held.username_key != after.username_key {
+        rows.push(ChangeKind::Renamed, after, &[Field::Username]);
+    }
+    if let Some(kind) = phone_row {
+        rows.push(kind, after, &PHONE_FIELDS);
+    }
+    rows.push_rest(after);
+    rows.0
 }
 
 /// What is said of another name.
@@ -522,12 +532,13 @@ fn rest(after: &User, person: &Person) -> Option<u64> {
     at_rest.then_some(person.fingerprint)
 }
 
-pub(super) const PHONE_FIELDS: [Field; 5] = [
+pub(super) const PHONE_FIELDS: [Field; 6] = [
     Field::Phone,
     Field::PhoneRaw,
     Field::PhoneSource,
     Field::PhonePending,
     Field::PhonePendingUntil,
+    Field::PhonePendingSource,
 ];
 
 pub(super) const STANDING: [Field; 3] = [Field::State, Field::StateReason, Field::SuspendedAt];
@@ -562,7 +573,7 @@ impl<'a> ChangeDrafts<'a> {
 
     /// Everything else that changed is one row `updated`.
     pub(super) fn push_rest(&mut self, after: &User) {
-        const REST: [Field; 15] = [
+        const REST: [Field; 16] = [
             Field::Username,
             Field::DisplayName,
             Field::Email,
@@ -574,6 +585,7 @@ impl<'a> ChangeDrafts<'a> {
             Field::PhoneSource,
             Field::PhonePending,
             Field::PhonePendingUntil,
+            Field::PhonePendingSource,
             Field::Blocked,
             Field::TwoFactor,
             Field::Origin,

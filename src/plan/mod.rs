@@ -7,6 +7,7 @@ pub mod names;
 pub mod notices;
 pub mod phone;
 pub mod rejected;
+pub mod stranger;
 pub mod tokens;
 pub mod undo;
 

@@ -16,6 +16,7 @@ use crate::model::{
 mod by_hand;
 mod holds;
 mod put_back;
+mod stranger;
 
 fn policy() -> Policy {
     Policy {

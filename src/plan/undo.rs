@@ -8,7 +8,7 @@ use crate::model::field::UnfitValue;
 use crate::model::message_rules::{dues, plain};
 use crate::model::{
     Change, ChangeKind, Field, IdForm, Intent, JobReason, JobType, PhoneSource, Policy, State,
-    StateReason, User,
+    StateReason, User, UserOrigin,
 };
 
 /// Everything that putting back depends on beside the user and the changes.
@@ -70,8 +70,12 @@ pub fn put_back(user: &User, changes: &[&Change], rules: &PutBack<'_>) -> Option
                 return None;
             }
         }
+        let given = given_by_name(change);
         for (field, was) in fields(&change.before) {
-            set(&mut after, field, was, rules).ok()?;
+            set(&mut after, field, was, given, rules).ok()?;
+        }
+        if given {
+            after.entry_uuid = None;
         }
         let mut is = change.after.clone();
         if took_effect {
@@ -79,13 +83,26 @@ pub fn put_back(user: &User, changes: &[&Change], rules: &PutBack<'_>) -> Option
             after.phone_raw = None;
             is = shown(&[Field::Phone], user, rules);
         }
-        let back = change.before.iter();
+        // What a line says beside the fields is of that change alone.
+        is.retain(|field, _| field.parse::<Field>().is_ok());
+        // The line says what is put back, and not what was before: some fields begin anew, and some stay.
+        let back: Vec<Field> = fields(&change.before)
+            .map(|(field, _)| field)
+            .filter(|field| !took_effect || is.contains_key(field.as_str()))
+            .collect();
+        let mut becomes = shown(&back, &after, rules);
+        let stays: Vec<String> = [Field::DirectoryId, Field::Origin]
+            .iter()
+            .map(|field| field.as_str().to_owned())
+            .filter(|field| becomes.get(field) == is.get(field))
+            .collect();
+        for field in stays {
+            becomes.shift_remove(&field);
+            is.shift_remove(&field);
+        }
         drafts.push(Draft {
             kind: opposite(user, change),
-            after: back
-                .filter(|(field, _)| !took_effect || is.contains_key(*field))
-                .map(|(field, was)| (field.clone(), was.clone()))
-                .collect(),
+            after: becomes,
             before: is,
         });
     }
@@ -133,6 +150,14 @@ pub fn put_back(user: &User, changes: &[&Change], rules: &PutBack<'_>) -> Option
     })
 }
 
+/// Whether this change gave a user by hand the directory's entry of the name.
+fn given_by_name(change: &Change) -> bool {
+    let was = |field: Field| change.before.get(field.as_str());
+    let by_hand = was(Field::Origin).and_then(Value::as_str);
+    was(Field::DirectoryId).is_some_and(Value::is_null)
+        && by_hand.is_some_and(|origin| origin != UserOrigin::Directory.as_str())
+}
+
 /// Whether the number that waited since this change is in use by now: the end of a hold is no change of anyone's mind.
 fn waited_and_took_effect(user: &User, change: &Change) -> bool {
     let waited = change.after.get("phone_pending").and_then(Value::as_str);
@@ -169,17 +194,24 @@ fn shown(fields: &[Field], user: &User, rules: &PutBack<'_>) -> Map<String, Valu
         .collect()
 }
 
-/// Gives a field its former value, and whatever hangs on it.
-fn set(user: &mut User, field: Field, was: &Value, rules: &PutBack<'_>) -> Result<(), UnfitValue> {
+/// Gives a field its former value, and whatever hangs on it. `given` as [`given_by_name`] says.
+fn set(
+    user: &mut User,
+    field: Field,
+    was: &Value,
+    given: bool,
+    rules: &PutBack<'_>,
+) -> Result<(), UnfitValue> {
     let mut back = user.clone();
     let fits = field.set(&mut back, was, rules.id_form);
     match field {
         // Both begin anew.
         Field::SuspendedAt | Field::PhonePendingUntil => return Ok(()),
-        // Who has had an id keeps one.
-        Field::DirectoryId if fits.is_err() || back.directory_id.is_none() => return Ok(()),
-        // And stays the directory's.
-        Field::Origin if user.of_a_directory() => return Ok(()),
+        // Who has had an id keeps one, and stays the directory's, unless the name alone was what gave it to them.
+        Field::DirectoryId if fits.is_err() || back.directory_id.is_none() && !given => {
+            return Ok(());
+        }
+        Field::Origin if !given && user.of_a_directory() => return Ok(()),
         _ => fits?,
     }
     match field {
@@ -192,6 +224,9 @@ fn set(user: &mut User, field: Field, was: &Value, rules: &PutBack<'_>) -> Resul
         Field::PhonePending if back.phone_pending.is_none() => {
             back.phone_pending_raw = None;
             back.phone_pending_until = None;
+            back.phone_pending_source = None;
+        }
+        Field::PhonePendingSource if back.phone_pending.is_none() => {
             back.phone_pending_source = None;
         }
         Field::PhonePending => {

@@ -150,15 +150,25 @@ pub(super) const ERASE: [&str; 11] = [
     "DELETE FROM refused_numbers WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "UPDATE changes SET before = NULL, after = NULL, username = NULL WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "UPDATE audit SET before = NULL, after = NULL, username = NULL WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
-    // In the realm that they leave alone: another one over the same directory refuses them for reasons of its own.
-    "DELETE FROM refused WHERE (realm, directory_id) IN (
-         SELECT u.realm, u.directory_id FROM staged_users s JOIN users u ON u.id = s.id WHERE s.run = $1 AND s.state = 'removed')",
+    ERASE_REFUSED,
 ];
+
+/// What is refused of those who are removed, while their rows still say which entry it is of. In the realm that they leave alone:
+/// another one over the same directory refuses them for reasons of its own.
+const ERASE_REFUSED: &str = "
+    DELETE FROM refused WHERE (realm, directory_id) IN (
+         SELECT u.realm, u.directory_id FROM staged_users s JOIN users u ON u.id = s.id WHERE s.run = $1 AND s.state = 'removed')";
 
 /// And from the messages, once they are locked.
 pub(super) const ERASE_JOBS: &str = "
     UPDATE jobs SET username = '', name_key = '', old_name_key = NULL, phone = NULL, body = NULL
     WHERE state NOT IN ('waiting', 'sending', 'held') AND user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')";
+
+/// The marks of those who have an entry, and will have none by this plan.
+const FORGET_GIVEN: &str = "
+    DELETE FROM adoptions WHERE user_id IN (
+        SELECT s.id FROM staged_users s JOIN users u ON u.id = s.id
+        WHERE s.run = $1 AND s.directory_id IS NULL AND u.directory_id IS NOT NULL)";
 
 const REALM: &str = "
     UPDATE realms SET mapping_hash = COALESCE($2, mapping_hash), directory = COALESCE($3, directory),
@@ -166,6 +176,7 @@ const REALM: &str = "
         last_complete_at = COALESCE($6, last_complete_at), window_from = COALESCE($7, window_from),
         seen_state = COALESCE($8, seen_state), due = COALESCE($9, due), id_form = COALESCE($12, id_form),
         cursor = CASE WHEN $13 THEN $14 ELSE cursor END, following = COALESCE($15, following),
+        kind = CASE WHEN $4 IS NULL THEN kind ELSE 'directory' END, hand_kind = CASE WHEN $4 IS NULL THEN hand_kind END,
         held = CASE WHEN held = $10 OR held = $11 THEN NULL ELSE held END
     WHERE id = $1";
 
@@ -240,7 +251,19 @@ impl Store {
         }
         if staged > 0 {
             endings::with_stage(&mut tx, &id, now, a.messages.revoke_at_once).await?;
-            for sql in [MADE].iter().chain(erase).copied().chain([LET_GO]) {
+            // Who gives an entry back by an undo is not given it again by the next pass.
+            let given: &[&'static str] = if a.facts.undoes.is_some() {
+                &[FORGET_GIVEN]
+            } else {
+                &[]
+            };
+            for sql in [MADE]
+                .iter()
+                .chain(erase)
+                .chain(given)
+                .copied()
+                .chain([LET_GO])
+            {
                 on!(tx, c => sqlx::query(sql).bind(id.clone()).execute(&mut *c).await.map(|_| ()))
                     .map_err(StoreError::from_sqlx("change users"))?;
             }
@@ -267,7 +290,7 @@ impl Store {
         let created = placed + on!(tx, c => sqlx::query(insert).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(taken("add users"))?;
         for sql in indexes {
             on!(tx, c => sqlx::query(AssertSqlSafe(sql)).execute(&mut *c).await.map(|_| ()))
-                .map_err(StoreError::from_sqlx("add users"))?;
+                .map_err(taken("add users"))?;
         }
         if a.staged.changed.is_some() && created != a.staged.made.unsigned_abs() {
             return Err(StoreError::Forgotten {
@@ -428,6 +451,8 @@ pub(super) async fn write_one(
     }
     let statements: &[&'static str] = if base_version == 0 {
         &[INSERT]
+    } else if user.state == State::Removed {
+        &[MADE, ERASE_REFUSED, LET_GO, UPDATE]
     } else {
         &[MADE, LET_GO, UPDATE]
     };
@@ -451,7 +476,7 @@ pub(super) async fn unstage_one(tx: &mut Tx, user: &User) -> Result<(), StoreErr
 }
 
 /// For `map_err`: a name that somebody else took a moment ago is a conflict like any other.
-fn taken(what: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
+pub(super) fn taken(what: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
     const WHAT: [&str; 3] = ["users_name", "username_key", "staged_users"];
     let other = StoreError::from_sqlx(what);
     move |error| match &error {

@@ -55,7 +55,8 @@ pub(super) async fn fill(tx: &mut Tx, run: RunId) -> Result<u64, StoreError> {
         "INSERT INTO users ({0}, made_by, made_seq) SELECT {0}, made_by, made_seq FROM {table}",
         user_columns!()
     );
-    execute(tx, sql, "add users").await
+    on!(tx, c => sqlx::query(AssertSqlSafe(sql)).execute(&mut *c).await.map(|r| r.rows_affected()))
+        .map_err(super::apply::taken("add users"))
 }
 
 impl Store {

@@ -1,4 +1,4 @@
-//! What an administrator does to one user, or to a realm that is in no file: changes, messages and the audit in one transaction.
+//! What an administrator does to one user: changes, messages and the audit in one transaction.
 
 use std::collections::HashMap;
 
@@ -7,10 +7,11 @@ use super::audit::{AuditKey, append};
 use super::db::{EngineConnection, Tx, on};
 use super::lease_rows::now;
 use super::outbox::{MessageContext, apply_intents, locks};
-use super::rows::{UserRow, methods, places, user_columns};
+use super::realm_by_hand::gone;
+use super::rows::{UserRow, places, user_columns};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{AuditEntry, Change, Edit, Intent, RealmId, RealmRow, State, User, UserId};
+use crate::model::{AuditAct, AuditEntry, Change, Edit, Intent, RealmId, State, User, UserId};
 
 /// What is done to one user.
 #[derive(Debug)]
@@ -63,8 +64,10 @@ pub struct Override {
     pub until: Option<Timestamp>,
 }
 
-const REALM_THERE: &str =
-    "SELECT COUNT(*) FROM realms WHERE id = $1 AND removed_at IS NULL AND NOT orphaned";
+/// `$2`: the realm is being removed, with the user.
+const REALM_THERE: &str = "
+    SELECT COUNT(*) FROM realms WHERE id = $1 AND removed_at IS NULL
+      AND CASE WHEN $2 THEN orphaned OR kind <> 'directory' ELSE NOT orphaned END";
 
 impl Store {
     /// Changes, makes or erases one user.
@@ -78,7 +81,8 @@ impl Store {
         let erased = user.state == State::Removed;
         write_one(&mut tx, user, act.base_version, act.messages).await?;
         locks::realm(&mut tx, &user.realm).await?;
-        there(&mut tx, &user.realm).await?;
+        let with_realm = act.audit.0.act == AuditAct::RealmRemove;
+        there(&mut tx, &user.realm, with_realm).await?;
         super::changes::add_own(&mut tx, act.changes).await?;
         if erased {
             let stage = user.id.0.as_bytes().to_vec();
@@ -91,6 +95,7 @@ impl Store {
         }
         let until = if erased { Edit::Clear } else { act.until };
         write_override(&mut tx, user.id, until, act.audit.0).await?;
+        super::to_look_at::note(&mut tx, user).await?;
         unstage_one(&mut tx, user).await?;
         apply_intents(&mut tx, act.messages, user, act.intents).await?;
         append(&mut tx, act.audit.1, act.audit.0).await?;
@@ -227,114 +232,6 @@ impl Store {
         tx.commit().await
     }
 
-    /// Makes a realm that is in no file, or one of the same id anew that was removed.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when there is one of the id already, whatever its case.
-    pub async fn make_realm(
-        &self,
-        realm: &RealmRow,
-        audit: (&AuditEntry, &AuditKey),
-    ) -> Result<(), StoreError> {
-        const IDS: &str = "SELECT id, removed_at IS NOT NULL FROM realms";
-        const MAKE: &str = "
-            INSERT INTO realms (id, kind, name, category, region, time_zone, two_factor) VALUES ($1, $2, $3, $4, $5, $6, $7)
-            ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, name = excluded.name, category = excluded.category,
-                region = excluded.region, time_zone = excluded.time_zone, two_factor = excluded.two_factor, removed_at = NULL";
-        let failed = StoreError::from_sqlx("make a realm");
-        let mut tx = self.db.begin().await?;
-        one_at_a_time(&mut tx).await?;
-        let ids = on!(tx, c => sqlx::query_as::<_, (String, bool)>(IDS).fetch_all(&mut *c).await)
-            .map_err(&failed)?;
-        let folded = realm.id.as_str().to_lowercase();
-        let taken = |(id, removed): &&(String, bool)| {
-            id.to_lowercase() == folded && !(*removed && id == realm.id.as_str())
-        };
-        if let Some((id, removed)) = ids.iter().find(taken) {
-            let was = if *removed { ", which was removed" } else { "" };
-            return Err(StoreError::Refused(format!(
-                "there is a realm `{id}` already{was}: ids are unique, also without their case"
-            )));
-        }
-        let settings = &realm.settings;
-        on!(tx, c => sqlx::query(MAKE).bind(realm.id.as_str()).bind(realm.kind.as_str()).bind(&realm.name).bind(settings.category.clone())
-            .bind(settings.region.clone()).bind(settings.time_zone.clone()).bind(methods(&settings.two_factor)).execute(&mut *c).await.map(|_| ()))
-        .map_err(&failed)?;
-        append(&mut tx, audit.1, audit.0).await?;
-        tx.commit().await
-    }
-
-    /// Writes what an administrator says of a realm that is in no file.
-    pub async fn edit_realm(
-        &self,
-        realm: &RealmRow,
-        audit: (&AuditEntry, &AuditKey),
-    ) -> Result<(), StoreError> {
-        const EDIT: &str = "
-            UPDATE realms SET name = $2, category = $3, region = $4, time_zone = $5, two_factor = $6
-            WHERE id = $1 AND removed_at IS NULL AND kind <> 'directory'";
-        let settings = &realm.settings;
-        let mut tx = self.db.begin().await?;
-        let rows = on!(tx, c => sqlx::query(EDIT).bind(realm.id.as_str()).bind(&realm.name).bind(settings.category.clone())
-            .bind(settings.region.clone()).bind(settings.time_zone.clone()).bind(methods(&settings.two_factor)).execute(&mut *c).await.map(|r| r.rows_affected()))
-        .map_err(StoreError::from_sqlx("change a realm"))?;
-        if rows != 1 {
-            return Err(gone(&realm.id));
-        }
-        append(&mut tx, audit.1, audit.0).await?;
-        tx.commit().await
-    }
-
-    /// Lets an orphaned realm become one that is in no file, so that its users can be removed and their messages go.
-    pub async fn take_orphan(&self, realm: &RealmId, now: Timestamp) -> Result<(), StoreError> {
-        const SQL: &str = "
-            UPDATE realms SET kind = 'custom', orphaned = $2, paused = $2, paused_until = NULL, paused_by = NULL, paused_by_undo = NULL,
-                held = NULL, due = $2, cursor = NULL, following = NULL, mapping_hash = NULL, directory = NULL, first_applied_at = NULL
-            WHERE id = $1 AND orphaned AND held IS NULL";
-        let mut tx = self.db.begin().await?;
-        let rows = on!(tx, c => sqlx::query(SQL).bind(realm.as_str()).bind(false).execute(&mut *c).await.map(|r| r.rows_affected()))
-            .map_err(StoreError::from_sqlx("change a realm"))?;
-        if rows != 1 {
-            return Err(StoreError::Refused(format!(
-                "realm `{realm}` has a held plan, or is back in the configuration: reject the plan first (`realmsync status`)"
-            )));
-        }
-        super::outbox::reckon_standing(&mut tx, None, now).await?;
-        tx.commit().await
-    }
-
-    /// Removes a realm in which nobody is left. `false`: somebody is.
-    pub async fn remove_realm(
-        &self,
-        realm: &RealmId,
-        now: Timestamp,
-        audit: (&AuditEntry, &AuditKey),
-    ) -> Result<bool, StoreError> {
-        const LEFT: &str = "SELECT COUNT(*) FROM users WHERE realm = $1 AND state <> 'removed'";
-        const REMOVE: &str = "
-            UPDATE realms SET removed_at = $2, name = id, category = NULL, region = NULL, time_zone = NULL, two_factor = NULL
-            WHERE id = $1 AND removed_at IS NULL AND kind <> 'directory'";
-        const REFUSED: &str = "DELETE FROM refused WHERE realm = $1";
-        let failed = StoreError::from_sqlx("remove a realm");
-        let mut tx = self.db.begin().await?;
-        locks::realm(&mut tx, realm).await?;
-        let left = on!(tx, c => sqlx::query_scalar::<_, i64>(LEFT).bind(realm.as_str()).fetch_one(&mut *c).await)
-            .map_err(&failed)?;
-        if left > 0 {
-            return Ok(false);
-        }
-        let rows = on!(tx, c => sqlx::query(REMOVE).bind(realm.as_str()).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
-            .map_err(&failed)?;
-        if rows != 1 {
-            return Err(gone(realm));
-        }
-        on!(tx, c => sqlx::query(REFUSED).bind(realm.as_str()).execute(&mut *c).await.map(|_| ()))
-            .map_err(&failed)?;
-        append(&mut tx, audit.1, audit.0).await?;
-        tx.commit().await?;
-        Ok(true)
-    }
-
     /// Lets the clocks of the realms without passes go on, by at most `most_ms` at once: neither an outage nor a clock that jumps
     /// removes anyone. On PostgreSQL the database's clock counts, so that daemons whose clocks differ do not push the time on in turn. A
     /// paused realm's clock stands still.
@@ -388,44 +285,15 @@ impl Store {
     }
 }
 
-/// Two who make realms at once see each other.
-async fn one_at_a_time(tx: &mut Tx) -> Result<(), StoreError> {
-    const ALONE: &str = "SELECT pg_advisory_xact_lock(hashtextextended('realmsync realms', 0))";
-    if let EngineConnection::Postgres(c) = tx.side() {
-        super::answer::answered(sqlx::query(ALONE).execute(c))
-            .await
-            .map_err(StoreError::from_sqlx("make a realm"))?;
-    }
-    Ok(())
-}
-
-pub(super) async fn there(tx: &mut Tx, realm: &RealmId) -> Result<(), StoreError> {
-    let rows = on!(tx, c => sqlx::query_scalar::<_, i64>(REALM_THERE).bind(realm.as_str()).fetch_one(&mut *c).await)
+/// Whether a user's realm lets something be done; `with_realm`: the user is removed together with it.
+pub(super) async fn there(
+    tx: &mut Tx,
+    realm: &RealmId,
+    with_realm: bool,
+) -> Result<(), StoreError> {
+    let rows = on!(tx, c => sqlx::query_scalar::<_, i64>(REALM_THERE).bind(realm.as_str()).bind(with_realm).fetch_one(&mut *c).await)
         .map_err(StoreError::from_sqlx("read a realm"))?;
     if rows == 1 { Ok(()) } else { Err(gone(realm)) }
-}
-
-fn gone(realm: &RealmId) -> StoreError {
-    StoreError::Refused(format!(
-        "realm `{realm}` was removed, or taken out of the configuration, a moment ago: nothing was done"
-    ))
-}
-
-/// A realm of no file is a directory's from now on: the first pass gives its users the entries of their names.
-pub(super) async fn become_directory(tx: &mut Tx, realm: &RealmId) -> Result<(), StoreError> {
-    const BECOME: &str = "
-        UPDATE realms SET kind = 'directory' WHERE id = $1 AND kind <> 'directory' AND removed_at IS NULL";
-    const GIVE: &str = "
-        INSERT INTO adoptions (user_id, by_file, at) SELECT id, $2, updated_at FROM users
-        WHERE realm = $1 AND directory_id IS NULL AND state <> 'removed' ON CONFLICT (user_id) DO NOTHING";
-    let failed = StoreError::from_sqlx("declare a realm");
-    let rows = on!(tx, c => sqlx::query(BECOME).bind(realm.as_str()).execute(&mut *c).await.map(|r| r.rows_affected()))
-        .map_err(&failed)?;
-    if rows == 1 {
-        on!(tx, c => sqlx::query(GIVE).bind(realm.as_str()).bind(true).execute(&mut *c).await.map(|_| ()))
-            .map_err(&failed)?;
-    }
-    Ok(())
 }
 
 async fn write_override(

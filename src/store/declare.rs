@@ -28,6 +28,8 @@ pub struct Declared {
     pub orphaned: Vec<RealmId>,
     /// They were orphaned, and are no more.
     pub resumed: Vec<RealmId>,
+    /// They were made by hand, and have left the file before a first pass was applied: they are by hand again.
+    pub by_hand_again: Vec<RealmId>,
 }
 
 impl Store {
@@ -67,6 +69,10 @@ impl Store {
             };
             changed.push(RealmId::from(id));
         }
+        declared.by_hand_again = super::realm_by_hand::be_by_hand_again(&mut tx, None).await?;
+        declared
+            .orphaned
+            .retain(|realm| !declared.by_hand_again.contains(realm));
         reckon_standing(&mut tx, None, now).await?;
         tx.commit().await?;
         Ok(declared)
@@ -196,7 +202,7 @@ async fn declare_in(
         ON CONFLICT (id) DO UPDATE SET kind = 'directory', name = excluded.name, orphaned = excluded.orphaned, removed_at = NULL";
     match by_hand.get(&realm.id.as_str().to_lowercase()) {
         Some(other) if other == realm.id.as_str() => {
-            super::by_hand::become_directory(tx, &realm.id).await?;
+            super::realm_by_hand::become_directory(tx, &realm.id).await?;
         }
         Some(other) => {
             return Err(StoreError::Refused(format!(

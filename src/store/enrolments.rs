@@ -100,7 +100,7 @@ impl Store {
         let mut tx = self.db.begin().await?;
         write_one(&mut tx, user, act.base_version, messages).await?;
         locks::realm(&mut tx, &user.realm).await?;
-        there(&mut tx, &user.realm).await?;
+        there(&mut tx, &user.realm, false).await?;
         unstage_one(&mut tx, user).await?;
         apply_intents(&mut tx, messages, user, act.intents).await?;
         if !messages.delivers {

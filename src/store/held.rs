@@ -88,6 +88,11 @@ pub(super) async fn decide_in(
     lock_open(tx, &realm).await?;
     if freed > 0 {
         keep_on_hold(tx, &realm).await?;
+        // It may have left the file meanwhile.
+        let again = super::realm_by_hand::be_by_hand_again(tx, Some(&realm)).await?;
+        if !again.is_empty() {
+            super::outbox::reckon_standing(tx, Some(&realm), now).await?;
+        }
     }
     super::undone::release(tx, now).await?;
     if matches!(outcome, Outcome::Rejected | Outcome::Expired) {

@@ -64,6 +64,7 @@ impl Store {
         }
         self.forget_adopted().await?;
         self.forget_unproved(now).await?;
+        self.forget_looked_at().await?;
         self.db.fold_log().await?;
         Ok(gone)
     }

@@ -35,6 +35,7 @@ mod outbox;
 mod pause;
 mod probe;
 mod reach;
+mod realm_by_hand;
 mod realms;
 mod refused;
 mod refused_rows;
@@ -52,6 +53,7 @@ mod swap;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod to_look_at;
 mod typed_id;
 mod undone;
 mod users;

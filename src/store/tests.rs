@@ -13,6 +13,7 @@ mod houses;
 mod leases;
 mod plans;
 mod races;
+mod realms_by_hand;
 mod search;
 mod selections;
 mod undoing;
@@ -233,4 +234,11 @@ on_both!(
     by_hand::trap_136_what_is_changed_cut_out_or_cut_off_shows,
     by_hand::trap_136_a_line_behind_the_end_shows_also_once_others_follow,
     by_hand::trap_136_values_go_with_a_removal_alone,
+    realms_by_hand::what_leaves_the_file_before_its_first_pass_is_by_hand_again,
+    realms_by_hand::an_edit_of_a_realm_that_is_another_by_now_is_decided_anew,
+    realms_by_hand::an_orphaned_realm_is_removed_step_by_step,
+    realms_by_hand::what_is_refused_of_who_is_removed_by_hand_goes,
+    realms_by_hand::what_is_done_by_hand_is_to_be_looked_at,
+    realms_by_hand::the_mark_goes_with_an_entry_that_is_put_back,
+    aside::a_name_that_is_taken_during_a_first_load_is_a_conflict,
 );

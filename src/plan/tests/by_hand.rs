@@ -8,7 +8,8 @@ use crate::model::{
     TwoFactor, User, UserOrigin,
 };
 use crate::plan::by_hand::{
-    HandRefusal, NewUser, TypedPhone, UserEdit, add, block, edit, end_override, remove,
+    HandRefusal, NewUser, TypedPhone, UserEdit, add, block, edit, end_override, may_adopt, remove,
+    restore,
 };
 use crate::plan::decide::{Decision, end_hold};
 
@@ -314,4 +315,85 @@ fn a_directory_user_is_blocked_and_not_removed() {
         Err(HandRefusal::Removed)
     );
     assert!(gone.after.username.is_empty() && gone.after.phone.is_none());
+}
+
+/// Who is in the grace lets go of the name: an entry of that name is somebody new, until the removal is taken back.
+#[test]
+fn who_is_in_the_grace_is_given_no_entry_and_may_be_restored() {
+    let policy = Policy {
+        send_to_new: true,
+        ..policy()
+    };
+    let realm = RealmId::from("r");
+    let context = at(&realm, &policy, 5);
+    let jan = made(&policy, Some(1));
+    assert_eq!(may_adopt(&jan), Ok(()));
+    assert_eq!(restore(&jan, &context), Ok(None), "nobody suspended them");
+    let away = remove(&jan, false, &context).unwrap().unwrap().after;
+    assert_eq!(may_adopt(&away), Err(HandRefusal::Away));
+    let back = restore(&away, &context).unwrap().unwrap();
+    let is = &back.after;
+    assert_eq!(
+        (
+            is.state,
+            is.state_reason,
+            is.suspended_at,
+            is.suspended_clock
+        ),
+        (State::Active, None, None, None)
+    );
+    assert_eq!(is.version, away.version + 1);
+    assert!(
+        said(&back).contains(&JobType::Restore),
+        "{:?}",
+        back.intents
+    );
+    assert_eq!(back.changes[0].kind, ChangeKind::Restored);
+    // A block stays, and nobody is told.
+    let blocked = User {
+        blocked: true,
+        ..away.clone()
+    };
+    let back = restore(&blocked, &context).unwrap().unwrap();
+    assert!(!back.after.usable() && said(&back).is_empty());
+    let of_directory = see(None, &person(&[1], 0, &[], 0), &policy).unwrap().after;
+    assert_eq!(
+        restore(&of_directory, &context),
+        Err(HandRefusal::Owned(Field::StateReason))
+    );
+    let gone = remove(&jan, true, &context).unwrap().unwrap().after;
+    assert_eq!(restore(&gone, &context), Err(HandRefusal::Removed));
+}
+
+/// The number that waits already, given by hand: from then on it waits by hand, which is told, and is a new version.
+#[test]
+fn a_waiting_number_that_is_typed_is_a_change_of_who_gave_it() {
+    let policy = Policy {
+        hold_ms: 5,
+        local_phones: true,
+        ..policy()
+    };
+    let realm = RealmId::from("r");
+    let first = see(None, &person(&[1], 0, &[], 0), &policy).unwrap().after;
+    let waiting = see(Some(&first), &person(&[2], 0, &[], 0), &policy)
+        .unwrap()
+        .after;
+    assert_eq!(waiting.phone_pending, Some(number(2)));
+    let change = UserEdit {
+        phone: Edit::Set(typed(2)),
+        ..UserEdit::default()
+    };
+    let done = edit(&waiting, change, &at(&realm, &policy, 5))
+        .unwrap()
+        .unwrap();
+    assert_eq!(done.after.phone_pending_source, Some(PhoneSource::Manual));
+    assert_eq!(done.after.version, waiting.version + 1);
+    let line = &done.changes[0];
+    assert_eq!(
+        (
+            &line.before["phone_pending_source"],
+            &line.after["phone_pending_source"]
+        ),
+        (&serde_json::json!(null), &serde_json::json!("manual"))
+    );
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::*;
-use crate::model::{Change, Field, TwoFactor};
+use crate::model::{Change, Field, PhoneSource, TwoFactor, UserOrigin};
 use crate::plan::undo::{PutBack, put_back};
 
 /// The change from one user to another, as an act or a run would have noted it.
@@ -119,4 +119,94 @@ fn a_value_that_cannot_be_read_puts_nobody_back() {
     let mut change = change(ChangeKind::Updated, &before, &after);
     change.before.insert("email".into(), 5.into());
     assert_eq!(back(&after, &change), None);
+}
+
+/// A user by hand who was given the entry of the name, which is somebody else's.
+#[test]
+fn an_entry_that_the_name_alone_gave_is_given_back() {
+    let policy = policy();
+    let realm = RealmId::from("r");
+    let with_entry = held(&person(&[1], 0, &[], 0), &policy);
+    let by_hand = User {
+        directory_id: None,
+        dn: None,
+        entry_uuid: None,
+        origin: UserOrigin::Manual,
+        phone: Some(number(9)),
+        phone_source: Some(PhoneSource::Manual),
+        phone_attribute: None,
+        phone_rule: None,
+        fingerprint: None,
+        ..with_entry.clone()
+    };
+    let context = DecisionContext {
+        adopts: true,
+        ..at(&realm, &policy, 5)
+    };
+    let mut entry = person(&[1], 0, &[], 0);
+    entry.entry_uuid = Some(DirectoryId([9; 16]));
+    let seen = Observation::Here {
+        person: std::borrow::Cow::Owned(entry),
+        name: NameGrant::Granted(name("jan")),
+    };
+    let given = decide(Some(&by_hand), seen, &context).unwrap();
+    assert_eq!(given.after.origin, UserOrigin::Directory);
+    assert!(given.after.entry_uuid.is_some());
+    let rules = PutBack {
+        policy: &policy,
+        now: Timestamp(50),
+        realm_clock: 50,
+        id_form: IdForm::Uuid,
+    };
+    let changes: Vec<Change> = given
+        .changes
+        .iter()
+        .map(|draft| Change {
+            before: draft.before.clone(),
+            after: draft.after.clone(),
+            ..change(draft.kind, &by_hand, &given.after)
+        })
+        .collect();
+    let changes: Vec<&Change> = changes.iter().collect();
+    let undone = put_back(&given.after, &changes, &rules).unwrap();
+    let is = &undone.after;
+    assert_eq!(
+        (is.directory_id, is.entry_uuid, &is.dn, is.origin),
+        (None, None, &None, UserOrigin::Manual)
+    );
+    assert_eq!(
+        (&is.phone, is.phone_source),
+        (&by_hand.phone, by_hand.phone_source)
+    );
+    // Line by line it is what was done.
+    for draft in &undone.changes {
+        for (field, value) in &draft.after {
+            let field: Field = field.parse().unwrap();
+            assert_eq!(field.get(is, IdForm::Uuid), *value, "{field}");
+        }
+    }
+    let told = |field: Field| {
+        undone
+            .changes
+            .iter()
+            .any(|d| d.after.contains_key(field.as_str()))
+    };
+    assert!(told(Field::DirectoryId) && told(Field::Origin));
+}
+
+/// Whoever has an id of a directory keeps it, and no line says otherwise.
+#[test]
+fn an_id_that_stays_is_in_no_line() {
+    let after = held(&person(&[1], 0, &[], 0), &policy());
+    let before = User {
+        directory_id: None,
+        email: Some("jan@example.org".into()),
+        ..after.clone()
+    };
+    let undone = back(&after, &change(ChangeKind::Updated, &before, &after)).unwrap();
+    assert_eq!(undone.after.directory_id, after.directory_id);
+    assert_eq!(undone.after.email, before.email);
+    let line = &undone.changes[0];
+    assert!(!line.after.contains_key("directory_id") && !line.before.contains_key("directory_id"));
+    assert!(line.after.contains_key("email"));
 }

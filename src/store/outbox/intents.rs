@@ -106,6 +106,7 @@ async fn write(
     }
     if matches!(intent, Intent::Forget { .. }) {
         endings::of_user(tx, user.id, ctx.now).await?;
+        forget_told(tx, user).await?;
     }
     let mut made = 0;
     let (removed, previous_username) = match intent {
@@ -172,6 +173,15 @@ async fn forget(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
         WHERE user_id = $1 AND state <> 'sending'";
     on!(tx, c => sqlx::query(SQL).bind(key(user)).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("erase a removed user's messages"))
+}
+
+/// What the outside world knows is of somebody else: of this user it is what the decision says.
+async fn forget_told(tx: &mut Tx, user: &User) -> Result<(), StoreError> {
+    const SQL: &str = "
+        UPDATE users SET phone_provisioned = $2, phone_told = NULL, told = $3, provisioned = $3 WHERE id = $1";
+    let phone = user.phone_provisioned.as_ref().map(Phone::as_str);
+    on!(tx, c => sqlx::query(SQL).bind(key(user.id)).bind(phone).bind(false).execute(&mut *c).await.map(|_| ()))
+        .map_err(StoreError::from_sqlx("forget what was told"))
 }
 
 /// One message.

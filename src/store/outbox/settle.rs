@@ -4,7 +4,7 @@ use super::locks::{self, in_order};
 use super::{JobRow, job_columns, text};
 use crate::clock::Timestamp;
 use crate::model::message_rules::{self, AttemptEnd, Becoming, Meanwhile, is_application};
-use crate::model::{Job, JobId, JobState, JobType, Phone, RealmId, UserId};
+use crate::model::{Job, JobId, JobState, JobType, Phone, RealmId};
 use crate::store::db::{Tx, on};
 use crate::store::{Store, StoreError};
 
@@ -78,8 +78,7 @@ async fn settle_one(tx: &mut Tx, settlement: &Settlement) -> Result<Fate, StoreE
             if rows == 0 {
                 return Ok(Fate::Gone);
             }
-            let there =
-                is_application(job.r#type) && provisioned(tx, job.user, job.phone.as_ref()).await?;
+            let there = is_application(job.r#type) && provisioned(tx, job).await?;
             if !there {
                 erase_of_removed(tx, job.seq).await?;
             }
@@ -89,10 +88,14 @@ async fn settle_one(tx: &mut Tx, settlement: &Settlement) -> Result<Fate, StoreE
     }
 }
 
-/// The outside world knows this number now; `false`: the user was removed meanwhile.
-async fn provisioned(tx: &mut Tx, user: UserId, phone: Option<&Phone>) -> Result<bool, StoreError> {
-    const SQL: &str = "UPDATE users SET phone_provisioned = COALESCE($2, phone_provisioned), provisioned = $3 WHERE id = $1 AND state <> 'removed'";
-    on!(tx, c => sqlx::query(SQL).bind(user.0.as_bytes().as_slice()).bind(phone.map(Phone::as_str)).bind(true).execute(&mut *c).await.map(|r| r.rows_affected() > 0))
+/// The outside world knows this number now; `false`: the user was removed meanwhile, or is somebody else by now, and the receiver is
+/// told to forget.
+async fn provisioned(tx: &mut Tx, job: &Job) -> Result<bool, StoreError> {
+    const SQL: &str = "
+        UPDATE users SET phone_provisioned = COALESCE($2, phone_provisioned), provisioned = $3 WHERE id = $1 AND state <> 'removed'
+          AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.user_id = $1 AND j.seq > $4 AND j.type = 'user.deprovision')";
+    let phone = job.phone.as_ref().map(Phone::as_str);
+    on!(tx, c => sqlx::query(SQL).bind(job.user.0.as_bytes().as_slice()).bind(phone).bind(true).bind(job.seq).execute(&mut *c).await.map(|r| r.rows_affected() > 0))
         .map_err(StoreError::from_sqlx("remember the provisioned phone"))
 }
 

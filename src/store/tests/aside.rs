@@ -340,6 +340,19 @@ pub(super) async fn a_first_load_into_a_store_that_fills_adds_to_it(f: &Fixture)
     assert!(!f.store.lay_aside(late.run).await.unwrap());
 }
 
+/// An administrator adds somebody by hand whose name the load has too.
+pub(super) async fn a_name_that_is_taken_during_a_first_load_is_a_conflict(f: &Fixture) {
+    super::by_hand::ready(f).await;
+    let users = people();
+    let run = laid_aside(f, 1, &users).await;
+    let taken = super::by_hand::by_hand("p1", 77);
+    let add = crate::model::AuditAct::UserAdd;
+    super::by_hand::act(f, &taken, 0, add).await.unwrap();
+    let late = apply_first(f, &run).await;
+    assert!(matches!(late, Err(StoreError::Conflict(1))), "{late:?}");
+    f.store.forget_aside(run.run).await.unwrap();
+}
+
 pub(super) async fn what_a_crash_leaves_of_a_first_load_is_swept(f: &Fixture) {
     let before = shape(f).await;
     let going = laid_aside(f, 1, &people()).await;

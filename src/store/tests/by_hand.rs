@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::store::db::on;
 
-fn entry(act: AuditAct, user: Option<&User>) -> AuditEntry {
+pub(super) fn entry(act: AuditAct, user: Option<&User>) -> AuditEntry {
     let mut after = Map::new();
     after.insert("phone".into(), json!("+421905123456"));
     AuditEntry {
@@ -18,7 +18,7 @@ fn entry(act: AuditAct, user: Option<&User>) -> AuditEntry {
         by: Some("root".into()),
         from: "command".into(),
         act,
-        realm: Some(realm()),
+        realm: Some(user.map_or_else(realm, |u| u.realm.clone())),
         user: user.map(|u| u.id),
         username: user
             .filter(|u| u.state != State::Removed)

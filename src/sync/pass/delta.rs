@@ -89,6 +89,8 @@ async fn whom(
         }
     }
     whom.extend(delta.gone);
+    // What was done by hand is told by nobody.
+    whom.extend(setting.store().to_look_at(setting.id()).await?);
     if !setting.neighbours.is_empty() {
         // What keeps them out is told to the other realm only.
         whom.extend(setting.store().refused_as_elsewhere(setting.id()).await?);

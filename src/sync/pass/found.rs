@@ -7,10 +7,9 @@ use super::losses::Losses;
 use super::refusals::Refusals;
 use super::same_person::same_person;
 use super::setting::Setting;
-use crate::model::{
-    DirectoryId, Intent, JobReason, Origin, Person, Refusal, Run, StateReason, User, UserId,
-};
+use crate::model::{DirectoryId, Origin, Person, Refusal, Run, StateReason, User, UserId};
 use crate::plan::decide::{Decision, DecisionContext, NameGrant, Observation, decide};
+use crate::plan::stranger::decide_stranger;
 use crate::runs::weigh::Users;
 use crate::runs::{Ascending, PlanBuilder, RunFailure};
 use crate::store::RefusedDiff;
@@ -121,19 +120,17 @@ impl Found {
         context.adopts |= given.is_some();
         let stranger = given.is_some_and(|user| !same_person(user, &person));
         let refused = person.refused.clone();
-        let seen = Observation::Here {
-            person: Cow::Owned(person),
-            name,
+        let decision = match given {
+            Some(given) if stranger => decide_stranger(given, &person, name, &context),
+            _ => {
+                let person = Cow::Owned(person);
+                decide(held, Observation::Here { person, name }, &context)
+            }
         };
-        let decision = decide(held, seen, &context);
         for refusal in refused {
             self.refuse(refusal);
         }
-        if let Some(mut decision) = decision {
-            if stranger {
-                let reason = JobReason::Adopted;
-                decision.intents.insert(0, Intent::Forget { reason });
-            }
+        if let Some(decision) = decision {
             self.add(decision).await?;
         }
         Ok(())

@@ -114,15 +114,27 @@ impl Engine {
     /// # Errors
     /// `not-found`; `refused` where the realm's file is another daemon's, or nobody's any more.
     pub async fn hand_rules(&self, realm: &RealmId) -> Result<HandRules, RunError> {
-        let now = self.clock.now();
         let row = self.row(realm).await?;
-        let configured = self.configured(realm);
-        if configured.is_none() && row.kind == RealmKind::Directory {
+        if self.configured(realm).is_none() && row.kind == RealmKind::Directory {
             return Err(RunError::Refused(format!(
                 "realm `{realm}` is filled from a directory, and is not in {}: put it back into the file, or use the file that it is in",
                 self.config.path.display()
             )));
         }
+        self.rules_of(row).await
+    }
+
+    /// The rules by which the users of a realm are removed with it, also where it is orphaned.
+    ///
+    /// # Errors
+    /// `not-found`.
+    pub async fn rules_of_removal(&self, realm: &RealmId) -> Result<HandRules, RunError> {
+        self.rules_of(self.row(realm).await?).await
+    }
+
+    async fn rules_of(&self, row: RealmRow) -> Result<HandRules, RunError> {
+        let now = self.clock.now();
+        let configured = self.configured(&row.id);
         let (policy, region, delivery) = if let Some(realm) = configured {
             (
                 realm.policy.clone(),
@@ -167,8 +179,18 @@ impl Engine {
             before.extend(draft.before.clone());
             after.extend(draft.after.clone());
         }
-        if let Edit::Set(Some(until)) = until {
-            after.insert("phone_until".to_owned(), serde_json::json!(until));
+        if !until.keeps() {
+            // Whose lines are erased has none any more.
+            let there = self.store.overrides(&[user.id]).await?;
+            let was = there.get(&user.id).and_then(|number| number.until);
+            let is = match until {
+                Edit::Set(until) => until,
+                Edit::Keep | Edit::Clear => None,
+            };
+            if was != is && user.state != State::Removed {
+                before.insert("phone_until".to_owned(), serde_json::json!(was));
+                after.insert("phone_until".to_owned(), serde_json::json!(is));
+            }
         }
         let changes: Vec<Change> = decision
             .changes
@@ -229,7 +251,7 @@ impl Engine {
                 act: AuditAct::UserEdit,
             };
             let decision = end_override(&user, &rules.context(now, user.id));
-            let decision = decision.unwrap_or_else(|| as_it_is(&user));
+            let decision = decision.unwrap_or_else(|| as_it_is(&user, now));
             match self
                 .write_by_hand(&rules, author, decision, Edit::Clear)
                 .await
@@ -292,11 +314,15 @@ impl Engine {
     }
 }
 
-/// A decision that leaves a user as they are.
-pub fn as_it_is(user: &User) -> Decision {
+/// A decision that leaves a user's row as it is: only until when the number stands is another, which is a new version all the same.
+pub fn as_it_is(user: &User, now: Timestamp) -> Decision {
     Decision {
         base_version: user.version,
-        after: user.clone(),
+        after: User {
+            version: user.version + 1,
+            updated_at: now,
+            ..user.clone()
+        },
         changes: vec![],
         intents: vec![],
     }

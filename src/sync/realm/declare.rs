@@ -19,6 +19,9 @@ impl Engine {
         for realm in &declared.resumed {
             tracing::info!(%realm, "{realm}: back in the configuration, and resumes");
         }
+        for realm in &declared.by_hand_again {
+            tracing::info!(%realm, "{realm}: no file has it any more, and no pass of its directory was applied: it is a realm made by hand again, with its users as they are");
+        }
         self.store.sweep_abandoned(now).await?;
         // Whom an orphaned realm had is to be had by its siblings.
         for row in self.store.realms().await? {

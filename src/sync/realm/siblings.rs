@@ -36,14 +36,16 @@ impl Engine {
         Ok(refused.into_iter().any(|id| !kept(id)))
     }
 
-    /// The same of a realm whose directory told nothing.
+    /// Whether a realm whose directory told nothing has to look at somebody all the same: the same, or something was done by hand
+    /// since the last look.
     pub(in crate::sync) async fn waits_no_longer(
         &self,
         row: &RealmRow,
         prepared: &PreparedSession,
     ) -> Result<bool, RunFailure> {
         let siblings = self.siblings(row, &prepared.directory_key()).await?;
-        Ok(self.may_take_over(row, &siblings).await?)
+        Ok(self.may_take_over(row, &siblings).await?
+            || row.due && !self.store.to_look_at(&row.id).await?.is_empty())
     }
 
     /// Marks the siblings of a realm that has let people go as due, if they wait for any of them.

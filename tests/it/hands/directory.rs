@@ -206,6 +206,16 @@ fn a_number_by_hand_with_an_end_gives_way_to_the_directory() {
         number["by"].is_string() && number["at"].is_string() && number["until"].is_string(),
         "{zora}"
     );
+    // Each line says until when the number stood before and stands now.
+    let ends = |line: &serde_json::Value| {
+        (
+            line["before"]["phone_until"].is_string(),
+            line["after"]["phone_until"].is_string(),
+        )
+    };
+    let audit = lines(&house, &["audit", "--user=zora"]);
+    let audit: Vec<(bool, bool)> = audit.iter().map(ends).collect();
+    assert_eq!(audit, [(false, true), (true, false), (false, true)]);
     let daemon = house.daemon();
     let ended = || done(&house, &["users", "show", "zora"])["phone_source"] == "directory";
     let end = std::time::Instant::now() + std::time::Duration::from_mins(1);

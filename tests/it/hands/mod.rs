@@ -207,7 +207,7 @@ fn a_user_by_hand_lives_and_is_told_of_like_any_other() {
             ),
             (
                 &["users", "add", "--realm=nowhere", "eva"],
-                "no realm `nowhere`",
+                "no realm `nowhere`; there are: partners, r",
             ),
             (
                 &["users", "edit", "jan", "--phone=123", "--note=other"],
