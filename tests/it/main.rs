@@ -15,4 +15,5 @@ mod hands;
 mod outbox;
 mod programs;
 mod rules;
+mod seed;
 mod support;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::support::house::{Daemon, Receiver, SECRET, Said, said};
 use crate::support::lab::Server;
 use crate::support::marks;
-pub use browser::{Browser, between};
+pub use browser::{Answered, Browser, between};
 
 /// A service without a directory: a realm by hand, and the page on a port of its own.
 pub struct Office {
