@@ -267,7 +267,7 @@ impl Store {
                 on!(tx, c => sqlx::query(sql).bind(id.clone()).execute(&mut *c).await.map(|_| ()))
                     .map_err(StoreError::from_sqlx("change users"))?;
             }
-            let changed = on!(tx, c => sqlx::query(UPDATE).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(taken("change users"))?;
+            let changed = on!(tx, c => sqlx::query(UPDATE).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::taken("change users"))?;
             if changed != staged.unsigned_abs() {
                 return Err(StoreError::Conflict(staged.unsigned_abs() - changed));
             }
@@ -287,10 +287,10 @@ impl Store {
             placed => placed.unwrap_or(0),
         };
         let insert = if a.facts.first_pass { MAKE } else { INSERT };
-        let created = placed + on!(tx, c => sqlx::query(insert).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(taken("add users"))?;
+        let created = placed + on!(tx, c => sqlx::query(insert).bind(id.clone()).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::taken("add users"))?;
         for sql in indexes {
             on!(tx, c => sqlx::query(AssertSqlSafe(sql)).execute(&mut *c).await.map(|_| ()))
-                .map_err(taken("add users"))?;
+                .map_err(StoreError::taken("add users"))?;
         }
         if a.staged.changed.is_some() && created != a.staged.made.unsigned_abs() {
             return Err(StoreError::Forgotten {
@@ -444,7 +444,7 @@ pub(super) async fn write_one(
         let query = sqlx::query(STAGE).bind(stage.clone()).bind(1_i64).bind(base_version).bind(None::<String>);
         bind_user!(query, user, container).execute(&mut *c).await.map(|_| ())
     })
-    .map_err(taken("stage a user"))?;
+    .map_err(StoreError::taken("stage a user"))?;
     if base_version > 0 {
         locks::users_of_plan(tx, RunId(user.id.0), None).await?;
         endings::with_stage(tx, &stage, messages.now, messages.revoke_at_once).await?;
@@ -459,7 +459,7 @@ pub(super) async fn write_one(
     let mut rows = 0;
     for sql in statements.iter().copied() {
         rows = on!(tx, c => sqlx::query(sql).bind(stage.clone()).execute(&mut *c).await.map(|r| r.rows_affected()))
-            .map_err(taken("change a user"))?;
+            .map_err(StoreError::taken("change a user"))?;
     }
     if rows == 1 {
         Ok(())
@@ -473,18 +473,4 @@ pub(super) async fn unstage_one(tx: &mut Tx, user: &User) -> Result<(), StoreErr
     const DELETE: &str = "DELETE FROM staged_users WHERE run = $1";
     on!(tx, c => sqlx::query(DELETE).bind(user.id.0.as_bytes().to_vec()).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("change a user"))
-}
-
-/// For `map_err`: a name that somebody else took a moment ago is a conflict like any other.
-pub(super) fn taken(what: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
-    const WHAT: [&str; 3] = ["users_name", "username_key", "staged_users"];
-    let other = StoreError::from_sqlx(what);
-    move |error| match &error {
-        sqlx::Error::Database(known)
-            if known.is_unique_violation() && WHAT.iter().any(|w| known.message().contains(w)) =>
-        {
-            StoreError::Conflict(1)
-        }
-        _ => other(error),
-    }
 }

@@ -56,7 +56,7 @@ pub(super) async fn fill(tx: &mut Tx, run: RunId) -> Result<u64, StoreError> {
         user_columns!()
     );
     on!(tx, c => sqlx::query(AssertSqlSafe(sql)).execute(&mut *c).await.map(|r| r.rows_affected()))
-        .map_err(super::apply::taken("add users"))
+        .map_err(StoreError::taken("add users"))
 }
 
 impl Store {

@@ -105,6 +105,21 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// For `map_err`: a name that somebody else took a moment ago is a conflict like any other.
+    pub(super) fn taken(what: &'static str) -> impl Fn(sqlx::Error) -> Self {
+        const WHAT: [&str; 3] = ["users_name", "username_key", "staged_users"];
+        let other = Self::from_sqlx(what);
+        move |error| match &error {
+            sqlx::Error::Database(known)
+                if known.is_unique_violation()
+                    && WHAT.iter().any(|w| known.message().contains(w)) =>
+            {
+                Self::Conflict(1)
+            }
+            _ => other(error),
+        }
+    }
+
     /// For `map_err`: names what was being done, and tells apart what an administrator can mend.
     pub(crate) fn from_sqlx(what: &'static str) -> impl Fn(sqlx::Error) -> Self {
         move |source| {

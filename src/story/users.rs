@@ -35,7 +35,9 @@ impl Forms {
 fn object(user: &User, facts: &FactorFacts, form: IdForm) -> Value {
     let mut all = json!({ "id": user.id });
     let last = [Field::Origin, Field::Note];
-    for field in Field::ALL.iter().filter(|field| !last.contains(field)) {
+    // Who gave a number that waits is told by its story.
+    let untold = [Field::Origin, Field::Note, Field::PhonePendingSource];
+    for field in Field::ALL.iter().filter(|field| !untold.contains(field)) {
         all[field.as_str()] = field.get(user, form);
         // Between what a run may change.
         if *field == Field::Blocked {

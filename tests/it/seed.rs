@@ -122,7 +122,7 @@ async fn from_the_first_number_to_the_second_application() {
     // Their number changes in the directory, and the daemon hears of it.
     let before = house.receiver.accepted().len();
     house.server.modify(&format!(
-        "dn: {}\nchangetype: modify\nreplace: mobile\nmobile: 0907 654 321\n",
+        "dn: {}\nchangetype: modify\nreplace: mobile\nmobile: +421 907 654 321\n",
         user["dn"].as_str().expect("a name")
     ));
     let end = std::time::Instant::now() + std::time::Duration::from_mins(1);

@@ -1,7 +1,7 @@
 //! Holds the import table of the crate's map against its source: imports go one way, and each foreign crate has one home.
 //!
 //! ```text
-//! clock, model, net ← config, factors ← directory, normalise, plan, store, delivery ← runs ← outbox, sync ← verification ← acts, story ← api, console ← service ← cli
+//! clock, model, net ← config, factors ← directory, normalise, plan, store, delivery ← runs ← outbox, sync ← verification ← story ← acts ← api, console ← service ← cli
 //! ```
 //!
 //! Modules of one rank do not know each other. What stands under `#[cfg(test)]` is free. Within the modules that
@@ -24,7 +24,8 @@ const RANKS: &[&[&str]] = &[
     &["runs"],
     &["outbox", "sync"],
     &["verification"],
-    &["acts", "story"],
+    &["story"],
+    &["acts"],
     &["api", "console"],
     &["service"],
     &["cli"],

@@ -298,7 +298,7 @@ pub(super) async fn a_wrong_row_ends_a_first_load_and_leaves_nothing(f: &Fixture
     users[1].username_key = "p1".into();
     let run = laid_aside(f, 1, &users).await;
     let error = apply_first(f, &run).await.unwrap_err();
-    assert!(matches!(error, StoreError::Database { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Conflict(1)), "{error:?}");
     assert_eq!(f.store.not_removed(&realm()).await.unwrap(), 0);
     f.store.sweep(run.run).await.unwrap();
     assert_eq!(shape(f).await, before);

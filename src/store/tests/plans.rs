@@ -434,8 +434,8 @@ async fn a_great_first_load_keeps_the_constraints() {
     stage(&f, &run, &plan, ChangeKind::Created).await;
     run.outcome = Outcome::Applied;
     run.created = 20_000;
-    let error = apply(&f, &run).await.unwrap_err().to_string();
-    assert!(error.contains("UNIQUE"), "{error}");
+    let error = apply(&f, &run).await.unwrap_err();
+    assert!(matches!(error, StoreError::Conflict(1)), "{error:?}");
     assert_eq!(f.store.not_removed(&realm()).await.unwrap(), 0);
     assert_eq!(f.text(indexes).await, before);
     f.store.sweep_abandoned(START).await.unwrap();

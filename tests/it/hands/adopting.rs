@@ -12,6 +12,14 @@ fn add(house: &House, cn: &str, uid: &str, more: &str) {
     ));
 }
 
+/// Somebody as `users show` tells of them, but for what they prove themselves with.
+fn plain(mut user: Value) -> Value {
+    for member in ["enrolments", "authenticators"] {
+        user.as_object_mut().expect("a user").remove(member);
+    }
+    user
+}
+
 #[test]
 fn an_entry_is_refused_until_it_is_given_to_the_user_by_hand() {
     let house = House::new(30);
@@ -41,8 +49,8 @@ fn an_entry_is_refused_until_it_is_given_to_the_user_by_hand() {
         "{why}"
     );
     assert_eq!(
-        done(&house, &["users", "show", "zoe"]),
-        zoe,
+        plain(done(&house, &["users", "show", "zoe"])),
+        plain(zoe.clone()),
         "the user by hand stays"
     );
 
@@ -131,8 +139,8 @@ fn a_realm_by_hand_that_enters_the_file_is_matched_and_held() {
     let text = house.run(&["runs", "show", run]).out;
     assert_eq!(text.matches("another person?").count(), 1, "{text}");
     assert_eq!(
-        done(&house, &["users", "show", "zoe"]),
-        zoe,
+        plain(done(&house, &["users", "show", "zoe"])),
+        plain(zoe.clone()),
         "nothing was applied"
     );
     assert_eq!(done(&house, &["approve", run])["outcome"], "applied");
@@ -155,7 +163,7 @@ fn a_realm_by_hand_that_enters_the_file_is_matched_and_held() {
     );
     assert_eq!(was["phone"], "+421905000001");
     let is = done(&house, &["users", "show", "nobody"]);
-    assert_eq!(is, left, "who has no entry stays as they are");
+    assert_eq!(plain(is), plain(left), "who has no entry stays as they are");
     assert_eq!(house.sync(0)["outcome"], "unchanged");
     // From now on a name is taken, as in every directory realm.
     add(&house, "n", "nobody", "");
@@ -344,7 +352,7 @@ fn a_wrong_match_is_undone() {
     ] {
         assert_eq!(is[field], zoe[field], "{field}: {is}");
     }
-    done(&house, &["resume", "r"]);
+    assert_eq!(house.run(&["resume", "r"]).code, 0);
     assert_eq!(house.sync(0)["refused_entries"], 1);
     assert_eq!(done(&house, &["users", "show", "zoe"])["origin"], "manual");
 }
@@ -375,7 +383,7 @@ fn a_realm_by_hand_that_leaves_the_file_is_by_hand_again() {
     for field in ["name", "kind", "region"] {
         assert_eq!(is[field], made[field], "{field}: {is}");
     }
-    assert_eq!(done(&house, &["users", "show", "zoe"]), zoe);
+    assert_eq!(plain(done(&house, &["users", "show", "zoe"])), plain(zoe));
     done(&house, &["users", "edit", "zoe", "--note=here"]);
     done(&house, &["realms", "edit", "r", "--category=c"]);
 }

@@ -265,7 +265,7 @@ async fn first_loads_at_once_do_not_stand_in_each_others_way() {
         assert_eq!(there, 21_000);
     }
     let indexes = "SELECT COUNT(*)::TEXT FROM pg_indexes WHERE tablename = 'users'";
-    assert_eq!(f.text(indexes).await.as_deref(), Some("7"));
+    assert_eq!(f.text(indexes).await.as_deref(), Some("9"));
 }
 
 /// A database may say that each transaction sees what was there at its beginning, and may name the schema as it likes.
