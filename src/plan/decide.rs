@@ -258,7 +258,15 @@ pub(super) fn rows_of(
     context: &DecisionContext<'_>,
 ) -> Vec<Draft> {
     let mut rows = ChangeDrafts::new(held, context.id_form);
-    if held.realm != after.realm {
+    if held.realm == after.realm {
+        match (held.state, after.state) {
+            (State::Active, State::Suspended) => {
+                rows.push(ChangeKind::Suspended, after, &STANDING);
+            }
+            (State::Suspended, State::Active) => rows.push(ChangeKind::Restored, after, &STANDING),
+            _ => {}
+        }
+    } else {
         rows.push(
             ChangeKind::Moved,
             after,
@@ -269,14 +277,6 @@ pub(super) fn rows_of(
                 Field::SuspendedAt,
             ],
         );
-    } else {
-        match (held.state, after.state) {
-            (State::Active, State::Suspended) => {
-                rows.push(ChangeKind::Suspended, after, &STANDING);
-            }
-            (State::Suspended, State::Active) => rows.push(ChangeKind::Restored, after, &STANDING),
-            _ => {}
-        }
     }
     if held.username_key != after.username_key {
         rows.push(ChangeKind::Renamed, after, &[Field::Username]);

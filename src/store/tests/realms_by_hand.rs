@@ -47,7 +47,7 @@ async fn clean(f: &Fixture) {
 /// Declares the realms of a file that has this one too, or not.
 async fn declare(f: &Fixture, with: bool) -> Declared {
     let ids = ["example.org", FIRMS];
-    let realms: Vec<RealmDecl> = ids[..1 + usize::from(with)]
+    let realms: Vec<RealmDecl> = ids[..=usize::from(with)]
         .iter()
         .map(|id| RealmDecl {
             id: RealmId::from(*id),
