@@ -206,7 +206,12 @@ impl ReportLogon {
                 .map_err(|why| ActFailure::new(FailureKind::Usage, format!("realm: {why}")))?;
         }
         let most = logons.max_new_per_hour;
-        if !at.store().may_make(self.token.id, at.now(), most).await? {
+        let noted = at.now();
+        if !at.store().may_make(self.token.id, noted, most).await? {
+            // Perhaps another request has made them meanwhile.
+            if self.find(at).await?.is_some() {
+                return Ok(None);
+            }
             tracing::warn!(
                 token = self.token.name,
                 most,
@@ -252,7 +257,10 @@ impl ReportLogon {
                 tracing::info!(%realm, user = %user.id, by = at.by(), "{realm}: user {:#} was made by a logon", user.id);
                 Ok(Some(user))
             }
-            Err(StoreError::Conflict(_)) => Ok(None),
+            Err(StoreError::Conflict(_)) => {
+                at.store().made_by_another(self.token.id, noted).await?;
+                Ok(None)
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -59,6 +59,21 @@ impl Store {
         Ok(made < most)
     }
 
+    /// Gives one back that [`Store::may_make`] noted at this time: another request made the user.
+    pub async fn made_by_another(
+        &self,
+        token: ApiTokenId,
+        noted: Timestamp,
+    ) -> Result<(), StoreError> {
+        const SQL: &str = "
+            UPDATE made_by_tokens SET made = made - 1 WHERE token = $1 AND minute = $2 AND made > 0";
+        let minute = noted.0.div_euclid(60_000);
+        let mut tx = self.db.begin().await?;
+        on!(tx, c => sqlx::query(SQL).bind(token.0.as_bytes().to_vec()).bind(minute).execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("count what a token makes"))?;
+        tx.commit().await
+    }
+
     /// The tokens that have made as many users within the last hour as they may.
     pub async fn tokens_at_their_limit(
         &self,

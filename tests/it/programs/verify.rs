@@ -96,6 +96,14 @@ impl Holder {
     }
 }
 
+/// Those who may log on: some of the lab's people are disabled.
+fn active<'a>(users: impl Iterator<Item = &'a Value>) -> Vec<Holder> {
+    users
+        .filter(|user| user["state"] == "active")
+        .map(Holder::of)
+        .collect()
+}
+
 fn sqlite_blob(bytes: &[u8]) -> String {
     format!("X'{}'", HEXLOWER.encode(bytes))
 }
@@ -177,13 +185,10 @@ async fn trap_60_a_code_that_is_sent_twice_at_once_passes_once_over_two_daemons(
     let said = pair.run(0, &["api-tokens", "create", "vpn", "--scope=verify"]);
     assert_eq!(said.code, 0, "{}", said.err);
     let programs = ports.map(|port| Program::at(port).with(said.out.trim()));
-    let holders: Vec<Holder> = pair
-        .run(0, &["--json", "users", "list"])
-        .lines()
-        .iter()
-        .map(Holder::of)
-        .collect();
-    assert_eq!(holders.len(), 500);
+    let listed = pair.run(0, &["--json", "users", "list"]).lines();
+    let holders = active(listed.iter());
+    let all = holders.len();
+    assert!(all > 450, "{all}");
     for some in holders.chunks(50) {
         let sql: Vec<_> = some
             .iter()
@@ -193,14 +198,14 @@ async fn trap_60_a_code_that_is_sent_twice_at_once_passes_once_over_two_daemons(
     }
     let codes = holders.iter().map(|h| (h.name.clone(), h.now())).collect();
     let (accepted, reasons) = in_pairs([&programs[0], &programs[1]], codes).await;
-    assert_eq!(accepted, 500);
+    assert_eq!(accepted, all);
     assert!(
         reasons.iter().all(|reason| reason == "replayed"),
         "{reasons:?}"
     );
     assert_eq!(
         pair.sql("SELECT COUNT(*) FROM verifications WHERE result = 'accepted'"),
-        "500"
+        all.to_string()
     );
 
     // 200 wrong codes of one user over both, with another token and a restart in between.
@@ -269,8 +274,9 @@ async fn trap_60_a_code_that_is_sent_twice_at_once_passes_once_on_sqlite() {
     let daemon = house.daemon();
     house.sync(0);
     let vpn = Program::at(port).with(&token(&house, "vpn", &["--scope=verify"]));
-    let holders: Vec<Holder> = house.users().values().map(Holder::of).collect();
-    assert_eq!(holders.len(), 500);
+    let listed = house.users();
+    let holders = active(listed.values());
+    assert!(holders.len() > 450, "{}", holders.len());
     let (tokens, applications) = holders.split_at(2);
     let mut sql: String = applications
         .iter()
@@ -289,7 +295,7 @@ async fn trap_60_a_code_that_is_sent_twice_at_once_passes_once_on_sqlite() {
         .map(|h| (h.name.clone(), h.now()))
         .collect();
     let (accepted, reasons) = in_pairs([&vpn, &vpn], codes).await;
-    assert_eq!(accepted, 498);
+    assert_eq!(accepted, applications.len());
     // The application of another program makes the same codes: this one is used by now, or is the next.
     let shown = applications[0].code(&["--totp"]);
     let (result, why) = reason(&vpn, &applications[0].name, &shown).await;
