@@ -149,6 +149,7 @@ async fn load(store: &Store, id: u128, users: usize, base_version: i64) {
         messages: &messages,
         replaces: None,
         staged: Staged::default(),
+        audit: None,
     };
     store.apply(application).await.unwrap();
     let what = if base_version == 0 { "new" } else { "changed" };

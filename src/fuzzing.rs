@@ -11,8 +11,9 @@ use crate::config::{
 use crate::delivery::{Verdict, judge_status};
 use crate::factors::otp;
 use crate::factors::seeds::{self, SeedFileOptions, SeedKeys};
+use crate::import::{LookAsked, look};
 use crate::model::{dn, filter};
-use crate::normalise::{Normaliser, typed_number};
+use crate::normalise::{Normaliser, imported_key, imported_line, typed_number};
 use crate::service::schedule::Schedule;
 
 pub use crate::config::fuzzing::configuration;
@@ -22,7 +23,7 @@ pub use crate::directory::fuzzing::{bulk, dirsync, guard, sync_controls, sync_co
 pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All targets; a folder in `fuzz/corpus` and a file in `fuzz/fuzz_targets` is named after each.
-pub const TARGETS: [FuzzTarget; 14] = [
+pub const TARGETS: [FuzzTarget; 15] = [
     ("answer", answer),
     ("bulk", bulk),
     ("configuration", configuration),
@@ -37,6 +38,7 @@ pub const TARGETS: [FuzzTarget; 14] = [
     ("sync_controls", sync_controls),
     ("sync_cookie", sync_cookie),
     ("sync_told", sync_told),
+    ("users_file", users_file),
 ];
 
 /// 2026-11-24, which no verdict depends on.
@@ -147,6 +149,38 @@ pub fn person(data: &[u8]) {
                 normaliser.fingerprint(&entry)
             );
             assert!(filter::parse(default_filter(kind)).is_ok());
+        }
+    }
+}
+
+/// A file of users: it is read twice alike, in the order of its lines, and who can be used has a name.
+pub fn users_file(data: &[u8]) {
+    let phone = PhoneConfig {
+        region: Some("SK".into()),
+        mobile_only: true,
+        allow_premium: false,
+    };
+    for region in [Some("SK"), None] {
+        let asked = LookAsked {
+            region,
+            ..LookAsked::default()
+        };
+        let Ok(reading) = look(|| Ok(data), &asked) else {
+            continue;
+        };
+        assert_eq!(look(|| Ok(data), &asked).as_ref(), Ok(&reading));
+        let Ok(mut lines) = reading.lines(data) else {
+            continue;
+        };
+        let mut before = 0;
+        while let Ok(Some(line)) = lines.next() {
+            assert!(line.line > before && !line.record.is_empty());
+            before = line.line;
+            let _bytes = reading.charset.encode(&line.record);
+            if let Ok(user) = imported_line(&line.cells, &phone) {
+                assert!(!user.name.key.is_empty());
+                assert!(imported_key(&line.cells).is_some());
+            }
         }
     }
 }

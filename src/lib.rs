@@ -25,6 +25,7 @@
 //! | [`config`] | the administrator's file | model, clock, net |
 //! | [`factors`] | one-time codes, recovery codes, throttling, encryption of secrets; pure | model, clock |
 //! | [`directory`] | all that knows LDAP | config and left of it |
+//! | [`import`] | a file of users → its lines | config and left of it |
 //! | [`normalise`] | entry → person, pure | config and left of it |
 //! | [`plan`] | one person's decision, names, the brake; pure | config and left of it |
 //! | [`store`] | all that knows SQL | config and left of it |
@@ -54,6 +55,7 @@ pub mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod import;
 pub mod model;
 pub mod net;
 pub mod normalise;

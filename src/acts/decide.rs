@@ -82,6 +82,7 @@ impl InRealm for Decide {
             audit: Some(entry),
             accept_older: self.request.accept_older,
             cancel: turn.cancel.clone(),
+            from: Some(at.caller.door.as_str()),
         };
         let (engine, run) = (&at.engine, self.run.as_str());
         let decided = match (self.decision, self.request.for_ms) {

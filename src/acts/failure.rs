@@ -121,6 +121,7 @@ impl From<&RunError> for ActFailure {
         match error {
             RunError::NotFound(message) => Self::new(FailureKind::NotFound, message),
             RunError::Refused(message) => Self::new(FailureKind::Refused, message),
+            RunError::Unfit(message) => Self::new(FailureKind::Unfit, message),
             RunError::Stopped(message) => Self::new(FailureKind::Stopping, message),
             RunError::TickDone => Self::new(FailureKind::Refused, error.to_string()),
             RunError::Failed { code, message } => Self::coded(*code, message),

@@ -23,6 +23,7 @@ mod enrol;
 mod failure;
 mod hard_token;
 mod hard_tokens;
+mod import;
 mod in_realm;
 mod logon;
 mod look_at_users;
@@ -53,6 +54,7 @@ pub use hard_token::{
     TokenVerb, TokenVerbRequest,
 };
 pub use hard_tokens::{Hidden, ImportTokens, ImportTokensRequest, TokensImported};
+pub use import::{Import, ImportReport, ImportRequest, OperationState};
 pub use in_realm::{AgendaTurn, InRealm};
 pub use logon::{LogonAnswer, ReportLogon, ServiceKind, TOO_MANY};
 pub use look_at_users::{ListUsers, PageOf, ShowUser};

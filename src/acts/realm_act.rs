@@ -3,6 +3,7 @@
 use super::context::ActContext;
 use super::decide::Decide;
 use super::failure::ActFailure;
+use super::import::Import;
 use super::in_realm::InRealm;
 use super::plan::Plan;
 use super::sync::Sync;
@@ -17,6 +18,9 @@ pub enum RealmAct {
     Plan(Plan),
     /// A decision on a run; answers with [`crate::runs::Decided`].
     Decide(Decide),
+    /// A file of users; answers with the run, the lines that were refused, what a dry one would change, and an
+    /// [`ImportReport`](super::ImportReport).
+    Import(Import),
 }
 
 impl RealmAct {
@@ -35,17 +39,25 @@ impl RealmAct {
                 let (realm, act) = act.place(at).await?;
                 (realm, Self::Decide(act))
             }
+            Self::Import(act) => {
+                let (realm, act) = act.place(at).await?;
+                (realm, Self::Import(act))
+            }
         })
     }
 
     /// Whether what comes of it depends on what the configuration says: it must be the one that whoever asks has before them.
     pub fn goes_by_the_file(&self) -> bool {
-        matches!(self, Self::Sync(_) | Self::Plan(_))
+        matches!(self, Self::Sync(_) | Self::Plan(_) | Self::Import(_))
     }
 
     /// Whether nothing is written at all.
     pub fn is_dry(&self) -> bool {
-        matches!(self, Self::Plan(act) if !act.request.hold)
+        match self {
+            Self::Plan(act) => !act.request.hold,
+            Self::Import(act) => act.request.plan,
+            Self::Sync(_) | Self::Decide(_) => false,
+        }
     }
 
     /// Whether the rest of a realm, from which something is left out now, goes on at once.

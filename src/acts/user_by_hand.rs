@@ -6,7 +6,6 @@ use super::act::{Act, AfterAct};
 use super::context::ActContext;
 use super::failure::{ActFailure, FailureKind};
 use crate::clock::Timestamp;
-use crate::config::{Attributes, DirectoryKind};
 use crate::model::{
     AuditAct, AuditEntry, Edit, Field, PhoneSource, RealmId, StateReason, TwoFactor, User, UserId,
     UserName, UserOrigin,
@@ -224,6 +223,7 @@ impl Act for EditUser {
                 })?,
                 note: each("note", &request.note, typed_note)?,
                 two_factor: request.two_factor.clone().map(methods),
+                returns: false,
             };
             if let Some(name) = &edit.name
                 && name.key != held.username_key
@@ -489,7 +489,7 @@ pub(super) fn refused(at: &ActContext, held: &User, refusal: HandRefusal) -> Act
         HandRefusal::Owned(Field::State) => format!(
             "{} comes from the directory{}, and cannot be removed here, only blocked: `realmsync users block {:#}`; who is taken out of the directory is removed after the grace",
             held.username,
-            owner(at, held, Field::State),
+            at.engine.owner(held, Field::State),
             held.id
         ),
         HandRefusal::Owned(field) => {
@@ -502,49 +502,11 @@ pub(super) fn refused(at: &ActContext, held: &User, refusal: HandRefusal) -> Act
                 "`{}` of {} comes from the directory{}: change it there{advice}; nothing is saved",
                 field.as_str(),
                 held.username,
-                owner(at, held, field)
+                at.engine.owner(held, field)
             )
         }
     };
     ActFailure::new(FailureKind::Refused, words)
-}
-
-/// By which attribute of which server the directory says what a field of a user is.
-fn owner(at: &ActContext, held: &User, field: Field) -> String {
-    let Some(realm) = at.engine.configured(&held.realm) else {
-        return format!(" of realm `{}`", held.realm);
-    };
-    let servers: Vec<String> = realm
-        .directory
-        .servers
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    let servers = servers.join(" or ");
-    let kind = realm.directory.kind.unwrap_or(DirectoryKind::Generic);
-    let mapped = Attributes::for_kind(kind, &realm.attributes);
-    let names = match field {
-        Field::Username => mapped.username,
-        Field::DisplayName => mapped.display_name,
-        Field::Email => mapped.email,
-        Field::Phone => held
-            .phone_attribute
-            .clone()
-            .map_or(mapped.phone, |own| vec![own]),
-        _ => vec![],
-    };
-    match names.as_slice() {
-        [] => format!(" ({servers})"),
-        [name] => format!(" (attribute `{name}` on {servers})"),
-        several => format!(
-            " (the first of the attributes {} on {servers})",
-            several
-                .iter()
-                .map(|name| format!("`{name}`"))
-                .collect::<Vec<_>>()
-                .join(", ")
-        ),
-    }
 }
 
 /// A number as an administrator types it.

@@ -1,11 +1,13 @@
 //! The control API from the other side: what the command line calls.
 
+use std::io::{self, Read as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Body as _, Bytes, Frame, Incoming};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -14,16 +16,28 @@ use tokio::net::UnixStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::routes::Route;
+use super::routes::{Route, import_path};
 use super::types::{AnswerLine, ProgressLine};
 use super::{ACTING_FOR, FILE, NDJSON};
-use crate::acts::{ActFailure, FailureKind, Plan};
+use crate::acts::{ActFailure, FailureKind, Import, ImportReport, Plan};
 use crate::config::Digest;
 use crate::model::ErrorCode;
 use crate::story::status::StatusAnswer;
 
 /// The daemon sends a line every two seconds; one that is silent this long is stuck.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// How long a file may take to be taken.
+const UPLOAD: Duration = Duration::from_mins(15);
+
+/// Bytes of a file that are sent at once.
+const PIECE: usize = 64 * 1024;
+
+type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
+
+fn whole_body(bytes: Vec<u8>) -> RequestBody {
+    BodyExt::boxed_unsync(Full::new(Bytes::from(bytes)).map_err(|never| match never {}))
+}
 
 /// A daemon that answers on its control socket.
 #[derive(Clone, Debug)]
@@ -84,9 +98,33 @@ impl Client {
         self.hear(plan, heard).await
     }
 
+    /// Takes a file of users into a realm: progress, then the run, then the lines that were refused, then what a dry run would change.
+    pub async fn import(
+        &self,
+        import: &Import,
+        heard: impl FnMut(AnswerLine) -> ControlFlow<()>,
+    ) -> Result<ImportReport, ActFailure> {
+        let file = import.file.open();
+        let pieces = futures_util::stream::unfold(Some(file), async |file| {
+            let mut file = file?;
+            let mut piece = vec![0; PIECE];
+            match file.read(&mut piece) {
+                Ok(0) => None,
+                Ok(read) => {
+                    piece.truncate(read);
+                    Some((Ok(Frame::data(Bytes::from(piece))), Some(file)))
+                }
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        let body = BodyExt::boxed_unsync(StreamBody::new(pieces));
+        self.call(Method::POST, &import_path(import), body, heard)
+            .await
+    }
+
     /// The daemon and its realms.
     pub async fn status(&self) -> Result<StatusAnswer, ActFailure> {
-        self.call(Method::GET, "status", Vec::new(), |_| {
+        self.call(Method::GET, "status", whole_body(vec![]), |_| {
             ControlFlow::Continue(())
         })
         .await
@@ -98,16 +136,21 @@ impl Client {
         heard: impl FnMut(AnswerLine) -> ControlFlow<()>,
     ) -> Result<R::Answer, ActFailure> {
         let body = serde_json::to_vec(&act.body()).map_err(|e| broken(&e))?;
-        self.call(Method::POST, &act.path(), body, heard).await
+        self.call(Method::POST, &act.path(), whole_body(body), heard)
+            .await
     }
 
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
-        body: Vec<u8>,
+        body: RequestBody,
         mut heard: impl FnMut(AnswerLine) -> ControlFlow<()>,
     ) -> Result<T, ActFailure> {
+        let patience = match body.size_hint().exact() {
+            Some(_) => SILENCE,
+            None => UPLOAD,
+        };
         let mut request = Request::builder()
             .method(method)
             .uri(format!("/api/v1/{path}"))
@@ -119,9 +162,7 @@ impl Client {
         if let Some(file) = &self.file {
             request = request.header(FILE, file);
         }
-        let request = request
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|e| broken(&e))?;
+        let request = request.body(body).map_err(|e| broken(&e))?;
         // Ends with this call, as the connection does.
         let mut tasks = JoinSet::new();
         let stream = UnixStream::connect(&self.socket)
@@ -135,7 +176,8 @@ impl Client {
         .map_err(|_| silent())?
         .map_err(|e| broken(&e))?;
         tasks.spawn(connection);
-        let response = timeout(SILENCE, sender.send_request(request))
+        // A large file takes its time to be taken.
+        let response = timeout(patience, sender.send_request(request))
             .await
             .map_err(|_| silent())?
             .map_err(|e| broken(&e))?;
@@ -195,7 +237,11 @@ async fn lines(
             let line = std::mem::replace(&mut pending, rest);
             from = 0;
             match serde_json::from_slice(&line).map_err(|e| broken(&e))? {
-                line @ (AnswerLine::Progress(_) | AnswerLine::Run(_) | AnswerLine::Changes(_)) => {
+                line @ (AnswerLine::Progress(_)
+                | AnswerLine::Run(_)
+                | AnswerLine::Changes(_)
+                | AnswerLine::Operation(_)
+                | AnswerLine::Refused(_)) => {
                     if heard(line).is_break() {
                         return Ok(Value::Null);
                     }

@@ -9,6 +9,8 @@ use axum::extract::{Extension, Json, Path, Query};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures_util::StreamExt as _;
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -18,17 +20,18 @@ use super::types::AnswerLine;
 use super::{ACTING_FOR, Api, FILE, NDJSON};
 use crate::acts::{
     Act, ActFailure, AddUser, AddUserRequest, Backup, BackupRequest, Caller, ChangeUser, Decide,
-    DecideRequest, Door, EditRealm, EditUser, EditUserRequest, FailureKind, ListUsers,
-    MakeApiToken, MakeApiTokenRequest, MakeRealm, MakeRealmRequest, NoteBackup, Outbox, OutboxAct,
-    OutboxRequest, Pause, PauseRequest, Plan, PlanRequest, RealmAct, RealmRequest, RemoveRealm,
-    RemoveRealmRequest, Resume, RevokeApiToken, RevokeAuthenticators, RevokeRequest, RunDecision,
-    SendApplication, SendRequest, ShowUser, Sync, SyncRequest, UnlockUser, UserVerb,
+    DecideRequest, Door, EditRealm, EditUser, EditUserRequest, FailureKind, Import, ImportRequest,
+    ListUsers, MakeApiToken, MakeApiTokenRequest, MakeRealm, MakeRealmRequest, NoteBackup, Outbox,
+    OutboxAct, OutboxRequest, Pause, PauseRequest, Plan, PlanRequest, RealmAct, RealmRequest,
+    RemoveRealm, RemoveRealmRequest, Resume, RevokeApiToken, RevokeAuthenticators, RevokeRequest,
+    RunDecision, SendApplication, SendRequest, ShowUser, Sync, SyncRequest, UnlockUser, UserVerb,
     UserVerbRequest, VerifyAudit, WithdrawLinks,
 };
 use crate::model::{
     EnrolmentFilter, ErrorCode, PhoneFilter, RealmId, State, TwoFactor, UserFilter, UserId,
     UserOrigin, UserSort, UserStatus,
 };
+use crate::sync::ImportFile;
 
 /// Long enough for a store that waits for its writer (10 s); a short request that takes longer has an answer all the same.
 pub(super) const SHORT: Duration = Duration::from_secs(25);
@@ -147,12 +150,60 @@ pub fn routes() -> Router<Api> {
         .merge(by_hand())
         .merge(tokens())
         .merge(factors())
+        .route(
+            "/api/v1/realms/{realm}/imports",
+            post(
+                async |call: Call,
+                       Path(realm): Path<RealmId>,
+                       query: Result<Query<ImportRequest>, QueryRejection>,
+                       body: Body| {
+                    match query {
+                        Ok(Query(request)) => match taken(&request.name, body).await {
+                            Ok(file) => {
+                                let act = Import {
+                                    realm,
+                                    file,
+                                    request,
+                                };
+                                call.long(OrderKind::InRealm(RealmAct::Import(act))).await
+                            }
+                            Err(failure) => failed(&failure),
+                        },
+                        Err(why) => refuse(&why.body_text()),
+                    }
+                },
+            ),
+        )
         .fallback(async || {
             failed(&ActFailure::new(
                 FailureKind::NotFound,
                 "no such path in the control API; restart the daemon after an upgrade",
             ))
         })
+}
+
+/// The body of a request, in a temporary file that nobody else sees.
+async fn taken(name: &str, body: Body) -> Result<ImportFile, ActFailure> {
+    let unwritten = |error: std::io::Error| {
+        ActFailure::new(
+            FailureKind::Unfit,
+            format!("the file cannot be taken: {error}; see that /var/tmp has room for it"),
+        )
+    };
+    let mut to =
+        tokio::fs::File::from_std(ImportFile::temporary(&ImportFile::places()).map_err(unwritten)?);
+    let mut body = body.into_data_stream();
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(|error| {
+            ActFailure::new(
+                FailureKind::Usage,
+                format!("the file did not come to its end: {error}"),
+            )
+        })?;
+        to.write_all(&piece).await.map_err(unwritten)?;
+    }
+    to.flush().await.map_err(unwritten)?;
+    Ok(ImportFile::new(name, to.into_std().await))
 }
 
 /// What administrators do to single users, and to realms that are in no file.
@@ -480,7 +531,11 @@ pub(super) async fn last_line(
     let ended = timeout(within, async {
         while let Some(line) = lines.recv().await {
             match line {
-                AnswerLine::Progress(_) | AnswerLine::Run(_) | AnswerLine::Changes(_) => {}
+                AnswerLine::Progress(_)
+                | AnswerLine::Run(_)
+                | AnswerLine::Changes(_)
+                | AnswerLine::Operation(_)
+                | AnswerLine::Refused(_) => {}
                 AnswerLine::Result(value) => return Ok(value),
                 AnswerLine::Error(failure) => return Err(failure),
             }

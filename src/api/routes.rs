@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::acts::{
     AddUser, ApiTokenMade, Backup, ChangeUser, Decide, EditRealm, EditUser, EnrolmentObject,
-    MakeApiToken, MakeRealm, NoteBackup, Outbox, OutboxAnswer, Pause, Plan, RealmRemoved,
+    Import, MakeApiToken, MakeRealm, NoteBackup, Outbox, OutboxAnswer, Pause, Plan, RealmRemoved,
     RemoveRealm, Resume, RevokeApiToken, RevokeAuthenticators, SendApplication, Sync, UnlockUser,
     UserActed, VerifyAudit, WithdrawLinks,
 };
@@ -280,6 +280,24 @@ impl Route for UnlockUser {
     fn body(&self) -> impl Serialize {
         serde_json::Map::new()
     }
+}
+
+/// Where a file of users is sent to, and how it is to be read.
+pub(super) fn import_path(import: &Import) -> String {
+    let request = &import.request;
+    let mut path = format!(
+        "realms/{}/imports?name={}&plan={}&replace={}",
+        segment(import.realm.as_str()),
+        segment(&request.name),
+        request.plan,
+        request.replace
+    );
+    for (key, value) in [("map", &request.map), ("encoding", &request.encoding)] {
+        if let Some(value) = value {
+            path.push_str(&format!("&{key}={}", segment(value)));
+        }
+    }
+    path
 }
 
 pub(super) fn segment(text: &str) -> String {

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::acts::ActFailure;
-use crate::model::{Change, Run};
+use crate::acts::{ActFailure, ImportReport};
+use crate::model::{Change, RefusedLine, Run};
 use crate::sync::Progress;
 
-/// One line of a long answer: any number of `progress`, then one `result` or `error`; before the `result` of a plan come its `run`
-/// and any number of `changes`. Until there is something to tell, a line comes at least every two seconds, so that a silent daemon
+/// One line of a long answer: any number of `progress`, then one `result` or `error`; before the `result` of a plan or a file come its `run`,
+/// of a file the `operation`, and any number of `refused` and `changes`. Until there is something to tell, a line comes at least every two seconds, so that a silent daemon
 /// is known to be stuck.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -19,6 +19,10 @@ pub enum AnswerLine {
     Run(Box<Run>),
     /// Some of what it would do, in its order.
     Changes(Vec<Change>),
+    /// What came of a file.
+    Operation(Box<ImportReport>),
+    /// Of a file, some of the lines that cannot be used.
+    Refused(Vec<RefusedLine>),
     /// What came of it.
     Result(Value),
     /// It was not done.

@@ -300,6 +300,8 @@ pub(super) enum UsersCommand {
         #[arg(long, value_name = "N")]
         if_version: Option<i64>,
     },
+    /// Take users from a file (CSV, TSV or LDIF), in any realm
+    Import(ImportArgs),
     /// Block users: nobody is let in until they are unblocked, whatever the directory says
     Block(UserNames),
     /// Lift the block of users
@@ -380,6 +382,41 @@ pub(super) struct UserFields {
     /// The methods: sms-otp, app-otp, app-push, hard-token, fido, separated by commas, or none
     #[arg(long, value_name = "METHODS", value_parser = methods)]
     pub two_factor: Option<Methods>,
+    /// Show phone numbers in full
+    #[arg(long)]
+    pub show_phones: bool,
+}
+
+/// A file of users.
+#[derive(Args, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
+pub(super) struct ImportArgs {
+    /// The file; - is standard input
+    pub file: PathBuf,
+    /// The realm
+    #[arg(long)]
+    pub realm: String,
+    /// Only show what would come of it
+    #[arg(long, conflicts_with = "yes")]
+    pub plan: bool,
+    /// Which column is what, by number or header: name=1,phone=3 (name, phone, display_name, email, methods, note)
+    #[arg(long, value_name = "COLUMNS")]
+    pub map: Option<String>,
+    /// Suspend users of earlier imports who are not in the file
+    #[arg(long)]
+    pub replace: bool,
+    /// Write lines that cannot be used to this new file, to mend and import it again
+    #[arg(long, value_name = "FILE")]
+    pub refused: Option<PathBuf>,
+    /// Import it without asking
+    #[arg(long)]
+    pub yes: bool,
+    /// The file's encoding, whatever it looks like: utf-8, utf-16le, windows-1250, windows-1252, …
+    #[arg(long, value_name = "NAME")]
+    pub encoding: Option<String>,
     /// Show phone numbers in full
     #[arg(long)]
     pub show_phones: bool,

@@ -1,6 +1,6 @@
 //! `approve`, `reject`, `adopt`, `undo`, `pause`, `resume`.
 
-use super::operator::exit_of;
+use super::operator::{Operator, exit_of};
 use super::render::Bar;
 use super::{CommandContext, render, sync, text};
 use crate::acts::{ActFailure, Decide, DecideRequest, Pause, PauseRequest, Resume, RunDecision};
@@ -19,6 +19,12 @@ pub(super) async fn decide_run(
         request,
     };
     let decided = operator.act_in_realm(act, &Bar::none()).await;
+    // No pass would do again what a file did.
+    let of_a_file = decision == RunDecision::Undo
+        && match &decided {
+            Ok(_) => context.mode_of(&operator, run).await == Some(Mode::Import),
+            Err(_) => false,
+        };
     let waits = operator.is_alone();
     operator.close().await;
     let decided = decided?;
@@ -43,6 +49,7 @@ pub(super) async fn decide_run(
     sync::show(context, run, waits);
     if !context.json
         && decision == RunDecision::Undo
+        && !of_a_file
         && matches!(run.outcome, Outcome::Applied | Outcome::Held)
     {
         let way = if run.outcome == Outcome::Held {
@@ -67,6 +74,17 @@ pub(super) async fn decide_run(
     }
     // 0 would say that the plan was applied.
     Ok(if nothing_left { 1 } else { exit_of(run) })
+}
+
+impl CommandContext {
+    /// What kind of run it is, as far as that can be told.
+    async fn mode_of(&self, operator: &Operator, run: &str) -> Option<Mode> {
+        let store = match operator.alone() {
+            Some(at) => at.store().clone(),
+            None => self.store().await.ok()?,
+        };
+        Some(store.run(run).await.ok()?.mode)
+    }
 }
 
 pub(super) async fn pause(

@@ -11,6 +11,7 @@ mod decide;
 mod explain;
 mod faulty;
 mod hard_tokens;
+mod import;
 mod man;
 mod operator;
 mod outbox;
@@ -52,6 +53,8 @@ struct CommandContext {
     by: Option<String>,
     /// The file is faulty, and the configuration only what could be had of it: nothing is done without the daemon.
     faulty: bool,
+    /// The file of refused lines that an import was asked for, made as whoever typed.
+    refused_file: Option<Result<std::fs::File, ActFailure>>,
 }
 
 /// Runs the command that the process was started with; gives the exit code.
@@ -101,6 +104,7 @@ fn command() -> u8 {
         },
     };
     let by = owner::who(&env);
+    let refused_file = import::refused_file(&cli.command);
     if let Some(code) = owner::become_owner(&loaded, &cli.command) {
         return code;
     }
@@ -118,6 +122,7 @@ fn command() -> u8 {
         clock: Clock::system(),
         json: cli.json,
         faulty,
+        refused_file,
     };
     match cli.command {
         Command::Run => runtime.block_on(service::run(start(&context, &warnings, path))),

@@ -176,7 +176,10 @@ impl Operator {
                             shown.run(*run);
                         }
                         AnswerLine::Changes(changes) => return shown.changes(&changes),
-                        AnswerLine::Result(_) | AnswerLine::Error(_) => {}
+                        AnswerLine::Operation(_)
+                        | AnswerLine::Refused(_)
+                        | AnswerLine::Result(_)
+                        | AnswerLine::Error(_) => {}
                     }
                     ControlFlow::Continue(())
                 };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::operator::{Operator, exit_of, here, store_failure};
 use super::{CommandContext, render, text, worst};
-use crate::acts::{ActFailure, FailureKind, Plan, PlanRequest};
+use crate::acts::{ActContext, ActFailure, FailureKind, Plan, PlanRequest};
 use crate::config::StoreUrl;
 use crate::model::{Change, Outcome, RealmId, Run};
 use crate::store::{Access, Store, StoreError};
@@ -64,8 +64,22 @@ async fn dry(
     if let Some(client) = context.daemon().await {
         return Operator::Daemon(client).plan(plan, shown).await;
     }
+    let (at, _empty) = to_look_at(context, &plan.realm).await?;
+    let bar = render::Bar::reading(&plan.realm);
+    let outcome = here(&at, &plan, &bar, shown).await;
+    at.store().close().await;
+    outcome?;
+    shown.end();
+    Ok(())
+}
+
+/// What a dry run in this process has at hand.
+pub(super) async fn to_look_at(
+    context: &CommandContext,
+    realm: &RealmId,
+) -> Result<(ActContext, Option<Empty>), ActFailure> {
     // Before the first pass there is nothing to compare with, and a dry run makes nothing: it compares with an empty store.
-    let (store, empty) = match context.store_of(&plan.realm).await? {
+    let (store, empty) = match context.store_of(realm).await? {
         Some(store) => (store, None),
         None => Empty::new(context)
             .await
@@ -75,12 +89,7 @@ async fn dry(
     if empty.is_some() {
         at.engine.declare_realms().await?;
     }
-    let bar = render::Bar::reading(&plan.realm);
-    let outcome = here(&at, &plan, &bar, shown).await;
-    at.store().close().await;
-    outcome?;
-    shown.end();
-    Ok(())
+    Ok((at, empty))
 }
 
 impl CommandContext {
@@ -108,7 +117,7 @@ impl CommandContext {
 }
 
 /// The folder of an empty store; gone with this.
-struct Empty(PathBuf);
+pub(super) struct Empty(PathBuf);
 
 impl Empty {
     async fn new(context: &CommandContext) -> Result<(Store, Self), ActFailure> {
@@ -163,7 +172,7 @@ pub(super) struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn new(context: &'a CommandContext, show_phones: bool, dry: bool) -> Self {
+    pub(super) fn new(context: &'a CommandContext, show_phones: bool, dry: bool) -> Self {
         Self {
             context,
             show_phones,
@@ -179,6 +188,16 @@ impl<'a> Shown<'a> {
             render::json(&run);
         }
         self.run = Some(run);
+    }
+
+    /// The run, which is shown at the end.
+    pub(super) fn keep(&mut self, run: Run) {
+        self.run = Some(run);
+    }
+
+    /// The run, once it is there.
+    pub(super) fn the_run(&self) -> Option<&Run> {
+        self.run.as_ref()
     }
 
     /// Some changes of it. Breaks off when nobody reads any more (`| head`).
@@ -215,13 +234,18 @@ impl<'a> Shown<'a> {
         }
     }
 
-    /// What the command exits with.
-    fn code(&self) -> u8 {
-        self.run.as_ref().map_or(1, |run| match run.outcome {
+    /// What a run means to a command that only looks what would come of it.
+    pub(super) fn code_of(run: &Run) -> u8 {
+        match run.outcome {
             Outcome::Held => 3,
             Outcome::Applied => 2,
             Outcome::Unchanged => 0,
             _ => exit_of(run),
-        })
+        }
+    }
+
+    /// What the command exits with.
+    fn code(&self) -> u8 {
+        self.run.as_ref().map_or(1, Self::code_of)
     }
 }

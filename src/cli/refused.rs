@@ -147,4 +147,41 @@ mod tests {
             assert_eq!(cell(value), wanted);
         }
     }
+
+    #[test]
+    fn trap_102_what_is_marked_in_a_list_is_read_without_its_mark() {
+        use crate::import::{LookAsked, look};
+        use crate::model::Edit;
+        use crate::normalise::imported_line;
+
+        let phone = crate::config::PhoneConfig {
+            region: Some("SK".into()),
+            mobile_only: true,
+            allow_premium: false,
+        };
+        for note in [
+            "=HYPERLINK(\"http://example.test\")",
+            "-2+3",
+            "-",
+            "@home",
+            "+cmd|'/c calc'!A1",
+            "＝1",
+            "%x",
+            "'quoted'",
+            "a, \"b\"; c",
+        ] {
+            let head = record(["username", "phone", "note"]).unwrap();
+            let row = record(
+                ["jan", "+421905123456", note]
+                    .map(cell)
+                    .each_ref()
+                    .map(String::as_str),
+            );
+            let list = [head, row.unwrap()].concat();
+            let reading = look(|| Ok(list.as_slice()), &LookAsked::default()).unwrap();
+            let read = imported_line(&reading.shown[0], &phone).unwrap();
+            assert_eq!(read.note, Edit::Set(note.to_owned()));
+            assert!(matches!(read.phone, Edit::Set(p) if p.phone.as_str() == "+421905123456"));
+        }
+    }
 }

@@ -16,7 +16,7 @@ use crate::clock::zones::{self, Zones};
 use crate::config::Environment;
 use crate::model::change::ANOTHER_PERSON;
 pub(super) use crate::model::words::count;
-use crate::model::{Change, ChangeKind, Field, Outcome, Run};
+use crate::model::{Change, ChangeKind, Field, Mode, Outcome, Run};
 use crate::story::status::RejectedBefore;
 
 /// The zone of the person who reads; unset in tests of this crate, which read UTC.
@@ -331,6 +331,12 @@ pub(super) fn run(run: &Run, dry: bool) -> String {
             summary(run)
         ),
     };
+    if run.mode == Mode::Import {
+        if let Some(note) = &run.note {
+            let _infallible = write!(text, "\n  {note}");
+        }
+        return with_reasons(text, run);
+    }
     let from = run
         .server
         .as_deref()
@@ -359,6 +365,11 @@ pub(super) fn run(run: &Run, dry: bool) -> String {
             run.realm
         );
     }
+    with_reasons(text, run)
+}
+
+/// Why it is held, and what else is to be said.
+fn with_reasons(mut text: String, run: &Run) -> String {
     let because = if run.outcome == Outcome::Held {
         "held because"
     } else {

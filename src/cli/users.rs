@@ -77,6 +77,7 @@ pub(super) async fn users(context: &CommandContext, what: UsersCommand) -> Resul
             ));
             Ok(0)
         }
+        UsersCommand::Import(args) => super::import::import(context, args).await,
         by_hand => users_by_hand::by_hand(context, by_hand).await,
     }
 }

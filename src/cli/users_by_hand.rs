@@ -67,7 +67,7 @@ pub(super) async fn by_hand(
         UsersCommand::Remove { who, now } => each(context, who, UserVerb::Remove, now).await,
         UsersCommand::Restore(who) => each(context, who, UserVerb::Restore, false).await,
         UsersCommand::Adopt(who) => each(context, who, UserVerb::Adopt, false).await,
-        UsersCommand::List { .. } | UsersCommand::Show { .. } => Ok(0),
+        UsersCommand::List { .. } | UsersCommand::Show { .. } | UsersCommand::Import(_) => Ok(0),
     }
 }
 

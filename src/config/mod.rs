@@ -373,6 +373,16 @@ pub struct BrakeConfig {
     pub floor: i64,
 }
 
+impl Default for BrakeConfig {
+    /// What holds where the file says nothing: for realms that are not in it.
+    fn default() -> Self {
+        Self {
+            percent: [5.0, 5.0, 5.0, 2.0, 5.0, 50.0, 5.0],
+            floor: 10,
+        }
+    }
+}
+
 impl BrakeConfig {
     /// The percentage of one limit.
     pub fn percent_of(&self, limit: Limit) -> f64 {

@@ -389,17 +389,22 @@ impl Check<'_> {
     fn brake(&self, section: &Section<'_>) -> BrakeConfig {
         // In the order of `Limit::ALL`.
         let limits = [
-            ("suspended", 5.0),
-            ("restored", 5.0),
-            ("phone-changed", 5.0),
-            ("phone-lost", 2.0),
-            ("renamed", 5.0),
-            ("created", 50.0),
-            ("removed", 5.0),
+            "suspended",
+            "restored",
+            "phone-changed",
+            "phone-lost",
+            "renamed",
+            "created",
+            "removed",
         ];
+        let default = BrakeConfig::default();
+        let mut percent = default.percent;
+        for (key, percent) in limits.into_iter().zip(&mut percent) {
+            *percent = self.percent(section, key, *percent);
+        }
         BrakeConfig {
-            percent: limits.map(|(key, default)| self.percent(section, key, default)),
-            floor: self.integer(section, "floor", 10, 0..=1_000_000),
+            percent,
+            floor: self.integer(section, "floor", default.floor, 0..=1_000_000),
         }
     }
 

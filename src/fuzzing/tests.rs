@@ -119,7 +119,8 @@ mod trap_36_no_damage_panics {
         seed_file,
         sync_controls,
         sync_cookie,
-        sync_told
+        sync_told,
+        users_file
     );
 
     #[test]

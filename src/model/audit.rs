@@ -28,6 +28,8 @@ words! {
         UserRemove = "user-remove",
         /// A suspension was taken back.
         UserRestore = "user-restore",
+        /// A file of users was taken.
+        Import = "import",
         /// A user gets the directory's entry of the name.
         UserAdopt = "user-adopt",
         /// Whoever was locked after wrong codes may guess again.

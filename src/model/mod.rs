@@ -11,6 +11,7 @@ pub mod entry;
 pub mod field;
 pub mod filter;
 pub mod ids;
+pub mod import;
 pub mod job;
 pub mod logon_name;
 pub mod message_rules;
@@ -37,6 +38,9 @@ pub use entry::{Attribute, AttributeName, Packing, RawAttribute, RawEntry, Value
 pub use field::{Field, FieldOwner};
 pub use ids::{
     ApiTokenId, AuthenticatorId, DirectoryId, EnrolmentId, IdForm, JobId, RealmId, RunId, UserId,
+};
+pub use import::{
+    ImportCells, ImportColumn, ImportCounts, ImportedPhone, ImportedUser, LineFault, RefusedLine,
 };
 pub use job::{Intent, Job, JobReason, JobState, JobType};
 pub use origin::Origin;

@@ -95,7 +95,8 @@ words! {
 /// One limit that a plan tripped.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct HeldBy {
-    /// A limit of `[realm.brake]`, or `container`, `mapping`, `messages`, `moved`, `matched`, `approve`, `undo`.
+    /// A limit of `[realm.brake]`, or `container`, `mapping`, `messages`, `moved`, `matched`, `marked`,
+    /// `nameless`, `approve`, `undo`.
     pub limit: String,
     /// How many, over the run and the window.
     pub count: i64,

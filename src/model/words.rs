@@ -41,6 +41,16 @@ impl HeldBy {
                 count(n, "message"),
                 self.allowed
             ),
+            "marked" => format!(
+                "{} lost the first zero or the plus in a spreadsheet, and got it back: look whether they are right ({} go without asking)",
+                count(n, "number"),
+                self.allowed
+            ),
+            "nameless" => format!(
+                "{} of the file {} no user name that can be used, so that nobody can tell who is missing",
+                count(n, "line"),
+                if n == 1 { "has" } else { "have" }
+            ),
             "approve" => {
                 "the realm says `approve = true`: an administrator decides every plan".to_owned()
             }

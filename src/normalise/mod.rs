@@ -13,6 +13,7 @@
 //! refused; this stage refuses more than libphonenumber does and never accepts anything else.
 
 mod disabled;
+mod imported;
 #[cfg(test)]
 mod junk;
 mod mapping;
@@ -27,6 +28,7 @@ mod tests;
 mod text;
 mod typed;
 
+pub use imported::{imported_key, imported_line, same_person_key};
 pub use mapping::{Normaliser, mapping_hash};
 pub use phone::{typed_number, warm_up};
 pub use typed::{typed_email, typed_name, typed_note, typed_region, typed_text};

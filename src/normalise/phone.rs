@@ -5,7 +5,9 @@
 //! [`judge`] then asks libphonenumber about bare digits. Separators mean nothing to libphonenumber either, so its verdict is that
 //! on the text as typed; a test holds this against 100,000 generated numbers.
 
-use rlibphonenumber::{PHONE_NUMBER_UTIL, ParseError, PhoneNumberType, Region, ValidationError};
+use rlibphonenumber::{
+    PHONE_NUMBER_UTIL, ParseError, PhoneNumberFormat, PhoneNumberType, Region, ValidationError,
+};
 
 use super::region;
 use super::strip::{Stripped, strip};
@@ -159,7 +161,7 @@ fn judge(dialled: &str, region: Option<Region>) -> Result<Number, PhoneFault> {
             },
         );
     }
-    let text = PHONE_NUMBER_UTIL.format(&parsed, rlibphonenumber::PhoneNumberFormat::E164);
+    let text = PHONE_NUMBER_UTIL.format(&parsed, PhoneNumberFormat::E164);
     // Some plans (German fixed lines) are longer than the 15 digits of E.164 § 6 allow.
     let phone = Phone::from_e164(&text).ok_or(PhoneFault::TooLong(None))?;
     Ok(Number {
@@ -255,23 +257,7 @@ pub fn warm_up(region: Option<&str>) {
 /// A number that an administrator types: read like the directory's, but kept with a warning where a rule would refuse it.
 /// `region` (ISO 3166-1) is that of national numbers. The error says what to mend.
 pub fn typed_number(text: &str, region: Option<&str>) -> Result<(Phone, Option<String>), String> {
-    let mut hint = || match region {
-        None => Err(PhoneFault::NoRegion),
-        Some(code) => {
-            region::country(code).ok_or_else(|| PhoneFault::HintNotUnderstood(code.to_owned()))
-        }
-    };
-    let told = |fault| {
-        match fault {
-        PhoneFault::Empty | PhoneFault::NoDigits => {
-            "there is no digit in it: enter a number, or leave it out".to_owned()
-        }
-        PhoneFault::NoRegion => {
-            "a national number, and the realm has no region: write it with + and the country code, or give the realm one".to_owned()
-        }
-        other => other.to_string().replacen("the value", "it", 1),
-    }
-    };
+    let mut hint = || realm_region(region);
     let (number, _) = read(text, &mut hint).map_err(told)?;
     let warning = match (number.costly(), number.no_mobile()) {
         (Some(what), _) => Some(format!(
@@ -283,4 +269,54 @@ pub fn typed_number(text: &str, region: Option<&str>) -> Result<(Phone, Option<S
         (None, None) => None,
     };
     Ok((number.phone, warning))
+}
+
+/// A number of a file of users, by the realm's rules; and whether a spreadsheet lost its first zero or its plus, which is given back
+/// only where nothing else can have been meant. The error says what to mend.
+pub(super) fn imported_number(text: &str, rules: &PhoneConfig) -> Result<(Phone, bool), String> {
+    let mut hint = || realm_region(rules.region.as_deref());
+    let (number, region) = read(text, &mut hint).map_err(told)?;
+    let bare = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let marked = bare && region.is_some() && lost_its_beginning(&number, text);
+    if marked && judge(&format!("+{text}"), None).is_ok_and(|other| other.phone != number.phone) {
+        return Err(told(PhoneFault::Ambiguous));
+    }
+    number.allowed(rules).map_err(told)?;
+    Ok((number.phone, marked))
+}
+
+/// Whether digits alone are a number without the zero that its country writes before it, or without the plus.
+fn lost_its_beginning(number: &Number, digits: &str) -> bool {
+    let whole = number.phone.as_str().trim_start_matches('+');
+    if whole == digits {
+        return true;
+    }
+    if digits.starts_with('0') {
+        return false;
+    }
+    let national = PHONE_NUMBER_UTIL
+        .parse(number.phone.as_str(), None)
+        .map(|parsed| {
+            let shown = PHONE_NUMBER_UTIL.format(&parsed, PhoneNumberFormat::National);
+            shown.trim_start_matches('(').starts_with('0')
+        });
+    national.unwrap_or(false)
+}
+
+fn realm_region(region: Option<&str>) -> Result<Region, PhoneFault> {
+    let code = region.ok_or(PhoneFault::NoRegion)?;
+    region::country(code).ok_or_else(|| PhoneFault::HintNotUnderstood(code.to_owned()))
+}
+
+/// A fault, said to whoever types or writes a file rather than to who looks after a directory.
+fn told(fault: PhoneFault) -> String {
+    match fault {
+        PhoneFault::Empty | PhoneFault::NoDigits => {
+            "there is no digit in it: enter a number, or leave it out".to_owned()
+        }
+        PhoneFault::NoRegion => {
+            "a national number, and the realm has no region: write it with + and the country code, or give the realm one".to_owned()
+        }
+        other => other.to_string().replacen("the value", "it", 1),
+    }
 }

@@ -194,7 +194,10 @@ impl PlanHash {
 
     fn created(user: &User) -> [u8; 32] {
         let mut hash = Sha256::new();
-        hash.update(user.origin().bytes());
+        // Our own id of somebody who is made is another one in each plan.
+        if let Origin::Directory(id) = user.origin() {
+            hash.update(id.0);
+        }
         hash.update(ChangeKind::Created.as_str());
         let texts = [
             Some(user.username.as_str()),

@@ -60,6 +60,8 @@ pub struct UserEdit {
     pub note: Edit<String>,
     /// The methods; `None`: they stay.
     pub two_factor: Option<Vec<TwoFactor>>,
+    /// The user is there: who was suspended as gone, or by an undo, comes back with everything they have.
+    pub returns: bool,
 }
 
 /// Why something is not done to a user.
@@ -151,12 +153,14 @@ pub fn add(new: NewUser, context: &DecisionContext<'_>) -> Decision {
         take(&mut after, phone);
     }
     let intents = dues(None, &mut after, context.policy, None);
-    let mut shown = created_fields(&after, context.id_form);
-    for field in [Field::TwoFactor, Field::Origin, Field::Note] {
-        shown.insert(
-            field.as_str().to_owned(),
-            field.get(&after, context.id_form),
-        );
+    let mut shown = serde_json::Map::new();
+    // The user's row shows it all.
+    if !context.bare {
+        shown = created_fields(&after, context.id_form);
+        for field in [Field::TwoFactor, Field::Origin, Field::Note] {
+            let value = field.get(&after, context.id_form);
+            shown.insert(field.as_str().to_owned(), value);
+        }
     }
     let draft = Draft {
         kind: ChangeKind::Created,
@@ -195,6 +199,13 @@ pub fn edit(
             return Err(HandRefusal::Owned(field));
         }
     }
+    let comes_back = edit.returns && held.state == State::Suspended && !held.present();
+    if comes_back {
+        after.state = State::Active;
+        after.state_reason = None;
+        after.suspended_at = None;
+        after.suspended_clock = None;
+    }
     let phone_row = edit_phone(held, &mut after, edit.phone, context)?;
     after.note = edit.note.over(after.note);
     if let Some(methods) = edit.two_factor {
@@ -206,6 +217,9 @@ pub fn edit(
         after.fingerprint = None;
     }
     let mut rows = ChangeDrafts::new(held, context.id_form);
+    if comes_back {
+        rows.push(ChangeKind::Restored, &after, &STANDING);
+    }
     if held.username_key != after.username_key {
         rows.push(ChangeKind::Renamed, &after, &[Field::Username]);
     }
@@ -213,11 +227,17 @@ pub fn edit(
         rows.push(kind, &after, &PHONE_FIELDS);
     }
     rows.push_rest(&after);
-    let mut intents: Vec<Intent> = renamed(held, &after).into_iter().collect();
+    let mut intents: Vec<Intent> = vec![];
+    let returns = !held.usable() && after.usable();
+    if returns {
+        intents.push(plain(JobType::Restore, JobReason::Restored));
+    }
+    intents.extend(renamed(held, &after));
     if phone_row == Some(ChangeKind::PhoneChanged) {
         intents.extend(notice(held, &after, context.policy));
     }
-    intents.extend(dues(Some(held), &mut after, context.policy, None));
+    let cause = returns.then_some(JobReason::Restored);
+    intents.extend(dues(Some(held), &mut after, context.policy, cause));
     Ok(finish(held, after, rows.0, intents, context.now))
 }
 

@@ -3,6 +3,7 @@
 pub mod brake;
 pub mod by_hand;
 pub mod decide;
+pub mod imported;
 pub mod names;
 pub mod notices;
 pub mod phone;

@@ -216,7 +216,13 @@ fn set(
     }
     match field {
         Field::Phone => {
-            back.phone_source = back.phone.is_some().then_some(PhoneSource::Directory);
+            // Before it was a directory's, or of whoever gives the numbers of such users.
+            let source = match user.phone_source {
+                Some(source) if !user.of_a_directory() => source,
+                None if !user.of_a_directory() => PhoneSource::Manual,
+                _ => PhoneSource::Directory,
+            };
+            back.phone_source = back.phone.is_some().then_some(source);
             back.phone_attribute = None;
             back.phone_rule = None;
         }

@@ -12,6 +12,9 @@ pub enum RunError {
     /// Not now, or not any more: paused, decided, replaced, another mapping. Exit code 1.
     #[error("{0}")]
     Refused(String),
+    /// What was given cannot be used. Exit code 1.
+    #[error("{0}")]
+    Unfit(String),
     /// Stopped before the end; nothing was applied. Exit code 1.
     #[error("{0}")]
     Stopped(String),

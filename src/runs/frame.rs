@@ -15,12 +15,13 @@ use super::{PlanBuilder, RunError, RunFailure, stage, uuid_v7};
 use crate::clock::{Clock, Timestamp};
 use crate::config::BrakeConfig;
 use crate::model::{
-    ErrorCode, HeldBy, IdForm, JobType, Limit, Mode, Outcome, RealmId, RealmRow, Run, RunId,
-    Trigger,
+    AuditEntry, ErrorCode, HeldBy, IdForm, JobType, Limit, Mode, Outcome, RealmId, RealmRow, Run,
+    RunId, Trigger,
 };
 use crate::plan::brake::messages_of;
 use crate::store::{
-    Application, AuditNote, MessageContext, RealmUpdate, RefusedDiff, RunFacts, Store, StoreError,
+    Application, AuditKey, AuditNote, MessageContext, RealmUpdate, RefusedDiff, RunFacts, Store,
+    StoreError,
 };
 
 /// How a plan ends.
@@ -75,6 +76,8 @@ pub(crate) struct Finished<'p> {
     pub delivers: bool,
     /// What messages are made with. Asked only where something is applied: a plan that is held needs no key.
     pub messages: MadeWith<'p>,
+    /// The line of the audit about it, where something is applied, and the key that it is written under.
+    pub audit: Option<(AuditEntry, AuditKey)>,
 }
 
 /// What the messages of a run are made with, once it is asked. The run is set by the frame.
@@ -181,6 +184,7 @@ impl<'a> Frame<'a> {
             replaces,
             delivers,
             messages,
+            audit,
         } = finished;
         let empty = plan.is_empty(delivers);
         self.run.held_by = if empty {
@@ -222,6 +226,7 @@ impl<'a> Frame<'a> {
             messages: &messages,
             replaces,
             staged: plan.lies(),
+            audit: audit.as_ref().map(|(entry, key)| (entry, key)),
         };
         self.run = stage("apply", Box::pin(self.store.apply(application))).await?;
         Ok(())
@@ -277,8 +282,8 @@ impl<'a> Frame<'a> {
             .filter(|l| run.held_by.iter().any(|h| h.limit == l.as_str()))
             .flat_map(|l| messages_of(*l).iter().copied())
             .collect();
-        // An undo comes again only when somebody asks for it.
-        let comes_again = facts.undoes.is_none();
+        // An undo comes again only when somebody asks for it, and so does a file.
+        let comes_again = facts.undoes.is_none() && run.mode != Mode::Import;
         crate::failpoint::hit("hold.before");
         store
             .hold(run, plan.lies(), facts, refused, row.held, &types)

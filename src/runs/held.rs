@@ -2,9 +2,10 @@
 
 use super::{RunError, Runs};
 use crate::clock::Timestamp;
-use crate::model::{Outcome, RealmId, RealmRow, Run, RunId};
+use crate::model::{AuditEntry, Mode, Outcome, RealmId, RealmRow, Run, RunId};
 use crate::store::{
-    Application, AuditNote, MessageContext, RealmUpdate, RunFacts, Staged, Store, StoreError,
+    Application, AuditKey, AuditNote, MessageContext, RealmUpdate, RunFacts, Staged, Store,
+    StoreError,
 };
 
 /// What came of a decision on a held plan.
@@ -88,6 +89,19 @@ impl Runs {
         )))
     }
 
+    /// The plan of a file, or of what puts one back, that waits beside the passes of a realm; `None` for other modes.
+    pub(crate) async fn held_beside(
+        &self,
+        realm: &RealmId,
+        mode: Mode,
+    ) -> Result<Option<RunId>, StoreError> {
+        if mode != Mode::Import {
+            return Ok(None);
+        }
+        let mut held = self.store.held_beside().await?.into_iter();
+        Ok(held.find(|(of, _)| of == realm).map(|(_, run)| run))
+    }
+
     /// Ends a held plan whose seven days are over, also where no daemon does.
     async fn expire(&self, held: RunId) -> Result<bool, StoreError> {
         let now = self.clock.now();
@@ -137,6 +151,7 @@ pub(crate) async fn apply(
     now: Timestamp,
     realm: RealmUpdate,
     messages: MessageContext,
+    audit: Option<(&AuditEntry, &AuditKey)>,
 ) -> Result<Option<Run>, StoreError> {
     let approved = Run {
         outcome: Outcome::Applied,
@@ -156,6 +171,7 @@ pub(crate) async fn apply(
         messages: &messages,
         replaces: None,
         staged: Staged::default(),
+        audit,
     };
     match Box::pin(store.apply(application)).await {
         Ok(applied) => Ok(Some(applied)),

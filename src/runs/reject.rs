@@ -2,7 +2,7 @@
 
 use super::{Decided, RealmTurn, RunError, Runs};
 use crate::clock::Timestamp;
-use crate::model::{Outcome, RealmId, Run};
+use crate::model::{Mode, Outcome, RealmId, Run};
 use crate::plan::rejected::keys;
 use crate::store::{AuditNote, StoreError};
 
@@ -65,8 +65,10 @@ impl Runs {
         until: Timestamp,
     ) -> Result<Run, RunError> {
         let facts = self.store.run_facts(run.run).await?;
-        if facts.undoes.is_some() || facts.first_pass {
-            let what = if facts.first_pass {
+        if facts.undoes.is_some() || facts.first_pass || run.mode == Mode::Import {
+            let what = if run.mode == Mode::Import {
+                "is an import, and does not come again by itself"
+            } else if facts.first_pass {
                 "is the realm's first, of which nothing could go on"
             } else {
                 "undoes another run, and does not come again by itself"

@@ -77,7 +77,8 @@ impl House {
             .await
             .unwrap();
         let runs = self.runs.within(&turn);
-        let row = runs.realm_by_now(&self.realm).await.unwrap();
+        let mut row = runs.realm_by_now(&self.realm).await.unwrap();
+        row.held = runs.held_beside(&self.realm, Mode::Import).await.unwrap();
         let by = Some("eva".to_owned());
         let run = new_run(&self.realm, Mode::Import, Trigger::Command, by, now);
         let (id, by, first) = (run.run, run.by.clone(), row.first_applied_at.is_none());
@@ -104,6 +105,7 @@ impl House {
             replaces: row.held,
             delivers: false,
             messages: Box::pin(async { Ok(messages()) }),
+            audit: None,
         };
         turn.work(Box::pin(frame.finish(finished))).await.unwrap();
         frame.run
@@ -117,7 +119,10 @@ impl House {
     }
 
     async fn held(&self) -> Option<crate::model::RunId> {
-        self.runs.realm(&self.realm).await.unwrap().held
+        // A file's plan waits beside those of passes.
+        assert_eq!(self.runs.realm(&self.realm).await.unwrap().held, None);
+        let held = self.runs.held_beside(&self.realm, Mode::Import).await;
+        held.unwrap()
     }
 }
 

@@ -58,7 +58,8 @@ impl Runs {
         }
         let turn = RealmTurn::take(&self.store, &target.realm, self.clock.now()).await?;
         let row = self.realm(&target.realm).await?;
-        if let Some(held) = row.held {
+        let beside = self.held_beside(&row.id, target.mode).await?;
+        if let Some(held) = row.held.or(beside) {
             return Err(RunError::Refused(format!(
                 "plan {held:#} of realm `{}` waits for a decision: `approve` or `reject` it first",
                 row.id
@@ -79,7 +80,8 @@ impl Runs {
         let me = self.within(turn);
         let now = self.clock.now();
         let row = self.realm(&run.realm).await?;
-        let update = once_undone(&row, now);
+        let target = self.store.run(&undone.to_string()).await?;
+        let update = once_undone(&row, &target, now);
         let noting = me.store.noting(held::approved(ask.note.clone(), &run));
         let applied = held::apply(
             &noting,
@@ -88,11 +90,11 @@ impl Runs {
             now,
             update,
             (ask.messages)(now).await?,
+            None,
         );
         if let Some(run) = turn.work(Box::pin(applied)).await? {
             return Ok(Decided::just(run));
         }
-        let target = self.store.run(&undone.to_string()).await?;
         me.undo_in(turn, &target, &row, ask).await
     }
 
@@ -234,13 +236,14 @@ impl Runs {
             },
             id_form: None,
             remembers: Box::new(|run| match run.outcome {
-                Outcome::Applied => once_undone(row, run.decided_at.unwrap_or(now)),
+                Outcome::Applied => once_undone(row, target, run.decided_at.unwrap_or(now)),
                 _ => RealmUpdate::default(),
             }),
             refused: None,
             replaces: row.held,
             delivers: ask.delivers,
             messages: (ask.messages)(now),
+            audit: None,
         };
         frame.finish(finished).await
     }
@@ -335,10 +338,15 @@ impl Runs {
 }
 
 /// What the realm remembers of an undo: the directory still says otherwise, and no delta would, so that the next run reads everything.
-fn once_undone(row: &RealmRow, now: Timestamp) -> RealmUpdate {
+/// Of a file it says nothing.
+fn once_undone(row: &RealmRow, target: &Run, now: Timestamp) -> RealmUpdate {
     RealmUpdate {
         window_from: Some(window::anew(row, now, false)),
-        cursor: CursorUpdate::Nowhere,
+        cursor: if target.mode == Mode::Import {
+            CursorUpdate::Same
+        } else {
+            CursorUpdate::Nowhere
+        },
         ..RealmUpdate::default()
     }
 }

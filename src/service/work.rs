@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
@@ -14,13 +14,14 @@ use tracing::Instrument;
 use super::pulses::Pulse;
 use super::summary::tell;
 use crate::acts::{
-    ActContext, ActFailure, AgendaTurn, Caller, Door, FailureKind, InRealm, RealmAct, Sync,
+    ActContext, ActFailure, AgendaTurn, Caller, Door, FailureKind, ImportReport, InRealm, RealmAct,
+    Sync,
 };
 use crate::api::types::{AnswerLine, ProgressLine};
 use crate::clock::Timestamp;
 use crate::model::{ErrorCode, Mode, Outcome, RealmId, Run, Trigger};
 use crate::runs::{Lines, RunError};
-use crate::sync::{Engine, Progress, RunRequest};
+use crate::sync::{Engine, Imported, Progress, RunRequest};
 
 /// A delta of a thousand people takes a second; a first load in another daemon takes longer, and then it is said who has the realm.
 const OTHERS: Duration = Duration::from_mins(2);
@@ -50,6 +51,8 @@ pub enum WorkAnswer {
     Line(AnswerLine),
     /// A plan, whose lines are read while they are passed on.
     Plan(Box<Run>, Lines),
+    /// A file, and whether it was only looked what would come of it.
+    Import(Box<Imported>, bool),
 }
 
 /// How far a work is.
@@ -129,7 +132,8 @@ async fn relay(
             last = &mut end => {
                 let stopped = |_| AnswerLine::Error(ActFailure::new(FailureKind::Stopping, "the daemon stopped before this was done; nothing was applied"));
                 match last {
-                    Ok(WorkAnswer::Plan(run, planned)) => pass_on(&lines, run, planned).await,
+                    Ok(WorkAnswer::Plan(run, planned)) => pass_on(&lines, run, planned, Value::Null).await,
+                    Ok(WorkAnswer::Import(imported, dry)) => pass_import_on(&lines, *imported, dry).await,
                     Ok(WorkAnswer::Line(line)) => drop(lines.send(line).await),
                     Err(gone) => drop(lines.send(stopped(gone)).await),
                 }
@@ -150,20 +154,60 @@ async fn relay(
 }
 
 /// Passes a plan on as it is read. Who went away ends it, and with it what was staged for it.
-async fn pass_on(lines: &mpsc::Sender<AnswerLine>, run: Box<Run>, mut planned: Lines) {
-    let mut line = AnswerLine::Run(run);
-    while lines.send(line).await.is_ok() {
-        line = match planned.next().await {
-            Ok(page) if !page.is_empty() => AnswerLine::Changes(page),
-            ended => {
-                let last = ended.map_or_else(
-                    |error| AnswerLine::Error((&error).into()),
-                    |_| AnswerLine::Result(Value::Null),
-                );
-                let _gone = lines.send(last).await;
-                return;
-            }
+async fn pass_on(lines: &mpsc::Sender<AnswerLine>, run: Box<Run>, planned: Lines, result: Value) {
+    if lines.send(AnswerLine::Run(run)).await.is_ok() {
+        pass_lines_on(lines, planned, result).await;
+    }
+}
+
+/// Passes on what came of a file.
+async fn pass_import_on(lines: &mpsc::Sender<AnswerLine>, imported: Imported, dry: bool) {
+    let Imported {
+        run,
+        counts,
+        read_as,
+        mut refused,
+        lines: planned,
+    } = imported;
+    let report = ImportReport::of(&run, counts, read_as, dry);
+    let result = json!(report);
+    let first = [
+        AnswerLine::Run(Box::new(run)),
+        AnswerLine::Operation(Box::new(report)),
+    ];
+    for line in first {
+        if lines.send(line).await.is_err() {
+            return;
+        }
+    }
+    loop {
+        let line = match refused.page() {
+            Ok(page) if page.is_empty() => break,
+            Ok(page) => AnswerLine::Refused(page),
+            Err(error) => AnswerLine::Error(ActFailure::new(
+                FailureKind::Run(ErrorCode::Store),
+                format!("done, but the refused lines cannot be read any more: {error}"),
+            )),
         };
+        let over = matches!(line, AnswerLine::Error(_));
+        if lines.send(line).await.is_err() || over {
+            return;
+        }
+    }
+    pass_lines_on(lines, planned, result).await;
+}
+
+/// The rest of it: what a plan would change, and the result.
+async fn pass_lines_on(lines: &mpsc::Sender<AnswerLine>, mut planned: Lines, result: Value) {
+    loop {
+        let (line, over) = match planned.next().await {
+            Ok(page) if !page.is_empty() => (AnswerLine::Changes(page), false),
+            Ok(_) => (AnswerLine::Result(result.clone()), true),
+            Err(error) => (AnswerLine::Error((&error).into()), true),
+        };
+        if lines.send(line).await.is_err() || over {
+            return;
+        }
     }
 }
 
@@ -234,6 +278,28 @@ pub async fn carry_out(
                     let _gone = ticket.send(end);
                 }
                 return held;
+            }
+            RealmAct::Import(act) => {
+                let dry = act.request.plan;
+                let import = || act.act(&at, &turn).boxed();
+                let importing = moving(in_its_turn(import, &cancel).boxed(), &track, &pulse);
+                let done = if dry {
+                    while_heard(importing, &mut tickets, &cancel).await
+                } else {
+                    importing.await
+                };
+                let made = done.as_ref().ok().filter(|_| !dry);
+                let made = made.map(|imported| imported.run.clone());
+                tell(made.as_ref());
+                let end = match done {
+                    Ok(imported) => WorkAnswer::Import(Box::new(imported), dry),
+                    Err(failure) => WorkAnswer::Line(AnswerLine::Error(failure)),
+                };
+                // A file is nobody else's: its refused lines are read once.
+                if let Some(ticket) = tickets.pop() {
+                    let _gone = ticket.send(end);
+                }
+                return made;
             }
             RealmAct::Decide(act) => {
                 let decide = || act.act(&at, &turn).boxed();

@@ -2,6 +2,7 @@
 
 use sqlx::AssertSqlSafe;
 
+use super::audit::{AuditKey, append};
 use super::db::{EngineConnection, Tx, on};
 use super::factors::endings;
 use super::held::replace_held;
@@ -13,7 +14,7 @@ use super::stage::Staged;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::failpoint;
-use crate::model::{Change, IdForm, Intent, Outcome, Run, RunId, State, User};
+use crate::model::{AuditEntry, Change, IdForm, Intent, Outcome, Run, RunId, State, User};
 
 /// What the realm remembers afterwards; `None` leaves a column as it is.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -71,6 +72,8 @@ pub struct Application<'a> {
     pub replaces: Option<RunId>,
     /// How the plan lies in the store.
     pub staged: Staged,
+    /// A line of the audit, and the key that it is written under.
+    pub audit: Option<(&'a AuditEntry, &'a AuditKey)>,
 }
 
 /// Users that the plan changes.
@@ -354,7 +357,9 @@ impl Store {
         write_run(&mut tx, &run, &a.facts).await?;
         if a.facts.undoes.is_some() {
             super::undone::release(&mut tx, now).await?;
-            if run.outcome == Outcome::Applied {
+            if super::pause::undoes_import(&mut tx, run.run).await? {
+                // No directory says otherwise, so that no pass would do it again.
+            } else if run.outcome == Outcome::Applied {
                 // The directory still says the opposite: no pass runs before the administrator has looked.
                 super::pause::pause_for_undo(&mut tx, &run.realm, run.run, a.replaces, now).await?;
             } else if let Some(old) = a.replaces {
@@ -372,6 +377,9 @@ impl Store {
                 on!(tx, c => sqlx::query(sql).execute(&mut *c).await.map(|_| ()))
                     .map_err(StoreError::from_sqlx("analyze users"))?;
             }
+        }
+        if let Some((entry, key)) = a.audit {
+            append(&mut tx, key, entry).await?;
         }
         self.note(&mut tx).await?;
         failpoint::hit("apply.before-commit");

@@ -14,7 +14,7 @@ use super::runs::{RunFacts, RunRow, run_columns, write_run};
 use super::stage::Staged;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{JobType, Outcome, RealmId, Run, RunId};
+use crate::model::{JobType, Mode, Outcome, RealmId, Run, RunId};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -132,6 +132,7 @@ impl Store {
         types: &[JobType],
     ) -> Result<(), StoreError> {
         const STAGED: &str = "SELECT COUNT(*) FROM staged_users WHERE run = $1";
+        // A file's plan waits beside the passes: neither waits for the other, nor takes its place.
         const SQL: &str = "UPDATE realms SET held = $2 WHERE id = $1";
         let now = run.decided_at.unwrap_or(run.started_at);
         facts.expires_at = Some(now.plus_ms(HELD_FOR_MS));
@@ -156,13 +157,31 @@ impl Store {
             super::refused::write(&mut tx, &run.realm, diff, now).await?;
         }
         set_waiting_on_hold(&mut tx, &run.realm, types, now).await?;
-        on!(tx, c => sqlx::query(SQL).bind(run.realm.as_str()).bind(bytes(run.run)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("hold a plan"))?;
         write_run(&mut tx, run, &facts).await?;
-        if facts.undoes.is_some() {
+        let beside =
+            run.mode == Mode::Import || super::pause::undoes_import(&mut tx, run.run).await?;
+        if !beside {
+            on!(tx, c => sqlx::query(SQL).bind(run.realm.as_str()).bind(bytes(run.run)).execute(&mut *c).await.map(|_| ())).map_err(StoreError::from_sqlx("hold a plan"))?;
+        }
+        if facts.undoes.is_some() && !beside {
             super::pause::pause_for_undo(&mut tx, &run.realm, run.run, replaces, now).await?;
         }
         super::stage::analyze(&mut tx, run).await?;
         tx.commit().await
+    }
+
+    /// Held plans of files, and of what puts files back, the newest first: they wait beside the passes of their realms.
+    pub async fn held_beside(&self) -> Result<Vec<(RealmId, RunId)>, StoreError> {
+        const SQL: &str = "
+            SELECT u.realm, u.id FROM runs u LEFT JOIN runs r ON r.id = u.undoes
+            WHERE u.outcome = 'held' AND (u.mode = 'import' OR r.mode IN ('import', 'action')) ORDER BY u.started_at DESC, u.id DESC";
+        let mut link = self.db.read().await?;
+        let rows =
+            on!(link, c => sqlx::query_as::<_, (String, Vec<u8>)>(SQL).fetch_all(&mut *c).await)
+                .map_err(StoreError::from_sqlx("read held plans"))?;
+        rows.into_iter()
+            .map(|(realm, run)| Ok((RealmId::from(realm), super::rows::run_id(&run)?)))
+            .collect()
     }
 
     /// Ends a held plan without applying it. Messages that the brake holds stay for `outbox release` or `drop`.

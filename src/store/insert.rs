@@ -4,10 +4,10 @@ use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, query::Query};
 
 use super::StoreError;
-use super::rows::{USER_COLUMNS, bind_user, is_plain, methods, side_text, user_columns};
+use super::rows::{USER_COLUMNS, bind_user, methods, origin_word, side_text, user_columns};
 use super::staged_user::{StagedUser, intents_text};
 use crate::clock::Timestamp;
-use crate::model::{Change, PhoneSource, RealmId, RunId, State, TwoFactor, User};
+use crate::model::{Change, PhoneSource, RealmId, RunId, State, TwoFactor, User, UserOrigin};
 
 /// Rows of one INSERT: the cost of each falls until some 50, and SQLite takes 32,766 values at most.
 const ROWS: usize = 50;
@@ -28,6 +28,7 @@ struct SharedColumns {
     /// The number counts as known outside (nobody is told of it).
     provisioned: bool,
     two_factor: Vec<TwoFactor>,
+    origin: UserOrigin,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -51,6 +52,7 @@ impl SharedColumns {
             phone_source: user.phone_source,
             provisioned: user.phone_provisioned.is_some(),
             two_factor: user.two_factor.clone(),
+            origin: user.origin,
             created_at: user.created_at,
             updated_at: user.updated_at,
         }
@@ -84,7 +86,9 @@ impl SharedColumns {
             && user.phone_told.is_none()
             && user.last_used_at.is_none()
             && !(user.told || user.provisioned || user.blocked)
-            && is_plain(user)
+            && user.origin == self.origin
+            && user.note.is_none()
+            && user.phone_pending_source.is_none()
     }
 
     /// Takes the texts away from the users. `into` names a table and its columns of run and place.
@@ -97,9 +101,9 @@ impl SharedColumns {
     ) -> Result<(), StoreError> {
         // What is not named has its default in either table.
         let sql = format!(
-            "INSERT OR FAIL INTO {} ({}, realm, two_factor, created_at, updated_at, phone_attribute, phone_source, phone_provisioned, state, version,
+            "INSERT OR FAIL INTO {} ({}, realm, two_factor, created_at, updated_at, phone_attribute, phone_source, phone_provisioned, origin, state, version,
                  {}, id, directory_id, entry_uuid, username, username_key, display_name, email, dn, container, phone, phone_raw, phone_rule, fingerprint)
-             SELECT ?, ?, ?, ?, ?, CASE WHEN column11 IS NOT NULL THEN ? END, CASE WHEN column11 IS NOT NULL THEN ? END, CASE WHEN ? THEN column11 END,
+             SELECT ?, ?, ?, ?, ?, CASE WHEN column11 IS NOT NULL THEN ? END, CASE WHEN column11 IS NOT NULL THEN ? END, CASE WHEN ? THEN column11 END, ?,
                  'active', 1, * FROM (VALUES {})",
             into.table,
             into.run,
@@ -115,7 +119,8 @@ impl SharedColumns {
             .bind(self.updated_at.0)
             .bind(self.phone_attribute.clone())
             .bind(self.phone_source.map(PhoneSource::as_str))
-            .bind(self.provisioned);
+            .bind(self.provisioned)
+            .bind(origin_word(self.origin));
         for staged in users {
             query = own(query, staged);
         }

@@ -23,6 +23,7 @@ mod fence;
 mod freezes;
 mod generation;
 mod held;
+mod imported;
 mod index;
 mod insert;
 mod keep;

@@ -63,6 +63,14 @@ impl Store {
     }
 }
 
+/// Whether a run puts back what a file of users changed. Expects the run to be written.
+pub(super) async fn undoes_import(tx: &mut Tx, undo: RunId) -> Result<bool, StoreError> {
+    const SQL: &str = "SELECT COUNT(*) FROM runs u JOIN runs r ON r.id = u.undoes WHERE u.id = $1 AND r.mode IN ('import', 'action')";
+    on!(tx, c => sqlx::query_scalar::<_, i64>(SQL).bind(bytes(undo)).fetch_one(&mut *c).await)
+        .map(|n| n > 0)
+        .map_err(StoreError::from_sqlx("read a run"))
+}
+
 /// An undo's pause, from the commit of the caller's transaction on. The pause of an earlier undo that was applied stays that one's;
 /// that of a plan whose place this one takes (`replaces`) is handed on. Expects the realm and what is open in it to be locked.
 pub(super) async fn pause_for_undo(

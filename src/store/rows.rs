@@ -48,7 +48,12 @@ pub(super) fn is_plain(user: &User) -> bool {
 
 /// The column `origin`: most users come from a directory, which takes no room.
 pub(super) fn origin_column(user: &User) -> Option<&'static str> {
-    (user.origin != UserOrigin::Directory).then(|| user.origin.as_str())
+    origin_word(user.origin)
+}
+
+/// The same of an origin.
+pub(super) fn origin_word(origin: UserOrigin) -> Option<&'static str> {
+    (origin != UserOrigin::Directory).then(|| origin.as_str())
 }
 
 /// Binds a user and their container in the order of [`user_columns!`].

@@ -98,6 +98,7 @@ async fn apply(f: &Fixture, run: &Run) -> Result<Run, StoreError> {
             messages: &messages,
             replaces: None,
             staged: Staged::default(),
+            audit: None,
         })
         .await
 }

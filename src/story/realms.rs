@@ -59,6 +59,7 @@ pub async fn gather(
     let senders = store.senders().await?;
     let refused = store.refused_counts().await?;
     let guesses = store.guesses(now).await?;
+    let beside = store.held_beside().await?;
     let mut realms = Vec::with_capacity(rows.len());
     for row in rows {
         let last = store.last_run(&row.id).await?;
@@ -84,11 +85,14 @@ pub async fn gather(
         };
         let pushed_by = live.seen.push.and_then(|push| push.server);
         let server = pushed_by.or_else(|| last.as_ref().and_then(|run| run.server.clone()));
-        let rejected_before = match row.held {
+        // A pass's plan, which the passes wait for, or else a file's, which waits beside them.
+        let of_a_file = beside.iter().find(|(realm, _)| *realm == row.id);
+        let held = row.held.or(of_a_file.map(|(_, run)| *run));
+        let rejected_before = match held {
             Some(held) => store.rejected_before(held).await?.map(Into::into),
             None => None,
         };
-        let held_by = match row.held {
+        let held_by = match held {
             Some(held) => store.run(&held.to_string()).await?.held_by,
             None => vec![],
         };
@@ -109,7 +113,7 @@ pub async fn gather(
             last_error: last.and_then(|run| run.error),
             next_run_at: live.next_run_at.filter(|_| !paused && !row.orphaned),
             users,
-            held: row.held,
+            held,
             servers: configured
                 .map(|realm| {
                     realm

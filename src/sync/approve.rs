@@ -25,16 +25,21 @@ impl Engine {
         asking: DecisionOptions,
     ) -> Result<Decided, RunError> {
         let (run, _) = self.runs().held(run).await?;
-        let config = self.realm_config(&run.realm)?;
+        let row = self.row(&run.realm).await?;
+        let rules = self.realm_rules(&row)?;
         let turn = RealmTurn::take(&self.store, &run.realm, self.clock.now()).await?;
         // Read under the lock: somebody else may just have decided.
         let (run, facts) = self.runs().held(&run.run.to_string()).await?;
         if let Some(undone) = facts.undoes {
             let note = self.note(asking.audit.clone()).await?;
-            let ask = self.undo_ask(config, &asking, note);
+            let ask = self.undo_ask(&rules, &asking, note);
             let runs = self.runs();
             return runs.approve_undo(&turn, (run, facts), undone, &ask).await;
         }
+        if run.mode == Mode::Import {
+            return self.approve_import(&turn, &run, facts, &asking).await;
+        }
+        let config = self.realm_config(&run.realm)?;
         let me = self.within(&turn);
         let applied = Box::pin(me.approve_in_turn(&run, facts, config, &asking));
         // Whoever has the realm by now decides about the plan; here is nothing to wait for.
@@ -112,6 +117,7 @@ impl Engine {
             now,
             update,
             messages,
+            None,
         )
         .await?;
         if applied.is_some() {

@@ -6,12 +6,14 @@
 //!               ├─▶ changes  what the directory tells; or everything is to be read
 //!               ├─▶ pass     who differs, who is absent, whose name it is ─▶ plan
 //!               └─▶ runs     weighed, and applied or held
+//! import ─▶ a file of users ─▶ plan ─▶ runs
 //! push ────────────▲
 //! ```
 
 mod approve;
 mod changes;
 mod engine;
+mod import;
 mod look_again;
 mod pass;
 mod push;
@@ -22,6 +24,7 @@ mod verbs;
 
 pub use changes::drift_by_kind::ByKind;
 pub use engine::Engine;
+pub use import::{ImportAsk, ImportFile, Imported, RefusedLines};
 pub use push::follower::{Follower, Unfollowed};
 pub use realm::by_hand::{HandAuthor, HandRules, as_it_is};
 pub use realm::following::Following;

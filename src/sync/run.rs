@@ -400,6 +400,7 @@ impl Engine {
             replaces: if full { row.held } else { None },
             delivers: config.delivery.is_some(),
             messages: Box::pin(messages),
+            audit: None,
         };
         let weighed = frame.finish(finished).await;
         weighed.map_err(|error| RunFailure::from(&error))?;

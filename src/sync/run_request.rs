@@ -71,6 +71,8 @@ pub struct DecisionOptions {
     pub accept_older: bool,
     /// Stops what was begun: it commits or rolls back.
     pub cancel: CancellationToken,
+    /// From where, for the audit; `None`: a command.
+    pub from: Option<&'static str>,
 }
 
 impl From<Option<String>> for DecisionOptions {
@@ -83,6 +85,11 @@ impl From<Option<String>> for DecisionOptions {
 }
 
 impl DecisionOptions {
+    /// From where somebody asks, for the audit.
+    pub(super) fn door(&self) -> &'static str {
+        self.from.unwrap_or("command")
+    }
+
     /// The same for a run that the decision needs.
     ///
     /// The audit says of which plan the run is made.

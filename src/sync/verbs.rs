@@ -2,9 +2,9 @@
 
 use super::changes::drift;
 use super::engine::Engine;
+use super::realm::by_hand::RealmRules;
 use super::run_request::{DecisionOptions, RunPurpose, RunRequest};
-use crate::config::RealmConfig;
-use crate::model::{Outcome, RealmId, Run};
+use crate::model::{Mode, Outcome, RealmId, Run};
 use crate::runs::undo::UndoAsk;
 use crate::runs::{Decided, Lines, RunError};
 use crate::store::AuditNote;
@@ -98,9 +98,14 @@ impl Engine {
     ) -> Result<Decided, RunError> {
         let asking: DecisionOptions = asking.into();
         let (held, facts) = self.runs().held(run).await?;
-        if facts.undoes.is_some() {
+        if facts.undoes.is_some() || held.mode == Mode::Import {
+            let what = if held.mode == Mode::Import {
+                "is a file's, and of no directory"
+            } else {
+                "undoes another run"
+            };
             return Err(RunError::Refused(format!(
-                "plan {:#} undoes another run: `approve` or `reject` it",
+                "plan {:#} {what}: `approve` or `reject` it",
                 held.run
             )));
         }
@@ -121,25 +126,28 @@ impl Engine {
     ) -> Result<Decided, RunError> {
         let asking = asking.into();
         let target = self.store.run(run).await?;
-        let config = self.realm_config(&target.realm)?;
+        let row = self.row(&target.realm).await?;
+        let rules = self.realm_rules(&row)?;
         let note = self.note(asking.audit.clone()).await?;
-        let ask = self.undo_ask(config, &asking, note);
+        let ask = self.undo_ask(&rules, &asking, note);
         Box::pin(self.runs().undo(&target, &ask)).await
     }
 
     pub(super) fn undo_ask<'a>(
         &'a self,
-        config: &'a RealmConfig,
+        rules: &'a RealmRules<'_>,
         asking: &'a DecisionOptions,
         note: Option<AuditNote>,
     ) -> UndoAsk<'a> {
         let realms = self.config.realms.iter();
         UndoAsk {
-            brake: &config.brake,
-            policy: &config.policy,
+            brake: &rules.brake,
+            policy: &rules.policy,
             policies: realms.map(|r| (&r.id, &r.policy)).collect(),
-            delivers: config.delivery.is_some(),
-            messages: Box::new(|at| Box::pin(self.messages(config, at))),
+            delivers: rules.delivery.is_some(),
+            messages: Box::new(|at| {
+                Box::pin(self.messages_by(rules.delivery, rules.revoke_at_once, at))
+            }),
             by: asking.by.as_deref(),
             note,
             cancel: &asking.cancel,

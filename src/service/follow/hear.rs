@@ -220,6 +220,6 @@ fn code_of(error: &RunError) -> ErrorCode {
         RunError::Store(error) => error.code(),
         RunError::TickDone => ErrorCode::Busy,
         RunError::Stopped(_) => ErrorCode::Incomplete,
-        RunError::NotFound(_) | RunError::Refused(_) => ErrorCode::Config,
+        RunError::NotFound(_) | RunError::Refused(_) | RunError::Unfit(_) => ErrorCode::Config,
     }
 }

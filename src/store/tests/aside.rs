@@ -119,6 +119,7 @@ async fn apply_as(
             messages: &messages,
             replaces: None,
             staged,
+            audit: None,
         })
         .await
 }

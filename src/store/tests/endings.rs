@@ -228,6 +228,7 @@ async fn pass(f: &Fixture, n: u128, users: &[(User, i64, Vec<Intent>)], at_once:
         messages: &messages,
         replaces: None,
         staged: Staged::default(),
+        audit: None,
     };
     f.store.apply(application).await.unwrap();
 }

@@ -210,6 +210,7 @@ pub(super) async fn what_the_brake_holds_follows_the_plan(f: &Fixture) {
         messages: &messages,
         replaces: Some(second.run),
         staged: Staged::default(),
+        audit: None,
     };
     f.store.apply(application).await.unwrap();
     assert_eq!(f.states().await, ["waiting", "waiting"]);
@@ -333,6 +334,7 @@ pub(super) async fn a_first_pass_shows_its_lines_before_and_after(f: &Fixture) {
         messages: &messages,
         replaces: None,
         staged: Staged::default(),
+        audit: None,
     };
     f.store.apply(application).await.unwrap();
     let after = f.store.changes(run.run, 1, 3).await.unwrap();

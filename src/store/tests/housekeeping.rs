@@ -31,6 +31,7 @@ pub(super) async fn refusals_are_kept_by_difference(f: &Fixture) {
                 messages: &messages,
                 replaces: None,
                 staged: Staged::default(),
+                audit: None,
             })
             .await
             .unwrap();
@@ -86,6 +87,7 @@ pub(super) async fn what_is_staged_as_refused_goes_with_its_pass_or_is_swept(f: 
                 messages: &messages,
                 replaces: None,
                 staged: Staged::default(),
+                audit: None,
             })
             .await
     };
@@ -349,6 +351,7 @@ pub(super) async fn a_refused_value_may_hold_any_byte(f: &Fixture) {
             messages: &messages,
             replaces: None,
             staged: Staged::default(),
+            audit: None,
         })
         .await
         .expect("one bad entry stops nobody");

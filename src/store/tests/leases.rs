@@ -87,6 +87,7 @@ async fn trap_30_who_lost_the_lease_writes_nothing() {
         messages: &messages,
         replaces,
         staged: Staged::default(),
+        audit: None,
     };
     let applied = frozen.apply(application(&going, None)).await;
     taken_over("apply", &applied);

@@ -314,6 +314,7 @@ async fn large_first_passes_at_once_do_not_stand_in_each_others_way() {
         messages: &messages,
         replaces: None,
         staged: Staged::default(),
+        audit: None,
     };
     let (one, two) = tokio::join!(
         f.store.apply(application(&first)),
@@ -396,6 +397,7 @@ async fn a_plan_that_expires_while_it_is_applied_is_applied() {
             messages: &messages,
             replaces: None,
             staged: Staged::default(),
+            audit: None,
         };
         store.apply(application).await
     });
@@ -477,6 +479,7 @@ async fn the_end_of_an_undos_pause_and_an_act_on_all_messages() {
             messages: &messages,
             replaces: Some(held.run),
             staged: Staged::default(),
+            audit: None,
         };
         store.apply(application).await
     });

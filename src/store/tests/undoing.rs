@@ -24,6 +24,7 @@ pub(super) async fn what_an_undo_holds_is_let_go_by_whatever_ends_it(f: &Fixture
         messages: &messages,
         replaces: None,
         staged: Staged::default(),
+        audit: None,
     };
     f.store.apply(application).await.unwrap();
     let undo = async |n| {
@@ -82,6 +83,7 @@ pub(super) async fn the_pause_of_an_undo_lasts_as_long_as_what_it_puts_back(f: &
             messages: &messages,
             replaces,
             staged: Staged::default(),
+            audit: None,
         };
         f.store.apply(application).await.unwrap();
     };
@@ -205,6 +207,7 @@ pub(super) async fn a_pause_ends_by_its_owner_alone(f: &Fixture) {
         messages: &messages,
         replaces: None,
         staged: Staged::default(),
+        audit: None,
     };
     f.store.apply(application).await.unwrap();
     let later = hold(8, None).await;

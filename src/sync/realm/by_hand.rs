@@ -1,10 +1,14 @@
 //! What administrators do to single users goes by the rules of the realm, and users of no directory age by a timer.
 
+use std::borrow::Cow;
+
 use crate::clock::Timestamp;
-use crate::config::RealmConfig;
+use crate::config::{
+    Attributes, BrakeConfig, DeliveryConfig, DirectoryKind, PhoneConfig, RealmConfig,
+};
 use crate::model::{
-    AuditAct, AuditEntry, Change, Edit, IdForm, JobReason, Policy, RealmId, RealmKind, RealmRow,
-    State, User, UserId,
+    AuditAct, AuditEntry, Change, Edit, Field, IdForm, JobReason, Policy, RealmId, RealmKind,
+    RealmRow, State, User, UserId,
 };
 use crate::plan::by_hand::end_override;
 use crate::plan::decide::{Decision, DecisionContext, remove};
@@ -31,6 +35,18 @@ pub struct HandRules {
     pub messages: MessageContext,
     /// What lines of the audit are written under.
     pub key: AuditKey,
+}
+
+/// What the configuration says of a realm, or what holds where it says nothing.
+pub(in crate::sync) struct RealmRules<'a> {
+    pub policy: Cow<'a, Policy>,
+    pub phone: Cow<'a, PhoneConfig>,
+    pub brake: Cow<'a, BrakeConfig>,
+    /// An administrator decides about every plan.
+    pub approve: bool,
+    pub delivery: Option<&'a DeliveryConfig>,
+    /// Earlier applications go at once when the number changes.
+    pub revoke_at_once: bool,
 }
 
 /// Who does something to a user, and what it is called.
@@ -134,30 +150,94 @@ impl Engine {
 
     async fn rules_of(&self, row: RealmRow) -> Result<HandRules, RunError> {
         let now = self.clock.now();
-        let configured = self.configured(&row.id);
-        let (policy, region, delivery) = if let Some(realm) = configured {
-            (
-                realm.policy.clone(),
-                realm.phone.region.clone(),
-                realm.delivery.as_ref(),
-            )
-        } else {
-            let policy = Policy {
-                two_factor: row.settings.two_factor.clone(),
-                ..Policy::default()
-            };
-            let region = row.settings.region.clone();
-            (policy, region, self.config.delivery.as_ref())
-        };
+        let rules = self.rules_in_force(&row);
         Ok(HandRules {
-            policy,
-            region,
             messages: self
-                .messages_by(delivery, configured.is_some_and(|r| r.revoke_at_once), now)
+                .messages_by(rules.delivery, rules.revoke_at_once, now)
                 .await?,
             key: self.audit_key().await?,
+            policy: rules.policy.into_owned(),
+            region: rules.phone.into_owned().region,
             row,
         })
+    }
+
+    /// What the configuration says of a realm; a realm that was made by hand has the defaults, and `[delivery]`.
+    ///
+    /// # Errors
+    /// `not-found` of a directory's realm that is not in the file.
+    pub(in crate::sync) fn realm_rules(&self, row: &RealmRow) -> Result<RealmRules<'_>, RunError> {
+        if row.kind == RealmKind::Directory {
+            self.realm_config(&row.id)?;
+        }
+        Ok(self.rules_in_force(row))
+    }
+
+    /// The same, also of a realm whose directory is nobody's any more.
+    fn rules_in_force(&self, row: &RealmRow) -> RealmRules<'_> {
+        if let Some(realm) = self.configured(&row.id) {
+            return RealmRules {
+                policy: Cow::Borrowed(&realm.policy),
+                phone: Cow::Borrowed(&realm.phone),
+                brake: Cow::Borrowed(&realm.brake),
+                approve: realm.approve,
+                delivery: realm.delivery.as_ref(),
+                revoke_at_once: realm.revoke_at_once,
+            };
+        }
+        RealmRules {
+            policy: Cow::Owned(Policy {
+                two_factor: row.settings.two_factor.clone(),
+                ..Policy::default()
+            }),
+            phone: Cow::Owned(PhoneConfig {
+                region: row.settings.region.clone(),
+                mobile_only: true,
+                allow_premium: false,
+            }),
+            brake: Cow::Owned(BrakeConfig::default()),
+            approve: false,
+            delivery: self.config.delivery.as_ref(),
+            revoke_at_once: false,
+        }
+    }
+
+    /// By which attribute of which server the directory says what a field of a user is, in brackets.
+    pub fn owner(&self, held: &User, field: Field) -> String {
+        let Some(realm) = self.configured(&held.realm) else {
+            return format!(" of realm `{}`", held.realm);
+        };
+        let servers: Vec<String> = realm
+            .directory
+            .servers
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let servers = servers.join(" or ");
+        let kind = realm.directory.kind.unwrap_or(DirectoryKind::Generic);
+        let mapped = Attributes::for_kind(kind, &realm.attributes);
+        let names = match field {
+            Field::Username => mapped.username,
+            Field::DisplayName => mapped.display_name,
+            Field::Email => mapped.email,
+            Field::Phone => held
+                .phone_attribute
+                .clone()
+                .map_or(mapped.phone, |own| vec![own]),
+            _ => vec![],
+        };
+        match names.as_slice() {
+            [] => format!(" ({servers})"),
+            [name] => format!(" (attribute `{name}` on {servers})"),
+            several => format!(
+                " (the first of the attributes {} on {servers})",
+                several
+                    .iter()
+                    .map(|name| format!("`{name}`"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        }
     }
 
     /// Writes a decision about one user, with its line of the audit.

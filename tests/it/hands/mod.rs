@@ -4,6 +4,7 @@ mod adopting;
 mod audit;
 mod directory;
 mod hard_tokens;
+mod import;
 pub mod lists;
 
 use serde_json::{Value, json};

@@ -1,0 +1,68 @@
+//! What becomes of a line of a file of users: a user is made, or the one of the name gets what the line says.
+
+use super::by_hand::{HandRefusal, NewUser, TypedPhone, UserEdit, add, edit};
+use super::decide::{Decision, DecisionContext};
+use crate::model::{Edit, ImportedPhone, ImportedUser, PhoneSource, User, UserOrigin};
+
+/// Decides about a line. `held` is the user of the name: who is there under it, else who was suspended and had it. `None`: the user
+/// has all this already.
+///
+/// # Errors
+/// Where the directory owns what the line would change: then nothing of the line is taken.
+pub fn imported(
+    held: Option<&User>,
+    line: ImportedUser,
+    context: &DecisionContext<'_>,
+) -> Result<Option<Decision>, HandRefusal> {
+    let Some(held) = held else {
+        let new = NewUser {
+            name: line.name,
+            display_name: line.display_name.over(None),
+            email: line.email.over(None),
+            phone: line.phone.over(None).map(typed),
+            note: line.note.over(None),
+            two_factor: line.two_factor,
+            origin: UserOrigin::Import,
+        };
+        return Ok(Some(add(new, context)));
+    };
+    edit(
+        held,
+        UserEdit {
+            // Matched by it, without its case: how it is written stays.
+            name: None,
+            display_name: line.display_name,
+            email: line.email,
+            phone: phone(held, line.phone, line.other_phones),
+            note: line.note,
+            two_factor: line.two_factor,
+            returns: true,
+        },
+        context,
+    )
+}
+
+/// The number of the line. One of several that is in use stays; and what a directory gives is no change of it.
+fn phone(held: &User, line: Edit<ImportedPhone>, others: Vec<ImportedPhone>) -> Edit<TypedPhone> {
+    let Edit::Set(first) = line else {
+        return match line {
+            Edit::Clear if held.phone.is_some() || held.phone_pending.is_some() => Edit::Clear,
+            _ => Edit::Keep,
+        };
+    };
+    let mut all = std::iter::once(first).chain(others).collect::<Vec<_>>();
+    let is = |number: &ImportedPhone| Some(&number.phone) == held.phone.as_ref();
+    let chosen = all.iter().position(is);
+    if chosen.is_some() && held.of_a_directory() && held.phone_pending.is_none() {
+        return Edit::Keep;
+    }
+    Edit::Set(typed(all.swap_remove(chosen.unwrap_or(0))))
+}
+
+fn typed(number: ImportedPhone) -> TypedPhone {
+    TypedPhone {
+        phone: number.phone,
+        raw: number.raw,
+        source: PhoneSource::Manual,
+    }
+}

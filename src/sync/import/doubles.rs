@@ -1,0 +1,194 @@
+//! Who is in a file more than once: the same said twice is one, anything else is refused, wherever it stands.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::config::PhoneConfig;
+use crate::import::{FileLine, ImportFault};
+use crate::model::{Edit, ImportedUser};
+use crate::normalise::{imported_key, imported_line};
+
+/// What a line is among those about the same person.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Double {
+    /// The only one, or the first that says so.
+    First,
+    /// An earlier line says the same.
+    Again,
+    /// Others say something else.
+    Contradicted(Vec<u64>),
+}
+
+/// A line about somebody who is in the file more than once.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Occurrence {
+    who: u64,
+    line: u64,
+    /// Of what it says; 0: it cannot be used.
+    says: u64,
+}
+
+/// Who is in a file, by the hashes of their names, and who is more than once.
+#[derive(Default)]
+pub(super) struct Doubles {
+    names: Vec<u64>,
+    occurrences: Vec<Occurrence>,
+    /// Lines that are read.
+    pub(super) lines: u64,
+    /// Lines without a name that can be used.
+    pub(super) nameless: i64,
+}
+
+fn hash(key: &str) -> u64 {
+    xxh3_64(key.as_bytes())
+}
+
+fn hash_of(line: &FileLine) -> Option<u64> {
+    imported_key(&line.cells).map(|key| hash(&key))
+}
+
+/// What a line says, in one number that is not 0.
+fn says(line: &FileLine, rules: &PhoneConfig) -> u64 {
+    if line.fault.is_some() {
+        return 0;
+    }
+    let Ok(user) = imported_line(&line.cells, rules) else {
+        return 0;
+    };
+    let ImportedUser {
+        display_name,
+        email,
+        phone,
+        two_factor,
+        note,
+        ..
+    } = user;
+    let phone = match phone {
+        Edit::Set(phone) => Edit::Set(phone.phone.as_str().to_owned()),
+        Edit::Clear => Edit::Clear,
+        Edit::Keep => Edit::Keep,
+    };
+    let text = format!("{display_name:?} {email:?} {phone:?} {two_factor:?} {note:?}");
+    hash(&text).max(1)
+}
+
+impl Doubles {
+    /// Reads a file once, and where anybody is in it more than once, once more. `lines` begins it anew.
+    pub(super) fn of<L>(
+        mut lines: impl FnMut() -> Result<L, ImportFault>,
+        rules: &PhoneConfig,
+    ) -> Result<Self, ImportFault>
+    where
+        L: FnMut() -> Result<Option<FileLine>, ImportFault>,
+    {
+        let mut doubles = Self::default();
+        let mut next = lines()?;
+        while let Some(line) = next()? {
+            doubles.lines += 1;
+            match hash_of(&line) {
+                Some(hash) => doubles.names.push(hash),
+                None => doubles.nameless += 1,
+            }
+        }
+        doubles.names.sort_unstable();
+        let mut twice: Vec<u64> = doubles
+            .names
+            .windows(2)
+            .filter(|pair| pair[0] == pair[1])
+            .map(|pair| pair[0])
+            .collect();
+        twice.dedup();
+        doubles.names.dedup();
+        if twice.is_empty() {
+            return Ok(doubles);
+        }
+        let mut next = lines()?;
+        while let Some(line) = next()? {
+            if let Some(who) = hash_of(&line).filter(|hash| twice.binary_search(hash).is_ok()) {
+                doubles.occurrences.push(Occurrence {
+                    who,
+                    line: line.line,
+                    says: says(&line, rules),
+                });
+            }
+        }
+        doubles.occurrences.sort_unstable();
+        Ok(doubles)
+    }
+
+    /// Whether a name is in the file. `key` as [`crate::normalise::same_person_key`] gives it.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.names.binary_search(&hash(key)).is_ok()
+    }
+
+    /// What a line is.
+    pub(super) fn verdict(&self, line: &FileLine) -> Double {
+        if self.occurrences.is_empty() {
+            return Double::First;
+        }
+        let Some(who) = hash_of(line) else {
+            return Double::First;
+        };
+        let begin = self.occurrences.partition_point(|o| o.who < who);
+        let of = &self.occurrences[begin..];
+        let of = &of[..of.partition_point(|o| o.who == who)];
+        let Some(first) = of.first() else {
+            return Double::First;
+        };
+        if of.iter().any(|o| o.says != first.says || o.says == 0) {
+            let others = of.iter().map(|o| o.line).filter(|n| *n != line.line);
+            return Double::Contradicted(others.collect());
+        }
+        if first.line == line.line {
+            Double::First
+        } else {
+            Double::Again
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::{LookAsked, look};
+
+    fn verdicts(text: &str) -> Vec<Double> {
+        let rules = PhoneConfig {
+            region: Some("SK".into()),
+            mobile_only: true,
+            allow_premium: false,
+        };
+        let reading = look(|| Ok(text.as_bytes()), &LookAsked::default()).unwrap();
+        let lines = || {
+            let mut lines = reading.lines(text.as_bytes())?;
+            Ok(move || lines.next())
+        };
+        let doubles = Doubles::of(lines, &rules).unwrap();
+        let mut next = lines().unwrap();
+        let mut all = vec![];
+        while let Some(line) = next().unwrap() {
+            all.push(doubles.verdict(&line));
+        }
+        all
+    }
+
+    #[test]
+    fn trap_99_the_same_person_twice_is_refused_with_both_lines_or_is_one() {
+        let text = "name;phone\nJ\u{e1}n;0905123456\nJAN@x;0905123457\nJA\u{301}N ;+421905123456\njan@X ;0905123458\neva;\n";
+        assert_eq!(
+            verdicts(text),
+            [
+                Double::First,
+                Double::Contradicted(vec![5]),
+                // The same number, and the same person.
+                Double::Again,
+                Double::Contradicted(vec![3]),
+                Double::First,
+            ]
+        );
+        // Of two lines one of which cannot be used, nobody knows which was meant.
+        assert_eq!(
+            verdicts("name;phone\njan;x\njan;0905123456\n"),
+            [Double::Contradicted(vec![3]), Double::Contradicted(vec![2])]
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! Lines that were refused, kept in a file until whoever asked has read them: there may be many.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+
+use super::file::ImportFile;
+use crate::model::RefusedLine;
+
+/// Lines given at once.
+const PAGE: usize = 200;
+
+/// Where refused lines go.
+#[derive(Debug)]
+pub struct RefusedSpool {
+    folders: Vec<PathBuf>,
+    file: Option<BufWriter<File>>,
+    /// How many there are.
+    pub count: i64,
+}
+
+impl RefusedSpool {
+    /// Of the first of these folders that takes a file; none is made before it is needed.
+    pub(super) fn new(folders: Vec<PathBuf>) -> Self {
+        Self {
+            folders,
+            file: None,
+            count: 0,
+        }
+    }
+
+    /// Adds a line.
+    pub(super) fn add(&mut self, line: &RefusedLine) -> io::Result<()> {
+        if self.file.is_none() {
+            self.file = Some(BufWriter::new(ImportFile::temporary(&self.folders)?));
+        }
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        serde_json::to_writer(&mut *file, line)?;
+        file.write_all(b"\n")?;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// The lines, from the first.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn lines(self) -> io::Result<RefusedLines> {
+        let file = match self.file {
+            None => return Ok(RefusedLines(None)),
+            Some(file) => file.into_inner().map_err(io::IntoInnerError::into_error),
+        };
+        let mut file = file?;
+        file.seek(SeekFrom::Start(0))?;
+        Ok(RefusedLines(Some(Box::new(BufReader::new(file)))))
+    }
+}
+
+/// Refused lines, a page at a time.
+pub struct RefusedLines(Option<Box<BufReader<File>>>);
+
+impl std::fmt::Debug for RefusedLines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RefusedLines")
+    }
+}
+
+impl RefusedLines {
+    /// The next page; an empty one is the end.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn page(&mut self) -> io::Result<Vec<RefusedLine>> {
+        let Some(file) = &mut self.0 else {
+            return Ok(vec![]);
+        };
+        let mut page = vec![];
+        let mut text = String::new();
+        while page.len() < PAGE {
+            text.clear();
+            // A record has 64 KiB at most, or an entry 8 MiB, and each character may be six in JSON.
+            if file.by_ref().take(64 * 1024 * 1024).read_line(&mut text)? == 0 {
+                break;
+            }
+            page.push(serde_json::from_str(&text)?);
+        }
+        Ok(page)
+    }
+}
