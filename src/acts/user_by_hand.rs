@@ -484,7 +484,7 @@ pub(super) fn refused(at: &ActContext, held: &User, refusal: HandRefusal) -> Act
         HandRefusal::Owned(Field::StateReason) => format!(
             "{} comes from the directory{}: whoever is back there is restored by the next pass",
             held.username,
-            owner(at, held, Field::State)
+            at.engine.owner(held, Field::State)
         ),
         HandRefusal::Owned(Field::State) => format!(
             "{} comes from the directory{}, and cannot be removed here, only blocked: `realmsync users block {:#}`; who is taken out of the directory is removed after the grace",

@@ -128,7 +128,10 @@ async fn from_the_first_number_to_the_second_application() {
     let end = std::time::Instant::now() + std::time::Duration::from_mins(1);
     let told = loop {
         let all = house.receiver.accepted();
-        let mut messages = all.iter().skip(before).map(super::support::house::receiver::Received::json);
+        let mut messages = all
+            .iter()
+            .skip(before)
+            .map(super::support::house::receiver::Received::json);
         if let Some(told) = messages.find(|message| message["type"] == "user.reprovision") {
             break told;
         }

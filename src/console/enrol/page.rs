@@ -19,7 +19,7 @@ use crate::factors::otpauth::grouped;
 use crate::model::Phone;
 
 /// The style, inline: its hash stands in the policy, and nothing is fetched.
-const STYLE: &str = include_str!("../../../templates/enrol.css");
+const STYLE: &str = include_str!("../pages/enrol.css");
 
 /// Nothing but our own style, and forms to ourselves.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
@@ -82,7 +82,7 @@ pub(super) struct Page {
 }
 
 #[derive(Template)]
-#[template(path = "enrol.html")]
+#[template(path = "enrol.html", config = "src/console/askama.toml")]
 struct Enrol<'a> {
     words: &'static Words,
     language: Language,

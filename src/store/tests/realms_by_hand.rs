@@ -133,6 +133,7 @@ pub(super) async fn what_leaves_the_file_before_its_first_pass_is_by_hand_again(
         messages: &messages,
         replaces: None,
         staged: Staged::default(),
+        audit: None,
     };
     f.store.apply(applied).await.unwrap();
     assert_eq!(is(f).await.kind, RealmKind::Directory);
@@ -338,6 +339,7 @@ pub(super) async fn the_mark_goes_with_an_entry_that_is_put_back(f: &Fixture) {
         messages: &messages,
         replaces: None,
         staged: Staged::default(),
+        audit: None,
     };
     f.store.apply(undo).await.unwrap();
     assert_eq!(f.store.adopting(&[zoe.id], true).await.unwrap(), []);

@@ -534,9 +534,10 @@ impl Work<'_> {
     fn owned(&self, held: Option<&User>, name: &str, refusal: HandRefusal) -> LineFault {
         let field = match refusal {
             HandRefusal::Owned(field) => field,
-            HandRefusal::Removed | HandRefusal::OfDirectory | HandRefusal::Unusable => {
-                Field::Username
-            }
+            HandRefusal::Removed
+            | HandRefusal::OfDirectory
+            | HandRefusal::Away
+            | HandRefusal::Unusable => Field::Username,
         };
         let column = match field {
             Field::Phone => ImportColumn::Phone,

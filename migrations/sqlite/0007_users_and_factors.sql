@@ -1,4 +1,64 @@
--- What users prove themselves with, and the programs that ask. One additive step.
+-- Users and realms by hand, what users prove themselves with, programs that ask, and who changed what. One additive step.
+
+-- Users and realms that administrators make by hand, and who changed what.
+
+-- Users. A pass writes none of these columns for whom it makes: null is what they have.
+ALTER TABLE users ADD COLUMN origin TEXT;               -- directory, manual, import, scim, logon; null: directory
+ALTER TABLE users ADD COLUMN note TEXT;                 -- an administrator's, never sent anywhere
+ALTER TABLE users ADD COLUMN phone_pending_source TEXT; -- who gave the number that waits; null: the directory
+ALTER TABLE staged_users ADD COLUMN origin TEXT;
+ALTER TABLE staged_users ADD COLUMN note TEXT;
+ALTER TABLE staged_users ADD COLUMN phone_pending_source TEXT;
+
+-- Users who get the directory's entry of their name at the next pass.
+CREATE TABLE adoptions (
+    user_id BLOB NOT NULL PRIMARY KEY CHECK (length(user_id) = 16),
+    by_whom TEXT,
+    by_file INTEGER NOT NULL DEFAULT 0, -- the realm is a directory's by now: counts for its first pass only
+    at      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Numbers by hand that stand in place of a directory's; until then, or without an end.
+CREATE TABLE overrides (
+    user_id BLOB NOT NULL PRIMARY KEY CHECK (length(user_id) = 16),
+    until   INTEGER,
+    by_whom TEXT,
+    at      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Users of a directory whom the next delta looks at, though the directory tells nothing of them.
+CREATE TABLE to_look_at (
+    user_id BLOB NOT NULL PRIMARY KEY CHECK (length(user_id) = 16)
+) STRICT, WITHOUT ROWID;
+
+-- Realms that are in no file have these from their administrator.
+ALTER TABLE realms ADD COLUMN region TEXT;
+ALTER TABLE realms ADD COLUMN time_zone TEXT;
+ALTER TABLE realms ADD COLUMN two_factor TEXT;          -- words separated by commas
+ALTER TABLE realms ADD COLUMN removed_at INTEGER;       -- the row stays for those who were removed with it
+ALTER TABLE realms ADD COLUMN hand_kind TEXT;           -- made by hand, in a file since, and no pass of its directory applied:
+ALTER TABLE realms ADD COLUMN hand_name TEXT;           -- kind and name as they were
+
+-- Who changed what, from where. Rows are only added; of who is removed the values go, and the row stays.
+CREATE TABLE audit (
+    seq      INTEGER PRIMARY KEY,          -- from 1, without a gap
+    at       INTEGER NOT NULL,
+    by_whom  TEXT,
+    door     TEXT NOT NULL,
+    act      TEXT NOT NULL,
+    realm    TEXT,
+    user_id  BLOB CHECK (length(user_id) = 16),
+    run      BLOB CHECK (length(run) = 16),
+    username TEXT,
+    before   TEXT,
+    after    TEXT,
+    key_id   TEXT NOT NULL,                -- of the key that the two digests are made with
+    digest   BLOB NOT NULL CHECK (length(digest) = 32), -- of username, before and after
+    link     BLOB NOT NULL CHECK (length(link) = 32)    -- of the row before, the bare row and its digest
+) STRICT;
+CREATE INDEX audit_user ON audit (user_id) WHERE user_id IS NOT NULL;
+
+-- What users prove themselves with, and the programs that ask.
 
 -- Applications and hard tokens. Recovery codes have their own table.
 CREATE TABLE authenticators (
@@ -112,5 +172,60 @@ ALTER TABLE enrolments ADD COLUMN lost INTEGER NOT NULL DEFAULT 0; -- the former
 ALTER TABLE enrolments ADD COLUMN opened_at INTEGER;  -- by somebody, or by a scanner of links
 ALTER TABLE enrolments ADD COLUMN used_at INTEGER;
 
+-- A number that changes: links by which its owner says "this was not me", and numbers that an administrator has decided about.
+
+-- Links in notices to a previous number.
+CREATE TABLE freeze_links (
+    id           BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16), -- of the message that carries it
+    user_id      BLOB NOT NULL CHECK (length(user_id) = 16),
+    token_sha256 BLOB NOT NULL UNIQUE CHECK (length(token_sha256) = 32),
+    previous     TEXT NOT NULL,       -- the number that was told
+    since        INTEGER NOT NULL,    -- when another one was given
+    expires_at   INTEGER NOT NULL     -- but never while that one still waits
+) STRICT, WITHOUT ROWID;
+CREATE INDEX freeze_links_user ON freeze_links (user_id);
+
+-- Users who said so. The row goes when an administrator has decided.
+CREATE TABLE freezes (
+    user_id  BLOB NOT NULL PRIMARY KEY CHECK (length(user_id) = 16),
+    previous TEXT NOT NULL,           -- the number that is in use meanwhile
+    number   TEXT,                    -- the one that is not used; null: it was gone already
+    raw      TEXT,                    -- what that one was read from
+    source   TEXT,                    -- who gave it
+    since    INTEGER NOT NULL,        -- authenticators from then on are void
+    at       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Numbers that are not used although they are given: until another one is.
+CREATE TABLE refused_numbers (
+    user_id BLOB NOT NULL PRIMARY KEY CHECK (length(user_id) = 16),
+    phone   TEXT NOT NULL,
+    by_whom TEXT,                     -- null: the user, until an administrator decides
+    at      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What may end with a number or a user.
+CREATE INDEX enrolments_open ON enrolments (user_id) WHERE state = 'open';
+CREATE INDEX authenticators_apps ON authenticators (user_id) WHERE kind = 'app' AND state IN ('pending', 'active');
+
+-- What verifications and logons count.
+
+-- Guesses before that count no more: an administrator unlocked the user, or a recovery code did.
+ALTER TABLE user_factors ADD COLUMN counted_from INTEGER;
+
+-- How many users and realms each token has made by logons, by the minute; kept for an hour.
+CREATE TABLE made_by_tokens (
+    token  BLOB NOT NULL CHECK (length(token) = 16),
+    minute INTEGER NOT NULL, -- since 1970
+    made   INTEGER NOT NULL,
+    PRIMARY KEY (token, minute)
+) STRICT, WITHOUT ROWID;
+
+-- Lists of users by name.
+
+-- Those whose names are not in users_name, which has the order of a list: the suspended and the removed.
+CREATE INDEX users_suspended_names ON users (realm, username_key, id) WHERE state = 'suspended';
+CREATE INDEX users_removed ON users (realm, id) WHERE state = 'removed';
+
 -- A program that knows only the step before may go on with this one: see "Upgrades" in docs/operating.md.
-INSERT INTO meta (key, value) VALUES ('schema-8', 'additive');
+INSERT INTO meta (key, value) VALUES ('schema-7', 'additive');
