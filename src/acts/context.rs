@@ -144,7 +144,12 @@ impl ActContext {
     async fn no_such(&self, realm: &RealmId) -> Result<ActFailure, ActFailure> {
         let in_file = self.config().realms.iter().map(|realm| realm.id.clone());
         let mut there: Vec<RealmId> = in_file.collect();
-        there.extend(self.store().realms().await?.into_iter().map(|row| row.id));
+        // One that left the file a moment ago is there no more.
+        let rows = self.store().realms().await?.into_iter();
+        there.extend(
+            rows.filter(|row| !row.orphaned && row.id != *realm)
+                .map(|row| row.id),
+        );
         there.sort_unstable();
         there.dedup();
         let there: Vec<&str> = there.iter().map(RealmId::as_str).collect();

@@ -26,5 +26,5 @@ pub(super) async fn take_place(
         EngineConnection::Sqlite(c) => sqlite::take_place(c, table).await,
         EngineConnection::Postgres(c) => postgres::take_place(c, table, realm).await,
     }
-    .map_err(StoreError::from_sqlx("take the place of users"))
+    .map_err(StoreError::taken("take the place of users"))
 }

@@ -214,7 +214,6 @@ mod tests {
                 "/username",
                 "/code",
                 "/at",
-                "/n",
                 "/flag",
                 "/scopes/1",
                 "/scopes/2",
