@@ -90,6 +90,8 @@ impl Life {
                 "version",
                 "created_at",
                 "updated_at",
+                // It names the time at which a link ends.
+                "notices",
                 "suspended_at",
                 "phone_provisioned",
                 "enrolment",
