@@ -4,12 +4,11 @@ mod people;
 mod server;
 mod ways;
 
-use super::status::{DEAD_LINKS, no_store_yet};
+use super::status::no_store_yet;
 use super::{CommandContext, render, text};
 use crate::config::{Fault, StoreUrl};
 use crate::delivery::reach;
 use crate::model::ErrorCode;
-use crate::story::health::dead_links;
 
 pub(super) async fn check(context: &CommandContext, warnings: &[Fault], connect: bool) -> u8 {
     for warning in warnings {
@@ -30,9 +29,6 @@ pub(super) async fn check(context: &CommandContext, warnings: &[Fault], connect:
             "time zones by the rules of {}",
             context.config.zone_data
         ));
-        if dead_links(&context.config) {
-            render::line(&format!("{} {DEAD_LINKS}", render::paint("33", "!")));
-        }
     }
     context.compare_file("").await;
     if !connect {

@@ -12,7 +12,6 @@ use crate::clock::Timestamp;
 use crate::config::StoreUrl;
 use crate::model::ids::SHORT;
 use crate::model::{JobState, Outcome};
-use crate::story::health::dead_links;
 use crate::story::realms::{untouched, without_daemon};
 use crate::story::status::{DaemonStatus, RealmStatus};
 
@@ -53,14 +52,8 @@ pub(super) async fn status(context: &CommandContext) -> Result<u8, ActFailure> {
     if let Some(zones) = realms.iter().find_map(|realm| realm.time_zones.as_ref()) {
         render::line(&format!("\ntime zones by the rules of {zones}"));
     }
-    if dead_links(&context.config) {
-        render::line(&format!("{} {DEAD_LINKS}", render::paint("33", "!")));
-    }
     Ok(0)
 }
-
-/// What is said until the pages behind enrolment links are served.
-pub(super) const DEAD_LINKS: &str = "messages carry enrolment links below `public-url`, but this version serves no page there: whoever opens one finds nothing";
 
 pub(super) fn no_store_yet(context: &CommandContext) -> bool {
     matches!(&context.config.store.url, StoreUrl::Sqlite(path) if path.try_exists().is_ok_and(|there| !there))

@@ -1,10 +1,9 @@
-//! Whether the service can do its work, and what would be found broken by those whom it serves.
+//! Whether the service can do its work.
 
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::config::Config;
 use crate::store::Store;
 
 /// A store that does not answer a small question for so long is not ready.
@@ -20,10 +19,4 @@ pub async fn store_trouble(store: &Store) -> Option<String> {
             PATIENCE.as_secs()
         )),
     }
-}
-
-/// Whether messages carry enrolment links that lead nowhere: no page is served below `public-url` yet.
-pub fn dead_links(config: &Config) -> bool {
-    let sends = config.delivery.is_some() || config.realms.iter().any(|r| r.delivery.is_some());
-    config.http.is_some() && sends
 }

@@ -106,29 +106,6 @@ fn what_stands_refused_is_counted_after_a_delta_too() {
 }
 
 #[test]
-fn links_that_lead_nowhere_are_said_until_pages_are_served() {
-    let house = House::new(5);
-    for arguments in [&["check"][..], &["status"]] {
-        let said = house.run(arguments);
-        assert!(
-            said.out.contains("serves no page"),
-            "{arguments:?}: {}",
-            said.out
-        );
-    }
-    let text = std::fs::read_to_string(house.path("realmsync.toml")).expect("a configuration");
-    let from = text.find("[http]").expect("a section");
-    let to = text.find("[control]").expect("a section");
-    std::fs::write(
-        house.path("realmsync.toml"),
-        text[..from].to_owned() + &text[to..],
-    )
-    .expect("a configuration");
-    let said = house.run(&["status"]);
-    assert!(!said.out.contains("serves no page"), "{}", said.out);
-}
-
-#[test]
 fn a_run_is_shown_and_named_by_the_end_of_its_id_and_lists_of_one_realm_do_not_repeat_it() {
     let house = House::new(20);
     let run = house.sync(0);
