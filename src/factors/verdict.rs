@@ -9,7 +9,7 @@
 use super::otp::Generator;
 use super::throttle::{Failures, Gate, gate};
 use super::typed::Typed;
-use super::window::{Found, Moving, Progress, far, find, follows};
+use super::window::{Found, Moving, Progress, expected, far, find, follows};
 use crate::clock::Timestamp;
 use crate::model::{
     AuthenticatorId, AuthenticatorKind, State, TwoFactor, Verdict, VerifyMethod, VerifyReason,
@@ -86,7 +86,8 @@ pub struct Judged {
     pub step: Option<UsedStep>,
     /// A recovery or bypass code is to be used.
     pub spare: Option<Vec<u8>>,
-    /// The first of two codes of these, at this step or counter.
+    /// The first of two codes of these, at this step or counter, or a code of which it was told that it will be right. It does not count
+    /// by itself any more.
     pub first: Vec<(AuthenticatorId, i64)>,
 }
 
@@ -167,7 +168,8 @@ impl Candidate {
 enum CodeTried {
     Right(UsedStep),
     Replayed,
-    WrongClock,
+    /// A clock is wrong; of an application that is ahead, the step that is told of.
+    WrongClock(Option<i64>),
     /// The first of two.
     First(i64),
     Wrong,
@@ -216,7 +218,10 @@ fn attempt(candidate: &Candidate, code: &Typed, now: Timestamp) -> CodeTried {
     match found {
         Found::Accepted { at, .. } => CodeTried::First(at),
         Found::Replayed => CodeTried::Replayed,
-        Found::WrongClock(_) => CodeTried::WrongClock,
+        Found::WrongClock(offset) => {
+            let ahead = (offset > 0).then(|| expected(moving, seconds) + offset);
+            CodeTried::WrongClock(ahead)
+        }
         Found::Wrong => CodeTried::Wrong,
     }
 }
@@ -312,12 +317,16 @@ pub fn judge(
                     );
                 }
             }
-            CodeTried::WrongClock => say(
-                2,
-                of(Verdict::rejected(VerifyReason::Clock)),
-                None,
-                &mut judged,
-            ),
+            CodeTried::WrongClock(ahead) => {
+                // Whoever guessed it is told that it will be right: it must not count then.
+                judged.first.extend(ahead.map(|at| (candidate.id, at)));
+                say(
+                    2,
+                    of(Verdict::rejected(VerifyReason::Clock)),
+                    None,
+                    &mut judged,
+                );
+            }
             CodeTried::Wrong => {}
         }
     }

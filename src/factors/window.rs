@@ -232,6 +232,15 @@ pub fn follows(
     }
 }
 
+/// The step at which a clock's code is expected at this time (seconds since 1970), with its drift; 0 of a counter.
+pub fn expected(moving: Moving, now: i64) -> i64 {
+    match moving {
+        Moving::Application { period } => step(now, period),
+        Moving::Clock { period, drift } => step(now, period) + drift,
+        Moving::Counter => 0,
+    }
+}
+
 /// The step of a time. A period is at least one second.
 fn step(now: i64, period: u32) -> i64 {
     now.div_euclid(i64::from(period.max(1)))

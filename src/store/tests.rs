@@ -203,6 +203,7 @@ on_both!(
     housekeeping::grace_and_holds_are_found_when_they_are_over,
     housekeeping::each_realm_has_its_turn_where_holds_are_over,
     factors::an_authenticator_comes_back_as_it_was_kept_and_goes_with_its_user,
+    factors::trap_110_a_token_out_of_its_dates_proves_nothing,
     endings::trap_82_links_and_applications_end_with_number_and_standing_in_a_pass,
     endings::trap_82_links_and_applications_end_with_number_and_standing_by_hand,
     endings::another_person_of_the_name_gets_no_factors,

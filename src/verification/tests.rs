@@ -528,6 +528,21 @@ async fn trap_137_a_token_makes_so_many_within_an_hour(f: &Fixture) {
     assert_eq!(f.store.tokens_at_their_limit(START, 1).await.unwrap(), []);
 }
 
+/// `clock` says of a guess that it will be right: whoever comes again with it at that time is let in no more easily.
+async fn trap_68_a_code_that_was_told_to_be_ahead_does_not_count_when_its_time_comes(f: &Fixture) {
+    enrolled(f, "jan", AuthenticatorKind::App).await;
+    let ahead = step(START) + 5;
+    let told = reason(f, "jan", &code(ahead), START).await;
+    assert_eq!(told, Some(VerifyReason::Clock));
+    let then = START.plus_ms(5 * 30_000);
+    let again = reason(f, "jan", &code(ahead), then).await;
+    assert_eq!(again, Some(VerifyReason::Replayed));
+    // Their own next code counts, and one of a clock that is behind takes nothing away.
+    let behind = reason(f, "jan", &code(ahead - 4), then).await;
+    assert_eq!(behind, Some(VerifyReason::Clock));
+    assert_eq!(reason(f, "jan", &code(ahead + 1), then).await, None);
+}
+
 macro_rules! on_both {
     ($($name:ident),+ $(,)?) => {
         mod on_sqlite {
@@ -553,6 +568,7 @@ macro_rules! on_both {
 on_both!(
     a_code_is_accepted_once_and_all_of_it_is_written,
     trap_62_no_spelling_of_a_used_code_is_a_new_one,
+    trap_68_a_code_that_was_told_to_be_ahead_does_not_count_when_its_time_comes,
     names_are_read_whole_then_split_and_two_are_ambiguous,
     trap_64_guesses_are_counted_per_user_whoever_asks_and_by_whatever,
     trap_65_a_hundred_in_a_row_lock_and_a_recovery_code_lets_in,

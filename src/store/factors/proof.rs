@@ -1,6 +1,6 @@
 //! A code that proves who somebody is, tried on all that the user has.
 
-use super::authenticators::{KeptAuthenticator, of_user, use_up};
+use super::authenticators::{KeptAuthenticator, of_user, remember_first, use_up};
 use super::failures::{self, Tried};
 use super::recovery;
 use crate::clock::Timestamp;
@@ -9,7 +9,8 @@ use crate::factors::otp::Generator;
 use crate::factors::sealed::{self, SealError};
 use crate::factors::throttle::{Gate, gate};
 use crate::factors::typed::Typed;
-use crate::factors::window::{Found, Moving, Progress, find};
+use crate::factors::verdict::SECOND_WITHIN;
+use crate::factors::window::{Found, Moving, Progress, expected, find};
 use crate::model::{AuthenticatorId, AuthenticatorKind, AuthenticatorState, RealmId, UserId};
 use crate::store::StoreError;
 use crate::store::db::Tx;
@@ -129,7 +130,9 @@ pub(in crate::store) async fn prove(
     let mut wrong = WrongCode::Unknown;
     for kept in of_user(tx, user).await? {
         let a = &kept.authenticator;
-        if a.state != AuthenticatorState::Active || a.two_codes {
+        let dated = a.valid_from.is_some_and(|from| now < from)
+            || a.valid_until.is_some_and(|until| until <= now);
+        if a.state != AuthenticatorState::Active || a.two_codes || dated {
             continue;
         }
         let Some(generator) = generator(&kept, asked.keys)? else {
@@ -147,7 +150,14 @@ pub(in crate::store) async fn prove(
                 wrong = WrongCode::Replayed;
             }
             Found::Replayed => wrong = WrongCode::Replayed,
-            Found::WrongClock(steps) => wrong = wrong.or(WrongCode::Clock(steps)),
+            Found::WrongClock(steps) => {
+                if steps > 0 {
+                    // Whoever guessed it is told that it will be right: it must not count then.
+                    let at = expected(moving(&kept), seconds) + steps;
+                    remember_first(tx, a.id, at, now.plus_ms(SECOND_WITHIN)).await?;
+                }
+                wrong = wrong.or(WrongCode::Clock(steps));
+            }
             Found::Wrong => {}
         }
     }

@@ -19,18 +19,27 @@ pub(in crate::store) async fn take(
     letters: &str,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    const SQL: &str = "
-        UPDATE recovery_codes SET uses_left = uses_left - 1, used_at = $3
-        WHERE user_id = $1 AND digest = $2 AND uses_left > 0 AND (expires_at IS NULL OR expires_at > $3)";
     for key in std::iter::once(&keys.current).chain(&keys.previous) {
-        let digest = digest(key, user, letters).to_vec();
-        let rows = on!(tx, c => sqlx::query(SQL).bind(user.0.as_bytes().to_vec()).bind(digest).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
-            .map_err(StoreError::from_sqlx("use a recovery code"))?;
-        if rows > 0 {
+        if take_digest(tx, user, &digest(key, user, letters), now).await? {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// The same by what is kept of a code.
+pub(in crate::store) async fn take_digest(
+    tx: &mut Tx,
+    user: UserId,
+    digest: &[u8],
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    const SQL: &str = "
+        UPDATE recovery_codes SET uses_left = uses_left - 1, used_at = $3
+        WHERE user_id = $1 AND digest = $2 AND uses_left > 0 AND (expires_at IS NULL OR expires_at > $3)";
+    let rows = on!(tx, c => sqlx::query(SQL).bind(user.0.as_bytes().to_vec()).bind(digest.to_vec()).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
+        .map_err(StoreError::from_sqlx("use a recovery code"))?;
+    Ok(rows == 1)
 }
 
 /// Keeps a new set of codes in place of those before. `letters` as for [`take`]; `set`: what they are known by together.

@@ -482,7 +482,7 @@ impl Verifying {
         let sql = format!(
             "WITH v(token, at, learned, used) AS (VALUES {}) UPDATE authenticators SET next = v.at + 1, drift = v.learned, last_used_at = v.used,
                 two_codes = FALSE, first_code = NULL, first_until = NULL
-             FROM v WHERE id = v.token AND state = 'active' AND next <= v.at RETURNING id",
+             FROM v WHERE id = v.token AND state = 'active' AND next <= v.at AND COALESCE(first_code, -1) <> v.at RETURNING id",
             values(length(steps.len()), 4)
         );
         let rows = on!(self.tx, c => {
@@ -498,16 +498,14 @@ impl Verifying {
             .collect()
     }
 
-    /// Remembers the first of two codes of an authenticator.
+    /// Remembers a code that does not count by itself: the first of two, or one that was told to be ahead.
     pub async fn remember_first(
         &mut self,
         authenticator: AuthenticatorId,
         at: i64,
         until: Timestamp,
     ) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE authenticators SET first_code = $2, first_until = $3 WHERE id = $1 AND state = 'active' AND next <= $2";
-        on!(self.tx, c => sqlx::query(SQL).bind(authenticator.0.as_bytes().to_vec()).bind(at).bind(until.0).execute(&mut *c).await.map(|_| ()))
-            .map_err(StoreError::from_sqlx("remember the first of two codes"))
+        super::authenticators::remember_first(&mut self.tx, authenticator, at, until).await
     }
 
     /// Uses a recovery or bypass code once. `false`: somebody else did, or it has ended.
@@ -517,12 +515,7 @@ impl Verifying {
         digest: &[u8],
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        const SQL: &str = "
-            UPDATE recovery_codes SET uses_left = uses_left - 1, used_at = $3
-            WHERE user_id = $1 AND digest = $2 AND uses_left > 0 AND (expires_at IS NULL OR expires_at > $3)";
-        let rows = on!(self.tx, c => sqlx::query(SQL).bind(bytes(user)).bind(digest.to_vec()).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
-            .map_err(StoreError::from_sqlx("use a recovery code"))?;
-        Ok(rows == 1)
+        super::recovery::take_digest(&mut self.tx, user, digest, now).await
     }
 
     /// Writes what is known of users from now on; their rows are locked.

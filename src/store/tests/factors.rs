@@ -10,6 +10,8 @@ use crate::model::{
 };
 use crate::store::KeptAuthenticator;
 use crate::store::factors::insert_authenticator;
+use crate::store::factors::proof::{Asked, prove};
+use crate::store::{ProofOutcome, WrongCode};
 
 /// An application of a user, with a secret that the test's key decrypts.
 pub(super) fn application(
@@ -99,4 +101,48 @@ pub(super) async fn an_authenticator_comes_back_as_it_was_kept_and_goes_with_its
     assert!(left.authenticator.two_codes);
     let secret = open(&ring, &left.owner(), left.secret.as_ref().unwrap()).unwrap();
     assert_eq!(&secret[..], b"a seed of twenty byte");
+}
+
+/// A code that proves who somebody is on the page: of a token within its dates, and not one that was told to be ahead.
+pub(super) async fn trap_110_a_token_out_of_its_dates_proves_nothing(f: &Fixture) {
+    ready(f).await;
+    let user = by_hand("tok", 42);
+    act(f, &user, 0, AuditAct::UserAdd).await.unwrap();
+    let seed = zeroize::Zeroizing::new(b"a seed of twenty byte".to_vec());
+    let generator = crate::factors::otp::Generator::new(seed, OtpHash::Sha1, 6);
+    let step = START.0 / 30_000;
+    let typed = |at: i64| {
+        let code = generator.code(at.try_into().unwrap());
+        crate::factors::typed::read(&format!("{code:06}"))
+    };
+    let mut token = application(f, user.id, AuthenticatorKind::Totp, 5);
+    token.authenticator.drift = 0;
+    token.authenticator.valid_until = Some(START);
+    let keys = KeyRing::of(f.key.root());
+    let proved = async |code: &crate::factors::typed::Typed, now: crate::clock::Timestamp| {
+        let mut tx = f.store.db.begin().await.unwrap();
+        let asked = Asked {
+            service: "enrolment",
+            realm: &realm(),
+            user: user.id,
+            keys: &keys,
+            now,
+        };
+        let outcome = prove(&mut tx, asked, code).await.unwrap();
+        tx.commit().await.unwrap();
+        outcome
+    };
+    let mut tx = f.store.db.begin().await.unwrap();
+    insert_authenticator(&mut tx, &token).await.unwrap();
+    tx.commit().await.unwrap();
+    let wrong = ProofOutcome::Wrong(WrongCode::Unknown);
+    assert_eq!(proved(&typed(step), START).await, wrong);
+    f.sql("UPDATE authenticators SET valid_until = NULL").await;
+    // Six steps ahead: it is said, and the code is worth nothing from then on.
+    let ahead = ProofOutcome::Wrong(WrongCode::Clock(6));
+    assert_eq!(proved(&typed(step + 6), START).await, ahead);
+    let then = START.plus_ms(6 * 30_000);
+    let replayed = ProofOutcome::Wrong(WrongCode::Replayed);
+    assert_eq!(proved(&typed(step + 6), then).await, replayed);
+    assert_eq!(proved(&typed(step + 7), then).await, ProofOutcome::Right);
 }
