@@ -5,7 +5,7 @@ use crate::model::{ApiTokenId, RealmId, UserId};
 use crate::store::answer::answered;
 use crate::store::db::{EngineConnection, on};
 use crate::store::rows::uuid;
-use crate::store::{ANSWERED_FOR, KeptAnswer, Store, StoreError};
+use crate::store::{KeptAnswer, Store, StoreError};
 
 /// What a token may make is counted over so many minutes.
 const MINUTES: i64 = 60;
@@ -86,32 +86,6 @@ impl Store {
         let rows = on!(link, c => sqlx::query_scalar::<_, Vec<u8>>(SQL).bind(minute).bind(most).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("count what tokens make"))?;
         rows.iter().map(|id| Ok(ApiTokenId(uuid(id)?))).collect()
-    }
-
-    /// The answer that was given to this key, while it counts.
-    pub async fn answer_of(
-        &self,
-        token: ApiTokenId,
-        key: &str,
-        now: Timestamp,
-    ) -> Result<Option<KeptAnswer>, StoreError> {
-        type Row = (Vec<u8>, i64, String, i64);
-        const SQL: &str = "SELECT body, status, answer, at FROM answers WHERE token = $1 AND key = $2 AND at > $3";
-        let mut link = self.db.read().await?;
-        let row = on!(link, c => sqlx::query_as::<_, Row>(SQL).bind(token.0.as_bytes().to_vec()).bind(key.to_owned()).bind(now.0.saturating_sub(ANSWERED_FOR)).fetch_optional(&mut *c).await)
-            .map_err(StoreError::from_sqlx("look for an answer"))?;
-        row.map(|(body, status, answer, at)| {
-            let odd = |what: &str| StoreError::Nonsense(format!("an answer: {what}"));
-            Ok(KeptAnswer {
-                token,
-                key: key.to_owned(),
-                body: body.try_into().map_err(|_| odd("no digest"))?,
-                status: u16::try_from(status).map_err(|_| odd("no status"))?,
-                answer,
-                at: Timestamp(at),
-            })
-        })
-        .transpose()
     }
 
     /// Notes a logon, and keeps the answer to it.

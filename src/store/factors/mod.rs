@@ -1,5 +1,6 @@
 //! What users prove themselves with: authenticators with their encrypted secrets, recovery codes, and what verifications know of a user.
 
+mod answers;
 pub(super) mod authenticators;
 pub(in crate::store) mod endings;
 mod facts;
@@ -13,6 +14,7 @@ mod rows_of_many;
 mod upkeep;
 mod verifying;
 
+pub use answers::{ANSWERED_FOR, KeptAnswer};
 pub use authenticators::KeptAuthenticator;
 #[cfg(test)]
 pub(in crate::store) use authenticators::{
@@ -21,10 +23,7 @@ pub(in crate::store) use authenticators::{
 pub use logons::LogonRow;
 pub use proof::{ProofOutcome, WrongCode};
 pub use upkeep::Guesses;
-pub use verifying::{
-    ANSWERED_FOR, ActiveAuthenticator, KeptAnswer, UserFactors, VerificationRow, VerifiedUser,
-    Verifying,
-};
+pub use verifying::{ActiveAuthenticator, UserFactors, VerificationRow, VerifiedUser, Verifying};
 #[cfg(test)]
 mod given;
 pub use hard_tokens::{HardTokenFilter, HardTokenRow, NewHardToken};

@@ -12,17 +12,14 @@ use crate::factors::sealed::Sealed;
 use crate::factors::throttle::{Failures, LONG};
 use crate::factors::verdict::{SpareCode, UsedStep};
 use crate::model::{
-    ApiTokenId, Authenticator, AuthenticatorId, AuthenticatorKind, OtpHash, RealmId, State,
-    TwoFactor, UserId, Verdict, VerifyMethod, VerifyReason,
+    Authenticator, AuthenticatorId, AuthenticatorKind, OtpHash, RealmId, State, TwoFactor, UserId,
+    Verdict, VerifyMethod, VerifyReason,
 };
 use crate::store::answer::answered;
 use crate::store::db::{EngineConnection, Tx, on};
 use crate::store::lease_rows::now;
 use crate::store::rows::{places, two_factor, uuid, word};
 use crate::store::{Store, StoreError};
-
-/// An answer is given again for so long, in milliseconds.
-pub const ANSWERED_FOR: i64 = 10 * 60 * 1000;
 
 /// A transaction of verifications. Dropped without [`Verifying::commit`], nothing of it was done.
 pub struct Verifying {
@@ -118,23 +115,6 @@ pub struct VerificationRow {
     pub user: Option<UserId>,
     /// What was answered.
     pub verdict: Verdict,
-}
-
-/// An answer that may be given again.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KeptAnswer {
-    /// To which program.
-    pub token: ApiTokenId,
-    /// By which key of its own.
-    pub key: String,
-    /// SHA-256 of what was asked.
-    pub body: [u8; 32],
-    /// The status.
-    pub status: u16,
-    /// The answer.
-    pub answer: String,
-    /// When.
-    pub at: Timestamp,
 }
 
 #[derive(FromRow)]
@@ -569,69 +549,6 @@ impl Verifying {
         .map_err(StoreError::from_sqlx("record verifications"))
     }
 
-    /// The answers that were given to these keys and still count.
-    pub async fn answers(
-        &mut self,
-        keys: &[(ApiTokenId, String)],
-        now: Timestamp,
-    ) -> Result<Vec<KeptAnswer>, StoreError> {
-        type Row = (Vec<u8>, String, Vec<u8>, i64, String, i64);
-        if keys.is_empty() {
-            return Ok(vec![]);
-        }
-        let rows = length(keys.len());
-        let sql = format!(
-            "SELECT token, key, body, status, answer, at FROM answers WHERE (token, key) IN (VALUES {}) AND at > ${}",
-            values(rows, 2),
-            rows * 2 + 1
-        );
-        let found = on!(self.tx, c => {
-            let mut query = sqlx::query_as::<_, Row>(AssertSqlSafe(sql));
-            for (token, key) in filled(keys) { query = query.bind(token.0.as_bytes().to_vec()).bind(key.clone()); }
-            query.bind(now.0.saturating_sub(ANSWERED_FOR)).fetch_all(&mut *c).await
-        })
-        .map_err(StoreError::from_sqlx("look for an answer"))?;
-        found
-            .into_iter()
-            .map(|(token, key, body, status, answer, at)| {
-                let odd = |what: &str| StoreError::Nonsense(format!("an answer: {what}"));
-                Ok(KeptAnswer {
-                    token: ApiTokenId(uuid(&token)?),
-                    key,
-                    body: body.try_into().map_err(|_| odd("no digest"))?,
-                    status: u16::try_from(status).map_err(|_| odd("no status"))?,
-                    answer,
-                    at: Timestamp(at),
-                })
-            })
-            .collect()
-    }
-
-    /// Keeps answers, to be given again. `false`: somebody else answered one of these keys a moment ago, and nothing must be done twice.
-    pub async fn keep_answers(&mut self, answers: &[KeptAnswer]) -> Result<bool, StoreError> {
-        if answers.is_empty() {
-            return Ok(true);
-        }
-        let sql = format!(
-            "WITH v(n, token, key, body, status, answer, at) AS (VALUES {})
-             INSERT INTO answers (token, key, body, status, answer, at)
-             SELECT token, key, body, status, answer, at FROM v WHERE n >= 0 ORDER BY token, key
-             ON CONFLICT (token, key) DO UPDATE SET body = excluded.body, status = excluded.status, answer = excluded.answer, at = excluded.at
-             WHERE answers.at <= excluded.at - {ANSWERED_FOR}",
-            values(length(answers.len()), 7)
-        );
-        let rows = on!(self.tx, c => {
-            let mut query = sqlx::query(AssertSqlSafe(sql));
-            for (n, kept) in numbered(answers) {
-                query = query.bind(n).bind(kept.token.0.as_bytes().to_vec()).bind(kept.key.clone()).bind(kept.body.to_vec())
-                    .bind(i64::from(kept.status)).bind(kept.answer.clone()).bind(kept.at.0);
-            }
-            query.execute(&mut *c).await.map(|r| r.rows_affected())
-        })
-        .map_err(StoreError::from_sqlx("keep answers"))?;
-        Ok(rows == answers.len() as u64)
-    }
-
     /// Makes it last.
     pub async fn commit(self) -> Result<(), StoreError> {
         crate::failpoint::hit("verify.commit");
@@ -640,7 +557,7 @@ impl Verifying {
 }
 
 /// The items with their places, and the last one again, with a place below zero, until the statement is full.
-fn numbered<T>(items: &[T]) -> impl Iterator<Item = (i64, &T)> {
+pub(super) fn numbered<T>(items: &[T]) -> impl Iterator<Item = (i64, &T)> {
     let real = items.len();
     filled(items).enumerate().map(move |(n, item)| {
         let place = if n < real {
