@@ -13,7 +13,8 @@
 use crate::clock::Timestamp;
 use crate::model::UserId;
 use crate::store::StoreError;
-use crate::store::db::{Tx, on};
+use crate::store::answer::answered;
+use crate::store::db::{EngineConnection, Tx, on};
 
 /// Of the users of a stage (`$1`) those that `$what` says, over the staged row `s` and the user `u` as they still are.
 macro_rules! whose {
@@ -76,6 +77,12 @@ pub(in crate::store) async fn with_stage(
         whose!(links_go!()),
         ")"
     ));
+    // Whoever verifies codes of several users locks these rows in this order before they change authenticators.
+    const LOCK: &str = concat!(
+        "SELECT user_id FROM user_factors WHERE user_id IN (",
+        whose!(takes_effect!()),
+        ") ORDER BY user_id FOR UPDATE"
+    );
     const ACTIVE: &str = application_ends!(concat!(
         "state = 'active' AND user_id IN (",
         whose!(takes_effect!()),
@@ -90,6 +97,10 @@ pub(in crate::store) async fn with_stage(
             .map_err(&failed)?;
     }
     if applications {
+        if revoke_at_once && let EngineConnection::Postgres(c) = tx.side() {
+            let locking = sqlx::query(LOCK).bind(stage.to_vec()).execute(c);
+            answered(locking).await.map_err(&failed)?;
+        }
         let active = if revoke_at_once { &[ACTIVE][..] } else { &[] };
         for sql in [PENDING].iter().chain(active).copied() {
             on!(tx, c => sqlx::query(sql).bind(stage.to_vec()).bind(now.0).execute(&mut *c).await.map(|_| ()))

@@ -3,9 +3,11 @@
 use super::by_hand::{act, by_hand, ready, removed};
 use super::factors::application;
 use super::*;
+use crate::config::StoreUrl;
+use crate::factors::verdict::UsedStep;
 use crate::model::{
-    AuditAct, AuthenticatorKind, AuthenticatorState, JobReason, Phone, PhoneSource, State,
-    StateReason,
+    AuditAct, AuthenticatorId, AuthenticatorKind, AuthenticatorState, JobReason, Phone,
+    PhoneSource, State, StateReason,
 };
 use crate::store::MessageContext;
 use crate::store::factors::insert_authenticator;
@@ -266,6 +268,61 @@ pub(super) async fn trap_82_links_and_applications_end_with_number_and_standing_
             let expected = if at_once { ending.at_once } else { ending.left };
             assert_eq!(left(f, user).await, expected, "{} again", ending.what);
         }
+    }
+}
+
+/// A plan that ends applications waits for whoever verifies codes of its users, before it has changed any authenticator: the two never
+/// wait for each other in a circle.
+pub(super) async fn a_plan_that_ends_applications_waits_for_verifications(f: &Fixture) {
+    ready(f).await;
+    let users: Vec<User> = (80..82)
+        .map(|i| given(person(&format!("v{i}"), i)))
+        .collect();
+    make(f, 80, &users).await;
+    let mut changed = vec![];
+    for (i, user) in (80..).zip(&users) {
+        equip(f, user, i).await;
+        let after = User {
+            phone: phone(B),
+            ..later(user)
+        };
+        changed.push((given(after), user.version, vec![]));
+    }
+    let mut ids: Vec<_> = users.iter().map(|user| user.id).collect();
+    ids.sort_unstable();
+    // Something is known of both of them already.
+    let mut before = f.store.verifying().await.unwrap();
+    before.lock_factors(&ids).await.unwrap();
+    before.commit().await.unwrap();
+    let mut verifying = f.store.verifying().await.unwrap();
+    verifying.lock_factors(&ids).await.unwrap();
+    if !matches!(f.url(), StoreUrl::Postgres { .. }) {
+        // One writer at a time.
+        verifying.commit().await.unwrap();
+        pass(f, 81, &changed, true).await;
+        return;
+    }
+    let plan = pass(f, 81, &changed, true);
+    let steps: Vec<UsedStep> = users
+        .iter()
+        .zip(80..)
+        .map(|(_, i)| UsedStep {
+            authenticator: AuthenticatorId(uuid::Uuid::from_u128(i * 10 + 1)),
+            at: 100,
+            drift: 0,
+        })
+        .collect();
+    let verified = async {
+        // Time for the plan to come as far as it comes.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let used = verifying.use_steps(&steps, START).await.unwrap();
+        verifying.commit().await.unwrap();
+        used.len()
+    };
+    let ((), used) = tokio::join!(plan, verified);
+    assert_eq!(used, 2, "both codes counted before the applications ended");
+    for user in &users {
+        assert_eq!(left(f, user).await, GONE);
     }
 }
 
