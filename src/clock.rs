@@ -70,6 +70,36 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+/// A clock that is so far from the database's judges no code and no link, in milliseconds.
+const OFF: i64 = 30_000;
+
+/// The time by which codes and links are judged, and what it says of this machine's clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct JudgingTime {
+    /// The database's time; this machine's where the store is a file of it.
+    pub at: Timestamp,
+    /// How far this machine's clock is ahead of the database's, in milliseconds; behind if negative.
+    pub off_ms: i64,
+}
+
+impl JudgingTime {
+    /// `database`: what its clock showed; `before` and `after`: what this machine's clock showed before it was asked, and after.
+    pub fn new(database: Option<Timestamp>, before: Timestamp, after: Timestamp) -> Self {
+        let at = database.unwrap_or(after);
+        let off_ms = match database {
+            Some(at) if at < before => before.since_ms(at),
+            Some(at) if at > after => after.since_ms(at),
+            _ => 0,
+        };
+        Self { at, off_ms }
+    }
+
+    /// This machine's clock is so wrong that nothing can be judged here.
+    pub fn is_off(self) -> bool {
+        self.off_ms.abs() >= OFF
+    }
+}
+
 /// An instant of a clock that nobody can set and that goes on while the process stands still or the machine is suspended
 /// (CLOCK_BOOTTIME): for what was promised to others, such as a lease. `std::time::Instant` stands still in a suspended machine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -181,5 +211,32 @@ impl Clock {
         if let Some(fixed) = &self.0 {
             fixed.move_by(ms, 0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trap_68_a_clock_is_off_by_what_no_way_of_the_question_explains() {
+        let at = |ms: i64| Timestamp(1_000_000 + ms);
+        let off = |database, before, after| JudgingTime::new(Some(database), before, after).off_ms;
+        assert_eq!(off(at(5), at(0), at(10)), 0);
+        // The question took its time: nothing can be said of less.
+        assert_eq!(off(at(9000), at(0), at(9500)), 0);
+        assert_eq!(off(at(-3_600_000), at(0), at(10)), 3_600_000, "ahead");
+        assert_eq!(off(at(3_600_010), at(0), at(10)), -3_600_000, "behind");
+        for (ms, is_off) in [(29_999, false), (30_000, true)] {
+            let time = JudgingTime::new(Some(at(-ms)), at(0), at(10));
+            assert_eq!((time.is_off(), time.at), (is_off, at(-ms)));
+            assert_eq!(
+                JudgingTime::new(Some(at(ms + 10)), at(0), at(10)).is_off(),
+                is_off
+            );
+        }
+        // A file of this machine has no other clock.
+        let own = JudgingTime::new(None, at(0), at(10));
+        assert_eq!((own.at, own.is_off()), (at(10), false));
     }
 }

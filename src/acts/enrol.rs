@@ -112,6 +112,8 @@ pub enum PageTrouble {
     Used,
     /// It is right for a clock that is so many seconds ahead, or behind if negative.
     Clock(i64),
+    /// It is the first of two that are asked for.
+    First,
     /// It belongs to an earlier QR code.
     Earlier,
     /// The time of the secret was over: here is another one.
@@ -127,7 +129,8 @@ impl From<WrongCode> for PageTrouble {
         match wrong {
             WrongCode::Unknown => Self::Wrong,
             WrongCode::Replayed => Self::Used,
-            WrongCode::Clock(steps) => Self::Clock(steps * i64::from(PERIOD)),
+            WrongCode::Clock(seconds) => Self::Clock(seconds),
+            WrongCode::First => Self::First,
         }
     }
 }
@@ -215,8 +218,9 @@ pub async fn enrol_at_link(
         Enrolled::Gone => return Ok(PageAnswer::Gone),
         Enrolled::NotBegun => PageTrouble::Anew,
         Enrolled::Earlier => PageTrouble::Earlier,
-        Enrolled::Wrong(wrong) => wrong.into(),
-        Enrolled::Held(gate) => gate.into(),
+        Enrolled::NotProved(outcome) => {
+            return page.begin(None, trouble_of(outcome)).await;
+        }
     };
     page.begin(None, Some(trouble)).await
 }
@@ -358,6 +362,22 @@ enum Way {
     Step,
 }
 
+/// The database's time: codes and links are judged by it, whichever daemon is asked.
+///
+/// # Errors
+/// When this machine's clock is too far from it: a code may be worth nothing then, and nobody is told that it is wrong.
+async fn judging_time(at: &ActContext) -> Result<Timestamp, ActFailure> {
+    let time = at.engine.judging_time().await?;
+    if time.is_off() {
+        let seconds = time.off_ms / 1000;
+        return Err(ActFailure::new(
+            FailureKind::Refused,
+            format!("this machine's clock is {seconds} s from the database's; set it (NTP)"),
+        ));
+    }
+    Ok(time.at)
+}
+
 async fn at_page<'a>(
     at: &'a ActContext,
     visitor: &'a Visitor,
@@ -366,7 +386,7 @@ async fn at_page<'a>(
     let Some(token) = token(visitor) else {
         return Ok(None);
     };
-    let now = at.now();
+    let now = judging_time(at).await?;
     let Some((enrolment, user)) = at.store().enrolment_of(&token).await? else {
         return Ok(None);
     };

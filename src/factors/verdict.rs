@@ -89,6 +89,8 @@ pub struct Judged {
     /// The first of two codes of these, at this step or counter, or a code of which it was told that it will be right. It does not count
     /// by itself any more.
     pub first: Vec<(AuthenticatorId, i64)>,
+    /// Why the reason is a clock: it is so many seconds ahead, or behind if negative; `None`: the code is the first of two.
+    pub clock_off: Option<i64>,
 }
 
 /// A code that is used up: all before it are too.
@@ -103,12 +105,14 @@ pub struct UsedStep {
 }
 
 impl Judged {
-    fn only(verdict: Verdict) -> Self {
+    /// An answer after which nothing is written.
+    pub fn only(verdict: Verdict) -> Self {
         Self {
             verdict,
             step: None,
             spare: None,
             first: vec![],
+            clock_off: None,
         }
     }
 
@@ -168,8 +172,8 @@ impl Candidate {
 enum CodeTried {
     Right(UsedStep),
     Replayed,
-    /// A clock is wrong; of an application that is ahead, the step that is told of.
-    WrongClock(Option<i64>),
+    /// A clock is wrong by so many seconds; of an application that is ahead, the step that is told of.
+    WrongClock(i64, Option<i64>),
     /// The first of two.
     First(i64),
     Wrong,
@@ -220,7 +224,7 @@ fn attempt(candidate: &Candidate, code: &Typed, now: Timestamp) -> CodeTried {
         Found::Replayed => CodeTried::Replayed,
         Found::WrongClock(offset) => {
             let ahead = (offset > 0).then(|| expected(moving, seconds) + offset);
-            CodeTried::WrongClock(ahead)
+            CodeTried::WrongClock(offset * i64::from(candidate.period), ahead)
         }
         Found::Wrong => CodeTried::Wrong,
     }
@@ -317,7 +321,8 @@ pub fn judge(
                     );
                 }
             }
-            CodeTried::WrongClock(ahead) => {
+            CodeTried::WrongClock(seconds, ahead) => {
+                judged.clock_off = Some(seconds);
                 // Whoever guessed it is told that it will be right: it must not count then.
                 judged.first.extend(ahead.map(|at| (candidate.id, at)));
                 say(
@@ -332,6 +337,9 @@ pub fn judge(
     }
     if judged.step.is_some() {
         judged.first.clear();
+    }
+    if judged.verdict.reason != Some(VerifyReason::Clock) {
+        judged.clock_off = None;
     }
     judged
 }

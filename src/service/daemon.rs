@@ -349,6 +349,7 @@ impl Daemon {
                 self.engine.subscribe(),
                 Arc::clone(&self.wake),
                 moved.clone(),
+                Arc::clone(&self.verifying),
                 pulse,
                 stop.clone(),
             ),

@@ -14,6 +14,7 @@ use crate::model::RealmId;
 use crate::model::words::count;
 use crate::runs;
 use crate::sync::Engine;
+use crate::verification::Health;
 
 /// People notice a number that takes effect later than this.
 const HOLDS: Duration = Duration::from_secs(5);
@@ -29,6 +30,7 @@ pub(super) async fn run(
     engine: watch::Receiver<Engine>,
     wake: Arc<Notify>,
     moved: mpsc::Sender<TickMove>,
+    health: Arc<Health>,
     pulse: Pulse,
     cancel: CancellationToken,
 ) {
@@ -96,6 +98,12 @@ pub(super) async fn run(
                 }
             }
             if now >= expiry {
+                match engine.judging_time().await {
+                    Ok(time) => health.note(time),
+                    Err(error) => {
+                        tracing::error!(%error, "the database's clock cannot be read: {error}");
+                    }
+                }
                 watch_guesses(&engine, &mut alarmed).await;
                 if let Err(error) = engine.store.forget_answers(engine.clock.now()).await {
                     tracing::error!(%error, "old answers cannot be forgotten: {error}");

@@ -9,16 +9,15 @@ use super::audit::append;
 use super::db::{Tx, on};
 use super::enrolments::{SentRow, enrolment_columns};
 use super::factors::authenticators::{activate, drop_pending, end, insert, of_user};
-use super::factors::proof::{Asked, generator, moving, prove, refuse};
-use super::factors::{failures, recovery};
+use super::factors::proof::{Asked, note, prove};
+use super::factors::recovery;
 use super::outbox::text;
 use super::rows::{UserRow, user_columns};
-use super::{AuditKey, KeptAuthenticator, ProofOutcome, Store, StoreError, WrongCode};
+use super::{AuditKey, CodeUse, KeptAuthenticator, ProofOutcome, Store, StoreError, Verifying};
 use crate::clock::Timestamp;
 use crate::factors::keys::KeyRing;
-use crate::factors::throttle::{Gate, gate};
 use crate::factors::typed::Typed;
-use crate::factors::window::{Found, Progress, find};
+use crate::factors::verdict::Judged;
 use crate::model::{
     AuditEntry, AuthenticatorId, AuthenticatorKind, AuthenticatorState, Enrolment, EnrolmentId,
     User, UserId,
@@ -41,7 +40,7 @@ pub struct PageStep<'a> {
     pub browser: [u8; 32],
     /// The keys that secrets may have been kept with.
     pub keys: &'a KeyRing,
-    /// The time.
+    /// The time, by the database's clock.
     pub now: Timestamp,
     /// The line of the audit that a success writes, and the key that it is written under.
     pub audit: (&'a AuditEntry, &'a AuditKey),
@@ -95,10 +94,8 @@ pub enum Enrolled {
     NotBegun,
     /// It is a code of an earlier secret: what was scanned then is of no use.
     Earlier,
-    /// It is wrong, and was counted.
-    Wrong(WrongCode),
-    /// It was not looked at.
-    Held(Gate),
+    /// That code does not count.
+    NotProved(ProofOutcome),
 }
 
 /// Locks the user against other numbers, then the link; gives both if the link is valid. In the order of [`super::outbox::locks`].
@@ -206,13 +203,15 @@ impl Store {
             let Some(code) = proof else {
                 return Ok(Begun::ProofMissing);
             };
-            match prove(&mut tx, step.asked(&user), code).await? {
+            let mut judging = Verifying::over(tx);
+            match prove(&mut judging, step.asked(&user), code).await? {
                 ProofOutcome::Right => {}
                 other => {
-                    tx.commit().await?;
+                    judging.commit().await?;
                     return Ok(Begun::NotProved(other));
                 }
             }
+            tx = judging.into_tx();
         }
         // The newest ones stay, so that nobody who opens the link elsewhere keeps its user from it.
         let pending = pending_of(&all, step.enrolment);
@@ -251,8 +250,9 @@ impl Store {
             tx.commit().await?;
             return Ok(Enrolled::Gone);
         };
-        let all = of_user(&mut tx, step.user).await?;
-        let before = failures::locked(&mut tx, step.user).await?;
+        let mut judging = Verifying::over(tx);
+        let known = judging.examine(&[(step.user, code)]).await?;
+        let all = of_user(judging.more(), step.user).await?;
         let own: Vec<&KeptAuthenticator> = pending_of(&all, step.enrolment)
             .into_iter()
             .filter(|kept| kept.browser == Some(step.browser))
@@ -260,48 +260,39 @@ impl Store {
         let Some(kept) = own.iter().rfind(|kept| lives(kept, step.now)) else {
             return Ok(Enrolled::NotBegun);
         };
-        match gate(before, step.now) {
-            Gate::Open => {}
-            held => return Ok(Enrolled::Held(held)),
-        }
-        let id = kept.authenticator.id;
-        let wrong = match look(kept, code, step)? {
-            Found::Accepted { at, .. } => {
-                if !activate(&mut tx, id, at, step.now).await? {
-                    return Ok(Enrolled::NotBegun);
-                }
-                if !use_link(&mut tx, step).await? {
-                    return Ok(Enrolled::Gone);
-                }
-                self.take_over(&mut tx, step, &all, id).await?;
-                recovery::replace(
-                    &mut tx,
-                    &step.keys.current,
-                    step.user,
-                    id.0,
-                    codes,
-                    step.now,
-                )
-                .await?;
-                append(&mut tx, step.audit.1, step.audit.0).await?;
-                tx.commit().await?;
-                return Ok(Enrolled::Active(id));
-            }
-            Found::Replayed => WrongCode::Replayed,
-            Found::WrongClock(steps) => WrongCode::Clock(steps),
-            Found::Wrong => WrongCode::Unknown,
+        let look = |kept: &KeptAuthenticator| {
+            known.judge_pending(step.keys, step.user, kept, code, step.now)
         };
+        let (id, mut judged) = (kept.authenticator.id, look(kept)?);
+        if let Some(used) = judged.step {
+            note(&mut judging, step.asked(&user), &judged).await?;
+            let mut tx = judging.into_tx();
+            if !activate(&mut tx, id, used.at, step.now).await? {
+                return Ok(Enrolled::NotBegun);
+            }
+            if !use_link(&mut tx, step).await? {
+                return Ok(Enrolled::Gone);
+            }
+            self.take_over(&mut tx, step, &all, id).await?;
+            let key = &step.keys.current;
+            recovery::replace(&mut tx, key, step.user, id.0, codes, step.now).await?;
+            append(&mut tx, step.audit.1, step.audit.0).await?;
+            tx.commit().await?;
+            return Ok(Enrolled::Active(id));
+        }
         let mut earlier = false;
         for other in own.iter().filter(|other| other.authenticator.id != id) {
-            earlier |= other.secret.is_some()
-                && matches!(look(other, code, step)?, Found::Accepted { .. });
+            earlier |= other.secret.is_some() && look(other)?.step.is_some();
         }
-        refuse(&mut tx, step.asked(&user), wrong, Some(id)).await?;
-        tx.commit().await?;
-        Ok(if earlier {
-            Enrolled::Earlier
-        } else {
-            Enrolled::Wrong(wrong)
+        let of_user: [(UserId, &mut Judged); 1] = [(step.user, &mut judged)];
+        judging
+            .count(&known, &of_user, CodeUse::Page, step.now)
+            .await?;
+        note(&mut judging, step.asked(&user), &judged).await?;
+        judging.commit().await?;
+        Ok(match ProofOutcome::from(&judged) {
+            ProofOutcome::Wrong(_) if earlier => Enrolled::Earlier,
+            outcome => Enrolled::NotProved(outcome),
         })
     }
 
@@ -324,13 +315,15 @@ impl Store {
         if !Possessions::of(&all, step.enrolment, None, step.now).active {
             return Ok(Renewed::NothingActive);
         }
-        match prove(&mut tx, step.asked(&user), proof).await? {
+        let mut judging = Verifying::over(tx);
+        match prove(&mut judging, step.asked(&user), proof).await? {
             ProofOutcome::Right => {}
             other => {
-                tx.commit().await?;
+                judging.commit().await?;
                 return Ok(Renewed::NotProved(other));
             }
         }
+        let mut tx = judging.into_tx();
         if !use_link(&mut tx, step).await? {
             return Ok(Renewed::Gone);
         }
@@ -412,16 +405,4 @@ async fn use_link(tx: &mut Tx, step: &PageStep<'_>) -> Result<bool, StoreError> 
     let rows = on!(tx, c => sqlx::query(SQL).bind(step.enrolment.0.as_bytes().to_vec()).bind(step.now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
         .map_err(StoreError::from_sqlx("use a link up"))?;
     Ok(rows == 1)
-}
-
-/// What a code comes to for a pending application.
-fn look(kept: &KeptAuthenticator, code: &Typed, step: &PageStep<'_>) -> Result<Found, StoreError> {
-    let Some(generator) = generator(kept, step.keys)? else {
-        return Ok(Found::Wrong);
-    };
-    let progress = Progress {
-        next: kept.authenticator.next,
-    };
-    let seconds = step.now.0.div_euclid(1000);
-    Ok(find(&generator, moving(kept), progress, code, seconds))
 }

@@ -72,9 +72,9 @@ pub use delta_history::DeltaHistory;
 pub use enrolling::{Begun, Enrolled, PageStep, Possessions, Renewed, link_is_valid};
 pub use error::StoreError;
 pub use factors::{
-    ANSWERED_FOR, ActiveAuthenticator, Guesses, HardTokenFilter, HardTokenRow, KeptAnswer,
-    KeptAuthenticator, LogonRow, NewHardToken, ProofOutcome, UserFactors, VerificationRow,
-    VerifiedUser, Verifying, WrongCode,
+    ANSWERED_FOR, ActiveAuthenticator, CodeUse, Examined, Guesses, HardTokenFilter, HardTokenRow,
+    KeptAnswer, KeptAuthenticator, LogonRow, NewHardToken, ProofOutcome, UserFactors,
+    VerificationRow, VerifiedUser, Verifying, WrongCode,
 };
 use generation::GenerationFile;
 pub use index::Indexed;

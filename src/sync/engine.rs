@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, JudgingTime};
 use crate::config::{Config, Environment, RealmConfig};
 use crate::model::{RealmId, RealmRow};
 use crate::runs::{RealmTurn, RunError, Runs};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Everything that a run needs. Cheap to clone; one run a realm at a time.
 #[derive(Clone, Debug)]
@@ -38,6 +38,16 @@ impl Engine {
             store: turn.store.clone(),
             ..self.clone()
         }
+    }
+
+    /// The time by which codes and links are judged.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn judging_time(&self) -> Result<JudgingTime, StoreError> {
+        let before = self.clock.now();
+        let database = self.store.database_time().await?;
+        Ok(JudgingTime::new(database, before, self.clock.now()))
     }
 
     pub(super) fn runs(&self) -> Runs {

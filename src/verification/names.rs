@@ -22,6 +22,16 @@ pub enum Named {
     OtherRealm,
 }
 
+impl Named {
+    /// The user, if it is one.
+    pub(super) fn user(&self) -> Option<UserId> {
+        match self {
+            Self::User(user) => Some(*user),
+            _ => None,
+        }
+    }
+}
+
 /// A name as a service sent it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NameTyped<'a> {

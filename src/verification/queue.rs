@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::names::{NameTyped, Named, named};
 use super::round::round;
 use super::setting::Cached;
-use crate::clock::Timestamp;
+use crate::clock::JudgingTime;
 use crate::factors::typed::Typed;
 use crate::model::ApiToken;
 use crate::runs::RunError;
@@ -28,9 +28,6 @@ const WAITING: usize = 4096;
 
 /// How long a request waits for its turn, and a transaction for its end.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A clock that is so far from the database's answers nobody, in milliseconds.
-const CLOCK_OFF: i64 = 30_000;
 
 /// A code that is to be verified.
 #[derive(Clone)]
@@ -106,6 +103,11 @@ impl Health {
     /// How far this machine's clock was from the database's at the last look, in milliseconds.
     pub fn clock_off_ms(&self) -> i64 {
         self.off_ms.load(Ordering::Relaxed)
+    }
+
+    /// Notes what a look at the database's clock said.
+    pub fn note(&self, time: JudgingTime) {
+        self.off_ms.store(time.off_ms, Ordering::Relaxed);
     }
 }
 
@@ -339,41 +341,15 @@ async fn attempt(
     let before = engine.clock.now();
     let database = tx.database_time().await?;
     let after = engine.clock.now();
-    let off = database.map_or(0, |at| off(at, before, after));
-    health.off_ms.store(off, Ordering::Relaxed);
-    if off.abs() >= CLOCK_OFF {
-        return Err(Failed::ClockOff(off));
+    let time = JudgingTime::new(database, before, after);
+    health.note(time);
+    if time.is_off() {
+        return Err(Failed::ClockOff(time.off_ms));
     }
-    let outcomes = round(tx, &setting, &together, database.unwrap_or(after)).await?;
+    let outcomes = round(tx, &setting, &together, time.at).await?;
     let mut all: Vec<Option<Result<Answered, NotVerified>>> = vec![None; asks.len()];
     for (place, outcome) in places.into_iter().zip(outcomes) {
         all[place] = Some(outcome);
     }
     Ok(all)
-}
-
-/// How far a clock that showed these two times is from another that showed `at` between them: behind if negative.
-fn off(at: Timestamp, before: Timestamp, after: Timestamp) -> i64 {
-    if at < before {
-        before.since_ms(at)
-    } else if at > after {
-        after.since_ms(at)
-    } else {
-        0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn trap_68_a_clock_is_off_by_what_no_way_of_the_question_explains() {
-        let at = |ms: i64| Timestamp(1_000_000 + ms);
-        assert_eq!(off(at(5), at(0), at(10)), 0);
-        // The question took its time: nothing can be said of less.
-        assert_eq!(off(at(9000), at(0), at(9500)), 0);
-        assert_eq!(off(at(-3_600_000), at(0), at(10)), 3_600_000, "ahead");
-        assert_eq!(off(at(3_600_010), at(0), at(10)), -3_600_000, "behind");
-    }
 }

@@ -220,6 +220,7 @@ fn said(words: &Words, wrong: PageTrouble) -> String {
             fill(words.ahead, &[("minutes", &minutes(ahead))])
         }
         PageTrouble::Clock(behind) => fill(words.behind, &[("minutes", &minutes(behind))]),
+        PageTrouble::First => words.first.to_owned(),
         PageTrouble::Earlier => words.earlier.to_owned(),
         PageTrouble::Anew => words.anew.to_owned(),
         PageTrouble::Wait(ms) => {

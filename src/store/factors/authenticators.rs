@@ -187,22 +187,6 @@ pub(in crate::store) async fn of_user(
     rows.into_iter().map(KeptAuthenticator::try_from).collect()
 }
 
-/// Uses a step or counter up, and all before it: true for one transaction only, whoever asks, and whatever for.
-pub(in crate::store) async fn use_up(
-    tx: &mut Tx,
-    id: AuthenticatorId,
-    at: i64,
-    drift: i64,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    const SQL: &str = "
-        UPDATE authenticators SET next = $2 + 1, drift = $3, last_used_at = $4, first_code = NULL, first_until = NULL
-        WHERE id = $1 AND next <= $2 AND state = 'active' AND COALESCE(first_code, -1) <> $2";
-    let rows = on!(tx, c => sqlx::query(SQL).bind(id.0.as_bytes().to_vec()).bind(at).bind(drift).bind(now.0).execute(&mut *c).await.map(|r| r.rows_affected()))
-        .map_err(StoreError::from_sqlx("use a code"))?;
-    Ok(rows == 1)
-}
-
 /// Remembers a code that does not count by itself: the first of two, which the second one is waited for until then, or one of which it
 /// was told that it will be right.
 pub(in crate::store) async fn remember_first(

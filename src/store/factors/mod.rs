@@ -4,9 +4,9 @@ mod answers;
 pub(super) mod authenticators;
 pub(in crate::store) mod endings;
 mod facts;
-pub(super) mod failures;
 mod frozen;
 mod hard_tokens;
+mod judging;
 mod logons;
 pub(super) mod proof;
 pub(super) mod recovery;
@@ -20,6 +20,7 @@ pub use authenticators::KeptAuthenticator;
 pub(in crate::store) use authenticators::{
     all as all_authenticators, insert as insert_authenticator,
 };
+pub use judging::{CodeUse, Examined};
 pub use logons::LogonRow;
 pub use proof::{ProofOutcome, WrongCode};
 pub use upkeep::Guesses;

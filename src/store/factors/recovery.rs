@@ -4,30 +4,14 @@ use uuid::Uuid;
 
 use super::authenticators::end;
 use crate::clock::Timestamp;
-use crate::factors::keys::{KeyRing, RootKey};
+use crate::factors::keys::RootKey;
 use crate::factors::recovery::digest;
 use crate::model::{AuditEntry, AuthenticatorId, UserId};
 use crate::store::audit::append;
 use crate::store::db::{Tx, on};
 use crate::store::{AuditKey, Store, StoreError};
 
-/// Uses a code up: true for one transaction only. `letters` is what [`crate::factors::typed::read`] gives.
-pub(in crate::store) async fn take(
-    tx: &mut Tx,
-    keys: &KeyRing,
-    user: UserId,
-    letters: &str,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    for key in std::iter::once(&keys.current).chain(&keys.previous) {
-        if take_digest(tx, user, &digest(key, user, letters), now).await? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// The same by what is kept of a code.
+/// Uses a code up, by what is kept of it: true for one transaction only.
 pub(in crate::store) async fn take_digest(
     tx: &mut Tx,
     user: UserId,
@@ -42,7 +26,7 @@ pub(in crate::store) async fn take_digest(
     Ok(rows == 1)
 }
 
-/// Keeps a new set of codes in place of those before. `letters` as for [`take`]; `set`: what they are known by together.
+/// Keeps a new set of codes in place of those before. `letters` is what [`crate::factors::typed::read`] gives; `set`: what they are known by together.
 pub(in crate::store) async fn replace(
     tx: &mut Tx,
     key: &RootKey,

@@ -177,6 +177,11 @@ fn listed(head: &str, ids: usize, tail: &str) -> String {
 }
 
 impl Store {
+    /// The database's clock; `None`: the store is a file of this machine.
+    pub async fn database_time(&self) -> Result<Option<Timestamp>, StoreError> {
+        time(self.db.read().await?.side()).await
+    }
+
     /// Begins a transaction of verifications.
     pub async fn verifying(&self) -> Result<Verifying, StoreError> {
         Ok(Verifying {
@@ -238,20 +243,40 @@ impl Store {
     }
 }
 
+/// The database's clock; `None`: the store is a file of this machine.
+async fn time(side: EngineConnection<'_>) -> Result<Option<Timestamp>, StoreError> {
+    const NOW: &str = concat!("SELECT ", now!());
+    match side {
+        EngineConnection::Sqlite(_) => Ok(None),
+        EngineConnection::Postgres(c) => {
+            let asked = sqlx::query_scalar::<_, i64>(NOW).fetch_one(c);
+            let now = answered(asked)
+                .await
+                .map_err(StoreError::from_sqlx("ask what time it is"))?;
+            Ok(Some(Timestamp(now)))
+        }
+    }
+}
+
 impl Verifying {
+    /// A transaction that was begun for more than codes.
+    pub(in crate::store) fn over(tx: Tx) -> Self {
+        Self { tx }
+    }
+
+    /// The transaction, once nothing more is judged.
+    pub(in crate::store) fn into_tx(self) -> Tx {
+        self.tx
+    }
+
+    /// The transaction, to read more in it.
+    pub(in crate::store) fn more(&mut self) -> &mut Tx {
+        &mut self.tx
+    }
+
     /// The database's clock; `None`: the store is a file of this machine.
     pub async fn database_time(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        const NOW: &str = concat!("SELECT ", now!());
-        match self.tx.side() {
-            EngineConnection::Sqlite(_) => Ok(None),
-            EngineConnection::Postgres(c) => {
-                let asked = sqlx::query_scalar::<_, i64>(NOW).fetch_one(c);
-                let now = answered(asked)
-                    .await
-                    .map_err(StoreError::from_sqlx("ask what time it is"))?;
-                Ok(Some(Timestamp(now)))
-            }
-        }
+        time(self.tx.side()).await
     }
 
     /// These users, in no order; who is not there any more is left out.

@@ -120,7 +120,7 @@ pub(super) async fn trap_110_a_token_out_of_its_dates_proves_nothing(f: &Fixture
     token.authenticator.valid_until = Some(START);
     let keys = KeyRing::of(f.key.root());
     let proved = async |code: &crate::factors::typed::Typed, now: crate::clock::Timestamp| {
-        let mut tx = f.store.db.begin().await.unwrap();
+        let mut tx = f.store.verifying().await.unwrap();
         let asked = Asked {
             service: "enrolment",
             realm: &realm(),
@@ -138,8 +138,8 @@ pub(super) async fn trap_110_a_token_out_of_its_dates_proves_nothing(f: &Fixture
     let wrong = ProofOutcome::Wrong(WrongCode::Unknown);
     assert_eq!(proved(&typed(step), START).await, wrong);
     f.sql("UPDATE authenticators SET valid_until = NULL").await;
-    // Six steps ahead: it is said, and the code is worth nothing from then on.
-    let ahead = ProofOutcome::Wrong(WrongCode::Clock(6));
+    // Six steps ahead: the next one is asked for, and this one is worth nothing by itself from then on.
+    let ahead = ProofOutcome::Wrong(WrongCode::First);
     assert_eq!(proved(&typed(step + 6), START).await, ahead);
     let then = START.plus_ms(6 * 30_000);
     let replayed = ProofOutcome::Wrong(WrongCode::Replayed);

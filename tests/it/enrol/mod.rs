@@ -1,6 +1,7 @@
 //! The application is sent, and set up on the page: the binary over HTTP, `oathtool` as the application, on either store.
 
 mod browser;
+mod clocks;
 mod page;
 mod rules;
 
@@ -113,9 +114,15 @@ impl Office {
     }
 
     pub fn daemon(&self) -> Daemon {
+        self.daemon_with(&[])
+    }
+
+    /// A daemon in an environment with these.
+    pub fn daemon_with(&self, environment: &[(&str, &str)]) -> Daemon {
         let log = std::fs::File::create(self.path("daemon.log")).expect("a log");
         let mut command = self.command(&["run"]);
         command
+            .envs(environment.iter().copied())
             .stdout(log.try_clone().expect("the log"))
             .stderr(log);
         let mut daemon = Daemon(command.spawn().expect("the daemon"));

@@ -48,6 +48,7 @@ pub(super) const WORDS: Words = Words {
     used: "Tento kód už byl použit. Počkejte na další a zadejte ten.",
     ahead: "Tento kód je nesprávný, protože hodiny vašeho telefonu jdou asi o {minutes} min napřed. Nastavte datum a čas telefonu na automatické a zkuste další kód.",
     behind: "Tento kód je nesprávný, protože hodiny vašeho telefonu jdou asi o {minutes} min pozadu. Nastavte datum a čas telefonu na automatické a zkuste další kód.",
+    first: "Tento kód je správný, ale tentokrát jeden nestačí. Počkejte na další a zadejte i ten.",
     earlier: "Tento kód patří ke staršímu QR kódu. Odstraňte položku, kterou jste předtím přidali, naskenujte QR kód níže a zadejte jeho číslice.",
     anew: "Předchozí QR kód byl příliš starý. Odstraňte položku, kterou jste předtím přidali, naskenujte tento nový QR kód a zadejte jeho číslice.",
     wait: "Nesprávných kódů bylo příliš mnoho. Počkejte {seconds} s a zkuste to znovu.",

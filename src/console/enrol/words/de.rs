@@ -48,6 +48,7 @@ pub(super) const WORDS: Words = Words {
     used: "Dieser Code wurde schon benutzt. Warten Sie auf den nächsten und geben Sie diesen ein.",
     ahead: "Dieser Code ist falsch, weil die Uhr Ihres Telefons etwa {minutes} min vorgeht. Stellen Sie Datum und Uhrzeit des Telefons auf automatisch, und versuchen Sie es mit dem nächsten Code.",
     behind: "Dieser Code ist falsch, weil die Uhr Ihres Telefons etwa {minutes} min nachgeht. Stellen Sie Datum und Uhrzeit des Telefons auf automatisch, und versuchen Sie es mit dem nächsten Code.",
+    first: "Dieser Code ist richtig, aber diesmal genügt einer nicht. Warten Sie auf den nächsten und geben Sie auch diesen ein.",
     earlier: "Dieser Code gehört zu einem älteren QR-Code. Löschen Sie den Eintrag, den Sie vorhin hinzugefügt haben, scannen Sie den QR-Code unten, und geben Sie dessen Ziffern ein.",
     anew: "Der frühere QR-Code war zu alt. Löschen Sie den Eintrag, den Sie vorhin hinzugefügt haben, scannen Sie diesen neuen QR-Code, und geben Sie dessen Ziffern ein.",
     wait: "Es waren zu viele falsche Codes. Warten Sie {seconds} s, und versuchen Sie es dann wieder.",

@@ -48,6 +48,7 @@ pub(super) const WORDS: Words = Words {
     used: "That code has been used already. Wait for the next one, and type that.",
     ahead: "That code is wrong because the clock of your phone is about {minutes} min fast. Set date and time of the phone to automatic, and try the next code.",
     behind: "That code is wrong because the clock of your phone is about {minutes} min slow. Set date and time of the phone to automatic, and try the next code.",
+    first: "That code is right, but one is not enough this time. Wait for the next one, and type that.",
     earlier: "That code belongs to an older QR code. Delete the entry that you added before, scan the code below, and type its digits.",
     anew: "The earlier QR code was too old. Delete the entry that you added before, scan this new code, and type its digits.",
     wait: "There were too many wrong codes. Wait {seconds} s, then try again.",

@@ -63,6 +63,7 @@ pub(super) struct Words {
     pub(super) used: &'static str,
     pub(super) ahead: &'static str,
     pub(super) behind: &'static str,
+    pub(super) first: &'static str,
     pub(super) earlier: &'static str,
     pub(super) anew: &'static str,
     pub(super) wait: &'static str,

@@ -48,6 +48,7 @@ pub(super) const WORDS: Words = Words {
     used: "Tento kód už bol použitý. Počkajte na ďalší a zadajte ten.",
     ahead: "Tento kód je nesprávny, lebo hodiny vášho telefónu idú asi o {minutes} min dopredu. Nastavte dátum a čas telefónu na automatické a skúste ďalší kód.",
     behind: "Tento kód je nesprávny, lebo hodiny vášho telefónu meškajú asi o {minutes} min. Nastavte dátum a čas telefónu na automatické a skúste ďalší kód.",
+    first: "Tento kód je správny, ale tentoraz jeden nestačí. Počkajte na ďalší a zadajte aj ten.",
     earlier: "Tento kód patrí k staršiemu QR kódu. Odstráňte položku, ktorú ste predtým pridali, naskenujte QR kód nižšie a zadajte jeho číslice.",
     anew: "Predchádzajúci QR kód bol príliš starý. Odstráňte položku, ktorú ste predtým pridali, naskenujte tento nový QR kód a zadajte jeho číslice.",
     wait: "Nesprávnych kódov bolo príliš veľa. Počkajte {seconds} s a skúste to znova.",
