@@ -32,6 +32,8 @@ pub enum AfterAct {
     Nothing,
     /// Messages may go: the outbox is looked at now.
     Send,
+    /// There is an operation to work off.
+    WorkOff,
     /// The realm may run: its schedule and its messages are looked at now.
     Look(RealmId),
 }

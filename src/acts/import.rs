@@ -7,7 +7,7 @@ use super::failure::{ActFailure, FailureKind};
 use super::in_realm::{AgendaTurn, InRealm};
 use crate::clock::Timestamp;
 use crate::import::{Charset, ColumnMap};
-use crate::model::{ImportCounts, Outcome, RealmId, Run, RunId};
+use crate::model::{ImportCounts, OperationState, Outcome, RealmId, Run, RunId};
 use crate::sync::{ImportAsk, ImportFile, Imported};
 
 /// `POST /api/v1/realms/{realm}/imports`, in the query; the file is the body.
@@ -37,18 +37,6 @@ pub struct Import {
     pub file: ImportFile,
     /// How.
     pub request: ImportRequest,
-}
-
-/// Where something stands that is done to many.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the words of the design")]
-pub enum OperationState {
-    Running,
-    Done,
-    Cancelled,
-    Failed,
-    Held,
 }
 
 /// What came of an import: an operation (the design, § 18), with the counts of its lines.

@@ -13,10 +13,12 @@
 //! A new verb is a file here; its place in the control API is in `api::routes` and `api::control`.
 
 mod act;
+mod actions;
 mod api_token;
 mod audit;
 mod authenticators;
 mod backup;
+mod bypass;
 mod context;
 mod decide;
 mod enrol;
@@ -38,10 +40,15 @@ mod user_by_hand;
 mod user_unlock;
 
 pub use act::{Act, AfterAct, AnyAct};
+pub use actions::{
+    ActionRequest, CancelOperation, OperationShown, ShowOperation, StartAction, SwitchMethods,
+    SwitchRequest,
+};
 pub use api_token::{ApiTokenMade, MakeApiToken, MakeApiTokenRequest, RevokeApiToken};
 pub use audit::VerifyAudit;
 pub use authenticators::{RevokeAuthenticators, RevokeRequest, authenticators_of};
 pub use backup::{Backup, BackupRequest, NoteBackup};
+pub use bypass::{BypassMade, BypassRequest, MakeBypass};
 pub use context::{ActContext, Caller, Door};
 pub use decide::{Decide, DecideRequest, RunDecision};
 pub use enrol::{
@@ -54,7 +61,7 @@ pub use hard_token::{
     TokenVerb, TokenVerbRequest,
 };
 pub use hard_tokens::{Hidden, ImportTokens, ImportTokensRequest, TokensImported};
-pub use import::{Import, ImportReport, ImportRequest, OperationState};
+pub use import::{Import, ImportReport, ImportRequest};
 pub use in_realm::{AgendaTurn, InRealm};
 pub use logon::{LogonAnswer, ReportLogon, ServiceKind, TOO_MANY};
 pub use look_at_users::{ListUsers, PageOf, ShowUser};

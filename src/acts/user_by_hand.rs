@@ -7,8 +7,7 @@ use super::context::ActContext;
 use super::failure::{ActFailure, FailureKind};
 use crate::clock::Timestamp;
 use crate::model::{
-    AuditAct, AuditEntry, Edit, Field, PhoneSource, RealmId, StateReason, TwoFactor, User, UserId,
-    UserName, UserOrigin,
+    AuditAct, AuditEntry, Edit, PhoneSource, RealmId, TwoFactor, User, UserId, UserName, UserOrigin,
 };
 use crate::normalise::{typed_email, typed_name, typed_note, typed_number, typed_text};
 use crate::plan::by_hand::{self, HandRefusal, NewUser, TypedPhone, UserEdit};
@@ -337,7 +336,7 @@ async fn adopt(
     Ok(marked.map(|()| acted(held, true, vec![])))
 }
 
-async fn write(
+pub(super) async fn write(
     at: &ActContext,
     rules: &HandRules,
     act: AuditAct,
@@ -360,7 +359,7 @@ async fn write(
     Ok(user)
 }
 
-fn acted(user: &User, changed: bool, warnings: Vec<UserWarning>) -> UserActed {
+pub(super) fn acted(user: &User, changed: bool, warnings: Vec<UserWarning>) -> UserActed {
     UserActed {
         user: user.id,
         version: user.version,
@@ -460,53 +459,9 @@ async fn free(
     }
 }
 
-/// Why something is not done, for people.
+/// Why something is not done.
 pub(super) fn refused(at: &ActContext, held: &User, refusal: HandRefusal) -> ActFailure {
-    let words = match refusal {
-        HandRefusal::Removed => format!("user {:#} is removed, and nobody any more", held.id),
-        HandRefusal::Unusable => format!(
-            "{} is {}, and is sent nothing: see that they are active and not blocked first (`realmsync users show {:#}`)",
-            held.username,
-            if held.blocked { "blocked" } else { "suspended" },
-            held.id
-        ),
-        HandRefusal::OfDirectory => format!(
-            "{} comes from the directory of realm `{}` already",
-            held.username, held.realm
-        ),
-        HandRefusal::Away => format!(
-            "{} is suspended ({}), and an entry of the name is somebody new: `realmsync users restore {:#}` first",
-            held.username,
-            held.state_reason
-                .map_or("by nobody knows whom", StateReason::as_str),
-            held.id
-        ),
-        HandRefusal::Owned(Field::StateReason) => format!(
-            "{} comes from the directory{}: whoever is back there is restored by the next pass",
-            held.username,
-            at.engine.owner(held, Field::State)
-        ),
-        HandRefusal::Owned(Field::State) => format!(
-            "{} comes from the directory{}, and cannot be removed here, only blocked: `realmsync users block {:#}`; who is taken out of the directory is removed after the grace",
-            held.username,
-            at.engine.owner(held, Field::State),
-            held.id
-        ),
-        HandRefusal::Owned(field) => {
-            let advice = if field == Field::Phone {
-                ", or set `phone-authority = \"local\"` in the realm"
-            } else {
-                ""
-            };
-            format!(
-                "`{}` of {} comes from the directory{}: change it there{advice}; nothing is saved",
-                field.as_str(),
-                held.username,
-                at.engine.owner(held, field)
-            )
-        }
-    };
-    ActFailure::new(FailureKind::Refused, words)
+    ActFailure::new(FailureKind::Refused, at.engine.why_not(held, refusal))
 }
 
 /// A number as an administrator types it.

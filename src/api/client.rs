@@ -136,7 +136,7 @@ impl Client {
         heard: impl FnMut(AnswerLine) -> ControlFlow<()>,
     ) -> Result<R::Answer, ActFailure> {
         let body = serde_json::to_vec(&act.body()).map_err(|e| broken(&e))?;
-        self.call(Method::POST, &act.path(), whole_body(body), heard)
+        self.call(act.method(), &act.path(), whole_body(body), heard)
             .await
     }
 

@@ -21,16 +21,13 @@ use super::{ACTING_FOR, Api, FILE, NDJSON};
 use crate::acts::{
     Act, ActFailure, AddUser, AddUserRequest, Backup, BackupRequest, Caller, ChangeUser, Decide,
     DecideRequest, Door, EditRealm, EditUser, EditUserRequest, FailureKind, Import, ImportRequest,
-    ListUsers, MakeApiToken, MakeApiTokenRequest, MakeRealm, MakeRealmRequest, NoteBackup, Outbox,
-    OutboxAct, OutboxRequest, Pause, PauseRequest, Plan, PlanRequest, RealmAct, RealmRequest,
-    RemoveRealm, RemoveRealmRequest, Resume, RevokeApiToken, RevokeAuthenticators, RevokeRequest,
-    RunDecision, SendApplication, SendRequest, ShowUser, Sync, SyncRequest, UnlockUser, UserVerb,
-    UserVerbRequest, VerifyAudit, WithdrawLinks,
+    MakeApiToken, MakeApiTokenRequest, MakeRealm, MakeRealmRequest, NoteBackup, Outbox, OutboxAct,
+    OutboxRequest, Pause, PauseRequest, Plan, PlanRequest, RealmAct, RealmRequest, RemoveRealm,
+    RemoveRealmRequest, Resume, RevokeApiToken, RevokeAuthenticators, RevokeRequest, RunDecision,
+    SendApplication, SendRequest, Sync, SyncRequest, UnlockUser, UserVerb, UserVerbRequest,
+    VerifyAudit, WithdrawLinks,
 };
-use crate::model::{
-    EnrolmentFilter, ErrorCode, PhoneFilter, RealmId, State, TwoFactor, UserFilter, UserId,
-    UserOrigin, UserSort, UserStatus,
-};
+use crate::model::{ErrorCode, RealmId, UserId};
 use crate::sync::ImportFile;
 
 /// Long enough for a store that waits for its writer (10 s); a short request that takes longer has an answer all the same.
@@ -148,6 +145,7 @@ pub fn routes() -> Router<Api> {
             ),
         )
         .merge(by_hand())
+        .merge(super::selections::routes())
         .merge(tokens())
         .merge(factors())
         .route(
@@ -249,21 +247,6 @@ fn by_hand() -> Router<Api> {
                     }
                 },
             ),
-        )
-        .route(
-            "/api/v1/users",
-            get(
-                async |call: Call, query: Result<Query<UsersQuery>, QueryRejection>| match query {
-                    Ok(Query(query)) => call.short(at_once(query.act())).await,
-                    Err(why) => refuse(&why.body_text()),
-                },
-            ),
-        )
-        .route(
-            "/api/v1/users/{user}",
-            get(async |call: Call, Path(user): Path<UserId>| {
-                call.short(at_once(ShowUser { user })).await
-            }),
         )
         .route(
             "/api/v1/realms/{realm}/users",
@@ -370,43 +353,6 @@ fn tokens() -> Router<Api> {
                 call.short(at_once(RevokeApiToken { token })).await
             }),
         )
-}
-
-/// The filters of a list, and which page. Flattened filters would read numbers as texts, so each stands here.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UsersQuery {
-    realm: Option<RealmId>,
-    state: Option<State>,
-    status: Option<UserStatus>,
-    method: Option<TwoFactor>,
-    enrolment: Option<EnrolmentFilter>,
-    phone: Option<PhoneFilter>,
-    origin: Option<UserOrigin>,
-    search: Option<String>,
-    sort: Option<UserSort>,
-    after: Option<String>,
-    limit: Option<i64>,
-}
-
-impl UsersQuery {
-    fn act(self) -> ListUsers {
-        ListUsers {
-            filter: UserFilter {
-                realm: self.realm,
-                state: self.state,
-                status: self.status,
-                method: self.method,
-                enrolment: self.enrolment,
-                phone: self.phone,
-                origin: self.origin,
-                search: self.search,
-            },
-            sort: self.sort.unwrap_or(UserSort::Name),
-            after: self.after,
-            limit: self.limit,
-        }
-    }
 }
 
 pub(super) fn at_once(act: impl Act) -> OrderKind {
@@ -557,7 +503,7 @@ pub(super) fn invalid(why: &JsonRejection) -> Response {
     refuse(&why.body_text())
 }
 
-fn refuse(why: &str) -> Response {
+pub(super) fn refuse(why: &str) -> Response {
     failed(&ActFailure::new(FailureKind::Usage, why))
 }
 

@@ -10,6 +10,7 @@ pub mod order;
 pub mod peer;
 mod program;
 pub mod routes;
+mod selections;
 pub mod serve;
 pub mod socket;
 pub mod types;

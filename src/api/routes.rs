@@ -1,16 +1,18 @@
 //! Where each act stands in the control API, for whoever calls it. `control` has the other side.
 
+use hyper::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::acts::{
-    AddUser, ApiTokenMade, Backup, ChangeUser, Decide, EditRealm, EditUser, EnrolmentObject,
-    Import, MakeApiToken, MakeRealm, NoteBackup, Outbox, OutboxAnswer, Pause, Plan, RealmRemoved,
-    RemoveRealm, Resume, RevokeApiToken, RevokeAuthenticators, SendApplication, Sync, UnlockUser,
-    UserActed, VerifyAudit, WithdrawLinks,
+    AddUser, ApiTokenMade, Backup, BypassMade, CancelOperation, ChangeUser, Decide, EditRealm,
+    EditUser, EnrolmentObject, Import, MakeApiToken, MakeBypass, MakeRealm, NoteBackup,
+    OperationShown, Outbox, OutboxAnswer, Pause, Plan, RealmRemoved, RemoveRealm, Resume,
+    RevokeApiToken, RevokeAuthenticators, SendApplication, ShowOperation, StartAction,
+    SwitchMethods, Sync, UnlockUser, UserActed, VerifyAudit, WithdrawLinks,
 };
-use crate::model::{ApiToken, AuthenticatorShown, Run};
+use crate::model::{ApiToken, AuthenticatorShown, Operation, Run};
 use crate::runs::Decided;
 use crate::store::AuditCheck;
 
@@ -24,6 +26,11 @@ pub trait Route {
 
     /// Its path below `/api/v1/`.
     fn path(&self) -> String;
+
+    /// How.
+    fn method(&self) -> Method {
+        Method::POST
+    }
 
     /// What is sent.
     fn body(&self) -> impl Serialize;
@@ -275,6 +282,74 @@ impl Route for UnlockUser {
 
     fn path(&self) -> String {
         format!("users/{}/unlock", self.user)
+    }
+
+    fn body(&self) -> impl Serialize {
+        serde_json::Map::new()
+    }
+}
+
+impl Route for SwitchMethods {
+    type Answer = UserActed;
+
+    fn path(&self) -> String {
+        format!("users/{}/two-factor", self.user)
+    }
+
+    fn body(&self) -> impl Serialize {
+        &self.request
+    }
+}
+
+impl Route for MakeBypass {
+    type Answer = BypassMade;
+
+    fn path(&self) -> String {
+        format!("users/{}/bypass", self.user)
+    }
+
+    fn body(&self) -> impl Serialize {
+        self.request
+    }
+}
+
+impl Route for StartAction {
+    type Answer = Operation;
+
+    fn path(&self) -> String {
+        "actions".to_owned()
+    }
+
+    fn body(&self) -> impl Serialize {
+        &self.request
+    }
+}
+
+impl Route for ShowOperation {
+    type Answer = OperationShown;
+
+    fn path(&self) -> String {
+        format!("operations/{}", self.operation)
+    }
+
+    fn method(&self) -> Method {
+        Method::GET
+    }
+
+    fn body(&self) -> impl Serialize {
+        serde_json::Map::new()
+    }
+}
+
+impl Route for CancelOperation {
+    type Answer = Operation;
+
+    fn path(&self) -> String {
+        format!("operations/{}", self.operation)
+    }
+
+    fn method(&self) -> Method {
+        Method::DELETE
     }
 
     fn body(&self) -> impl Serialize {

@@ -136,6 +136,33 @@ pub(super) enum Command {
         #[command(subcommand)]
         what: UsersCommand,
     },
+    /// Turn methods on and off, for one user or for many
+    TwoFactor {
+        #[command(subcommand)]
+        what: TwoFactorCommand,
+    },
+    /// Make a temporary code for somebody who cannot use their factor just now; it is shown once
+    Bypass {
+        /// A user name, an id, or the end or beginning of one
+        user: String,
+        /// The realm, where the name is in several
+        #[arg(long)]
+        realm: Option<String>,
+        /// For how long it counts: 15m, 1h, 1d, at most a week
+        #[arg(long = "for", value_name = "TIME", default_value = "1h", value_parser = duration)]
+        how_long: i64,
+        /// How often it counts
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..=20))]
+        uses: i64,
+    },
+    /// Show whom methods reach and whom they do not, by realm and country of the number
+    Coverage {
+        /// The realm; all without one
+        realm: Option<String>,
+        /// Print CSV
+        #[arg(long)]
+        csv: bool,
+    },
     /// Let programs call the API, and end that
     ApiTokens {
         #[command(subcommand)]
@@ -303,15 +330,15 @@ pub(super) enum UsersCommand {
     /// Take users from a file (CSV, TSV or LDIF), in any realm
     Import(ImportArgs),
     /// Block users: nobody is let in until they are unblocked, whatever the directory says
-    Block(UserNames),
+    Block(Selection),
     /// Lift the block of users
-    Unblock(UserNames),
+    Unblock(Selection),
     /// Let users who are locked after wrong codes, or in a delay, guess again
     Unlock(UserNames),
     /// Remove users who are of no directory, after the grace
     Remove {
         #[command(flatten)]
-        who: UserNames,
+        who: Selection,
         /// At once, without the grace
         #[arg(long)]
         now: bool,
@@ -417,6 +444,54 @@ pub(super) struct ImportArgs {
     /// The file's encoding, whatever it looks like: utf-8, utf-16le, windows-1250, windows-1252, …
     #[arg(long, value_name = "NAME")]
     pub encoding: Option<String>,
+    /// Show phone numbers in full
+    #[arg(long)]
+    pub show_phones: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum TwoFactorCommand {
+    /// Turn methods on: what is missing is said, and saved all the same
+    Enable {
+        /// sms-otp, app-otp, app-push, hard-token, fido, separated by commas
+        #[arg(value_parser = methods)]
+        methods: Methods,
+        #[command(flatten)]
+        whom: Selection,
+    },
+    /// Turn methods off
+    Disable {
+        /// sms-otp, app-otp, app-push, hard-token, fido, separated by commas
+        #[arg(value_parser = methods)]
+        methods: Methods,
+        #[command(flatten)]
+        whom: Selection,
+    },
+}
+
+/// Users who are named, or whoever fits a filter.
+#[derive(Args, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own on the command line"
+)]
+pub(super) struct Selection {
+    /// User names, ids, or ends or beginnings of them; without any, whoever fits the filter
+    pub users: Vec<String>,
+    /// Read names from standard input, one a line
+    #[arg(long, conflicts_with = "users")]
+    pub stdin: bool,
+    /// Of this realm; with names: where a name is in several
+    #[arg(long)]
+    pub realm: Option<String>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Everybody who is not removed, in all realms
+    #[arg(long)]
+    pub all: bool,
+    /// Do it to however many fit, without asking
+    #[arg(long)]
+    pub yes: bool,
     /// Show phone numbers in full
     #[arg(long)]
     pub show_phones: bool,

@@ -38,6 +38,9 @@ fn needs(command: &Command) -> Needs {
         | Command::Withdraw(_)
         | Command::Authenticators { .. }
         | Command::HardTokens { .. }
+        | Command::TwoFactor { .. }
+        | Command::Bypass { .. }
+        | Command::Coverage { .. }
         | Command::Realms { .. }
         | Command::Audit { .. } => Needs::Store,
         _ => Needs::File,

@@ -6,7 +6,9 @@ mod args;
 mod audit;
 mod authenticators;
 mod backup;
+mod bypass;
 mod check;
+mod coverage;
 mod decide;
 mod explain;
 mod faulty;
@@ -23,11 +25,13 @@ mod realms_by_hand;
 mod refused;
 mod render;
 mod runs;
+mod selected;
 mod send;
 mod status;
 mod sync;
 mod table;
 mod text;
+mod two_factor;
 mod users;
 mod users_by_hand;
 
@@ -38,7 +42,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 use args::{Cli, Command};
 
-use crate::acts::{ActFailure, DecideRequest, RunDecision};
+use crate::acts::{ActFailure, BypassRequest, DecideRequest, RunDecision};
 use crate::clock::Clock;
 use crate::config::{self, Config, Environment, Fault, Faults};
 use crate::service;
@@ -239,6 +243,20 @@ async fn dispatch(context: &CommandContext, command: Command) -> Result<u8, ActF
         Command::Authenticators { what } => authenticators::authenticators(context, what).await,
         Command::Withdraw(who) => send::withdraw(context, &who.users, who.realm).await,
         Command::HardTokens { what } => hard_tokens::hard_tokens(context, what).await,
+        Command::TwoFactor { what } => two_factor::two_factor(context, what).await,
+        Command::Bypass {
+            user,
+            realm,
+            how_long,
+            uses,
+        } => {
+            let request = BypassRequest {
+                for_ms: how_long,
+                uses,
+            };
+            bypass::bypass(context, &user, realm, request).await
+        }
+        Command::Coverage { realm, csv } => coverage::coverage(context, realm, csv).await,
         Command::Outbox { what } => outbox::outbox(context, what).await,
         Command::Backup { file } => backup::backup(context, &file).await,
         // Handled before: they need no store.

@@ -232,6 +232,17 @@ impl Bar {
         bar
     }
 
+    /// For something that is done to so many.
+    pub(super) fn working() -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self::none();
+        }
+        Self {
+            bar: Some(ProgressBar::no_length()),
+            what: None,
+        }
+    }
+
     /// None at all.
     pub(super) fn none() -> Self {
         Self {

@@ -2,16 +2,17 @@
 
 use serde_json::json;
 
-use super::args::{Methods, UserFields, UserNames, UsersCommand, duration};
+use super::args::{Methods, Selection, UserFields, UserNames, UsersCommand, duration};
 use super::audit::time;
 use super::operator::{Operator, store_failure};
+use super::selected::{Chosen, ManyAct, act_on_many, choose};
 use super::users::one;
 use super::{CommandContext, render};
 use crate::acts::{
     ActFailure, AddUser, AddUserRequest, ChangeUser, EditUser, EditUserRequest, UnlockUser,
     UserActed, UserVerb, UserVerbRequest,
 };
-use crate::model::{Edit, Phone, RealmId, State, User};
+use crate::model::{ActionVerb, Edit, Phone, RealmId, State, User};
 use crate::store::Store;
 use crate::story::users::objects;
 
@@ -61,12 +62,12 @@ pub(super) async fn by_hand(
             operator.close().await;
             told.map(|()| 0)
         }
-        UsersCommand::Block(who) => each(context, who, UserVerb::Block, false).await,
-        UsersCommand::Unblock(who) => each(context, who, UserVerb::Unblock, false).await,
+        UsersCommand::Block(who) => selected(context, who, UserVerb::Block, false).await,
+        UsersCommand::Unblock(who) => selected(context, who, UserVerb::Unblock, false).await,
         UsersCommand::Unlock(who) => unlock(context, who).await,
-        UsersCommand::Remove { who, now } => each(context, who, UserVerb::Remove, now).await,
-        UsersCommand::Restore(who) => each(context, who, UserVerb::Restore, false).await,
-        UsersCommand::Adopt(who) => each(context, who, UserVerb::Adopt, false).await,
+        UsersCommand::Remove { who, now } => selected(context, who, UserVerb::Remove, now).await,
+        UsersCommand::Restore(who) => named_only(context, who, UserVerb::Restore).await,
+        UsersCommand::Adopt(who) => named_only(context, who, UserVerb::Adopt).await,
         UsersCommand::List { .. } | UsersCommand::Show { .. } | UsersCommand::Import(_) => Ok(0),
     }
 }
@@ -100,20 +101,87 @@ async fn add(
     told.map(|()| 0)
 }
 
-/// The same with each of some users; one that fails does not keep the others from it.
-async fn each(
+/// Those who are named, each on their own, or whoever fits, as one operation.
+async fn selected(
     context: &CommandContext,
-    who: UserNames,
+    who: Selection,
     verb: UserVerb,
     now: bool,
 ) -> Result<u8, ActFailure> {
     let operator = context.operator().await?;
-    let store = reading(context, &operator).await?;
-    let mut named = vec![];
-    for name in &who.users {
-        // A name that fits nobody, or several, is a slip: then nobody is touched.
-        named.push(one(&store, name, who.realm.clone()).await?);
+    let done = act_on(context, &operator, who, verb, now).await;
+    operator.close().await;
+    done
+}
+
+async fn act_on(
+    context: &CommandContext,
+    operator: &Operator,
+    who: Selection,
+    verb: UserVerb,
+    now: bool,
+) -> Result<u8, ActFailure> {
+    let store = reading(context, operator).await?;
+    let (yes, show_phones) = (who.yes, who.show_phones);
+    match choose(context, &store, who).await? {
+        Chosen::Named(named) => {
+            Ok(each(context, operator, &store, &named, (verb, now), show_phones).await)
+        }
+        chosen => {
+            let act = ManyAct {
+                verb: match verb {
+                    UserVerb::Block => ActionVerb::Block,
+                    UserVerb::Unblock => ActionVerb::Unblock,
+                    UserVerb::Remove | UserVerb::Restore | UserVerb::Adopt => ActionVerb::Remove,
+                },
+                methods: vec![],
+                now,
+                yes,
+            };
+            let (_, code) = act_on_many(context, operator, &store, &chosen, act).await?;
+            Ok(code)
+        }
     }
+}
+
+/// Those who are named, each on their own.
+async fn named_only(
+    context: &CommandContext,
+    who: UserNames,
+    verb: UserVerb,
+) -> Result<u8, ActFailure> {
+    let operator = context.operator().await?;
+    let done = async {
+        let store = reading(context, &operator).await?;
+        let mut named = vec![];
+        for name in &who.users {
+            // A name that fits nobody, or several, is a slip: then nobody is touched.
+            named.push(one(&store, name, who.realm.clone()).await?);
+        }
+        Ok(each(
+            context,
+            &operator,
+            &store,
+            &named,
+            (verb, false),
+            who.show_phones,
+        )
+        .await)
+    }
+    .await;
+    operator.close().await;
+    done
+}
+
+/// The same with each of some users; one that fails does not keep the others from it.
+async fn each(
+    context: &CommandContext,
+    operator: &Operator,
+    store: &Store,
+    named: &[User],
+    (verb, now): (UserVerb, bool),
+    show_phones: bool,
+) -> u8 {
     let mut code = 0;
     for user in named {
         let act = ChangeUser {
@@ -131,7 +199,7 @@ async fn each(
                     UserVerb::Restore => "restored",
                     UserVerb::Adopt => "gets the directory's entry of the name at the next pass",
                 };
-                tell(context, &store, &acted, done, who.show_phones).await
+                tell(context, store, &acted, done, show_phones).await
             }
             Err(failure) => Err(failure),
         };
@@ -139,8 +207,7 @@ async fn each(
             code = render::failure(&failure.message, failure.exit);
         }
     }
-    operator.close().await;
-    Ok(code)
+    code
 }
 
 /// Unlocks each of some users.
@@ -166,7 +233,10 @@ async fn unlock(context: &CommandContext, who: UserNames) -> Result<u8, ActFailu
 }
 
 /// The store, to look users up in it and to show them.
-async fn reading(context: &CommandContext, operator: &Operator) -> Result<Store, ActFailure> {
+pub(super) async fn reading(
+    context: &CommandContext,
+    operator: &Operator,
+) -> Result<Store, ActFailure> {
     match operator.alone() {
         Some(at) => Ok(at.store().clone()),
         None => context.store().await,
@@ -174,7 +244,7 @@ async fn reading(context: &CommandContext, operator: &Operator) -> Result<Store,
 }
 
 /// Shows a user after an act.
-async fn tell(
+pub(super) async fn tell(
     context: &CommandContext,
     store: &Store,
     acted: &UserActed,

@@ -34,6 +34,12 @@ words! {
         UserAdopt = "user-adopt",
         /// Whoever was locked after wrong codes may guess again.
         UserUnlock = "user-unlock",
+        /// A temporary code was made for a user.
+        UserBypass = "user-bypass",
+        /// Something was begun that is done to many users.
+        Action = "action",
+        /// Such a thing was ended before its end.
+        ActionCancel = "action-cancel",
         /// An API token was made.
         ApiTokenCreate = "api-token-create",
         /// An API token was revoked.

@@ -132,6 +132,10 @@ uuid_id! {
     AuthenticatorId
 }
 uuid_id! {
+    /// An operation's id (UUIDv7).
+    OperationId
+}
+uuid_id! {
     /// An API token's id (UUIDv7).
     ApiTokenId
 }

@@ -4,6 +4,7 @@ pub mod api_token;
 pub mod audit;
 pub mod authenticator;
 pub mod change;
+pub mod coverage;
 pub mod dn;
 pub mod edit;
 pub mod enrolment;
@@ -15,6 +16,7 @@ pub mod import;
 pub mod job;
 pub mod logon_name;
 pub mod message_rules;
+pub mod operation;
 pub mod origin;
 pub mod person;
 pub mod phone;
@@ -32,17 +34,23 @@ pub use api_token::{ApiToken, Scope};
 pub use audit::{AuditAct, AuditEntry, AuditLine};
 pub use authenticator::{Authenticator, AuthenticatorKind, AuthenticatorState, OtpHash};
 pub use change::{Change, ChangeKind, Limit};
+pub use coverage::Coverage;
 pub use edit::Edit;
 pub use enrolment::{Enrolment, EnrolmentState};
 pub use entry::{Attribute, AttributeName, Packing, RawAttribute, RawEntry, Values};
 pub use field::{Field, FieldOwner};
 pub use ids::{
-    ApiTokenId, AuthenticatorId, DirectoryId, EnrolmentId, IdForm, JobId, RealmId, RunId, UserId,
+    ApiTokenId, AuthenticatorId, DirectoryId, EnrolmentId, IdForm, JobId, OperationId, RealmId,
+    RunId, UserId,
 };
 pub use import::{
     ImportCells, ImportColumn, ImportCounts, ImportedPhone, ImportedUser, LineFault, RefusedLine,
 };
 pub use job::{Intent, Job, JobReason, JobState, JobType};
+pub use operation::{
+    ActionVerb, Operation, OperationBatch, OperationKind, OperationRefusal, OperationState,
+    OperationWork,
+};
 pub use origin::Origin;
 pub use person::{
     AttributeReading, Known, Others, Person, PhoneReading, PhoneValue, Refusal, UserName,

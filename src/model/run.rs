@@ -17,6 +17,8 @@ words! {
         User = "user",
         /// A file of users.
         Import = "import",
+        /// An administrator's act on many users.
+        Action = "action",
         /// Puts back what another run changed.
         Undo = "undo",
         /// Reads a held plan as a rebuilt directory.

@@ -23,6 +23,8 @@ words! {
         FidoMissing = "fido_missing",
         /// A new number waits.
         PhoneWaiting = "phone_waiting",
+        /// The user said of a changed number that this was not them.
+        Frozen = "frozen",
     }
 }
 
@@ -65,6 +67,8 @@ pub struct FactorFacts {
     pub proved: bool,
     /// The last logon or verification.
     pub last_used_at: Option<Timestamp>,
+    /// The user said of a changed number that this was not them.
+    pub frozen: bool,
     /// Why the number that the directory gives cannot be used.
     pub phone_refused: Option<String>,
 }
@@ -77,6 +81,7 @@ impl Default for FactorFacts {
             enrolment_ends: None,
             proved: false,
             last_used_at: None,
+            frozen: false,
             phone_refused: None,
         }
     }

@@ -254,6 +254,19 @@ pub fn warm_up(region: Option<&str>) {
     }
 }
 
+/// ISO 3166-1 of the country that a number belongs to; `None`: it belongs to none, or to none that is known.
+pub fn country_of(phone: &Phone) -> Option<String> {
+    let number = PHONE_NUMBER_UTIL.parse(phone.as_str(), None).ok()?;
+    let region = PHONE_NUMBER_UTIL
+        .get_region_for_number(&number)
+        .or_else(|| PHONE_NUMBER_UTIL.get_region_for_country_code(number.country_code))?;
+    let code = region.as_region_str().as_ref().to_owned();
+    // `001`: networks that belong to no country.
+    code.chars()
+        .all(|c| c.is_ascii_alphabetic())
+        .then_some(code)
+}
+
 /// A number that an administrator types: read like the directory's, but kept with a warning where a rule would refuse it.
 /// `region` (ISO 3166-1) is that of national numbers. The error says what to mend.
 pub fn typed_number(text: &str, region: Option<&str>) -> Result<(Phone, Option<String>), String> {

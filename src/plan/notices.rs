@@ -37,6 +37,7 @@ pub fn notices(user: &User, facts: &FactorFacts) -> Vec<Notice> {
 /// neither an application nor a link is there.
 pub fn can_be_sent(user: &User, facts: &FactorFacts) -> bool {
     user.usable()
+        && !facts.frozen
         && user.phone.is_some()
         && asks_for_application(user)
         && !facts.has_application()
@@ -116,6 +117,9 @@ fn detail(code: NoticeCode, user: &User, facts: &FactorFacts) -> Option<String> 
                 None => "a new number waits for an administrator's decision".to_owned(),
             })
         }
+        NoticeCode::Frozen => facts.frozen.then(|| {
+            "the user said of a changed number that this was not them: no code is accepted, and nothing is sent".to_owned()
+        }),
     }
 }
 
@@ -240,6 +244,11 @@ mod tests {
             ..with(&[])
         };
         assert_eq!(codes(&waiting, &none), [N::PhoneWaiting]);
+        let frozen = FactorFacts {
+            frozen: true,
+            ..FactorFacts::default()
+        };
+        assert_eq!(codes(&with(&[]), &frozen), [N::Frozen]);
         let said = &notices(&waiting, &none)[0].detail;
         assert!(said.ends_with(&START.rfc3339()), "{said}");
     }

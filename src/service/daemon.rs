@@ -30,7 +30,7 @@ use super::reload::{self, PreparedReload};
 use super::takeover::{self, TickMove};
 use super::web::{Ready, ToServe, Web};
 use super::work::{Track, Work, WorkOutcome};
-use super::{Start, housekeeping, notify};
+use super::{Start, housekeeping, notify, operations};
 use crate::acts::{ActFailure, FailureKind};
 use crate::api::socket::ControlSocket;
 use crate::api::{Alive, Api, Order, serve};
@@ -166,6 +166,8 @@ struct Daemon {
     logging: Option<Logging>,
     stats: Arc<Stats>,
     wake: Arc<Notify>,
+    /// Tells that there may be an operation to work off.
+    work: Arc<Notify>,
     life: Life,
     pulse: Pulse,
     /// The outbox worker's pulse: its rounds as last seen.
@@ -263,6 +265,7 @@ impl Daemon {
             logging,
             stats: Arc::default(),
             wake: Arc::default(),
+            work: Arc::default(),
             pulse: life.part("the daemon's loop", LOOP_SILENCE),
             outbox: (life.part("the outbox", OUTBOX_SILENCE), 0),
             agenda,
@@ -350,6 +353,17 @@ impl Daemon {
                 Arc::clone(&self.wake),
                 moved.clone(),
                 Arc::clone(&self.verifying),
+                pulse,
+                stop.clone(),
+            ),
+        );
+        let pulse = self.life.part("operations", HOUSEKEEPING_SILENCE);
+        self.part(
+            "operations",
+            &stop,
+            operations::run(
+                self.engine.subscribe(),
+                (Arc::clone(&self.work), Arc::clone(&self.wake)),
                 pulse,
                 stop.clone(),
             ),

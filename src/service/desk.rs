@@ -29,6 +29,8 @@ pub(super) struct Desk {
     pub(super) metrics: Metrics,
     pub(super) stats: Arc<Stats>,
     pub(super) wake: Arc<Notify>,
+    /// Tells that there may be an operation to work off.
+    pub(super) work: Arc<Notify>,
     pub(super) live: BTreeMap<RealmId, Live>,
     pub(super) daemon: DaemonStatus,
     /// Why the daemon is not ready, as far as the loop knows.
@@ -71,6 +73,9 @@ impl Desk {
             OrderKind::Act(act) => act.act_boxed(at).await.map(|(output, then)| {
                 if then != AfterAct::Nothing {
                     self.wake.notify_one();
+                }
+                if then == AfterAct::WorkOff {
+                    self.work.notify_one();
                 }
                 if let AfterAct::Look(realm) = then {
                     after = FollowUp::Look(realm);

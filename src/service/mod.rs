@@ -20,6 +20,7 @@ pub mod lifecycle;
 pub mod logging;
 pub mod metrics;
 mod notify;
+mod operations;
 pub mod pulses;
 mod reload;
 pub mod schedule;

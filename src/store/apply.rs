@@ -80,7 +80,7 @@ pub struct Application<'a> {
 const CHANGED: &str = "SELECT COUNT(*) FROM staged_users WHERE run = $1 AND base_version > 0";
 
 /// Names that change hands are let go first, so that two users may swap them.
-const LET_GO: &str = "
+pub(super) const LET_GO: &str = "
     UPDATE users SET username_key = NULL WHERE id IN (
         SELECT s.id FROM staged_users s JOIN users u ON u.id = s.id
         WHERE s.run = $1 AND s.base_version > 0
@@ -89,7 +89,7 @@ const LET_GO: &str = "
 
 /// What the outbox keeps of a user (`phone_told`, `told`, and the provisioned phone once there is one) may have moved since
 /// the plan was made, and is left to it. Whose version is another one by now stays, and is missed in the count.
-const UPDATE: &str = "
+pub(super) const UPDATE: &str = "
     UPDATE users SET realm = s.realm, directory_id = s.directory_id, entry_uuid = s.entry_uuid, username = s.username,
         username_key = s.username_key, display_name = s.display_name, email = s.email, dn = s.dn, container = s.container,
         phone = s.phone, phone_raw = s.phone_raw, phone_attribute = s.phone_attribute, phone_rule = s.phone_rule,
@@ -122,7 +122,7 @@ const MAKE: &str = concat!(
 );
 
 /// Whoever changes for the first time since then: the line is written while the row still says what was made.
-const MADE: &str = "
+pub(super) const MADE: &str = "
     INSERT INTO changes (run, seq, realm, user_id, username, by_whom, kind, at)
     SELECT u.made_by, u.made_seq, u.realm, u.id, u.username, r.by_whom, 'created', r.started_at
     FROM staged_users s JOIN users u ON u.id = s.id JOIN runs r ON r.id = u.made_by

@@ -319,7 +319,7 @@ async fn write_override(
     .map_err(StoreError::from_sqlx("write until when a number stands"))
 }
 
-async fn forget_adoption(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
+pub(super) async fn forget_adoption(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
     const SQL: &str = "DELETE FROM adoptions WHERE user_id = $1";
     on!(tx, c => sqlx::query(SQL).bind(user.0.as_bytes().to_vec()).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("forget a mark"))

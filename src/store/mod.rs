@@ -12,6 +12,7 @@ mod completeness;
 mod configurations;
 mod containers;
 mod copy;
+mod coverage;
 mod db;
 mod declare;
 mod delta_history;
@@ -32,6 +33,7 @@ mod lease_owner;
 mod lease_rows;
 mod lease_status;
 mod lock;
+mod operations;
 mod outbox;
 mod pause;
 mod probe;
@@ -66,6 +68,7 @@ pub use access::Access;
 pub use apply::{Application, CursorUpdate, RealmUpdate};
 pub use audit::{AuditCheck, AuditFilter, AuditKey, AuditNote};
 pub use by_hand::{HandAct, Override};
+pub use coverage::CoverageGroup;
 use db::Db;
 pub use declare::{Declared, RealmDecl};
 pub use delta_history::DeltaHistory;
@@ -73,7 +76,7 @@ pub use enrolling::{Begun, Enrolled, PageStep, Possessions, Renewed, link_is_val
 pub use error::StoreError;
 pub use factors::{
     ANSWERED_FOR, ActiveAuthenticator, CodeUse, Examined, Guesses, HardTokenFilter, HardTokenRow,
-    KeptAnswer, KeptAuthenticator, LogonRow, NewHardToken, ProofOutcome, UserFactors,
+    KeptAnswer, KeptAuthenticator, LogonRow, NewBypass, NewHardToken, ProofOutcome, UserFactors,
     VerificationRow, VerifiedUser, Verifying, WrongCode,
 };
 use generation::GenerationFile;
@@ -82,6 +85,7 @@ pub use lease::RealmLock;
 use lease_owner::{LeaseOwner, Leases};
 pub use lease_status::LeaseHolder;
 pub use lock::{StoreLock, is_taken, lock};
+pub use operations::{BatchRefusal, BatchWrite, NewOperation, OperationUsers};
 #[cfg(test)]
 pub(crate) use outbox::tests as outbox_tests;
 pub use outbox::{

@@ -135,7 +135,7 @@ fn word<T: std::str::FromStr<Err = String>>(text: &str) -> Result<T, StoreError>
 }
 
 /// A fresh id; its time is the caller's.
-fn fresh_id(now: Timestamp) -> Uuid {
+pub(super) fn fresh_id(now: Timestamp) -> Uuid {
     let ms = u64::try_from(now.0).unwrap_or(0);
     let nanos = u32::try_from(ms % 1000 * 1_000_000).unwrap_or(0);
     Uuid::new_v7(uuid::Timestamp::from_unix(

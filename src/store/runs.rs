@@ -316,7 +316,7 @@ impl Store {
         until: Timestamp,
     ) -> Result<Vec<(Limit, i64)>, StoreError> {
         const SQL: &str = "SELECT decided_at, suspended, restored, phone_changed, phone_lost, renamed, created, removed FROM runs
-            WHERE realm = $1 AND outcome = 'applied' AND decided_at > $2 AND started_at > $3 AND decided_at <= $4";
+            WHERE realm = $1 AND outcome = 'applied' AND mode <> 'action' AND decided_at > $2 AND started_at > $3 AND decided_at <= $4";
         // A plan waits seven days for its decision; by `started_at` the index leads past what is older than that.
         const OLDEST_MS: i64 = 8 * 86_400_000;
         let Some(earliest) = since.iter().map(|(_, at)| *at).min() else {

@@ -49,7 +49,7 @@ impl UserPage<'_> {
 }
 
 /// A value of a statement that is put together.
-enum SqlValue {
+pub(super) enum SqlValue {
     Text(String),
     Int(i64),
     Bytes(Vec<u8>),
@@ -84,6 +84,34 @@ impl SqlSelection {
             self.text.push_str(" AND ");
         }
         self.text.push_str(condition);
+    }
+
+    /// Whether the engines decide all that a filter asks for: beyond ASCII their lower case is not Unicode's.
+    pub(super) fn says_all(filter: &UserFilter) -> bool {
+        filter.search.as_ref().is_none_or(|text| text.is_ascii())
+    }
+
+    /// All that a filter asks for, the state too.
+    pub(super) fn whole(filter: &UserFilter, now: Timestamp) -> Self {
+        let mut all = Self::of(filter, now);
+        match filter.state {
+            Some(state) => {
+                let place = all.text(state.as_str());
+                all.and(&format!("state = {place}"));
+            }
+            None => all.and("state <> 'removed'"),
+        }
+        all
+    }
+
+    /// The place of some bytes.
+    pub(super) fn bytes(&mut self, value: Vec<u8>) -> String {
+        self.value(SqlValue::Bytes(value))
+    }
+
+    /// The condition, and the values of its places.
+    pub(super) fn into_parts(self) -> (String, Vec<SqlValue>) {
+        (self.text, self.values)
     }
 
     /// What a filter asks for, but for the state.
@@ -229,14 +257,15 @@ macro_rules! bind_all {
         let mut query = $query;
         for value in $values {
             query = match value {
-                SqlValue::Text(text) => query.bind(text),
-                SqlValue::Int(n) => query.bind(n),
-                SqlValue::Bytes(bytes) => query.bind(bytes),
+                $crate::store::search::SqlValue::Text(text) => query.bind(text),
+                $crate::store::search::SqlValue::Int(n) => query.bind(n),
+                $crate::store::search::SqlValue::Bytes(bytes) => query.bind(bytes),
             };
         }
         query
     }};
 }
+pub(super) use bind_all;
 
 impl Store {
     /// A page of a list; fewer than its limit come at the end only.

@@ -11,6 +11,7 @@ mod held_plans;
 mod housekeeping;
 mod houses;
 mod leases;
+mod operations;
 mod plans;
 mod races;
 mod realms_by_hand;
@@ -163,7 +164,7 @@ macro_rules! on_both {
                 for sql in [
                     "DELETE FROM refused", "DELETE FROM staged_refused", "DELETE FROM enrolments", "DELETE FROM jobs", "DELETE FROM staged_users",
                     "DELETE FROM changes", "DELETE FROM runs", "DELETE FROM users", "UPDATE realms SET held = NULL",
-                    "DELETE FROM audit", "DELETE FROM authenticators", "DELETE FROM recovery_codes", "DELETE FROM user_factors", "DELETE FROM adoptions", "DELETE FROM overrides", "DELETE FROM freezes", "DELETE FROM freeze_links", "DELETE FROM refused_numbers", "DELETE FROM meta WHERE key = 'audit'",
+                    "DELETE FROM audit", "DELETE FROM operations", "DELETE FROM operation_users", "DELETE FROM operation_runs", "DELETE FROM operation_refused", "DELETE FROM operation_enrolments", "DELETE FROM authenticators", "DELETE FROM recovery_codes", "DELETE FROM user_factors", "DELETE FROM adoptions", "DELETE FROM overrides", "DELETE FROM freezes", "DELETE FROM freeze_links", "DELETE FROM refused_numbers", "DELETE FROM meta WHERE key = 'audit'",
                 ] {
                     f.sql(sql).await;
                 }
@@ -215,6 +216,7 @@ on_both!(
     undoing::the_pause_of_an_undo_lasts_as_long_as_what_it_puts_back,
     undoing::a_pause_ends_by_its_owner_alone,
     search::search_knows_every_alphabet_and_no_wildcards,
+    operations::a_batch_is_written_once_and_a_cancelled_operation_keeps_what_it_did,
     selections::each_filter_selects_whom_it_says,
     selections::what_is_known_of_factors_is_read_for_all_at_once,
     search::a_former_name_leads_to_whoever_had_it,

@@ -3,6 +3,7 @@
 //! Nothing here decides or changes anything, takes a lock or chooses words: whoever shows a story does that. What is serialised is the
 //! interface that programs see (design, § 5).
 
+pub mod coverage;
 pub mod explain;
 pub mod explained;
 pub mod hard_tokens;

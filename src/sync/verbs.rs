@@ -126,6 +126,9 @@ impl Engine {
     ) -> Result<Decided, RunError> {
         let asking = asking.into();
         let target = self.store.run(run).await?;
+        if target.mode == Mode::Action {
+            return Box::pin(self.undo_action(&target, &asking)).await;
+        }
         let row = self.row(&target.realm).await?;
         let rules = self.realm_rules(&row)?;
         let note = self.note(asking.audit.clone()).await?;

@@ -63,6 +63,7 @@ impl Daemon {
             metrics: self.metrics.clone(),
             stats: Arc::clone(&self.stats),
             wake: Arc::clone(&self.wake),
+            work: Arc::clone(&self.work),
             engine,
             live,
             daemon,

@@ -95,6 +95,20 @@ impl Store {
                 }
             }
         }
+        for ids in ids.chunks(LIST) {
+            let rows = rows_of!(
+                link,
+                (Vec<u8>, i64),
+                ids,
+                "read who is frozen",
+                "SELECT user_id, at FROM freezes WHERE user_id IN ({})"
+            );
+            for (user, _) in rows {
+                if let Some(facts) = all.get_mut(&UserId(uuid(&user)?)) {
+                    facts.frozen = true;
+                }
+            }
+        }
         for users in users.chunks(LIST) {
             refused_numbers(&mut link, users, &mut all).await?;
         }

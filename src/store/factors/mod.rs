@@ -2,6 +2,7 @@
 
 mod answers;
 pub(super) mod authenticators;
+mod bypass;
 pub(in crate::store) mod endings;
 mod facts;
 mod frozen;
@@ -20,6 +21,7 @@ pub use authenticators::KeptAuthenticator;
 pub(in crate::store) use authenticators::{
     all as all_authenticators, insert as insert_authenticator,
 };
+pub use bypass::NewBypass;
 pub use judging::{CodeUse, Examined};
 pub use logons::LogonRow;
 pub use proof::{ProofOutcome, WrongCode};

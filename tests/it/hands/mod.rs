@@ -6,6 +6,7 @@ mod directory;
 mod hard_tokens;
 mod import;
 pub mod lists;
+mod many;
 
 use serde_json::{Value, json};
 

@@ -1,0 +1,55 @@
+//! Why something is not done to a user: what the directory owns is said with its attribute and its servers.
+
+use crate::model::{Field, StateReason, User};
+use crate::plan::by_hand::HandRefusal;
+use crate::sync::engine::Engine;
+
+impl Engine {
+    /// Why something is not done to a user, for people.
+    pub fn why_not(&self, held: &User, refusal: HandRefusal) -> String {
+        match refusal {
+            HandRefusal::Removed => format!("user {:#} is removed, and nobody any more", held.id),
+            HandRefusal::Unusable => format!(
+                "{} is {}, and is sent nothing: see that they are active and not blocked first (`realmsync users show {:#}`)",
+                held.username,
+                if held.blocked { "blocked" } else { "suspended" },
+                held.id
+            ),
+            HandRefusal::OfDirectory => format!(
+                "{} comes from the directory of realm `{}` already",
+                held.username, held.realm
+            ),
+            HandRefusal::Away => format!(
+                "{} is suspended ({}), and an entry of the name is somebody new: `realmsync users restore {:#}` first",
+                held.username,
+                held.state_reason
+                    .map_or("by nobody knows whom", StateReason::as_str),
+                held.id
+            ),
+            HandRefusal::Owned(Field::StateReason) => format!(
+                "{} comes from the directory{}: whoever is back there is restored by the next pass",
+                held.username,
+                self.owner(held, Field::State)
+            ),
+            HandRefusal::Owned(Field::State) => format!(
+                "{} comes from the directory{}, and cannot be removed here, only blocked: `realmsync users block {:#}`; who is taken out of the directory is removed after the grace",
+                held.username,
+                self.owner(held, Field::State),
+                held.id
+            ),
+            HandRefusal::Owned(field) => {
+                let advice = if field == Field::Phone {
+                    ", or set `phone-authority = \"local\"` in the realm"
+                } else {
+                    ""
+                };
+                format!(
+                    "`{}` of {} comes from the directory{}: change it there{advice}; nothing is saved",
+                    field.as_str(),
+                    held.username,
+                    self.owner(held, field)
+                )
+            }
+        }
+    }
+}
