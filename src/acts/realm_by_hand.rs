@@ -157,6 +157,21 @@ impl Act for MakeRealm {
                 ),
             ));
         }
+        let named = |realm: &&crate::config::RealmConfig| {
+            realm
+                .aliases
+                .iter()
+                .any(|alias| alias.to_lowercase() == folded)
+        };
+        if let Some(other) = at.config().realms.iter().find(named) {
+            return Err(ActFailure::new(
+                FailureKind::Refused,
+                format!(
+                    "services call realm `{}` so (`aliases`): nobody could say which is meant; take another id",
+                    other.id
+                ),
+            ));
+        }
         let blank = RealmRow {
             kind: RealmKind::Custom,
             ..RealmRow::new(id.clone(), id.as_str())

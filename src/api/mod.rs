@@ -7,6 +7,7 @@ pub mod control;
 mod hard_tokens;
 pub mod open;
 pub mod order;
+mod patience;
 pub mod peer;
 mod program;
 pub mod routes;

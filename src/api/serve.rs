@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Extension;
+use axum::body::Body;
+use axum::extract::{Extension, Request};
+use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -23,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::patience::{PunctualBody, end_if_unread};
 use super::peer::Peer;
 use super::socket::ControlSocket;
 use super::{Api, control, hard_tokens, open, program};
@@ -66,7 +69,7 @@ pub async fn unix(socket: ControlSocket, api: Api, cancel: CancellationToken) {
         let cancel = cancel.clone();
         connections.spawn(async move {
             // Answers in many lines go on until their work ends, and say that it does.
-            converse(stream, router, cancel, FAREWELL).await;
+            converse(stream, router, Body::new, cancel, FAREWELL).await;
             drop(place);
         });
     }
@@ -97,16 +100,17 @@ pub async fn tcp(
         let Some(((stream, from), place)) = admit(accepted, &places, &cancel).await else {
             continue;
         };
+        end_if_unread(&stream);
         let router = router.clone().layer(Extension(from));
         let (router, cancel, tls) = (router.clone(), cancel.clone(), tls.borrow().clone());
         connections.spawn(async move {
             match tls {
-                None => converse(stream, router, cancel, LAST_BYTES).await,
+                None => converse(stream, router, in_time, cancel, LAST_BYTES).await,
                 Some(config) => {
                     let shaking = timeout(PATIENCE, TlsAcceptor::from(config).accept(stream));
                     match cancel.run_until_cancelled(shaking).await {
                         Some(Ok(Ok(stream))) => {
-                            converse(stream, router, cancel, LAST_BYTES).await;
+                            converse(stream, router, in_time, cancel, LAST_BYTES).await;
                         }
                         Some(Ok(Err(why))) => {
                             tracing::debug!(%why, "a client's TLS handshake failed");
@@ -144,18 +148,24 @@ async fn admit<S>(
     }
 }
 
-/// One connection from its first request to its last. When the daemon stops, an answer that is being made is waited for, and
+/// A body of TCP.
+fn in_time(body: Incoming) -> Body {
+    Body::new(PunctualBody::new(body))
+}
+
+/// One connection from its first request to its last; `body` is how the rest of a request is read. When the daemon stops, an answer that is being made is waited for, and
 /// the rest of one that is made for as long as `rest`; half of a request is not.
 async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     router: Router,
+    body: fn(Incoming) -> Body,
     cancel: CancellationToken,
     rest: Duration,
 ) {
     let answering = TaskTracker::new();
     let (asked, router) = (answering.clone(), TowerToHyperService::new(router));
-    let service = service_fn(move |request| {
-        let (token, answer) = (asked.token(), router.call(request));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (token, answer) = (asked.token(), router.call(request.map(body)));
         async move {
             let answer = answer.await;
             drop(token);

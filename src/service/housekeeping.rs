@@ -113,6 +113,9 @@ pub(super) async fn run(
                 if let Err(error) = engine.store.forget_verifications(engine.clock.now()).await {
                     tracing::error!(%error, "old verifications cannot be forgotten: {error}");
                 }
+                if let Err(error) = engine.store.forget_removed().await {
+                    tracing::error!(%error, "what is left of removed users cannot be forgotten: {error}");
+                }
                 match engine
                     .store
                     .prune(engine.clock.now(), engine.config.store.keep_runs_ms)

@@ -142,8 +142,8 @@ const SORTED: i64 = 20_000;
 /// Personal data of those who are removed goes from the audit trail and the refusals too, and what they proved themselves with. Their
 /// hard tokens are assigned to nobody, and need two codes of whoever gets them.
 pub(super) const ERASE: [&str; 11] = [
-    "DELETE FROM recovery_codes WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "DELETE FROM user_factors WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
+    "DELETE FROM recovery_codes WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "DELETE FROM authenticators WHERE kind = 'app' AND user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "UPDATE authenticators SET user_id = NULL, two_codes = (1 = 1), state = CASE WHEN state = 'active' THEN 'pending' ELSE state END
      WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",

@@ -6,7 +6,7 @@ use super::apply::{unstage_one, write_one};
 use super::audit::append;
 use super::by_hand::{HandAct, there};
 use super::db::{Tx, on};
-use super::outbox::{apply_intents, enrolment, locks, set_told};
+use super::outbox::{apply_intents, body, enrolment, locks, set_told};
 use super::rows::{UserRow, places, readable, user_columns, uuid};
 use super::{AuditKey, Store, StoreError};
 use crate::clock::Timestamp;
@@ -129,7 +129,8 @@ impl Store {
         Ok(made)
     }
 
-    /// Voids the open links of a user, and gives them. Messages that carry one and were not sent are dropped.
+    /// Voids the open links of a user, and gives them. Messages that carry one and were not sent are dropped; one that tells another
+    /// number stays, without the link.
     pub async fn withdraw_enrolments(
         &self,
         user: UserId,
@@ -142,9 +143,10 @@ impl Store {
         );
         const DROP: &str = "
             UPDATE jobs SET state = 'dropped', body = NULL, held_by = NULL, held_since = NULL, last_error = 'withdrawn', settled_at = $2
-            WHERE user_id = $1 AND state IN ('waiting', 'held') AND NOT uncertain
+            WHERE user_id = $1 AND state IN ('waiting', 'held') AND NOT uncertain AND type <> 'user.reprovision'
               AND enrolment IN (SELECT id FROM enrolments WHERE user_id = $1 AND state = 'open')";
         let mut tx = self.db.begin().await?;
+        locks::user(&mut tx, user).await?;
         let rows = on!(tx, c => sqlx::query_as::<_, SentRow>(OPEN).bind(user.0.as_bytes().to_vec()).bind(audit.0.at.0).fetch_all(&mut *c).await)
             .map_err(StoreError::from_sqlx("read enrolments"))?;
         let mut withdrawn = vec![];
@@ -159,6 +161,7 @@ impl Store {
             locks::jobs(&mut tx, "user_id = $2", None, Some(&id), &[]).await?;
             on!(tx, c => sqlx::query(DROP).bind(id).bind(audit.0.at.0).execute(&mut *c).await.map(|_| ()))
                 .map_err(StoreError::from_sqlx("drop a message"))?;
+            without_links(&mut tx, user).await?;
             enrolment::void(&mut tx, user).await?;
             append(&mut tx, audit.1, audit.0).await?;
             tx.commit().await?;
@@ -223,4 +226,25 @@ impl Store {
             .map_err(StoreError::from_sqlx("note that a link was opened"))?;
         tx.commit().await
     }
+}
+
+/// Takes the open links of a user out of messages that were never sent. One that was keeps its body: the link opens nothing.
+async fn without_links(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
+    const LINKED: &str = "
+        SELECT seq, body FROM jobs WHERE user_id = $1 AND state IN ('waiting', 'held') AND attempts = 0 AND NOT uncertain AND body IS NOT NULL
+          AND enrolment IN (SELECT id FROM enrolments WHERE user_id = $1 AND state = 'open')";
+    const BARE: &str = "UPDATE jobs SET body = $2, enrolment = NULL WHERE seq = $1";
+    let failed = StoreError::from_sqlx("take a link out of a message");
+    let id = user.0.as_bytes().to_vec();
+    let linked =
+        on!(tx, c => sqlx::query_as::<_, (i64, String)>(LINKED).bind(id).fetch_all(&mut *c).await)
+            .map_err(&failed)?;
+    for (seq, body) in linked {
+        let Some(body) = body::without_link(&body) else {
+            continue;
+        };
+        on!(tx, c => sqlx::query(BARE).bind(seq).bind(body).execute(&mut *c).await.map(|_| ()))
+            .map_err(&failed)?;
+    }
+    Ok(())
 }

@@ -76,8 +76,8 @@ pub use enrolling::{Begun, Enrolled, PageStep, Possessions, Renewed, link_is_val
 pub use error::StoreError;
 pub use factors::{
     ANSWERED_FOR, ActiveAuthenticator, CodeUse, Examined, Guesses, HardTokenFilter, HardTokenRow,
-    KeptAnswer, KeptAuthenticator, LogonRow, NewBypass, NewHardToken, ProofOutcome, UserFactors,
-    VerificationRow, VerifiedUser, Verifying, WrongCode,
+    KeptAnswer, KeptAuthenticator, LogonRow, NameSought, NewBypass, NewHardToken, ProofOutcome,
+    UserFactors, VerificationRow, VerifiedUser, Verifying, WrongCode,
 };
 use generation::GenerationFile;
 pub use index::Indexed;

@@ -11,7 +11,7 @@
 //!
 //! *Unsent* = waiting or held, and not `uncertain`: no attempt was made whose end is unknown (design § 3.8).
 
-mod body;
+pub(super) mod body;
 mod claim;
 pub(super) mod enrolment;
 mod intents;

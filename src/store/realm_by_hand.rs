@@ -129,8 +129,8 @@ impl Store {
         }
         on!(tx, c => sqlx::query(REFUSED).bind(realm.as_str()).execute(&mut *c).await.map(|_| ()))
             .map_err(&failed)?;
-        append(&mut tx, audit.1, audit.0).await?;
         reckon_standing(&mut tx, Some(realm), now).await?;
+        append(&mut tx, audit.1, audit.0).await?;
         tx.commit().await?;
         Ok(true)
     }

@@ -208,6 +208,8 @@ on_both!(
     endings::trap_82_links_and_applications_end_with_number_and_standing_in_a_pass,
     endings::trap_82_links_and_applications_end_with_number_and_standing_by_hand,
     endings::another_person_of_the_name_gets_no_factors,
+    endings::what_is_noted_in_the_moment_of_a_removal_goes_later,
+    endings::a_link_that_is_withdrawn_takes_no_number_with_it,
     endings::a_plan_that_ends_applications_waits_for_verifications,
     hard_tokens::trap_109_a_serial_and_a_seed_are_there_once_and_a_file_is_kept_whole_or_not,
     hard_tokens::trap_70_a_token_changes_hands_and_its_counter_only_rises,

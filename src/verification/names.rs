@@ -6,7 +6,7 @@ use super::setting::RealmNames;
 use crate::model::logon_name::readings;
 use crate::model::{ApiToken, RealmId, UserId};
 use crate::runs::RunError;
-use crate::store::{Store, StoreError};
+use crate::store::{NameSought, Store, StoreError};
 use crate::sync::Engine;
 
 /// Who is meant.
@@ -96,14 +96,18 @@ pub(super) async fn named(
         };
         for (reading, read) in readings(asked.username).into_iter().enumerate() {
             let key = read.key();
-            let among: Vec<&RealmId> = match &read.domain {
-                None => realms.all().collect(),
-                Some(domain) => realms.realm(domain).into_iter().collect(),
+            let realm = match &read.domain {
+                None => in_realm.or(own),
+                Some(domain) => match realms.realm(domain).filter(|realm| within(realm)) {
+                    Some(realm) => Some(realm),
+                    None => continue,
+                },
             };
-            for realm in among.into_iter().filter(|realm| within(realm)) {
-                names.push((realm.clone(), key.clone()));
-                looked.push(Looked { ask, reading });
-            }
+            names.push(NameSought {
+                realm: realm.cloned(),
+                key,
+            });
+            looked.push(Looked { ask, reading });
         }
     }
     choose(&mut all, &looked, store.present_named(&names).await?);

@@ -1,6 +1,6 @@
 //! Whoever asks while a transaction is committed shares the next one.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,6 +16,7 @@ use super::setting::Cached;
 use crate::clock::JudgingTime;
 use crate::factors::typed::Typed;
 use crate::model::ApiToken;
+use crate::model::person::fold_name;
 use crate::runs::RunError;
 use crate::store::StoreError;
 use crate::sync::Engine;
@@ -25,6 +26,9 @@ const TOGETHER: usize = 64;
 
 /// Requests that wait: beyond them nobody is kept waiting for nothing.
 const WAITING: usize = 4096;
+
+/// Requests about one name that wait. Whoever sends more of them takes no turn from others.
+const OF_ONE_NAME: usize = 32;
 
 /// How long a request waits for its turn, and a transaction for its end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -114,8 +118,100 @@ impl Health {
 /// A request on its way.
 struct WaitingAsk {
     ask: VerifyAsk,
+    /// Of the name that it is about.
+    name: u64,
     until: Instant,
     answer: oneshot::Sender<Result<Answered, NotVerified>>,
+}
+
+impl WaitingAsk {
+    fn tell(self, outcome: Result<Answered, NotVerified>) {
+        let _gone = self.answer.send(outcome);
+    }
+}
+
+/// Requests that wait, in their order.
+#[derive(Default)]
+struct Line {
+    asks: VecDeque<WaitingAsk>,
+    of_name: HashMap<u64, usize>,
+}
+
+impl Line {
+    /// At its end; told at once where too many about the same name wait already.
+    fn join(&mut self, one: WaitingAsk) {
+        let waiting = self.of_name.entry(one.name).or_default();
+        if *waiting >= OF_ONE_NAME {
+            one.tell(Err(unavailable(
+                "too many requests about this name wait: nothing was looked at, and nothing counts",
+            )));
+            return;
+        }
+        *waiting += 1;
+        self.asks.push_back(one);
+    }
+
+    /// Where it was before.
+    fn go_back(&mut self, ones: Vec<WaitingAsk>) {
+        for one in ones.into_iter().rev() {
+            *self.of_name.entry(one.name).or_default() += 1;
+            self.asks.push_front(one);
+        }
+    }
+
+    fn take(&mut self) -> Option<WaitingAsk> {
+        let one = self.asks.pop_front()?;
+        if let Some(waiting) = self.of_name.get_mut(&one.name) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                self.of_name.remove(&one.name);
+            }
+        }
+        Some(one)
+    }
+
+    /// The next to be answered together: of each name and of each key one. Whoever waited too long is told so, and who went away is
+    /// forgotten.
+    fn next(&mut self) -> Vec<WaitingAsk> {
+        let now = Instant::now();
+        let (mut together, mut later): (Vec<WaitingAsk>, Vec<WaitingAsk>) = (vec![], vec![]);
+        let (mut keys, mut names) = (HashSet::new(), HashSet::new());
+        while together.len() < TOGETHER
+            && let Some(one) = self.take()
+        {
+            if one.answer.is_closed() {
+                continue;
+            }
+            if one.until <= now {
+                one.tell(Err(unavailable("the store is busy: nothing was looked at")));
+                continue;
+            }
+            let key = one.ask.key.as_ref();
+            let key = key.map(|own| (one.ask.token.id, own.key.clone()));
+            let alone =
+                !names.contains(&one.name) && key.as_ref().is_none_or(|key| !keys.contains(key));
+            if alone {
+                names.insert(one.name);
+                keys.extend(key);
+                together.push(one);
+            } else {
+                later.push(one);
+            }
+        }
+        self.go_back(later);
+        together
+    }
+}
+
+/// One number for each name in a realm, however it is written.
+fn name_of(ask: &VerifyAsk) -> u64 {
+    let realm = ask.realm.as_deref().map(str::trim).map(fold_name);
+    let text = format!(
+        "{}\0{}",
+        realm.unwrap_or_default(),
+        fold_name(ask.username.trim())
+    );
+    xxhash_rust::xxh3::xxh3_64(text.as_bytes())
 }
 
 /// The receiving end of the queue, for [`run`].
@@ -148,6 +244,7 @@ impl Verifier {
     pub async fn verify(&self, ask: VerifyAsk) -> Result<Answered, NotVerified> {
         let (answer, told) = oneshot::channel();
         let waiting = WaitingAsk {
+            name: name_of(&ask),
             ask,
             until: Instant::now() + PATIENCE,
             answer,
@@ -173,23 +270,23 @@ pub async fn run(
     cancel: CancellationToken,
 ) {
     let VerifyQueue(mut arriving) = queue;
-    let mut waiting: VecDeque<WaitingAsk> = VecDeque::new();
+    let mut line = Line::default();
     let mut setting = Cached::default();
     loop {
-        if waiting.is_empty() {
+        if line.asks.is_empty() {
             let first = cancel.run_until_cancelled(arriving.recv()).await;
             let Some(Some(first)) = first else { return };
-            waiting.push_back(first);
+            line.join(first);
         }
         if cancel.is_cancelled() {
             return;
         }
-        while waiting.len() < WAITING
+        while line.asks.len() < WAITING
             && let Ok(more) = arriving.try_recv()
         {
-            waiting.push_back(more);
+            line.join(more);
         }
-        let together = next(&mut waiting);
+        let together = line.next();
         if together.is_empty() {
             continue;
         }
@@ -207,50 +304,12 @@ pub async fn run(
         let mut again = vec![];
         for (one, outcome) in together.into_iter().zip(outcomes) {
             match outcome {
-                Some(outcome) => {
-                    let _gone = one.answer.send(outcome);
-                }
+                Some(outcome) => one.tell(outcome),
                 None => again.push(one),
             }
         }
-        for one in again.into_iter().rev() {
-            waiting.push_front(one);
-        }
+        line.go_back(again);
     }
-}
-
-/// The next requests to be answered together: of each key one. Whoever waited too long is told so, and who went away is forgotten.
-fn next(waiting: &mut VecDeque<WaitingAsk>) -> Vec<WaitingAsk> {
-    let now = Instant::now();
-    let (mut together, mut later): (Vec<WaitingAsk>, Vec<WaitingAsk>) = (vec![], vec![]);
-    let mut keys = HashSet::new();
-    while together.len() < TOGETHER
-        && let Some(one) = waiting.pop_front()
-    {
-        if one.answer.is_closed() {
-            continue;
-        }
-        if one.until <= now {
-            let _gone = one
-                .answer
-                .send(Err(unavailable("the store is busy: nothing was looked at")));
-            continue;
-        }
-        let key = one
-            .ask
-            .key
-            .as_ref()
-            .map(|own| (one.ask.token.id, own.key.clone()));
-        if key.is_none_or(|key| keys.insert(key)) {
-            together.push(one);
-        } else {
-            later.push(one);
-        }
-    }
-    for one in later.into_iter().rev() {
-        waiting.push_front(one);
-    }
-    together
 }
 
 /// Answers some; `None`: another request of the same user goes first, so that this one has to wait.
@@ -352,4 +411,72 @@ async fn attempt(
         all[place] = Some(outcome);
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    fn ask(username: &str) -> (WaitingAsk, oneshot::Receiver<Result<Answered, NotVerified>>) {
+        let (answer, told) = oneshot::channel();
+        let token = ApiToken {
+            id: crate::model::ApiTokenId(uuid::Uuid::from_u128(1)),
+            name: "vpn".into(),
+            scopes: vec![crate::model::Scope::Verify],
+            realm: None,
+            created_at: Timestamp(0),
+            by: None,
+            expires_at: None,
+            revoked_at: None,
+            last_used_at: None,
+        };
+        let ask = VerifyAsk {
+            token: Arc::new(token),
+            username: username.into(),
+            realm: None,
+            code: crate::factors::typed::read("123456"),
+            key: None,
+        };
+        let waiting = WaitingAsk {
+            name: name_of(&ask),
+            ask,
+            until: Instant::now() + PATIENCE,
+            answer,
+        };
+        (waiting, told)
+    }
+
+    #[tokio::test]
+    async fn guesses_at_one_name_take_no_turn_from_others() {
+        let mut line = Line::default();
+        let mut told = vec![];
+        for _ in 0..1000 {
+            let (one, answer) = ask(" Jan ");
+            line.join(one);
+            told.push(answer);
+        }
+        let (eva, _answer) = ask("eva");
+        line.join(eva);
+        // The others of the name were told at once.
+        for answer in &mut told[OF_ONE_NAME..] {
+            assert!(matches!(
+                answer.try_recv(),
+                Ok(Err(NotVerified::Unavailable(_)))
+            ));
+        }
+        let names = |ones: &[WaitingAsk]| -> Vec<String> {
+            ones.iter().map(|one| one.ask.username.clone()).collect()
+        };
+        let together = line.next();
+        assert_eq!(names(&together), [" Jan ", "eva"]);
+        // What comes back keeps its place, and counts.
+        line.go_back(together);
+        assert_eq!(line.asks.len(), OF_ONE_NAME + 1);
+        assert_eq!(names(&line.next()), [" Jan ", "eva"]);
+        assert_eq!(names(&line.next()), [" Jan "]);
+        told.clear();
+        assert!(line.next().is_empty(), "nobody waits for them");
+        assert!(line.asks.is_empty() && line.of_name.is_empty());
+    }
 }

@@ -24,15 +24,14 @@ const SEED: [u8; 20] = *b"12345678901234567890";
 
 fn setting(f: &Fixture) -> VerifySetting {
     VerifySetting {
-        names: RealmNames {
-            called: vec![
-                (
-                    "example.org".into(),
-                    vec!["example.org".into(), "example".into()],
-                ),
-                ("other".into(), vec!["other".into()]),
-            ],
-        },
+        names: Arc::new(RealmNames::of(
+            vec!["example.org".into(), "other".into()],
+            vec![],
+            |realm| match realm.as_str() {
+                "example.org" => vec!["EXAMPLE".into()],
+                _ => vec![],
+            },
+        )),
         keys: KeyRing::of(f.key.root()),
     }
 }

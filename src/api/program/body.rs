@@ -7,6 +7,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, header};
 use serde_json::{Map, Value};
 
+use super::super::patience::was_late;
 use super::problem::{BadMember, Problem};
 use crate::clock::Timestamp;
 
@@ -169,8 +170,15 @@ pub(super) async fn whole(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Pr
     }
     match to_bytes(body, LONGEST_BODY).await {
         Ok(bytes) => Ok(bytes.to_vec()),
-        Err(_) => Err(Problem::too_large(LONGEST_BODY)),
+        Err(error) if was_late(&error) => Err(Problem::late(error.to_string())),
+        Err(error) if is_too_long(&error) => Err(Problem::too_large(LONGEST_BODY)),
+        Err(error) => Err(Problem::broken_off(error.to_string())),
     }
+}
+
+fn is_too_long(error: &axum::Error) -> bool {
+    std::error::Error::source(error)
+        .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
 }
 
 #[cfg(test)]

@@ -97,6 +97,14 @@ impl Problem {
         )
     }
 
+    pub(super) fn late(why: String) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", why)
+    }
+
+    pub(super) fn broken_off(why: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", why)
+    }
+
     pub(super) fn media_type() -> Self {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,

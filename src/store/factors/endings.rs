@@ -8,7 +8,7 @@
 //! | a first number | stay | stay | stay |
 //! | no number any more | void | stay | stay |
 //! | not usable any more | void | stay | stay |
-//! | another person by the same name | void | go | go |
+//! | another person by the same name, or nobody | void | go | go |
 
 use crate::clock::Timestamp;
 use crate::model::UserId;
@@ -77,10 +77,14 @@ pub(in crate::store) async fn with_stage(
         whose!(links_go!()),
         ")"
     ));
-    // Whoever verifies codes of several users locks these rows in this order before they change authenticators.
+    // Whoever verifies codes of several users locks these rows in this order before they change authenticators or codes.
     const LOCK: &str = concat!(
         "SELECT user_id FROM user_factors WHERE user_id IN (",
-        whose!(takes_effect!()),
+        whose!(concat!(
+            "s.state = 'removed' OR s.intents LIKE '%\"do\":\"forget\"%' OR $2 AND (",
+            takes_effect!(),
+            ")"
+        )),
         ") ORDER BY user_id FOR UPDATE"
     );
     const ACTIVE: &str = application_ends!(concat!(
@@ -96,11 +100,14 @@ pub(in crate::store) async fn with_stage(
         on!(tx, c => sqlx::query(LINKS).bind(stage.to_vec()).execute(&mut *c).await.map(|_| ()))
             .map_err(&failed)?;
     }
+    if let EngineConnection::Postgres(c) = tx.side() {
+        let locking = sqlx::query(LOCK)
+            .bind(stage.to_vec())
+            .bind(applications && revoke_at_once)
+            .execute(c);
+        answered(locking).await.map_err(&failed)?;
+    }
     if applications {
-        if revoke_at_once && let EngineConnection::Postgres(c) = tx.side() {
-            let locking = sqlx::query(LOCK).bind(stage.to_vec()).execute(c);
-            answered(locking).await.map_err(&failed)?;
-        }
         let active = if revoke_at_once { &[ACTIVE][..] } else { &[] };
         for sql in [PENDING].iter().chain(active).copied() {
             on!(tx, c => sqlx::query(sql).bind(stage.to_vec()).bind(now.0).execute(&mut *c).await.map(|_| ()))
@@ -121,12 +128,15 @@ macro_rules! token_goes {
     };
 }
 
-/// The user is somebody else from now on, or nobody knows who: all factors go. In the transaction that decides so.
+/// The user is somebody else from now on, or nobody knows who: all factors go, with what was counted. In the transaction that decides so.
 pub(in crate::store) async fn of_user(
     tx: &mut Tx,
     user: UserId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    const COUNTED: &str = "DELETE FROM user_factors WHERE user_id = $1";
+    on!(tx, c => sqlx::query(COUNTED).bind(user.0.as_bytes().to_vec()).execute(&mut *c).await.map(|_| ()))
+        .map_err(StoreError::from_sqlx("forget what is known of a user"))?;
     since(tx, user, Timestamp(i64::MIN), now).await
 }
 

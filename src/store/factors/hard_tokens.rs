@@ -224,8 +224,11 @@ impl Store {
         let id = to.authenticator.id.0.as_bytes().to_vec();
         let user = to.authenticator.user.map(|u| u.0.as_bytes().to_vec());
         let mut tx = self.db.begin().await?;
+        // As whoever removes the user does.
+        if let Some(user) = to.authenticator.user.or(held.authenticator.user) {
+            crate::store::outbox::locks::user(&mut tx, user).await?;
+        }
         if let Some(realm) = &audit.0.realm {
-            // As whoever removes the user does.
             crate::store::outbox::locks::realm(&mut tx, realm).await?;
         }
         // Ended ones have no secret that would name its key.

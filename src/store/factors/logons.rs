@@ -98,7 +98,7 @@ impl Store {
         answer: Option<&KeptAnswer>,
     ) -> Result<(), StoreError> {
         const SEEN: &str = "
-            INSERT INTO user_factors (user_id, last_used_at, proved_at) VALUES ($1, $2, $3)
+            INSERT INTO user_factors (user_id, last_used_at, proved_at) SELECT id, $2, $3 FROM users WHERE id = $1 AND state <> 'removed'
             ON CONFLICT (user_id) DO UPDATE SET
                 last_used_at = CASE WHEN user_factors.last_used_at > excluded.last_used_at THEN user_factors.last_used_at ELSE excluded.last_used_at END,
                 proved_at = CASE WHEN excluded.proved_at IS NULL OR user_factors.proved_at > excluded.proved_at THEN user_factors.proved_at ELSE excluded.proved_at END";

@@ -26,7 +26,9 @@ pub use judging::{CodeUse, Examined};
 pub use logons::LogonRow;
 pub use proof::{ProofOutcome, WrongCode};
 pub use upkeep::Guesses;
-pub use verifying::{ActiveAuthenticator, UserFactors, VerificationRow, VerifiedUser, Verifying};
+pub use verifying::{
+    ActiveAuthenticator, NameSought, UserFactors, VerificationRow, VerifiedUser, Verifying,
+};
 #[cfg(test)]
 mod given;
 pub use hard_tokens::{HardTokenFilter, HardTokenRow, NewHardToken};

@@ -9,6 +9,7 @@ use crate::factors::recovery::digest;
 use crate::model::{AuditEntry, AuthenticatorId, UserId};
 use crate::store::audit::append;
 use crate::store::db::{Tx, on};
+use crate::store::outbox::locks;
 use crate::store::{AuditKey, Store, StoreError};
 
 /// Uses a code up, by what is kept of it: true for one transaction only.
@@ -62,6 +63,7 @@ impl Store {
         const CODES: &str =
             "DELETE FROM recovery_codes WHERE user_id = $1 AND set_id = $2 AND kind = 'recovery'";
         let mut tx = self.db.begin().await?;
+        locks::user(&mut tx, user).await?;
         end(&mut tx, ids, audit.0.at).await?;
         for id in ids {
             on!(tx, c => sqlx::query(CODES).bind(user.0.as_bytes().to_vec()).bind(id.0.as_bytes().to_vec()).execute(&mut *c).await.map(|_| ()))

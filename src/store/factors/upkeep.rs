@@ -98,6 +98,14 @@ impl Store {
         self.batches(SQL, now.0.saturating_sub(KEPT)).await
     }
 
+    /// Forgets what was noted of users in the moment in which they were removed.
+    pub async fn forget_removed(&self) -> Result<(), StoreError> {
+        const SQL: &str = "
+            DELETE FROM user_factors WHERE user_id IN (
+                SELECT f.user_id FROM user_factors f JOIN users u ON u.id = f.user_id WHERE u.state = 'removed' AND $1 = $1 LIMIT $2)";
+        self.batches(SQL, 0).await
+    }
+
     /// Some rows at a time, so that nobody waits for all of them.
     async fn batches(&self, sql: &'static str, before: i64) -> Result<(), StoreError> {
         loop {

@@ -176,6 +176,15 @@ fn listed(head: &str, ids: usize, tail: &str) -> String {
     format!("{head} ({}) {tail}", places(1, length(ids)))
 }
 
+/// A name that somebody is looked for by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NameSought {
+    /// Where; `None`: in every realm.
+    pub realm: Option<RealmId>,
+    /// As names are compared.
+    pub key: String,
+}
+
 impl Store {
     /// The database's clock; `None`: the store is a file of this machine.
     pub async fn database_time(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -189,54 +198,60 @@ impl Store {
         })
     }
 
-    /// Who of the present users has these folded names in these realms: the place of the name in the list, and who it is.
+    /// Who of the present users has these folded names: the place of the name in the list, and who it is.
     pub async fn present_named(
         &self,
-        names: &[(RealmId, String)],
+        names: &[NameSought],
     ) -> Result<Vec<(usize, UserId)>, StoreError> {
         self.named(names, "(u.state = 'active' OR u.state_reason = 'disabled')")
             .await
     }
 
-    /// The same of those who are suspended. Not by an index of names: for names that no present user has.
+    /// The same of those who are suspended: for names that no present user has.
     pub async fn away_named(
         &self,
-        names: &[(RealmId, String)],
+        names: &[NameSought],
     ) -> Result<Vec<(usize, UserId)>, StoreError> {
         self.named(names, "u.state = 'suspended'").await
     }
 
     async fn named(
         &self,
-        names: &[(RealmId, String)],
+        names: &[NameSought],
         condition: &'static str,
     ) -> Result<Vec<(usize, UserId)>, StoreError> {
+        let (inside, anywhere): (Vec<usize>, Vec<usize>) =
+            (0..names.len()).partition(|n| names[*n].realm.is_some());
         let mut found = vec![];
-        if names.is_empty() {
-            return Ok(found);
-        }
-        let places: Vec<usize> = (0..names.len()).collect();
         let mut link = self.db.read().await?;
-        for some in places.chunks(MOST) {
-            // From each name to its row, by the index of names.
-            let sql = format!(
-                "WITH v(n, realm, name) AS (VALUES {}) SELECT DISTINCT v.n, u.id FROM v CROSS JOIN users u
-                 WHERE u.realm = v.realm AND u.username_key = v.name AND {condition}",
-                values(length(some.len()), 3)
-            );
-            let rows = on!(link, c => {
-                let mut query = sqlx::query_as::<_, (i64, Vec<u8>)>(AssertSqlSafe(sql));
-                for n in filled(some) {
-                    let (realm, name) = &names[*n];
-                    query = query.bind(i64::try_from(*n).unwrap_or(-1)).bind(realm.as_str().to_owned()).bind(name.clone());
+        for (places, from) in [
+            // From each name to its row, by the index of names, which one engine has with the realm in front.
+            (&inside, "v CROSS JOIN users u WHERE u.realm = v.realm"),
+            (
+                &anywhere,
+                "v CROSS JOIN realms r CROSS JOIN users u WHERE r.removed_at IS NULL AND u.realm = r.id",
+            ),
+        ] {
+            for some in places.chunks(MOST) {
+                let sql = format!(
+                    "WITH v(n, realm, name) AS (VALUES {}) SELECT DISTINCT v.n, u.id FROM {from} AND u.username_key = v.name AND {condition}",
+                    values(length(some.len()), 3)
+                );
+                let rows = on!(link, c => {
+                    let mut query = sqlx::query_as::<_, (i64, Vec<u8>)>(AssertSqlSafe(sql));
+                    for n in filled(some) {
+                        let NameSought { realm, key } = &names[*n];
+                        let realm = realm.as_ref().map_or("", RealmId::as_str);
+                        query = query.bind(i64::try_from(*n).unwrap_or(-1)).bind(realm.to_owned()).bind(key.clone());
+                    }
+                    query.fetch_all(&mut *c).await
+                })
+                .map_err(StoreError::from_sqlx("find a user"))?;
+                for (n, id) in rows {
+                    let place = usize::try_from(n)
+                        .map_err(|_| StoreError::Nonsense("a name without a place".into()))?;
+                    found.push((place, UserId(uuid(&id)?)));
                 }
-                query.fetch_all(&mut *c).await
-            })
-            .map_err(StoreError::from_sqlx("find a user"))?;
-            for (n, id) in rows {
-                let place = usize::try_from(n)
-                    .map_err(|_| StoreError::Nonsense("a name without a place".into()))?;
-                found.push((place, UserId(uuid(&id)?)));
             }
         }
         Ok(found)
@@ -327,7 +342,7 @@ impl Verifying {
             .collect();
         if !new.is_empty() {
             let sql = format!(
-                "WITH v(n, u) AS (VALUES {}) INSERT INTO user_factors (user_id) SELECT u FROM v WHERE n >= 0 ORDER BY n ON CONFLICT (user_id) DO NOTHING",
+                "WITH v(n, u) AS (VALUES {}) INSERT INTO user_factors (user_id) SELECT u FROM v JOIN users ON users.id = u WHERE n >= 0 AND users.state <> 'removed' ORDER BY n ON CONFLICT (user_id) DO NOTHING",
                 values(length(new.len()), 2)
             );
             on!(self.tx, c => {

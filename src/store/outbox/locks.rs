@@ -75,6 +75,19 @@ pub(super) async fn open_jobs(tx: &mut Tx, realms: &[&str]) -> Result<(), StoreE
         .map_err(StoreError::from_sqlx("lock messages"))
 }
 
+/// Locks a user.
+pub(in crate::store) async fn user(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
+    const SQL: &str = "SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE";
+    let EngineConnection::Postgres(c) = tx.side() else {
+        return Ok(());
+    };
+    let locking = sqlx::query(SQL).bind(user.0.as_bytes().as_slice());
+    answered(locking.execute(&mut *c))
+        .await
+        .map(|_| ())
+        .map_err(StoreError::from_sqlx("lock a user"))
+}
+
 /// Locks the users that a plan changes, and those whose messages an undo drops.
 pub(in crate::store) async fn users_of_plan(
     tx: &mut Tx,

@@ -6,8 +6,8 @@ use super::*;
 use crate::config::StoreUrl;
 use crate::factors::verdict::UsedStep;
 use crate::model::{
-    AuditAct, AuthenticatorId, AuthenticatorKind, AuthenticatorState, JobReason, Phone,
-    PhoneSource, State, StateReason,
+    AuditAct, AuthenticatorId, AuthenticatorKind, AuthenticatorState, JobReason, JobState, JobType,
+    Phone, PhoneSource, State, StateReason,
 };
 use crate::store::MessageContext;
 use crate::store::factors::insert_authenticator;
@@ -386,8 +386,10 @@ pub(super) async fn another_person_of_the_name_gets_no_factors(f: &Fixture) {
         directory_id: Some(DirectoryId([31; 16])),
         ..later(&user)
     };
+    note(f, &user).await;
     pass(f, 31, &[(given, 1, vec![Intent::Forget { reason }])], false).await;
     assert_eq!(left(f, &user).await, "void 0 revoked revoked");
+    assert_eq!(noted(f, &user).await, 0, "nor what was counted");
     let mut tx = f.store.db.begin().await.unwrap();
     let all = crate::store::factors::all_authenticators(&mut tx).await;
     let token = all
@@ -399,4 +401,82 @@ pub(super) async fn another_person_of_the_name_gets_no_factors(f: &Fixture) {
         (token.state, token.two_codes),
         (AuthenticatorState::Pending, true)
     );
+}
+
+/// Failures that were counted.
+async fn note(f: &Fixture, user: &User) {
+    const SQL: &str = "INSERT INTO user_factors (user_id, in_a_row) VALUES ($1, 7)";
+    let mut tx = f.store.db.begin().await.unwrap();
+    let id = user.id.0.as_bytes().to_vec();
+    crate::store::db::on!(tx, c => sqlx::query(SQL).bind(id).execute(&mut *c).await.map(|_| ()))
+        .unwrap();
+    tx.commit().await.unwrap();
+}
+
+async fn noted(f: &Fixture, user: &User) -> i64 {
+    const SQL: &str = "SELECT COUNT(*) FROM user_factors WHERE user_id = $1";
+    let mut link = f.store.db.read().await.unwrap();
+    let id = user.id.0.as_bytes().to_vec();
+    crate::store::db::on!(link, c => sqlx::query_scalar::<_, i64>(SQL).bind(id).fetch_one(&mut *c).await)
+        .unwrap()
+}
+
+/// Verifications need no lock of the user, so that one may note something while the user is removed.
+pub(super) async fn what_is_noted_in_the_moment_of_a_removal_goes_later(f: &Fixture) {
+    ready(f).await;
+    let (gone, stays) = (by_hand("m1", 81), by_hand("m2", 82));
+    for user in [&gone, &stays] {
+        act(f, user, 0, AuditAct::UserAdd).await.unwrap();
+    }
+    act(f, &removed(&gone), 1, AuditAct::UserRemove)
+        .await
+        .unwrap();
+    note(f, &gone).await;
+    note(f, &stays).await;
+    f.store.forget_removed().await.unwrap();
+    assert_eq!((noted(f, &gone).await, noted(f, &stays).await), (0, 1));
+    let mut tx = f.store.verifying().await.unwrap();
+    let known = tx.lock_factors(&[gone.id]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(known.is_empty(), "and nothing is noted afterwards");
+    assert_eq!(noted(f, &gone).await, 0);
+}
+
+/// The message about a changed number goes out all the same, without the link.
+pub(super) async fn a_link_that_is_withdrawn_takes_no_number_with_it(f: &Fixture) {
+    ready(f).await;
+    let user = User {
+        phone_provisioned: phone(A),
+        ..given(person("w1", 91))
+    };
+    make(f, 91, std::slice::from_ref(&user)).await;
+    let changed = User {
+        phone: phone(B),
+        ..later(&user)
+    };
+    let say = Intent::Say {
+        r#type: JobType::Reprovision,
+        reason: JobReason::PhoneChanged,
+        previous_phone: phone(A),
+        previous_username: None,
+    };
+    pass(f, 92, &[(changed, 1, vec![say])], false).await;
+    let key = AuditKey::of(&f.key);
+    let withdraw = super::by_hand::entry(AuditAct::EnrolmentWithdraw, Some(&user));
+    let withdrawn = f
+        .store
+        .withdraw_enrolments(user.id, (&withdraw, &key))
+        .await;
+    assert_eq!(withdrawn.unwrap().len(), 1);
+    let jobs = f.jobs().await;
+    let job = jobs.iter().find(|job| job.user == user.id).unwrap();
+    assert_eq!(
+        (job.r#type, job.state, job.enrolment),
+        (JobType::Reprovision, JobState::Waiting, None)
+    );
+    let body = job.body.as_deref().unwrap();
+    let read: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(read["data"]["user"]["phone"], B);
+    assert!(read["data"]["enrolment_url"].is_null() && read["data"]["expires_at"].is_null());
+    assert!(body.contains("\"enrolment_url\":null"), "{body}");
 }
