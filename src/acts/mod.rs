@@ -23,6 +23,7 @@ mod context;
 mod decide;
 mod enrol;
 mod failure;
+mod freeze;
 mod hard_token;
 mod hard_tokens;
 mod import;
@@ -56,6 +57,7 @@ pub use enrol::{
     done_at_link, enrol_at_link, is_mark, new_mark, open_link, renew_codes_at_link,
 };
 pub use failure::{ActFailure, FailureKind};
+pub use freeze::{UnfreezeRequest, UnfreezeUser, freeze_by_link, open_freeze_link};
 pub use hard_token::{
     AssignToken, AssignTokenRequest, ChangeToken, ResyncToken, ResyncTokenRequest, TokenActed,
     TokenVerb, TokenVerbRequest,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::act::{Act, AfterAct};
 use super::context::ActContext;
 use super::failure::ActFailure;
-use super::user_by_hand::{TRIES, again, held, refused};
+use super::user_by_hand::{TRIES, again, author, held, refused};
 use crate::clock::Timestamp;
 use crate::model::{
     AuditAct, AuthenticatorKind, Enrolment, EnrolmentId, EnrolmentState, RealmId, State, User,
@@ -13,7 +13,7 @@ use crate::model::{
 };
 use crate::plan::by_hand::{self, HandRefusal};
 use crate::store::StoreError;
-use crate::sync::{HandAuthor, factors_entry};
+use crate::sync::factors_entry;
 
 /// An enrolment as programs see it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -159,13 +159,5 @@ impl Act for WithdrawLinks {
             .iter()
             .map(|enrolment| EnrolmentObject::new(enrolment, &held, now))
             .collect())
-    }
-}
-
-fn author(at: &ActContext, act: AuditAct) -> HandAuthor<'_> {
-    HandAuthor {
-        by: at.by(),
-        from: at.caller.door.as_str(),
-        act,
     }
 }

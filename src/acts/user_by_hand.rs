@@ -229,6 +229,16 @@ impl Act for EditUser {
             {
                 free(at, &held.realm, name, Some(&held)).await?;
             }
+            if request.phone != Edit::Keep && at.store().freeze_of(user).await?.is_some() {
+                return Err(ActFailure::new(
+                    FailureKind::Refused,
+                    format!(
+                        "{} is frozen: the former owner of a number says that its change was not theirs; find out, then say which number counts: \
+                         `realmsync users unfreeze {:#} --previous`, or `--accept`; nothing is saved",
+                        held.username, held.id
+                    ),
+                ));
+            }
             let context = rules.context(rules.messages.now, held.id);
             let decided = by_hand::edit(&held, edit, &context)
                 .map_err(|refusal| refused(at, &held, refusal))?;
@@ -343,11 +353,7 @@ pub(super) async fn write(
     decision: Decision,
     until: Edit<Option<Timestamp>>,
 ) -> Result<User, StoreError> {
-    let author = HandAuthor {
-        by: at.by(),
-        from: at.caller.door.as_str(),
-        act,
-    };
+    let author = author(at, act);
     let user = at
         .engine
         .write_by_hand(rules, author, decision, until)
@@ -357,6 +363,15 @@ pub(super) async fn write(
         "{}: {act} {:#}", user.realm, user.id
     );
     Ok(user)
+}
+
+/// Who asks, for what is written.
+pub(super) fn author(at: &ActContext, act: AuditAct) -> HandAuthor<'_> {
+    HandAuthor {
+        by: at.by(),
+        from: at.caller.door.as_str(),
+        act,
+    }
 }
 
 pub(super) fn acted(user: &User, changed: bool, warnings: Vec<UserWarning>) -> UserActed {

@@ -24,8 +24,8 @@ use crate::acts::{
     MakeApiToken, MakeApiTokenRequest, MakeRealm, MakeRealmRequest, NoteBackup, Outbox, OutboxAct,
     OutboxRequest, Pause, PauseRequest, Plan, PlanRequest, RealmAct, RealmRequest, RemoveRealm,
     RemoveRealmRequest, Resume, RevokeApiToken, RevokeAuthenticators, RevokeRequest, RunDecision,
-    SendApplication, SendRequest, Sync, SyncRequest, UnlockUser, UserVerb, UserVerbRequest,
-    VerifyAudit, WithdrawLinks,
+    SendApplication, SendRequest, Sync, SyncRequest, UnfreezeRequest, UnfreezeUser, UnlockUser,
+    UserVerb, UserVerbRequest, VerifyAudit, WithdrawLinks,
 };
 use crate::model::{ErrorCode, RealmId, UserId};
 use crate::sync::ImportFile;
@@ -275,6 +275,19 @@ fn by_hand() -> Router<Api> {
             post(async |call: Call, Path(user): Path<UserId>| {
                 call.short(at_once(UnlockUser { user })).await
             }),
+        )
+        .route(
+            "/api/v1/users/{user}/unfreeze",
+            post(
+                async |call: Call, Path(user): Path<UserId>, body: JsonBody<UnfreezeRequest>| {
+                    match body {
+                        Ok(Json(request)) => {
+                            call.short(at_once(UnfreezeUser { user, request })).await
+                        }
+                        Err(why) => invalid(&why),
+                    }
+                },
+            ),
         )
         .route(
             "/api/v1/users/{user}/{verb}",

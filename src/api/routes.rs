@@ -10,7 +10,7 @@ use crate::acts::{
     EditUser, EnrolmentObject, Import, MakeApiToken, MakeBypass, MakeRealm, NoteBackup,
     OperationShown, Outbox, OutboxAnswer, Pause, Plan, RealmRemoved, RemoveRealm, Resume,
     RevokeApiToken, RevokeAuthenticators, SendApplication, ShowOperation, StartAction,
-    SwitchMethods, Sync, UnlockUser, UserActed, VerifyAudit, WithdrawLinks,
+    SwitchMethods, Sync, UnfreezeUser, UnlockUser, UserActed, VerifyAudit, WithdrawLinks,
 };
 use crate::model::{ApiToken, AuthenticatorShown, Operation, Run};
 use crate::runs::Decided;
@@ -214,6 +214,18 @@ impl Route for ChangeUser {
 
     fn body(&self) -> impl Serialize {
         &self.request
+    }
+}
+
+impl Route for UnfreezeUser {
+    type Answer = UserActed;
+
+    fn path(&self) -> String {
+        format!("users/{}/unfreeze", self.user)
+    }
+
+    fn body(&self) -> impl Serialize {
+        self.request
     }
 }
 

@@ -347,6 +347,24 @@ pub(super) enum UsersCommand {
     Restore(UserNames),
     /// Give users who were made by hand the directory's entry of their name, at the next pass
     Adopt(UserNames),
+    /// Let a user in again who said of a new number that this was not them, and say which number counts
+    #[command(group = clap::ArgGroup::new("number").required(true))]
+    Unfreeze {
+        /// A user name, an id, or the end or beginning of one
+        user: String,
+        /// The realm, where the name is in several
+        #[arg(long)]
+        realm: Option<String>,
+        /// The number before counts; the new one stays refused until the directory gives yet another one
+        #[arg(long, group = "number")]
+        previous: bool,
+        /// The new number counts, at once
+        #[arg(long, group = "number")]
+        accept: bool,
+        /// Show phone numbers in full
+        #[arg(long)]
+        show_phones: bool,
+    },
 }
 
 /// Which users, beside the realm.

@@ -1,4 +1,4 @@
-//! `users add`, `edit`, `block`, `unblock`, `unlock`, `remove`, `restore`, `adopt`.
+//! `users add`, `edit`, `block`, `unblock`, `unlock`, `unfreeze`, `remove`, `restore`, `adopt`.
 
 use serde_json::json;
 
@@ -9,10 +9,11 @@ use super::selected::{Chosen, ManyAct, act_on_many, choose};
 use super::users::one;
 use super::{CommandContext, render};
 use crate::acts::{
-    ActFailure, AddUser, AddUserRequest, ChangeUser, EditUser, EditUserRequest, UnlockUser,
-    UserActed, UserVerb, UserVerbRequest,
+    ActFailure, AddUser, AddUserRequest, ChangeUser, EditUser, EditUserRequest, UnfreezeRequest,
+    UnfreezeUser, UnlockUser, UserActed, UserVerb, UserVerbRequest,
 };
 use crate::model::{ActionVerb, Edit, Phone, RealmId, State, User};
+use crate::plan::freeze::Counts;
 use crate::store::Store;
 use crate::story::users::objects;
 
@@ -68,6 +69,32 @@ pub(super) async fn by_hand(
         UsersCommand::Remove { who, now } => selected(context, who, UserVerb::Remove, now).await,
         UsersCommand::Restore(who) => named_only(context, who, UserVerb::Restore).await,
         UsersCommand::Adopt(who) => named_only(context, who, UserVerb::Adopt).await,
+        UsersCommand::Unfreeze {
+            user,
+            realm,
+            previous,
+            accept: _,
+            show_phones,
+        } => {
+            let number = if previous {
+                Counts::Previous
+            } else {
+                Counts::Accept
+            };
+            let request = UnfreezeRequest {
+                number,
+                version: None,
+            };
+            let operator = context.operator().await?;
+            let store = reading(context, &operator).await?;
+            let user = one(&store, &user, realm).await?.id;
+            let told = match operator.act(UnfreezeUser { user, request }).await {
+                Ok(acted) => tell(context, &store, &acted, "frozen no more", show_phones).await,
+                Err(failure) => Err(failure),
+            };
+            operator.close().await;
+            told.map(|()| 0)
+        }
         UsersCommand::List { .. } | UsersCommand::Show { .. } | UsersCommand::Import(_) => Ok(0),
     }
 }

@@ -1,6 +1,7 @@
 //! Pages for people. What is asked becomes an act, what comes of it a page; nothing here decides.
 
 mod enrol;
+mod freeze;
 
 use axum::Router;
 use tokio::sync::watch;
@@ -9,5 +10,5 @@ use crate::sync::Engine;
 
 /// All pages that are open to whoever has a link.
 pub fn pages(engine: watch::Receiver<Engine>) -> Router {
-    enrol::routes(engine)
+    enrol::routes(engine.clone()).merge(freeze::routes(engine))
 }

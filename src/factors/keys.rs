@@ -19,6 +19,8 @@ pub enum Purpose {
     Browsers,
     /// Fingerprints of the seeds of hard tokens.
     Seeds,
+    /// Links by which the owner of a former number objects.
+    Freezes,
 }
 
 impl Purpose {
@@ -29,6 +31,7 @@ impl Purpose {
             Self::Audit => b"realmsync/audit/1",
             Self::Browsers => b"realmsync/browsers/1",
             Self::Seeds => b"realmsync/seeds/1",
+            Self::Freezes => b"realmsync/freezes/1",
         }
     }
 }
@@ -142,6 +145,7 @@ mod tests {
             Purpose::Audit,
             Purpose::Browsers,
             Purpose::Seeds,
+            Purpose::Freezes,
         ];
         let mut keys: Vec<[u8; 32]> = vec![];
         for root in [&one, &other] {

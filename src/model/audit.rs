@@ -40,6 +40,10 @@ words! {
         Action = "action",
         /// Such a thing was ended before its end.
         ActionCancel = "action-cancel",
+        /// The former owner of a number said that the change was not theirs.
+        UserFreeze = "user-freeze",
+        /// An administrator said which number counts.
+        UserUnfreeze = "user-unfreeze",
         /// An API token was made.
         ApiTokenCreate = "api-token-create",
         /// An API token was revoked.

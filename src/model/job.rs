@@ -61,6 +61,8 @@ words! {
         GraceOver = "grace_over",
         /// An administrator removed the user.
         Removed = "removed",
+        /// The former owner of a number said that the change was not theirs.
+        Frozen = "frozen",
     }
 }
 
@@ -108,6 +110,8 @@ pub enum Intent {
         /// The reason that the dropped jobs show.
         reason: JobReason,
     },
+    /// The directory gives another number than the one that was refused: that one would be a change like any other.
+    Allow,
     /// The user may be somebody else than before, who has the name only: as [`Intent::Withdraw`], and all factors go too.
     Forget {
         /// The reason that the dropped jobs show.

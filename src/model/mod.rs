@@ -11,6 +11,7 @@ pub mod enrolment;
 pub mod entry;
 pub mod field;
 pub mod filter;
+pub mod freeze;
 pub mod ids;
 pub mod import;
 pub mod job;
@@ -39,6 +40,7 @@ pub use edit::Edit;
 pub use enrolment::{Enrolment, EnrolmentState};
 pub use entry::{Attribute, AttributeName, Packing, RawAttribute, RawEntry, Values};
 pub use field::{Field, FieldOwner};
+pub use freeze::{DisputedNumber, Freeze, FreezeLink, NumberMark};
 pub use ids::{
     ApiTokenId, AuthenticatorId, DirectoryId, EnrolmentId, IdForm, JobId, OperationId, RealmId,
     RunId, UserId,

@@ -28,9 +28,9 @@ use tokio::sync::watch;
 
 use crate::clock::Uptime;
 use crate::config::{Config, Environment};
+use crate::model::Job;
 use crate::model::message_rules::may_begin;
-use crate::model::{EnrolmentId, Job};
-use crate::store::{EnrolmentKey, Store, StoreError};
+use crate::store::{EnrolmentKey, MessageLink, Store, StoreError};
 
 /// A lease that ends sooner than this is not used: the request is on its way for a moment, and clocks are not the same to the instant.
 const MARGIN: Duration = Duration::from_secs(3);
@@ -119,9 +119,8 @@ impl SendCheck {
             // What becomes of it is decided where it is put back.
             return SendDecision::Back;
         }
-        let go = match (job.enrolment, mine.token_sha256) {
-            (Some(enrolment), Some(hash)) => match self.with_link(job, body, enrolment, hash).await
-            {
+        let go = match (MessageLink::of(job), mine.token_sha256) {
+            (Some(link), Some(hash)) => match self.with_link(job, body, link, hash).await {
                 Ok(go) => go,
                 Err(error) => SendDecision::Later {
                     why: format!("the enrolment key cannot be read from the store: {error}"),
@@ -141,12 +140,12 @@ impl SendCheck {
         &self,
         job: &Job,
         body: &str,
-        enrolment: EnrolmentId,
+        link: MessageLink,
         hash: [u8; 32],
     ) -> Result<SendDecision, StoreError> {
-        let fits = |key: &&EnrolmentKey| key.token_sha256(enrolment) == hash;
+        let fits = |key: &&EnrolmentKey| key.link_sha256(link) == hash;
         if let Some(key) = self.known().iter().find(fits) {
-            return Ok(SendDecision::Send(key.fill_in(body, Some(enrolment))));
+            return Ok(SendDecision::Send(key.fill_in(body, Some(link))));
         }
         let configured = self.config.borrow().enrolment.clone();
         let configured = match configured.key_bytes(&self.environment) {
@@ -170,7 +169,7 @@ impl SendCheck {
         self.learn(own);
         self.learn(Some(current.clone()));
         if let Some(key) = self.known().iter().find(fits) {
-            return Ok(SendDecision::Send(key.fill_in(body, Some(enrolment))));
+            return Ok(SendDecision::Send(key.fill_in(body, Some(link))));
         }
         if self.is_news(&current) {
             tracing::warn!(
@@ -186,16 +185,16 @@ impl SendCheck {
             ));
         }
         // Nobody has ever seen this link.
-        let hash_now = current.token_sha256(enrolment);
+        let hash_now = current.link_sha256(link);
         let made = self
             .store
-            .make_link_anew(&self.owner, job, enrolment, hash_now)
+            .make_link_anew(&self.owner, job, link, hash_now)
             .await?;
         if !made {
             return Ok(SendDecision::Back);
         }
         tracing::debug!(job = %job.id, "the link was made anew");
-        Ok(SendDecision::Send(current.fill_in(body, Some(enrolment))))
+        Ok(SendDecision::Send(current.fill_in(body, Some(link))))
     }
 
     fn known(&self) -> Vec<EnrolmentKey> {

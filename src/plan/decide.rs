@@ -17,8 +17,8 @@ use crate::clock::Timestamp;
 use crate::model::message_rules::{dues, plain};
 use crate::model::person::in_use;
 use crate::model::{
-    ChangeKind, Field, IdForm, Intent, JobReason, JobType, Known, Person, PhoneSource, Policy,
-    RealmId, State, StateReason, User, UserId, UserName, UserOrigin,
+    ChangeKind, Field, IdForm, Intent, JobReason, JobType, Known, NumberMark, Person, PhoneReading,
+    PhoneSource, Policy, RealmId, State, StateReason, User, UserId, UserName, UserOrigin,
 };
 
 /// What a run found of a person.
@@ -69,6 +69,8 @@ pub struct DecisionContext<'a> {
     pub bare: bool,
     /// The held user takes this entry's id in place of the old one (`adopt`).
     pub adopts: bool,
+    /// What is known of the held user's numbers.
+    pub number: NumberMark,
 }
 
 /// What is to be done with one user.
@@ -246,7 +248,13 @@ pub(super) fn follow(
     if phone_row == Some(ChangeKind::PhoneChanged) {
         intents.extend(notice(held, &after, context.policy));
     }
-    intents.extend(dues(Some(held), &mut after, context.policy, cause));
+    if no_more_refused(person, &context.number) {
+        intents.push(Intent::Allow);
+    }
+    // A number that is disputed is told to nobody.
+    if !context.number.frozen {
+        intents.extend(dues(Some(held), &mut after, context.policy, cause));
+    }
     finish(held, after, rows, intents, context.now)
 }
 
@@ -288,6 +296,17 @@ pub(super) fn rows_of(
     rows.0
 }
 
+/// Whether the entry gives something else than the number that was refused.
+fn no_more_refused(person: &Person, mark: &NumberMark) -> bool {
+    match (&mark.refused, &person.phone) {
+        (Some(refused), PhoneReading::Read(attributes)) if !mark.frozen => attributes
+            .iter()
+            .flat_map(|attribute| &attribute.usable)
+            .all(|value| value.phone != *refused),
+        _ => false,
+    }
+}
+
 /// What is said of another name.
 pub(super) fn renamed(held: &User, after: &User) -> Option<Intent> {
     (held.username_key != after.username_key).then(|| Intent::Say {
@@ -317,8 +336,14 @@ fn follow_phone(
     person: &Person,
     context: &DecisionContext<'_>,
 ) -> Option<ChangeKind> {
+    if context.number.frozen {
+        return None;
+    }
     match choose(Some(held), &person.phone, context.policy) {
         Outcome::Keep => None,
+        Outcome::Other(choice) if context.number.refused.as_ref() == Some(&choice.value.phone) => {
+            None
+        }
         Outcome::Same(choice) => {
             take(after, choice);
             drop_pending(after);

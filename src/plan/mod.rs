@@ -4,6 +4,7 @@ pub mod action;
 pub mod brake;
 pub mod by_hand;
 pub mod decide;
+pub mod freeze;
 pub mod imported;
 pub mod names;
 pub mod notices;

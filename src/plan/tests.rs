@@ -9,8 +9,8 @@ use super::decide::{Decision, DecisionContext, NameGrant, Observation, decide, e
 use crate::clock::Timestamp;
 use crate::model::{
     AttributeReading, ChangeKind, DirectoryId, Field, FieldOwner, IdForm, Intent, JobReason,
-    JobType, Known, Others, Person, Phone, PhoneReading, PhoneValue, Policy, RealmId, State,
-    StateReason, User, UserId, UserName,
+    JobType, Known, NumberMark, Others, Person, Phone, PhoneReading, PhoneValue, Policy, RealmId,
+    State, StateReason, User, UserId, UserName,
 };
 
 mod by_hand;
@@ -89,6 +89,7 @@ fn at<'a>(realm: &'a RealmId, policy: &'a Policy, now: i64) -> DecisionContext<'
         new_id: UserId(uuid::Uuid::from_u128(1)),
         bare: false,
         adopts: false,
+        number: NumberMark::default(),
     }
 }
 

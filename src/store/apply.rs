@@ -5,6 +5,7 @@ use sqlx::AssertSqlSafe;
 use super::audit::{AuditKey, append};
 use super::db::{EngineConnection, Tx, on};
 use super::factors::endings;
+use super::freezes;
 use super::held::replace_held;
 use super::outbox::{MessageContext, apply_intents, locks, release_brake};
 use super::refused::RefusedDiff;
@@ -253,6 +254,7 @@ impl Store {
             locks::users_of_plan(&mut tx, run.run, a.facts.undoes).await?;
         }
         if staged > 0 {
+            freezes::guard(&mut tx, &id, true).await?;
             endings::with_stage(&mut tx, &id, now, a.messages.revoke_at_once).await?;
             // Who gives an entry back by an undo is not given it again by the next pass.
             let given: &[&'static str] = if a.facts.undoes.is_some() {
@@ -455,6 +457,7 @@ pub(super) async fn write_one(
     .map_err(StoreError::taken("stage a user"))?;
     if base_version > 0 {
         locks::users_of_plan(tx, RunId(user.id.0), None).await?;
+        freezes::guard(tx, &stage, false).await?;
         endings::with_stage(tx, &stage, messages.now, messages.revoke_at_once).await?;
     }
     let statements: &[&'static str] = if base_version == 0 {

@@ -77,28 +77,7 @@ impl Store {
     /// realm is gone. Then nothing is done.
     pub async fn act_by_hand(&self, act: HandAct<'_>) -> Result<(), StoreError> {
         let mut tx = self.db.begin().await?;
-        let user = act.user;
-        let erased = user.state == State::Removed;
-        write_one(&mut tx, user, act.base_version, act.messages).await?;
-        locks::realm(&mut tx, &user.realm).await?;
-        let with_realm = act.audit.0.act == AuditAct::RealmRemove;
-        there(&mut tx, &user.realm, with_realm).await?;
-        super::changes::add_own(&mut tx, act.changes).await?;
-        if erased {
-            let stage = user.id.0.as_bytes().to_vec();
-            locks::jobs(&mut tx, "user_id = $2", None, Some(&stage), &[]).await?;
-            for sql in ERASE.into_iter().chain([ERASE_JOBS]) {
-                on!(tx, c => sqlx::query(sql).bind(stage.clone()).execute(&mut *c).await.map(|_| ()))
-                    .map_err(StoreError::from_sqlx("erase a user"))?;
-            }
-            forget_adoption(&mut tx, user.id).await?;
-        }
-        let until = if erased { Edit::Clear } else { act.until };
-        write_override(&mut tx, user.id, until, act.audit.0).await?;
-        super::to_look_at::note(&mut tx, user).await?;
-        unstage_one(&mut tx, user).await?;
-        apply_intents(&mut tx, act.messages, user, act.intents).await?;
-        append(&mut tx, act.audit.1, act.audit.0).await?;
+        act_in(&mut tx, &act).await?;
         tx.commit().await
     }
 
@@ -132,7 +111,8 @@ impl Store {
     }
 
     /// Those of these users who get the directory's entry of their name, and whether an administrator said so of each, and not the
-    /// configuration of all of their realm, which counts only where `first`. Whoever has an entry by now is not among them.
+    /// configuration of all of their realm, which counts only where `first`. Whoever has an entry by now is not among them, and whoever is
+    /// frozen waits.
     pub async fn adopting(
         &self,
         users: &[UserId],
@@ -144,7 +124,8 @@ impl Store {
         let mut link = self.db.read().await?;
         for users in users.chunks(500) {
             let sql = format!(
-                "SELECT {} FROM users WHERE id IN (SELECT user_id FROM adoptions WHERE user_id IN ({})) AND directory_id IS NULL AND state <> 'removed'",
+                "SELECT {} FROM users WHERE id IN (SELECT user_id FROM adoptions WHERE user_id IN ({})) AND directory_id IS NULL AND state <> 'removed'
+                   AND id NOT IN (SELECT user_id FROM freezes)",
                 user_columns!(),
                 places(1, users.len())
             );
@@ -283,6 +264,34 @@ impl Store {
             .map_err(StoreError::from_sqlx("read users"))?;
         super::rows::users(rows)
     }
+}
+
+/// Changes, makes or erases one user, with all that hangs on it, in the caller's transaction. The errors are those of
+/// [`Store::act_by_hand`].
+pub(super) async fn act_in(tx: &mut Tx, act: &HandAct<'_>) -> Result<(), StoreError> {
+    let user = act.user;
+    let erased = user.state == State::Removed;
+    write_one(tx, user, act.base_version, act.messages).await?;
+    locks::realm(tx, &user.realm).await?;
+    let with_realm = act.audit.0.act == AuditAct::RealmRemove;
+    there(tx, &user.realm, with_realm).await?;
+    super::changes::add_own(tx, act.changes).await?;
+    if erased {
+        let stage = user.id.0.as_bytes().to_vec();
+        locks::jobs(tx, "user_id = $2", None, Some(&stage), &[]).await?;
+        for sql in ERASE.into_iter().chain([ERASE_JOBS]) {
+            on!(tx, c => sqlx::query(sql).bind(stage.clone()).execute(&mut *c).await.map(|_| ()))
+                .map_err(StoreError::from_sqlx("erase a user"))?;
+        }
+        forget_adoption(tx, user.id).await?;
+    }
+    let until = if erased { Edit::Clear } else { act.until };
+    write_override(tx, user.id, until, act.audit.0).await?;
+    super::to_look_at::note(tx, user).await?;
+    unstage_one(tx, user).await?;
+    apply_intents(tx, act.messages, user, act.intents).await?;
+    append(tx, act.audit.1, act.audit.0).await?;
+    Ok(())
 }
 
 /// Whether a user's realm lets something be done; `with_realm`: the user is removed together with it.

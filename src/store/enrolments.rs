@@ -6,6 +6,7 @@ use super::apply::{unstage_one, write_one};
 use super::audit::append;
 use super::by_hand::{HandAct, there};
 use super::db::{Tx, on};
+use super::freezes;
 use super::outbox::{apply_intents, body, enrolment, locks, set_told};
 use super::rows::{UserRow, places, readable, user_columns, uuid};
 use super::{AuditKey, Store, StoreError};
@@ -98,6 +99,13 @@ impl Store {
             ));
         };
         let mut tx = self.db.begin().await?;
+        if freezes::is_frozen(&mut tx, user.id).await? {
+            return Err(StoreError::Refused(format!(
+                "{} is frozen: the former owner of a number says that its change was not theirs; say first which number counts \
+                 (`realmsync users unfreeze`)",
+                user.username
+            )));
+        }
         write_one(&mut tx, user, act.base_version, messages).await?;
         locks::realm(&mut tx, &user.realm).await?;
         there(&mut tx, &user.realm, false).await?;

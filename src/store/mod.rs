@@ -44,6 +44,7 @@ mod refused;
 mod refused_rows;
 mod rejected;
 mod rows;
+mod rulings;
 mod runs;
 mod schema;
 mod scratch;
@@ -89,10 +90,11 @@ pub use operations::{BatchRefusal, BatchWrite, NewOperation, OperationUsers};
 #[cfg(test)]
 pub(crate) use outbox::tests as outbox_tests;
 pub use outbox::{
-    Counted, EnrolmentContext, EnrolmentKey, Fate, JobAction, JobSelection, MessageContext, Mine,
-    Overdue, Settlement,
+    Counted, EnrolmentContext, EnrolmentKey, Fate, JobAction, JobSelection, MessageContext,
+    MessageLink, Mine, Overdue, Settlement,
 };
 pub use refused::{RefusedDiff, RefusedRow};
+pub use rulings::FreezeChange;
 pub use runs::{CLOCKS_DIFFER_MS, RunFacts};
 pub use search::UserPage;
 pub use stage::Staged;

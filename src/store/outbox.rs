@@ -25,7 +25,7 @@ pub(crate) mod tests;
 mod time;
 
 pub use claim::Mine;
-pub use enrolment::{EnrolmentContext, EnrolmentKey};
+pub use enrolment::{EnrolmentContext, EnrolmentKey, MessageLink};
 pub(super) use intents::{apply_intents, set_told};
 pub use reclaim::Overdue;
 pub use selection::{JobAction, JobSelection};

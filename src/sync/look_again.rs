@@ -9,7 +9,9 @@ use super::realm::session::PreparedSession;
 use super::realm::siblings::let_go;
 use crate::clock::Timestamp;
 use crate::directory::Sighting;
-use crate::model::{DirectoryId, Person, RealmRow, Run, State, StateReason, User, UserName};
+use crate::model::{
+    DirectoryId, NumberMark, Person, RealmRow, Run, State, StateReason, User, UserId, UserName,
+};
 use crate::plan::decide::{Decision, DecisionContext, NameGrant, Observation, decide};
 use crate::runs::RunError;
 use crate::store::StagedUser;
@@ -35,6 +37,7 @@ impl Engine {
         now: Timestamp,
     ) -> Result<bool, RunError> {
         let mut refused_names = None;
+        let marks = self.store.number_marks().await?;
         let mut after = 0;
         loop {
             let staged = self.store.staged_to_show(run.run, after, BATCH).await?;
@@ -95,7 +98,7 @@ impl Engine {
                                 }
                             }
                         }
-                        here(&staged, before, person, row, prepared, now)
+                        here(&staged, before, person, (row, &marks), prepared, now)
                     }
                     sighting => {
                         let reason = match sighting {
@@ -185,6 +188,7 @@ fn context<'a>(
         new_id: staged.user.id,
         bare: false,
         adopts: other_id,
+        number: NumberMark::default(),
     }
 }
 
@@ -192,7 +196,7 @@ fn here(
     staged: &StagedUser,
     before: Option<&User>,
     person: Person,
-    row: &RealmRow,
+    (row, marks): (&RealmRow, &HashMap<UserId, NumberMark>),
     prepared: &PreparedSession,
     now: Timestamp,
 ) -> Option<Decision> {
@@ -201,7 +205,10 @@ fn here(
         key: staged.user.username_key.clone(),
     });
     let person = Cow::Owned(person);
-    let context = context(staged, before, row, prepared, now);
+    let context = DecisionContext {
+        number: marks.get(&staged.user.id).cloned().unwrap_or_default(),
+        ..context(staged, before, row, prepared, now)
+    };
     decide(before, Observation::Here { person, name }, &context)
 }
 

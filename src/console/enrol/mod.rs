@@ -37,7 +37,7 @@ use crate::sync::Engine;
 const BODY: usize = 4096;
 
 /// Who the audit says did it.
-const USER: &str = "user";
+pub(super) const USER: &str = "user";
 
 /// The enrolment page.
 pub(super) fn routes(engine: watch::Receiver<Engine>) -> Router {

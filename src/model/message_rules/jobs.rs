@@ -214,6 +214,7 @@ pub fn effect_of(
             }
             carried
         }
+        Intent::Allow => IntentEffect::event(UserEvent::Newer, "", &[]),
         Intent::Unsay => take_back(user, provisioned, jobs, delivers),
         Intent::Withdraw { reason } | Intent::Forget { reason } => {
             let mut carried = IntentEffect::event(UserEvent::Unusable, reason.as_str(), jobs);

@@ -37,7 +37,7 @@ fn made(policy: &Policy, phone: Option<u8>) -> User {
 fn said(decision: &Decision) -> Vec<JobType> {
     let kind = |intent: &Intent| match intent {
         Intent::Say { r#type, .. } => Some(*r#type),
-        Intent::Unsay | Intent::Withdraw { .. } | Intent::Forget { .. } => None,
+        Intent::Unsay | Intent::Allow | Intent::Withdraw { .. } | Intent::Forget { .. } => None,
     };
     decision.intents.iter().filter_map(kind).collect()
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::enrolment::LinkMade;
+use super::enrolment::{LinkMade, Objection};
 use crate::clock::Timestamp;
 use crate::model::{JobReason, JobType, Phone, User};
 
@@ -31,6 +31,8 @@ struct Data<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     enrolment_url: Option<Option<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    freeze_url: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Option<Timestamp>>,
 }
 
@@ -52,6 +54,7 @@ pub(super) struct MessageContent<'a> {
     pub(super) previous_phone: Option<&'a Phone>,
     pub(super) previous_username: Option<&'a str>,
     pub(super) enrolment: Option<&'a LinkMade>,
+    pub(super) objection: Option<&'a Objection>,
     pub(super) now: Timestamp,
 }
 
@@ -68,7 +71,8 @@ pub(in crate::store) fn without_link(body: &str) -> Option<String> {
 /// The body of one message.
 pub(super) fn body(user: &User, words: &MessageContent<'_>) -> Result<String, serde_json::Error> {
     let application = matches!(words.r#type, JobType::Provision | JobType::Reprovision);
-    let tells_phone = application || words.r#type == JobType::PhoneNotice;
+    let notice = words.r#type == JobType::PhoneNotice;
+    let tells_phone = application || notice;
     serde_json::to_string(&MessageBody {
         r#type: words.r#type,
         timestamp: words.now,
@@ -88,7 +92,12 @@ pub(super) fn body(user: &User, words: &MessageContent<'_>) -> Result<String, se
                 .previous_username
                 .filter(|_| words.r#type == JobType::Rename),
             enrolment_url: application.then(|| words.enrolment.map(|e| e.url.as_str())),
-            expires_at: application.then(|| words.enrolment.map(|e| e.expires_at)),
+            freeze_url: notice.then(|| words.objection.map(|o| o.url.as_str())),
+            expires_at: match (application, notice) {
+                (true, _) => Some(words.enrolment.map(|e| e.expires_at)),
+                (_, true) => Some(words.objection.map(|o| o.expires_at)),
+                _ => None,
+            },
         },
     })
 }

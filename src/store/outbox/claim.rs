@@ -80,7 +80,7 @@ struct MineRow {
 /// The columns and the row of [`Store::still_mine`].
 macro_rules! still_mine {
     () => {
-        "SELECT (SELECT e.token_sha256 FROM enrolments e WHERE e.id = jobs.enrolment) AS token_sha256, jobs.held_by, u.state, u.state_reason, u.blocked, u.phone, (
+        "SELECT COALESCE((SELECT e.token_sha256 FROM enrolments e WHERE e.id = jobs.enrolment), (SELECT l.token_sha256 FROM freeze_links l WHERE l.id = jobs.id)) AS token_sha256, jobs.held_by, u.state, u.state_reason, u.blocked, u.phone, (
             SELECT COUNT(*) FROM jobs n WHERE n.user_id = jobs.user_id AND n.seq > jobs.seq
             AND n.state IN ('waiting', 'sending', 'held') AND n.type IN ('user.provision', 'user.reprovision')) AS newer, "
     };

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::fresh_id;
 use crate::clock::Timestamp;
-use crate::factors::keys::RootKey;
-use crate::model::{EnrolmentId, Job, JobReason, JobType, UserId};
+use crate::factors::keys::{Purpose, RootKey};
+use crate::model::{EnrolmentId, Job, JobId, JobReason, JobType, UserId};
 use crate::store::db::{Tx, on};
 use crate::store::{Store, StoreError};
 
@@ -29,6 +29,32 @@ pub struct EnrolmentContext {
     pub valid_again_ms: i64,
     /// The key.
     pub key: EnrolmentKey,
+}
+
+impl EnrolmentContext {
+    /// The link of a notice, with a place for the token.
+    pub(super) fn freeze_url(&self) -> String {
+        format!("{}/freeze/{PLACE}", self.public_url)
+    }
+}
+
+/// What the link of a message is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MessageLink {
+    /// An application is set up.
+    Enrolment(EnrolmentId),
+    /// The number before objects: the link is known by its notice.
+    Freeze(JobId),
+}
+
+impl MessageLink {
+    /// The link in a message; `None`: it has none.
+    pub fn of(job: &Job) -> Option<Self> {
+        match job.r#type {
+            JobType::PhoneNotice => Some(Self::Freeze(job.id)),
+            _ => job.enrolment.map(Self::Enrolment),
+        }
+    }
 }
 
 /// Where the token goes in a stored body: the store never holds the token itself.
@@ -66,12 +92,32 @@ impl EnrolmentKey {
         Sha256::digest(self.token(enrolment)).into()
     }
 
+    /// The token of a message's link.
+    fn link_token(&self, link: MessageLink) -> [u8; 32] {
+        match link {
+            MessageLink::Enrolment(enrolment) => self.token(enrolment),
+            MessageLink::Freeze(notice) => {
+                // A key of the length of the hash's block cannot be refused.
+                let mut block = [0_u8; 64];
+                block[..32].copy_from_slice(&*self.root().key(Purpose::Freezes));
+                let mut mac = Hmac::<Sha256>::new(&block.into());
+                mac.update(notice.0.as_bytes());
+                mac.finalize().into_bytes().into()
+            }
+        }
+    }
+
+    /// The hash of that token, as the store holds it: whoever opens the link is found by it, and it tells which key it was made with.
+    pub fn link_sha256(&self, link: MessageLink) -> [u8; 32] {
+        Sha256::digest(self.link_token(link)).into()
+    }
+
     /// A stored body as it is sent: the token in URL-safe base64 in its place. The place is the last one in the body,
     /// since what people are called stands before it.
-    pub fn fill_in(&self, body: &str, enrolment: Option<EnrolmentId>) -> String {
-        match (enrolment, body.rfind(PLACE)) {
-            (Some(enrolment), Some(at)) => {
-                let token = URL_SAFE_NO_PAD.encode(self.token(enrolment));
+    pub fn fill_in(&self, body: &str, link: Option<MessageLink>) -> String {
+        match (link, body.rfind(PLACE)) {
+            (Some(link), Some(at)) => {
+                let token = URL_SAFE_NO_PAD.encode(self.link_token(link));
                 [&body[..at], &token, &body[at + PLACE.len()..]].concat()
             }
             _ => body.to_owned(),
@@ -88,6 +134,13 @@ impl fmt::Debug for EnrolmentKey {
 /// A new enrolment as a message tells it.
 pub(in crate::store) struct LinkMade {
     pub(super) id: EnrolmentId,
+    /// The link, with a place for the token.
+    pub(super) url: String,
+    pub(super) expires_at: Timestamp,
+}
+
+/// A link by which the owner of the number before may object, as a notice tells it.
+pub(super) struct Objection {
     /// The link, with a place for the token.
     pub(super) url: String,
     pub(super) expires_at: Timestamp,
@@ -200,24 +253,29 @@ impl Store {
         text.as_deref().map(decoded).transpose()
     }
 
-    /// Another token for an enrolment whose link has never left the house, since the key is another one now. `false`: the job
+    /// Another token for a link that has never left the house, since the key is another one now. `false`: the job
     /// is not this owner's any more.
     pub async fn make_link_anew(
         &self,
         owner: &str,
         job: &Job,
-        enrolment: EnrolmentId,
+        link: MessageLink,
         token_sha256: [u8; 32],
     ) -> Result<bool, StoreError> {
-        const SQL: &str = "
-            UPDATE enrolments SET token_sha256 = $5
-            WHERE id = $4 AND EXISTS (SELECT 1 FROM jobs WHERE seq = $1 AND leased_by = $2 AND attempts = $3 AND state = 'sending' AND enrolment = $4)";
+        const ENROLMENT: &str = "UPDATE enrolments SET token_sha256 = $5 WHERE id = $4 AND EXISTS (
+            SELECT 1 FROM jobs WHERE seq = $1 AND leased_by = $2 AND attempts = $3 AND state = 'sending' AND enrolment = $4)";
+        const FREEZE: &str = "UPDATE freeze_links SET token_sha256 = $5 WHERE id = $4 AND EXISTS (
+            SELECT 1 FROM jobs WHERE seq = $1 AND leased_by = $2 AND attempts = $3 AND state = 'sending' AND id = $4)";
+        let (sql, id) = match link {
+            MessageLink::Enrolment(enrolment) => (ENROLMENT, enrolment.0),
+            MessageLink::Freeze(notice) => (FREEZE, notice.0),
+        };
         let mut tx = self.db.begin().await?;
-        let rows = on!(tx, c => sqlx::query(SQL)
+        let rows = on!(tx, c => sqlx::query(sql)
             .bind(job.seq)
             .bind(owner)
             .bind(job.attempts)
-            .bind(enrolment.0.as_bytes().as_slice())
+            .bind(id.as_bytes().to_vec())
             .bind(token_sha256.as_slice())
             .execute(&mut *c)
             .await

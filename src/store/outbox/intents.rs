@@ -1,16 +1,20 @@
 //! From what a decision wants said to jobs, by fixed rules, in the transaction of the change (design § 3.8, § 3.10).
 
 use super::body::{MessageContent, body};
-use super::enrolment::{self, LinkMade};
-use super::{MessageContext, fresh_id, text};
+use super::enrolment::{self, LinkMade, MessageLink, Objection};
+use super::{EnrolmentContext, MessageContext, fresh_id, text};
 use crate::model::message_rules::{
     self, Becomes, IntentEffect, Links, Standing, TellingMark, is_application,
 };
 use crate::model::person::fold_name;
-use crate::model::{Intent, JobReason, JobType, Phone, User, UserId};
+use crate::model::{FreezeLink, Intent, JobId, JobReason, JobType, Phone, User, UserId};
 use crate::store::StoreError;
 use crate::store::db::{Tx, on};
 use crate::store::factors::endings;
+use crate::store::freezes;
+
+/// Whoever does not see to messages every day still has the time to object: 30 days.
+const OBJECTION: i64 = 30 * 86_400_000;
 
 /// Makes, drops and supersedes jobs as the intents say, by the rules of [`message_rules`]; gives the number of jobs that were made.
 ///
@@ -24,12 +28,20 @@ pub(in crate::store) async fn apply_intents(
 ) -> Result<i64, StoreError> {
     let mut made = 0;
     for intent in intents {
+        if matches!(intent, Intent::Allow) {
+            freezes::allow(tx, user.id).await?;
+            continue;
+        }
         // Read again: a delivery may have been accepted after the decision was made.
-        let provisioned = match intent {
-            Intent::Say { r#type, .. } if !is_application(*r#type) => None,
-            Intent::Withdraw { .. } | Intent::Forget { .. } => None,
+        let (provisioned, frozen) = match intent {
+            Intent::Say { r#type, .. } if !is_application(*r#type) => (None, false),
+            Intent::Withdraw { .. } | Intent::Forget { .. } | Intent::Allow => (None, false),
             Intent::Say { .. } | Intent::Unsay => provisioned_phone(tx, user.id).await?,
         };
+        if frozen {
+            // Which number counts is yet to be said: what is due then is found by the difference.
+            continue;
+        }
         let jobs = match intent {
             Intent::Say { r#type, .. }
                 if !is_application(*r#type) && *r#type != JobType::Deprovision =>
@@ -202,12 +214,20 @@ async fn say_one(
     const SQL: &str = "
         INSERT INTO jobs (id, realm, user_id, username, name_key, old_name_key, type, body, enrolment, phone, state, next_attempt_at, give_up_at, run, created_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'waiting', $11, $12, $13, $11)";
+    let id = fresh_id(ctx.now);
+    let objection = match (&ctx.enrolment, say.previous_phone) {
+        (Some(e), Some(previous)) if say.r#type == JobType::PhoneNotice => {
+            Some(objection(tx, ctx, e, JobId(id), user, previous).await?)
+        }
+        _ => None,
+    };
     let words = MessageContent {
         r#type: say.r#type,
         reason: say.reason,
         previous_phone: say.previous_phone,
         previous_username: say.previous_username,
         enrolment: say.enrolment,
+        objection: objection.as_ref(),
         now: ctx.now,
     };
     let body = body(user, &words)
@@ -218,7 +238,6 @@ async fn say_one(
     } else {
         user.username_key.clone()
     };
-    let id = fresh_id(ctx.now);
     on!(tx, c => sqlx::query(SQL)
         .bind(id.as_bytes().as_slice())
         .bind(user.realm.as_str())
@@ -239,23 +258,55 @@ async fn say_one(
     .map_err(StoreError::from_sqlx("make a message"))
 }
 
-async fn provisioned_phone(tx: &mut Tx, user: UserId) -> Result<Option<Phone>, StoreError> {
-    let sql = text(
-        tx,
-        "SELECT phone_provisioned FROM users WHERE id = $1",
-        "SELECT phone_provisioned FROM users WHERE id = $1 FOR UPDATE",
-    );
-    let phone = on!(tx, c => sqlx::query_scalar::<_, Option<String>>(sql).bind(key(user)).fetch_optional(&mut *c).await)
-        .map_err(StoreError::from_sqlx("read the provisioned phone"))?;
-    match phone {
-        Some(text) => text
-            .map(Phone::try_from)
-            .transpose()
-            .map_err(|why| StoreError::Nonsense(format!("users.phone_provisioned: {why}"))),
-        None => Err(StoreError::Nonsense(format!(
-            "user {user} is not in the store, yet something is to be told of them"
-        ))),
+/// The link by which the owner of the number before may object, valid for as long as the other one waits and [`OBJECTION`] more.
+async fn objection(
+    tx: &mut Tx,
+    ctx: &MessageContext,
+    links: &EnrolmentContext,
+    notice: JobId,
+    user: &User,
+    previous: &Phone,
+) -> Result<Objection, StoreError> {
+    let from = user
+        .phone_pending_until
+        .map_or(ctx.now, |until| until.max(ctx.now));
+    let link = FreezeLink {
+        user: user.id,
+        previous: previous.clone(),
+        since: ctx.now,
+        expires_at: from.plus_ms(OBJECTION),
+    };
+    let hash = links.key.link_sha256(MessageLink::Freeze(notice));
+    freezes::keep_link(tx, notice.0, hash, &link).await?;
+    Ok(Objection {
+        url: links.freeze_url(),
+        expires_at: link.expires_at,
+    })
+}
+
+/// The number that the outside world last knows of, and whether the user is frozen. Locks the user's row.
+async fn provisioned_phone(tx: &mut Tx, user: UserId) -> Result<(Option<Phone>, bool), StoreError> {
+    macro_rules! provisioned {
+        ($lock:literal) => {
+            concat!(
+                "SELECT phone_provisioned, EXISTS (SELECT 1 FROM freezes f WHERE f.user_id = users.id) FROM users WHERE id = $1",
+                $lock
+            )
+        };
     }
+    let sql = text(tx, provisioned!(""), provisioned!(" FOR UPDATE"));
+    let row = on!(tx, c => sqlx::query_as::<_, (Option<String>, bool)>(sql).bind(key(user)).fetch_optional(&mut *c).await)
+        .map_err(StoreError::from_sqlx("read the provisioned phone"))?;
+    let Some((phone, frozen)) = row else {
+        return Err(StoreError::Nonsense(format!(
+            "user {user} is not in the store, yet something is to be told of them"
+        )));
+    };
+    let phone = phone
+        .map(Phone::try_from)
+        .transpose()
+        .map_err(|why| StoreError::Nonsense(format!("users.phone_provisioned: {why}")))?;
+    Ok((phone, frozen))
 }
 
 /// Remembers the number of the newest provision or reprovision job.

@@ -20,7 +20,7 @@ fn phone(number: &str) -> Option<Phone> {
 }
 
 /// An open link, a pending and an active application, a hard token and a recovery code.
-async fn equip(f: &Fixture, user: &User, n: u8) {
+pub(super) async fn equip(f: &Fixture, user: &User, n: u8) {
     let n = u128::from(n) * 10;
     let mut tx = f.store.db.begin().await.unwrap();
     for (i, kind) in [
@@ -47,7 +47,7 @@ async fn equip(f: &Fixture, user: &User, n: u8) {
 }
 
 /// What is left: link, pending application, active one, hard token, recovery codes.
-async fn left(f: &Fixture, user: &User) -> String {
+pub(super) async fn left(f: &Fixture, user: &User) -> String {
     let mut link = f.store.db.read().await.unwrap();
     let id = user.id.0.as_bytes().to_vec();
     let mut words = vec![];
@@ -212,7 +212,7 @@ fn before(ending: &Ending, user: User) -> User {
     })
 }
 
-async fn pass(f: &Fixture, n: u128, users: &[(User, i64, Vec<Intent>)], at_once: bool) {
+pub(super) async fn pass(f: &Fixture, n: u128, users: &[(User, i64, Vec<Intent>)], at_once: bool) {
     let mut run = run_of(n);
     f.store.begin_run(&run, false, None).await.unwrap();
     stage(f, &run, users, ChangeKind::Updated).await;

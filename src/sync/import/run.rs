@@ -16,8 +16,8 @@ use crate::clock::Timestamp;
 use crate::config::PhoneConfig;
 use crate::import::{Charset, ColumnMap, ImportFault, LookAsked, Reading, look, noun};
 use crate::model::{
-    ErrorCode, Field, IdForm, ImportColumn, ImportCounts, ImportedUser, LineFault, Mode, RealmId,
-    RealmRow, RefusedLine, Run, StateReason, Trigger, User, UserId, words,
+    ErrorCode, Field, IdForm, ImportColumn, ImportCounts, ImportedUser, LineFault, Mode,
+    NumberMark, RealmId, RealmRow, RefusedLine, Run, StateReason, Trigger, User, UserId, words,
 };
 use crate::normalise::{same_person_key, warm_up};
 use crate::plan::by_hand::HandRefusal;
@@ -503,6 +503,7 @@ impl Work<'_> {
             new_id: UserId(self.ids.next()),
             bare: self.plan.first(),
             adopts: false,
+            number: NumberMark::default(),
         }
     }
 

@@ -1,13 +1,15 @@
 //! What came of a pass.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::losses::Losses;
 use super::refusals::Refusals;
 use super::same_person::same_person;
 use super::setting::Setting;
-use crate::model::{DirectoryId, Origin, Person, Refusal, Run, StateReason, User, UserId};
+use crate::model::{
+    DirectoryId, NumberMark, Origin, Person, Refusal, Run, StateReason, User, UserId,
+};
 use crate::plan::decide::{Decision, DecisionContext, NameGrant, Observation, decide};
 use crate::plan::stranger::decide_stranger;
 use crate::runs::weigh::Users;
@@ -28,6 +30,8 @@ pub(in crate::sync) struct Found {
     pub(super) users_before: i64,
     /// Of a delta: who loses something. Nobody waits for that in another pass.
     losses: Option<Losses>,
+    /// Users who are frozen, or have a number that is refused; `None`: not read yet.
+    marks: Option<HashMap<UserId, NumberMark>>,
     /// Of users that are made.
     ids: Ascending,
 }
@@ -43,6 +47,7 @@ impl Found {
             matched: HashSet::new(),
             users_before: 0,
             losses: None,
+            marks: None,
             ids: Ascending::new(setting.now),
         }
     }
@@ -94,6 +99,7 @@ impl Found {
             new_id: UserId(self.ids.next()),
             bare: self.plan.first(),
             adopts: false,
+            number: NumberMark::default(),
         }
     }
 
@@ -114,6 +120,9 @@ impl Found {
         name: NameGrant,
     ) -> Result<(), RunFailure> {
         let mut context = self.context(setting);
+        if let Some(user) = held {
+            context.number = self.mark(setting, user.id).await?;
+        }
         // Who was made by hand gets the entry of the name, which alone does not say that it is the same person: what the one was sent,
         // and has to prove themselves with, is not the other's.
         let given = held.filter(|user| !user.of_a_directory());
@@ -134,6 +143,19 @@ impl Found {
             self.add(decision).await?;
         }
         Ok(())
+    }
+
+    /// What is known of a user's numbers. Read once in a pass: what is decided meanwhile is met when the plan is applied.
+    async fn mark(
+        &mut self,
+        setting: &Setting<'_>,
+        user: UserId,
+    ) -> Result<NumberMark, RunFailure> {
+        let marks = match &mut self.marks {
+            Some(marks) => marks,
+            none => none.insert(setting.store().number_marks().await?),
+        };
+        Ok(marks.get(&user).cloned().unwrap_or_default())
     }
 
     /// Decides about somebody who is not there; `None`: it is not known why.

@@ -7,13 +7,13 @@ use crate::config::{
     Attributes, BrakeConfig, DeliveryConfig, DirectoryKind, PhoneConfig, RealmConfig,
 };
 use crate::model::{
-    AuditAct, AuditEntry, Change, Edit, Field, IdForm, JobReason, Policy, RealmId, RealmKind,
-    RealmRow, State, User, UserId,
+    AuditAct, AuditEntry, Change, Edit, Field, IdForm, JobReason, NumberMark, Policy, RealmId,
+    RealmKind, RealmRow, State, User, UserId,
 };
 use crate::plan::by_hand::end_override;
 use crate::plan::decide::{Decision, DecisionContext, remove};
 use crate::runs::{RunError, uuid_v7};
-use crate::store::{AuditKey, AuditNote, HandAct, MessageContext, StoreError};
+use crate::store::{AuditKey, AuditNote, FreezeChange, HandAct, MessageContext, StoreError};
 use crate::sync::engine::Engine;
 
 /// Users whose grace is ended in one go, in each realm.
@@ -72,6 +72,7 @@ impl HandRules {
             new_id,
             bare: false,
             adopts: false,
+            number: NumberMark::default(),
         }
     }
 }
@@ -251,6 +252,29 @@ impl Engine {
         decision: Decision,
         until: Edit<Option<Timestamp>>,
     ) -> Result<User, StoreError> {
+        self.write_with(rules, author, decision, until, None).await
+    }
+
+    /// Writes a decision about a user who is frozen or not any more, with its line of the audit. The errors are the same.
+    pub async fn write_freeze(
+        &self,
+        rules: &HandRules,
+        author: HandAuthor<'_>,
+        decision: Decision,
+        change: &FreezeChange,
+    ) -> Result<User, StoreError> {
+        self.write_with(rules, author, decision, Edit::Keep, Some(change))
+            .await
+    }
+
+    async fn write_with(
+        &self,
+        rules: &HandRules,
+        author: HandAuthor<'_>,
+        decision: Decision,
+        until: Edit<Option<Timestamp>>,
+        freeze: Option<&FreezeChange>,
+    ) -> Result<User, StoreError> {
         let now = rules.messages.now;
         let user = decision.after;
         let username = (user.state != State::Removed).then(|| user.username.clone());
@@ -271,6 +295,11 @@ impl Engine {
                 before.insert("phone_until".to_owned(), serde_json::json!(was));
                 after.insert("phone_until".to_owned(), serde_json::json!(is));
             }
+        }
+        if let Some(change) = freeze {
+            let frozen = matches!(change, FreezeChange::Begins(_));
+            before.insert("frozen".to_owned(), serde_json::json!(!frozen));
+            after.insert("frozen".to_owned(), serde_json::json!(frozen));
         }
         let changes: Vec<Change> = decision
             .changes
@@ -300,17 +329,19 @@ impl Engine {
             before,
             after,
         };
-        self.store
-            .act_by_hand(HandAct {
-                changes: &changes,
-                user: &user,
-                base_version: decision.base_version,
-                intents: &decision.intents,
-                messages: &rules.messages,
-                until,
-                audit: (&entry, &rules.key),
-            })
-            .await?;
+        let act = HandAct {
+            changes: &changes,
+            user: &user,
+            base_version: decision.base_version,
+            intents: &decision.intents,
+            messages: &rules.messages,
+            until,
+            audit: (&entry, &rules.key),
+        };
+        match freeze {
+            Some(change) => self.store.change_freeze(act, change).await?,
+            None => self.store.act_by_hand(act).await?,
+        }
         Ok(user)
     }
 

@@ -1,7 +1,9 @@
 //! Numbers that waited take effect.
 
 use crate::clock::Timestamp;
-use crate::model::{AuditAct, AuditEntry, Change, ChangeKind, IdForm, Policy, RealmKind, User};
+use crate::model::{
+    AuditAct, AuditEntry, Change, ChangeKind, IdForm, NumberMark, Policy, RealmKind, User,
+};
 use crate::plan::decide::{DecisionContext, end_hold};
 use crate::runs::{RealmTurn, RunError};
 use crate::store::StoreError;
@@ -53,6 +55,7 @@ impl Engine {
                 new_id: user.id,
                 bare: false,
                 adopts: false,
+                number: NumberMark::default(),
             };
             let Some(decision) = end_hold(user, &context) else {
                 continue;

@@ -37,6 +37,7 @@ fn an_entry_is_refused_until_it_is_given_to_the_user_by_hand() {
         ],
     );
     assert_eq!(zoe["origin"], "manual");
+    let zoe = done(&house, &["users", "show", "zoe"]);
     add(&house, "z", "zoe", "mail: zoe@example.org\n");
     house.sync(0);
     let why = lines(&house, &["refused"]);
@@ -114,6 +115,8 @@ fn a_realm_by_hand_that_enters_the_file_is_matched_and_held() {
     for user in [&zoe, &eva, &left] {
         give_code(&house, user);
     }
+    let [zoe, eva, left] =
+        ["zoe", "eva", "nobody"].map(|name| done(&house, &["users", "show", name]));
     add(&house, "z", "zoe", "mobile: +421905000001\n");
     add(&house, "e", "eva", "mobile: +421905999999\n");
     let held = house.sync(3);

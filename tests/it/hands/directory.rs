@@ -5,14 +5,14 @@ use serde_json::json;
 use super::{done, lines, refused};
 use crate::support::house::House;
 
-fn add(house: &House, uid: &str, more: &str) {
+pub fn add(house: &House, uid: &str, more: &str) {
     let base = house.server["PEOPLE_DN"].to_owned();
     house.server.modify(&format!(
         "dn: cn={uid},{base}\nchangetype: add\nobjectClass: inetOrgPerson\ncn: {uid}\nsn: x\nuid: {uid}\ndisplayName: {uid} the First\n{more}"
     ));
 }
 
-fn set_mobile(house: &House, uid: &str, number: &str) {
+pub fn set_mobile(house: &House, uid: &str, number: &str) {
     let base = house.server["PEOPLE_DN"].to_owned();
     house.server.modify(&format!(
         "dn: cn={uid},{base}\nchangetype: modify\nreplace: mobile\nmobile: {number}\n"

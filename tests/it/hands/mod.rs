@@ -3,6 +3,7 @@
 mod adopting;
 mod audit;
 mod directory;
+mod freezing;
 mod hard_tokens;
 mod import;
 pub mod lists;

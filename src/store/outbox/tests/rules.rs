@@ -33,14 +33,20 @@ async fn a_body_is_the_designs_to_the_letter() {
         Some(format!("{head}{{{{token}}}}{tail}").as_str()),
         "the store holds no token"
     );
-    let sent = f.key.fill_in(job.body.as_deref().unwrap(), job.enrolment);
+    let sent = f.key.fill_in(
+        job.body.as_deref().unwrap(),
+        crate::store::MessageLink::of(&job),
+    );
     let token = sent
         .strip_prefix(head)
         .and_then(|s| s.strip_suffix(tail))
         .unwrap();
     assert_eq!(token.len(), 43, "32 bytes in base64");
     assert_eq!(
-        f.key.fill_in(job.body.as_deref().unwrap(), job.enrolment),
+        f.key.fill_in(
+            job.body.as_deref().unwrap(),
+            crate::store::MessageLink::of(&job)
+        ),
         sent,
         "the same on every attempt"
     );
@@ -120,7 +126,7 @@ async fn every_type_carries_what_belongs_to_it() {
             "user.restore".to_owned(),
             format!("user.reprovision previous_phone=\"{A}\" enrolment_url=null expires_at=null"),
             "user.rename previous_username=\"honza\"".to_owned(),
-            format!("user.phone_notice previous_phone=\"{B}\""),
+            format!("user.phone_notice previous_phone=\"{B}\" freeze_url=null expires_at=null"),
         ]
     );
     f.change(&removed, &[say(JobType::Deprovision, JobReason::GraceOver)])
@@ -338,7 +344,10 @@ async fn the_token_is_an_hmac_of_which_only_a_hash_is_stored() {
     let mut link = f.store.db.read().await.unwrap();
     let stored = on!(link, c => sqlx::query_scalar::<_, Vec<u8>>("SELECT token_sha256 FROM enrolments").fetch_one(&mut *c).await).unwrap();
     assert_eq!(stored, Sha256::digest(f.key.token(enrolment)).to_vec());
-    let sent = f.key.fill_in(job.body.as_deref().unwrap(), Some(enrolment));
+    let sent = f.key.fill_in(
+        job.body.as_deref().unwrap(),
+        Some(crate::store::MessageLink::Enrolment(enrolment)),
+    );
     assert!(
         sent.contains(r#""display_name":"{{token}}""#),
         "a name is no place for a token: {sent}"

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::lab::Server;
 use crate::support::marks;
 pub use door::Door;
-pub use receiver::Receiver;
+pub use receiver::{Received, Receiver};
 
 /// The signing secret of every house.
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

@@ -1,0 +1,156 @@
+//! Users who are frozen, and numbers that are refused.
+
+use super::by_hand::{act, by_hand, entry, ready};
+use super::endings::{equip, left, pass};
+use super::*;
+use crate::model::{
+    AuditAct, DisputedNumber, Freeze, JobReason, JobType, NumberMark, Phone, PhoneSource,
+};
+use crate::store::freezes::is_frozen;
+
+const A: &str = "+421905123499";
+const B: &str = "+421905123498";
+
+fn phone(number: &str) -> Phone {
+    Phone::try_from(number.to_owned()).unwrap()
+}
+
+async fn decide(
+    f: &Fixture,
+    user: &User,
+    base: i64,
+    intents: &[Intent],
+    change: &FreezeChange,
+) -> Result<(), StoreError> {
+    let key = AuditKey::of(&f.key);
+    let act = HandAct {
+        changes: &[],
+        user,
+        base_version: base,
+        intents,
+        messages: &f.ctx(),
+        until: crate::model::Edit::Keep,
+        audit: (&entry(AuditAct::UserFreeze, Some(user)), &key),
+    };
+    f.store.change_freeze(act, change).await
+}
+
+async fn frozen(f: &Fixture, user: &User) -> bool {
+    let mut tx = f.store.db.begin().await.unwrap();
+    let frozen = is_frozen(&mut tx, user.id).await.unwrap();
+    tx.commit().await.unwrap();
+    frozen
+}
+
+/// A run that gives somebody a number.
+async fn gives(f: &Fixture, n: u128, user: &User, number: &str) -> Result<(), StoreError> {
+    let mut run = run_of(n);
+    f.store.begin_run(&run, false, None).await.unwrap();
+    let after = User {
+        phone: Some(phone(number)),
+        ..later(user)
+    };
+    stage(
+        f,
+        &run,
+        &[(after, user.version, vec![])],
+        ChangeKind::PhoneChanged,
+    )
+    .await;
+    run.outcome = Outcome::Applied;
+    run.phone_changed = 1;
+    apply(f, &run).await.map(|_| ())
+}
+
+pub(super) async fn a_frozen_user_keeps_what_was_there_before_and_takes_no_number(f: &Fixture) {
+    ready(f).await;
+    let user = User {
+        phone: Some(phone(B)),
+        ..by_hand("frozen", 21)
+    };
+    act(f, &user, 0, AuditAct::UserAdd).await.unwrap();
+    equip(f, &user, 21).await;
+    let freeze = |since| Freeze {
+        previous: phone(A),
+        number: Some(DisputedNumber {
+            phone: phone(B),
+            raw: Some("raw".into()),
+            source: PhoneSource::Directory,
+        }),
+        since,
+        at: START,
+    };
+    let back = User {
+        phone: Some(phone(A)),
+        ..later(&user)
+    };
+    // What was activated before the change stays; the pending one, the open link and later codes go.
+    let begins = FreezeChange::Begins(freeze(START.plus_ms(1)));
+    decide(f, &back, 1, &[], &begins).await.unwrap();
+    assert_eq!(left(f, &user).await, "void 1 revoked active active");
+    assert!(frozen(f, &user).await);
+    assert_eq!(
+        f.store.freeze_of(user.id).await.unwrap(),
+        Some(freeze(START.plus_ms(1)))
+    );
+    let marks = f.store.number_marks().await.unwrap();
+    let mark = NumberMark {
+        frozen: true,
+        refused: Some(phone(B)),
+    };
+    assert_eq!(marks.get(&user.id), Some(&mark));
+    // Nothing is sent, and whoever decided without knowing has to look again.
+    assert_eq!(
+        f.change(&back, &[say(JobType::Reprovision, JobReason::PhoneChanged)])
+            .await,
+        0
+    );
+    for number in [B, "+421905123497"] {
+        let taken = gives(f, 200 + u128::from(number == B), &back, number).await;
+        assert!(matches!(taken, Err(StoreError::Conflict(1))), "{taken:?}");
+    }
+    // An earlier change is found: what was activated since goes too.
+    let again = later(&back);
+    let begins = FreezeChange::Begins(freeze(START));
+    decide(f, &again, 2, &[], &begins).await.unwrap();
+    assert_eq!(left(f, &user).await, "void 1 revoked revoked");
+
+    let end = later(&again);
+    decide(f, &end, 3, &[], &FreezeChange::EndsRefused)
+        .await
+        .unwrap();
+    assert!(!frozen(f, &user).await);
+    let refused = gives(f, 202, &end, B).await;
+    assert!(
+        matches!(refused, Err(StoreError::Conflict(1))),
+        "{refused:?}"
+    );
+    // Another one may come, and then the refused one is none any more.
+    let told = vec![(later(&end), end.version, vec![Intent::Allow])];
+    pass(f, 203, &told, false).await;
+    gives(f, 204, &later(&end), B).await.unwrap();
+
+    // Accepted: the number takes its place in the act that ends the freeze.
+    let other = User {
+        phone: Some(phone(A)),
+        ..by_hand("accepted", 22)
+    };
+    act(f, &other, 0, AuditAct::UserAdd).await.unwrap();
+    decide(
+        f,
+        &later(&other),
+        1,
+        &[],
+        &FreezeChange::Begins(freeze(START)),
+    )
+    .await
+    .unwrap();
+    let taken = User {
+        phone: Some(phone(B)),
+        ..later(&later(&other))
+    };
+    decide(f, &taken, 2, &[], &FreezeChange::EndsAccepted)
+        .await
+        .unwrap();
+    assert_eq!(f.store.number_marks().await.unwrap().get(&other.id), None);
+}
