@@ -32,9 +32,11 @@ pub async fn authenticators_of(
 pub struct RevokeRequest {
     /// These; none: all applications of the user.
     pub ids: Vec<AuthenticatorId>,
+    /// The recovery codes too, which stay otherwise.
+    pub recovery_codes: bool,
 }
 
-/// Ends authenticators of a user: applications, or the recovery codes if they are named.
+/// Ends authenticators of a user: applications, and recovery codes only if they are named.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RevokeAuthenticators {
     /// Whose.
@@ -61,8 +63,15 @@ impl Act for RevokeAuthenticators {
             let applications = all.iter().filter(|a| a.kind == AuthenticatorKind::App);
             ended.extend(applications.filter(counts).cloned());
         }
+        let is_codes = |a: &AuthenticatorShown| a.kind == AuthenticatorKind::Recovery;
+        if self.request.recovery_codes {
+            ended.extend(all.iter().filter(|a| is_codes(a) && counts(a)).cloned());
+        }
         for id in &self.request.ids {
-            match all.iter().find(|a| a.id == *id) {
+            // Codes may have the id of the application that they were made with, which is meant then.
+            let found = all.iter().filter(|a| a.id == *id);
+            match found.min_by_key(|a| is_codes(a)) {
+                Some(a) if ended.contains(a) => {}
                 Some(a) if a.kind.is_hard_token() => {
                     return Err(ActFailure::new(
                         FailureKind::Refused,
@@ -93,16 +102,25 @@ impl Act for RevokeAuthenticators {
             from: at.caller.door.as_str(),
             act: AuditAct::AuthenticatorRevoke,
         };
-        let ids: Vec<AuthenticatorId> = ended.iter().map(|a| a.id).collect();
-        let said = json!({ "authenticators": ids });
+        let ids = |codes: bool| -> Vec<AuthenticatorId> {
+            let fitting = ended.iter().filter(|a| is_codes(a) == codes);
+            fitting.map(|a| a.id).collect()
+        };
+        let (applications, sets) = (ids(false), ids(true));
+        let mut said = json!({});
+        for (what, ids) in [("authenticators", &applications), ("recovery_codes", &sets)] {
+            if !ids.is_empty() {
+                said[what] = json!(ids);
+            }
+        }
         let said = said.as_object().cloned().unwrap_or_default();
         let entry = factors_entry(author, &held, said, now);
         let key = at.engine.audit_key().await?;
         at.store()
-            .revoke_authenticators(held.id, &ids, (&entry, &key))
+            .revoke_authenticators(held.id, &applications, &sets, (&entry, &key))
             .await?;
         tracing::info!(
-            realm = %held.realm, user = %held.id, by = at.by(), from = at.caller.door.as_str(), ended = ids.len(),
+            realm = %held.realm, user = %held.id, by = at.by(), from = at.caller.door.as_str(), ended = ended.len(),
             "{}: authenticator-revoke {:#}", held.realm, held.id
         );
         for a in &mut ended {

@@ -205,9 +205,10 @@ pub async fn enrol_at_link(
     };
     let (codes, letters) = new_codes()?;
     let entry = page.entry(AuditAct::EnrolmentUse);
+    let set = at.engine.new_user_id().0;
     let done = at
         .store()
-        .enrol(&page.step(&entry)?, &read(code), &letters)
+        .enrol(&page.step(&entry)?, &read(code), set, &letters)
         .await?;
     let trouble = match done {
         Enrolled::Active(id) => {

@@ -230,7 +230,7 @@ fn clash(file: &SeedFile, clashes: Vec<(usize, TokenClash)>) -> ActFailure {
         let token = file.tokens.get(place)?;
         let reason = match clash {
             TokenClash::OtherSeed => {
-                "there is a token of this serial with another seed: if that one is gone for good, remove it first".to_owned()
+                "there is a token of this serial with another seed: if that one is gone for good, remove it first (one that was lost stays, so that its serial never counts again)".to_owned()
             }
             TokenClash::SeedOf(serial) => format!(
                 "there is a token {serial} with the same seed: a code of one would open the other"

@@ -3,10 +3,13 @@
 use super::args::ApiTokensCommand;
 use super::operator::store_failure;
 use super::render::Table;
-use super::{CommandContext, render};
+use super::{CommandContext, render, text};
 use crate::acts::{ActFailure, MakeApiToken, MakeApiTokenRequest, RevokeApiToken};
 use crate::clock::Timestamp;
-use crate::model::{ApiToken, RealmId};
+use crate::model::{ApiToken, RealmId, Scope};
+
+/// Scopes for which paths are there. Another one gives nothing yet.
+const SERVED: [Scope; 3] = [Scope::Verify, Scope::Logons, Scope::Admin];
 
 pub(super) async fn api_tokens(
     context: &CommandContext,
@@ -19,6 +22,12 @@ pub(super) async fn api_tokens(
             realm,
             expires,
         } => {
+            let idle: Vec<&str> = scopes
+                .iter()
+                .filter(|scope| !SERVED.contains(scope))
+                .map(|scope| scope.as_str())
+                .collect();
+            let idle = idle.join(", ");
             let request = MakeApiTokenRequest {
                 name,
                 scopes,
@@ -29,12 +38,18 @@ pub(super) async fn api_tokens(
             let made = operator.act(MakeApiToken { request }).await;
             operator.close().await;
             let made = made?;
+            if !idle.is_empty() {
+                render::talk(&format!(
+                    "{} no path is there yet for {idle}: this gives nothing for now",
+                    render::paint("1;33", "warning:")
+                ));
+            }
             if context.json {
                 render::json(&made);
             } else {
                 render::line(&made.token);
                 render::talk(
-                    "this is the token: it is shown once, and whoever has it may do what it may do",
+                    "this is the token. It is shown once; whoever has it may use it, so keep it like a password",
                 );
             }
             Ok(0)
@@ -73,7 +88,8 @@ async fn list(context: &CommandContext) -> Result<u8, ActFailure> {
             "stands",
         ],
         &[],
-    );
+    )
+    .spilling();
     let now = context.clock.now();
     for token in tokens {
         let stands = stands(&token, now);
@@ -82,12 +98,9 @@ async fn list(context: &CommandContext) -> Result<u8, ActFailure> {
             token.name,
             scopes.join(", "),
             token.realm.map(|r| r.to_string()).unwrap_or_default(),
-            token.created_at.to_string(),
+            text::when(token.created_at),
             token.by.unwrap_or_default(),
-            token
-                .last_used_at
-                .map(|t| t.to_string())
-                .unwrap_or_default(),
+            token.last_used_at.map(text::when).unwrap_or_default(),
             stands,
         ]);
     }
@@ -97,9 +110,9 @@ async fn list(context: &CommandContext) -> Result<u8, ActFailure> {
 
 fn stands(token: &ApiToken, now: Timestamp) -> String {
     match (token.revoked_at, token.expires_at) {
-        (Some(at), _) => format!("revoked {at}"),
-        (None, Some(end)) if end <= now => format!("expired {end}"),
-        (None, Some(end)) => format!("until {end}"),
+        (Some(at), _) => format!("revoked {}", text::when(at)),
+        (None, Some(end)) if end <= now => format!("expired {}", text::when(end)),
+        (None, Some(end)) => format!("until {}", text::when(end)),
         (None, None) => "until revoked".to_owned(),
     }
 }

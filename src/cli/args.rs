@@ -198,7 +198,7 @@ pub(super) enum Command {
         /// By this administrator
         #[arg(long, value_name = "WHO")]
         by: Option<String>,
-        /// Since then: a time as 2026-11-24T03:00:00Z, or for how long: 15m, 2h, 7d
+        /// Since then: a time as 2026-11-24T03:00:00Z, a day as 2026-11-24, or for how long: 15m, 2h, 7d
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
         /// Print CSV
@@ -207,6 +207,21 @@ pub(super) enum Command {
         /// Show phone numbers in full
         #[arg(long)]
         show_phones: bool,
+    },
+    /// Show for whom services asked, and what they were answered; kept for 90 days
+    Verifications {
+        /// Of this user: a name, an id, or the end or beginning of one
+        #[arg(long)]
+        user: Option<String>,
+        /// The realm, where the name is in several
+        #[arg(long)]
+        realm: Option<String>,
+        /// Since then: a time as 2026-11-24T03:00:00Z, a day as 2026-11-24, or for how long: 15m, 2h, 7d
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Print CSV
+        #[arg(long)]
+        csv: bool,
     },
     /// Look after messages on their way out
     Outbox {
@@ -388,6 +403,12 @@ pub(super) struct FilterArgs {
     /// Who came from there: directory, manual, import, scim, logon
     #[arg(long, value_parser = word::<UserOrigin>)]
     pub origin: Option<UserOrigin>,
+    /// Whom an administrator blocked
+    #[arg(long)]
+    pub blocked: bool,
+    /// Whose codes are held back: locked, or five wrong ones in a row or more
+    #[arg(long)]
+    pub held_back: bool,
     /// With this text in name, display name, e-mail or phone
     #[arg(long, value_name = "TEXT")]
     pub search: Option<String>,
@@ -404,6 +425,8 @@ impl FilterArgs {
             enrolment: self.enrolment,
             phone: self.phone,
             origin: self.origin,
+            blocked: self.blocked,
+            held_back: self.held_back,
             search: self.search,
         }
     }
@@ -539,13 +562,16 @@ pub(super) enum AuthenticatorsCommand {
         #[arg(long)]
         realm: Option<String>,
     },
-    /// Revoke a user's applications: their codes are not accepted from then on
+    /// Revoke a user's applications: their codes are accepted no more; recovery codes stay
     Revoke {
         /// A user name, an id, or the end or beginning of one
         user: String,
         /// These only, also recovery codes: ids, or ends or beginnings of them
         #[arg(value_name = "AUTHENTICATOR")]
         authenticators: Vec<String>,
+        /// Revoke the recovery codes too
+        #[arg(long)]
+        recovery_codes: bool,
         /// The realm, where the name is in several
         #[arg(long)]
         realm: Option<String>,

@@ -48,7 +48,8 @@ pub(super) async fn audit(
         by: asked.by,
         since: since.transpose()?,
     };
-    let mut table = Table::new(&["when", "by", "from", "what", "realm", "user", "how"], &[]);
+    let columns = ["when", "by", "from", "what", "realm", "user", "how"];
+    let mut table = Table::new(&columns, &[]).spilling();
     if asked.csv {
         render::raw(&record([
             "at", "by", "from", "act", "realm", "user", "username", "run", "before", "after",
@@ -120,11 +121,17 @@ async fn verify(context: &CommandContext, store: Store) -> Result<u8, ActFailure
 }
 
 /// A time, or how long ago it was.
-fn since(text: &str, now: Timestamp) -> Result<Timestamp, ActFailure> {
+pub(super) fn since(text: &str, now: Timestamp) -> Result<Timestamp, ActFailure> {
     if let Ok(ms) = duration(text) {
         return Ok(now.plus_ms(-ms));
     }
-    time(text)
+    if let Some(midnight) = text::midnight(text) {
+        return Ok(midnight);
+    }
+    time(text).map_err(|failure| ActFailure {
+        message: format!("{}, or a day as 2026-11-24", failure.message),
+        ..failure
+    })
 }
 
 /// A time as it is typed.
@@ -166,6 +173,7 @@ fn how(
         let field: Field = key.parse().unwrap_or(Field::DisplayName);
         let value = side.and_then(|side| side.get(key)).unwrap_or(&Value::Null);
         text::one_line(&match value {
+            Value::Array(list) if list.is_empty() => "none".to_owned(),
             Value::Array(list) => {
                 let words = list.iter().map(|word| field.show(word, show_phones));
                 words.collect::<Vec<_>>().join(", ")
@@ -173,7 +181,10 @@ fn how(
             value => field.show(value, show_phones),
         })
     };
-    let keys = after.into_iter().flatten().map(|(key, _)| key);
+    // Where something ended nothing is left: then it is told how it was.
+    let ended = after.is_none_or(Map::is_empty);
+    let keys = if ended { before } else { after };
+    let keys = keys.into_iter().flatten().map(|(key, _)| key);
     let parts = keys.filter(|key| {
         let none = |side: Option<&Map<String, Value>>| {
             side.and_then(|side| side.get(*key))
@@ -184,6 +195,9 @@ fn how(
     let parts = parts.map(|key| {
         let name = key.replace('_', " ");
         match before.filter(|before| before.contains_key(key)) {
+            Some(_) if ended => format!("{name}: {}", is(before, key)),
+            // Named on both sides, so that it is known of what.
+            Some(_) if is(before, key) == is(after, key) => format!("{name}: {}", is(after, key)),
             Some(_) => format!("{name}: {} → {}", is(before, key), is(after, key)),
             None => format!("{name}: {}", is(after, key)),
         }
@@ -213,4 +227,48 @@ fn csv_of(line: &AuditLine) -> Result<Vec<u8>, ActFailure> {
     ];
     let cells = cells.map(|text| cell(&text));
     record(cells.each_ref().map(String::as_str))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_ended_is_told_as_it_was_and_what_stayed_once() {
+        let said = |before: Value, after: Value| {
+            let side = |side: &Value| side.as_object().cloned();
+            how(side(&before).as_ref(), side(&after).as_ref(), false)
+        };
+        let gone = json!({"serial": "FT-1", "state": "pending"});
+        for after in [json!({}), json!(null)] {
+            assert_eq!(said(gone.clone(), after), "serial: FT-1, state: pending");
+        }
+        assert_eq!(
+            said(
+                json!({"serial": "FT-1", "state": "pending", "two_factor": []}),
+                json!({"serial": "FT-1", "state": "active", "two_factor": ["app-otp"]}),
+            ),
+            "serial: FT-1, state: pending → active, two factor: none → app-otp"
+        );
+        // Erased with the person.
+        assert_eq!(said(json!(null), json!(null)), "");
+    }
+
+    #[test]
+    fn a_day_begins_at_its_midnight() {
+        let now = Timestamp(1_795_489_200_000);
+        let at = |text: &str| since(text, now).map(Timestamp::rfc3339);
+        assert_eq!(at("2026-11-24").unwrap(), "2026-11-24T00:00:00.000Z");
+        assert_eq!(
+            at("2026-11-24T03:00:00Z").unwrap(),
+            "2026-11-24T03:00:00.000Z"
+        );
+        for unclear in ["2026-11-24T03:00:00", "24.11.2026", "yesterday"] {
+            let failure = at(unclear).unwrap_err();
+            assert!(failure.message.contains("2026-11-24"), "{failure}");
+            assert_eq!(failure.exit, 64);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use super::{CommandContext, render, text};
 use crate::acts::{
     ActFailure, FailureKind, RevokeAuthenticators, RevokeRequest, authenticators_of,
 };
-use crate::model::{AuthenticatorId, AuthenticatorShown};
+use crate::model::{AuthenticatorId, AuthenticatorKind, AuthenticatorShown, AuthenticatorState};
 
 pub(super) async fn authenticators(
     context: &CommandContext,
@@ -33,6 +33,7 @@ pub(super) async fn authenticators(
         AuthenticatorsCommand::Revoke {
             user,
             authenticators,
+            recovery_codes,
             realm,
         } => {
             let operator = context.operator().await?;
@@ -50,16 +51,41 @@ pub(super) async fn authenticators(
                 .collect();
             let act = RevokeAuthenticators {
                 user: user.id,
-                request: RevokeRequest { ids: ids? },
+                request: RevokeRequest {
+                    ids: ids?,
+                    recovery_codes,
+                },
             };
             let ended = operator.act(act).await;
             operator.close().await;
             let ended = ended?;
             show(context, &ended);
             if ended.is_empty() && !context.json {
+                let token = all
+                    .iter()
+                    .find(|a| a.kind.is_hard_token() && a.state == AuthenticatorState::Active);
+                let token = token.and_then(|a| a.serial.as_deref()).map(|serial| {
+                    format!("; the hard token {serial} stays: see `hard-tokens revoke {serial}`")
+                });
                 render::line(&format!(
-                    "{} in {}: nothing was active: nothing was changed",
-                    user.username, user.realm
+                    "{} in {}: no application was active: nothing was changed{}",
+                    user.username,
+                    user.realm,
+                    token.unwrap_or_default()
+                ));
+            }
+            let stays = |a: &&AuthenticatorShown| {
+                a.kind == AuthenticatorKind::Recovery
+                    && a.left.is_some_and(|left| left > 0)
+                    && !ended.iter().any(|e| (e.id, e.kind) == (a.id, a.kind))
+            };
+            if let Some(left) = all.iter().find(stays).and_then(|a| a.left) {
+                let stay = if left == 1 { "stays" } else { "stay" };
+                render::talk(&format!(
+                    "{} of {} {stay}: `authenticators revoke {:#} --recovery-codes` revokes what is left of them",
+                    text::count(left, "recovery code"),
+                    user.username,
+                    user.id
                 ));
             }
             Ok(0)
@@ -72,9 +98,12 @@ fn named(all: &[AuthenticatorShown], text: &str) -> Result<AuthenticatorId, ActF
     let digits = text.replace('-', "").to_lowercase();
     let mut fitting = all.iter().filter(|a| {
         let id = a.id.0.simple().to_string();
-        digits.len() >= 4 && (id.starts_with(&digits) || id.ends_with(&digits))
+        a.serial.as_deref() == Some(text)
+            || digits.len() >= 4 && (id.starts_with(&digits) || id.ends_with(&digits))
     });
-    match (fitting.next(), fitting.next()) {
+    let first = fitting.next();
+    // Codes may have the id of the application that they were made with: then the application is meant.
+    match (first, fitting.find(|a| first.is_none_or(|f| f.id != a.id))) {
         (Some(a), None) => Ok(a.id),
         (None, _) => Err(ActFailure::new(
             FailureKind::NotFound,
@@ -103,12 +132,17 @@ fn show(context: &CommandContext, all: &[AuthenticatorShown]) {
             "left",
         ],
         &[],
-    );
+    )
+    .spilling();
     for a in all {
         table.row(vec![
             format!("{:#}", a.id),
             a.kind.to_string(),
-            a.state.to_string(),
+            match a.left {
+                // Nobody revoked them.
+                Some(0) if a.last_used_at.is_some() => "used up".to_owned(),
+                _ => a.state.to_string(),
+            },
             a.serial.clone().or(a.issuer.clone()).unwrap_or_default(),
             text::when(a.created_at),
             a.last_used_at.map(text::when).unwrap_or_default(),

@@ -4,7 +4,7 @@ use super::operator::{Operator, exit_of};
 use super::render::Bar;
 use super::{CommandContext, render, sync, text};
 use crate::acts::{ActFailure, Decide, DecideRequest, Pause, PauseRequest, Resume, RunDecision};
-use crate::model::{Mode, Outcome};
+use crate::model::{Mode, Outcome, RealmId};
 
 pub(super) async fn decide_run(
     context: &CommandContext,
@@ -92,7 +92,8 @@ pub(super) async fn pause(
     realm: &str,
     for_ms: Option<i64>,
 ) -> Result<u8, ActFailure> {
-    let realm = context.realms(Some(realm.to_owned()))?.remove(0);
+    // Also one of no file: its messages wait with it.
+    let realm = RealmId::from(realm);
     let operator = context.operator().await?;
     let act = Pause {
         realm: realm.clone(),
@@ -110,7 +111,8 @@ pub(super) async fn pause(
 }
 
 pub(super) async fn resume(context: &CommandContext, realm: &str) -> Result<u8, ActFailure> {
-    let realm = context.realms(Some(realm.to_owned()))?.remove(0);
+    // Also one of no file: its messages wait with it.
+    let realm = RealmId::from(realm);
     let operator = context.operator().await?;
     let act = Resume {
         realm: realm.clone(),

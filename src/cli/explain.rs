@@ -6,7 +6,7 @@ mod words;
 use super::operator::store_failure;
 use super::{CommandContext, render, text, users};
 use crate::acts::ActFailure;
-use crate::model::{RealmId, RealmRow};
+use crate::model::{RealmId, RealmKind, RealmRow};
 use crate::store::Store;
 use crate::story::explain::gather;
 use crate::story::missing::{Missing, look};
@@ -130,6 +130,9 @@ fn absent_from(row: &RealmRow) -> String {
         return format!("{id} is not in the configuration any more, and not read");
     }
     let seen = match row.last_complete_at {
+        None if row.kind != RealmKind::Directory => {
+            format!("{id} has no directory, and nobody of that name")
+        }
         Some(at) => format!(
             "{id} was read completely at {} without such an entry",
             text::when(at)

@@ -19,7 +19,7 @@ use crate::acts::{
 use crate::clock::Timestamp;
 use crate::factors::seeds::LONGEST_FILE;
 use crate::model::words::count;
-use crate::model::{AuthenticatorKind, AuthenticatorState};
+use crate::model::{AuthenticatorKind, AuthenticatorState, TwoFactor};
 use crate::store::{HardTokenFilter, HardTokenRow, Store};
 use crate::story::hard_tokens::object;
 
@@ -69,13 +69,24 @@ pub(super) async fn hard_tokens(
         } => {
             let operator = context.operator().await?;
             let store = reading(context, &operator).await?;
-            let user = one(&store, &user, realm).await?.id;
+            let user = match one(&store, &user, realm).await {
+                Ok(user) => user,
+                Err(failure) => return Err(turned_round(&store, &user, failure).await),
+            };
             let act = AssignToken {
                 serial,
-                request: AssignTokenRequest { user },
+                request: AssignTokenRequest { user: user.id },
             };
             let done = operator.act(act).await;
-            tell(context, operator, &store, done, "assigned").await
+            let code = tell(context, operator, &store, done, "assigned").await?;
+            if !context.json && !user.two_factor.contains(&TwoFactor::HardToken) {
+                render::talk(&format!(
+                    "{} {} does not have the method hard-token: codes of the token are not accepted until it is turned on",
+                    render::paint("1;33", "warning:"),
+                    user.username
+                ));
+            }
+            Ok(code)
         }
         HardTokensCommand::Resync {
             serial,
@@ -120,6 +131,19 @@ pub(super) async fn hard_tokens(
             };
             list(context, &filter, now).await
         }
+    }
+}
+
+/// A user whom nobody finds may be a token: then the two were named the other way round.
+async fn turned_round(store: &Store, text: &str, failure: ActFailure) -> ActFailure {
+    match store.hard_token(text).await {
+        Ok(Some(_)) => ActFailure {
+            message: format!(
+                "`{text}` is a hard token, and no user: name the token first, then the user"
+            ),
+            ..failure
+        },
+        _ => failure,
     }
 }
 
@@ -272,7 +296,8 @@ async fn list(
             "maker",
         ],
         &["drift"],
-    );
+    )
+    .spilling();
     let mut after = String::new();
     loop {
         let rows = store

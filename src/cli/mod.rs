@@ -34,6 +34,7 @@ mod text;
 mod two_factor;
 mod users;
 mod users_by_hand;
+mod verifications;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,7 +64,8 @@ struct CommandContext {
 
 /// Runs the command that the process was started with; gives the exit code.
 pub fn main() -> u8 {
-    render::finish(command())
+    let code = command();
+    render::finish(worst([code, render::missed_code()]))
 }
 
 fn command() -> u8 {
@@ -257,6 +259,20 @@ async fn dispatch(context: &CommandContext, command: Command) -> Result<u8, ActF
             bypass::bypass(context, &user, realm, request).await
         }
         Command::Coverage { realm, csv } => coverage::coverage(context, realm, csv).await,
+        Command::Verifications {
+            user,
+            realm,
+            since,
+            csv,
+        } => {
+            let asked = verifications::VerificationsAsked {
+                user,
+                realm,
+                since,
+                csv,
+            };
+            verifications::verifications(context, asked).await
+        }
         Command::Outbox { what } => outbox::outbox(context, what).await,
         Command::Backup { file } => backup::backup(context, &file).await,
         // Handled before: they need no store.

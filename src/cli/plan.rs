@@ -24,7 +24,7 @@ pub(super) async fn plan(
     } else {
         None
     };
-    let realms = context.realms(realm)?;
+    let realms = context.read_realms(realm).await?;
     if !hold {
         context
             .compare_file(". The plan goes by what the file says now")

@@ -18,6 +18,43 @@ impl CommandContext {
         }
     }
 
+    /// The realms that a pass is about: the named one, or all of the configuration. One of the store alone is read from nowhere.
+    ///
+    /// # Errors
+    /// `refused` for a realm of no file; `not-found` where there is none of that name.
+    pub(super) async fn read_realms(
+        &self,
+        named: Option<String>,
+    ) -> Result<Vec<RealmId>, ActFailure> {
+        let failure = match self.realms(named.clone()) {
+            Ok(realms) => return Ok(realms),
+            Err(failure) => failure,
+        };
+        // Without a store there is no other realm.
+        let rows = match self.store().await {
+            Ok(store) => store.realms().await.unwrap_or_default(),
+            Err(_) => vec![],
+        };
+        let id = named.map(RealmId::from);
+        match rows.iter().find(|row| Some(&row.id) == id.as_ref()) {
+            Some(row) if row.orphaned => Err(ActFailure::new(
+                FailureKind::Refused,
+                format!(
+                    "realm `{}` is not in the configuration any more, and is not read: put it back, or remove it by `realmsync realms remove`",
+                    row.id
+                ),
+            )),
+            Some(row) => Err(ActFailure::new(
+                FailureKind::Refused,
+                format!(
+                    "realm `{}` has no directory, and is not read: look at its users with `users list --realm {0}`",
+                    row.id
+                ),
+            )),
+            None => Err(failure),
+        }
+    }
+
     /// The columns of a list that say the same in every row: all rows are of the realm that was named, or of the only one.
     pub(super) fn unsaid(&self, named: Option<&RealmId>) -> &'static [&'static str] {
         if named.is_some() || self.config.realms.len() == 1 {
@@ -91,9 +128,15 @@ impl CommandContext {
             .copied()
             .chain(stored.iter().filter(|s| !configured.contains(s)));
         let all: Vec<String> = all.map(|id| format!("`{id}`")).collect();
+        let next = match all.as_slice() {
+            [] => "make one with `realmsync realms create`, or put it into the configuration"
+                .to_owned(),
+            [only] => format!("only {only} is there"),
+            several => format!("name one of {}", several.join(", ")),
+        };
         ActFailure::new(
             FailureKind::NotFound,
-            format!("there is no realm `{id}`; name one of {}", all.join(", ")),
+            format!("there is no realm `{id}`; {next}"),
         )
     }
 }

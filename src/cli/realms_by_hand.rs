@@ -5,7 +5,7 @@ use super::operator::{Operator, store_failure};
 use super::render::Table;
 use super::{CommandContext, render};
 use crate::acts::{
-    ActFailure, EditRealm, MakeRealm, MakeRealmRequest, RealmRequest, RemoveRealm,
+    ActFailure, EditRealm, FailureKind, MakeRealm, MakeRealmRequest, RealmRequest, RemoveRealm,
     RemoveRealmRequest,
 };
 use crate::model::words::count;
@@ -33,9 +33,16 @@ pub(super) async fn realms(
         }
         RealmsCommand::Edit { id, settings } => {
             let realm = RealmId::from(id);
+            let request = request(settings);
+            if request == RealmRequest::default() {
+                return Err(ActFailure::new(
+                    FailureKind::Usage,
+                    "nothing is to be changed: say what, as `--name` or `--two-factor`",
+                ));
+            }
             let act = EditRealm {
                 realm: realm.clone(),
-                request: request(settings),
+                request,
             };
             let operator = context.operator().await?;
             operator.act(act).await?;

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{BufWriter, ErrorKind, IsTerminal, Stdout, Write};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ static COLOUR: AtomicBool = AtomicBool::new(false);
 
 /// `COLUMNS`, or nothing.
 static COLUMNS: AtomicUsize = AtomicUsize::new(0);
+
+/// The exit code of what was missed.
+static MISSED: AtomicU8 = AtomicU8::new(0);
 
 /// A list of a million users is not a million system calls.
 static OUT: LazyLock<Mutex<Out>> = LazyLock::new(|| {
@@ -140,6 +143,16 @@ pub(super) fn failure(message: &str, code: u8) -> u8 {
     code
 }
 
+/// A part of what was asked that cannot be done, while the rest of it goes on: the command ends with this code all the same.
+pub(super) fn missed(message: &str, code: u8) {
+    MISSED.store(failure(message, code), Ordering::Relaxed);
+}
+
+/// The exit code of what was missed; 0: nothing.
+pub(super) fn missed_code() -> u8 {
+    MISSED.load(Ordering::Relaxed)
+}
+
 /// Something to do next.
 pub(super) fn hint(text: &str) {
     talk(&format!("\n{} {text}", paint("1;36", "hint:")));
@@ -170,6 +183,14 @@ impl<'h> Table<'h> {
             pages: table::Pages::new(heading, unsaid),
             room: width(&std::io::stdout()),
             any: false,
+        }
+    }
+
+    /// The same, whose last columns stand below their row where there is no room beside it.
+    pub(super) fn spilling(self) -> Self {
+        Self {
+            pages: self.pages.spilling(),
+            ..self
         }
     }
 

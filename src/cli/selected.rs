@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::args::Selection;
 use super::operator::{Operator, store_failure};
 use super::render::Bar;
-use super::users::one;
+use super::users::each_one;
 use super::{CommandContext, render};
 use crate::acts::{
     Act as _, ActFailure, ActionRequest, CancelOperation, FailureKind, OperationShown,
@@ -44,7 +44,7 @@ pub(super) struct ManyAct {
     pub(super) yes: bool,
 }
 
-/// Finds them. A name that fits nobody, or several, is a slip: then nobody is touched.
+/// Finds them. A name that fits nobody, or several, is told of, and the others are found all the same.
 pub(super) async fn choose(
     context: &CommandContext,
     store: &Store,
@@ -78,10 +78,7 @@ pub(super) async fn choose(
         return usage("either name users, or give a filter");
     }
     let names = if stdin { read_names()? } else { users };
-    let mut named = vec![];
-    for name in &names {
-        named.push(one(store, name, realm.clone()).await?);
-    }
+    let named = each_one(store, &names, realm.as_ref()).await?;
     match named.as_slice() {
         [] => usage("no names were given"),
         [_, _, ..] if stdin => Ok(Chosen::Listed(named.iter().map(|u| u.id).collect())),

@@ -1,7 +1,7 @@
 //! `send` and `withdraw`.
 
 use super::operator::Operator;
-use super::users::one;
+use super::users::each_one;
 use super::{CommandContext, render, text};
 use crate::acts::{ActFailure, EnrolmentObject, SendApplication, SendRequest, WithdrawLinks};
 use crate::model::{TwoFactor, User};
@@ -27,7 +27,10 @@ pub(super) async fn send(
             request,
         };
         match operator.act(act).await {
-            Ok(sent) => tell(context, &user, &sent),
+            Ok(sent) => {
+                tell(context, &user, &sent);
+                tell_lost(context, &user, lost);
+            }
             Err(failure) => code = render::failure(&failure.message, failure.exit),
         }
     }
@@ -64,7 +67,7 @@ pub(super) async fn withdraw(
     Ok(code)
 }
 
-/// A name that fits nobody, or several, is a slip: then nobody is touched.
+/// A name that fits nobody, or several, keeps none of the others from it.
 async fn named(
     context: &CommandContext,
     operator: &Operator,
@@ -75,11 +78,7 @@ async fn named(
         Some(at) => at.store().clone(),
         None => context.store().await?,
     };
-    let mut named = vec![];
-    for name in names {
-        named.push(one(&store, name, realm.clone()).await?);
-    }
-    Ok(named)
+    each_one(&store, names, realm.as_ref()).await
 }
 
 fn tell(context: &CommandContext, user: &User, sent: &EnrolmentObject) {
@@ -89,7 +88,7 @@ fn tell(context: &CommandContext, user: &User, sent: &EnrolmentObject) {
     }
     let until = text::when(sent.expires_at);
     let how = match sent.channel.as_deref() {
-        Some("webhook") => "sent to the receiver",
+        Some("webhook") => "handed to the receiver of `[delivery]`, which tells the user",
         _ => "for you to pass on: nothing is delivered here",
     };
     render::line(&format!(
@@ -98,6 +97,13 @@ fn tell(context: &CommandContext, user: &User, sent: &EnrolmentObject) {
     ));
     if let Some(url) = &sent.url {
         render::line(&format!("  {url}"));
+    }
+    if user.phone.is_none() && sent.channel.as_deref() == Some("webhook") {
+        render::talk(&format!(
+            "{} {} has no telephone number, so the receiver is given none: see that the link reaches them",
+            render::paint("1;33", "warning:"),
+            user.username
+        ));
     }
     let applications = [TwoFactor::AppOtp, TwoFactor::AppPush];
     if !user
@@ -109,6 +115,16 @@ fn tell(context: &CommandContext, user: &User, sent: &EnrolmentObject) {
             "{} {} does not have the method app-otp: codes of the application are not accepted until it is turned on",
             render::paint("1;33", "warning:"),
             user.username
+        ));
+    }
+}
+
+/// What was lost counts until then.
+fn tell_lost(context: &CommandContext, user: &User, lost: bool) {
+    if lost && !context.json {
+        render::talk(&format!(
+            "codes of an earlier application are accepted until another one is set up: `authenticators revoke {:#}` ends it now",
+            user.id
         ));
     }
 }

@@ -10,6 +10,7 @@ use super::{CommandContext, render, text};
 use crate::acts::ActFailure;
 use crate::clock::Timestamp;
 use crate::config::StoreUrl;
+use crate::model::RealmKind;
 use crate::model::ids::SHORT;
 use crate::model::{JobState, Outcome};
 use crate::story::realms::{untouched, without_daemon};
@@ -177,13 +178,16 @@ fn about_realm(r: &RealmStatus, now: Timestamp) -> String {
     let mut row = |what: &str, says: &str| {
         let _infallible = write!(text, "\n  {what:<14}{says}");
     };
-    row(
-        "last success",
-        &r.last_success_at.map_or_else(
-            || "never".to_owned(),
-            |t| format!("{} ({} ago)", text::when(t), text::span(now.since_ms(t))),
-        ),
-    );
+    // What has no directory has no pass.
+    if r.kind == RealmKind::Directory || r.last_success_at.is_some() {
+        row(
+            "last success",
+            &r.last_success_at.map_or_else(
+                || "never".to_owned(),
+                |t| format!("{} ({} ago)", text::when(t), text::span(now.since_ms(t))),
+            ),
+        );
+    }
     match (r.last_outcome, &r.last_error) {
         (Some(outcome), Some(error)) => row("last run", &format!("{}: {error}", paint(outcome))),
         (Some(outcome), None) => row("last run", &paint(outcome)),
@@ -262,6 +266,11 @@ fn about_realm(r: &RealmStatus, now: Timestamp) -> String {
             text::count(guesses.delayed, "user")
         );
         row("guesses", &render::paint("31", &says));
+        if !guesses.users.is_empty() {
+            let named: Vec<String> = guesses.users.iter().map(|u| text::one_line(u)).collect();
+            let hint = "`realmsync users list --held-back` shows all, `realmsync verifications --user NAME` what they were answered";
+            row("", &format!("{}: {hint}", named.join(", ")));
+        }
     }
     let refused: Vec<String> = [("entries", "entry"), ("phones", "value")]
         .iter()

@@ -20,7 +20,7 @@ pub(super) async fn sync(
     accept_older: bool,
     deliver: bool,
 ) -> Result<u8, ActFailure> {
-    let realms = context.realms(realm)?;
+    let realms = context.read_realms(realm).await?;
     let operator = context.operator().await?;
     let request = SyncRequest {
         full,

@@ -19,6 +19,9 @@ const WORD: usize = 20;
 /// Rows that are laid out together: what comes first decides how wide columns are, and no more is held.
 const PAGE: usize = 1000;
 
+/// Before what stands below its row.
+const BELOW: &str = "    ";
+
 /// A line of a table.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum TableLine {
@@ -36,6 +39,10 @@ pub(super) struct Pages<'h> {
     left_out: Option<Vec<(usize, String)>>,
     widths: Vec<usize>,
     rows: Vec<Vec<String>>,
+    /// Whether what has no room is said below its row rather than cut.
+    spills: bool,
+    /// The last columns that are said so.
+    spilled: usize,
 }
 
 impl<'h> Pages<'h> {
@@ -47,6 +54,16 @@ impl<'h> Pages<'h> {
             left_out: None,
             widths: vec![],
             rows: vec![],
+            spills: false,
+            spilled: 0,
+        }
+    }
+
+    /// The same, whose last columns stand below their row where there is no room beside it: nothing of them is cut.
+    pub(super) fn spilling(self) -> Self {
+        Self {
+            spills: true,
+            ..self
         }
     }
 
@@ -100,13 +117,55 @@ impl<'h> Pages<'h> {
             });
         }
         self.left_out = Some(kept);
-        let mut lines = lay_out(&heading, &rows, room, &mut self.widths).into_iter();
+        let before = self.spilled;
+        if self.spills {
+            self.spilled = spilled(&heading, &rows, room, (&self.widths, before));
+        }
+        let beside = heading.len().saturating_sub(self.spilled);
+        let below: Vec<String> = rows
+            .iter_mut()
+            .map(|row| {
+                let below = row.split_off(beside.min(row.len()));
+                let said = below.iter().filter(|cell| !cell.is_empty());
+                said.map(|cell| one_line(cell))
+                    .collect::<Vec<_>>()
+                    .join("  ")
+            })
+            .collect();
+        let anew = anew || before != self.spilled;
+        self.widths.truncate(beside);
+        let mut lines = lay_out(&heading[..beside], &rows, room, &mut self.widths).into_iter();
         let heading = lines.next().filter(|_| anew).map(TableLine::Heading);
-        heading
-            .into_iter()
-            .chain(lines.map(TableLine::Row))
-            .collect()
+        let whole = lines.zip(below).map(|(line, below)| {
+            TableLine::Row(if below.is_empty() {
+                line
+            } else {
+                format!("{line}\n{BELOW}{below}")
+            })
+        });
+        heading.into_iter().chain(whole).collect()
     }
+}
+
+/// How many of the last columns have no room beside the others. `known`: how wide columns are already, and how many have none already.
+fn spilled(heading: &[&str], rows: &[Vec<String>], room: usize, known: (&[usize], usize)) -> usize {
+    let wide: Vec<usize> = heading
+        .iter()
+        .enumerate()
+        .map(|(at, name)| {
+            let cells = rows.iter().filter_map(|row| row.get(at));
+            let widest = cells.map(|cell| one_line(cell).width()).max();
+            let before = known.0.get(at).copied().unwrap_or(0);
+            name.width().max(widest.unwrap_or(0)).max(before)
+        })
+        .collect();
+    let fits =
+        |beside: usize| wide[..beside].iter().sum::<usize>() + 2 * beside.saturating_sub(1) <= room;
+    let mut beside = heading.len().saturating_sub(known.1).max(1);
+    while beside > 1 && !fits(beside) {
+        beside -= 1;
+    }
+    heading.len().saturating_sub(beside)
 }
 
 /// Heading and rows as lines of at most `room` columns, if that can be: the widest column of texts gives way, again and again,
@@ -344,6 +403,43 @@ mod tests {
         let narrow = lay_out(&columns, &rows, 60, &mut vec![]);
         assert!(narrow.iter().all(|l| l.width() <= 60), "{narrow:#?}");
         assert!(narrow[1].ends_with("2 created, …"), "{narrow:#?}");
+    }
+
+    #[test]
+    fn what_has_no_room_stands_below_its_row_and_nothing_is_cut() {
+        let row = |act: &str, how: &str| {
+            let cells = ["2026-11-24 13:49:52 +00:00", "root", act, "jan", how];
+            cells.map(str::to_owned).to_vec()
+        };
+        let long = "state: active → suspended, state reason: none → removed";
+        let laid_out = |room: usize| {
+            let columns = ["when", "by", "what", "user", "how"];
+            let mut pages = Pages::new(&columns, &[]).spilling();
+            pages.push(row("user-remove", long), room);
+            pages.push(row("authenticator-revoke", ""), room);
+            pages.lay_out(room)
+        };
+        assert_eq!(
+            laid_out(80),
+            [
+                heading("when                        by    what                  user"),
+                cells(&format!(
+                    "2026-11-24 13:49:52 +00:00  root  user-remove           jan\n    {long}"
+                )),
+                cells("2026-11-24 13:49:52 +00:00  root  authenticator-revoke  jan"),
+            ]
+        );
+        // Narrower still, more goes below; where there is room, nothing does.
+        assert_eq!(
+            laid_out(58)[1],
+            cells(&format!(
+                "2026-11-24 13:49:52 +00:00  root  user-remove\n    jan  {long}"
+            ))
+        );
+        assert_eq!(
+            laid_out(200)[0],
+            heading("when                        by    what                  user  how")
+        );
     }
 
     #[test]

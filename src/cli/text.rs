@@ -76,6 +76,14 @@ fn when_in(at: Timestamp, zone: &TimeZone) -> String {
     )
 }
 
+/// The beginning of a day (`2026-11-24`) in the reader's zone.
+pub(super) fn midnight(day: &str) -> Option<Timestamp> {
+    // Longer ones are times, whose hours must not be lost.
+    let day: jiff::civil::Date = day.parse().ok().filter(|_| day.len() == 10)?;
+    let zone = LOCAL.get().unwrap_or(&TimeZone::UTC).clone();
+    Some(day.to_zoned(zone).ok()?.timestamp().into())
+}
+
 /// A span of time: `3 s`, `12 min`, `5 h`, `9 d`.
 pub(super) fn span(ms: i64) -> String {
     let s = ms / 1000;

@@ -9,7 +9,11 @@ use serde_json::{Value, json};
 use super::{CommandContext, render, text, users_by_hand};
 use crate::acts::{ActFailure, EnrolmentObject, FailureKind};
 use crate::model::ids::telling;
-use crate::model::{FactorFacts, Phone, RealmId, User, UserFilter, UserPlace, UserSort, phone};
+use crate::model::logon_name::readings;
+use crate::model::{
+    AuthenticatorState, FactorFacts, Phone, RealmId, User, UserFilter, UserPlace, UserSort,
+    UserStatus, phone,
+};
 use crate::plan::notices;
 use crate::store::{Store, UserPage};
 use crate::story::users::objects;
@@ -58,12 +62,31 @@ pub(super) async fn users(context: &CommandContext, what: UsersCommand) -> Resul
                 .iter()
                 .map(|enrolment| EnrolmentObject::new(enrolment, &user, now))
                 .collect();
+            let wrong = store
+                .factor_facts(std::slice::from_ref(&user), now)
+                .await
+                .map_err(|e| store_failure(&e))?
+                .remove(&user.id)
+                .map(|facts| facts.wrong_codes)
+                .filter(|wrong| wrong.in_a_row > 0 || wrong.locked_at.is_some());
             if context.json {
+                object["wrong_codes"] = json!(wrong);
                 object["enrolments"] = json!(sent);
                 render::json(&object);
                 return Ok(0);
             }
             shown(&object, show_phones);
+            if let Some(wrong) = wrong {
+                let last = wrong
+                    .last_at
+                    .map(|at| format!(", the last one {}", text::when(at)));
+                render::line(&format!(
+                    "{:<20} {} in a row{}",
+                    "wrong codes",
+                    wrong.in_a_row,
+                    last.unwrap_or_default()
+                ));
+            }
             for enrolment in sent {
                 render::line(&format!(
                     "{:<20} {}",
@@ -110,6 +133,10 @@ fn authenticator_line(authenticator: &Value) -> String {
         .filter_map(|key| authenticator[key].as_str().map(text::one_line))
         .collect();
     if let Some(left) = authenticator["left"].as_i64() {
+        // Nobody revoked them.
+        if left == 0 && authenticator["last_used_at"].is_string() {
+            parts.retain(|part| part != AuthenticatorState::Revoked.as_str());
+        }
         parts.push(format!("{left} left"));
     }
     if let Some(at) = authenticator["last_used_at"].as_str() {
@@ -300,9 +327,41 @@ fn two_factors(user: &User, facts: &FactorFacts) -> String {
         .map(|notice| notice.code.as_str())
         .collect();
     if missing.is_empty() {
-        return status.to_string();
+        let ready = facts.has_application() || facts.has_hard_token();
+        return match status {
+            UserStatus::Enabled if ready => format!("{status} (set up)"),
+            status => status.to_string(),
+        };
     }
     format!("{status} ({})", missing.join(", ").replace('_', " "))
+}
+
+/// The users that some texts name, each one of them. A text that names nobody, or several, is told of, and keeps none of the others from
+/// it; the command ends with its code.
+///
+/// # Errors
+/// Where the store fails, or no text names anybody.
+pub(super) async fn each_one(
+    store: &Store,
+    texts: &[String],
+    realm: Option<&String>,
+) -> Result<Vec<User>, ActFailure> {
+    let (mut named, mut missed) = (vec![], vec![]);
+    for text in texts {
+        match one(store, text, realm.cloned()).await {
+            Ok(user) => named.push(user),
+            Err(failure) if failure.code == FailureKind::NotFound.word() => missed.push(failure),
+            Err(failure) => return Err(failure),
+        }
+    }
+    let last = missed.pop_if(|_| named.is_empty());
+    for failure in missed {
+        render::missed(&failure.message, failure.exit);
+    }
+    match last {
+        Some(failure) => Err(failure),
+        None => Ok(named),
+    }
 }
 
 /// The one user that a text names.
@@ -312,10 +371,34 @@ pub(super) async fn one(
     realm: Option<String>,
 ) -> Result<User, ActFailure> {
     let realm = realm.map(RealmId::from);
-    let found = store
-        .find_users(text, realm.as_ref())
-        .await
-        .map_err(|e| store_failure(&e))?;
+    let find = async |text: &str, realm: Option<&RealmId>| {
+        let found = store.find_users(text, realm).await;
+        found.map_err(|e| store_failure(&e))
+    };
+    let mut found = find(text, realm.as_ref()).await?;
+    if found.is_empty() {
+        if realm.is_some() {
+            let elsewhere = find(text, None).await?;
+            if let (Some(asked), Some(other)) = (&realm, elsewhere.first()) {
+                return Err(ActFailure::new(
+                    FailureKind::NotFound,
+                    format!(
+                        "there is no user `{text}` in realm `{asked}`: there is one in `{}`",
+                        other.realm
+                    ),
+                ));
+            }
+        } else {
+            // As services name them: `jan@example.org`, `example.org\jan`.
+            for read in readings(text) {
+                if let Some(domain) = read.domain
+                    && found.is_empty()
+                {
+                    found = find(&read.name, Some(&RealmId::from(domain))).await?;
+                }
+            }
+        }
+    }
     let present: Vec<&User> = found.iter().filter(|u| u.present()).collect();
     match (present.as_slice(), found.as_slice()) {
         ([user], _) => Ok((*user).clone()),

@@ -6,14 +6,16 @@ use super::args::{Methods, Selection, UserFields, UserNames, UsersCommand, durat
 use super::audit::time;
 use super::operator::{Operator, store_failure};
 use super::selected::{Chosen, ManyAct, act_on_many, choose};
-use super::users::one;
-use super::{CommandContext, render};
+use super::users::{each_one, one};
+use super::{CommandContext, render, text};
 use crate::acts::{
-    ActFailure, AddUser, AddUserRequest, ChangeUser, EditUser, EditUserRequest, UnfreezeRequest,
-    UnfreezeUser, UnlockUser, UserActed, UserVerb, UserVerbRequest,
+    ActFailure, AddUser, AddUserRequest, ChangeUser, EditUser, EditUserRequest, FailureKind,
+    UnfreezeRequest, UnfreezeUser, UnlockUser, UserActed, UserVerb, UserVerbRequest,
 };
-use crate::model::{ActionVerb, Edit, Phone, RealmId, State, User};
+use crate::clock::Timestamp;
+use crate::model::{ActionVerb, Edit, Phone, RealmId, State, User, UserId};
 use crate::plan::freeze::Counts;
+use crate::plan::notices::can_be_sent;
 use crate::store::Store;
 use crate::story::users::objects;
 
@@ -52,13 +54,29 @@ pub(super) async fn by_hand(
                 note: Edit::typed(fields.note),
                 two_factor: fields.two_factor.map(|Methods(methods)| methods),
             };
+            if request
+                == (EditUserRequest {
+                    version: if_version,
+                    ..EditUserRequest::default()
+                })
+            {
+                return Err(ActFailure::new(
+                    FailureKind::Usage,
+                    "nothing is to be changed: say what, as `--phone` or `--note`",
+                ));
+            }
             let operator = context.operator().await?;
             let store = reading(context, &operator).await?;
             let user = one(&store, &user, realm).await?.id;
+            let before = context.clock.now();
             let acted = operator.act(EditUser { user, request }).await;
             let told = match acted {
                 Ok(acted) => tell(context, &store, &acted, "changed", fields.show_phones).await,
                 Err(failure) => Err(failure),
+            };
+            let told = match told {
+                Ok(()) if !context.json => tell_sent(&store, user, before).await,
+                told => told,
             };
             operator.close().await;
             told.map(|()| 0)
@@ -180,11 +198,7 @@ async fn named_only(
     let operator = context.operator().await?;
     let done = async {
         let store = reading(context, &operator).await?;
-        let mut named = vec![];
-        for name in &who.users {
-            // A name that fits nobody, or several, is a slip: then nobody is touched.
-            named.push(one(&store, name, who.realm.clone()).await?);
-        }
+        let named = each_one(&store, &who.users, who.realm.as_ref()).await?;
         Ok(each(
             context,
             &operator,
@@ -218,15 +232,24 @@ async fn each(
         };
         let told = match operator.act(act).await {
             Ok(acted) => {
+                // No name is left to tell of.
+                let removed = format!("{} is removed", user.username);
                 let done = match verb {
                     UserVerb::Block => "blocked",
                     UserVerb::Unblock => "unblocked",
-                    UserVerb::Remove if now => "removed",
-                    UserVerb::Remove => "is removed when the grace is over",
+                    UserVerb::Remove if now => &removed,
+                    UserVerb::Remove => {
+                        "suspended now, and removed when the grace is over; `realmsync users restore` takes it back"
+                    }
                     UserVerb::Restore => "restored",
                     UserVerb::Adopt => "gets the directory's entry of the name at the next pass",
                 };
-                tell(context, store, &acted, done, show_phones).await
+                let told = tell(context, store, &acted, done, show_phones).await;
+                let back = matches!(verb, UserVerb::Unblock | UserVerb::Restore);
+                match told {
+                    Ok(()) if back && acted.changed => tell_unsent(context, store, user).await,
+                    told => told,
+                }
             }
             Err(failure) => Err(failure),
         };
@@ -241,10 +264,7 @@ async fn each(
 async fn unlock(context: &CommandContext, who: UserNames) -> Result<u8, ActFailure> {
     let operator = context.operator().await?;
     let store = reading(context, &operator).await?;
-    let mut named = vec![];
-    for name in &who.users {
-        named.push(one(&store, name, who.realm.clone()).await?);
-    }
+    let named = each_one(&store, &who.users, who.realm.as_ref()).await?;
     let mut code = 0;
     for user in named {
         let told = match operator.act(UnlockUser { user: user.id }).await {
@@ -309,6 +329,50 @@ pub(super) async fn tell(
         "is so already: nothing was changed"
     };
     render::line(&format!("{}: {done}", described(user, show_phones)));
+    Ok(())
+}
+
+/// A number that changes may send the application by itself.
+async fn tell_sent(store: &Store, user: UserId, before: Timestamp) -> Result<(), ActFailure> {
+    let sent = store
+        .enrolments(&[user])
+        .await
+        .map_err(|e| store_failure(&e))?;
+    if let Some(link) = sent.first().filter(|link| link.sent_at >= before) {
+        render::talk(&format!(
+            "the application was sent with it, valid until {}; links before are void",
+            text::when(link.expires_at)
+        ));
+    }
+    Ok(())
+}
+
+/// Links that were open died with the block or the suspension: whoever needs the application is not sent it again by itself.
+async fn tell_unsent(
+    context: &CommandContext,
+    store: &Store,
+    who: &User,
+) -> Result<(), ActFailure> {
+    let now = context.clock.now();
+    let users = store
+        .users_by_id(&[who.id])
+        .await
+        .map_err(|e| store_failure(&e))?;
+    let known = store
+        .factor_facts(&users, now)
+        .await
+        .map_err(|e| store_failure(&e))?;
+    for user in &users {
+        let unsent = known
+            .get(&user.id)
+            .is_some_and(|facts| can_be_sent(user, facts));
+        if unsent && !context.json {
+            render::talk(&format!(
+                "{} has no application, and no link is open: `realmsync send {:#}` sends one",
+                user.username, user.id
+            ));
+        }
+    }
     Ok(())
 }
 

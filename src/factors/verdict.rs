@@ -344,14 +344,15 @@ pub fn judge(
     judged
 }
 
-/// Why nobody looks at a one-time code of a user without an authenticator that is switched on.
+/// Why nobody looks at a one-time code of a user without an authenticator that is switched on. Any code is answered alike: whoever guesses
+/// learns nothing of what is switched off.
 fn nothing_on(subject: &Subject, some_off: bool) -> VerifyReason {
     let makes_codes =
         |method: &TwoFactor| matches!(method, TwoFactor::AppOtp | TwoFactor::HardToken);
-    if subject.methods.iter().any(makes_codes) {
-        VerifyReason::NotEnrolled
-    } else if some_off || subject.methods.is_empty() {
+    if some_off || subject.methods.is_empty() {
         VerifyReason::MethodOff
+    } else if subject.methods.iter().any(makes_codes) {
+        VerifyReason::NotEnrolled
     } else {
         VerifyReason::Unsupported
     }

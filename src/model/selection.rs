@@ -94,6 +94,12 @@ pub struct UserFilter {
     /// Who came from there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<UserOrigin>,
+    /// Whom an administrator blocked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub blocked: bool,
+    /// Whose codes are held back: locked, or so many wrong ones in a row that a delay follows each.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub held_back: bool,
     /// A part of the name, display name, e-mail or phone, without case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search: Option<String>,

@@ -25,6 +25,14 @@ words! {
         PhoneWaiting = "phone_waiting",
         /// The user said of a changed number that this was not them.
         Frozen = "frozen",
+        /// Too many wrong codes: none is looked at before somebody unlocks the user.
+        Locked = "locked",
+        /// So many wrong codes in a row that a delay follows each.
+        HeldBack = "held_back",
+        /// An application or a hard token is there whose method is off.
+        MethodOff = "method_off",
+        /// No recovery code is left.
+        RecoveryCodesUsedUp = "recovery_codes_used_up",
     }
 }
 
@@ -54,6 +62,19 @@ pub struct AuthenticatorShown {
     pub left: Option<i64>,
 }
 
+/// Wrong codes of a user, over everything they have and all daemons.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WrongCodes {
+    /// Since the last right one.
+    pub in_a_row: u32,
+    /// The last of them.
+    pub last_at: Option<Timestamp>,
+    /// No code is looked at before then.
+    pub delayed_until: Option<Timestamp>,
+    /// Since when no code is looked at, until somebody unlocks the user.
+    pub locked_at: Option<Timestamp>,
+}
+
 /// What is known of a user's second factors.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FactorFacts {
@@ -63,6 +84,10 @@ pub struct FactorFacts {
     pub enrolment: EnrolmentFilter,
     /// When its link ends, or ended.
     pub enrolment_ends: Option<Timestamp>,
+    /// A link was sent that is void: withdrawn, or ended by another number, a block or a suspension.
+    pub enrolment_void: bool,
+    /// Wrong codes.
+    pub wrong_codes: WrongCodes,
     /// A second factor was proved at least once.
     pub proved: bool,
     /// The last logon or verification.
@@ -79,6 +104,8 @@ impl Default for FactorFacts {
             authenticators: vec![],
             enrolment: EnrolmentFilter::None,
             enrolment_ends: None,
+            enrolment_void: false,
+            wrong_codes: WrongCodes::default(),
             proved: false,
             last_used_at: None,
             frozen: false,

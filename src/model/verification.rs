@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::AuthenticatorId;
 use super::user::words;
+use super::{AuthenticatorId, RealmId, UserId};
+use crate::clock::Timestamp;
 
 words! {
     /// Whether a code is taken.
@@ -115,4 +116,27 @@ impl Verdict {
             ..self
         }
     }
+}
+
+/// What became of a code or a logon, as it is kept for 90 days.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VerificationLine {
+    /// When.
+    pub at: Timestamp,
+    /// Who asked: the name of an API token, or `enrolment` for the page.
+    pub service: String,
+    /// In which realm; `None`: nobody was found.
+    pub realm: Option<RealmId>,
+    /// Whom; `None`: nobody was found, and the name is not kept.
+    pub user: Option<UserId>,
+    /// What they are called now.
+    pub username: Option<String>,
+    /// The word of a [`VerifyResult`], or `reported`: a service told of a logon.
+    pub result: String,
+    /// The word of a [`VerifyReason`].
+    pub reason: Option<String>,
+    /// The word of a [`VerifyMethod`].
+    pub method: Option<String>,
+    /// With which authenticator, or set of recovery codes.
+    pub authenticator: Option<AuthenticatorId>,
 }

@@ -2,8 +2,11 @@
 //! for them, and they stay until they are true no more.
 
 use crate::clock::Timestamp;
+use crate::factors::throttle::DELAYED_FROM;
+use crate::model::words::count;
 use crate::model::{
     EnrolmentFilter, FactorFacts, Notice, NoticeCode, State, TwoFactor, User, UserStatus,
+    WrongCodes,
 };
 
 /// How far a user is with two factors.
@@ -79,8 +82,14 @@ fn detail(code: NoticeCode, user: &User, facts: &FactorFacts) -> Option<String> 
                 None => "there is none".to_owned(),
             };
             let verb = if needs.len() == 1 { "needs" } else { "need" };
+            // Codes of an application that is set up ask for no number.
+            let still = if needs == [TwoFactor::AppOtp.as_str()] && facts.has_application() {
+                "; the application that is set up works, and another one has nowhere to be sent to"
+            } else {
+                ""
+            };
             Some(format!(
-                "{} {verb} a telephone number, and {why}",
+                "{} {verb} a telephone number, and {why}{still}",
                 needs.join(", ")
             ))
         }
@@ -89,8 +98,17 @@ fn detail(code: NoticeCode, user: &User, facts: &FactorFacts) -> Option<String> 
                 facts.enrolment,
                 EnrolmentFilter::Open | EnrolmentFilter::Expired
             );
+            let why = match facts.enrolment {
+                EnrolmentFilter::Active => {
+                    "no application is active any more: send it again"
+                }
+                _ if facts.enrolment_void => {
+                    "the link that was sent is void: send it again"
+                }
+                _ => "the application was not sent yet",
+            };
             (asks_for_application(user) && !facts.has_application() && !sent)
-                .then(|| "the application was not sent yet".to_owned())
+                .then(|| why.to_owned())
         }
         NoticeCode::EnrolmentPending => {
             (asks_for_application(user) && facts.enrolment == EnrolmentFilter::Open).then(|| {
@@ -120,7 +138,50 @@ fn detail(code: NoticeCode, user: &User, facts: &FactorFacts) -> Option<String> 
         NoticeCode::Frozen => facts.frozen.then(|| {
             "the user said of a changed number that this was not them: no code is accepted, and nothing is sent".to_owned()
         }),
+        NoticeCode::Locked => {
+            let since = facts.wrong_codes.locked_at?.rfc3339();
+            Some(format!(
+                "too many wrong codes: no code is looked at since {since}; unlock the user, or let them use a recovery code"
+            ))
+        }
+        NoticeCode::HeldBack => held_back(&facts.wrong_codes),
+        NoticeCode::MethodOff => {
+            let off = |method, there: bool| there && !has(user, method);
+            let token = off(TwoFactor::HardToken, facts.has_hard_token());
+            let what: Vec<&str> = [
+                (off(TwoFactor::AppOtp, facts.has_application()), "an application is set up, and app-otp is off"),
+                (token, "a hard token is assigned, and hard-token is off"),
+            ]
+            .into_iter()
+            .filter_map(|(is, what)| is.then_some(what))
+            .collect();
+            (!what.is_empty()).then(|| format!("{}: codes of it are not accepted", what.join("; ")))
+        }
+        NoticeCode::RecoveryCodesUsedUp => facts
+            .authenticators
+            .iter()
+            .any(|a| a.left == Some(0))
+            .then(|| "no recovery code is left: whoever opens a link of the application can have new ones".to_owned()),
     }
+}
+
+/// Whoever gave so many wrong codes that a delay follows each.
+fn held_back(wrong: &WrongCodes) -> Option<String> {
+    if wrong.locked_at.is_some() || wrong.in_a_row < DELAYED_FROM {
+        return None;
+    }
+    let last = match wrong.last_at {
+        Some(at) => format!(", the last one {}", at.rfc3339()),
+        None => String::new(),
+    };
+    let then = match wrong.delayed_until {
+        Some(at) => format!("codes are looked at again from {}", at.rfc3339()),
+        None => "a delay follows the next one".to_owned(),
+    };
+    Some(format!(
+        "{} in a row{last}: {then}",
+        count(wrong.in_a_row, "wrong code")
+    ))
 }
 
 #[cfg(test)]
@@ -204,6 +265,17 @@ mod tests {
             ),
             (with(&[T::SmsOtp]), sent(E::Open), vec![]),
             (with(&[T::AppOtp]), active(AuthenticatorKind::App), vec![]),
+            // What they hold is of a method that is off.
+            (
+                with(&[]),
+                active(AuthenticatorKind::App),
+                vec![N::MethodOff],
+            ),
+            (
+                with(&[T::SmsOtp]),
+                active(AuthenticatorKind::Totp),
+                vec![N::MethodOff],
+            ),
             // One that counts no more, or not yet, is none.
             (
                 with(&[T::AppOtp]),
@@ -223,7 +295,7 @@ mod tests {
             (
                 with(&[T::HardToken]),
                 active(AuthenticatorKind::App),
-                vec![N::HardTokenMissing],
+                vec![N::HardTokenMissing, N::MethodOff],
             ),
         ] {
             assert_eq!(
@@ -251,6 +323,83 @@ mod tests {
         assert_eq!(codes(&with(&[]), &frozen), [N::Frozen]);
         let said = &notices(&waiting, &none)[0].detail;
         assert!(said.ends_with(&START.rfc3339()), "{said}");
+    }
+
+    #[test]
+    fn wrong_codes_are_told_of_from_the_first_delay_on() {
+        use NoticeCode as N;
+        let wrong = |in_a_row, locked: bool, delayed: bool| FactorFacts {
+            wrong_codes: WrongCodes {
+                in_a_row,
+                last_at: Some(START),
+                delayed_until: delayed.then(|| START.plus_ms(8000)),
+                locked_at: locked.then_some(START),
+            },
+            ..FactorFacts::default()
+        };
+        let jan = with(&[]);
+        assert_eq!(codes(&jan, &wrong(4, false, false)), []);
+        for (facts, code, says) in [
+            (wrong(8, false, true), N::HeldBack, "8 wrong codes in a row"),
+            (wrong(8, false, true), N::HeldBack, "again from 2026-"),
+            // The delay is over, and the next wrong one brings another.
+            (
+                wrong(8, false, false),
+                N::HeldBack,
+                "a delay follows the next one",
+            ),
+            (wrong(100, true, false), N::Locked, "unlock the user"),
+        ] {
+            assert_eq!(codes(&jan, &facts), [code]);
+            let said = &notices(&jan, &facts)[0].detail;
+            assert!(said.contains(says), "{said}");
+        }
+        let used_up = AuthenticatorShown {
+            left: Some(0),
+            ..authenticator(AuthenticatorKind::Recovery, AuthenticatorState::Revoked)
+        };
+        let facts = FactorFacts {
+            authenticators: vec![used_up],
+            ..FactorFacts::default()
+        };
+        assert_eq!(codes(&jan, &facts), [N::RecoveryCodesUsedUp]);
+    }
+
+    #[test]
+    fn why_there_is_no_application_is_said() {
+        let app = with(&[TwoFactor::AppOtp]);
+        let facts = |enrolment, enrolment_void| FactorFacts {
+            enrolment,
+            enrolment_void,
+            ..FactorFacts::default()
+        };
+        for (facts, says) in [
+            (
+                facts(EnrolmentFilter::None, false),
+                "the application was not sent yet",
+            ),
+            (facts(EnrolmentFilter::None, true), "void"),
+            (facts(EnrolmentFilter::Active, true), "active any more"),
+        ] {
+            assert_eq!(codes(&app, &facts), [NoticeCode::ApplicationNotSent]);
+            let said = &notices(&app, &facts)[0].detail;
+            assert!(said.contains(says), "{said}");
+        }
+        // Whoever has it and no number can go on.
+        let silent = User {
+            phone: None,
+            phone_source: None,
+            ..app
+        };
+        let set_up = FactorFacts {
+            authenticators: vec![authenticator(
+                AuthenticatorKind::App,
+                AuthenticatorState::Active,
+            )],
+            ..FactorFacts::default()
+        };
+        let said = &notices(&silent, &set_up)[0].detail;
+        assert!(said.contains("is set up works"), "{said}");
     }
 
     #[test]

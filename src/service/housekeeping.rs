@@ -162,7 +162,7 @@ async fn watch_guesses(engine: &Engine, alarmed: &mut BTreeSet<RealmId>) {
         .iter()
         .filter(|one| one.alarm && !alarmed.contains(&one.realm))
     {
-        tracing::error!(realm = %one.realm, locked = one.locked, delayed = one.delayed, "{}: somebody seems to guess codes: within an hour {} locked, {} held back by a delay", one.realm, count(one.locked, "user"), count(one.delayed, "user"));
+        tracing::error!(realm = %one.realm, locked = one.locked, delayed = one.delayed, "{}: somebody seems to guess codes: within an hour {} locked, {} held back by a delay: `realmsync users list --held-back` names them", one.realm, count(one.locked, "user"), count(one.delayed, "user"));
     }
     *alarmed = now;
 }

@@ -229,7 +229,7 @@ impl Store {
     }
 
     /// Activates the pending application of a link and a browser by its first code, uses the link up, revokes the user's earlier
-    /// applications, and keeps new recovery codes in place of those before: all of it or nothing.
+    /// applications, and keeps new recovery codes in place of those before, as a set of that id: all of it or nothing.
     ///
     /// # Errors
     /// [`StoreError::Nonsense`] when a secret cannot be decrypted.
@@ -237,6 +237,7 @@ impl Store {
         &self,
         step: &PageStep<'_>,
         code: &Typed,
+        set: uuid::Uuid,
         codes: &[String],
     ) -> Result<Enrolled, StoreError> {
         let mut tx = self.db.begin().await?;
@@ -275,7 +276,7 @@ impl Store {
             }
             self.take_over(&mut tx, step, &all, id).await?;
             let key = &step.keys.current;
-            recovery::replace(&mut tx, key, step.user, id.0, codes, step.now).await?;
+            recovery::replace(&mut tx, key, step.user, set, codes, step.now).await?;
             append(&mut tx, step.audit.1, step.audit.0).await?;
             tx.commit().await?;
             return Ok(Enrolled::Active(id));

@@ -78,7 +78,7 @@ pub use error::StoreError;
 pub use factors::{
     ANSWERED_FOR, ActiveAuthenticator, CodeUse, Examined, Guesses, HardTokenFilter, HardTokenRow,
     KeptAnswer, KeptAuthenticator, LogonRow, NameSought, NewBypass, NewHardToken, ProofOutcome,
-    UserFactors, VerificationRow, VerifiedUser, Verifying, WrongCode,
+    UserFactors, VerificationFilter, VerificationRow, VerifiedUser, Verifying, WrongCode,
 };
 use generation::GenerationFile;
 pub use index::Indexed;

@@ -168,6 +168,13 @@ impl SqlSelection {
                 all.and(&format!("origin = {place}"));
             }
         }
+        if filter.blocked {
+            all.and("blocked");
+        }
+        if filter.held_back {
+            // Few of many, by their indexes; from the fifth wrong code on a delay follows each.
+            all.and("id IN (SELECT user_id FROM user_factors WHERE locked_at IS NOT NULL UNION SELECT user_id FROM user_factors WHERE in_a_row >= 5)");
+        }
         if let Some(search) = &filter.search {
             let place = all.text(&pattern(&search.to_lowercase()));
             all.and(&format!(

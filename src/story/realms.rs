@@ -13,6 +13,12 @@ use crate::model::{RealmId, RealmKind, RealmRow, State};
 use crate::store::{Store, StoreError};
 use crate::sync::{ByKind, Following};
 
+/// How far back an alarm about guesses looks, in milliseconds.
+const HOUR: i64 = 3_600_000;
+
+/// Users that are named beside an alarm.
+const NAMED: i64 = 5;
+
 /// What only the daemon knows of a realm.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Live {
@@ -62,6 +68,15 @@ pub async fn gather(
     let beside = store.held_beside().await?;
     let mut realms = Vec::with_capacity(rows.len());
     for row in rows {
+        let alarm = guesses.iter().find(|one| one.realm == row.id && one.alarm);
+        let told = match alarm {
+            Some(one) => Some(GuessesStatus {
+                locked: one.locked,
+                delayed: one.delayed,
+                users: store.guessed_at(&row.id, now.plus_ms(-HOUR), NAMED).await?,
+            }),
+            None => None,
+        };
         let last = store.last_run(&row.id).await?;
         let last_success_at = store.last_success(&row.id).await?;
         let mut users: BTreeMap<String, i64> = State::ALL
@@ -149,13 +164,7 @@ pub async fn gather(
             following: following.map(|(_, status)| status),
             server,
             away: live.seen.away,
-            guesses: guesses
-                .iter()
-                .find(|one| one.realm == row.id && one.alarm)
-                .map(|one| GuessesStatus {
-                    locked: one.locked,
-                    delayed: one.delayed,
-                }),
+            guesses: told,
             reload_refused: None,
             held_by,
             refused: refused

@@ -82,12 +82,15 @@ pub struct RealmStatus {
 }
 
 /// Somebody seems to guess codes in a realm.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct GuessesStatus {
     /// Users who were locked within the last hour.
     pub locked: i64,
     /// Users who came into a delay within the last hour.
     pub delayed: i64,
+    /// The names of some of them, the most guesses first.
+    #[serde(default)]
+    pub users: Vec<String>,
 }
 
 /// A reload that was refused.

@@ -14,11 +14,11 @@ use crate::factors::sealed::{NONCE, seal};
 use crate::factors::typed::read;
 use crate::model::{
     ApiToken, ApiTokenId, AuditAct, AuditEntry, Authenticator, AuthenticatorId, AuthenticatorKind,
-    AuthenticatorState, OtpHash, RealmId, Scope, State, StateReason, User, UserId, Verdict,
-    VerifyMethod, VerifyReason,
+    AuthenticatorState, OtpHash, RealmId, Scope, State, StateReason, User, UserFilter, UserId,
+    Verdict, VerifyMethod, VerifyReason,
 };
 use crate::store::outbox_tests::{DAY_MS, Fixture, START, postgres, sqlite, user};
-use crate::store::{AuditKey, KeptAuthenticator};
+use crate::store::{AuditKey, KeptAuthenticator, UserPage, VerificationFilter};
 
 const SEED: [u8; 20] = *b"12345678901234567890";
 
@@ -542,6 +542,88 @@ async fn trap_68_a_code_that_was_told_to_be_ahead_does_not_count_when_its_time_c
     assert_eq!(reason(f, "jan", &code(ahead + 1), then).await, None);
 }
 
+async fn what_a_service_was_answered_and_who_is_held_back_is_shown(f: &Fixture) {
+    let (jan, app) = enrolled(f, "jan", AuthenticatorKind::App).await;
+    let wrong = |n: i64| code(step(START) + 1000 + n);
+    let at = |n: i64| START.plus_ms(n * 1000);
+    for n in 0..5 {
+        let said = reason(f, "jan", &wrong(n), at(n)).await;
+        assert_eq!(said, Some(VerifyReason::WrongCode));
+    }
+    let facts = async |now| {
+        let all = f.store.factor_facts(std::slice::from_ref(&jan), now).await;
+        all.unwrap().remove(&jan.id).unwrap().wrong_codes
+    };
+    let told = facts(at(4)).await;
+    assert_eq!((told.in_a_row, told.last_at), (5, Some(at(4))));
+    assert_eq!((told.delayed_until, told.locked_at), (Some(at(5)), None));
+    assert_eq!(facts(at(6)).await.delayed_until, None, "it is over");
+    let realm = RealmId::from("example.org");
+    let named = f.store.guessed_at(&realm, START, 5).await.unwrap();
+    assert_eq!(named, ["jan"]);
+    let held_back = UserFilter {
+        held_back: true,
+        ..UserFilter::default()
+    };
+    let listed = async || {
+        let page = UserPage::first(9, at(6));
+        let users = f.store.list_users(&held_back, &page).await.unwrap();
+        users.iter().map(|u| u.username.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed().await, ["jan"]);
+    assert_eq!(f.store.guessed_at(&realm, at(5), 5).await.unwrap(), [""; 0]);
+    assert_eq!(reason(f, "jan", &code(step(at(20))), at(20)).await, None);
+    assert_eq!(facts(at(20)).await.in_a_row, 0);
+    let blocked = UserFilter {
+        blocked: true,
+        ..UserFilter::default()
+    };
+    let page = UserPage::first(9, at(6));
+    assert_eq!(f.store.list_users(&blocked, &page).await.unwrap(), []);
+    f.sql("UPDATE users SET blocked = (1 = 1)").await;
+    assert_eq!(f.store.list_users(&blocked, &page).await.unwrap().len(), 1);
+    assert_eq!(listed().await, [""; 0]);
+
+    // Page by page, of somebody and since a time.
+    let mut all = vec![];
+    let mut place = (Timestamp(i64::MIN), 0);
+    let mut filter = VerificationFilter::default();
+    while let Some((lines, last)) = f.store.verifications(&filter, place, 4).await.unwrap() {
+        place = last;
+        all.extend(lines);
+    }
+    let answers: Vec<_> = all
+        .iter()
+        .map(|line| line.reason.as_deref().unwrap_or(&line.result))
+        .collect();
+    let guessed = "wrong_code";
+    assert_eq!(
+        answers,
+        [guessed, guessed, guessed, guessed, guessed, "accepted"]
+    );
+    let last = all.last().unwrap();
+    assert_eq!(
+        (last.at, last.service.as_str(), last.username.as_deref()),
+        (at(20), "vpn", Some("jan"))
+    );
+    assert_eq!(last.authenticator, Some(app));
+    filter.user = Some(jan.id);
+    filter.since = Some(at(4));
+    let begin = (Timestamp(i64::MIN), 0);
+    let (some, _) = f
+        .store
+        .verifications(&filter, begin, 9)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(some, all[4..]);
+    filter.user = Some(UserId(uuid::Uuid::from_u128(404)));
+    assert_eq!(
+        f.store.verifications(&filter, begin, 9).await.unwrap(),
+        None
+    );
+}
+
 macro_rules! on_both {
     ($($name:ident),+ $(,)?) => {
         mod on_sqlite {
@@ -578,4 +660,5 @@ on_both!(
     what_is_dropped_before_its_commit_counts_nothing,
     an_unlocked_user_guesses_anew_and_many_who_are_locked_are_an_alarm,
     trap_137_a_token_makes_so_many_within_an_hour,
+    what_a_service_was_answered_and_who_is_held_back_is_shown,
 );

@@ -97,12 +97,26 @@ fn trap_130_who_has_no_factor_is_told_so_and_not_that_the_code_is_wrong() {
         ..of(vec![])
     };
     assert_eq!(reason(&none, &right), Some(VerifyReason::MethodOff));
-    // The token is what is asked for, and the application does not stand in for it.
+    // The token is what is asked for, and the application does not stand in for it: its method is off, whatever the code is.
     let other = Subject {
         methods: vec![TwoFactor::HardToken],
         ..of(vec![app])
     };
-    assert_eq!(reason(&other, &right), Some(VerifyReason::NotEnrolled));
+    for code in [&right, &WRONG] {
+        assert_eq!(reason(&other, code), Some(VerifyReason::MethodOff));
+    }
+    // Beside one that is on, the right code of one that is off is a guess like any other: who guesses learns nothing of it.
+    let (on, token) = (
+        one(AuthenticatorKind::App, 2),
+        one(AuthenticatorKind::Totp, 3),
+    );
+    let right = code(&token, STEP);
+    let both = Subject {
+        methods: vec![TwoFactor::AppOtp],
+        ..of(vec![on, token])
+    };
+    assert_eq!(reason(&both, &right), Some(VerifyReason::WrongCode));
+    assert_eq!(judged(&both, &right), judged(&both, &WRONG));
     for reason in [VerifyReason::NotEnrolled, VerifyReason::MethodOff] {
         assert!(!reason.counts());
     }

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use sqlx::{AssertSqlSafe, FromRow};
 
 use crate::clock::Timestamp;
+use crate::factors::throttle::{Failures, Gate, gate};
 use crate::model::{
     AuthenticatorId, AuthenticatorKind, AuthenticatorShown, AuthenticatorState, EnrolmentFilter,
-    FactorFacts, User, UserId,
+    FactorFacts, User, UserId, WrongCodes,
 };
 use crate::store::db::{ReadConnection, on};
 use crate::store::rows::{directory_id, note_unreadable, places, uuid, word};
@@ -50,7 +51,14 @@ impl ShownRow {
 
 type CodesRow = (Vec<u8>, Vec<u8>, i64, i64, Option<i64>);
 type EnrolmentRow = (Vec<u8>, String, i64);
-type UsedRow = (Vec<u8>, Option<i64>, Option<i64>);
+type UsedRow = (
+    Vec<u8>,
+    Option<i64>,
+    Option<i64>,
+    i64,
+    Option<i64>,
+    Option<i64>,
+);
 
 /// The rows of a statement over `$1…` user ids, and what follows them.
 macro_rules! rows_of {
@@ -86,12 +94,13 @@ impl Store {
                 UsedRow,
                 ids,
                 "read what verifications know",
-                "SELECT user_id, last_used_at, proved_at FROM user_factors WHERE user_id IN ({})"
+                "SELECT user_id, last_used_at, proved_at, in_a_row, failed_at, locked_at FROM user_factors WHERE user_id IN ({})"
             );
-            for (user, last, proved) in rows {
+            for (user, last, proved, in_a_row, failed, locked) in rows {
                 if let Some(facts) = all.get_mut(&UserId(uuid(&user)?)) {
                     facts.last_used_at = last.max(proved).map(Timestamp);
                     facts.proved = proved.is_some();
+                    facts.wrong_codes = wrong_codes(in_a_row, failed, locked, now);
                 }
             }
         }
@@ -113,6 +122,29 @@ impl Store {
             refused_numbers(&mut link, users, &mut all).await?;
         }
         Ok(all)
+    }
+}
+
+/// Wrong codes as they hold a user back at a time.
+fn wrong_codes(
+    in_a_row: i64,
+    failed_at: Option<i64>,
+    locked_at: Option<i64>,
+    now: Timestamp,
+) -> WrongCodes {
+    let failures = Failures {
+        in_a_row: u32::try_from(in_a_row).unwrap_or(u32::MAX),
+        last_at: failed_at.map(Timestamp),
+        locked: locked_at.is_some(),
+    };
+    WrongCodes {
+        in_a_row: failures.in_a_row,
+        last_at: failures.last_at,
+        delayed_until: match gate(failures, now) {
+            Gate::Delayed(ms) => Some(now.plus_ms(ms)),
+            Gate::Open | Gate::Locked => None,
+        },
+        locked_at: locked_at.map(Timestamp),
     }
 }
 
@@ -177,9 +209,15 @@ async fn enrolments(
         EnrolmentRow,
         ids,
         "read enrolments",
-        "SELECT user_id, state, expires_at FROM enrolments WHERE user_id IN ({}) AND state <> 'void' ORDER BY created_at, id"
+        "SELECT user_id, state, expires_at FROM enrolments WHERE user_id IN ({}) ORDER BY created_at, id"
     );
     for (user, state, expires_at) in rows {
+        if state == "void" {
+            if let Some(facts) = all.get_mut(&UserId(uuid(&user)?)) {
+                facts.enrolment_void = true;
+            }
+            continue;
+        }
         let standing = match state.as_str() {
             "used" => EnrolmentFilter::Active,
             "open" if expires_at > now.0 => EnrolmentFilter::Open,

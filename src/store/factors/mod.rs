@@ -10,6 +10,7 @@ mod hard_tokens;
 mod judging;
 mod logons;
 pub(super) mod proof;
+mod recorded;
 pub(super) mod recovery;
 mod rows_of_many;
 mod upkeep;
@@ -25,6 +26,7 @@ pub use bypass::NewBypass;
 pub use judging::{CodeUse, Examined};
 pub use logons::LogonRow;
 pub use proof::{ProofOutcome, WrongCode};
+pub use recorded::VerificationFilter;
 pub use upkeep::Guesses;
 pub use verifying::{
     ActiveAuthenticator, NameSought, UserFactors, VerificationRow, VerifiedUser, Verifying,

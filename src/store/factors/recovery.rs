@@ -53,19 +53,20 @@ pub(in crate::store) async fn replace(
 }
 
 impl Store {
-    /// Ends applications of a user, and recovery codes where their set is named.
+    /// Ends applications of a user, and these sets of recovery codes; a set may have the id of an application, which then stays apart.
     pub async fn revoke_authenticators(
         &self,
         user: UserId,
-        ids: &[AuthenticatorId],
+        applications: &[AuthenticatorId],
+        sets: &[AuthenticatorId],
         audit: (&AuditEntry, &AuditKey),
     ) -> Result<(), StoreError> {
         const CODES: &str =
             "DELETE FROM recovery_codes WHERE user_id = $1 AND set_id = $2 AND kind = 'recovery'";
         let mut tx = self.db.begin().await?;
         locks::user(&mut tx, user).await?;
-        end(&mut tx, ids, audit.0.at).await?;
-        for id in ids {
+        end(&mut tx, applications, audit.0.at).await?;
+        for id in sets {
             on!(tx, c => sqlx::query(CODES).bind(user.0.as_bytes().to_vec()).bind(id.0.as_bytes().to_vec()).execute(&mut *c).await.map(|_| ()))
                 .map_err(StoreError::from_sqlx("void recovery codes"))?;
         }

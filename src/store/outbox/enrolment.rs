@@ -188,9 +188,12 @@ pub(in crate::store) async fn make(
         INSERT INTO enrolments (id, user_id, token_sha256, state, expires_at, created_at, channel, reason)
         VALUES ($1, $2, $3, 'open', $4, $5, $6, $7)";
     let id = EnrolmentId(fresh_id(now));
-    let expires_at = now.plus_ms(match why.0 {
-        JobType::Reprovision => ctx.valid_again_ms,
-        _ => ctx.valid_ms,
+    // A link that is sent again, or to another number, is no second application.
+    let again = why.0 == JobType::Reprovision && had_application(tx, user).await?;
+    let expires_at = now.plus_ms(if again {
+        ctx.valid_again_ms
+    } else {
+        ctx.valid_ms
     });
     let hash = ctx.key.token_sha256(id);
     on!(tx, c => sqlx::query(SQL)
@@ -210,6 +213,14 @@ pub(in crate::store) async fn make(
         url: format!("{}/enrol/{PLACE}", ctx.public_url),
         expires_at,
     })
+}
+
+/// Whether an application of the user was ever proved.
+async fn had_application(tx: &mut Tx, user: UserId) -> Result<bool, StoreError> {
+    const SQL: &str = "
+        SELECT EXISTS (SELECT 1 FROM authenticators WHERE user_id = $1 AND kind = 'app' AND activated_at IS NOT NULL)";
+    on!(tx, c => sqlx::query_scalar::<_, bool>(SQL).bind(user.0.as_bytes().as_slice()).fetch_one(&mut *c).await)
+        .map_err(StoreError::from_sqlx("read authenticators"))
 }
 
 impl Store {

@@ -179,6 +179,64 @@ fn trap_78_recovery_codes_are_shown_once_and_new_ones_void_the_old() {
 }
 
 #[test]
+fn recovery_codes_outlive_the_application_that_they_were_made_with() {
+    let office = Office::new();
+    let _daemon = office.daemon();
+    office.with_jan();
+    office.enrol(&mut Browser::desktop(), &office.sent(&[]), "");
+    let listed = || office.lines(&["authenticators", "list", "jan"]);
+    let id = |a: &serde_json::Value| a["id"].as_str().expect("an id").to_owned();
+    let all = listed();
+    let (app, codes) = (id(&all[0]), id(&all[1]));
+    assert_ne!(app, codes);
+    // The telephone was stolen: the paper with the codes was not.
+    let said = office.run(&["authenticators", "revoke", "jan"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.contains("app") && !said.out.contains("recovery"));
+    assert!(
+        said.err.contains("10 recovery codes of jan stay"),
+        "{}",
+        said.err
+    );
+    let left = listed();
+    assert_eq!(
+        (left.len(), &left[0]["kind"], &left[0]["left"]),
+        (1, &json!("recovery"), &json!(10))
+    );
+    // By their own id, and by name beside the next application.
+    let ended = office.done(&["authenticators", "revoke", "jan", &codes]);
+    assert_eq!(
+        (&ended["kind"], &ended["state"], &ended["left"]),
+        (&json!("recovery"), &json!("revoked"), &json!(0))
+    );
+    assert_eq!(listed().len(), 0);
+    office.enrol(&mut Browser::desktop(), &office.sent(&[]), "");
+    let app = id(&listed()[0]);
+    let ended = office.lines(&["authenticators", "revoke", "jan", &app]);
+    assert_eq!((ended.len(), &ended[0]["kind"]), (1, &json!("app")));
+    let ended = office.lines(&["authenticators", "revoke", "jan", "--recovery-codes"]);
+    assert_eq!((ended.len(), &ended[0]["kind"]), (1, &json!("recovery")));
+    assert_eq!(listed().len(), 0);
+}
+
+#[test]
+fn a_link_lives_shorter_only_for_who_had_the_application() {
+    let office = Office::new();
+    let _daemon = office.daemon();
+    office.with_jan();
+    let send = || office.done(&["send", "jan"]);
+    assert_eq!(hours(&send()), 7 * 24);
+    // The mail got lost.
+    let again = send();
+    assert_eq!(hours(&again), 7 * 24);
+    office.done(&["withdraw", "jan"]);
+    let again = send();
+    assert_eq!(hours(&again), 7 * 24);
+    office.enrol(&mut Browser::desktop(), &office.path_of(&again), "");
+    assert_eq!(hours(&send()), 24);
+}
+
+#[test]
 fn trap_128_a_wrong_clock_is_told_from_a_wrong_code() {
     let office = Office::new();
     let _daemon = office.daemon();

@@ -106,6 +106,19 @@ fn a_realm_of_no_file_is_made_changed_and_removed_with_its_users() {
         assert!(said.contains("change it there"), "{said}");
         let said = refused(house, &["realms", "remove", "r"]);
         assert!(said.contains("orphaned"), "{said}");
+        // It is there; it has no directory, and messages, which may wait.
+        for what in ["sync", "plan"] {
+            let said = refused(house, &[what, "partners"]);
+            assert!(said.contains("has no directory"), "{what}: {said}");
+            let said = refused(house, &[what, "nowhere"]);
+            assert!(said.contains("no realm `nowhere`"), "{what}: {said}");
+        }
+        for what in ["pause", "resume"] {
+            let said = house.run(&[what, "partners"]);
+            assert_eq!(said.code, 0, "{what}: {}", said.err);
+            let said = refused(house, &[what, "nowhere"]);
+            assert!(said.contains("no realm `nowhere`"), "{what}: {said}");
+        }
 
         let jan = done(
             house,
@@ -368,4 +381,53 @@ fn a_realm_without_a_region_asks_for_the_country_code() {
         json!([]),
         "custom realms have no methods unless given"
     );
+}
+
+/// A command on several names does what it can, and says whom it missed.
+#[test]
+fn a_name_that_nobody_has_keeps_nobody_else_from_it() {
+    let house = House::new(3);
+    done(&house, &MADE);
+    for name in ["jan", "eva"] {
+        done(&house, &["users", "add", "--realm=partners", name]);
+    }
+    for (act, field, value) in [
+        (&["users", "block"][..], "blocked", json!(true)),
+        (&["users", "unblock"], "blocked", json!(false)),
+        (&["users", "unlock"], "blocked", json!(false)),
+        (
+            &["two-factor", "enable", "hard-token"],
+            "two_factor",
+            json!(["sms-otp", "app-otp", "hard-token"]),
+        ),
+        (&["withdraw"], "state", json!("active")),
+        (&["users", "remove"], "state", json!("suspended")),
+        (&["users", "restore"], "state", json!("active")),
+    ] {
+        let all = [act, &["jan", "nikto", "eva"]].concat();
+        let said = refused(&house, &all);
+        assert!(said.contains("there is no user `nikto`"), "{all:?}: {said}");
+        for name in ["jan", "eva"] {
+            let user = done(&house, &["users", "show", name]);
+            assert_eq!(user[field], value, "{all:?} of {name}");
+        }
+        let alone = [act, &["nikto"]].concat();
+        let said = refused(&house, &alone);
+        assert!(said.contains("there is no user `nikto`"), "{said}");
+    }
+    // The right name, and another realm; as services name somebody.
+    let said = refused(&house, &["users", "show", "jan", "--realm=r"]);
+    assert!(said.contains("there is one in `partners`"), "{said}");
+    let jan = done(&house, &["users", "show", "jan@partners"]);
+    assert_eq!(jan["username"], "jan");
+    // Nothing to change is a slip.
+    for nothing in [["users", "edit", "jan"], ["realms", "edit", "partners"]] {
+        let said = house.run(&nothing);
+        assert_eq!(said.code, 64, "{}", said.err);
+        assert!(
+            said.err.contains("nothing is to be changed"),
+            "{}",
+            said.err
+        );
+    }
 }
