@@ -8,6 +8,7 @@
 
 mod cli;
 mod daemon;
+mod days;
 mod deltas;
 mod directory;
 mod enrol;
