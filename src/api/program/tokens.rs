@@ -1,6 +1,6 @@
 //! `/api-tokens`: programs that may call, managed by one that may do everything.
 
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -101,11 +101,13 @@ async fn make(State(api): State<Api>, request: Request) -> Result<Response, Prob
 async fn revoke(
     State(api): State<Api>,
     headers: HeaderMap,
-    Path(id): Path<String>,
+    // A path that is no text names no token.
+    path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     let engine = api.engine();
     let caller = api.tokens.caller(&engine, &headers, Scope::Admin).await?;
     let none = || Problem::not_found("there is no such token");
+    let Path(id) = path.map_err(|_| none())?;
     let id: ApiTokenId = id.parse().map_err(|_| none())?;
     let all = engine.store.api_tokens().await.map_err(|error| {
         tracing::error!(%error, "tokens cannot be read: {error}");
