@@ -144,6 +144,7 @@ fn configuration(path: PathBuf, url: &str) -> anyhow::Result<Config> {
         control_socket: PathBuf::new(),
         logons: realmsync::config::LogonsConfig::default(),
         enrolment: EnrolmentConfig {
+            previous_key: None,
             valid_ms: 0,
             valid_again_ms: 0,
             applications: vec![],

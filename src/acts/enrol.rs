@@ -275,9 +275,12 @@ pub async fn done_at_link(
     let Some((enrolment, user)) = at.store().enrolment_of(&token).await? else {
         return Ok(None);
     };
-    let key = at.engine.key_ring().await?.current;
-    let own = done_seal(&key, &mark, enrolment.id);
-    if !bool::from(own.as_bytes().ct_eq(seal.as_bytes())) {
+    let ring = at.engine.key_ring().await?;
+    let given = ring.roots().any(|key| {
+        let own = done_seal(key, &mark, enrolment.id);
+        bool::from(own.as_bytes().ct_eq(seal.as_bytes()))
+    });
+    if !given {
         return Ok(None);
     }
     let all = at.store().authenticators(user.id).await?;
@@ -286,6 +289,19 @@ pub async fn done_at_link(
             && kept.authenticator.state == AuthenticatorState::Revoked
             && kept.authenticator.activated_at.is_some()
     })))
+}
+
+/// The same, after administrators are told of a secret that cannot be decrypted.
+///
+/// # Errors
+/// As before.
+pub async fn alarmed<T>(at: &ActContext, done: Result<T, ActFailure>) -> Result<T, ActFailure> {
+    if let Err(failure) = &done
+        && failure.code == FailureKind::Sealed.word()
+    {
+        at.engine.alarm_sealed(&failure.message).await;
+    }
+    done
 }
 
 /// Codes as people read them, and their letters alone.
@@ -397,11 +413,19 @@ async fn at_page<'a>(
         }
         return Ok(None);
     }
-    let root = at.engine.enrolment_key().await?;
-    let keys = KeyRing::of(root.root());
-    let browser = mark(visitor).map(|mark| kept_mark(&keys.current, &mark));
+    let keys = at.engine.key_ring().await?;
     let all = at.store().authenticators(user.id).await?;
-    let has = Possessions::of(&all, enrolment.id, browser, now);
+    let mark = mark(visitor);
+    let under = |key| {
+        let browser = mark.map(|mark| kept_mark(key, &mark));
+        (browser, Possessions::of(&all, enrolment.id, browser, now))
+    };
+    // What was begun under the key before goes on.
+    let begun = keys
+        .roots()
+        .map(under)
+        .find(|(_, has)| has.pending.is_some());
+    let (browser, has) = begun.unwrap_or_else(|| under(&keys.current));
     let begun = has.pending.is_some();
     Ok(Some(AtPage {
         at,
@@ -517,7 +541,7 @@ impl AtPage<'_> {
     }
 
     fn shown(&self, has: &Possessions) -> Result<ShownSecret, ActFailure> {
-        let broken = |why: &str| ActFailure::new(FailureKind::Unfit, why);
+        let broken = |why: &str| ActFailure::new(FailureKind::Sealed, why);
         let kept = has
             .pending
             .as_ref()

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::factors::sealed::SealError;
 use crate::model::ErrorCode;
 use crate::runs::RunError;
 use crate::store::StoreError;
@@ -29,6 +30,8 @@ pub enum FailureKind {
     NoStore,
     /// The configuration is sound, but this machine does not let it be put in force: a port that is taken, a socket that cannot be made.
     NotInForce,
+    /// A secret cannot be decrypted. It is there, and nobody knows what it says.
+    Sealed,
     /// What a run fails with.
     Run(ErrorCode),
 }
@@ -45,6 +48,7 @@ impl FailureKind {
             Self::Stopping | Self::Gone => "stopping",
             Self::NoStore => ErrorCode::Store.as_str(),
             Self::NotInForce => ErrorCode::Config.as_str(),
+            Self::Sealed => "key",
             Self::Run(code) => code.as_str(),
         }
     }
@@ -63,6 +67,7 @@ impl FailureKind {
             | Self::Forbidden
             | Self::Stopping
             | Self::NotInForce
+            | Self::Sealed
             | Self::Run(
                 ErrorCode::Auth
                 | ErrorCode::Tls
@@ -116,6 +121,17 @@ impl ActFailure {
     }
 }
 
+impl From<SealError> for ActFailure {
+    fn from(error: SealError) -> Self {
+        Self::new(
+            FailureKind::Sealed,
+            format!(
+                "a secret cannot be decrypted: {error}; `realmsync status` says which keys are missed"
+            ),
+        )
+    }
+}
+
 impl From<&RunError> for ActFailure {
     fn from(error: &RunError) -> Self {
         match error {
@@ -135,6 +151,7 @@ impl From<&StoreError> for ActFailure {
         match error {
             StoreError::NotFound(message) => Self::new(FailureKind::NotFound, message),
             StoreError::Refused(message) => Self::new(FailureKind::Refused, message),
+            StoreError::Sealed(_) => Self::new(FailureKind::Sealed, error.to_string()),
             _ => Self::coded(error.code(), error.to_string()),
         }
     }
@@ -159,8 +176,8 @@ mod tests {
     #[test]
     fn exit_codes_are_those_of_the_design() {
         use FailureKind::{
-            Forbidden, Gone, NoStore, NotFound, NotInForce, Outdated, Refused, Run, Stopping,
-            Unfit, Usage,
+            Forbidden, Gone, NoStore, NotFound, NotInForce, Outdated, Refused, Run, Sealed,
+            Stopping, Unfit, Usage,
         };
         for (kind, word, exit) in [
             (NotFound, "not-found", 1),
@@ -173,6 +190,7 @@ mod tests {
             (Gone, "stopping", 75),
             (NoStore, "store", 69),
             (NotInForce, "config", 1),
+            (Sealed, "key", 1),
             (Run(ErrorCode::Unreachable), "unreachable", 69),
             (Run(ErrorCode::Busy), "busy", 75),
             (Run(ErrorCode::Config), "config", 78),

@@ -389,8 +389,8 @@ pub(super) fn random(bytes: &mut [u8]) -> Result<(), ActFailure> {
 
 fn unreadable(serial: &str, error: SealError) -> ActFailure {
     ActFailure::new(
-        FailureKind::Unfit,
-        format!("token {serial}: its seed cannot be read: {error}"),
+        FailureKind::Sealed,
+        format!("token {serial}: its seed cannot be decrypted: {error}"),
     )
 }
 

@@ -109,7 +109,7 @@ impl Act for ImportTokens {
         let prints: Vec<Vec<Fingerprint>> = file
             .tokens
             .iter()
-            .map(|token| fingerprints(&keys, token))
+            .map(|token| seeds::fingerprints(&keys, &token.seed))
             .collect();
         let offered: Vec<OfferedToken<'_>> = file
             .tokens
@@ -197,13 +197,6 @@ async fn read(request: ImportTokensRequest) -> Result<SeedFile, ActFailure> {
         )
     })?;
     read.map_err(|faults| faulty(&faults))
-}
-
-/// A seed's fingerprint under each key that the store's may have been made with.
-fn fingerprints(keys: &KeyRing, token: &SeedToken) -> Vec<Fingerprint> {
-    let all = std::iter::once(&keys.current).chain(&keys.previous);
-    all.map(|key| seeds::fingerprint(key, &token.seed))
-        .collect()
 }
 
 /// All faults of a file, for people.

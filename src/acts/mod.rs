@@ -53,7 +53,7 @@ pub use bypass::{BypassMade, BypassRequest, MakeBypass};
 pub use context::{ActContext, Caller, Door};
 pub use decide::{Decide, DecideRequest, RunDecision};
 pub use enrol::{
-    PageAnswer, PageTrouble, ShownCodes, ShownSecret, ValidLink, Visitor, begin_at_link,
+    PageAnswer, PageTrouble, ShownCodes, ShownSecret, ValidLink, Visitor, alarmed, begin_at_link,
     done_at_link, enrol_at_link, is_mark, new_mark, open_link, renew_codes_at_link,
 };
 pub use failure::{ActFailure, FailureKind};

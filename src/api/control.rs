@@ -528,7 +528,7 @@ pub(super) fn failed(failure: &ActFailure) -> Response {
         "invalid" => StatusCode::BAD_REQUEST,
         "refused" => StatusCode::CONFLICT,
         "outdated" => StatusCode::PRECONDITION_FAILED,
-        "busy" | "stopping" => StatusCode::SERVICE_UNAVAILABLE,
+        "busy" | "stopping" | "key" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     (status, Json(AnswerLine::Error(failure.clone()))).into_response()

@@ -42,6 +42,11 @@ pub(super) async fn backup(context: &CommandContext, file: &Path) -> Result<u8, 
         "{} is a consistent copy; a daemon that is started on it keeps its messages on hold until `realmsync outbox release`",
         path.display()
     ));
+    render::hint(if context.config.enrolment.key.is_some() {
+        "keep the enrolment key too, and apart from it: without the key no authenticator and no recovery code of the copy is of use"
+    } else {
+        "the copy has the enrolment key in it: whoever reads it has the secrets of all authenticators"
+    });
     Ok(0)
 }
 

@@ -6,9 +6,12 @@ mod ways;
 
 use super::status::no_store_yet;
 use super::{CommandContext, render, text};
+use crate::acts::ActFailure;
 use crate::config::{Fault, StoreUrl};
 use crate::delivery::reach;
 use crate::model::ErrorCode;
+use crate::store::Store;
+use crate::story::keys::key_status;
 
 pub(super) async fn check(context: &CommandContext, warnings: &[Fault], connect: bool) -> u8 {
     for warning in warnings {
@@ -66,6 +69,7 @@ async fn look_at_the_store(context: &CommandContext) -> u8 {
         match context.store().await {
             Ok(store) => {
                 report.found("it can be opened, and its schema fits");
+                code = look_at_the_key(context, store.clone(), &mut report).await;
                 store.close().await;
             }
             Err(failure) => {
@@ -75,6 +79,54 @@ async fn look_at_the_store(context: &CommandContext) -> u8 {
         }
     }
     report.print(context.json);
+    code
+}
+
+/// Tries the enrolment key at what the store keeps to tell the right one.
+async fn look_at_the_key(context: &CommandContext, store: Store, report: &mut Report) -> u8 {
+    let secret = context.config.enrolment.key.as_ref();
+    let unseen = secret.and_then(|secret| secret.resolve(&context.env).err());
+    if unseen.is_some_and(|error| error.invisible) {
+        report
+            .found("the enrolment key is a credential of the service, which tries it at its start");
+        return 0;
+    }
+    let engine = context.acting_on(store).engine;
+    let status = match key_status(&engine).await {
+        Ok(status) => status,
+        Err(error) => {
+            let failure = ActFailure::from(&error);
+            report.mend(failure.message);
+            return failure.exit;
+        }
+    };
+    let mut code = 0;
+    if let Some(error) = status.error {
+        report.mend(error);
+        code = 78;
+    }
+    if let Some(id) = status.id {
+        report.found(format!(
+            "the enrolment key {id} is the one that it is kept with"
+        ));
+    }
+    if status.locked_out > 0 {
+        let secrets = text::count(status.locked_out, "secret");
+        report.mend(format!(
+            "{secrets} kept with an enrolment key that nobody knows"
+        ));
+        code = code.max(1);
+    }
+    if status.to_move > 0 {
+        let secrets = text::count(status.to_move, "secret");
+        report.found(format!(
+            "{secrets} yet to be moved over from the former key"
+        ));
+    }
+    if status.previous_may_go {
+        report
+            .found("nothing is kept with the former key any more: `previous-key` may be taken out");
+    }
     code
 }
 

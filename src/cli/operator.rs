@@ -83,6 +83,12 @@ impl CommandContext {
         .await
         .map_err(|e| store_failure(&e))?;
         let at = self.acting_on(store);
+        // A key that only the service can see is asked for by what needs it.
+        let unseen = self.config.enrolment.key.as_ref();
+        let unseen = unseen.and_then(|key| key.resolve(&self.env).err());
+        if !unseen.is_some_and(|error| error.invisible) {
+            at.engine.take_key().await?;
+        }
         at.engine.sweep().await?;
         Ok(Operator::Alone(Box::new(at), lock))
     }

@@ -107,6 +107,9 @@ fn about_daemon(daemon: &DaemonStatus) -> String {
             render::paint("31", "!")
         );
     }
+    for (colour, line) in about_keys(daemon) {
+        let _infallible = write!(text, "\n  {} {line}", render::paint(colour, "!"));
+    }
     for receiver in daemon.receivers.as_array().into_iter().flatten() {
         let name = receiver["receiver"].as_str().unwrap_or_default();
         let mark = render::paint("31", "!");
@@ -123,6 +126,46 @@ fn about_daemon(daemon: &DaemonStatus) -> String {
         }
     }
     text
+}
+
+/// What an administrator should see to about the enrolment key, and after a copy was put in the store's place.
+fn about_keys(daemon: &DaemonStatus) -> Vec<(&'static str, String)> {
+    const ALARM: &str = "31";
+    const NOTE: &str = "33";
+    let mut lines = vec![];
+    if let Some(key) = &daemon.enrolment_key {
+        if let Some(error) = &key.error {
+            lines.push((ALARM, error.clone()));
+        }
+        if key.locked_out > 0 {
+            let secrets = text::count(key.locked_out, "secret");
+            lines.push((ALARM, format!("{secrets} kept with an enrolment key that nobody knows: these users cannot be verified; name it as `previous-key-file`, or let them enrol anew")));
+        }
+        if let Some(alarm) = &key.alarm {
+            lines.push((
+                ALARM,
+                format!(
+                    "a secret could not be decrypted: {}",
+                    text::local_times(alarm)
+                ),
+            ));
+        }
+        if key.to_move > 0 {
+            let secrets = text::count(key.to_move, "secret");
+            lines.push((NOTE, format!("{secrets} still kept with the former enrolment key, and moved over: leave `previous-key` in")));
+        }
+        if key.previous_may_go {
+            lines.push((NOTE, "nothing is kept with the former enrolment key any more: `previous-key` may be taken out".to_owned()));
+        }
+    }
+    if let Some(restored) = &daemon.restored {
+        let tokens = match restored.api_tokens.len() {
+            0 => "no API token".to_owned(),
+            _ => format!("API tokens {}", restored.api_tokens.join(", ")),
+        };
+        lines.push((NOTE, format!("the store goes on from a copy since {}: what was revoked since the copy was made may have come back ({tokens}); look, then `realmsync restored --reviewed`", text::when(restored.at))));
+    }
+    lines
 }
 
 /// Whose pause it is, and what ends it.

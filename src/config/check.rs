@@ -216,6 +216,7 @@ impl Check<'_> {
             applications: self.applications(section),
             self_enrolment,
             key: self.secret(section, &secret_keys!("key")),
+            previous_key: self.secret(section, &secret_keys!("previous-key")),
         }
     }
 

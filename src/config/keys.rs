@@ -102,6 +102,10 @@ pub(super) const FILE: &[Key] = &[
             key("key-file", Path),
             key("key-credential", Name),
             key("key-env", Name),
+            key("previous-key", Secret),
+            key("previous-key-file", Path),
+            key("previous-key-credential", Name),
+            key("previous-key-env", Name),
         ]),
     ),
     key(

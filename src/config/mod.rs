@@ -137,6 +137,8 @@ pub struct EnrolmentConfig {
     pub self_enrolment: bool,
     /// `key-…`; `None`: made once and kept in the store.
     pub key: Option<Secret>,
+    /// `previous-key-…`: another key that secrets may have been kept with, while they are moved over.
+    pub previous_key: Option<Secret>,
 }
 
 /// `[delivery]` or `[realm.delivery]`, of kind `webhook`.

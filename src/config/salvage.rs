@@ -65,6 +65,7 @@ pub fn salvage(path: &Path, environment: &Environment) -> Salvaged {
                 applications: vec![],
                 self_enrolment: false,
                 key: None,
+                previous_key: None,
             },
             logons: LogonsConfig::default(),
             delivery: None,

@@ -106,13 +106,68 @@ impl fmt::Debug for RootKey {
     }
 }
 
-/// The keys that secrets may have been kept with: the one in use, and the one before while secrets are moved over.
+/// Purposes whose keys outlive an enrolment key, since what was digested cannot be digested anew. The order is part of stored data.
+const DIGESTS: [Purpose; 3] = [Purpose::RecoveryCodes, Purpose::Audit, Purpose::Seeds];
+
+/// What is kept of an enrolment key that goes out of use: the keys of digests.
+#[derive(Clone)]
+pub struct RetiredKey {
+    id: KeyId,
+    /// Of each of [`DIGESTS`], one after another.
+    keys: Zeroizing<[u8; 32 * DIGESTS.len()]>,
+}
+
+impl RetiredKey {
+    /// What is kept of a key.
+    pub fn of(root: &RootKey) -> Self {
+        let mut keys = Zeroizing::new([0; 32 * DIGESTS.len()]);
+        for (place, purpose) in keys.chunks_exact_mut(32).zip(DIGESTS) {
+            place.copy_from_slice(&*root.key(purpose));
+        }
+        Self { id: root.id, keys }
+    }
+
+    /// From what [`RetiredKey::bytes`] gave.
+    pub fn read(id: KeyId, bytes: &[u8]) -> Option<Self> {
+        let keys = Zeroizing::new(bytes.try_into().ok()?);
+        Some(Self { id, keys })
+    }
+
+    /// The name of the key.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// What is to be encrypted under the key that takes its place.
+    pub fn bytes(&self) -> &[u8] {
+        &*self.keys
+    }
+
+    fn key(&self, purpose: Purpose) -> Option<Zeroizing<[u8; 32]>> {
+        let place = DIGESTS.iter().position(|digest| *digest == purpose)?;
+        let kept = self.keys.chunks_exact(32).nth(place)?;
+        let mut key = Zeroizing::new([0; 32]);
+        key.copy_from_slice(kept);
+        Some(key)
+    }
+}
+
+impl fmt::Debug for RetiredKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RetiredKey({})", self.id)
+    }
+}
+
+/// The keys that secrets may have been kept with: the one in use, those before while secrets are moved over, and what is left of
+/// keys that were taken out.
 #[derive(Clone, Debug)]
 pub struct KeyRing {
     /// What new secrets are kept with.
     pub current: RootKey,
-    /// The key before.
-    pub previous: Option<RootKey>,
+    /// Those before that are still configured, or lie in the store.
+    pub previous: Vec<RootKey>,
+    /// What is left of keys that went out of use.
+    pub retired: Vec<RetiredKey>,
 }
 
 impl KeyRing {
@@ -120,8 +175,34 @@ impl KeyRing {
     pub fn of(current: RootKey) -> Self {
         Self {
             current,
-            previous: None,
+            previous: vec![],
+            retired: vec![],
         }
+    }
+
+    /// The key of digests that were made under the enrolment key of this name; `None`: nobody has it, or it is no key of digests.
+    pub fn digest_key(&self, id: KeyId, purpose: Purpose) -> Option<Zeroizing<[u8; 32]>> {
+        if let Some(root) = self.find(id) {
+            return Some(root.key(purpose));
+        }
+        let retired = self.retired.iter().find(|key| key.id == id)?;
+        retired.key(purpose)
+    }
+
+    /// All keys, the current one first.
+    pub fn roots(&self) -> impl Iterator<Item = &RootKey> {
+        std::iter::once(&self.current).chain(&self.previous)
+    }
+
+    /// The names of all keys under which there may be digests, the current one first.
+    pub fn digest_ids(&self) -> Vec<KeyId> {
+        let mut ids: Vec<KeyId> = self.roots().map(RootKey::id).collect();
+        for retired in &self.retired {
+            if !ids.contains(&retired.id) {
+                ids.push(retired.id);
+            }
+        }
+        ids
     }
 
     /// The key of this name.
@@ -163,6 +244,32 @@ mod tests {
         );
         assert_eq!(KeyId::parse(&one.id().to_string()), Some(one.id()));
         assert!(KeyId::parse("").is_none() && KeyId::parse("zz").is_none());
+    }
+
+    #[test]
+    fn digests_outlive_a_key_that_is_taken_out_and_secrets_do_not() {
+        let (old, new) = (RootKey::new(&[1; 32]), RootKey::new(&[2; 32]));
+        let retired = RetiredKey::of(&old);
+        let read = RetiredKey::read(old.id(), retired.bytes()).expect("its bytes");
+        assert!(RetiredKey::read(old.id(), &retired.bytes()[1..]).is_none());
+        let ring = KeyRing {
+            retired: vec![read],
+            ..KeyRing::of(new.clone())
+        };
+        for purpose in DIGESTS {
+            assert_eq!(
+                ring.digest_key(old.id(), purpose).as_deref(),
+                Some(&*old.key(purpose))
+            );
+            assert_eq!(
+                ring.digest_key(new.id(), purpose).as_deref(),
+                Some(&*new.key(purpose))
+            );
+        }
+        assert!(ring.digest_key(old.id(), Purpose::Secrets).is_none());
+        assert!(ring.find(old.id()).is_none());
+        assert_eq!(ring.digest_ids(), [new.id(), old.id()]);
+        assert!(!format!("{ring:?}").contains("keys"), "{ring:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::keys::{Purpose, RootKey};
+use super::keys::{KeyId, KeyRing, Purpose, RootKey};
 use crate::model::UserId;
 
 /// Codes of one set.
@@ -39,9 +39,18 @@ pub fn new_code<E>(mut random: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result
 
 /// What the store keeps of a code of a user. `letters` is what [`super::typed::read`] gives.
 pub fn digest(key: &RootKey, user: UserId, letters: &str) -> [u8; 32] {
-    let key = key.key(Purpose::RecoveryCodes);
+    digest_under(&key.key(Purpose::RecoveryCodes), user, letters)
+}
+
+/// The same under the enrolment key of this name, which may be out of use by now; `None`: nobody has it.
+pub fn digest_by(ring: &KeyRing, key: KeyId, user: UserId, letters: &str) -> Option<[u8; 32]> {
+    let key = ring.digest_key(key, Purpose::RecoveryCodes)?;
+    Some(digest_under(&key, user, letters))
+}
+
+fn digest_under(key: &[u8; 32], user: UserId, letters: &str) -> [u8; 32] {
     // HMAC takes keys of any length.
-    let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(&*key) else {
+    let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key) else {
         return [0; 32];
     };
     mac.update(user.0.as_bytes());

@@ -92,8 +92,8 @@ mod tests {
             Err(SealError::UnknownKey(old.id()))
         );
         let rotating = KeyRing {
-            current: new,
-            previous: Some(old),
+            previous: vec![old],
+            ..KeyRing::of(new)
         };
         assert_eq!(
             &**open(&rotating, b"jan/1", &sealed).expect("open"),

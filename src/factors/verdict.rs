@@ -6,6 +6,7 @@
 //!   a one-time code ─▶ has the user something that makes one? ─▶ are guesses held back? ─▶ every authenticator is tried
 //! ```
 
+use super::keys::KeyId;
 use super::otp::Generator;
 use super::throttle::{Failures, Gate, gate};
 use super::typed::Typed;
@@ -48,6 +49,10 @@ pub struct Candidate {
 pub struct SpareCode {
     /// What the store keeps of it.
     pub digest: Vec<u8>,
+    /// Under which enrolment key; `None`: its name cannot be read.
+    pub key: Option<KeyId>,
+    /// It was made before the store went on from a copy: it may have been used since, and proves nobody by itself.
+    pub before_copy: bool,
     /// Recovery or bypass.
     pub method: VerifyMethod,
     /// The codes that were shown together.
@@ -71,7 +76,9 @@ pub struct Subject {
     pub methods: Vec<TwoFactor>,
     /// Guesses so far.
     pub failures: Failures,
-    /// Active authenticators.
+    /// They have an active authenticator.
+    pub has_authenticator: bool,
+    /// Active authenticators; needed only for a one-time code.
     pub candidates: Vec<Candidate>,
     /// Their recovery and bypass codes, also those that are used up; needed only for a code of letters.
     pub spare: Vec<SpareCode>,
@@ -390,7 +397,7 @@ fn spare(subject: &Subject, matches: impl Fn(&SpareCode) -> bool, now: Timestamp
         })
     };
     match found {
-        Some(code) if code.uses_left <= 0 => rejected(VerifyReason::Replayed),
+        Some(code) if code.uses_left <= 0 || code.before_copy => rejected(VerifyReason::Replayed),
         Some(code) if code.expires_at.is_some_and(|end| end <= now) => {
             rejected(VerifyReason::Expired)
         }
@@ -398,7 +405,7 @@ fn spare(subject: &Subject, matches: impl Fn(&SpareCode) -> bool, now: Timestamp
             spare: Some(code.digest.clone()),
             ..Judged::only(Verdict::accepted(code.method, code.set))
         },
-        None if subject.spare.is_empty() && subject.candidates.is_empty() => {
+        None if subject.spare.is_empty() && !subject.has_authenticator => {
             Judged::only(Verdict::rejected(VerifyReason::NotEnrolled))
         }
         None => rejected(VerifyReason::WrongCode),

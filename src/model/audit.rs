@@ -76,6 +76,12 @@ words! {
         OutboxRelease = "outbox-release",
         /// A copy of the store was written.
         Backup = "backup",
+        /// Another enrolment key is in use.
+        KeyChange = "key-change",
+        /// The store goes on from a copy of itself.
+        Restored = "restored",
+        /// Somebody looked at what came back with a copy.
+        RestoredReviewed = "restored-reviewed",
         /// A daemon started with another configuration than the one before.
         ConfigStart = "config-start",
         /// A daemon took another configuration while it ran.

@@ -10,7 +10,7 @@
 //!                 ▼
 //!             key fits? ──yes──▶ send
 //!                 │ no: read it anew
-//!                 ├── fits ──▶ send
+//!                 ├── this one, or the one before it, fits ──▶ send
 //!                 ├── cannot be read ──▶ back, for later
 //!                 ├── never sent ──▶ the link is made with the new key ──▶ send
 //!                 └── sent before ──▶ dead: its body may not change under its webhook-id
@@ -148,8 +148,11 @@ impl SendCheck {
             return Ok(SendDecision::Send(key.fill_in(body, Some(link))));
         }
         let configured = self.config.borrow().enrolment.clone();
-        let configured = match configured.key_bytes(&self.environment) {
-            Ok(configured) => configured,
+        let both = configured
+            .key_bytes(&self.environment)
+            .and_then(|key| Ok((key, configured.previous_key_bytes(&self.environment)?)));
+        let (configured, previous) = match both {
+            Ok(both) => both,
             Err(why) => {
                 if self.is_another_fault(&why) {
                     tracing::error!(
@@ -167,6 +170,7 @@ impl SendCheck {
         let current = self.store.enrolment_key(configured).await?;
         let own = self.store.kept_enrolment_key().await?;
         self.learn(own);
+        self.learn(previous.map(EnrolmentKey::new));
         self.learn(Some(current.clone()));
         if let Some(key) = self.known().iter().find(fits) {
             return Ok(SendDecision::Send(key.fill_in(body, Some(link))));
@@ -180,7 +184,7 @@ impl SendCheck {
         if job.attempts > 1 || job.uncertain {
             return Ok(SendDecision::Never(
                 "its link was made with a former enrolment.key, and it was sent with that link at least once, so that it may not be sent with another; \
-                 put the former key back and `realmsync outbox retry` it, or `realmsync outbox drop` it and send the application anew"
+                 name the former key as `previous-key-file` under [enrolment] and `realmsync outbox retry` it, or `realmsync outbox drop` it and send the application anew"
                     .into(),
             ));
         }

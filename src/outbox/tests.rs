@@ -53,6 +53,7 @@ fn configuration(delivery: DeliveryConfig) -> Arc<Config> {
         control_socket: PathBuf::new(),
         logons: crate::config::LogonsConfig::default(),
         enrolment: EnrolmentConfig {
+            previous_key: None,
             valid_ms: 0,
             valid_again_ms: 0,
             applications: vec![],

@@ -226,6 +226,8 @@ impl Daemon {
             Arc::new(start.environment.clone()),
         );
         let now = start.clock.now();
+        // Whether it is the right one is better known now than when somebody's number changes.
+        engine.take_key().await.map_err(|e| ActFailure::from(&e))?;
         let mut side = JoinSet::new();
         let declared = Self::declare_at_start(&engine, now, &mut side)
             .await
@@ -242,11 +244,6 @@ impl Daemon {
             now,
             &mut chance,
         );
-        // Whether it can be read is better known now than when somebody's number changes.
-        engine
-            .enrolment_key()
-            .await
-            .map_err(|e| ActFailure::from(&e))?;
         let ready = Ready::prepare(config.http.as_ref(), None)
             .await
             .map_err(|why| ActFailure::new(FailureKind::NotInForce, why))?;

@@ -18,6 +18,7 @@ use crate::model::RealmId;
 use crate::outbox::{CircuitState, Stats};
 use crate::store::Store;
 use crate::story::health::{self, PATIENCE};
+use crate::story::keys;
 use crate::story::realms::{self, Live};
 use crate::story::status::{DaemonStatus, RefusedReload, StatusAnswer};
 use crate::sync::Engine;
@@ -111,6 +112,8 @@ impl Desk {
         let mut daemon = self.daemon;
         daemon.tokens_at_limit =
             at_limit(store, config.logons.max_new_per_hour, clock.now()).await?;
+        daemon.enrolment_key = Some(keys::key_status(&self.engine).await?);
+        daemon.restored = keys::restored_status(&self.engine).await?;
         let refused = refused_reload(&daemon);
         for realm in &mut realms {
             realm.reload_refused.clone_from(&refused);

@@ -13,7 +13,7 @@ use super::takeover::TickMove;
 use crate::model::RealmId;
 use crate::model::words::count;
 use crate::runs;
-use crate::sync::Engine;
+use crate::sync::{Engine, MovedSecrets};
 use crate::verification::Health;
 
 /// People notice a number that takes effect later than this.
@@ -86,6 +86,9 @@ pub(super) async fn run(
                         tracing::error!(%error, "users of no directory cannot be removed: {error}");
                     }
                 }
+            }
+            if now >= expiry {
+                move_secrets(&engine).await;
             }
             match engine.end_rejected().await {
                 Ok(realms) => {
@@ -165,4 +168,27 @@ async fn watch_guesses(engine: &Engine, alarmed: &mut BTreeSet<RealmId>) {
         tracing::error!(realm = %one.realm, locked = one.locked, delayed = one.delayed, "{}: somebody seems to guess codes: within an hour {} locked, {} held back by a delay: `realmsync users list --held-back` names them", one.realm, count(one.locked, "user"), count(one.delayed, "user"));
     }
     *alarmed = now;
+}
+
+/// Moves what is kept with a former key to the one in use.
+async fn move_secrets(engine: &Engine) {
+    match engine.move_secrets().await {
+        Ok(MovedSecrets { moved, broken }) => {
+            if moved > 0 {
+                tracing::info!(
+                    moved,
+                    "{moved} secrets are kept with the enrolment key in use now"
+                );
+            }
+            if broken > 0 {
+                tracing::error!(
+                    broken,
+                    "{broken} secrets cannot be decrypted: they were changed by somebody else, or belong to other users; put back a copy of the store, or let these users enrol anew"
+                );
+            }
+        }
+        Err(error) => {
+            tracing::error!(%error, "secrets cannot be moved to the enrolment key in use: {error}");
+        }
+    }
 }

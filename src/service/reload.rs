@@ -11,6 +11,7 @@ use super::web::Ready;
 use super::{LoadedFile, Reload};
 use crate::config::{Config, StoreUrl};
 use crate::model::RealmId;
+use crate::sync::Engine;
 
 /// A new configuration with all that it needs.
 #[derive(Debug)]
@@ -24,14 +25,21 @@ pub(super) struct PreparedReload {
 /// Reads and checks the configuration again; `bound` is the TCP address that is listened on.
 pub(super) async fn prepare(
     read: Reload,
-    old: Arc<Config>,
+    engine: Engine,
     bound: Option<SocketAddr>,
 ) -> Result<PreparedReload, String> {
-    let (config, warnings) = read_again(read, &old).await?;
+    let (config, warnings) = read_again(read, &engine.config).await?;
+    let config = Arc::new(config);
+    let ahead = Engine {
+        config: Arc::clone(&config),
+        ..engine
+    };
+    // With a key that the store is not kept with, nobody could be verified.
+    ahead.key_ring().await.map_err(|e| e.to_string())?;
     let timetables = timetables(&config)?;
     let web = Ready::prepare(config.http.as_ref(), bound).await?;
     Ok(PreparedReload {
-        config: Arc::new(config),
+        config,
         warnings,
         timetables,
         web,

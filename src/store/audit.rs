@@ -25,7 +25,7 @@ use super::db::{EngineConnection, Tx, on};
 use super::rows::{run_id, side_text, uuid};
 use super::{EnrolmentKey, Store, StoreError};
 use crate::clock::Timestamp;
-use crate::factors::keys::{Purpose, RootKey};
+use crate::factors::keys::{KeyId, KeyRing, Purpose, RootKey};
 use crate::model::{AuditEntry, AuditLine, RealmId, RunId, UserId};
 
 /// The key of the digests. `Debug` shows its name only.
@@ -38,11 +38,26 @@ pub struct AuditKey {
 impl AuditKey {
     /// The key that follows from an enrolment key.
     pub fn of(root: &EnrolmentKey) -> Self {
-        let root: RootKey = root.root();
+        Self::of_root(&root.root())
+    }
+
+    /// The same of its root.
+    pub fn of_root(root: &RootKey) -> Self {
         Self {
             id: root.id().to_string(),
             key: root.key(Purpose::Audit),
         }
+    }
+
+    /// Those under which lines may have been written, the one in use first.
+    pub fn of_ring(ring: &KeyRing) -> Vec<Self> {
+        let key = |id: KeyId| {
+            Some(Self {
+                id: id.to_string(),
+                key: ring.digest_key(id, Purpose::Audit)?,
+            })
+        };
+        ring.digest_ids().into_iter().filter_map(key).collect()
     }
 
     /// The name of the enrolment key.

@@ -183,7 +183,7 @@ impl Store {
     /// first, unless it was lost. `fresh` is what is kept if a new one is needed; it expires by itself.
     ///
     /// # Errors
-    /// [`StoreError::Nonsense`] when a secret cannot be decrypted.
+    /// [`StoreError::Sealed`] when a secret cannot be decrypted.
     pub async fn begin_enrolling(
         &self,
         step: &PageStep<'_>,
@@ -232,7 +232,7 @@ impl Store {
     /// applications, and keeps new recovery codes in place of those before, as a set of that id: all of it or nothing.
     ///
     /// # Errors
-    /// [`StoreError::Nonsense`] when a secret cannot be decrypted.
+    /// [`StoreError::Sealed`] when a secret cannot be decrypted.
     pub async fn enrol(
         &self,
         step: &PageStep<'_>,
@@ -300,7 +300,7 @@ impl Store {
     /// Keeps new recovery codes in place of those before, for who proves that they have what they had; uses the link up.
     ///
     /// # Errors
-    /// [`StoreError::Nonsense`] when a secret cannot be decrypted.
+    /// [`StoreError::Sealed`] when a secret cannot be decrypted.
     pub async fn renew_codes(
         &self,
         step: &PageStep<'_>,

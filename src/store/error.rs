@@ -47,6 +47,9 @@ pub enum StoreError {
         count(*.0, "user")
     )]
     Conflict(u64),
+    /// A secret that is there cannot be decrypted.
+    #[error("a secret cannot be decrypted: {0}; `realmsync status` says which keys are missed")]
+    Sealed(String),
     /// It cannot be done as things stand.
     #[error("{0}")]
     Refused(String),

@@ -28,6 +28,7 @@ mod imported;
 mod index;
 mod insert;
 mod keep;
+mod keys;
 mod lease;
 mod lease_owner;
 mod lease_rows;
@@ -43,6 +44,7 @@ mod realms;
 mod refused;
 mod refused_rows;
 mod rejected;
+mod restored;
 mod rows;
 mod rulings;
 mod runs;
@@ -82,6 +84,7 @@ pub use factors::{
 };
 use generation::GenerationFile;
 pub use index::Indexed;
+pub use keys::{KeptSecret, KeyKeeping, LockedOut, MovedSecret};
 pub use lease::RealmLock;
 use lease_owner::{LeaseOwner, Leases};
 pub use lease_status::LeaseHolder;
@@ -94,6 +97,7 @@ pub use outbox::{
     MessageLink, Mine, Overdue, Settlement,
 };
 pub use refused::{RefusedDiff, RefusedRow};
+pub use restored::Restored;
 pub use rulings::FreezeChange;
 pub use runs::{CLOCKS_DIFFER_MS, RunFacts};
 pub use search::UserPage;

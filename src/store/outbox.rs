@@ -26,6 +26,7 @@ mod time;
 
 pub use claim::Mine;
 pub use enrolment::{EnrolmentContext, EnrolmentKey, MessageLink};
+pub(super) use enrolment::{KEPT_KEY, decoded};
 pub(super) use intents::{apply_intents, set_told};
 pub use reclaim::Overdue;
 pub use selection::{JobAction, JobSelection};

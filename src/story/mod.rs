@@ -8,6 +8,7 @@ pub mod explain;
 pub mod explained;
 pub mod hard_tokens;
 pub mod health;
+pub mod keys;
 pub mod messages;
 pub mod missing;
 pub mod origin;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::keys::{KeyStatus, RestoredStatus};
 use crate::clock::Timestamp;
 use crate::clock::zones::ZoneData;
 use crate::model::{HeldBy, Outcome, OwnPause, RealmId, RealmKind, Run, RunId};
@@ -243,6 +244,12 @@ pub struct DaemonStatus {
     /// How far the machine's clock was from the database's when codes were verified last, in milliseconds; 0: near enough.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub clock_off_ms: i64,
+    /// The enrolment key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolment_key: Option<KeyStatus>,
+    /// What may have come back with a copy of the store, until somebody has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<RestoredStatus>,
     /// Receivers of messages with their circuits ([`crate::outbox::TargetView`]).
     pub receivers: Value,
 }

@@ -95,6 +95,8 @@ pub enum NotVerified {
     OtherRealm,
     /// Not now, and why.
     Unavailable(String),
+    /// A secret of the user cannot be decrypted: which, and why. It is there, so that this is no verdict.
+    Sealed(String),
 }
 
 /// How verifications stand, for whoever tells it.
@@ -406,6 +408,11 @@ async fn attempt(
         return Err(Failed::ClockOff(time.off_ms));
     }
     let outcomes = round(tx, &setting, &together, time.at).await?;
+    for outcome in &outcomes {
+        if let Err(NotVerified::Sealed(what)) = outcome {
+            engine.alarm_sealed(what).await;
+        }
+    }
     let mut all: Vec<Option<Result<Answered, NotVerified>>> = vec![None; asks.len()];
     for (place, outcome) in places.into_iter().zip(outcomes) {
         all[place] = Some(outcome);

@@ -135,8 +135,9 @@ fn decide(
         .judge(&setting.keys, user, &ask.code, CodeUse::Logon, now)
         .map_err(|error| {
             tracing::error!(%user, "{error}");
-            NotVerified::Unavailable(
-                "a secret of this user cannot be decrypted: an administrator looks at the log, and at the enrolment key".into(),
-            )
+            match error {
+                StoreError::Sealed(what) => NotVerified::Sealed(what),
+                other => NotVerified::Unavailable(other.to_string()),
+            }
         })
 }

@@ -77,6 +77,9 @@ fn problem(why: NotVerified) -> Problem {
         NotVerified::OtherBody => other_body(),
         NotVerified::OtherRealm => Problem::forbidden("the token may ask in another realm only"),
         NotVerified::Unavailable(why) => Problem::unavailable(why),
+        NotVerified::Sealed(_) => Problem::unavailable(
+            "a secret of this user cannot be decrypted: an administrator looks at `realmsync status`, and at the enrolment key",
+        ),
     }
 }
 

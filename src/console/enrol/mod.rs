@@ -28,8 +28,8 @@ use tokio::sync::watch;
 use self::browser::Browser;
 use self::page::{Page, Secret, Show};
 use crate::acts::{
-    ActContext, ActFailure, Caller, Door, PageAnswer, Visitor, begin_at_link, done_at_link,
-    enrol_at_link, new_mark, open_link, renew_codes_at_link,
+    ActContext, ActFailure, Caller, Door, PageAnswer, Visitor, alarmed, begin_at_link,
+    done_at_link, enrol_at_link, new_mark, open_link, renew_codes_at_link,
 };
 use crate::sync::Engine;
 
@@ -123,11 +123,11 @@ async fn step(
     let page = match field("step").as_deref() {
         Some("use") => {
             let code = field("code").unwrap_or_default();
-            shown(enrol_at_link(&at, &visitor, &code).await)
+            shown(alarmed(&at, enrol_at_link(&at, &visitor, &code).await).await)
         }
         Some("codes") => {
             let proof = field("proof").unwrap_or_default();
-            shown(renew_codes_at_link(&at, &visitor, &proof).await)
+            shown(alarmed(&at, renew_codes_at_link(&at, &visitor, &proof).await).await)
         }
         Some("done") => match done_at_link(&at, &visitor, &field("seal").unwrap_or_default()).await
         {
@@ -137,7 +137,7 @@ async fn step(
         },
         _ => {
             let proof = field("proof").filter(|proof| !proof.trim().is_empty());
-            shown(begin_at_link(&at, &visitor, proof.as_deref()).await)
+            shown(alarmed(&at, begin_at_link(&at, &visitor, proof.as_deref()).await).await)
         }
     };
     page.answer(&browser, &applications, cookie.as_deref())

@@ -25,7 +25,7 @@ use sha2::Sha256;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::clock::Timestamp;
-use crate::factors::keys::{Purpose, RootKey};
+use crate::factors::keys::{KeyRing, Purpose, RootKey};
 use crate::model::{AuthenticatorKind, OtpHash};
 
 /// The longest file, in bytes.
@@ -302,8 +302,19 @@ pub fn read(bytes: &[u8], options: &SeedFileOptions) -> Result<SeedFile, SeedFil
 
 /// What tells a seed from others in the store, without showing it.
 pub fn fingerprint(key: &RootKey, seed: &[u8]) -> [u8; 32] {
+    fingerprint_under(&key.key(Purpose::Seeds), seed)
+}
+
+/// The same under every enrolment key that tokens may have been kept with, the one in use first.
+pub fn fingerprints(ring: &KeyRing, seed: &[u8]) -> Vec<[u8; 32]> {
+    let key = |id| ring.digest_key(id, Purpose::Seeds);
+    let keys = ring.digest_ids().into_iter().filter_map(key);
+    keys.map(|key| fingerprint_under(&key, seed)).collect()
+}
+
+fn fingerprint_under(key: &[u8; 32], seed: &[u8]) -> [u8; 32] {
     let mut block = [0_u8; 64];
-    block[..32].copy_from_slice(&*key.key(Purpose::Seeds));
+    block[..32].copy_from_slice(key);
     // A key that is padded to the hash's block is the same key (RFC 2104 § 2), and cannot fail.
     let mut mac = Hmac::<Sha256>::new(&block.into());
     block.zeroize();

@@ -33,6 +33,7 @@ fn of(candidates: Vec<Candidate>) -> Subject {
         frozen: false,
         methods: vec![TwoFactor::AppOtp, TwoFactor::HardToken],
         failures: Failures::default(),
+        has_authenticator: !candidates.is_empty(),
         candidates,
         spare: vec![],
     }
@@ -310,6 +311,8 @@ fn trap_65_guesses_are_held_back_and_a_recovery_code_is_not() {
         locked,
     };
     let spare = SpareCode {
+        key: None,
+        before_copy: false,
         digest: vec![1; 32],
         method: VerifyMethod::Recovery,
         set: id(9),
@@ -348,6 +351,8 @@ fn trap_65_guesses_are_held_back_and_a_recovery_code_is_not() {
 fn spare_codes_end_and_are_used_once() {
     let spare = |uses_left, expires_at| Subject {
         spare: vec![SpareCode {
+            key: None,
+            before_copy: false,
             digest: vec![1; 32],
             method: VerifyMethod::Bypass,
             set: id(9),

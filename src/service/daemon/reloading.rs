@@ -25,6 +25,7 @@ const DECLARE_AT_START: Duration = Duration::from_secs(3);
 
 /// Declares the configuration to the store, sweeps what a crash left, and notes from when on ticks can be missed.
 async fn declare(engine: Engine, now: Timestamp, act: AuditAct) -> Result<(), RunError> {
+    engine.take_key().await?;
     engine.declare_realms().await?;
     engine.note_configuration(act).await?;
     for row in engine.store.realms().await? {
@@ -73,13 +74,13 @@ impl Daemon {
         self.reloading = true;
         notify::reloading();
         tracing::info!("reading the configuration again");
-        let (read, old, bound) = (
+        let (read, engine, bound) = (
             Arc::clone(&self.start.reload),
-            self.config.borrow().clone(),
+            self.engine.borrow().clone(),
             self.web.as_ref().map(Web::address),
         );
         self.side.spawn(async move {
-            TaskResult::Reload(Box::new(reload::prepare(read, old, bound).await))
+            TaskResult::Reload(Box::new(reload::prepare(read, engine, bound).await))
         });
     }
 

@@ -41,6 +41,8 @@ impl Daemon {
             undeclared: self.undeclared,
             tokens_at_limit: vec![],
             clock_off_ms: self.verifying.clock_off_ms(),
+            enrolment_key: None,
+            restored: None,
             receivers: serde_json::to_value(self.stats.snapshot().targets).unwrap_or_default(),
         };
         let unscheduled = engine

@@ -91,6 +91,7 @@ fn config(dir: &Path, realms: &[&str]) -> Config {
             applications: vec![],
             self_enrolment: false,
             key: None,
+            previous_key: None,
         },
         delivery: None,
         log: LogConfig {

@@ -1,6 +1,7 @@
 //! What tests give users to prove themselves with.
 
 use super::authenticators::{KeptAuthenticator, insert};
+use crate::factors::keys::KeyId;
 use crate::model::UserId;
 use crate::store::Store;
 use crate::store::db::on;
@@ -17,15 +18,15 @@ impl Store {
     pub(crate) async fn keep_spare_code(
         &self,
         user: UserId,
-        digest: [u8; 32],
+        (key, digest): (KeyId, [u8; 32]),
         kind: &'static str,
         uses: i64,
     ) {
         const SQL: &str = "
-            INSERT INTO recovery_codes (user_id, digest, kind, set_id, key_id, uses_left, created_at) VALUES ($1, $2, $3, $1, 'k', $4, 0)";
+            INSERT INTO recovery_codes (user_id, digest, kind, set_id, key_id, uses_left, created_at) VALUES ($1, $2, $3, $1, $5, $4, 0)";
         let id = user.0.as_bytes().to_vec();
         let mut tx = self.db.begin().await.unwrap();
-        on!(tx, c => sqlx::query(SQL).bind(id).bind(digest.to_vec()).bind(kind).bind(uses).execute(&mut *c).await.map(|_| ()))
+        on!(tx, c => sqlx::query(SQL).bind(id).bind(digest.to_vec()).bind(kind).bind(uses).bind(key.to_string()).execute(&mut *c).await.map(|_| ()))
             .unwrap();
         tx.commit().await.unwrap();
     }

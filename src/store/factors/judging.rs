@@ -6,9 +6,9 @@ use std::collections::{HashMap, HashSet};
 use super::authenticators::KeptAuthenticator;
 use super::verifying::{ActiveAuthenticator, UserFactors, VerifiedUser, Verifying};
 use crate::clock::Timestamp;
-use crate::factors::keys::KeyRing;
+use crate::factors::keys::{KeyId, KeyRing};
 use crate::factors::otp::Generator;
-use crate::factors::recovery::digest;
+use crate::factors::recovery::digest_by;
 use crate::factors::sealed::open;
 use crate::factors::throttle::after_failure;
 use crate::factors::typed::Typed;
@@ -216,7 +216,7 @@ impl Examined {
     /// What comes of a code of a user, as far as nobody else interferes.
     ///
     /// # Errors
-    /// [`StoreError::Nonsense`] when a secret cannot be decrypted: then nothing can be said of any code.
+    /// [`StoreError::Sealed`] when a secret cannot be decrypted: then nothing can be said of any code.
     pub fn judge(
         &self,
         keys: &KeyRing,
@@ -225,29 +225,49 @@ impl Examined {
         purpose: CodeUse,
         now: Timestamp,
     ) -> Result<Judged, StoreError> {
-        let mut candidates = vec![];
-        for kept in self.authenticators.get(&user).into_iter().flatten() {
-            candidates.push(candidate(keys, kept)?);
-        }
+        let kept = self.authenticators.get(&user).into_iter().flatten();
+        let candidates: Vec<Candidate> = match code {
+            // A recovery code needs none of them.
+            Typed::Letters(_) => vec![],
+            _ => kept
+                .map(|kept| candidate(keys, kept))
+                .collect::<Result<_, _>>()?,
+        };
         let Some(subject) = self.subject(user, purpose, candidates) else {
             // Removed since the name was looked up.
             return Ok(Judged::only(Verdict::rejected(VerifyReason::UnknownUser)));
         };
-        let digests: Vec<[u8; 32]> = match code {
-            Typed::Letters(letters) => std::iter::once(&keys.current)
-                .chain(&keys.previous)
-                .map(|key| digest(key, user, letters))
-                .collect(),
-            _ => vec![],
+        let digests: HashMap<KeyId, [u8; 32]> = match code {
+            Typed::Letters(letters) => {
+                let ids = keys.digest_ids().into_iter();
+                ids.filter_map(|key| Some((key, digest_by(keys, key, user, letters)?)))
+                    .collect()
+            }
+            _ => HashMap::new(),
         };
-        let matches = |code: &SpareCode| digests.iter().any(|own| own[..] == code.digest[..]);
-        Ok(judge(&subject, code, matches, now))
+        let own = |code: &SpareCode| code.key.and_then(|key| digests.get(&key));
+        let matches = |code: &SpareCode| own(code).is_some_and(|own| own[..] == code.digest[..]);
+        let judged = judge(&subject, code, matches, now);
+        let left = |spare: &&SpareCode| spare.uses_left > 0 && own(spare).is_none();
+        // It may be one of those that cannot be compared.
+        match subject.spare.iter().find(left) {
+            Some(lost)
+                if matches!(code, Typed::Letters(_))
+                    && judged.verdict.reason == Some(VerifyReason::WrongCode) =>
+            {
+                Err(StoreError::Sealed(format!(
+                    "recovery codes {} of user {user}: they were digested under an enrolment key that nobody has any more",
+                    lost.set
+                )))
+            }
+            _ => Ok(judged),
+        }
     }
 
     /// What comes of a code for this authenticator alone, which is not active yet.
     ///
     /// # Errors
-    /// [`StoreError::Nonsense`] when its secret cannot be decrypted.
+    /// [`StoreError::Sealed`] when its secret cannot be decrypted.
     pub(in crate::store) fn judge_pending(
         &self,
         keys: &KeyRing,
@@ -269,6 +289,13 @@ impl Examined {
     fn subject(&self, id: UserId, purpose: CodeUse, candidates: Vec<Candidate>) -> Option<Subject> {
         let user = self.users.get(&id)?;
         let failures = self.factors.get(&id).copied().unwrap_or_default();
+        let mut spare = self.spare.get(&id).cloned().unwrap_or_default();
+        if purpose == CodeUse::Page {
+            // The link is the other proof: those that were open when the store went on from a copy are void.
+            for code in &mut spare {
+                code.before_copy = false;
+            }
+        }
         Some(Subject {
             state: user.state,
             blocked: user.blocked,
@@ -278,8 +305,9 @@ impl Examined {
                 CodeUse::Page => vec![TwoFactor::AppOtp, TwoFactor::HardToken],
             },
             failures: failures.failures(),
+            has_authenticator: self.authenticators.contains_key(&id),
             candidates,
-            spare: self.spare.get(&id).cloned().unwrap_or_default(),
+            spare,
         })
     }
 }
@@ -287,8 +315,8 @@ impl Examined {
 /// An authenticator with its secret in clear.
 fn candidate(keys: &KeyRing, kept: &ActiveAuthenticator) -> Result<Candidate, StoreError> {
     let cannot = |why: String| {
-        StoreError::Nonsense(format!(
-            "the secret of authenticator {} cannot be decrypted, and its user {} cannot be verified: {why}",
+        StoreError::Sealed(format!(
+            "authenticator {} of user {}: {why}",
             kept.id, kept.user
         ))
     };

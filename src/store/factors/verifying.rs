@@ -432,12 +432,23 @@ impl Verifying {
         &mut self,
         ids: &[UserId],
     ) -> Result<Vec<(UserId, SpareCode)>, StoreError> {
-        type Row = (Vec<u8>, Vec<u8>, String, Vec<u8>, i64, Option<i64>);
+        type Row = (
+            Vec<u8>,
+            Vec<u8>,
+            String,
+            Vec<u8>,
+            i64,
+            Option<i64>,
+            String,
+            bool,
+        );
         if ids.is_empty() {
             return Ok(vec![]);
         }
         let sql = listed(
-            "SELECT user_id, digest, kind, set_id, uses_left, expires_at FROM recovery_codes WHERE user_id IN",
+            "SELECT user_id, digest, kind, set_id, uses_left, expires_at, key_id,
+                created_at <= COALESCE((SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'restored-at'), -1)
+             FROM recovery_codes WHERE user_id IN",
             ids.len(),
             "",
         );
@@ -448,16 +459,20 @@ impl Verifying {
         })
         .map_err(StoreError::from_sqlx("read recovery codes"))?;
         rows.into_iter()
-            .map(|(user, digest, kind, set, uses_left, expires)| {
-                let code = SpareCode {
-                    digest,
-                    method: word::<VerifyMethod>(&kind)?,
-                    set: AuthenticatorId(uuid(&set)?),
-                    uses_left,
-                    expires_at: expires.map(Timestamp),
-                };
-                Ok((UserId(uuid(&user)?), code))
-            })
+            .map(
+                |(user, digest, kind, set, uses_left, expires, key, before_copy)| {
+                    let code = SpareCode {
+                        digest,
+                        key: KeyId::parse(&key),
+                        before_copy,
+                        method: word::<VerifyMethod>(&kind)?,
+                        set: AuthenticatorId(uuid(&set)?),
+                        uses_left,
+                        expires_at: expires.map(Timestamp),
+                    };
+                    Ok((UserId(uuid(&user)?), code))
+                },
+            )
             .collect()
     }
 

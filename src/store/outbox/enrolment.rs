@@ -146,9 +146,11 @@ pub(super) struct Objection {
     pub(super) expires_at: Timestamp,
 }
 
+/// The row of `meta` with the store's own key.
+pub(in crate::store) const KEPT_KEY: &str = "enrolment_key";
 const KEPT: &str = "SELECT value FROM meta WHERE key = 'enrolment_key'";
 
-fn decoded(text: &str) -> Result<EnrolmentKey, StoreError> {
+pub(in crate::store) fn decoded(text: &str) -> Result<EnrolmentKey, StoreError> {
     let bytes = URL_SAFE_NO_PAD
         .decode(text)
         .ok()

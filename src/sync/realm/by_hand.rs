@@ -78,11 +78,6 @@ impl HandRules {
 }
 
 impl Engine {
-    /// The key of the audit, which follows from that of the enrolments.
-    pub async fn audit_key(&self) -> Result<AuditKey, RunError> {
-        Ok(AuditKey::of(&self.enrolment_key().await?))
-    }
-
     /// A line of the audit with the key that it is written under; `None`: nobody asked.
     pub async fn note(&self, entry: Option<AuditEntry>) -> Result<Option<AuditNote>, RunError> {
         Ok(match entry {
@@ -108,7 +103,7 @@ impl Engine {
             .is("config", path.as_str())
             .is("daemon", daemon);
         let place = format!("{host} {path}");
-        let keys = [self.audit_key().await?];
+        let keys = self.audit_keys().await?;
         let settings = self.config.digest.settings();
         Ok(self
             .store

@@ -2,36 +2,11 @@
 
 use crate::clock::Timestamp;
 use crate::config::{DeliveryConfig, RealmConfig};
-use crate::factors::keys::KeyRing;
-use crate::model::ErrorCode;
 use crate::runs::RunError;
-use crate::store::{EnrolmentContext, EnrolmentKey, MessageContext};
+use crate::store::{EnrolmentContext, MessageContext};
 use crate::sync::engine::Engine;
 
 impl Engine {
-    /// The key of the enrolments' tokens: the configured one (32 bytes in base64), or the store's own.
-    pub async fn enrolment_key(&self) -> Result<EnrolmentKey, RunError> {
-        match self.configured_enrolment_key()? {
-            Some(key) => Ok(key),
-            None => Ok(self.store.enrolment_key(None).await?),
-        }
-    }
-
-    /// The keys that secrets may have been kept with.
-    pub async fn key_ring(&self) -> Result<KeyRing, RunError> {
-        Ok(KeyRing::of(self.enrolment_key().await?.root()))
-    }
-
-    /// The configured key; `None`: the store has its own.
-    pub fn configured_enrolment_key(&self) -> Result<Option<EnrolmentKey>, RunError> {
-        let wrong = |message| RunError::Failed {
-            code: ErrorCode::Config,
-            message,
-        };
-        let configured = self.config.enrolment.key_bytes(&self.env).map_err(wrong)?;
-        Ok(configured.map(EnrolmentKey::new))
-    }
-
     /// What the messages of a realm are made with, as far as it is not the run's matter.
     pub(in crate::sync) async fn messages(
         &self,

@@ -6,6 +6,7 @@ mod declare;
 pub(in crate::sync) mod due;
 pub(in crate::sync) mod following;
 mod holds;
+pub(in crate::sync) mod keys;
 pub(in crate::sync) mod lagging_server;
 pub(in crate::sync) mod messages;
 mod operations;

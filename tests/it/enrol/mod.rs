@@ -2,6 +2,7 @@
 
 mod browser;
 mod clocks;
+mod keys;
 mod page;
 mod rules;
 
