@@ -12,7 +12,7 @@ use super::failure::{ActFailure, FailureKind};
 use super::user_by_hand::{TRIES, UserActed, acted, again, author, held};
 use crate::model::{AuditAct, FreezeLink, UserId};
 use crate::plan::freeze::{Counts, freeze, unfreeze};
-use crate::store::{FreezeChange, StoreError};
+use crate::store::{NumberRuling, StoreError};
 
 /// `POST /api/v1/users/{user}/unfreeze`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -52,13 +52,13 @@ impl Act for UnfreezeUser {
             let context = rules.context(rules.messages.now, user);
             let decision = unfreeze(&held, &frozen, request.number, &context);
             let change = match request.number {
-                Counts::Previous => FreezeChange::EndsRefused,
-                Counts::Accept => FreezeChange::EndsAccepted,
+                Counts::Previous => NumberRuling::EndsRefused,
+                Counts::Accept => NumberRuling::EndsAccepted,
             };
             let author = author(at, AuditAct::UserUnfreeze);
             match at
                 .engine
-                .write_freeze(&rules, author, decision, &change)
+                .write_ruling(&rules, author, decision, &change)
                 .await
             {
                 Ok(user) => return Ok(acted(&user, true, vec![])),
@@ -116,10 +116,10 @@ pub async fn freeze_by_link(at: &ActContext, token: &str) -> Result<bool, ActFai
             frozen.at = already.at;
         }
         let author = author(at, AuditAct::UserFreeze);
-        let change = FreezeChange::Begins(frozen);
+        let change = NumberRuling::Begins(frozen);
         match at
             .engine
-            .write_freeze(&rules, author, decision, &change)
+            .write_ruling(&rules, author, decision, &change)
             .await
         {
             Ok(user) => {

@@ -32,6 +32,7 @@ mod logon;
 mod look_at_users;
 mod outbox;
 mod pause;
+mod phone_decision;
 mod plan;
 mod realm_act;
 mod realm_by_hand;
@@ -69,6 +70,7 @@ pub use logon::{LogonAnswer, ReportLogon, ServiceKind, TOO_MANY};
 pub use look_at_users::{ListUsers, PageOf, ShowUser};
 pub use outbox::{Outbox, OutboxAct, OutboxAnswer, OutboxRequest};
 pub use pause::{Pause, PauseRequest, Resume};
+pub use phone_decision::{DecidePhone, DecidePhoneRequest};
 pub use plan::{Plan, PlanRequest};
 pub use realm_act::RealmAct;
 pub use realm_by_hand::{

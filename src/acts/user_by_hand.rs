@@ -229,17 +229,8 @@ impl Act for EditUser {
             {
                 free(at, &held.realm, name, Some(&held)).await?;
             }
-            if request.phone != Edit::Keep && at.store().freeze_of(user).await?.is_some() {
-                return Err(ActFailure::new(
-                    FailureKind::Refused,
-                    format!(
-                        "{} is frozen: the former owner of a number says that its change was not theirs; find out, then say which number counts: \
-                         `realmsync users unfreeze {:#} --previous`, or `--accept`; nothing is saved",
-                        held.username, held.id
-                    ),
-                ));
-            }
-            let context = rules.context(rules.messages.now, held.id);
+            let mut context = rules.context(rules.messages.now, held.id);
+            context.number.frozen = at.store().freeze_of(user).await?.is_some();
             let decided = by_hand::edit(&held, edit, &context)
                 .map_err(|refusal| refused(at, &held, refusal))?;
             let until = until(&held, &request, rules.messages.now)?;

@@ -20,12 +20,13 @@ use super::types::AnswerLine;
 use super::{ACTING_FOR, Api, FILE, NDJSON};
 use crate::acts::{
     Act, ActFailure, AddUser, AddUserRequest, Backup, BackupRequest, Caller, ChangeUser, Decide,
-    DecideRequest, Door, EditRealm, EditUser, EditUserRequest, FailureKind, Import, ImportRequest,
-    MakeApiToken, MakeApiTokenRequest, MakeRealm, MakeRealmRequest, NoteBackup, Outbox, OutboxAct,
-    OutboxRequest, Pause, PauseRequest, Plan, PlanRequest, RealmAct, RealmRequest, RemoveRealm,
-    RemoveRealmRequest, Resume, RevokeApiToken, RevokeAuthenticators, RevokeRequest, RunDecision,
-    SendApplication, SendRequest, Sync, SyncRequest, UnfreezeRequest, UnfreezeUser, UnlockUser,
-    UserVerb, UserVerbRequest, VerifyAudit, WithdrawLinks,
+    DecidePhone, DecidePhoneRequest, DecideRequest, Door, EditRealm, EditUser, EditUserRequest,
+    FailureKind, Import, ImportRequest, MakeApiToken, MakeApiTokenRequest, MakeRealm,
+    MakeRealmRequest, NoteBackup, Outbox, OutboxAct, OutboxRequest, Pause, PauseRequest, Plan,
+    PlanRequest, RealmAct, RealmRequest, RemoveRealm, RemoveRealmRequest, Resume, RevokeApiToken,
+    RevokeAuthenticators, RevokeRequest, RunDecision, SendApplication, SendRequest, Sync,
+    SyncRequest, UnfreezeRequest, UnfreezeUser, UnlockUser, UserVerb, UserVerbRequest, VerifyAudit,
+    WithdrawLinks,
 };
 use crate::model::{ErrorCode, RealmId, UserId};
 use crate::sync::ImportFile;
@@ -283,6 +284,19 @@ fn by_hand() -> Router<Api> {
                     match body {
                         Ok(Json(request)) => {
                             call.short(at_once(UnfreezeUser { user, request })).await
+                        }
+                        Err(why) => invalid(&why),
+                    }
+                },
+            ),
+        )
+        .route(
+            "/api/v1/users/{user}/phone",
+            post(
+                async |call: Call, Path(user): Path<UserId>, body: JsonBody<DecidePhoneRequest>| {
+                    match body {
+                        Ok(Json(request)) => {
+                            call.short(at_once(DecidePhone { user, request })).await
                         }
                         Err(why) => invalid(&why),
                     }

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::acts::{
-    AddUser, ApiTokenMade, Backup, BypassMade, CancelOperation, ChangeUser, Decide, EditRealm,
-    EditUser, EnrolmentObject, Import, MakeApiToken, MakeBypass, MakeRealm, NoteBackup,
+    AddUser, ApiTokenMade, Backup, BypassMade, CancelOperation, ChangeUser, Decide, DecidePhone,
+    EditRealm, EditUser, EnrolmentObject, Import, MakeApiToken, MakeBypass, MakeRealm, NoteBackup,
     OperationShown, Outbox, OutboxAnswer, Pause, Plan, RealmRemoved, RemoveRealm, Resume,
     RevokeApiToken, RevokeAuthenticators, SendApplication, ShowOperation, StartAction,
     SwitchMethods, Sync, UnfreezeUser, UnlockUser, UserActed, VerifyAudit, WithdrawLinks,
@@ -222,6 +222,18 @@ impl Route for UnfreezeUser {
 
     fn path(&self) -> String {
         format!("users/{}/unfreeze", self.user)
+    }
+
+    fn body(&self) -> impl Serialize {
+        self.request
+    }
+}
+
+impl Route for DecidePhone {
+    type Answer = UserActed;
+
+    fn path(&self) -> String {
+        format!("users/{}/phone", self.user)
     }
 
     fn body(&self) -> impl Serialize {

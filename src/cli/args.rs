@@ -362,6 +362,9 @@ pub(super) enum UsersCommand {
     Restore(UserNames),
     /// Give users who were made by hand the directory's entry of their name, at the next pass
     Adopt(UserNames),
+    /// Decide about new numbers that wait for an administrator (`protect` in the configuration)
+    #[command(subcommand)]
+    Phone(PhoneCommand),
     /// Let a user in again who said of a new number that this was not them, and say which number counts
     #[command(group = clap::ArgGroup::new("number").required(true))]
     Unfreeze {
@@ -380,6 +383,28 @@ pub(super) enum UsersCommand {
         #[arg(long)]
         show_phones: bool,
     },
+}
+
+/// What becomes of a number that waits.
+#[derive(Subcommand, Debug)]
+pub(super) enum PhoneCommand {
+    /// The new number is used, as soon as its hold is over too
+    Accept(WaitingNumber),
+    /// The new number is not used, until the directory gives another one
+    Refuse(WaitingNumber),
+}
+
+/// Whose number waits.
+#[derive(Args, Debug)]
+pub(super) struct WaitingNumber {
+    /// A user name, an id, or the end or beginning of one
+    pub(super) user: String,
+    /// The realm, where the name is in several
+    #[arg(long)]
+    pub(super) realm: Option<String>,
+    /// Show phone numbers in full
+    #[arg(long)]
+    pub(super) show_phones: bool,
 }
 
 /// Which users, beside the realm.

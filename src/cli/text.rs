@@ -472,8 +472,14 @@ fn details(change: &Change, show_phones: bool) -> String {
                 .after
                 .get("phone_pending")
                 .is_some_and(|v| !v.is_null());
+            let until = change.after.get("phone_pending_until");
             let now = if pending {
-                format!("{}, after its hold", is(&change.after, "phone_pending"))
+                let waits = if until.is_some_and(|v| !v.is_null()) {
+                    "after its hold"
+                } else {
+                    "when it is accepted"
+                };
+                format!("{}, {waits}", is(&change.after, "phone_pending"))
             } else {
                 is(&change.after, "phone")
             };

@@ -1,19 +1,23 @@
-//! `users add`, `edit`, `block`, `unblock`, `unlock`, `unfreeze`, `remove`, `restore`, `adopt`.
+//! `users add`, `edit`, `block`, `unblock`, `unlock`, `unfreeze`, `phone`, `remove`, `restore`, `adopt`.
 
 use serde_json::json;
 
-use super::args::{Methods, Selection, UserFields, UserNames, UsersCommand, duration};
+use super::args::{
+    Methods, PhoneCommand, Selection, UserFields, UserNames, UsersCommand, WaitingNumber, duration,
+};
 use super::audit::time;
 use super::operator::{Operator, store_failure};
 use super::selected::{Chosen, ManyAct, act_on_many, choose};
 use super::users::{each_one, one};
 use super::{CommandContext, render, text};
 use crate::acts::{
-    ActFailure, AddUser, AddUserRequest, ChangeUser, EditUser, EditUserRequest, FailureKind,
-    UnfreezeRequest, UnfreezeUser, UnlockUser, UserActed, UserVerb, UserVerbRequest,
+    ActFailure, AddUser, AddUserRequest, ChangeUser, DecidePhone, DecidePhoneRequest, EditUser,
+    EditUserRequest, FailureKind, UnfreezeRequest, UnfreezeUser, UnlockUser, UserActed, UserVerb,
+    UserVerbRequest,
 };
 use crate::clock::Timestamp;
 use crate::model::{ActionVerb, Edit, Phone, RealmId, State, User, UserId};
+use crate::plan::approval::PhoneDecision;
 use crate::plan::freeze::Counts;
 use crate::plan::notices::can_be_sent;
 use crate::store::Store;
@@ -87,6 +91,12 @@ pub(super) async fn by_hand(
         UsersCommand::Remove { who, now } => selected(context, who, UserVerb::Remove, now).await,
         UsersCommand::Restore(who) => named_only(context, who, UserVerb::Restore).await,
         UsersCommand::Adopt(who) => named_only(context, who, UserVerb::Adopt).await,
+        UsersCommand::Phone(PhoneCommand::Accept(whose)) => {
+            decide_phone(context, whose, PhoneDecision::Accept).await
+        }
+        UsersCommand::Phone(PhoneCommand::Refuse(whose)) => {
+            decide_phone(context, whose, PhoneDecision::Refuse).await
+        }
         UsersCommand::Unfreeze {
             user,
             realm,
@@ -115,6 +125,30 @@ pub(super) async fn by_hand(
         }
         UsersCommand::List { .. } | UsersCommand::Show { .. } | UsersCommand::Import(_) => Ok(0),
     }
+}
+
+async fn decide_phone(
+    context: &CommandContext,
+    whose: WaitingNumber,
+    decision: PhoneDecision,
+) -> Result<u8, ActFailure> {
+    let request = DecidePhoneRequest {
+        decision,
+        version: None,
+    };
+    let done = match decision {
+        PhoneDecision::Accept => "accepted",
+        PhoneDecision::Refuse => "refused",
+    };
+    let operator = context.operator().await?;
+    let store = reading(context, &operator).await?;
+    let user = one(&store, &whose.user, whose.realm).await?.id;
+    let told = match operator.act(DecidePhone { user, request }).await {
+        Ok(acted) => tell(context, &store, &acted, done, whose.show_phones).await,
+        Err(failure) => Err(failure),
+    };
+    operator.close().await;
+    told.map(|()| 0)
 }
 
 async fn add(
@@ -389,6 +423,9 @@ fn described(user: &User, show_phones: bool) -> String {
         }
     };
     let number = match (&user.phone, &user.phone_pending) {
+        (_, Some(waiting)) if user.phone_awaits_approval() => {
+            format!(", {} when it is accepted", shown(waiting))
+        }
         (_, Some(waiting)) => format!(", {} after its hold", shown(waiting)),
         (Some(phone), None) => format!(", {}", shown(phone)),
         (None, None) => String::new(),

@@ -50,7 +50,7 @@ impl Check<'_> {
             bind_dn,
             bind_password,
             base: bases.iter().map(|b| (*b.get_ref()).to_owned()).collect(),
-            filter: self.filter(section),
+            filter: self.filter(section, "filter"),
             page_size: i32::try_from(self.integer(section, "page-size", 1000, 1..=10_000))
                 .unwrap_or(1000),
             changes: self.changes(section, kind),
@@ -239,8 +239,9 @@ impl Check<'_> {
         )
     }
 
-    fn filter(&self, section: &Section<'_>) -> Option<String> {
-        let text = self.text(section, "filter")?;
+    /// A key whose value is a filter.
+    pub(super) fn filter(&self, section: &Section<'_>, key: &'static str) -> Option<String> {
+        let text = self.text(section, key)?;
         match filter::parse(text.get_ref()) {
             Ok(_) => Some((*text.get_ref()).to_owned()),
             Err(e) => {

@@ -180,7 +180,11 @@ pub(super) const FILE: &[Key] = &[
             ),
             key(
                 "phone-change",
-                Table(&[key("hold", Duration), key("notify-previous", Boolean)]),
+                Table(&[
+                    key("hold", Duration),
+                    key("notify-previous", Boolean),
+                    key("protect", Text),
+                ]),
             ),
             key("removal", Table(&[key("grace", Duration)])),
             key(

@@ -270,6 +270,7 @@ impl Check<'_> {
             ),
             hold_ms: self.duration(&change, "hold", 0, 0..=90 * DAY),
             notify_previous: change.boolean("notify-previous"),
+            protect: self.filter(&change, "protect"),
             local_phones: self.word(
                 section,
                 "phone-authority",

@@ -9,7 +9,7 @@ use ldap3::Scope as Depth;
 use super::entry::{self, directory_id, values_of};
 use super::error::DirectoryError;
 use super::link::within;
-use super::read::Scope;
+use super::read::{Scope, enclosed};
 use super::search::{SearchRequest, Sink, Trouble};
 use super::session::Session;
 use crate::model::{DirectoryId, RawEntry};
@@ -231,6 +231,60 @@ impl Session {
     pub(super) fn any_of(&self, scope: &Scope, ids: &[DirectoryId]) -> String {
         self.spellings
             .any_of(&scope.id_attribute, scope.id_form, ids.iter())
+    }
+
+    /// Those of these ids of which the server says that they are in scope and do not match `filter`. Of the others it says that they
+    /// match, or nothing: where an attribute is hidden or unknown, neither a filter nor its opposite is true.
+    pub async fn not_matching(
+        &mut self,
+        scope: &Scope,
+        filter: &str,
+        ids: &[DirectoryId],
+    ) -> Result<HashSet<DirectoryId>, DirectoryError> {
+        let filter = enclosed(filter);
+        let mut found = HashSet::new();
+        for batch in ids.chunks(BATCH) {
+            let among = format!("{}{}", scope.enclosed_filter(), self.any_of(scope, batch));
+            let not = self
+                .ids_where(scope, &format!("(&{among}(!{filter}))"))
+                .await?;
+            let matching = self
+                .ids_where(scope, &format!("(&{among}{filter})"))
+                .await?;
+            found.extend(not.difference(&matching));
+        }
+        self.still_sound("asking who is protected")?;
+        Ok(found)
+    }
+
+    /// How many are in scope and match `filter`.
+    pub async fn matching(&mut self, scope: &Scope, filter: &str) -> Result<usize, DirectoryError> {
+        let filter = format!("(&{}{})", scope.enclosed_filter(), enclosed(filter));
+        Ok(self.ids_where(scope, &filter).await?.len())
+    }
+
+    /// The ids that a filter finds under the bases.
+    async fn ids_where(
+        &mut self,
+        scope: &Scope,
+        filter: &str,
+    ) -> Result<HashSet<DirectoryId>, DirectoryError> {
+        let mut ids = HashSet::new();
+        for base in &scope.bases {
+            let what = format!("asking who is protected under `{base}`");
+            let ask = SearchRequest {
+                base,
+                depth: Depth::Subtree,
+                filter,
+                attributes: vec![scope.id_attribute.clone()].into(),
+                page_size: scope.page_size,
+                elsewhere_is_fine: false,
+            };
+            let mut found = Vec::new();
+            self.search(&what, &ask, Sink::List(&mut found)).await?;
+            ids.extend(found.iter().filter_map(|entry| self.id_of(entry, scope)));
+        }
+        Ok(ids)
     }
 
     /// The DNs in scope of each of these ids: more than one where a directory gave an id twice.

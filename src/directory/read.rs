@@ -41,12 +41,17 @@ impl Scope {
 
     /// The filter with its parentheses.
     pub(super) fn enclosed_filter(&self) -> String {
-        let filter = self.filter.trim();
-        if filter.starts_with('(') {
-            filter.to_owned()
-        } else {
-            format!("({filter})")
-        }
+        enclosed(&self.filter)
+    }
+}
+
+/// A filter with its parentheses.
+pub(super) fn enclosed(filter: &str) -> String {
+    let filter = filter.trim();
+    if filter.starts_with('(') {
+        filter.to_owned()
+    } else {
+        format!("({filter})")
     }
 }
 

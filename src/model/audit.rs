@@ -44,6 +44,10 @@ words! {
         UserFreeze = "user-freeze",
         /// An administrator said which number counts.
         UserUnfreeze = "user-unfreeze",
+        /// A number that waited was accepted.
+        PhoneAccept = "phone-accept",
+        /// A number that waited was refused.
+        PhoneRefuse = "phone-refuse",
         /// An API token was made.
         ApiTokenCreate = "api-token-create",
         /// An API token was revoked.

@@ -81,7 +81,7 @@ impl Field {
             Self::PhoneRaw => json!(user.phone_raw),
             Self::PhoneSource => json!(user.phone_source),
             Self::PhonePending => json!(user.phone_pending),
-            Self::PhonePendingUntil => json!(user.phone_pending_until),
+            Self::PhonePendingUntil => json!(user.phone_waits_until()),
             Self::PhonePendingSource => json!(user.phone_pending_source),
             Self::PhoneProvisioned => json!(user.phone_provisioned),
             Self::DirectoryId => json!(user.directory_id.map(|id| id.display(form))),

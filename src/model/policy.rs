@@ -17,6 +17,8 @@ pub struct Policy {
     pub hold_ms: i64,
     /// `phone-change.notify-previous`.
     pub notify_previous: bool,
+    /// `phone-change.protect`: who matches this filter gets another number only after an administrator's decision.
+    pub protect: Option<String>,
     /// `phone-authority = "local"`.
     pub local_phones: bool,
     /// Phone attributes in the order of preference, to rank the one that a held number came from.
@@ -35,6 +37,7 @@ impl Default for Policy {
             only_provisioned: false,
             hold_ms: 0,
             notify_previous: false,
+            protect: None,
             local_phones: false,
             phone_attributes: Vec::new(),
             two_factor: vec![TwoFactor::AppOtp],

@@ -141,11 +141,11 @@ pub struct User {
     pub phone_rule: Option<String>,
     /// Who gave `phone`; `None` exactly when there is none.
     pub phone_source: Option<PhoneSource>,
-    /// A new number that waits (`phone-change.hold`).
+    /// A new number that waits (`phone-change.hold`, `phone-change.protect`).
     pub phone_pending: Option<Phone>,
     /// The value that `phone_pending` was read from.
     pub phone_pending_raw: Option<String>,
-    /// When the waiting number takes effect.
+    /// When the waiting number takes effect; from [`APPROVAL`] on an administrator decides, see [`User::phone_waits_until`].
     pub phone_pending_until: Option<Timestamp>,
     /// Who gave the waiting number; `None`: the directory, or nothing waits.
     pub phone_pending_source: Option<PhoneSource>,
@@ -185,7 +185,32 @@ pub struct User {
     pub note: Option<String>,
 }
 
+/// A waiting number whose instant is this or later is used only after an administrator's decision. What is above it is when its hold
+/// ends, in milliseconds: the later of both counts. No hold ends so late.
+const APPROVAL: i64 = 1 << 52;
+
+/// How it is kept that a number waits for an administrator's decision, and at least until its hold ends.
+pub fn awaiting_approval(hold_ends: Timestamp) -> Timestamp {
+    hold_ends.plus_ms(APPROVAL)
+}
+
 impl User {
+    /// Whether a number waits that is used only after an administrator's decision.
+    pub fn phone_awaits_approval(&self) -> bool {
+        self.phone_pending.is_some() && self.phone_pending_until.is_some_and(|t| t.0 >= APPROVAL)
+    }
+
+    /// When the waiting number takes effect; `None`: nothing waits, or it waits for an administrator's decision.
+    pub fn phone_waits_until(&self) -> Option<Timestamp> {
+        self.phone_pending_until.filter(|t| t.0 < APPROVAL)
+    }
+
+    /// When the hold of the waiting number ends, whether or not it waits for a decision too.
+    pub fn phone_hold_ends(&self) -> Option<Timestamp> {
+        self.phone_pending_until
+            .map(|t| Timestamp(if t.0 < APPROVAL { t.0 } else { t.0 - APPROVAL }))
+    }
+
     /// Whether the entry is there, so that the user holds their name: active, or suspended as `disabled`.
     pub fn present(&self) -> bool {
         match self.state {

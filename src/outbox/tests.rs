@@ -529,6 +529,7 @@ fn realm(id: &str, delivery: DeliveryConfig) -> RealmConfig {
             only_provisioned: false,
             hold_ms: 0,
             notify_previous: false,
+            protect: None,
             local_phones: false,
             phone_attributes: Vec::new(),
             two_factor: Vec::new(),

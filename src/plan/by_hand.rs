@@ -77,6 +77,10 @@ pub enum HandRefusal {
     Away,
     /// The user is suspended or blocked, and is told nothing.
     Unusable,
+    /// The former owner of a number objects to its change: no other one is taken until an administrator decides.
+    Frozen,
+    /// This number was refused for the user.
+    NumberRefused,
 }
 
 /// Sends the application, whatever was sent before. The number that is told is the one in use.
@@ -253,6 +257,10 @@ fn edit_phone(
     let of_directory = of_directory && held.of_a_directory();
     match edit {
         Edit::Keep => Ok(None),
+        Edit::Set(typed) if context.number.frozen && held.phone.as_ref() == Some(&typed.phone) => {
+            Ok(None)
+        }
+        _ if context.number.frozen => Err(HandRefusal::Frozen),
         // What the directory gives it would give again.
         Edit::Clear if of_directory => Err(HandRefusal::Owned(Field::Phone)),
         Edit::Clear => {
@@ -279,6 +287,8 @@ fn edit_phone(
             let same = held.phone_pending.as_ref() == Some(&typed.phone);
             after.phone_pending_source = Some(typed.source);
             if same {
+                // To type it is to approve of it; the rest of its hold stays.
+                after.phone_pending_until = held.phone_hold_ends();
                 return Ok(None);
             }
             after.phone_pending = Some(typed.phone);

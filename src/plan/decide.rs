@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::phone::{Choice, Outcome, choose, previous, waits};
+use super::phone::{Choice, Outcome, choose, previous, waits_from_now};
 use crate::clock::Timestamp;
 use crate::model::message_rules::{dues, plain};
 use crate::model::person::in_use;
@@ -71,6 +71,9 @@ pub struct DecisionContext<'a> {
     pub adopts: bool,
     /// What is known of the held user's numbers.
     pub number: NumberMark,
+    /// The held user gets another number only after an administrator's decision: they match `phone-change.protect`, or that could not
+    /// be found out.
+    pub protected: bool,
 }
 
 /// What is to be done with one user.
@@ -362,23 +365,31 @@ fn follow_phone(
             drop_pending(after);
             None
         }
-        Outcome::Other(choice) if waits(held, &choice.value.phone, context.policy) => {
-            if held.phone_pending.as_ref() == Some(&choice.value.phone) {
+        Outcome::Other(choice) => {
+            let phone = &choice.value.phone;
+            let DecisionContext {
+                policy,
+                now,
+                protected,
+                ..
+            } = *context;
+            let same = held.phone_pending.as_ref() == Some(phone);
+            let until = waits_from_now(held, phone, policy, now, protected);
+            if same && (until.is_some() || held.phone_awaits_approval()) {
                 after.phone_pending_raw = Some(choice.value.raw.clone());
                 return None;
             }
-            after.phone_pending = Some(choice.value.phone.clone());
-            after.phone_pending_raw = Some(choice.value.raw.clone());
-            after.phone_pending_until = Some(context.now.plus_ms(context.policy.hold_ms));
-            after.phone_pending_source = None;
-            Some(ChangeKind::PhoneChanged)
-        }
-        Outcome::Other(choice) => {
+            if let Some(until) = until {
+                after.phone_pending = Some(phone.clone());
+                after.phone_pending_raw = Some(choice.value.raw.clone());
+                after.phone_pending_until = Some(until);
+                after.phone_pending_source = None;
+                return Some(ChangeKind::PhoneChanged);
+            }
             // A number that waited, when the hold was since taken out of the file, was counted when it began to wait.
-            let waited = held.phone_pending.as_ref() == Some(&choice.value.phone);
             take(after, choice);
             drop_pending(after);
-            (!waited).then_some(ChangeKind::PhoneChanged)
+            (!same).then_some(ChangeKind::PhoneChanged)
         }
     }
 }
@@ -491,11 +502,16 @@ pub fn remove(held: &User, reason: JobReason, context: &DecisionContext<'_>) -> 
 
 /// A hold is over: the waiting number is in use now. `None`: nothing waits, or not yet.
 pub fn end_hold(held: &User, context: &DecisionContext<'_>) -> Option<Decision> {
-    let until = held.phone_pending_until?;
-    let phone = held.phone_pending.clone()?;
+    let until = held.phone_waits_until()?;
     if until > context.now {
         return None;
     }
+    takes_effect(held, context)
+}
+
+/// The waiting number is in use now, whatever it waited for. `None`: nothing waits.
+pub(super) fn takes_effect(held: &User, context: &DecisionContext<'_>) -> Option<Decision> {
+    let phone = held.phone_pending.clone()?;
     let mut after = held.clone();
     after.phone = Some(phone);
     after.phone_raw.clone_from(&held.phone_pending_raw);

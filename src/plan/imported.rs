@@ -2,13 +2,13 @@
 
 use super::by_hand::{HandRefusal, NewUser, TypedPhone, UserEdit, add, edit};
 use super::decide::{Decision, DecisionContext};
-use crate::model::{Edit, ImportedPhone, ImportedUser, PhoneSource, User, UserOrigin};
+use crate::model::{Edit, ImportedPhone, ImportedUser, Intent, PhoneSource, User, UserOrigin};
 
 /// Decides about a line. `held` is the user of the name: who is there under it, else who was suspended and had it. `None`: the user
 /// has all this already.
 ///
 /// # Errors
-/// Where the directory owns what the line would change: then nothing of the line is taken.
+/// Where the directory owns what the line would change, or somebody objects to the number: then nothing of the line is taken.
 pub fn imported(
     held: Option<&User>,
     line: ImportedUser,
@@ -26,20 +26,35 @@ pub fn imported(
         };
         return Ok(Some(add(new, context)));
     };
-    edit(
+    let phone = phone(held, line.phone, line.other_phones);
+    let mut allows = false;
+    if let (Some(refused), Edit::Set(number)) = (&context.number.refused, &phone)
+        && !context.number.frozen
+    {
+        if number.phone == *refused {
+            return Err(HandRefusal::NumberRefused);
+        }
+        allows = true;
+    }
+    let decision = edit(
         held,
         UserEdit {
             // Matched by it, without its case: how it is written stays.
             name: None,
             display_name: line.display_name,
             email: line.email,
-            phone: phone(held, line.phone, line.other_phones),
+            phone,
             note: line.note,
             two_factor: line.two_factor,
             returns: true,
         },
         context,
-    )
+    )?;
+    // Another number than the refused one is given: that one is like any other again.
+    Ok(decision.map(|mut decision| {
+        decision.intents.extend(allows.then_some(Intent::Allow));
+        decision
+    }))
 }
 
 /// The number of the line. One of several that is in use stays; and what a directory gives is no change of it.

@@ -1,6 +1,7 @@
 //! What a run would do, as pure functions: one person's decision, who gets a contested name, and the brake over the whole.
 
 pub mod action;
+pub mod approval;
 pub mod brake;
 pub mod by_hand;
 pub mod decide;

@@ -130,9 +130,9 @@ fn detail(code: NoticeCode, user: &User, facts: &FactorFacts) -> Option<String> 
         }),
         NoticeCode::PhoneWaiting => {
             user.phone_pending.as_ref()?;
-            Some(match user.phone_pending_until {
+            Some(match user.phone_waits_until() {
                 Some(at) => format!("a new number waits until {}", at.rfc3339()),
-                None => "a new number waits for an administrator's decision".to_owned(),
+                None => "a new number waits for an administrator's approval: `users phone accept` or `refuse`".to_owned(),
             })
         }
         NoticeCode::Frozen => facts.frozen.then(|| {

@@ -1,7 +1,10 @@
 //! Which number a person has, by what the directory gives and what is held (the design, § 3.7 and § 3.9).
 
+use crate::clock::Timestamp;
+use crate::model::user::awaiting_approval;
 use crate::model::{
-    AttributeReading, Phone, PhoneReading, PhoneSource, PhoneValue, Policy, Synonyms, User,
+    AttributeReading, NumberMark, Phone, PhoneReading, PhoneSource, PhoneValue, Policy, Synonyms,
+    User,
 };
 
 /// What becomes of the number.
@@ -92,8 +95,51 @@ pub fn choose<'a>(held: Option<&User>, reading: &'a PhoneReading, policy: &Polic
 /// is in use now: a number that was deleted and then given is no first one. Back to the one that the outside world knows is no
 /// wait either.
 pub fn waits(held: &User, phone: &Phone, policy: &Policy) -> bool {
+    policy.hold_ms > 0 && is_no_first(held, phone)
+}
+
+/// Whether a number takes the place of another one, or of one that the outside world still knows.
+fn is_no_first(held: &User, phone: &Phone) -> bool {
     let lost = || held.phone_provisioned.as_ref().is_some_and(|p| p != phone);
-    policy.hold_ms > 0 && (held.phone.is_some() || lost())
+    held.phone.is_some() || lost()
+}
+
+/// Whether an entry gives a number of which the directory is to be asked whether the user is protected (`phone-change.protect`): not a
+/// first one, and not one that waits already.
+pub fn is_to_be_asked(
+    held: &User,
+    reading: &PhoneReading,
+    mark: &NumberMark,
+    policy: &Policy,
+) -> bool {
+    if policy.protect.is_none() || mark.frozen {
+        return false;
+    }
+    let Outcome::Other(Choice { value, .. }) = choose(Some(held), reading, policy) else {
+        return false;
+    };
+    let known = [&mark.refused, &held.phone_pending].contains(&&Some(value.phone.clone()));
+    !known && is_no_first(held, &value.phone)
+}
+
+/// Until when another number waits, as a user's row keeps it; `None`: it does not. `protected`: the user matches
+/// `phone-change.protect`, or that could not be found out.
+pub fn waits_from_now(
+    held: &User,
+    phone: &Phone,
+    policy: &Policy,
+    now: Timestamp,
+    protected: bool,
+) -> Option<Timestamp> {
+    let until = now.plus_ms(policy.hold_ms);
+    match (
+        protected && is_no_first(held, phone),
+        waits(held, phone, policy),
+    ) {
+        (true, _) => Some(awaiting_approval(until)),
+        (false, true) => Some(until),
+        (false, false) => None,
+    }
 }
 
 /// The number that hears of another one: the one in use, or after a loss the one that the outside world last knows of.

@@ -15,6 +15,7 @@ use crate::model::{
 
 mod by_hand;
 mod holds;
+mod protect;
 mod put_back;
 mod stranger;
 
@@ -24,6 +25,7 @@ fn policy() -> Policy {
         only_provisioned: false,
         hold_ms: 0,
         notify_previous: false,
+        protect: None,
         local_phones: false,
         phone_attributes: vec!["mobile".into(), "telephoneNumber".into()],
         two_factor: vec![],
@@ -90,6 +92,7 @@ fn at<'a>(realm: &'a RealmId, policy: &'a Policy, now: i64) -> DecisionContext<'
         bare: false,
         adopts: false,
         number: NumberMark::default(),
+        protected: false,
     }
 }
 

@@ -1,14 +1,17 @@
 //! Puts one user back to what they were before a run, as far as nobody else has changed them since.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use super::decide::{Decision, Draft};
 use crate::clock::Timestamp;
 use crate::model::field::UnfitValue;
 use crate::model::message_rules::{dues, plain};
+use crate::model::user::awaiting_approval;
 use crate::model::{
-    Change, ChangeKind, Field, IdForm, Intent, JobReason, JobType, PhoneSource, Policy, State,
-    StateReason, User, UserOrigin,
+    Change, ChangeKind, Field, IdForm, Intent, JobReason, JobType, NumberMark, Phone, PhoneSource,
+    Policy, State, StateReason, User, UserId, UserOrigin,
 };
 
 /// Everything that putting back depends on beside the user and the changes.
@@ -22,9 +25,12 @@ pub struct PutBack<'a> {
     pub realm_clock: i64,
     /// How the changes show directory ids.
     pub id_form: IdForm,
+    /// Of whom a number is not used.
+    pub marks: &'a HashMap<UserId, NumberMark>,
 }
 
-/// The decision that takes the run's changes of this user back; `None`: removed since, or changed since by another run or hand.
+/// The decision that takes the run's changes of this user back; `None`: removed since, or changed since by another run or hand, or
+/// somebody objects to the number that would be theirs again.
 ///
 /// `created` becomes suspended as `undone`; everything else gets its former value.
 pub fn put_back(user: &User, changes: &[&Change], rules: &PutBack<'_>) -> Option<Decision> {
@@ -106,6 +112,11 @@ pub fn put_back(user: &User, changes: &[&Change], rules: &PutBack<'_>) -> Option
             before: is,
         });
     }
+    if let Some(mark) = rules.marks.get(&user.id)
+        && is_objected_to(user, &after, mark)
+    {
+        return None;
+    }
     after.fingerprint = None;
     after.version = user.version + 1;
     after.updated_at = now;
@@ -148,6 +159,14 @@ pub fn put_back(user: &User, changes: &[&Change], rules: &PutBack<'_>) -> Option
         changes: drafts,
         intents,
     })
+}
+
+/// Whether a user would get a number that is not to be used: any other one while they are frozen, else the one that was refused.
+fn is_objected_to(user: &User, after: &User, mark: &NumberMark) -> bool {
+    let gets = |number: &Option<Phone>, had: &Option<Phone>| {
+        number != had && (mark.frozen || number.is_some() && *number == mark.refused)
+    };
+    gets(&after.phone, &user.phone) || gets(&after.phone_pending, &user.phone_pending)
 }
 
 /// Whether this change gave a user by hand the directory's entry of the name.
@@ -236,7 +255,12 @@ fn set(
             back.phone_pending_source = None;
         }
         Field::PhonePending => {
-            back.phone_pending_until = back.phone_pending_until.or(Some(rules.now));
+            // What it waited for is not kept: where people are protected an administrator decides.
+            let until = match rules.policy.protect {
+                Some(_) => awaiting_approval(rules.now),
+                None => rules.now,
+            };
+            back.phone_pending_until = back.phone_pending_until.or(Some(until));
         }
         Field::State if back.state == State::Active => {
             back.state_reason = None;

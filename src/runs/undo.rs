@@ -155,6 +155,7 @@ impl Runs {
         let mut after = 0;
         let mut skipped = 0;
         let form = row.id_form.unwrap_or(IdForm::Uuid);
+        let marks = self.store.number_marks().await?;
         loop {
             if ask.cancel.is_cancelled() {
                 return Err(RunError::Stopped(format!(
@@ -193,6 +194,7 @@ impl Runs {
                     now,
                     realm_clock,
                     id_form: form,
+                    marks: &marks,
                 };
                 let Some(decision) = put_back(&user, &of_user, &rules) else {
                     skipped += 1;
@@ -220,7 +222,7 @@ impl Runs {
         skipped += self.leave_taken_names(&row.id, &mut plan).await?;
         if skipped > 0 {
             frame.run.error = Some(format!(
-                "{} changed since, or removed: left as it is now",
+                "{} changed since, removed, or not to have that number: left as it is now",
                 words::count(skipped, "user")
             ));
         }

@@ -98,7 +98,7 @@ pub use outbox::{
 };
 pub use refused::{RefusedDiff, RefusedRow};
 pub use restored::Restored;
-pub use rulings::FreezeChange;
+pub use rulings::NumberRuling;
 pub use runs::{CLOCKS_DIFFER_MS, RunFacts};
 pub use search::UserPage;
 pub use stage::Staged;

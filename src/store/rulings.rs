@@ -5,17 +5,19 @@ use super::db::on;
 use super::factors::endings;
 use super::freezes::{allow, key};
 use super::{Store, StoreError};
-use crate::model::Freeze;
+use crate::model::{Freeze, Phone};
 
-/// What becomes of a user's freeze, and of the number that is not used.
+/// What becomes of a number that somebody objects to, and of the freeze if there is one.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum FreezeChange {
+pub enum NumberRuling {
     /// The user is frozen: what they got since the number changed is void, and the other number is refused meanwhile.
     Begins(Freeze),
     /// The number before counts, and the other one stays refused.
     EndsRefused,
     /// The other number counts.
     EndsAccepted,
+    /// A number that waits is refused, of a user who is not frozen.
+    Refuses(Phone),
 }
 
 impl Store {
@@ -23,10 +25,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when the user is another by now. Then nothing is done.
-    pub async fn change_freeze(
+    pub async fn write_ruling(
         &self,
         act: HandAct<'_>,
-        change: &FreezeChange,
+        change: &NumberRuling,
     ) -> Result<(), StoreError> {
         const THAW: &str = "DELETE FROM freezes WHERE user_id = $1";
         const FREEZE: &str = "
@@ -44,7 +46,7 @@ impl Store {
             .map_err(&failed)?;
         act_in(&mut tx, &act).await?;
         match change {
-            FreezeChange::Begins(freeze) => {
+            NumberRuling::Begins(freeze) => {
                 let number = freeze.number.as_ref();
                 on!(tx, c => sqlx::query(FREEZE)
                     .bind(key(user))
@@ -64,11 +66,17 @@ impl Store {
                 }
                 endings::since(&mut tx, user, freeze.since, now).await?;
             }
-            FreezeChange::EndsRefused => {
+            NumberRuling::EndsRefused => {
                 on!(tx, c => sqlx::query(SIGN).bind(key(user)).bind(by).execute(&mut *c).await.map(|_| ()))
                     .map_err(&failed)?;
             }
-            FreezeChange::EndsAccepted => allow(&mut tx, user).await?,
+            NumberRuling::EndsAccepted => allow(&mut tx, user).await?,
+            NumberRuling::Refuses(number) => {
+                on!(tx, c => sqlx::query(REFUSE).bind(key(user)).bind(number.as_str()).bind(now.0).execute(&mut *c).await.map(|_| ()))
+                    .map_err(&failed)?;
+                on!(tx, c => sqlx::query(SIGN).bind(key(user)).bind(by).execute(&mut *c).await.map(|_| ()))
+                    .map_err(&failed)?;
+            }
         }
         tx.commit().await
     }

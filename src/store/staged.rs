@@ -311,7 +311,7 @@ impl Store {
                     change.after.insert("state_reason".into(), value);
                 }
                 if until {
-                    let value = serde_json::json!(staged.user.phone_pending_until);
+                    let value = serde_json::json!(staged.user.phone_waits_until());
                     change.after.insert("phone_pending_until".into(), value);
                 }
                 if reason || until {

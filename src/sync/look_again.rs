@@ -13,6 +13,7 @@ use crate::model::{
     DirectoryId, NumberMark, Person, RealmRow, Run, State, StateReason, User, UserId, UserName,
 };
 use crate::plan::decide::{Decision, DecisionContext, NameGrant, Observation, decide};
+use crate::plan::phone::is_to_be_asked;
 use crate::runs::RunError;
 use crate::store::StagedUser;
 
@@ -64,6 +65,8 @@ impl Engine {
             let ids: Vec<DirectoryId> = staged.iter().filter_map(id_of).collect();
             let mut sightings = prepared.look_up(&ids).await?;
             let mut patches = vec![];
+            let asked = asked(&staged, &held, &sightings, &marks, prepared);
+            let unprotected = prepared.unprotected(&asked).await;
             for staged in staged {
                 let before = held.get(&staged.user.id);
                 if before.map_or(0, |u| u.version) != staged.base_version {
@@ -98,7 +101,16 @@ impl Engine {
                                 }
                             }
                         }
-                        here(&staged, before, person, (row, &marks), prepared, now)
+                        let protected = prepared.policy.protect.is_some()
+                            && !unprotected.contains(&person.directory_id);
+                        here(
+                            &staged,
+                            before,
+                            person,
+                            (row, &marks, protected),
+                            prepared,
+                            now,
+                        )
                     }
                     sighting => {
                         let reason = match sighting {
@@ -189,14 +201,42 @@ fn context<'a>(
         bare: false,
         adopts: other_id,
         number: NumberMark::default(),
+        protected: false,
     }
+}
+
+/// Of whom the directory is to be asked whether they are protected.
+fn asked(
+    staged: &[StagedUser],
+    held: &HashMap<UserId, User>,
+    sightings: &HashMap<DirectoryId, Sighting>,
+    marks: &HashMap<UserId, NumberMark>,
+    prepared: &PreparedSession,
+) -> Vec<DirectoryId> {
+    if prepared.policy.protect.is_none() {
+        return vec![];
+    }
+    let none = NumberMark::default();
+    let is_asked = |one: &&StagedUser| {
+        let mark = marks.get(&one.user.id).unwrap_or(&none);
+        let entry = match one.user.directory_id.and_then(|id| sightings.get(&id)) {
+            Some(Sighting::InScope(entry)) => prepared.normaliser.person(entry).ok(),
+            _ => None,
+        };
+        let before = held.get(&one.user.id);
+        before.zip(entry).is_some_and(|(user, person)| {
+            is_to_be_asked(user, &person.phone, mark, &prepared.policy)
+        })
+    };
+    let asked = staged.iter().filter(is_asked);
+    asked.filter_map(|one| one.user.directory_id).collect()
 }
 
 fn here(
     staged: &StagedUser,
     before: Option<&User>,
     person: Person,
-    (row, marks): (&RealmRow, &HashMap<UserId, NumberMark>),
+    (row, marks, protected): (&RealmRow, &HashMap<UserId, NumberMark>, bool),
     prepared: &PreparedSession,
     now: Timestamp,
 ) -> Option<Decision> {
@@ -207,6 +247,7 @@ fn here(
     let person = Cow::Owned(person);
     let context = DecisionContext {
         number: marks.get(&staged.user.id).cloned().unwrap_or_default(),
+        protected,
         ..context(staged, before, row, prepared, now)
     };
     decide(before, Observation::Here { person, name }, &context)
@@ -233,6 +274,9 @@ fn again(staged: &StagedUser, decision: Option<Decision>) -> SecondReading {
             intents: decision.intents,
             ..staged.clone()
         }));
+    }
+    if was.phone_awaits_approval() != is.phone_awaits_approval() {
+        return SecondReading::Other;
     }
     // Whoever has the old number hears of it now, and has the whole hold to object.
     if was.phone_pending_until != is.phone_pending_until {

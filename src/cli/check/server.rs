@@ -51,7 +51,10 @@ pub(super) async fn look(
         report.mend("the schema cannot be read: attributes and filter are not checked against it; allow the account to read the subschema entry");
     } else {
         unknown_attributes(&schema, &attributes, realm, report);
-        unknown_in_filter(&schema, &filter, report);
+        unknown_in_filter(&schema, &filter, "filter", report);
+        if let Some(protect) = &realm.policy.protect {
+            unknown_in_filter(&schema, protect, "protect", report);
+        }
     }
     let synonyms = schema.synonyms(&attributes.explicit);
     let normaliser = Normaliser::new(&attributes, &realm.phone, 0).knowing(&synonyms);
@@ -67,6 +70,14 @@ pub(super) async fn look(
         sentinel(&mut session, dn, &scope, &normaliser, report).await?;
     }
     by_id(&mut session, &scope, report).await?;
+    if let Some(protect) = &realm.policy.protect {
+        match session.matching(&scope, protect).await? {
+            0 => report.mend(format!("nobody in scope matches `protect` of [realm.phone-change]: nobody's new number waits for an administrator; mend {protect}, or let the account read what it names")),
+            n => report.found(format!(
+                "{n} in scope match `protect`: another number of theirs waits for `realmsync users phone accept`"
+            )),
+        }
+    }
     ways::look(&mut session, &scope, realm, report).await?;
     let unproved = if schema.attribute_types.is_empty() {
         attributes.explicit.clone()
@@ -183,7 +194,7 @@ fn unknown_attributes(
     }
 }
 
-fn unknown_in_filter(schema: &Schema, text: &str, report: &mut Report) {
+fn unknown_in_filter(schema: &Schema, text: &str, key: &str, report: &mut Report) {
     let Ok(parsed) = filter::parse(text) else {
         return;
     };
@@ -194,7 +205,7 @@ fn unknown_in_filter(schema: &Schema, text: &str, report: &mut Report) {
         .filter(|a| !schema.has_attribute(a))
     {
         fine = false;
-        report.mend(format!("the filter names `{name}`, which the schema does not have: that part matches nobody; mend `filter`"));
+        report.mend(format!("the filter names `{name}`, which the schema does not have: that part matches nobody; mend `{key}`"));
     }
     for class in parsed
         .values_of("objectclass")
@@ -202,7 +213,7 @@ fn unknown_in_filter(schema: &Schema, text: &str, report: &mut Report) {
         .filter(|c| *c != "*" && !schema.has_object_class(c))
     {
         fine = false;
-        report.mend(format!("the filter names the object class `{class}`, which the schema does not have; mend `filter`"));
+        report.mend(format!("the filter names the object class `{class}`, which the schema does not have; mend `{key}`"));
     }
     if fine {
         report.found(format!("the schema knows everything in the filter {text}"));

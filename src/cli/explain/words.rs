@@ -129,15 +129,19 @@ impl ExplainText<'_> {
             }
             _ => {}
         }
-        if let (Some(p), Some(until)) = (&u.phone_pending, u.phone_pending_until) {
-            row(
-                "  waits",
-                &format!(
-                    "{} takes effect at {} (phone-change.hold)",
-                    show(p.as_str()),
-                    text::when(until)
+        if let Some(p) = &u.phone_pending {
+            let waits = match (u.phone_waits_until(), u.phone_hold_ends()) {
+                (Some(until), _) => {
+                    format!("takes effect at {} (phone-change.hold)", text::when(until))
+                }
+                (None, hold) => format!(
+                    "is used when an administrator accepts it: `realmsync users phone accept`, or `refuse` (phone-change.protect){}",
+                    hold.filter(|_| realm.is_some_and(|r| r.policy.hold_ms > 0))
+                        .map(|t| format!(", and not before {}", text::when(t)))
+                        .unwrap_or_default()
                 ),
-            );
+            };
+            row("  waits", &format!("{} {waits}", show(p.as_str())));
         }
     }
 

@@ -224,6 +224,7 @@ fn a_number_that_waits_after_a_loss_is_undone() {
         now: Timestamp(50),
         realm_clock: 50,
         id_form: IdForm::Uuid,
+        marks: &std::collections::HashMap::new(),
     };
     let back = put_back(&waits.after, &[&change], &rules).unwrap();
     assert_eq!(

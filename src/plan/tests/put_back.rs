@@ -36,6 +36,7 @@ fn back(user: &User, change: &Change) -> Option<Decision> {
         now: Timestamp(50),
         realm_clock: 50,
         id_form: IdForm::Uuid,
+        marks: &std::collections::HashMap::new(),
     };
     put_back(user, &[change], &rules)
 }
@@ -157,6 +158,7 @@ fn an_entry_that_the_name_alone_gave_is_given_back() {
         now: Timestamp(50),
         realm_clock: 50,
         id_form: IdForm::Uuid,
+        marks: &std::collections::HashMap::new(),
     };
     let changes: Vec<Change> = given
         .changes

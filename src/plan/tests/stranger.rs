@@ -120,6 +120,7 @@ fn a_wrong_match_is_put_back() {
         now: Timestamp(50),
         realm_clock: 50,
         id_form: IdForm::Uuid,
+        marks: &std::collections::HashMap::new(),
     };
     let undone = put_back(&done.after, &changes.iter().collect::<Vec<_>>(), &rules).unwrap();
     let is = &undone.after;

@@ -37,6 +37,7 @@ fn config(dir: &Path, realms: &[&str]) -> Config {
             only_provisioned: false,
             hold_ms: 0,
             notify_previous: false,
+            protect: None,
             local_phones: false,
             phone_attributes: vec!["mobile".into()],
             two_factor: Vec::new(),

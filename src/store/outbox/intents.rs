@@ -268,7 +268,7 @@ async fn objection(
     previous: &Phone,
 ) -> Result<Objection, StoreError> {
     let from = user
-        .phone_pending_until
+        .phone_hold_ends()
         .map_or(ctx.now, |until| until.max(ctx.now));
     let link = FreezeLink {
         user: user.id,

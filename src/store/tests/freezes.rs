@@ -20,7 +20,7 @@ async fn decide(
     user: &User,
     base: i64,
     intents: &[Intent],
-    change: &FreezeChange,
+    change: &NumberRuling,
 ) -> Result<(), StoreError> {
     let key = AuditKey::of(&f.key);
     let act = HandAct {
@@ -32,7 +32,7 @@ async fn decide(
         until: crate::model::Edit::Keep,
         audit: (&entry(AuditAct::UserFreeze, Some(user)), &key),
     };
-    f.store.change_freeze(act, change).await
+    f.store.write_ruling(act, change).await
 }
 
 async fn frozen(f: &Fixture, user: &User) -> bool {
@@ -85,7 +85,7 @@ pub(super) async fn a_frozen_user_keeps_what_was_there_before_and_takes_no_numbe
         ..later(&user)
     };
     // What was activated before the change stays; the pending one, the open link and later codes go.
-    let begins = FreezeChange::Begins(freeze(START.plus_ms(1)));
+    let begins = NumberRuling::Begins(freeze(START.plus_ms(1)));
     decide(f, &back, 1, &[], &begins).await.unwrap();
     assert_eq!(left(f, &user).await, "void 1 revoked active active");
     assert!(frozen(f, &user).await);
@@ -111,12 +111,12 @@ pub(super) async fn a_frozen_user_keeps_what_was_there_before_and_takes_no_numbe
     }
     // An earlier change is found: what was activated since goes too.
     let again = later(&back);
-    let begins = FreezeChange::Begins(freeze(START));
+    let begins = NumberRuling::Begins(freeze(START));
     decide(f, &again, 2, &[], &begins).await.unwrap();
     assert_eq!(left(f, &user).await, "void 1 revoked revoked");
 
     let end = later(&again);
-    decide(f, &end, 3, &[], &FreezeChange::EndsRefused)
+    decide(f, &end, 3, &[], &NumberRuling::EndsRefused)
         .await
         .unwrap();
     assert!(!frozen(f, &user).await);
@@ -141,7 +141,7 @@ pub(super) async fn a_frozen_user_keeps_what_was_there_before_and_takes_no_numbe
         &later(&other),
         1,
         &[],
-        &FreezeChange::Begins(freeze(START)),
+        &NumberRuling::Begins(freeze(START)),
     )
     .await
     .unwrap();
@@ -149,7 +149,7 @@ pub(super) async fn a_frozen_user_keeps_what_was_there_before_and_takes_no_numbe
         phone: Some(phone(B)),
         ..later(&later(&other))
     };
-    decide(f, &taken, 2, &[], &FreezeChange::EndsAccepted)
+    decide(f, &taken, 2, &[], &NumberRuling::EndsAccepted)
         .await
         .unwrap();
     assert_eq!(f.store.number_marks().await.unwrap().get(&other.id), None);

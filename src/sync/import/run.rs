@@ -227,6 +227,8 @@ struct Work<'p> {
     now: Timestamp,
     /// Who was suspended and may come back, by the hash of the folded name.
     away: HashMap<u64, UserId>,
+    /// Users who are frozen, or have a number that is refused.
+    marks: HashMap<UserId, NumberMark>,
     refused: &'p mut RefusedSpool,
     counts: &'p mut ImportCounts,
     by_column: BTreeMap<ImportColumn, i64>,
@@ -263,6 +265,7 @@ impl Place<'_> {
             ids: Ascending::new(run.started_at),
             now: run.started_at,
             away: self.away().await?,
+            marks: self.engine.store.number_marks().await?,
             refused,
             counts,
             by_column: BTreeMap::new(),
@@ -492,7 +495,7 @@ impl Work<'_> {
         Ok(held)
     }
 
-    fn context(&self) -> DecisionContext<'_> {
+    fn context(&self, held: Option<&User>) -> DecisionContext<'_> {
         let place = self.place;
         DecisionContext {
             realm: &place.row.id,
@@ -503,7 +506,11 @@ impl Work<'_> {
             new_id: UserId(self.ids.next()),
             bare: self.plan.first(),
             adopts: false,
-            number: NumberMark::default(),
+            number: held
+                .and_then(|user| self.marks.get(&user.id))
+                .cloned()
+                .unwrap_or_default(),
+            protected: false,
         }
     }
 
@@ -515,7 +522,7 @@ impl Work<'_> {
     ) -> Result<Option<LineFault>, RunFailure> {
         let marked = user.marked;
         let name = user.name.shown.clone();
-        let decision = match imported(held, user, &self.context()) {
+        let decision = match imported(held, user, &self.context(held)) {
             Ok(decision) => decision,
             Err(refusal) => return Ok(Some(self.owned(held, &name, refusal))),
         };
@@ -533,12 +540,30 @@ impl Work<'_> {
 
     /// A line that would change what a directory says.
     fn owned(&self, held: Option<&User>, name: &str, refusal: HandRefusal) -> LineFault {
+        let objected = match refusal {
+            HandRefusal::Frozen => Some(
+                "is frozen, since the former owner of a number says that its change was not theirs: say first which number counts (`realmsync users unfreeze`)",
+            ),
+            HandRefusal::NumberRefused => Some(
+                "does not get this number, which was refused for them: mend the file, or set it by hand if it counts after all (`realmsync users edit --phone`)",
+            ),
+            _ => None,
+        };
+        if let Some(why) = objected {
+            return LineFault {
+                column: Some(ImportColumn::Phone),
+                value: None,
+                reason: format!("{name} {why}"),
+            };
+        }
         let field = match refusal {
             HandRefusal::Owned(field) => field,
             HandRefusal::Removed
             | HandRefusal::OfDirectory
             | HandRefusal::Away
-            | HandRefusal::Unusable => Field::Username,
+            | HandRefusal::Unusable
+            | HandRefusal::Frozen
+            | HandRefusal::NumberRefused => Field::Username,
         };
         let column = match field {
             Field::Phone => ImportColumn::Phone,
@@ -626,7 +651,7 @@ impl Work<'_> {
                     continue;
                 }
                 let seen = Observation::Gone(Some(StateReason::OutOfScope));
-                if let Some(decision) = decide(Some(user), seen, &self.context()) {
+                if let Some(decision) = decide(Some(user), seen, &self.context(None)) {
                     self.counts.suspended += 1;
                     self.plan.add(decision).await?;
                 }

@@ -111,10 +111,20 @@ fn drawn_in(
 /// Resolves all names among these people and those who hold or want one of theirs, and decides about these people.
 async fn resolve_among(
     setting: &Setting<'_>,
-    reading: &Reading,
+    reading: &mut Reading,
     found: &mut Found,
     people: Contestants,
 ) -> Result<(), RunFailure> {
+    let mut protected = vec![];
+    for (id, (person, user)) in &people {
+        if let Some(user) = user
+            && found.is_to_be_asked(setting, user, person).await?
+        {
+            protected.push(*id);
+        }
+    }
+    let unprotected = reading.prepared.unprotected(&protected).await;
+    found.unprotected.extend(unprotected);
     let mut claimants: Vec<Claimant> = people
         .values()
         .map(|(person, user)| Claimant {

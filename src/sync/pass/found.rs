@@ -11,6 +11,7 @@ use crate::model::{
     DirectoryId, NumberMark, Origin, Person, Refusal, Run, StateReason, User, UserId,
 };
 use crate::plan::decide::{Decision, DecisionContext, NameGrant, Observation, decide};
+use crate::plan::phone::is_to_be_asked;
 use crate::plan::stranger::decide_stranger;
 use crate::runs::weigh::Users;
 use crate::runs::{Ascending, PlanBuilder, RunFailure};
@@ -32,6 +33,8 @@ pub(in crate::sync) struct Found {
     losses: Option<Losses>,
     /// Users who are frozen, or have a number that is refused; `None`: not read yet.
     marks: Option<HashMap<UserId, NumberMark>>,
+    /// People of whom the directory says that they are not protected (`phone-change.protect`).
+    pub(super) unprotected: HashSet<DirectoryId>,
     /// Of users that are made.
     ids: Ascending,
 }
@@ -48,6 +51,7 @@ impl Found {
             users_before: 0,
             losses: None,
             marks: None,
+            unprotected: HashSet::new(),
             ids: Ascending::new(setting.now),
         }
     }
@@ -100,6 +104,7 @@ impl Found {
             bare: self.plan.first(),
             adopts: false,
             number: NumberMark::default(),
+            protected: false,
         }
     }
 
@@ -122,6 +127,8 @@ impl Found {
         let mut context = self.context(setting);
         if let Some(user) = held {
             context.number = self.mark(setting, user.id).await?;
+            context.protected = setting.policy.protect.is_some()
+                && !self.unprotected.contains(&person.directory_id);
         }
         // Who was made by hand gets the entry of the name, which alone does not say that it is the same person: what the one was sent,
         // and has to prove themselves with, is not the other's.
@@ -145,8 +152,22 @@ impl Found {
         Ok(())
     }
 
+    /// Whether the directory is to be asked if somebody is protected before another number of theirs is decided about.
+    pub(super) async fn is_to_be_asked(
+        &mut self,
+        setting: &Setting<'_>,
+        user: &User,
+        person: &Person,
+    ) -> Result<bool, RunFailure> {
+        if setting.policy.protect.is_none() || self.unprotected.contains(&person.directory_id) {
+            return Ok(false);
+        }
+        let mark = self.mark(setting, user.id).await?;
+        Ok(is_to_be_asked(user, &person.phone, &mark, &setting.policy))
+    }
+
     /// What is known of a user's numbers. Read once in a pass: what is decided meanwhile is met when the plan is applied.
-    async fn mark(
+    pub(super) async fn mark(
         &mut self,
         setting: &Setting<'_>,
         user: UserId,

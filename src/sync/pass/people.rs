@@ -71,6 +71,22 @@ pub(super) async fn look(
         told.names.extend(names().map(|(_, key)| key.clone()));
     }
     let (free, earlier) = claim_names(reading, found, persons, held, &taken_over, &holders);
+    let mut asked = vec![];
+    for (person, user) in &free {
+        if let Some(user) = user
+            && found.is_to_be_asked(setting, user, person).await?
+        {
+            asked.push(person.directory_id);
+        }
+    }
+    if reading.prepared.session.is_some() {
+        found
+            .unprotected
+            .extend(reading.prepared.unprotected(&asked).await);
+    } else {
+        // Pages are being read on the connection: they are looked at once more with those whose name is contested.
+        reading.contested.extend(asked);
+    }
     for (mut person, user) in free {
         if reading.contested.contains(&person.directory_id) {
             continue;

@@ -65,8 +65,14 @@ pub(super) async fn adopt(
             if !same_person(&user, &person) {
                 continue;
             }
+            if found.is_to_be_asked(setting, &user, &person).await? {
+                let unprotected = reading.prepared.unprotected(&[id]).await;
+                found.unprotected.extend(unprotected);
+            }
             let context = DecisionContext {
                 adopts: true,
+                number: found.mark(setting, user.id).await?,
+                protected: setting.policy.protect.is_some() && !found.unprotected.contains(&id),
                 ..found.context(setting)
             };
             let decision = decide(

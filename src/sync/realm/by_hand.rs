@@ -13,7 +13,7 @@ use crate::model::{
 use crate::plan::by_hand::end_override;
 use crate::plan::decide::{Decision, DecisionContext, remove};
 use crate::runs::{RunError, uuid_v7};
-use crate::store::{AuditKey, AuditNote, FreezeChange, HandAct, MessageContext, StoreError};
+use crate::store::{AuditKey, AuditNote, HandAct, MessageContext, NumberRuling, StoreError};
 use crate::sync::engine::Engine;
 
 /// Users whose grace is ended in one go, in each realm.
@@ -73,6 +73,7 @@ impl HandRules {
             bare: false,
             adopts: false,
             number: NumberMark::default(),
+            protected: false,
         }
     }
 }
@@ -250,15 +251,15 @@ impl Engine {
         self.write_with(rules, author, decision, until, None).await
     }
 
-    /// Writes a decision about a user who is frozen or not any more, with its line of the audit. The errors are the same.
-    pub async fn write_freeze(
+    /// Writes a decision about a number that somebody objects to, with its line of the audit. The errors are the same.
+    pub async fn write_ruling(
         &self,
         rules: &HandRules,
         author: HandAuthor<'_>,
         decision: Decision,
-        change: &FreezeChange,
+        ruling: &NumberRuling,
     ) -> Result<User, StoreError> {
-        self.write_with(rules, author, decision, Edit::Keep, Some(change))
+        self.write_with(rules, author, decision, Edit::Keep, Some(ruling))
             .await
     }
 
@@ -268,7 +269,7 @@ impl Engine {
         author: HandAuthor<'_>,
         decision: Decision,
         until: Edit<Option<Timestamp>>,
-        freeze: Option<&FreezeChange>,
+        ruling: Option<&NumberRuling>,
     ) -> Result<User, StoreError> {
         let now = rules.messages.now;
         let user = decision.after;
@@ -291,8 +292,12 @@ impl Engine {
                 after.insert("phone_until".to_owned(), serde_json::json!(is));
             }
         }
-        if let Some(change) = freeze {
-            let frozen = matches!(change, FreezeChange::Begins(_));
+        let frozen = match ruling {
+            Some(NumberRuling::Begins(_)) => Some(true),
+            Some(NumberRuling::EndsRefused | NumberRuling::EndsAccepted) => Some(false),
+            Some(NumberRuling::Refuses(_)) | None => None,
+        };
+        if let Some(frozen) = frozen {
             before.insert("frozen".to_owned(), serde_json::json!(!frozen));
             after.insert("frozen".to_owned(), serde_json::json!(frozen));
         }
@@ -333,8 +338,8 @@ impl Engine {
             until,
             audit: (&entry, &rules.key),
         };
-        match freeze {
-            Some(change) => self.store.change_freeze(act, change).await?,
+        match ruling {
+            Some(ruling) => self.store.write_ruling(act, ruling).await?,
             None => self.store.act_by_hand(act).await?,
         }
         Ok(user)

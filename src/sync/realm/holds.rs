@@ -56,6 +56,7 @@ impl Engine {
                 bare: false,
                 adopts: false,
                 number: NumberMark::default(),
+                protected: false,
             };
             let Some(decision) = end_hold(user, &context) else {
                 continue;

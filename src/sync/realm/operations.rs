@@ -131,11 +131,13 @@ impl Engine {
         changes.sort_by_key(|change| change.seq);
         let untold = self.store.untold_by_undo(undone, &ids).await?;
         let context = rules.context(rules.messages.now, UserId(uuid::Uuid::nil()));
+        let marks = self.store.number_marks().await?;
         let putting = PutBack {
             policy: &rules.policy,
             now: context.now,
             realm_clock: context.realm_clock,
             id_form: context.id_form,
+            marks: &marks,
         };
         let mut outcomes = vec![];
         for user in held {

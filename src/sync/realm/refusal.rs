@@ -15,6 +15,15 @@ impl Engine {
                 if held.blocked { "blocked" } else { "suspended" },
                 held.id
             ),
+            HandRefusal::Frozen => format!(
+                "{} is frozen: the former owner of a number says that its change was not theirs; find out, then say which number counts: \
+                 `realmsync users unfreeze {:#} --previous`, or `--accept`; nothing is saved",
+                held.username, held.id
+            ),
+            HandRefusal::NumberRefused => format!(
+                "this number was refused for {}: nothing is saved",
+                held.username
+            ),
             HandRefusal::OfDirectory => format!(
                 "{} comes from the directory of realm `{}` already",
                 held.username, held.realm

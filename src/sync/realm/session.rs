@@ -1,6 +1,6 @@
 //! A realm ready to be read: a session, and the rules by which its entries are understood.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -75,6 +75,30 @@ impl PreparedSession {
         }
         let scope = self.scope.clone();
         Ok(Box::pin(self.session()?.look_up(&scope, ids)).await?)
+    }
+
+    /// Those of these people who are not protected (`phone-change.protect`), as the directory says. Whoever else is, or it could not be
+    /// found out: then the log says why.
+    pub(in crate::sync) async fn unprotected(
+        &mut self,
+        ids: &[DirectoryId],
+    ) -> HashSet<DirectoryId> {
+        let (Some(filter), false) = (self.policy.protect.clone(), ids.is_empty()) else {
+            return HashSet::new();
+        };
+        let Some(session) = &mut self.session else {
+            return HashSet::new();
+        };
+        match Box::pin(session.not_matching(&self.scope, &filter, ids)).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(
+                    "who matches `protect` of [realm.phone-change] could not be found out: {error}; another number of {} people waits for an administrator",
+                    ids.len()
+                );
+                HashSet::new()
+            }
+        }
     }
 
     /// The DNs in scope of each of these ids.

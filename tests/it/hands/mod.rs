@@ -8,6 +8,7 @@ mod hard_tokens;
 mod import;
 pub mod lists;
 mod many;
+mod protecting;
 
 use serde_json::{Value, json};
 
