@@ -7,7 +7,7 @@ use super::failure::{ActFailure, FailureKind};
 use super::in_realm::{AgendaTurn, InRealm};
 use crate::clock::Timestamp;
 use crate::import::{Charset, ColumnMap};
-use crate::model::{ImportCounts, OperationState, Outcome, RealmId, Run, RunId};
+use crate::model::{ImportCounts, OperationState, Outcome, RealmId, RunId};
 use crate::sync::{ImportAsk, ImportFile, Imported};
 
 /// `POST /api/v1/realms/{realm}/imports`, in the query; the file is the body.
@@ -52,7 +52,7 @@ pub struct ImportReport {
     pub total: i64,
     /// Lines that were decided about.
     pub done: i64,
-    /// Users who are made or changed.
+    /// Users who were made or changed; 0 unless the file was applied.
     pub changed: i64,
     /// Lines that say nothing new.
     pub skipped: i64,
@@ -73,8 +73,10 @@ pub struct ImportReport {
 }
 
 impl ImportReport {
-    /// Of an import that is over.
-    pub fn of(run: &Run, counts: ImportCounts, read_as: Vec<String>, plan: bool) -> Self {
+    /// Of an import that is over. `plan`: it was only looked what would come of it.
+    pub fn of(imported: &Imported, plan: bool) -> Self {
+        let (run, counts) = (&imported.run, imported.counts);
+        let applied = run.outcome == Outcome::Applied && !plan;
         Self {
             id: run.run,
             kind: "import".to_owned(),
@@ -85,9 +87,13 @@ impl ImportReport {
                 Outcome::Cancelled => OperationState::Cancelled,
                 _ => OperationState::Done,
             },
-            total: counts.lines,
+            total: imported.total,
             done: counts.lines,
-            changed: counts.created + counts.updated + counts.suspended,
+            changed: if applied {
+                counts.created + counts.updated + counts.suspended
+            } else {
+                0
+            },
             skipped: counts.unchanged,
             refused: counts.refused,
             run: run.run,
@@ -96,7 +102,7 @@ impl ImportReport {
             ended_at: run.decided_at,
             plan,
             counts,
-            read_as,
+            read_as: imported.read_as.clone(),
             error: run.error.clone(),
         }
     }

@@ -495,7 +495,7 @@ pub(super) struct ImportArgs {
     /// Only show what would come of it
     #[arg(long, conflicts_with = "yes")]
     pub plan: bool,
-    /// Which column is what, by number or header: name=1,phone=3 (name, phone, display_name, email, methods, note)
+    /// Which column is what, by number or header: name=1,phone=3 (name, phone, display_name, email, methods, note); note=- leaves one out; the rest goes by the header
     #[arg(long, value_name = "COLUMNS")]
     pub map: Option<String>,
     /// Suspend users of earlier imports who are not in the file

@@ -1,7 +1,7 @@
 //! `users import`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Seek as _, Write as _};
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::acts::{
 };
 use crate::api::types::AnswerLine;
 use crate::import::{Charset, ColumnMap, FileForm, LookAsked, Reading, look, noun};
-use crate::model::{ErrorCode, ImportColumn, RealmId, RefusedLine, phone};
+use crate::model::{ErrorCode, ImportColumn, Outcome, RealmId, RefusedLine, phone};
 use crate::sync::ImportFile;
 
 /// Refused lines that people are shown; a file has them all.
@@ -57,9 +57,28 @@ struct Refused<'a> {
     path: Option<PathBuf>,
     count: i64,
     failed: Option<std::io::Error>,
+    /// They were shown before the question.
+    shown: bool,
 }
 
 impl Refused<'_> {
+    /// All of them were shown, and come once more.
+    fn again(&mut self) {
+        self.shown = true;
+        self.count = 0;
+        if let Some(file) = &mut self.file {
+            let emptied = file.set_len(0).and_then(|()| file.rewind());
+            self.failed = self.failed.take().or(emptied.err());
+        }
+    }
+
+    /// How many were not shown.
+    fn rest(&self) {
+        if self.count > SHOWN && !self.shown && self.path.is_none() && !self.context.json {
+            render::line(&format!("… and {} more", self.count - SHOWN));
+        }
+    }
+
     /// The operation, which comes before them.
     fn operation(&self, report: &ImportReport) {
         if self.context.json {
@@ -92,7 +111,7 @@ impl Refused<'_> {
             render::json(&serde_json::json!({
                 "line": line.line, "column": line.column, "value": line.value, "reason": line.reason,
             }));
-        } else if self.count <= SHOWN {
+        } else if self.count <= SHOWN && !self.shown {
             let column = line
                 .column
                 .map(|column| format!(" {}", noun(column)))
@@ -121,10 +140,8 @@ impl Refused<'_> {
 
     /// What is said of them at the end.
     fn end(self) -> Result<(), ActFailure> {
+        self.rest();
         let Some(path) = &self.path else {
-            if self.count > SHOWN && !self.context.json {
-                render::line(&format!("… and {} more", self.count - SHOWN));
-            }
             if self.count > 0 && !self.context.json {
                 render::hint(
                     "--refused FILE writes these lines as a file to mend and import again",
@@ -198,8 +215,9 @@ async fn with_file(
     if !context.json {
         show_reading(&reading, args.show_phones);
     }
-    if !args.plan && !args.yes {
-        confirm(context, &args.file, &realm)?;
+    let asks = !args.plan && !args.yes;
+    if asks {
+        may_ask(context, &args.file)?;
     }
     let act = Import {
         realm,
@@ -219,7 +237,12 @@ async fn with_file(
         path: args.refused.clone(),
         count: 0,
         failed: None,
+        shown: false,
     };
+    if asks && let Some(code) = looked_at(context, &act, &mut refused).await? {
+        refused.end()?;
+        return Ok(code);
+    }
     let mut shown = Shown::new(context, args.show_phones, true);
     if args.plan {
         dry(context, act, &mut refused, &mut shown).await?;
@@ -311,10 +334,11 @@ fn show_reading(reading: &Reading, show_phones: bool) {
         let mut line = vec![];
         for column in ImportColumn::ALL {
             for value in cells.of(*column) {
-                let value = if *column == ImportColumn::Phone && !show_phones {
-                    phone::mask(value.trim())
-                } else {
-                    text::one_line(value.trim())
+                let value = value.trim();
+                let value = match column {
+                    _ if value == "-" => "- (cleared)".to_owned(),
+                    ImportColumn::Phone if !show_phones => phone::mask(value),
+                    _ => text::one_line(value),
                 };
                 line.push(format!("{} {value}", noun(*column)));
             }
@@ -323,8 +347,8 @@ fn show_reading(reading: &Reading, show_phones: bool) {
     }
 }
 
-/// Asks whether to go on. Where nobody can be asked, `--yes` says so.
-fn confirm(context: &CommandContext, file: &Path, realm: &RealmId) -> Result<(), ActFailure> {
+/// Where nobody can be asked, `--yes` says so.
+fn may_ask(context: &CommandContext, file: &Path) -> Result<(), ActFailure> {
     let terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if context.json || !terminal || file == Path::new("-") {
         return Err(ActFailure::new(
@@ -332,8 +356,33 @@ fn confirm(context: &CommandContext, file: &Path, realm: &RealmId) -> Result<(),
             "nothing was done, since nobody can be asked here: --yes imports the file as it was shown, --plan shows what would come of it",
         ));
     }
+    Ok(())
+}
+
+/// What would come of it, in numbers and refused lines, and the question whether to go on; a code where there is nothing to ask.
+async fn looked_at(
+    context: &CommandContext,
+    act: &Import,
+    refused: &mut Refused<'_>,
+) -> Result<Option<u8>, ActFailure> {
+    let mut numbers = Shown::numbers(context);
+    let mut plan = act.clone();
+    plan.request.plan = true;
+    dry(context, plan, refused, &mut numbers).await?;
+    refused.rest();
+    numbers.end();
+    let outcome = numbers.the_run().map(|run| run.outcome);
+    if !matches!(outcome, Some(Outcome::Applied | Outcome::Held)) {
+        return Ok(Some(numbers.the_run().map_or(1, Shown::code_of)));
+    }
+    refused.again();
+    confirm(&act.realm).map(|()| None)
+}
+
+/// Asks whether to go on.
+fn confirm(realm: &RealmId) -> Result<(), ActFailure> {
     render::talk(&format!(
-        "Import it into realm `{realm}`? Type yes to go on (--plan shows what would come of it):"
+        "Import it into realm `{realm}`? Type yes to go on (--plan lists each change):"
     ));
     let mut answer = String::new();
     let _end = std::io::stdin().read_line(&mut answer);
@@ -357,6 +406,7 @@ async fn taken(
     match operator {
         Operator::Daemon(client) => {
             let mut progress = told(&bar);
+            let mut broke_off = false;
             let heard = |line| {
                 match line {
                     AnswerLine::Progress(seen) => progress(seen),
@@ -367,13 +417,20 @@ async fn taken(
                     AnswerLine::Operation(report) => refused.operation(&report),
                     AnswerLine::Refused(lines) => refused.lines(&lines),
                     AnswerLine::Changes(changes) => {
-                        let _gone = shown.changes(&changes);
+                        broke_off = shown.changes(&changes).is_break();
                     }
                     AnswerLine::Result(_) | AnswerLine::Error(_) => {}
                 }
+                if broke_off {
+                    return ControlFlow::Break(());
+                }
                 ControlFlow::Continue(())
             };
-            unless_interrupted(client.import(act, heard)).await?;
+            let done = unless_interrupted(client.import(act, heard)).await;
+            // Without its end there is no answer, and nobody waits for one.
+            if !broke_off {
+                done?;
+            }
             Ok(())
         }
         Operator::Alone(at, _) => here(at, act.clone(), &bar, refused, shown).await,
@@ -394,7 +451,7 @@ async fn here(
     let turn = AgendaTurn::default();
     let done = watched(&turn, bar, act.act(at, &turn)).await?;
     bar.end();
-    let report = ImportReport::of(&done.run, done.counts, done.read_as, act.request.plan);
+    let report = ImportReport::of(&done, act.request.plan);
     refused.operation(&report);
     let mut lines = done.refused;
     loop {

@@ -167,6 +167,8 @@ pub(super) struct Shown<'a> {
     context: &'a CommandContext,
     show_phones: bool,
     dry: bool,
+    /// Whether what it would change is printed.
+    lists: bool,
     run: Option<Run>,
     any: bool,
 }
@@ -177,8 +179,17 @@ impl<'a> Shown<'a> {
             context,
             show_phones,
             dry,
+            lists: true,
             run: None,
             any: false,
+        }
+    }
+
+    /// The same of a dry run of which only the numbers are shown.
+    pub(super) fn numbers(context: &'a CommandContext) -> Self {
+        Self {
+            lists: false,
+            ..Self::new(context, false, true)
         }
     }
 
@@ -200,8 +211,11 @@ impl<'a> Shown<'a> {
         self.run.as_ref()
     }
 
-    /// Some changes of it. Breaks off when nobody reads any more (`| head`).
+    /// Some changes of it. Breaks off when nobody reads any more (`| head`), or wants to.
     pub(super) fn changes(&mut self, changes: &[Change]) -> ControlFlow<()> {
+        if !self.lists {
+            return ControlFlow::Break(());
+        }
         for change in changes {
             if self.context.json {
                 render::json(change);

@@ -5,7 +5,7 @@ use super::operator::store_failure;
 use super::{CommandContext, render, text};
 use crate::acts::ActFailure;
 use crate::model::ids::telling;
-use crate::model::{Outcome, Run};
+use crate::model::{Mode, Outcome, Run};
 use crate::store::Store;
 use crate::story::runs::RunStory;
 
@@ -113,7 +113,8 @@ async fn show(
         run.trigger,
         text::when(run.started_at)
     ));
-    if let Some(note) = &run.note {
+    // That of a file is shown with what it came to.
+    if let (Some(note), true) = (&run.note, run.mode != Mode::Import) {
         render::line(&format!("  {note}"));
     }
     if let Some(drift) = run.drift.filter(|n| *n > 0) {

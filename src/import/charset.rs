@@ -8,6 +8,20 @@ use super::ImportFault;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Charset(&'static Encoding);
 
+/// Files that are no text, by their first bytes: what they are called, and what to do.
+const NO_TEXT: [(&[u8], &str); 4] = [
+    (
+        b"PK\x03\x04",
+        "an Excel workbook (.xlsx), or another zip archive, whatever its name says: open it, and save it as CSV UTF-8",
+    ),
+    (
+        b"\xd0\xcf\x11\xe0",
+        "an old Excel workbook (.xls), whatever its name says: open it, and save it as CSV UTF-8",
+    ),
+    (b"%PDF", "a PDF: export the table itself as CSV"),
+    (b"\x1f\x8b", "compressed (gzip): unpack it first"),
+];
+
 /// Countries whose Windows writes Windows-1250, and some of those whose Windows writes Windows-1252.
 const CENTRAL: [&str; 12] = [
     "SK", "CZ", "PL", "HU", "SI", "HR", "BA", "RS", "ME", "RO", "AL", "MD",
@@ -139,6 +153,18 @@ impl CharsetLook {
             }
         }
         self.word.clear();
+    }
+
+    /// Refuses what is no text by its first bytes, whichever encoding somebody says.
+    ///
+    /// # Errors
+    /// What it is, and what to do.
+    pub fn is_text(&self) -> Result<(), ImportFault> {
+        let kind = NO_TEXT.iter().find(|(head, _)| self.head.starts_with(head));
+        match kind {
+            Some((_, what)) => Err(ImportFault::whole(format!("the file is {what}"))),
+            None => Ok(()),
+        }
     }
 
     /// What it is. `region` is the country whose users they are: it decides where the bytes alone do not.
@@ -375,6 +401,23 @@ mod tests {
         assert!(broken.starts_with("line 2: the file says"), "{broken}");
         assert!(look(b"abc\0def,ghi\n", None).is_err());
         assert!(look(b"", None).is_ok());
+    }
+
+    #[test]
+    fn a_workbook_is_told_as_one() {
+        for (bytes, what) in [
+            (&b"PK\x03\x04\x14\0\x06\0"[..], "(.xlsx)"),
+            (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "(.xls)"),
+            (b"%PDF-1.7", "PDF"),
+        ] {
+            let mut look = CharsetLook::default();
+            look.feed(bytes);
+            let said = look.is_text().unwrap_err().to_string();
+            assert!(said.contains(what) && said.contains("CSV"), "{said}");
+        }
+        let mut look = CharsetLook::default();
+        look.feed(b"PK;meno\n");
+        assert_eq!(look.is_text(), Ok(()));
     }
 
     #[test]

@@ -84,17 +84,25 @@ pub(super) fn is_header<'c>(mut cells: impl Iterator<Item = &'c str>) -> bool {
     cells.any(|cell| meaning(cell).is_some())
 }
 
-/// The columns of a table by its header, and words about those that could have been read and are not.
-pub(super) fn by_header(cells: &[&str]) -> Result<(Columns, Vec<String>), ImportFault> {
+/// The columns of a table: as somebody says, and those of which nothing is said by its header; and words about those that could have
+/// been read and are not.
+pub(super) fn by_header(
+    cells: &[&str],
+    map: &ColumnMap,
+    mapped: &Columns,
+) -> Result<(Columns, Vec<String>), ImportFault> {
     let mut found: Vec<(usize, ImportColumn, Fit)> = cells
         .iter()
         .enumerate()
+        .filter(|(n, _)| !mapped.contains(&Some(*n)))
         .filter_map(|(n, cell)| meaning(cell).map(|(column, fit)| (n, column, fit)))
+        .filter(|(_, column, fit)| !map.says(*column) || *fit == Fit::Name)
         .collect();
     let says = |found: &[(usize, ImportColumn, Fit)], column| {
-        found
-            .iter()
-            .any(|(_, c, fit)| *c == column && *fit != Fit::Name)
+        map.says(column)
+            || found
+                .iter()
+                .any(|(_, c, fit)| *c == column && *fit != Fit::Name)
     };
     if says(&found, ImportColumn::Name) {
         let display = says(&found, ImportColumn::DisplayName);
@@ -105,7 +113,7 @@ pub(super) fn by_header(cells: &[&str]) -> Result<(Columns, Vec<String>), Import
         }
         found.retain(|(_, column, fit)| *fit != Fit::Name || *column == ImportColumn::DisplayName);
     }
-    let mut columns = Columns::default();
+    let mut columns = *mapped;
     let mut said = vec![];
     for column in ImportColumn::ALL {
         let mut of: Vec<_> = found.iter().filter(|(_, c, _)| c == column).collect();
@@ -153,7 +161,7 @@ pub fn noun(column: ImportColumn) -> &'static str {
     }
 }
 
-/// What somebody says of the columns: `name=1,phone=3`, or by the words of the header, `name=Osobné číslo`.
+/// What somebody says of some columns: `name=1,phone=3`, or by the words of the header, `name=Osobné číslo`; `note=-`: it is not read.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct ColumnMap(Vec<(ImportColumn, String)>);
 
@@ -199,11 +207,17 @@ impl std::str::FromStr for ColumnMap {
 }
 
 impl ColumnMap {
-    /// Each column with what it is called.
+    /// Each column that is read with what it is called.
     pub(super) fn iter(&self) -> impl Iterator<Item = (ImportColumn, &str)> {
         self.0
             .iter()
             .map(|(column, which)| (*column, which.as_str()))
+            .filter(|(_, which)| *which != "-")
+    }
+
+    /// Whether anything is said of a column.
+    pub(super) fn says(&self, column: ImportColumn) -> bool {
+        self.0.iter().any(|(said, _)| *said == column)
     }
 
     /// The columns of a table whose first line has these cells. `has_header`: they are a header.
@@ -260,8 +274,36 @@ mod tests {
     use super::*;
 
     fn read(header: &str) -> Result<Columns, String> {
+        mapped(header, "").map_err(|f| f.to_string())
+    }
+
+    fn mapped(header: &str, map: &str) -> Result<Columns, ImportFault> {
         let cells: Vec<&str> = header.split(',').collect();
-        by_header(&cells).map(|c| c.0).map_err(|f| f.to_string())
+        let map = map.parse().unwrap_or_default();
+        let columns = ColumnMap::columns(&map, &cells, true)?;
+        by_header(&cells, &map, &columns).map(|c| c.0)
+    }
+
+    #[test]
+    fn what_a_map_does_not_say_the_header_says() {
+        let of = |header, map| mapped(header, map).unwrap();
+        let header = "Osobne cislo,Meno,Mobil,E-mail,Poznamka";
+        let [name, display, phone, mail, note] = [0, 1, 2, 3, 4].map(Some);
+        assert_eq!(
+            of(header, "name=1"),
+            [name, phone, display, mail, None, note]
+        );
+        assert_eq!(
+            of(header, "name=1,e-mail=-,note=-"),
+            [name, phone, display, None, None, None]
+        );
+        // A column is read as one thing.
+        assert_eq!(
+            of("login,mobil,mail", "name=mail"),
+            [Some(2), Some(1), None, None, None, None]
+        );
+        // What the header leaves open is what is asked about.
+        assert_eq!(of("login,mobil,handy", "phone=3")[..2], [Some(0), Some(2)]);
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::model::{ImportCells, ImportColumn, LineFault};
 /// A longer entry has a picture or a certificate that nobody needs here.
 const LONGEST: usize = 8 * 1024 * 1024;
 
+/// A value of an attribute that is not read is not kept when it is longer than this, in bytes: it is a picture or a certificate.
+const KEPT: usize = 1024;
+
 /// Which attribute is read as what, the first that has a value first; lower case.
 pub(super) type LdifAttributes = Vec<(ImportColumn, Vec<String>)>;
 
@@ -34,7 +37,7 @@ pub(super) fn usual_attributes() -> LdifAttributes {
 pub(super) struct Entry {
     /// The physical line on which it begins, from 1.
     pub(super) line: u64,
-    /// As it stands in the file.
+    /// As it stands in the file, without long values that are not read.
     pub(super) raw: String,
 }
 
@@ -140,21 +143,32 @@ impl<R: Read> Ldif<R> {
         entry.raw.clear();
         let mut lines: Vec<Vec<u8>> = vec![];
         let mut raw = vec![];
+        let mut length = 0;
+        // Where the last value begins in `raw`.
+        let mut value = 0;
         let mut in_comment = false;
         while let Some(PhysicalLine { bytes, end }) = self.physical_line()? {
             if bytes.is_empty() {
                 if lines.is_empty() {
                     raw.clear();
+                    (length, value) = (0, 0);
                     continue;
                 }
                 break;
             }
-            if raw.is_empty() {
+            if length == 0 {
                 entry.line = self.line;
+            }
+            length += bytes.len() + end.len();
+            if bytes[0] != b' ' {
+                if !in_comment {
+                    self.leave_out(&mut lines, &mut raw, value);
+                }
+                value = raw.len();
             }
             raw.extend_from_slice(&bytes);
             raw.extend(end);
-            if raw.len() > LONGEST {
+            if length > LONGEST {
                 return Err(ImportFault::at(
                     entry.line,
                     "the entry that begins here is longer than 8 MiB: leave pictures and certificates out",
@@ -176,6 +190,9 @@ impl<R: Read> Ldif<R> {
         if lines.is_empty() {
             return Ok(None);
         }
+        if !in_comment {
+            self.leave_out(&mut lines, &mut raw, value);
+        }
         let line = entry.line;
         let utf8 = |bytes| {
             String::from_utf8(bytes).map_err(|_| ImportFault::at(line, "the entry is not UTF-8"))
@@ -186,6 +203,33 @@ impl<R: Read> Ldif<R> {
             .map(utf8)
             .collect::<Result<_, _>>()
             .map(Some)
+    }
+
+    /// Leaves out the last value, which begins here in `raw`, if it is long and not read.
+    fn leave_out(&self, lines: &mut [Vec<u8>], raw: &mut Vec<u8>, value: usize) {
+        if raw.len() - value <= KEPT {
+            return;
+        }
+        let Some(last) = lines.last_mut() else {
+            return;
+        };
+        let Some(colon) = last.iter().position(|b| *b == b':') else {
+            return;
+        };
+        let name = String::from_utf8_lossy(&last[..colon]).to_ascii_lowercase();
+        let name = name_of(&name).0;
+        let counts = matches!(name, "dn" | "changetype");
+        if counts
+            || self
+                .attributes
+                .iter()
+                .any(|(_, names)| names.iter().any(|n| n == name))
+        {
+            return;
+        }
+        raw.truncate(value);
+        last.truncate(colon + 1);
+        last.shrink_to_fit();
     }
 }
 
@@ -323,6 +367,32 @@ mod tests {
             let address = read[2].1.clone().unwrap_err();
             assert!(address.contains("not looked up"), "{address}");
         }
+    }
+
+    #[test]
+    fn trap_103_an_entry_is_kept_without_its_pictures() {
+        let picture = "A".repeat(76) + "\n ";
+        let text = format!(
+            "dn: uid=jan,dc=example\n# {long}\njpegPhoto;x-a:: {}\nuid: jan\nmobile: {long}\nuserCertificate;binary:: {}\n\ndn: uid=eva\nuid: eva\n",
+            picture.repeat(5000),
+            picture.repeat(5000),
+            long = "7".repeat(2000),
+        );
+        let mut ldif = Ldif::new(text.as_bytes(), usual_attributes());
+        let (mut entry, mut cells) = (Entry::default(), ImportCells::default());
+        ldif.next(&mut entry, &mut cells).unwrap().unwrap().unwrap();
+        let kept = format!(
+            "dn: uid=jan,dc=example\n# {long}\nuid: jan\nmobile: {long}\n",
+            long = "7".repeat(2000)
+        );
+        assert_eq!((entry.line, &entry.raw), (1, &kept));
+        assert_eq!(cells.of(ImportColumn::Name), ["jan"]);
+        assert_eq!(cells.of(ImportColumn::Phone)[0].len(), 2000);
+        ldif.next(&mut entry, &mut cells).unwrap().unwrap().unwrap();
+        assert_eq!(
+            (entry.line, &*entry.raw),
+            (10_006, "dn: uid=eva\nuid: eva\n")
+        );
     }
 
     #[test]

@@ -98,6 +98,7 @@ pub fn look<R: Read>(
         "UTF-16BE" if head.starts_with(&[0xfe, 0xff]) => 2,
         _ => 0,
     };
+    charset.is_text()?;
     let (charset, bom, said) = match asked.charset {
         Some(set) => {
             let mut start = [0; 3];
@@ -170,9 +171,13 @@ fn of_ldif(
 ) -> Result<Reading, ImportFault> {
     let attributes = match asked.map {
         None => ldif::usual_attributes(),
-        Some(map) => map
-            .iter()
-            .map(|(column, which)| (column, vec![which.to_ascii_lowercase()]))
+        Some(map) => ldif::usual_attributes()
+            .into_iter()
+            .filter(|(column, _)| !map.says(*column))
+            .chain(
+                map.iter()
+                    .map(|(column, which)| (column, vec![which.to_ascii_lowercase()])),
+            )
             .collect(),
     };
     if !attributes.iter().any(|(c, _)| *c == ImportColumn::Name) {
@@ -239,17 +244,9 @@ fn of_table(
     }
     let cells: Vec<&str> = record.cells().collect();
     let known = header::is_header(cells.iter().copied());
+    let none = ColumnMap::default();
     let (columns, has_header) = match asked.map {
-        Some(map) => {
-            let has_header = known || map.names_one_of(&cells);
-            (map.columns(&cells, has_header)?, has_header)
-        }
-        None if known => {
-            let (columns, unread) = header::by_header(&cells)?;
-            said.extend(unread);
-            (columns, true)
-        }
-        None => {
+        None if !known => {
             return Err(ImportFault::at(
                 record.line,
                 format!(
@@ -257,6 +254,18 @@ fn of_table(
                     header::listed(&cells)
                 ),
             ));
+        }
+        map => {
+            let map = map.unwrap_or(&none);
+            let has_header = known || map.names_one_of(&cells);
+            let mapped = map.columns(&cells, has_header)?;
+            let mut columns = mapped;
+            if has_header {
+                let (by_header, unread) = header::by_header(&cells, map, &mapped)?;
+                columns = by_header;
+                said.extend(unread);
+            }
+            (columns, has_header)
         }
     };
     if columns[ImportColumn::Name as usize].is_none() {
@@ -279,6 +288,13 @@ fn of_table(
         }
     }
     if has_header {
+        let unread = (0..cells.len()).filter(|n| !columns.contains(&Some(*n)));
+        let unread: Vec<String> = unread
+            .map(|n| format!("{} `{}`", n + 1, cells[n].trim()))
+            .collect();
+        if !unread.is_empty() {
+            said.push(format!("not read: {}", unread.join(", ")));
+        }
         start.push_str(&record.raw);
         before += 1;
     } else {

@@ -191,6 +191,11 @@ impl Field {
             Value::Null => "none".to_owned(),
             Value::String(text) if self.is_number() && !numbers => phone::mask(text),
             Value::String(text) => text.clone(),
+            Value::Array(values) if values.is_empty() => "none".to_owned(),
+            Value::Array(values) => {
+                let each: Vec<String> = values.iter().map(|v| self.show(v, numbers)).collect();
+                each.join(", ")
+            }
             other => other.to_string(),
         }
     }

@@ -14,6 +14,14 @@ pub fn count(n: impl TryInto<i64>, noun: &str) -> String {
     }
 }
 
+/// How many pass, where any do.
+fn passing(allowed: i64) -> String {
+    match allowed {
+        0 => String::new(),
+        allowed => format!(" ({allowed} go without asking)"),
+    }
+}
+
 impl HeldBy {
     /// Why, with the numbers, as the rest of "held because …".
     pub fn why(&self) -> String {
@@ -37,14 +45,14 @@ impl HeldBy {
                 count(n, "user")
             ),
             "messages" => format!(
-                "it would send {} to people whom no other limit counts ({} go without asking)",
+                "it would send {} to people whom no other limit counts{}",
                 count(n, "message"),
-                self.allowed
+                passing(self.allowed)
             ),
             "marked" => format!(
-                "{} lost the first zero or the plus in a spreadsheet, and got it back: look whether they are right ({} go without asking)",
+                "{} lost the first zero or the plus in a spreadsheet, and got it back: look whether they are right{}",
                 count(n, "number"),
-                self.allowed
+                passing(self.allowed)
             ),
             "nameless" => format!(
                 "{} of the file {} no user name that can be used, so that nobody can tell who is missing",

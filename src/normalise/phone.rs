@@ -35,7 +35,9 @@ pub(super) enum PhoneFault {
     LetterForDigit(char),
     #[error("there are letters in it: enter the number alone, with digits, and comments elsewhere")]
     Letters,
-    #[error("more than one number in one value: enter each as a value of its own")]
+    #[error(
+        "more than one number in one value: enter one of them, or in a directory each as a value of its own"
+    )]
     Several,
     #[error("`{0}` is no part of a number: enter the number alone, as +421905123456")]
     Unreadable(char),

@@ -102,6 +102,19 @@ impl Runs {
         Ok(held.find(|(of, _)| of == realm).map(|(_, run)| run))
     }
 
+    /// The same of a file, while it can still be decided. `expires`: one whose time is over is ended.
+    pub(crate) async fn waiting_beside(
+        &self,
+        realm: &RealmId,
+        expires: bool,
+    ) -> Result<Option<RunId>, StoreError> {
+        let held = self.held_beside(realm, Mode::Import).await?;
+        match held {
+            Some(held) if expires && self.expire(held).await? => Ok(None),
+            held => Ok(held),
+        }
+    }
+
     /// Ends a held plan whose seven days are over, also where no daemon does.
     async fn expire(&self, held: RunId) -> Result<bool, StoreError> {
         let now = self.clock.now();

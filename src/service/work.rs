@@ -162,14 +162,13 @@ async fn pass_on(lines: &mpsc::Sender<AnswerLine>, run: Box<Run>, planned: Lines
 
 /// Passes on what came of a file.
 async fn pass_import_on(lines: &mpsc::Sender<AnswerLine>, imported: Imported, dry: bool) {
+    let report = ImportReport::of(&imported, dry);
     let Imported {
         run,
-        counts,
-        read_as,
         mut refused,
         lines: planned,
+        ..
     } = imported;
-    let report = ImportReport::of(&run, counts, read_as, dry);
     let result = json!(report);
     let first = [
         AnswerLine::Run(Box::new(run)),

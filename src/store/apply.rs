@@ -142,7 +142,7 @@ const SORTED: i64 = 20_000;
 
 /// Personal data of those who are removed goes from the audit trail and the refusals too, and what they proved themselves with. Their
 /// hard tokens are assigned to nobody, and need two codes of whoever gets them.
-pub(super) const ERASE: [&str; 11] = [
+pub(super) const ERASE: [&str; 12] = [
     "DELETE FROM user_factors WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "DELETE FROM recovery_codes WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "DELETE FROM authenticators WHERE kind = 'app' AND user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
@@ -154,6 +154,11 @@ pub(super) const ERASE: [&str; 11] = [
     "DELETE FROM refused_numbers WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "UPDATE changes SET before = NULL, after = NULL, username = NULL WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "UPDATE audit SET before = NULL, after = NULL, username = NULL WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
+    // A plan that is held keeps what it was to become of them: it fits them no more, and is decided without it.
+    "UPDATE staged_users SET username = '', username_key = NULL, display_name = NULL, email = NULL, dn = NULL, container = NULL, phone = NULL,
+        phone_raw = NULL, phone_pending = NULL, phone_pending_raw = NULL, phone_provisioned = NULL, phone_told = NULL, note = NULL, intents = NULL
+     WHERE run IN (SELECT id FROM runs WHERE outcome = 'held')
+       AND id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     ERASE_REFUSED,
 ];
 

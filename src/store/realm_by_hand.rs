@@ -112,7 +112,8 @@ impl Store {
                 kind = CASE WHEN kind = 'directory' THEN 'custom' ELSE kind END, hand_kind = NULL, hand_name = NULL, orphaned = $3,
                 paused = $3, paused_until = NULL, paused_by = NULL, paused_by_undo = NULL, due = $3, cursor = NULL, following = NULL,
                 mapping_hash = NULL, directory = NULL, first_applied_at = NULL
-            WHERE id = $1 AND removed_at IS NULL AND held IS NULL AND (orphaned OR kind <> 'directory')";
+            WHERE id = $1 AND removed_at IS NULL AND held IS NULL AND (orphaned OR kind <> 'directory')
+                AND NOT EXISTS (SELECT 1 FROM runs WHERE realm = $1 AND outcome = 'held')";
         const REFUSED: &str = "DELETE FROM refused WHERE realm = $1";
         let failed = StoreError::from_sqlx("remove a realm");
         let mut tx = self.db.begin().await?;

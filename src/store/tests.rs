@@ -190,6 +190,7 @@ on_both!(
     held_plans::a_held_plan_is_decided_once,
     held_plans::what_was_staged_is_taken_back_and_swept,
     held_plans::the_window_sums_what_was_applied_since,
+    held_plans::what_is_held_of_who_is_removed_goes,
     held_plans::what_the_brake_holds_follows_the_plan,
     held_plans::a_run_that_was_decided_stays_as_it_was_decided,
     held_plans::only_what_nobody_runs_is_swept,

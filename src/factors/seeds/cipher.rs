@@ -60,6 +60,11 @@ impl ValueCipher {
         }
     }
 
+    /// Whether it begins with an initialisation vector that the file gives.
+    pub(super) fn has_iv(self) -> bool {
+        matches!(self, Self::AesCbc(_) | Self::TripleDesCbc)
+    }
+
     /// Whether a changed value shows without a MAC.
     pub(super) fn shows_changes(self) -> bool {
         matches!(self, Self::AesWrap(_) | Self::TripleDesWrap)

@@ -210,7 +210,7 @@ impl SeedFileFaults {
 pub enum SeedWarning {
     /// The seeds are not encrypted.
     NotEncrypted,
-    /// The seeds are encrypted, and nothing shows whether they were changed.
+    /// Seeds are encrypted, and no MAC shows whether they, or the IV that stands beside them, were changed.
     NoMac,
     /// There is a signature, which is not looked at.
     Signature,
@@ -245,7 +245,7 @@ impl SeedWarning {
                 "the seeds in the file are not encrypted: whoever has a copy can make the codes; delete it everywhere"
             }
             Self::NoMac => {
-                "the file has no MAC: nothing shows whether its seeds were changed on the way"
+                "the file has no MAC over all that its seeds are made from: nothing shows whether they were changed on the way"
             }
             Self::Signature => "the file is signed, and the signature is not looked at",
             Self::HashNotGiven => {

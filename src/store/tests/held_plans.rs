@@ -1,7 +1,8 @@
 //! Held plans, and what stays when a run ends in any other way.
 
+use super::by_hand::{act, removed};
 use super::*;
-use crate::model::{HeldBy, JobReason, JobType, Limit, Origin, State, StateReason};
+use crate::model::{AuditAct, HeldBy, JobReason, JobType, Limit, Origin, State, StateReason};
 
 pub(super) async fn a_held_plan_is_decided_once(f: &Fixture) {
     make(f, 1, &[person("a", 1)]).await;
@@ -168,6 +169,19 @@ async fn hold(f: &Fixture, n: u128, someone: &User, replaces: Option<RunId>) -> 
     );
     held.await.unwrap();
     run
+}
+
+pub(super) async fn what_is_held_of_who_is_removed_goes(f: &Fixture) {
+    const LEFT: &str = "SELECT CAST(COUNT(*) AS TEXT) FROM staged_users WHERE username <> '' OR phone IS NOT NULL OR display_name IS NOT NULL";
+    let (a, b) = (person("a", 1), person("b", 2));
+    make(f, 1, &[a.clone(), b.clone()]).await;
+    let run = hold(f, 2, &a, None).await;
+    assert_eq!(f.text(LEFT).await.as_deref(), Some("1"));
+    act(f, &removed(&b), 1, AuditAct::UserRemove).await.unwrap();
+    assert_eq!(f.text(LEFT).await.as_deref(), Some("1"), "somebody else's");
+    act(f, &removed(&a), 1, AuditAct::UserRemove).await.unwrap();
+    assert_eq!(f.text(LEFT).await.as_deref(), Some("0"));
+    assert!(!f.store.plan_fits(run.run).await.unwrap());
 }
 
 pub(super) async fn what_the_brake_holds_follows_the_plan(f: &Fixture) {

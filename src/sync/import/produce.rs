@@ -13,6 +13,9 @@ use crate::normalise::imported_line;
 /// Lines handed over at once.
 pub(super) const BATCH: usize = 500;
 
+/// Fewer where their text is longer than this, in bytes: a line may have 64 KiB, and an entry of an LDIF 8 MiB.
+const BATCH_TEXT: usize = 1024 * 1024;
+
 /// A line that was read: what it says, or why it cannot be used.
 pub(super) struct ReadLine {
     pub(super) line: u64,
@@ -41,12 +44,15 @@ pub(super) fn produce(
 ) -> Result<(), ImportFault> {
     let mut lines = reading.lines(file.open())?;
     let mut batch = Vec::with_capacity(BATCH);
+    let mut text = 0;
     while let Some(line) = lines.next()? {
         if cancel.is_cancelled() {
             return Ok(());
         }
+        text += line.record.len();
         batch.push(understood(line, doubles, rules));
-        if batch.len() >= BATCH {
+        if batch.len() >= BATCH || text >= BATCH_TEXT {
+            text = 0;
             let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
             if to.blocking_send(full).is_err() {
                 return Ok(());
@@ -74,13 +80,17 @@ fn understood(line: FileLine, doubles: &Doubles, rules: &PhoneConfig) -> ReadLin
         (None, Double::Again) => Said::Again,
         (None, Double::Contradicted(others)) => {
             use crate::model::ImportColumn;
-            let some: Vec<String> = others.iter().take(5).map(u64::to_string).collect();
-            let noun = if others.len() == 1 { "line" } else { "lines" };
+            let some: Vec<String> = others.some.iter().map(u64::to_string).collect();
+            let noun = if others.all == 1 { "line" } else { "lines" };
+            let more = match others.all - some.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
             Said::Refused(LineFault {
                 column: Some(ImportColumn::Name),
                 value: cells.of(ImportColumn::Name).first().cloned(),
                 reason: format!(
-                    "the same user is in {noun} {} too, with other values or one that cannot be used: leave one of them",
+                    "the same user is in {noun} {}{more} too, with other values or one that cannot be used: leave one of them",
                     some.join(", ")
                 ),
             })

@@ -67,6 +67,8 @@ pub struct ImportAsk {
 pub struct Imported {
     /// The run.
     pub run: Run,
+    /// Lines of the file, as far as it could be read.
+    pub total: i64,
     /// What its lines came to.
     pub counts: ImportCounts,
     /// How the file was read, in words.
@@ -97,6 +99,9 @@ impl Engine {
     pub async fn import(&self, realm: &RealmId, ask: &ImportAsk) -> Result<Imported, RunError> {
         let row = self.row(realm).await?;
         may_import(&row)?;
+        if ask.dry {
+            self.nothing_waits(realm, false).await?;
+        }
         let rules = self.realm_rules(&row)?;
         let reading = Arc::new(read_as(ask, &rules.phone).await?);
         if ask.dry {
@@ -106,6 +111,7 @@ impl Engine {
         let me = self.within(&turn);
         let row = me.runs().realm_by_now(realm).await?;
         may_import(&row)?;
+        me.nothing_waits(realm, true).await?;
         let rules = me.realm_rules(&row)?;
         me.import_into(&row, &rules, ask, reading, Some(&turn))
             .await
@@ -121,11 +127,9 @@ impl Engine {
     ) -> Result<Imported, RunError> {
         let now = self.clock.now();
         let users = self.store.not_removed(&row.id).await?;
-        let beside = self.runs().held_beside(&row.id, Mode::Import).await?;
         // What a pass knows of the realm is no matter of a file: into an empty realm it is the first, into any other it is not.
         let row = RealmRow {
             first_applied_at: (users > 0).then_some(row.first_applied_at.unwrap_or(now)),
-            held: beside,
             ..row.clone()
         };
         let run = new_run(&row.id, Mode::Import, Trigger::Command, ask.by.clone(), now);
@@ -146,7 +150,9 @@ impl Engine {
         };
         let mut refused = RefusedSpool::new(ImportFile::places());
         let mut counts = ImportCounts::default();
-        let work = Box::pin(place.read_and_decide(&mut frame, &mut refused, &mut counts));
+        let mut total = 0;
+        let work = (&mut total, &mut refused, &mut counts);
+        let work = Box::pin(place.read_and_decide(&mut frame, work));
         let done = match turn {
             Some(turn) => turn.work(work).await,
             None => work.await,
@@ -161,11 +167,29 @@ impl Engine {
         let refused = refused.lines().map_err(|e| spool_failed(&e))?;
         Ok(Imported {
             run: frame.run,
+            total,
             counts,
             read_as: place.reading.said.clone(),
             refused,
             lines,
         })
+    }
+}
+
+impl Engine {
+    /// Refuses a file while the plan of another one, or of what puts one back, waits: nobody would know whose users that one holds.
+    /// `expires`: a plan whose time is over is ended first.
+    async fn nothing_waits(&self, realm: &RealmId, expires: bool) -> Result<(), RunError> {
+        let runs = self.runs();
+        let Some(held) = runs.waiting_beside(realm, expires).await? else {
+            return Ok(());
+        };
+        let what = self.store.run(&held.to_string()).await?;
+        let what = what.note.map(|note| format!(" ({note})"));
+        Err(RunError::Refused(format!(
+            "plan {held:#} of realm `{realm}`{} waits for a decision: nothing was read of this file. `realmsync approve {held:#}` or `realmsync reject {held:#}` first, then import it",
+            what.unwrap_or_default()
+        )))
     }
 }
 
@@ -238,10 +262,10 @@ impl Place<'_> {
     async fn read_and_decide(
         &self,
         frame: &mut Frame<'_>,
-        refused: &mut RefusedSpool,
-        counts: &mut ImportCounts,
+        (total, refused, counts): (&mut i64, &mut RefusedSpool, &mut ImportCounts),
     ) -> Result<Lines, RunFailure> {
         let doubles = Arc::new(self.doubles().await?);
+        *total = i64::try_from(doubles.lines).unwrap_or(i64::MAX);
         let run = &frame.run;
         let store = if self.ask.dry {
             Box::pin(Store::scratch()).await?
@@ -383,7 +407,7 @@ impl Place<'_> {
                 ..RealmUpdate::default()
             }),
             refused: None,
-            replaces: row.held,
+            replaces: None,
             delivers,
             messages: Box::pin(engine.messages_by(rules.delivery, rules.revoke_at_once, now)),
             audit,
@@ -623,10 +647,13 @@ impl Work<'_> {
         (counts.refused == counts.lines).then(|| {
             RunFailure::new(
                 ErrorCode::Empty,
-                format!(
-                    "none of the {} can be used; nothing was applied. Mend the refused lines",
-                    words::count(counts.lines, "line")
-                ),
+                match counts.lines {
+                    1 => "its only line cannot be used; nothing was applied. Mend it".to_owned(),
+                    lines => format!(
+                        "none of the {} can be used; nothing was applied. Mend the refused lines",
+                        words::count(lines, "line")
+                    ),
+                },
             )
         })
     }

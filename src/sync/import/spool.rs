@@ -10,6 +10,9 @@ use crate::model::RefusedLine;
 /// Lines given at once.
 const PAGE: usize = 200;
 
+/// Fewer where their text is longer than this, in bytes.
+const PAGE_TEXT: usize = 1024 * 1024;
+
 /// Where refused lines go.
 #[derive(Debug)]
 pub struct RefusedSpool {
@@ -78,14 +81,47 @@ impl RefusedLines {
         };
         let mut page = vec![];
         let mut text = String::new();
-        while page.len() < PAGE {
+        let mut length = 0;
+        while page.len() < PAGE && length < PAGE_TEXT {
             text.clear();
             // A record has 64 KiB at most, or an entry 8 MiB, and each character may be six in JSON.
             if file.by_ref().take(64 * 1024 * 1024).read_line(&mut text)? == 0 {
                 break;
             }
+            length += text.len();
             page.push(serde_json::from_str(&text)?);
         }
         Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_are_given_few_at_once_and_all_of_them() {
+        let mut spool = RefusedSpool::new(ImportFile::places());
+        let line = |n: u64| RefusedLine {
+            line: n,
+            column: None,
+            value: None,
+            reason: "x".to_owned(),
+            record: "y".repeat(300 * 1024),
+        };
+        for n in 0..10 {
+            spool.add(&line(n)).unwrap();
+        }
+        let mut lines = spool.lines().unwrap();
+        let mut seen = vec![];
+        loop {
+            let page = lines.page().unwrap();
+            if page.is_empty() {
+                break;
+            }
+            assert!(page.len() <= 4, "{}", page.len());
+            seen.extend(page.iter().map(|l| l.line));
+        }
+        assert_eq!(seen, (0..10).collect::<Vec<_>>());
     }
 }

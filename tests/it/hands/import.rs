@@ -206,14 +206,28 @@ fn an_import_passes_the_brake_and_is_held_approved_or_rejected() {
         );
         let (code, held, _) = import(house, &other, &[]);
         assert_eq!((code, &held["state"]), (3, &json!("held")), "{held}");
+        let numbers = ["total", "done", "changed"].map(|name| held[name].as_i64().unwrap());
+        assert_eq!(numbers, [100, 100, 0], "nothing was changed: {held}");
         assert_eq!(users(house)["u0001"]["phone"], "+421905120001");
-        // Asked again it is the same plan, and keeps its place.
-        let (_, again, _) = import(house, &other, &[]);
-        assert_eq!(again["run"], held["run"]);
+        // While it waits nobody else's file takes its place, nor the same one, nor is one planned beside it.
         let run = held["run"].as_str().unwrap();
+        let mended = file(house, "mended.csv", colleagues(0, "x1;0905 333 001;X;;\n"));
+        for (path, how) in [(&mended, "--yes"), (&other, "--yes"), (&mended, "--plan")] {
+            let said = refused(house, &["users", "import", "--realm=partners", path, how]);
+            assert!(
+                said.contains("waits for a decision: nothing was read of this file")
+                    && said.contains("(file `other.csv`: 100 lines"),
+                "{said}"
+            );
+        }
+        assert_eq!(done(house, &["runs", "show", run])["outcome"], "held");
+        let said = refused(house, &["realms", "remove", "partners", "--with-users"]);
+        assert!(said.contains("waits for a decision"), "{said}");
+        assert_eq!(users(house).len(), 100);
         done(house, &["reject", run]);
-        let (_, held, _) = import(house, &other, &[]);
+        let (_, again, _) = import(house, &other, &[]);
         assert_ne!(held["run"], again["run"]);
+        let held = again;
         // Somebody changed one of them meanwhile: what was shown would not be what is done.
         done(
             house,
@@ -222,6 +236,7 @@ fn an_import_passes_the_brake_and_is_held_approved_or_rejected() {
         let run = held["run"].as_str().unwrap();
         let said = refused(house, &["approve", run]);
         assert!(said.contains("users changed since plan"), "{said}");
+        done(house, &["reject", run]);
         let (_, newer, _) = import(house, &other, &[]);
         assert_ne!(newer["run"], held["run"]);
         let approved = done(house, &["approve", newer["run"].as_str().unwrap()]);
@@ -309,8 +324,8 @@ fn trap_98_a_column_that_went_through_a_spreadsheet_is_held_and_swapped_columns_
     let path = file(&house, "swapped.csv", swapped);
     let (code, operation, bad) = import(&house, &path, &[]);
     assert_eq!(
-        (code, &operation["state"], bad.len()),
-        (1, &json!("failed"), 4),
+        (code, &operation["state"], bad.len(), &operation["changed"]),
+        (1, &json!("failed"), 4, &json!(0)),
         "{operation}"
     );
     let why = operation["error"].as_str().unwrap();
@@ -453,6 +468,12 @@ fn a_file_that_cannot_be_understood_makes_no_run_and_says_what_to_do() {
         code == 64 && said.contains("`colour` is nothing that is read"),
         "{said}"
     );
+    let book = file(&house, "book.csv", b"PK\x03\x04\x14\x00\x06\x00");
+    let (code, said) = ask(&book, &["--yes", "--encoding=utf-8"]);
+    assert!(
+        code == 1 && said.contains("(.xlsx)") && said.contains("save it as CSV UTF-8"),
+        "{said}"
+    );
     // Nobody to ask: nothing is done without --yes.
     let (code, said) = ask(&plain, &["--map=name=1"]);
     assert!(
@@ -466,4 +487,89 @@ fn a_file_that_cannot_be_understood_makes_no_run_and_says_what_to_do() {
     );
     let runs = lines(&house, &["runs", "partners"]);
     assert_eq!(runs.len(), 1, "{runs:?}");
+}
+
+/// What a command says on a terminal to somebody who answers, and its exit code.
+fn on_a_terminal(house: &House, answer: &str, arguments: &[&str]) -> (i64, String) {
+    const SCRIPT: &str = "import os, pty, sys\n\
+        pid, terminal = pty.fork()\n\
+        if pid == 0:\n    os.execv(sys.argv[2], sys.argv[2:])\n\
+        said = b''\n\
+        while True:\n\
+        \u{20}   try: piece = os.read(terminal, 65536)\n\
+        \u{20}   except OSError: break\n\
+        \u{20}   if not piece: break\n\
+        \u{20}   said += piece\n\
+        \u{20}   if b'to go on' in piece: os.write(terminal, sys.argv[1].encode() + b'\\n')\n\
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])\n\
+        sys.stdout.buffer.write(str(code).encode() + b'\\n' + said)\n";
+    let command = house.command(arguments);
+    let out = std::process::Command::new("python3")
+        .args(["-c", SCRIPT, answer])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env("NO_COLOR", "1")
+        .env("COLUMNS", "1000")
+        .output()
+        .expect("python3 runs");
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let (code, said) = text.split_once('\n').unwrap();
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    (code.parse().unwrap(), said)
+}
+
+#[test]
+fn whoever_is_asked_knows_what_is_refused_and_what_is_held() {
+    both_ways(|house, _| {
+        done(house, &MADE);
+        let path = file(
+            house,
+            "class.csv",
+            "osobne cislo;meno;telefon;mail\n17;jan;0905 111 222;-\n18;eva;0905;e@example.org\n19;;0905 111 223;\n",
+        );
+        let mend = house.path("mend.csv");
+        let mend_option = format!("--refused={}", mend.display());
+        let all = [
+            "users",
+            "import",
+            "--realm=partners",
+            &path,
+            "--map=phone=telefon",
+            &mend_option,
+        ];
+        let (code, said) = on_a_terminal(house, "no", &all);
+        let place = |what: &str| said.find(what).unwrap_or_else(|| panic!("{what}: {said}"));
+        let question = place("Type yes to go on");
+        for before in [
+            "e-mail address: column 4 `mail`",
+            "not read: 1 `osobne cislo`",
+            "phone 0905•••222 · e-mail address - (cleared)",
+            "line 3: phone",
+            "line 4: user name",
+            "3 lines = 1 created + 0 updated + 0 unchanged + 2 refused",
+        ] {
+            assert!(place(before) < question, "{before}: {said}");
+        }
+        assert_ne!(code, 0);
+        assert!(
+            said.ends_with("nothing was done: the answer was not yes"),
+            "{said}"
+        );
+        assert!(users(house).is_empty() && !mend.exists());
+
+        let (code, said) = on_a_terminal(house, "yes", &all);
+        assert_eq!(code, 0, "{said}");
+        assert_eq!(said.matches("line 3: phone").count(), 1, "{said}");
+        assert!(said.contains("2 refused lines in"), "{said}");
+        assert_eq!(users(house).len(), 1);
+        let text = std::fs::read_to_string(&mend).unwrap();
+        assert_eq!(
+            text,
+            "osobne cislo;meno;telefon;mail\n18;eva;0905;e@example.org\n19;;0905 111 223;\n"
+        );
+        std::fs::remove_file(&mend).unwrap();
+        // Nothing to do is nothing to ask.
+        let (code, said) = on_a_terminal(house, "no", &all);
+        assert!(code == 0 && !said.contains("Type yes"), "{said}");
+    });
 }

@@ -96,6 +96,64 @@ fn trap_71_a_value_without_its_mac_is_refused() {
     assert_eq!(file.warnings, [(SeedWarning::NoMac, 1)]);
 }
 
+/// Figure 6 with the IV of its seed in the container, and its MAC over this. The key of the MAC is wrapped: no IV is a part of it.
+fn with_the_iv_apart(mac_over: fn(&[u8], &[u8], &[u8]) -> Vec<u8>) -> (String, String) {
+    use hmac::{Hmac, KeyInit, Mac};
+    const WRAPPED: &str = "ESIzRFVmd4iZABEiM0RVZgKn6WjLaTC1sbeBMSvIhRejN9vJa2BOlSaMrR7I5wSX";
+    const VALUE: &str = "AAECAwQFBgcICQoLDA0OD+cIHItlB3Wra1DUpxVvOx2lef1VmNPCMl8jwZqIUqGv";
+    const MAC: &str = "Su+NvtQfmvfJzF6bmQiJqoLRExc=";
+    let value = xml::base64(VALUE.as_bytes()).unwrap();
+    let (iv, encrypted) = value.split_at(16);
+    let mac_key = [7_u8; 16];
+    let key = with_key().keys.key.unwrap();
+    let mut wrapped = [0; 24];
+    aes_kw::KwAes128::new_from_slice(&key)
+        .unwrap()
+        .wrap_key(&mac_key, &mut wrapped)
+        .unwrap();
+    let mut mac = <Hmac<sha1::Sha1> as KeyInit>::new_from_slice(&mac_key).unwrap();
+    mac.update(&mac_over(iv, encrypted, SEED));
+    let base64 = |bytes: &[u8]| data_encoding::BASE64.encode(bytes);
+    let iv = base64(iv);
+    let begin = FIGURE_6.find("<MACKey>").unwrap();
+    let end = FIGURE_6.find("</MACKey>").unwrap();
+    let text = format!(
+        r#"{}<MACKey><xenc:EncryptionMethod Algorithm="http://www.w3.org/2001/04/xmlenc#kw-aes128"/><xenc:CipherData><xenc:CipherValue>{}</xenc:CipherValue></xenc:CipherData>{}"#,
+        &FIGURE_6[..begin],
+        base64(&wrapped),
+        &FIGURE_6[end..]
+    );
+    assert!(!text.contains(WRAPPED));
+    let text = text
+        .replace(VALUE, &base64(encrypted))
+        .replace(MAC, &base64(&mac.finalize().into_bytes()))
+        .replace(
+            "</EncryptionKey>",
+            &format!("<IV>{iv}</IV></EncryptionKey>"),
+        );
+    (text, iv)
+}
+
+#[test]
+fn trap_71_an_iv_beside_the_key_is_under_the_mac_or_it_is_said_that_it_is_not() {
+    for over in [
+        |_: &[u8], _: &[u8], plain: &[u8]| plain.to_vec(),
+        |iv: &[u8], encrypted: &[u8], _: &[u8]| [iv, encrypted].concat(),
+    ] {
+        let (text, iv) = with_the_iv_apart(over);
+        let file = taken(&text, &with_key());
+        assert_eq!(&**file.tokens[0].seed, SEED);
+        assert_eq!(file.warnings, []);
+        for changed in flipped(&text, &iv) {
+            assert_eq!(refused(&changed, &with_key()), cipher::UNREADABLE);
+        }
+    }
+    let (text, _) = with_the_iv_apart(|_, encrypted, _| encrypted.to_vec());
+    let file = taken(&text, &with_key());
+    assert_eq!(&**file.tokens[0].seed, SEED);
+    assert_eq!(file.warnings, [(SeedWarning::NoMac, 1)]);
+}
+
 #[test]
 fn what_is_missing_to_decrypt_a_file_is_said_once() {
     let said = refused(FIGURE_6, &plain());
