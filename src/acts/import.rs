@@ -1,12 +1,14 @@
 //! `users import`: a file of users.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::context::ActContext;
 use super::failure::{ActFailure, FailureKind};
 use super::in_realm::{AgendaTurn, InRealm};
 use crate::clock::Timestamp;
-use crate::import::{Charset, ColumnMap};
+use crate::import::{Charset, ColumnMap, Reading};
 use crate::model::{ImportCounts, OperationState, Outcome, RealmId, RunId};
 use crate::sync::{ImportAsk, ImportFile, Imported};
 
@@ -37,6 +39,8 @@ pub struct Import {
     pub file: ImportFile,
     /// How.
     pub request: ImportRequest,
+    /// How the file is read, where whoever asks has looked at it already.
+    pub reading: Option<Arc<Reading>>,
 }
 
 /// What came of an import: an operation (the design, § 18), with the counts of its lines.
@@ -134,6 +138,7 @@ impl InRealm for Import {
                 .map(Charset::named)
                 .transpose()
                 .map_err(|why| usage(format!("--encoding: {why}")))?,
+            reading: self.reading.clone(),
             replace: request.replace,
             dry: request.plan,
             by: at.caller.name.clone(),

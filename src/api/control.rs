@@ -163,6 +163,7 @@ pub fn routes() -> Router<Api> {
                                     realm,
                                     file,
                                     request,
+                                    reading: None,
                                 };
                                 call.long(OrderKind::InRealm(RealmAct::Import(act))).await
                             }

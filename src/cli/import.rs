@@ -5,6 +5,7 @@ use std::io::{IsTerminal as _, Read as _, Seek as _, Write as _};
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::args::{Command, ImportArgs, UsersCommand};
 use super::operator::{Operator, store_failure};
@@ -18,7 +19,7 @@ use crate::acts::{
 };
 use crate::api::types::AnswerLine;
 use crate::import::{Charset, ColumnMap, FileForm, LookAsked, Reading, look, noun};
-use crate::model::{ErrorCode, ImportColumn, Outcome, RealmId, RefusedLine, phone};
+use crate::model::{ErrorCode, ImportColumn, Outcome, RealmId, RefusedLine, Run, phone};
 use crate::sync::ImportFile;
 
 /// Refused lines that people are shown; a file has them all.
@@ -52,13 +53,15 @@ pub(super) fn refused_file(command: &Command) -> Option<Result<File, ActFailure>
 /// Where the lines of a file go that cannot be used.
 struct Refused<'a> {
     context: &'a CommandContext,
-    reading: Reading,
+    reading: Arc<Reading>,
     file: Option<File>,
     path: Option<PathBuf>,
     count: i64,
     failed: Option<std::io::Error>,
     /// They were shown before the question.
     shown: bool,
+    /// It is only looked what would come of it.
+    plan: bool,
 }
 
 impl Refused<'_> {
@@ -139,7 +142,14 @@ impl Refused<'_> {
     }
 
     /// What is said of them at the end.
-    fn end(self) -> Result<(), ActFailure> {
+    fn end(self, run: Option<&Run>) -> Result<(), ActFailure> {
+        // While a plan waits no other file is taken.
+        let held = run.is_some_and(|run| run.outcome == Outcome::Held);
+        let again = if held && !self.plan {
+            "once that plan is decided, mend and import it"
+        } else {
+            "mend and import it again"
+        };
         self.rest();
         let Some(path) = &self.path else {
             if self.count > 0 && !self.context.json {
@@ -162,7 +172,7 @@ impl Refused<'_> {
             let _stays = std::fs::remove_file(path);
         } else if !self.context.json {
             render::hint(&format!(
-                "{} in {}: mend and import it again",
+                "{} in {}: {again}",
                 text::count(self.count, "refused line"),
                 path.display()
             ));
@@ -212,6 +222,7 @@ async fn with_file(
             format!("{}: {fault}", args.file.display()),
         )
     })?;
+    let reading = Arc::new(reading);
     if !context.json {
         show_reading(&reading, args.show_phones);
     }
@@ -229,6 +240,7 @@ async fn with_file(
             map: args.map.clone(),
             encoding: args.encoding.clone(),
         },
+        reading: Some(Arc::clone(&reading)),
     };
     let mut refused = Refused {
         context,
@@ -238,9 +250,10 @@ async fn with_file(
         count: 0,
         failed: None,
         shown: false,
+        plan: args.plan,
     };
     if asks && let Some(code) = looked_at(context, &act, &mut refused).await? {
-        refused.end()?;
+        refused.end(None)?;
         return Ok(code);
     }
     let mut shown = Shown::new(context, args.show_phones, true);
@@ -259,8 +272,8 @@ async fn with_file(
     if args.plan {
         shown.end();
     }
-    refused.end()?;
     let run = shown.the_run();
+    refused.end(run)?;
     Ok(match run {
         Some(run) if args.plan => Shown::code_of(run),
         Some(run) => super::operator::exit_of(run),

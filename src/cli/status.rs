@@ -374,7 +374,6 @@ fn paint(outcome: Outcome) -> String {
 mod tests {
     use super::*;
     use crate::model::HeldBy;
-    use crate::model::RealmKind;
     use crate::story::status::HolderStatus;
 
     pub(super) fn realm() -> RealmStatus {

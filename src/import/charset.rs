@@ -85,8 +85,12 @@ pub struct CharsetLook {
     /// Zero bytes at even and odd places of the beginning.
     zeros: [u32; 2],
     utf8: Utf8Look,
-    /// The byte before, and how often each byte from 0x80 on stands in a word.
-    before: u8,
+}
+
+/// A look at the words of a file that is not UTF-8, piece by piece.
+#[derive(Debug)]
+pub struct WordLook {
+    /// How often each byte from 0x80 on stands in a word.
     in_words: [u32; 128],
     /// One of the words that Windows-1250 and Windows-1252 read differently.
     word: Vec<u8>,
@@ -106,7 +110,13 @@ impl Default for CharsetLook {
             head: [0; 4],
             zeros: [0; 2],
             utf8: Utf8Look::default(),
-            before: b' ',
+        }
+    }
+}
+
+impl Default for WordLook {
+    fn default() -> Self {
+        Self {
             in_words: [0; 128],
             word: vec![],
             example: vec![],
@@ -121,38 +131,19 @@ impl CharsetLook {
     /// The next bytes.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.utf8.feed(bytes);
-        for &byte in bytes {
-            if self.read < 4
-                && let Ok(place) = usize::try_from(self.read)
+        let beginning = usize::try_from(BEGINNING.saturating_sub(self.read)).unwrap_or(usize::MAX);
+        for (&byte, place) in bytes.iter().take(beginning).zip(self.read..) {
+            if let Some(head) = usize::try_from(place)
+                .ok()
+                .and_then(|n| self.head.get_mut(n))
             {
-                self.head[place] = byte;
+                *head = byte;
             }
-            if byte == 0 && self.read < BEGINNING {
-                self.zeros[usize::from(self.read % 2 == 1)] += 1;
-            }
-            self.read += 1;
-            if byte >= 0x80 || byte.is_ascii_alphabetic() {
-                if self.word.len() < WORD {
-                    self.word.push(byte);
-                }
-            } else {
-                self.end_word();
-            }
-            self.before = byte;
-        }
-    }
-
-    fn end_word(&mut self) {
-        if self.word.len() > 1 {
-            for &byte in self.word.iter().filter(|b| **b >= 0x80) {
-                let place = &mut self.in_words[usize::from(byte - 0x80)];
-                *place = place.saturating_add(1);
-            }
-            if self.example.is_empty() && differs(&self.word) {
-                self.example.clone_from(&self.word);
+            if byte == 0 {
+                self.zeros[usize::from(place % 2 == 1)] += 1;
             }
         }
-        self.word.clear();
+        self.read += bytes.len() as u64;
     }
 
     /// Refuses what is no text by its first bytes, whichever encoding somebody says.
@@ -167,12 +158,16 @@ impl CharsetLook {
         }
     }
 
-    /// What it is. `region` is the country whose users they are: it decides where the bytes alone do not.
+    /// What it is. `region` is the country whose users they are: it decides where the bytes alone do not. `words` is asked only where
+    /// the file is not UTF-8.
     ///
     /// # Errors
     /// Where it cannot be told: the reader of the message says so by `--encoding`.
-    pub fn end(mut self, region: Option<&str>) -> Result<CharsetFound, ImportFault> {
-        self.end_word();
+    pub fn end(
+        &self,
+        words: impl FnOnce() -> Result<WordLook, ImportFault>,
+        region: Option<&str>,
+    ) -> Result<CharsetFound, ImportFault> {
         let read = usize::try_from(self.read).unwrap_or(usize::MAX).min(4);
         let head = &self.head[..read];
         let by_bom = |encoding, length: usize, name: &str| {
@@ -225,12 +220,41 @@ impl CharsetLook {
         }
         match self.utf8.end() {
             None => Ok((Charset::UTF_8, 0, "UTF-8".to_owned())),
-            Some(line) => self.windows(line, region),
+            Some(line) => words()?.windows(line, region),
+        }
+    }
+}
+
+impl WordLook {
+    /// The next bytes.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if byte >= 0x80 || byte.is_ascii_alphabetic() {
+                if self.word.len() < WORD {
+                    self.word.push(byte);
+                }
+            } else {
+                self.end_word();
+            }
         }
     }
 
+    fn end_word(&mut self) {
+        if self.word.len() > 1 {
+            for &byte in self.word.iter().filter(|b| **b >= 0x80) {
+                let place = &mut self.in_words[usize::from(byte - 0x80)];
+                *place = place.saturating_add(1);
+            }
+            if self.example.is_empty() && differs(&self.word) {
+                self.example.clone_from(&self.word);
+            }
+        }
+        self.word.clear();
+    }
+
     /// Not UTF-8 from this line on: what a Windows of Central or Western Europe writes.
-    fn windows(self, line: u64, region: Option<&str>) -> Result<CharsetFound, ImportFault> {
+    fn windows(mut self, line: u64, region: Option<&str>) -> Result<CharsetFound, ImportFault> {
+        self.end_word();
         let seen = |byte: u8| self.in_words[usize::from(byte - 0x80)] > 0;
         let any = |bytes: &[u8]| bytes.iter().any(|b| seen(*b));
         if self.example.is_empty() {
@@ -355,7 +379,12 @@ mod tests {
         let found = |size: usize| {
             let mut look = CharsetLook::default();
             bytes.chunks(size).for_each(|piece| look.feed(piece));
-            look.end(region)
+            let words = || {
+                let mut words = WordLook::default();
+                bytes.chunks(size).for_each(|piece| words.feed(piece));
+                Ok(words)
+            };
+            look.end(words, region)
         };
         let whole = found(bytes.len().max(1));
         for size in [1, 2, 3, 7] {

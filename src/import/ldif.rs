@@ -302,7 +302,7 @@ fn values(
             continue;
         };
         for (_, value) in found.iter().filter(|(n, _)| n == name) {
-            cells.add(*column, value.clone());
+            cells.add(*column, value);
         }
     }
     Ok(())
@@ -335,7 +335,7 @@ mod tests {
             let values = || {
                 let of = |c: &ImportColumn| {
                     let c = *c;
-                    cells.of(c).iter().map(move |v| (c, v.clone()))
+                    cells.of(c).map(move |v| (c, v.to_owned()))
                 };
                 ImportColumn::ALL
                     .iter()
@@ -386,12 +386,15 @@ mod tests {
             long = "7".repeat(2000)
         );
         assert_eq!((entry.line, &entry.raw), (1, &kept));
-        assert_eq!(cells.of(ImportColumn::Name), ["jan"]);
-        assert_eq!(cells.of(ImportColumn::Phone)[0].len(), 2000);
+        assert!(cells.of(ImportColumn::Name).eq(["jan"]));
+        assert_eq!(
+            cells.of(ImportColumn::Phone).map(str::len).sum::<usize>(),
+            2000
+        );
         ldif.next(&mut entry, &mut cells).unwrap().unwrap().unwrap();
         assert_eq!(
             (entry.line, &*entry.raw),
-            (10_006, "dn: uid=eva\nuid: eva\n")
+            (10_008, "dn: uid=eva\nuid: eva\n")
         );
     }
 

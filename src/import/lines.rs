@@ -67,6 +67,16 @@ impl<R: Read> FileLines<R> {
         reason = "no iterator: what fails here ends the file"
     )]
     pub fn next(&mut self) -> Result<Option<FileLine>, ImportFault> {
+        let mut line = FileLine::default();
+        Ok(self.read(&mut line)?.then_some(line))
+    }
+
+    /// The same into a line whose memory is used again; `false`: there are no more.
+    ///
+    /// # Errors
+    /// Where the file cannot be read on.
+    pub fn read(&mut self, line: &mut FileLine) -> Result<bool, ImportFault> {
+        line.cells.clear();
         match &mut self.0 {
             Source::Table {
                 table,
@@ -76,7 +86,7 @@ impl<R: Read> FileLines<R> {
                 record,
             } => loop {
                 if !table.next(record)? {
-                    return Ok(None);
+                    return Ok(false);
                 }
                 if *before > 0 {
                     *before -= 1;
@@ -85,32 +95,32 @@ impl<R: Read> FileLines<R> {
                 if record.cells().all(|cell| cell.trim().is_empty()) {
                     continue;
                 }
-                return Ok(Some(row(record, columns, *width)));
+                row(record, columns, *width, line);
+                return Ok(true);
             },
             Source::Ldif(ldif, entry) => {
-                let mut cells = ImportCells::default();
-                Ok(ldif.next(entry, &mut cells)?.map(|read| FileLine {
-                    line: entry.line,
-                    cells,
-                    fault: read.err(),
-                    record: std::mem::take(&mut entry.raw),
-                }))
+                let Some(read) = ldif.next(entry, &mut line.cells)? else {
+                    return Ok(false);
+                };
+                line.line = entry.line;
+                line.fault = read.err();
+                std::mem::swap(&mut line.record, &mut entry.raw);
+                Ok(true)
             }
         }
     }
 }
 
-fn row(record: &mut Record, columns: &Columns, width: usize) -> FileLine {
-    let mut cells = ImportCells::default();
+fn row(record: &mut Record, columns: &Columns, width: usize, line: &mut FileLine) {
     for column in ImportColumn::ALL {
         let cell = columns[*column as usize].and_then(|n| record.cell(n));
         if let Some(cell) = cell.filter(|cell| !cell.trim().is_empty()) {
-            cells.add(*column, cell.to_owned());
+            line.cells.add(*column, cell);
         }
     }
     let beyond = (width..record.len()).filter_map(|n| record.cell(n));
     let more = beyond.filter(|cell| !cell.trim().is_empty()).count();
-    let fault = (more > 0).then(|| LineFault {
+    line.fault = (more > 0).then(|| LineFault {
         column: None,
         value: None,
         reason: format!(
@@ -118,12 +128,8 @@ fn row(record: &mut Record, columns: &Columns, width: usize) -> FileLine {
             record.len()
         ),
     });
-    FileLine {
-        line: record.line,
-        cells,
-        fault,
-        record: std::mem::take(&mut record.raw),
-    }
+    line.line = record.line;
+    std::mem::swap(&mut line.record, &mut record.raw);
 }
 
 impl Reading {

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::ImportFault;
-use super::charset::{Charset, CharsetLook};
+use super::charset::{Charset, CharsetLook, WordLook};
 use super::decoded::Decoded;
 use super::header::{self, ColumnMap, Columns, noun};
 use super::ldif::{self, LdifAttributes};
@@ -76,19 +76,11 @@ pub fn look<R: Read>(
 ) -> Result<Reading, ImportFault> {
     let mut open = || open().map_err(|e| ImportFault::read(1, &e));
     let mut charset = CharsetLook::default();
-    let mut input = open()?;
-    let mut piece = vec![0; HEAD];
     let mut any = false;
-    loop {
-        let read = input
-            .read(&mut piece)
-            .map_err(|e| ImportFault::read(1, &e))?;
-        if read == 0 {
-            break;
-        }
+    each_piece(open()?, |piece| {
         any = true;
-        charset.feed(&piece[..read]);
-    }
+        charset.feed(piece);
+    })?;
     if !any {
         return Err(ImportFault::whole("the file is empty"));
     }
@@ -111,7 +103,14 @@ pub fn look<R: Read>(
                 format!("{}, as asked", set.name()),
             )
         }
-        None => charset.end(asked.region)?,
+        None => {
+            let words = || {
+                let mut words = WordLook::default();
+                each_piece(open()?, |piece| words.feed(piece))?;
+                Ok(words)
+            };
+            charset.end(words, asked.region)?
+        }
     };
     let mut said = vec![format!("encoding: {said}")];
     let head = head_of(text(open()?, charset, bom)?)?;
@@ -133,6 +132,18 @@ pub fn look<R: Read>(
         return Err(ImportFault::whole("there is no line of users in the file"));
     }
     Ok(reading)
+}
+
+/// Reads all of it.
+fn each_piece(mut input: impl Read, mut with: impl FnMut(&[u8])) -> Result<(), ImportFault> {
+    let mut piece = vec![0; HEAD];
+    loop {
+        match input.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(read) => with(&piece[..read]),
+            Err(error) => return Err(ImportFault::read(1, &error)),
+        }
+    }
 }
 
 /// The text of a file.

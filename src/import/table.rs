@@ -158,13 +158,12 @@ impl<R: Read> Table<R> {
             self.raw.push(b'\n');
             self.take_one();
         }
-        let utf8 = |bytes: &[u8]| {
-            std::str::from_utf8(bytes)
-                .map(str::to_owned)
-                .map_err(|_| ImportFault::at(record.line, "the line is not UTF-8"))
+        let line = record.line;
+        let utf8 = |bytes| {
+            std::str::from_utf8(bytes).map_err(|_| ImportFault::at(line, "the line is not UTF-8"))
         };
-        record.text = utf8(&self.text[..texts])?;
-        record.raw = utf8(&self.raw)?;
+        record.text.push_str(utf8(&self.text[..texts])?);
+        record.raw.push_str(utf8(&self.raw)?);
         record.ends.extend_from_slice(&self.ends[..ends]);
         Ok(true)
     }

@@ -84,7 +84,7 @@ fn trap_97_one_file_in_every_form_is_one_file() {
                             (ImportColumn::Note, row[3]),
                         ];
                         for (column, value) in wanted {
-                            let is = line.cells.of(column).join("").replace(end, "\n");
+                            let is = line.cells.of(column).collect::<String>().replace(end, "\n");
                             assert_eq!(is, value, "{which}");
                         }
                     }
@@ -141,7 +141,7 @@ fn columns_by_number_need_no_header() {
     for text in ["0905123456,jan\n", "tel,login\n0905123456,jan\n"] {
         let reading = look(|| Ok(text.as_bytes()), &asked).unwrap();
         assert_eq!(reading.shown.len(), 1, "{text}");
-        assert_eq!(reading.shown[0].of(ImportColumn::Name), ["jan"]);
+        assert!(reading.shown[0].of(ImportColumn::Name).eq(["jan"]));
     }
 }
 
@@ -157,7 +157,7 @@ proptest! {
             let mut cells = ImportCells::default();
             for (column, cell) in [(ImportColumn::Name, &row[0]), (ImportColumn::Note, &row[1])] {
                 if !cell.trim().is_empty() {
-                    cells.add(column, cell.clone());
+                    cells.add(column, cell);
                 }
             }
             cells

@@ -24,31 +24,47 @@ words! {
 }
 
 /// What stands in the columns of one line, by [`ImportColumn`]. A column that the file has not, or the line not, has no value. Only an
-/// LDIF has several values of one.
-#[derive(Clone, Default, PartialEq, Eq)]
+/// LDIF has several values of one. Its memory is used again.
+#[derive(Clone, Default)]
 pub struct ImportCells {
-    values: [Vec<String>; ImportColumn::ALL.len()],
+    /// All values, one behind the other.
+    text: String,
+    /// Of each its column, and where it stands in the text.
+    values: Vec<(ImportColumn, std::ops::Range<usize>)>,
     /// An LDIF's name of the entry, whose own value is preferred to others.
     pub dn: String,
 }
 
 impl ImportCells {
     /// The values of a column.
-    pub fn of(&self, column: ImportColumn) -> &[String] {
-        &self.values[column as usize]
+    pub fn of(&self, column: ImportColumn) -> impl Iterator<Item = &str> {
+        let of = self.values.iter().filter(move |(of, _)| *of == column);
+        of.filter_map(|(_, place)| self.text.get(place.clone()))
     }
 
     /// Adds a value.
-    pub fn add(&mut self, column: ImportColumn, value: String) {
-        self.values[column as usize].push(value);
+    pub fn add(&mut self, column: ImportColumn, value: &str) {
+        let begin = self.text.len();
+        self.text.push_str(value);
+        self.values.push((column, begin..self.text.len()));
     }
 
     /// Takes all values away.
     pub fn clear(&mut self) {
-        self.values.iter_mut().for_each(Vec::clear);
+        self.text.clear();
+        self.values.clear();
         self.dn.clear();
     }
 }
+
+impl PartialEq for ImportCells {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |column: &ImportColumn| self.of(*column).eq(other.of(*column));
+        self.dn == other.dn && ImportColumn::ALL.iter().all(same)
+    }
+}
+
+impl Eq for ImportCells {}
 
 impl std::fmt::Debug for ImportCells {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -99,6 +115,27 @@ impl std::fmt::Debug for ImportedUser {
             .field("two_factor", &self.two_factor)
             .field("marked", &self.marked)
             .finish_non_exhaustive()
+    }
+}
+
+/// What a file may say of somebody about whom nothing else is open: active, of no directory, no number waits, and nobody is told anything.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SettledUser {
+    /// The name for people.
+    pub display_name: Option<String>,
+    /// The address.
+    pub email: Option<String>,
+    /// The number, in E.164.
+    pub phone: Option<String>,
+    /// The methods.
+    pub two_factor: Vec<TwoFactor>,
+    /// An administrator's words.
+    pub note: Option<String>,
+}
+
+impl std::fmt::Debug for SettledUser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SettledUser(•••)")
     }
 }
 

@@ -47,6 +47,7 @@ pub use ids::{
 };
 pub use import::{
     ImportCells, ImportColumn, ImportCounts, ImportedPhone, ImportedUser, LineFault, RefusedLine,
+    SettledUser,
 };
 pub use job::{Intent, Job, JobReason, JobState, JobType};
 pub use operation::{

@@ -50,8 +50,24 @@ pub fn imported_line(cells: &ImportCells, rules: &PhoneConfig) -> Result<Importe
 
 /// What tells whether two lines of a file are about the same person, which is stricter than what tells users apart: names that only
 /// look alike to a spreadsheet are one here. `None`: the line has no name that can be used.
-pub fn imported_key(cells: &ImportCells) -> Option<String> {
-    name(cells).ok().map(|name| same_person_key(&name.shown))
+pub fn imported_key(cells: &ImportCells) -> Option<Cow<'_, str>> {
+    let mut values = cells.of(ImportColumn::Name);
+    if let (Some(raw), None) = (values.next(), values.next())
+        && is_plain(raw)
+    {
+        return Some(Cow::Borrowed(raw));
+    }
+    let name = name(cells).ok()?;
+    Some(Cow::Owned(same_person_key(&name.shown)))
+}
+
+/// Whether a text is a name and its own key as it stands, whatever is looked at: most are.
+fn is_plain(text: &str) -> bool {
+    text.len() <= 64
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
 }
 
 /// The same of a user's name.
@@ -101,14 +117,14 @@ fn one_of(cells: &ImportCells, column: ImportColumn) -> Option<Cow<'_, str>> {
         ImportColumn::Email => &["mail"],
         _ => &[],
     };
-    match cells.of(column) {
-        [] => None,
-        [one] => Some(Cow::Borrowed(one)),
-        several => {
-            let own = |kind: &str| attributes.contains(&kind);
-            choose(own, several.to_vec(), cells.dn.as_bytes()).map(|(one, _)| Cow::Owned(one))
-        }
+    let mut values = cells.of(column);
+    let one = values.next()?;
+    if values.next().is_none() {
+        return Some(Cow::Borrowed(one));
     }
+    let several = cells.of(column).map(str::to_owned).collect();
+    let own = |kind: &str| attributes.contains(&kind);
+    choose(own, several, cells.dn.as_bytes()).map(|(one, _)| Cow::Owned(one))
 }
 
 fn name(cells: &ImportCells) -> Result<UserName, LineFault> {
@@ -261,7 +277,7 @@ mod tests {
     fn cells(of: &[(ImportColumn, &str)]) -> ImportCells {
         let mut cells = ImportCells::default();
         for (column, value) in of {
-            cells.add(*column, (*value).to_owned());
+            cells.add(*column, value);
         }
         cells
     }
@@ -410,11 +426,25 @@ mod tests {
 
     #[test]
     fn trap_99_names_of_one_person_have_one_key() {
-        let key = |name| imported_key(&cells(&[(ImportColumn::Name, name)])).unwrap();
+        let key = |name| {
+            imported_key(&cells(&[(ImportColumn::Name, name)]))
+                .unwrap()
+                .into_owned()
+        };
         assert_eq!(key("J\u{e1}n"), key("JA\u{301}N "));
         assert_eq!(key("JAN@x"), key("jan@X "));
         assert_eq!(key("ｊａｎ"), key("Jan"));
         assert_ne!(key("jan"), key("j\u{e1}n"));
         assert_eq!(imported_key(&cells(&[])), None);
+    }
+
+    proptest::proptest! {
+        /// A name that is looked at in short has the key that it has when it is looked at in full.
+        #[test]
+        fn trap_99_a_plain_name_has_the_key_of_any(text in "[a-zA-Z0-9._+-]{1,4}|[a-z0-9._-]{1,70}|[0-9]{0,2}[eE][0-9]{1,2}") {
+            let cells = cells(&[(ImportColumn::Name, text.as_str())]);
+            let full = name(&cells).ok().map(|name| same_person_key(&name.shown));
+            proptest::prop_assert_eq!(imported_key(&cells).map(Cow::into_owned), full);
+        }
     }
 }

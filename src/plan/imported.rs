@@ -2,7 +2,9 @@
 
 use super::by_hand::{HandRefusal, NewUser, TypedPhone, UserEdit, add, edit};
 use super::decide::{Decision, DecisionContext};
-use crate::model::{Edit, ImportedPhone, ImportedUser, Intent, PhoneSource, User, UserOrigin};
+use crate::model::{
+    Edit, ImportedPhone, ImportedUser, Intent, PhoneSource, SettledUser, User, UserOrigin,
+};
 
 /// Decides about a line. `held` is the user of the name: who is there under it, else who was suspended and had it. `None`: the user
 /// has all this already.
@@ -55,6 +57,29 @@ pub fn imported(
         decision.intents.extend(allows.then_some(Intent::Allow));
         decision
     }))
+}
+
+/// Whether a line says nothing that a settled user has not: then [`imported`] decides nothing.
+pub fn says_nothing_new(there: &SettledUser, line: &ImportedUser) -> bool {
+    let same = |edit: &Edit<String>, there: &Option<String>| match edit {
+        Edit::Keep => true,
+        Edit::Clear => there.is_none(),
+        Edit::Set(text) => there.as_ref() == Some(text),
+    };
+    let is = |number: &ImportedPhone| there.phone.as_deref() == Some(number.phone.as_str());
+    let same_phone = match &line.phone {
+        Edit::Keep => true,
+        Edit::Clear => there.phone.is_none(),
+        Edit::Set(first) => is(first) || line.other_phones.iter().any(is),
+    };
+    same_phone
+        && same(&line.display_name, &there.display_name)
+        && same(&line.email, &there.email)
+        && same(&line.note, &there.note)
+        && line
+            .two_factor
+            .as_ref()
+            .is_none_or(|methods| *methods == there.two_factor)
 }
 
 /// The number of the line. One of several that is in use stays; and what a directory gives is no change of it.

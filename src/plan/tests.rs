@@ -15,6 +15,7 @@ use crate::model::{
 
 mod by_hand;
 mod holds;
+mod imported;
 mod protect;
 mod put_back;
 mod stranger;

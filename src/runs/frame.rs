@@ -226,7 +226,11 @@ impl<'a> Frame<'a> {
             messages: &messages,
             replaces,
             staged: plan.lies(),
-            audit: audit.as_ref().map(|(entry, key)| (entry, key)),
+            // What changed nothing leaves no line.
+            audit: audit
+                .as_ref()
+                .filter(|_| !empty)
+                .map(|(entry, key)| (entry, key)),
         };
         self.run = stage("apply", Box::pin(self.store.apply(application))).await?;
         Ok(())

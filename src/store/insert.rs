@@ -7,7 +7,7 @@ use super::StoreError;
 use super::rows::{USER_COLUMNS, bind_user, methods, origin_word, side_text, user_columns};
 use super::staged_user::{StagedUser, intents_text};
 use crate::clock::Timestamp;
-use crate::model::{Change, PhoneSource, RealmId, RunId, State, TwoFactor, User, UserOrigin};
+use crate::model::{Change, PhoneSource, RealmId, RunId, State, TwoFactor, UserOrigin};
 
 /// Rows of one INSERT: the cost of each falls until some 50, and SQLite takes 32,766 values at most.
 const ROWS: usize = 50;
@@ -31,6 +31,8 @@ struct SharedColumns {
     origin: UserOrigin,
     created_at: Timestamp,
     updated_at: Timestamp,
+    /// They have an entry in a directory, or anything that comes from one.
+    of_directory: bool,
 }
 
 /// Where rows go: a table, and its columns of a run and of a place in its plan.
@@ -41,12 +43,28 @@ struct InsertTarget<'a> {
     seq: &'static str,
 }
 
-/// What each person has of their own, in the order of [`SharedColumns::insert`].
+/// What each person has of their own, in the order of [`SharedColumns::insert`]: with an entry in a directory, and without.
 const OWN: usize = 14;
+const OWN_BY_HAND: usize = 8;
+
+/// Whether somebody has nothing that comes from a directory, and a key and a raw number where the name and the number are there.
+fn by_hand(staged: &StagedUser) -> bool {
+    let user = &staged.user;
+    user.directory_id.is_none()
+        && user.entry_uuid.is_none()
+        && user.dn.is_none()
+        && staged.container.is_none()
+        && user.phone_rule.is_none()
+        && user.fingerprint.is_none()
+        && !user.username_key.is_empty()
+        && (user.phone.is_none() || user.phone_raw.is_some())
+}
 
 impl SharedColumns {
-    fn of(user: &User) -> Self {
+    fn of(staged: &StagedUser) -> Self {
+        let user = &staged.user;
         Self {
+            of_directory: !by_hand(staged),
             realm: user.realm.clone(),
             phone_attribute: user.phone_attribute.clone(),
             phone_source: user.phone_source,
@@ -59,7 +77,8 @@ impl SharedColumns {
     }
 
     /// Whether this and [`OWN`] values say all there is of somebody who is made.
-    fn describes(&self, user: &User) -> bool {
+    fn describes(&self, staged: &StagedUser) -> bool {
+        let user = &staged.user;
         let number = if user.phone.is_some() {
             user.phone_attribute == self.phone_attribute
                 && user.phone_source == self.phone_source
@@ -71,6 +90,7 @@ impl SharedColumns {
                 && user.phone_provisioned.is_none()
         };
         number
+            && by_hand(staged) != self.of_directory
             && user.realm == self.realm
             && user.two_factor == self.two_factor
             && user.created_at == self.created_at
@@ -99,16 +119,31 @@ impl SharedColumns {
         into: InsertTarget<'_>,
         users: &mut [&mut StagedUser],
     ) -> Result<(), StoreError> {
-        // What is not named has its default in either table.
+        // What is not named has its default in either table. Values that mostly are another's are handed over where they are not.
+        let (phone, own_columns, own_values, n) = if self.of_directory {
+            (
+                "column11",
+                "id, directory_id, entry_uuid, username, username_key, display_name, email, dn, container, phone, phone_raw, phone_rule, fingerprint",
+                "*",
+                OWN,
+            )
+        } else {
+            (
+                "column7",
+                "id, username, username_key, display_name, email, phone, phone_raw",
+                "column1, column2, column3, COALESCE(column4, column3), column5, column6, column7, COALESCE(column8, column7)",
+                OWN_BY_HAND,
+            )
+        };
         let sql = format!(
             "INSERT OR FAIL INTO {} ({}, realm, two_factor, created_at, updated_at, phone_attribute, phone_source, phone_provisioned, origin, state, version,
-                 {}, id, directory_id, entry_uuid, username, username_key, display_name, email, dn, container, phone, phone_raw, phone_rule, fingerprint)
-             SELECT ?, ?, ?, ?, ?, CASE WHEN column11 IS NOT NULL THEN ? END, CASE WHEN column11 IS NOT NULL THEN ? END, CASE WHEN ? THEN column11 END, ?,
-                 'active', 1, * FROM (VALUES {})",
+                 {}, {own_columns})
+             SELECT ?, ?, ?, ?, ?, CASE WHEN {phone} IS NOT NULL THEN ? END, CASE WHEN {phone} IS NOT NULL THEN ? END, CASE WHEN ? THEN {phone} END, ?,
+                 'active', 1, {own_values} FROM (VALUES {})",
             into.table,
             into.run,
             into.seq,
-            values(users.len(), OWN)
+            values(users.len(), n)
         );
         let mut query = sqlx::query(AssertSqlSafe(sql));
         query = query
@@ -122,7 +157,11 @@ impl SharedColumns {
             .bind(self.provisioned)
             .bind(origin_word(self.origin));
         for staged in users {
-            query = own(query, staged);
+            query = if self.of_directory {
+                own(query, staged)
+            } else {
+                own_by_hand(query, staged)
+            };
         }
         query
             .execute(connection)
@@ -153,6 +192,25 @@ fn own<'q>(query: Statement<'q>, staged: &mut StagedUser) -> Statement<'q> {
         .bind(user.fingerprint.map(u64::cast_signed))
 }
 
+fn own_by_hand<'q>(query: Statement<'q>, staged: &mut StagedUser) -> Statement<'q> {
+    let user = &mut staged.user;
+    let phone = user.phone.take().map(String::from);
+    let key = Some(std::mem::take(&mut user.username_key)).filter(|key| *key != user.username);
+    let raw = user
+        .phone_raw
+        .take()
+        .filter(|raw| Some(raw) != phone.as_ref());
+    query
+        .bind(staged.seq)
+        .bind(user.id.0.as_bytes().to_vec())
+        .bind(std::mem::take(&mut user.username))
+        .bind(key)
+        .bind(user.display_name.take())
+        .bind(user.email.take())
+        .bind(phone)
+        .bind(raw)
+}
+
 /// Puts the users that are made together with those like them; gives the others too.
 fn groups<'a>(
     users: impl Iterator<Item = &'a mut StagedUser>,
@@ -163,13 +221,13 @@ fn groups<'a>(
     let mut groups: Vec<(SharedColumns, Vec<&mut StagedUser>)> = vec![];
     let mut others = vec![];
     for staged in users {
-        let group = groups.iter_mut().find(|g| g.0.describes(&staged.user));
+        let group = groups.iter_mut().find(|g| g.0.describes(staged));
         if let Some((_, group)) = group {
             group.push(staged);
             continue;
         }
-        let alike = SharedColumns::of(&staged.user);
-        if alike.describes(&staged.user) {
+        let alike = SharedColumns::of(staged);
+        if alike.describes(staged) {
             groups.push((alike, vec![staged]));
         } else {
             others.push(staged);

@@ -230,6 +230,7 @@ on_both!(
     housekeeping::lines_of_what_never_happened_do_not_stay,
     aside::a_first_load_takes_the_place_of_users,
     aside::who_is_told_something_comes_with_a_first_load,
+    aside::who_comes_by_a_file_is_written_as_decided,
     aside::a_first_load_that_is_held_lies_among_the_plans,
     aside::what_is_taken_back_of_a_first_load_is_gone,
     aside::a_wrong_row_ends_a_first_load_and_leaves_nothing,

@@ -214,6 +214,110 @@ pub(super) async fn a_first_load_takes_the_place_of_users(f: &Fixture) {
     rules_hold(f).await;
 }
 
+/// Who comes by a file has nothing of a directory. Values that mostly are another's may be others, or none.
+pub(super) async fn who_comes_by_a_file_is_written_as_decided(f: &Fixture) {
+    let by_file = |name: &str, n: u8| User {
+        origin: crate::model::UserOrigin::Import,
+        phone_source: Some(crate::model::PhoneSource::Manual),
+        ..user(name, &format!("+4219051234{n:02}"))
+    };
+    let mut users: Vec<User> = (1..=5).map(|n| by_file(&format!("f{n}"), n)).collect();
+    users[0].phone_raw = users[0].phone.clone().map(String::from);
+    users[1].phone_raw = Some("0905 12 34 02".into());
+    users[1].username = "F2".into();
+    users[2].phone = None;
+    users[2].phone_raw = Some("none yet".into());
+    users[3].phone = None;
+    users[4].display_name = Some("Ján".into());
+    for user in &mut users {
+        user.phone_source = user.phone_source.filter(|_| user.phone.is_some());
+        user.phone_provisioned.clone_from(&user.phone);
+    }
+    let run = laid_aside(f, 1, &users).await;
+    apply_first(f, &run).await.unwrap();
+    let more: Vec<User> = users
+        .iter()
+        .map(|user| User {
+            id: crate::model::UserId(uuid::Uuid::now_v7()),
+            username: format!("{}m", user.username),
+            username_key: format!("{}m", user.username_key),
+            ..user.clone()
+        })
+        .collect();
+    make(f, 2, &more).await;
+    for written in users.iter().chain(&more) {
+        let read = f.store.users_by_id(&[written.id]).await.unwrap().remove(0);
+        let told = |u: &User| {
+            let phones = (
+                u.phone.clone(),
+                u.phone_raw.clone(),
+                u.phone_source,
+                u.phone_provisioned.clone(),
+            );
+            (
+                u.username.clone(),
+                u.username_key.clone(),
+                u.display_name.clone(),
+                phones,
+            )
+        };
+        assert_eq!(told(&read), told(written));
+    }
+    settled(f, &users).await;
+}
+
+/// Which of them are told apart as settled, and what is told of them.
+async fn settled(f: &Fixture, users: &[User]) {
+    let keys: Vec<&str> = users.iter().map(|u| u.username_key.as_str()).collect();
+    let there = async |sends| {
+        let found = f.store.settled_users(&realm(), &keys, sends).await.unwrap();
+        let mut names: Vec<String> = found.into_keys().collect();
+        names.sort();
+        names
+    };
+    assert_eq!(there(false).await, ["f1", "f2", "f3", "f4", "f5"]);
+    assert_eq!(there(true).await, [""; 0], "they are to be told");
+    f.sql("UPDATE users SET provisioned = (1 = 1), note = 'a \"b\"', two_factor = 'sms-otp,fido' WHERE username_key = 'f5'").await;
+    assert_eq!(there(true).await, ["f5"]);
+    let f5 = f.store.settled_users(&realm(), &keys, true).await.unwrap();
+    let f5 = &f5["f5"];
+    assert_eq!(
+        (
+            f5.display_name.as_deref(),
+            f5.note.as_deref(),
+            f5.phone.as_deref()
+        ),
+        (Some("Ján"), Some("a \"b\""), Some("+421905123405"))
+    );
+    assert_eq!(
+        (f5.two_factor.as_slice(), &f5.email),
+        (&[TwoFactor::SmsOtp, TwoFactor::Fido][..], &None)
+    );
+    for (n, open) in [
+        "state = 'suspended', state_reason = 'disabled', suspended_at = 1, suspended_clock = 1",
+        "blocked = (1 = 1)",
+        "phone_provisioned = '+421905999999'",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let n = n + 1;
+        let sql = format!("UPDATE users SET {open} WHERE username_key = 'f{n}'");
+        let mut tx = f.store.db.begin().await.unwrap();
+        super::super::aside::execute(&mut tx, sql, "open")
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(there(false).await.len(), 5 - n, "{open}");
+    }
+    let found = f
+        .store
+        .users_by_name(&realm(), &["f1", "f2m", "nobody"])
+        .await
+        .unwrap();
+    assert_eq!(found.len(), 2);
+}
+
 pub(super) async fn who_is_told_something_comes_with_a_first_load(f: &Fixture) {
     let users = people();
     let mut run = laid_aside(f, 1, &users).await;

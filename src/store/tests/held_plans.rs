@@ -1,6 +1,6 @@
 //! Held plans, and what stays when a run ends in any other way.
 
-use super::by_hand::{act, removed};
+use super::by_hand::{act, by_hand, removed};
 use super::*;
 use crate::model::{AuditAct, HeldBy, JobReason, JobType, Limit, Origin, State, StateReason};
 
@@ -173,7 +173,7 @@ async fn hold(f: &Fixture, n: u128, someone: &User, replaces: Option<RunId>) -> 
 
 pub(super) async fn what_is_held_of_who_is_removed_goes(f: &Fixture) {
     const LEFT: &str = "SELECT CAST(COUNT(*) AS TEXT) FROM staged_users WHERE username <> '' OR phone IS NOT NULL OR display_name IS NOT NULL";
-    let (a, b) = (person("a", 1), person("b", 2));
+    let (a, b) = (by_hand("a", 1), by_hand("b", 2));
     make(f, 1, &[a.clone(), b.clone()]).await;
     let run = hold(f, 2, &a, None).await;
     assert_eq!(f.text(LEFT).await.as_deref(), Some("1"));

@@ -63,7 +63,8 @@ pub(super) struct Doubles {
     pub(super) nameless: i64,
 }
 
-fn hash(key: &str) -> u64 {
+/// What folded names are looked up by.
+pub(super) fn hash(key: &str) -> u64 {
     xxh3_64(key.as_bytes())
 }
 
@@ -103,11 +104,12 @@ impl Doubles {
         rules: &PhoneConfig,
     ) -> Result<Self, ImportFault>
     where
-        L: FnMut() -> Result<Option<FileLine>, ImportFault>,
+        L: FnMut(&mut FileLine) -> Result<bool, ImportFault>,
     {
         let mut doubles = Self::default();
+        let mut line = FileLine::default();
         let mut next = lines()?;
-        while let Some(line) = next()? {
+        while next(&mut line)? {
             doubles.lines += 1;
             match hash_of(&line) {
                 Some(hash) => doubles.names.push(hash),
@@ -127,7 +129,7 @@ impl Doubles {
             return Ok(doubles);
         }
         let mut next = lines()?;
-        while let Some(line) = next()? {
+        while next(&mut line)? {
             if let Some(who) = hash_of(&line).filter(|hash| twice.binary_search(hash).is_ok()) {
                 doubles.occurrences.push(Occurrence {
                     who,
@@ -203,12 +205,13 @@ mod tests {
         let reading = look(|| Ok(text.as_bytes()), &LookAsked::default()).unwrap();
         let lines = || {
             let mut lines = reading.lines(text.as_bytes())?;
-            Ok(move || lines.next())
+            Ok(move |line: &mut FileLine| lines.read(line))
         };
         let doubles = Doubles::of(lines, &rules).unwrap();
         let mut next = lines().unwrap();
         let mut all = vec![];
-        while let Some(line) = next().unwrap() {
+        let mut line = FileLine::default();
+        while next(&mut line).unwrap() {
             all.push(doubles.verdict(&line));
         }
         all

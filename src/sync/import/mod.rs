@@ -10,10 +10,13 @@ mod approve;
 mod audit;
 mod doubles;
 mod file;
+mod place;
 mod produce;
 mod run;
 mod spool;
+mod work;
 
 pub use file::ImportFile;
-pub use run::{ImportAsk, Imported};
+pub use place::ImportAsk;
+pub use run::Imported;
 pub use spool::RefusedLines;

@@ -1,5 +1,7 @@
 //! Reads a file on a thread of its own, and hands over its lines as they are understood.
 
+use std::ops::Range;
+
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -16,10 +18,19 @@ pub(super) const BATCH: usize = 500;
 /// Fewer where their text is longer than this, in bytes: a line may have 64 KiB, and an entry of an LDIF 8 MiB.
 const BATCH_TEXT: usize = 1024 * 1024;
 
+/// Lines that were read one after the other.
+#[derive(Default)]
+pub(super) struct ReadLines {
+    pub(super) lines: Vec<ReadLine>,
+    /// Their records, one behind the other.
+    pub(super) records: String,
+}
+
 /// A line that was read: what it says, or why it cannot be used.
 pub(super) struct ReadLine {
     pub(super) line: u64,
-    pub(super) record: String,
+    /// Where it stands among the records.
+    pub(super) record: Range<usize>,
     pub(super) says: Said,
 }
 
@@ -29,6 +40,11 @@ pub(super) enum Said {
     User(ImportedUser),
     /// What an earlier line says.
     Again,
+    /// What is there already.
+    There {
+        /// The number got its beginning back.
+        marked: bool,
+    },
     /// Nothing that can be used.
     Refused(LineFault),
 }
@@ -39,21 +55,25 @@ pub(super) fn produce(
     reading: &Reading,
     doubles: &Doubles,
     rules: &PhoneConfig,
-    to: &mpsc::Sender<Vec<ReadLine>>,
+    to: &mpsc::Sender<ReadLines>,
     cancel: &CancellationToken,
 ) -> Result<(), ImportFault> {
     let mut lines = reading.lines(file.open())?;
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut text = 0;
-    while let Some(line) = lines.next()? {
+    let mut batch = ReadLines::default();
+    let mut line = FileLine::default();
+    while lines.read(&mut line)? {
         if cancel.is_cancelled() {
             return Ok(());
         }
-        text += line.record.len();
-        batch.push(understood(line, doubles, rules));
-        if batch.len() >= BATCH || text >= BATCH_TEXT {
-            text = 0;
-            let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+        let begin = batch.records.len();
+        batch.records.push_str(&line.record);
+        batch.lines.push(ReadLine {
+            line: line.line,
+            record: begin..batch.records.len(),
+            says: understood(&mut line, doubles, rules),
+        });
+        if batch.lines.len() >= BATCH || batch.records.len() >= BATCH_TEXT {
+            let full = std::mem::take(&mut batch);
             if to.blocking_send(full).is_err() {
                 return Ok(());
             }
@@ -63,22 +83,18 @@ pub(super) fn produce(
     Ok(())
 }
 
-fn understood(line: FileLine, doubles: &Doubles, rules: &PhoneConfig) -> ReadLine {
-    let verdict = doubles.verdict(&line);
-    let FileLine {
-        line,
-        cells,
-        fault,
-        record,
-    } = line;
-    let says = match (fault, verdict) {
-        (Some(fault), _) => Said::Refused(fault),
-        (None, Double::First) => match imported_line(&cells, rules) {
+fn understood(line: &mut FileLine, doubles: &Doubles, rules: &PhoneConfig) -> Said {
+    if let Some(fault) = line.fault.take() {
+        return Said::Refused(fault);
+    }
+    let cells = &line.cells;
+    match doubles.verdict(line) {
+        Double::First => match imported_line(cells, rules) {
             Ok(user) => Said::User(user),
             Err(fault) => Said::Refused(fault),
         },
-        (None, Double::Again) => Said::Again,
-        (None, Double::Contradicted(others)) => {
+        Double::Again => Said::Again,
+        Double::Contradicted(others) => {
             use crate::model::ImportColumn;
             let some: Vec<String> = others.some.iter().map(u64::to_string).collect();
             let noun = if others.all == 1 { "line" } else { "lines" };
@@ -88,13 +104,12 @@ fn understood(line: FileLine, doubles: &Doubles, rules: &PhoneConfig) -> ReadLin
             };
             Said::Refused(LineFault {
                 column: Some(ImportColumn::Name),
-                value: cells.of(ImportColumn::Name).first().cloned(),
+                value: cells.of(ImportColumn::Name).next().map(str::to_owned),
                 reason: format!(
-                    "the same user is in {noun} {}{more} too, with other values or one that cannot be used: leave one of them",
+                    "the same user is in {noun} {}{more} too, with other values or one that cannot be used: keep one of them",
                     some.join(", ")
                 ),
             })
         }
-    };
-    ReadLine { line, record, says }
+    }
 }

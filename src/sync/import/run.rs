@@ -3,26 +3,22 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use super::audit::ImportFacts;
-use super::doubles::Doubles;
+use super::doubles::{Doubles, hash};
 use super::file::ImportFile;
-use super::produce::{ReadLine, Said, produce};
-use super::spool::{RefusedLines, RefusedSpool};
-use crate::clock::Timestamp;
+use super::place::{ImportAsk, Place};
+use super::produce::{ReadLines, produce};
+use super::spool::{RefusedLines, RefusedSpool, spool_failed};
+use super::work::Work;
 use crate::config::PhoneConfig;
-use crate::import::{Charset, ColumnMap, ImportFault, LookAsked, Reading, look, noun};
+use crate::import::{FileLine, ImportFault, LookAsked, Reading, look};
 use crate::model::{
-    ErrorCode, Field, IdForm, ImportColumn, ImportCounts, ImportedUser, LineFault, Mode,
-    NumberMark, RealmId, RealmRow, RefusedLine, Run, StateReason, Trigger, User, UserId, words,
+    ErrorCode, IdForm, ImportColumn, ImportCounts, Mode, RealmId, RealmRow, Run, Trigger, UserId,
 };
-use crate::normalise::{same_person_key, warm_up};
-use crate::plan::by_hand::HandRefusal;
-use crate::plan::decide::{DecisionContext, Observation, decide};
-use crate::plan::imported::imported;
+use crate::normalise::warm_up;
 use crate::runs::weigh::{Reason, Users};
 use crate::runs::{
     Ascending, Finished, Frame, Lines, PlanBuilder, PlanDisposition, RealmTurn, RunError,
@@ -32,35 +28,6 @@ use crate::store::{RealmUpdate, RunFacts, Store};
 use crate::sync::engine::Engine;
 use crate::sync::realm::by_hand::RealmRules;
 use crate::sync::run_request::Progress;
-
-/// Fewer refused lines than this never stop a file.
-const FEW: i64 = 3;
-
-/// Users read at once.
-const PAGE: i64 = 1000;
-
-/// What is asked of an import.
-#[derive(Clone, Debug)]
-pub struct ImportAsk {
-    /// The file.
-    pub file: ImportFile,
-    /// Which of its columns are read; `None`: by its header.
-    pub map: Option<ColumnMap>,
-    /// In which characters it is; `None`: as it looks.
-    pub charset: Option<Charset>,
-    /// Users of earlier imports who are not in the file are suspended.
-    pub replace: bool,
-    /// Only look what would come of it.
-    pub dry: bool,
-    /// Who asks.
-    pub by: Option<String>,
-    /// From where, for the audit.
-    pub from: &'static str,
-    /// Stops it: it commits or rolls back.
-    pub cancel: CancellationToken,
-    /// Where progress is told.
-    pub progress: watch::Sender<Progress>,
-}
 
 /// What came of an import.
 #[derive(Debug)]
@@ -79,17 +46,6 @@ pub struct Imported {
     pub lines: Lines,
 }
 
-/// What an import depends on beside the file.
-struct Place<'a> {
-    engine: &'a Engine,
-    row: &'a RealmRow,
-    rules: &'a RealmRules<'a>,
-    ask: &'a ImportAsk,
-    reading: Arc<Reading>,
-    /// Users of the realm that are not removed.
-    users: i64,
-}
-
 impl Engine {
     /// Takes a file of users into a realm: read, planned, weighed, and applied in one transaction, or held. The first one into an empty
     /// realm is its baseline.
@@ -103,7 +59,7 @@ impl Engine {
             self.nothing_waits(realm, false).await?;
         }
         let rules = self.realm_rules(&row)?;
-        let reading = Arc::new(read_as(ask, &rules.phone).await?);
+        let reading = read_as(ask, &rules.phone).await?;
         if ask.dry {
             return self.import_into(&row, &rules, ask, reading, None).await;
         }
@@ -208,13 +164,6 @@ fn may_import(row: &RealmRow) -> Result<(), RunError> {
     Ok(())
 }
 
-fn spool_failed(error: &std::io::Error) -> RunFailure {
-    RunFailure::new(
-        ErrorCode::Store,
-        format!("cannot keep the refused lines in a temporary file: {error}"),
-    )
-}
-
 fn unfit(file: &ImportFile, fault: &ImportFault) -> RunError {
     RunError::Unfit(format!("{}: {fault}", file.name()))
 }
@@ -227,35 +176,25 @@ fn broke_off(error: &tokio::task::JoinError) -> RunFailure {
 }
 
 /// How the file is read.
-async fn read_as(ask: &ImportAsk, phone: &PhoneConfig) -> Result<Reading, RunError> {
+async fn read_as(ask: &ImportAsk, phone: &PhoneConfig) -> Result<Arc<Reading>, RunError> {
     let (file, map, charset) = (ask.file.clone(), ask.map.clone(), ask.charset);
     let region = phone.region.clone();
+    let known = ask.reading.clone();
     let looking = tokio::task::spawn_blocking(move || {
         // Every number is read.
         warm_up(region.as_deref());
+        if let Some(reading) = known {
+            return Ok(reading);
+        }
         let asked = LookAsked {
             charset,
             map: map.as_ref(),
             region: region.as_deref(),
         };
-        look(|| Ok(file.open()), &asked).map_err(|fault| unfit(&file, &fault))
+        let reading = look(|| Ok(file.open()), &asked);
+        reading.map(Arc::new).map_err(|fault| unfit(&file, &fault))
     });
     looking.await.map_err(|e| RunError::from(broke_off(&e)))?
-}
-
-/// What goes on while lines come.
-struct Work<'p> {
-    place: &'p Place<'p>,
-    plan: PlanBuilder,
-    ids: Ascending,
-    now: Timestamp,
-    /// Who was suspended and may come back, by the hash of the folded name.
-    away: HashMap<u64, UserId>,
-    /// Users who are frozen, or have a number that is refused.
-    marks: HashMap<UserId, NumberMark>,
-    refused: &'p mut RefusedSpool,
-    counts: &'p mut ImportCounts,
-    by_column: BTreeMap<ImportColumn, i64>,
 }
 
 impl Place<'_> {
@@ -429,7 +368,7 @@ impl Place<'_> {
         let looking = tokio::task::spawn_blocking(move || {
             let lines = || {
                 let mut lines = reading.lines(file.open())?;
-                Ok(move || lines.next())
+                Ok(move |line: &mut FileLine| lines.read(line))
             };
             Doubles::of(lines, &rules)
         });
@@ -440,7 +379,7 @@ impl Place<'_> {
     fn produce(
         &self,
         doubles: &Arc<Doubles>,
-        to: mpsc::Sender<Vec<ReadLine>>,
+        to: mpsc::Sender<ReadLines>,
     ) -> JoinHandle<Result<(), ImportFault>> {
         let (file, reading) = (self.ask.file.clone(), Arc::clone(&self.reading));
         let (doubles, rules) = (Arc::clone(doubles), self.rules.phone.clone().into_owned());
@@ -457,232 +396,5 @@ impl Place<'_> {
         }
         let away = self.engine.store.suspended_by_hand(&self.row.id).await?;
         Ok(away.into_iter().map(|(key, id)| (hash(&key), id)).collect())
-    }
-}
-
-fn hash(key: &str) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(key.as_bytes())
-}
-
-impl Work<'_> {
-    /// Decides about some lines.
-    async fn take(&mut self, batch: Vec<ReadLine>) -> Result<(), RunFailure> {
-        let mut held = self.held(&batch).await?;
-        for ReadLine { line, record, says } in batch {
-            self.counts.lines += 1;
-            let fault = match says {
-                Said::Again => {
-                    self.counts.unchanged += 1;
-                    continue;
-                }
-                Said::Refused(fault) => Some(fault),
-                Said::User(user) => {
-                    let held = held.remove(&user.name.key);
-                    self.decide(held.as_ref(), user).await?
-                }
-            };
-            if let Some(fault) = fault {
-                self.refuse(line, fault, record)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The users whom these lines are about, by their folded names.
-    async fn held(&self, batch: &[ReadLine]) -> Result<HashMap<String, User>, RunFailure> {
-        if self.place.users == 0 {
-            return Ok(HashMap::new());
-        }
-        let keys: Vec<String> = batch
-            .iter()
-            .filter_map(|line| match &line.says {
-                Said::User(user) => Some(user.name.key.clone()),
-                Said::Again | Said::Refused(_) => None,
-            })
-            .collect();
-        let store = &self.place.engine.store;
-        let present = store.users_by_name(&self.place.row.id, &keys).await?;
-        let mut held: HashMap<String, User> = present
-            .into_iter()
-            .map(|user| (user.username_key.clone(), user))
-            .collect();
-        let back: Vec<UserId> = keys
-            .iter()
-            .filter(|key| !held.contains_key(*key))
-            .filter_map(|key| self.away.get(&hash(key)).copied())
-            .collect();
-        if !back.is_empty() {
-            for user in store.users_by_id(&back).await? {
-                held.insert(user.username_key.clone(), user);
-            }
-        }
-        Ok(held)
-    }
-
-    fn context(&self, held: Option<&User>) -> DecisionContext<'_> {
-        let place = self.place;
-        DecisionContext {
-            realm: &place.row.id,
-            policy: &place.rules.policy,
-            now: self.now,
-            realm_clock: place.row.clock_ms,
-            id_form: place.row.id_form.unwrap_or(IdForm::Uuid),
-            new_id: UserId(self.ids.next()),
-            bare: self.plan.first(),
-            adopts: false,
-            number: held
-                .and_then(|user| self.marks.get(&user.id))
-                .cloned()
-                .unwrap_or_default(),
-            protected: false,
-        }
-    }
-
-    /// Decides about a line; gives why it cannot be used after all.
-    async fn decide(
-        &mut self,
-        held: Option<&User>,
-        user: ImportedUser,
-    ) -> Result<Option<LineFault>, RunFailure> {
-        let marked = user.marked;
-        let name = user.name.shown.clone();
-        let decision = match imported(held, user, &self.context(held)) {
-            Ok(decision) => decision,
-            Err(refusal) => return Ok(Some(self.owned(held, &name, refusal))),
-        };
-        self.counts.marked += i64::from(marked);
-        match &decision {
-            Some(decision) if decision.base_version == 0 => self.counts.created += 1,
-            Some(decision) if !decision.changes.is_empty() => self.counts.updated += 1,
-            _ => self.counts.unchanged += 1,
-        }
-        if let Some(decision) = decision {
-            self.plan.add(decision).await?;
-        }
-        Ok(None)
-    }
-
-    /// A line that would change what a directory says.
-    fn owned(&self, held: Option<&User>, name: &str, refusal: HandRefusal) -> LineFault {
-        let objected = match refusal {
-            HandRefusal::Frozen => Some(
-                "is frozen, since the former owner of a number says that its change was not theirs: say first which number counts (`realmsync users unfreeze`)",
-            ),
-            HandRefusal::NumberRefused => Some(
-                "does not get this number, which was refused for them: mend the file, or set it by hand if it counts after all (`realmsync users edit --phone`)",
-            ),
-            _ => None,
-        };
-        if let Some(why) = objected {
-            return LineFault {
-                column: Some(ImportColumn::Phone),
-                value: None,
-                reason: format!("{name} {why}"),
-            };
-        }
-        let field = match refusal {
-            HandRefusal::Owned(field) => field,
-            HandRefusal::Removed
-            | HandRefusal::OfDirectory
-            | HandRefusal::Away
-            | HandRefusal::Unusable
-            | HandRefusal::Frozen
-            | HandRefusal::NumberRefused => Field::Username,
-        };
-        let column = match field {
-            Field::Phone => ImportColumn::Phone,
-            Field::DisplayName => ImportColumn::DisplayName,
-            Field::Email => ImportColumn::Email,
-            _ => ImportColumn::Name,
-        };
-        let owner = held.map_or_else(String::new, |held| self.place.engine.owner(held, field));
-        let advice = if field == Field::Phone {
-            ", or set `phone-authority = \"local\"` in the realm"
-        } else {
-            ""
-        };
-        LineFault {
-            column: Some(column),
-            value: None,
-            reason: format!(
-                "the {} of {name} comes from the directory{owner}: change it there{advice}, or leave the cell empty",
-                noun(column)
-            ),
-        }
-    }
-
-    fn refuse(&mut self, line: u64, fault: LineFault, record: String) -> Result<(), RunFailure> {
-        self.counts.refused += 1;
-        if let Some(column) = fault.column {
-            *self.by_column.entry(column).or_default() += 1;
-        }
-        let refused = RefusedLine {
-            line,
-            column: fault.column,
-            value: fault.value,
-            reason: fault.reason,
-            record,
-        };
-        self.refused.add(&refused).map_err(|e| spool_failed(&e))
-    }
-
-    /// Why nothing of the file is taken although its lines were read.
-    fn stops(&self) -> Option<RunFailure> {
-        let counts = &self.counts;
-        let most = self.by_column.iter().max_by_key(|(_, n)| **n);
-        if let Some((column, n)) = most
-            && *n >= FEW
-            && *n * 10 > counts.lines * 3
-        {
-            return Some(RunFailure::new(
-                ErrorCode::Incomplete,
-                format!(
-                    "{} of {} cannot be used for what stands in the column of the {}: nothing was applied. Look whether the columns are the right ones, or mend the refused lines",
-                    n,
-                    words::count(counts.lines, "line"),
-                    noun(*column)
-                ),
-            ));
-        }
-        (counts.refused == counts.lines).then(|| {
-            RunFailure::new(
-                ErrorCode::Empty,
-                match counts.lines {
-                    1 => "its only line cannot be used; nothing was applied. Mend it".to_owned(),
-                    lines => format!(
-                        "none of the {} can be used; nothing was applied. Mend the refused lines",
-                        words::count(lines, "line")
-                    ),
-                },
-            )
-        })
-    }
-
-    /// Suspends who came by an earlier file and is not in this one.
-    async fn suspend_missing(&mut self, doubles: &Doubles) -> Result<(), RunFailure> {
-        let mut after = None;
-        loop {
-            if self.place.ask.cancel.is_cancelled() {
-                return Err(RunFailure::cancelled());
-            }
-            let store = &self.place.engine.store;
-            let users = store
-                .present_imported(&self.place.row.id, after, PAGE)
-                .await?;
-            let Some(last) = users.last() else {
-                return Ok(());
-            };
-            after = Some(last.id);
-            for user in &users {
-                if doubles.has(&same_person_key(&user.username)) {
-                    continue;
-                }
-                let seen = Observation::Gone(Some(StateReason::OutOfScope));
-                if let Some(decision) = decide(Some(user), seen, &self.context(None)) {
-                    self.counts.suspended += 1;
-                    self.plan.add(decision).await?;
-                }
-            }
-        }
     }
 }

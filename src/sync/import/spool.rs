@@ -5,7 +5,8 @@ use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
 use super::file::ImportFile;
-use crate::model::RefusedLine;
+use crate::model::{ErrorCode, RefusedLine};
+use crate::runs::RunFailure;
 
 /// Lines given at once.
 const PAGE: usize = 200;
@@ -93,6 +94,14 @@ impl RefusedLines {
         }
         Ok(page)
     }
+}
+
+/// Why an import ends whose refused lines cannot be kept.
+pub(super) fn spool_failed(error: &std::io::Error) -> RunFailure {
+    RunFailure::new(
+        ErrorCode::Store,
+        format!("cannot keep the refused lines in a temporary file: {error}"),
+    )
 }
 
 #[cfg(test)]
