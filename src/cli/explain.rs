@@ -44,6 +44,10 @@ pub(super) async fn explain(
             show_phones,
         };
         words.tell();
+        render::hint(&format!(
+            "`realmsync audit --user {0:#}` tells what was done by hand and on the page, `realmsync verifications --user {0:#}` what services were answered",
+            story.user.id
+        ));
     }
     Ok(0)
 }

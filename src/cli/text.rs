@@ -16,7 +16,7 @@ use crate::clock::zones::{self, Zones};
 use crate::config::Environment;
 use crate::model::change::ANOTHER_PERSON;
 pub(super) use crate::model::words::count;
-use crate::model::{Change, ChangeKind, Field, Mode, Outcome, Run};
+use crate::model::{Change, ChangeKind, EnrolmentState, Field, Mode, Outcome, Run};
 use crate::story::status::RejectedBefore;
 
 /// The zone of the person who reads; unset in tests of this crate, which read UTC.
@@ -49,14 +49,15 @@ pub(super) fn zone_of(env: &Environment) -> TimeZone {
 /// What became of an enrolment.
 pub(super) fn enrolment(sent: &EnrolmentObject) -> String {
     let mut words = format!("{}: {}", when(sent.sent_at), sent.state);
-    for (what, at) in [
-        (", opened (perhaps by a scanner) ", sent.opened_at),
-        (", used ", sent.used_at),
-    ] {
-        if let Some(at) = at {
-            words += what;
-            words += &when(at);
-        }
+    // Whoever used it had opened it.
+    if let Some(at) = sent.used_at {
+        words += &format!(" {}", when(at));
+    } else if let Some(at) = sent.opened_at {
+        let opened = match sent.state {
+            EnrolmentState::Opened => "",
+            _ => ", opened",
+        };
+        words += &format!("{opened} {} (perhaps by a scanner)", when(at));
     }
     words + ", valid until " + &when(sent.expires_at)
 }

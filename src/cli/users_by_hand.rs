@@ -278,7 +278,14 @@ async fn each(
                     UserVerb::Restore => "restored",
                     UserVerb::Adopt => "gets the directory's entry of the name at the next pass",
                 };
-                let told = tell(context, store, &acted, done, show_phones).await;
+                let already = match verb {
+                    UserVerb::Block => "was blocked already",
+                    UserVerb::Unblock => "was not blocked",
+                    UserVerb::Remove => "was removed already",
+                    UserVerb::Restore => "was not suspended",
+                    UserVerb::Adopt => "waits for the directory's entry already",
+                };
+                let told = tell_or(context, store, &acted, (done, already), show_phones).await;
                 let back = matches!(verb, UserVerb::Unblock | UserVerb::Restore);
                 match told {
                     Ok(()) if back && acted.changed => tell_unsent(context, store, user).await,
@@ -302,7 +309,10 @@ async fn unlock(context: &CommandContext, who: UserNames) -> Result<u8, ActFailu
     let mut code = 0;
     for user in named {
         let told = match operator.act(UnlockUser { user: user.id }).await {
-            Ok(acted) => tell(context, &store, &acted, "unlocked", who.show_phones).await,
+            Ok(acted) => {
+                let words = ("unlocked", "was not held back");
+                tell_or(context, &store, &acted, words, who.show_phones).await
+            }
             Err(failure) => Err(failure),
         };
         if let Err(failure) = told {
@@ -332,6 +342,18 @@ pub(super) async fn tell(
     done: &str,
     show_phones: bool,
 ) -> Result<(), ActFailure> {
+    let words = (done, "is so already");
+    tell_or(context, store, acted, words, show_phones).await
+}
+
+/// The same, with what is said where nothing was changed.
+async fn tell_or(
+    context: &CommandContext,
+    store: &Store,
+    acted: &UserActed,
+    (done, already): (&str, &str),
+    show_phones: bool,
+) -> Result<(), ActFailure> {
     let users = store
         .users_by_id(&[acted.user])
         .await
@@ -358,9 +380,9 @@ pub(super) async fn tell(
         ));
     }
     let done = if acted.changed {
-        done
+        done.to_owned()
     } else {
-        "is so already: nothing was changed"
+        format!("{already}: nothing was changed")
     };
     render::line(&format!("{}: {done}", described(user, show_phones)));
     Ok(())

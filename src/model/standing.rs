@@ -33,6 +33,8 @@ words! {
         MethodOff = "method_off",
         /// No recovery code is left.
         RecoveryCodesUsedUp = "recovery_codes_used_up",
+        /// The directory gives a number that cannot be used; the one before stays.
+        PhoneRefused = "phone_refused",
     }
 }
 

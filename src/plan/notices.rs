@@ -157,6 +157,12 @@ fn detail(code: NoticeCode, user: &User, facts: &FactorFacts) -> Option<String> 
             .collect();
             (!what.is_empty()).then(|| format!("{}: codes of it are not accepted", what.join("; ")))
         }
+        NoticeCode::PhoneRefused => {
+            let reason = facts.phone_refused.as_ref().filter(|_| user.phone.is_some())?;
+            Some(format!(
+                "the directory gives a number that cannot be used, and the one before stays: {reason}"
+            ))
+        }
         NoticeCode::RecoveryCodesUsedUp => facts
             .authenticators
             .iter()
@@ -418,6 +424,18 @@ mod tests {
             notices(&silent, &facts)[0].detail,
             "sms-otp, app-otp need a telephone number, and the directory's cannot be used: no such number in SK"
         );
+    }
+
+    #[test]
+    fn a_refused_number_is_told_of_also_where_the_one_before_stays() {
+        let facts = FactorFacts {
+            phone_refused: Some("no such number in SK".into()),
+            ..FactorFacts::default()
+        };
+        let jan = with(&[TwoFactor::SmsOtp]);
+        assert_eq!(codes(&jan, &facts), [NoticeCode::PhoneRefused]);
+        let said = &notices(&jan, &facts)[0].detail;
+        assert!(said.ends_with("no such number in SK"), "{said}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is known of users' second factors, read for many users at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::{AssertSqlSafe, FromRow};
 
@@ -8,10 +8,10 @@ use crate::clock::Timestamp;
 use crate::factors::throttle::{Failures, Gate, gate};
 use crate::model::{
     AuthenticatorId, AuthenticatorKind, AuthenticatorShown, AuthenticatorState, EnrolmentFilter,
-    FactorFacts, User, UserId, WrongCodes,
+    FactorFacts, RealmId, User, UserId, WrongCodes,
 };
 use crate::store::db::{ReadConnection, on};
-use crate::store::rows::{directory_id, note_unreadable, places, uuid, word};
+use crate::store::rows::{note_unreadable, places, uuid, word};
 use crate::store::{Store, StoreError};
 
 /// Ids in one statement: both engines take more, but the text stays short.
@@ -232,36 +232,35 @@ async fn enrolments(
     Ok(())
 }
 
-/// Why the numbers of those without one are refused.
+/// Why the numbers that the directory gives of these users are refused.
 async fn refused_numbers(
     link: &mut ReadConnection,
     users: &[User],
     all: &mut HashMap<UserId, FactorFacts>,
 ) -> Result<(), StoreError> {
-    let silent: Vec<&User> = users
-        .iter()
-        .filter(|u| u.phone.is_none() && u.directory_id.is_some())
-        .collect();
-    if silent.is_empty() {
-        return Ok(());
+    // The index begins with the realm.
+    let mut by_realm: BTreeMap<&RealmId, HashMap<Vec<u8>, UserId>> = BTreeMap::new();
+    for user in users {
+        if let Some(id) = user.directory_id {
+            let of_realm = by_realm.entry(&user.realm).or_default();
+            of_realm.insert(id.0.to_vec(), user.id);
+        }
     }
-    let sql = format!(
-        "SELECT realm, directory_id, reason FROM refused WHERE directory_id IN ({}) AND NOT entry ORDER BY since DESC",
-        places(1, silent.len())
-    );
-    let rows = on!(link, c => {
-        let mut query = sqlx::query_as::<_, (String, Vec<u8>, String)>(AssertSqlSafe(sql));
-        for user in &silent { query = query.bind(user.directory_id.map(|id| id.0.to_vec())); }
-        query.fetch_all(&mut *c).await
-    })
-    .map_err(StoreError::from_sqlx("read refused numbers"))?;
-    for (realm, id, reason) in rows {
-        let id = directory_id(&id)?;
-        let of = silent
-            .iter()
-            .find(|u| u.directory_id == Some(id) && u.realm.as_str() == realm);
-        if let Some(facts) = of.and_then(|user| all.get_mut(&user.id)) {
-            facts.phone_refused = Some(reason);
+    for (realm, users) in by_realm {
+        let sql = format!(
+            "SELECT directory_id, reason FROM refused WHERE realm = $1 AND directory_id IN ({}) AND NOT entry ORDER BY since DESC",
+            places(2, users.len())
+        );
+        let rows = on!(link, c => {
+            let mut query = sqlx::query_as::<_, (Vec<u8>, String)>(AssertSqlSafe(sql)).bind(realm.as_str().to_owned());
+            for id in users.keys() { query = query.bind(id.clone()); }
+            query.fetch_all(&mut *c).await
+        })
+        .map_err(StoreError::from_sqlx("read refused numbers"))?;
+        for (id, reason) in rows {
+            if let Some(facts) = users.get(&id).and_then(|user| all.get_mut(user)) {
+                facts.phone_refused = Some(reason);
+            }
         }
     }
     Ok(())

@@ -9,11 +9,13 @@ impl Engine {
     pub fn why_not(&self, held: &User, refusal: HandRefusal) -> String {
         match refusal {
             HandRefusal::Removed => format!("user {:#} is removed, and nobody any more", held.id),
+            HandRefusal::Unusable if held.blocked => format!(
+                "{} is blocked, and is sent nothing: lift the block first with `realmsync users unblock {:#}`",
+                held.username, held.id
+            ),
             HandRefusal::Unusable => format!(
-                "{} is {}, and is sent nothing: see that they are active and not blocked first (`realmsync users show {:#}`)",
-                held.username,
-                if held.blocked { "blocked" } else { "suspended" },
-                held.id
+                "{} is suspended, and is sent nothing: see why with `realmsync explain {:#}`",
+                held.username, held.id
             ),
             HandRefusal::Frozen => format!(
                 "{} is frozen: the former owner of a number says that its change was not theirs; find out, then say which number counts: \
