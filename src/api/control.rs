@@ -146,7 +146,6 @@ pub fn routes() -> Router<Api> {
             ),
         )
         .merge(by_hand())
-        .merge(super::selections::routes())
         .merge(tokens())
         .merge(factors())
         .route(

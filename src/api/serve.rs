@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 use super::patience::{PunctualBody, end_if_unread};
 use super::peer::Peer;
 use super::socket::ControlSocket;
-use super::{Api, control, hard_tokens, open, program};
+use super::{Api, control, hard_tokens, open, program, selections};
 
 /// Connections at once on one listener: more than all commands and probes of one machine, far less than its descriptors.
 const CONNECTIONS: usize = 256;
@@ -48,6 +48,7 @@ pub async fn unix(socket: ControlSocket, api: Api, cancel: CancellationToken) {
     let router = open::routes()
         .merge(control::routes())
         .merge(hard_tokens::routes())
+        .merge(selections::routes())
         .with_state(api);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
