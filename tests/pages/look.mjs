@@ -116,6 +116,14 @@ async function through(width, scheme, language, proved) {
     return codes;
 }
 
+// What the owner of a former number sees whose link is not valid any more, in each language. With a link that is valid: `tests/it/hands`.
+for (const [width, scheme, language] of [[390, 'light', 'en'], [390, 'dark', 'de'], [1280, 'light', 'sk'], [1280, 'dark', 'cs']]) {
+    const page = await open(width, scheme, language);
+    await page.goto(`${new URL(link()).origin}/freeze/gone`);
+    await look(page, '8-freeze-gone');
+    await page.browserContext().close();
+}
+
 let codes = [];
 for (const [width, scheme, language] of [[390, 'light', 'en'], [390, 'dark', 'de'], [1280, 'light', 'sk'], [1280, 'dark', 'cs']]) {
     codes = await through(width, scheme, language, codes[0]);

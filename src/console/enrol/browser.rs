@@ -15,11 +15,11 @@ const KEPT: u32 = 3600;
 
 /// A browser.
 #[derive(Clone, Debug)]
-pub(super) struct Browser {
+pub(in crate::console) struct Browser {
     /// Its mark.
     pub(super) mark: Option<String>,
     /// The language that it wants.
-    pub(super) language: Language,
+    pub(in crate::console) language: Language,
     /// Somebody chose that language by hand.
     pub(super) chosen: bool,
     /// What it calls itself.
@@ -27,12 +27,12 @@ pub(super) struct Browser {
     /// It is a telephone or a tablet: the application is on the same device.
     pub(super) mobile: bool,
     /// A page of another site sent it here by a form.
-    pub(super) comes_from_elsewhere: bool,
+    pub(in crate::console) comes_from_elsewhere: bool,
 }
 
 impl Browser {
     /// A browser by its headers and the query of the address.
-    pub(super) fn of(headers: &HeaderMap, query: Option<&str>) -> Self {
+    pub(in crate::console) fn of(headers: &HeaderMap, query: Option<&str>) -> Self {
         let text = |name: header::HeaderName| {
             let value = headers.get(name).and_then(|value| value.to_str().ok());
             value.unwrap_or_default()
@@ -52,6 +52,17 @@ impl Browser {
                 .any(|word| agent.contains(word)),
             comes_from_elsewhere: site
                 .is_some_and(|site| site == "cross-site" || site == "same-site"),
+        }
+    }
+}
+
+impl Browser {
+    /// Where forms of a page go: to the same page, in the language that was chosen by hand.
+    pub(in crate::console) fn action(&self) -> String {
+        if self.chosen {
+            format!("?lang={}", self.language.code())
+        } else {
+            String::new()
         }
     }
 }

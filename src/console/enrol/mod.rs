@@ -25,8 +25,10 @@ use axum::response::Response;
 use axum::routing::get;
 use tokio::sync::watch;
 
-use self::browser::Browser;
+pub(super) use self::browser::Browser;
 use self::page::{Page, Secret, Show};
+pub(super) use self::page::{STYLE, safely};
+pub(super) use self::words::Language;
 use crate::acts::{
     ActContext, ActFailure, Caller, Door, PageAnswer, Visitor, alarmed, begin_at_link,
     done_at_link, enrol_at_link, new_mark, open_link, renew_codes_at_link,
@@ -50,9 +52,9 @@ pub(super) fn routes(engine: watch::Receiver<Engine>) -> Router {
 type Engines = State<watch::Receiver<Engine>>;
 
 /// What stands in a link; what is no text is no token either.
-type Token = Result<Path<String>, PathRejection>;
+pub(super) type Token = Result<Path<String>, PathRejection>;
 
-fn text_of(token: Token) -> String {
+pub(super) fn text_of(token: Token) -> String {
     token.map(|Path(token)| token).unwrap_or_default()
 }
 

@@ -19,7 +19,7 @@ use crate::factors::otpauth::grouped;
 use crate::model::Phone;
 
 /// The style, inline: its hash stands in the policy, and nothing is fetched.
-const STYLE: &str = include_str!("../pages/enrol.css");
+pub(in crate::console) const STYLE: &str = include_str!("../pages/enrol.css");
 
 /// Nothing but our own style, and forms to ourselves.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
@@ -28,6 +28,29 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
         "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
 });
+
+/// A page with the headers of all pages that are open to whoever has a link: it is stored nowhere, and tells nobody where it was.
+pub(in crate::console) fn safely(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let fixed = [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::VARY, "accept-language, cookie, user-agent"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert(
+        "x-robots-tag",
+        HeaderValue::from_static("noindex, nofollow"),
+    );
+    if let Ok(policy) = HeaderValue::from_str(&POLICY) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
 
 /// A secret, ready to be shown.
 pub(super) struct Secret {
@@ -124,25 +147,8 @@ impl Page {
         cookie: Option<&str>,
     ) -> Response {
         let html = self.render(browser, applications);
-        let mut response = (self.status, Html(html)).into_response();
+        let mut response = safely((self.status, Html(html)).into_response());
         let headers = response.headers_mut();
-        let fixed = [
-            (header::CACHE_CONTROL, "no-store"),
-            (header::REFERRER_POLICY, "no-referrer"),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (header::X_FRAME_OPTIONS, "DENY"),
-            (header::VARY, "accept-language, cookie, user-agent"),
-        ];
-        for (name, value) in fixed {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        headers.insert(
-            "x-robots-tag",
-            HeaderValue::from_static("noindex, nofollow"),
-        );
-        if let Ok(policy) = HeaderValue::from_str(&POLICY) {
-            headers.insert(header::CONTENT_SECURITY_POLICY, policy);
-        }
         if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(cookie).ok()) {
             headers.insert(header::SET_COOKIE, cookie);
         }
@@ -182,11 +188,7 @@ impl Page {
             words,
             language: browser.language,
             languages: Language::ALL,
-            action: if browser.chosen {
-                format!("?lang={}", browser.language.code())
-            } else {
-                String::new()
-            },
+            action: browser.action(),
             title,
             show: &self.show,
             style: STYLE,

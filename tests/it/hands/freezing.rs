@@ -35,11 +35,12 @@ fn link(house: &House, user: &Value) -> String {
     for _ in 0..500 {
         let told = house.receiver.accepted();
         let notice = told.iter().map(Received::json).rfind(|message| {
-            message["type"] == "user.phone_notice" && message["data"]["user"]["id"] == user["id"]
+            message["type"] == "user.phone_notice"
+                && message["data"]["user"]["id"] == user["id"]
+                && message["data"]["previous_phone"] == A
         });
         if let Some(notice) = notice {
             let data = &notice["data"];
-            assert_eq!(data["previous_phone"], A, "{data}");
             assert!(data["expires_at"].is_string(), "{data}");
             let url = data["freeze_url"].as_str().expect("a link");
             let path = url
@@ -82,6 +83,22 @@ fn trap_76_who_had_the_number_before_freezes_and_an_administrator_decides() {
             }
             let policy = page.header("content-security-policy").expect("a policy");
             assert!(policy.starts_with("default-src 'none'"), "{policy}");
+        }
+        // In the language that is asked for.
+        for (language, title) in [
+            ("en", "Was this not you?"),
+            ("de", "Waren Sie das nicht?"),
+            ("sk", "Neboli ste to vy?"),
+            ("cs", "Nebyli jste to vy?"),
+        ] {
+            let page = browser.get(port, &format!("{path}?lang={language}"));
+            assert!(page.body.contains(&format!("<html lang=\"{language}\">")));
+            assert!(
+                page.body.contains(&format!("<h1>{title}</h1>")),
+                "{}",
+                page.body
+            );
+            assert!(page.body.contains(&format!("action=\"?lang={language}\"")));
         }
         assert_eq!(number(&house, name), B);
         let other = format!("{}A", &path[..path.len() - 1]);
@@ -144,4 +161,53 @@ fn trap_76_who_had_the_number_before_freezes_and_an_administrator_decides() {
         assert_eq!(number(&house, "zora"), number_now);
     }
     assert_eq!(done(&house, &["audit", "verify"])["faults"], json!([]));
+}
+
+/// Whoever is frozen gets another number from nobody: not from a file, not by hand, not by an undo; and may be removed.
+#[test]
+fn a_frozen_user_gets_another_number_from_nobody() {
+    let (house, port) = house();
+    house.sync(0);
+    let _daemon = house.daemon();
+    let import = |number: &str, code: i32| {
+        let path = house.path("users.csv");
+        let text = format!("username,phone,display name\nhana,{number},Hana\n");
+        std::fs::write(&path, text).expect("a file");
+        let path = path.to_str().expect("a path");
+        let said = house.run(&["--json", "users", "import", "--realm=r", path, "--yes"]);
+        assert_eq!(said.code, code, "{}{}", said.out, said.err);
+        said.lines()
+    };
+    import("+421905000009", 0);
+    let run = import(A, 0)[0]["run"].as_str().expect("a run").to_owned();
+    import(B, 0);
+    let user = done(&house, &["users", "show", "hana"]);
+    let path = link(&house, &user);
+    let mut browser = Browser::desktop();
+    assert_eq!(browser.post(port, &path, &[]).status, 200);
+    assert_eq!(number(&house, "hana"), A);
+
+    let said = import(C, 0);
+    assert_eq!(said[0]["counts"]["refused"], 1, "{said:?}");
+    let why = said[1]["reason"].as_str().expect("a reason");
+    assert!(why.contains("frozen") && why.contains("unfreeze"), "{why}");
+    // The same number as is in use is no change, and the rest of the line is taken.
+    let said = import(A, 0);
+    assert_eq!(said[0]["counts"]["refused"], 0, "{said:?}");
+    let said = refused(&house, &["users", "edit", "hana", "--phone", C]);
+    assert!(
+        said.contains("frozen") && said.contains("unfreeze"),
+        "{said}"
+    );
+    // What gave the number before that gives none back either.
+    let undone = done(&house, &["undo", &run]);
+    let left = undone["error"].as_str().unwrap_or_default();
+    assert!(left.contains("left as it is now"), "{undone}");
+    assert_eq!(number(&house, "hana"), A);
+    let said = refused(&house, &["send", "hana"]);
+    assert!(said.contains("frozen"), "{said}");
+
+    done(&house, &["users", "remove", "hana", "--now"]);
+    assert_eq!(browser.get(port, &path).status, 410);
+    assert_eq!(browser.post(port, &path, &[]).status, 410);
 }

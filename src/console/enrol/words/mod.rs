@@ -7,7 +7,7 @@ mod sk;
 
 /// A language of the page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Language {
+pub(in crate::console) enum Language {
     En,
     De,
     Sk,
@@ -82,15 +82,15 @@ pub(super) struct Words {
 
 impl Language {
     /// All of them.
-    pub(super) const ALL: [Self; 4] = [Self::En, Self::De, Self::Sk, Self::Cs];
+    pub(in crate::console) const ALL: [Self; 4] = [Self::En, Self::De, Self::Sk, Self::Cs];
 
     /// A language by its code.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(in crate::console) fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|l| l.code() == text)
     }
 
     /// The code, as in `lang`.
-    pub(super) fn code(self) -> &'static str {
+    pub(in crate::console) fn code(self) -> &'static str {
         match self {
             Self::En => "en",
             Self::De => "de",
@@ -100,7 +100,7 @@ impl Language {
     }
 
     /// What its speakers call it.
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::console) fn name(self) -> &'static str {
         match self {
             Self::En => "English",
             Self::De => "Deutsch",
@@ -110,7 +110,7 @@ impl Language {
     }
 
     /// The best one for an `Accept-Language` header; English if none fits.
-    pub(super) fn accepted(header: &str) -> Self {
+    pub(in crate::console) fn accepted(header: &str) -> Self {
         let mut best = (0.0_f32, Self::En);
         for part in header.split(',').take(32) {
             let (tag, weight) = part.split_once(';').unwrap_or((part, "q=1"));
