@@ -153,4 +153,42 @@ pub(super) async fn a_frozen_user_keeps_what_was_there_before_and_takes_no_numbe
         .await
         .unwrap();
     assert_eq!(f.store.number_marks().await.unwrap().get(&other.id), None);
+
+    // A number that waits for an administrator is refused: whoever gives it meanwhile has to look again.
+    let waits = User {
+        phone: Some(phone(A)),
+        phone_pending: Some(phone(B)),
+        phone_pending_until: Some(crate::model::user::awaiting_approval(START)),
+        ..by_hand("waiting", 23)
+    };
+    act(f, &waits, 0, AuditAct::UserAdd).await.unwrap();
+    let kept = f.store.users_by_id(&[waits.id]).await.unwrap().remove(0);
+    assert!(kept.phone_awaits_approval());
+    assert_eq!(kept.phone_hold_ends(), Some(START));
+    let due = f
+        .store
+        .holds_over(START.plus_ms(1 << 40), 10)
+        .await
+        .unwrap();
+    assert!(
+        due.iter().all(|user| user.id != waits.id),
+        "no time ends it"
+    );
+    let refused = User {
+        phone_pending: None,
+        phone_pending_until: None,
+        ..later(&waits)
+    };
+    decide(f, &refused, 1, &[], &NumberRuling::Refuses(phone(B)))
+        .await
+        .unwrap();
+    assert!(!frozen(f, &refused).await);
+    let mark = NumberMark {
+        frozen: false,
+        refused: Some(phone(B)),
+    };
+    let marks = f.store.number_marks().await.unwrap();
+    assert_eq!(marks.get(&refused.id), Some(&mark));
+    let given = gives(f, 205, &refused, B).await;
+    assert!(matches!(given, Err(StoreError::Conflict(1))), "{given:?}");
 }

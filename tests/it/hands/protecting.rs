@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::directory::{add, set_mobile};
 use super::{done, lines, refused};
 use crate::support::house::House;
+use crate::support::lab::Server;
 
 const A: &str = "+421905000001";
 const B: &str = "+421905000002";
@@ -43,19 +44,32 @@ fn notice(house: &House, name: &str) -> Value {
 
 #[test]
 fn trap_77_a_protected_number_waits_for_an_administrator() {
-    let house = House::new(40);
-    protecting(&house, "(employeeType=admin)", "");
-    people(&house);
+    an_administrator_decides(&House::new(40));
+    let postgres = Server::start("postgres", &[]);
+    let mut house = House::new(40);
+    postgres["DATABASE_URL"].clone_into(&mut house.database);
+    an_administrator_decides(&house);
+}
+
+fn an_administrator_decides(house: &House) {
+    protecting(house, "(employeeType=admin)", "");
+    people(house);
+    let check = house.run(&["check", "--connect"]);
+    assert!(
+        check.out.contains("2 in scope match `protect`"),
+        "{}",
+        check.out
+    );
     for name in ["zora", "mila", "jana"] {
-        set_mobile(&house, name, B);
+        set_mobile(house, name, B);
     }
     let run = house.sync(0);
     assert_eq!(run["phone_changed"], 3, "{run}");
-    assert_eq!(shown(&house, "jana"), (json!(B), Value::Null, Value::Null));
+    assert_eq!(shown(house, "jana"), (json!(B), Value::Null, Value::Null));
     for name in ["zora", "mila"] {
         let waits = (json!(A), json!(B), Value::Null);
-        assert_eq!(shown(&house, name), waits);
-        let said = notice(&house, name);
+        assert_eq!(shown(house, name), waits);
+        let said = notice(house, name);
         assert!(
             said.as_str().is_some_and(|s| s.contains("approval")),
             "{said}"
@@ -63,38 +77,35 @@ fn trap_77_a_protected_number_waits_for_an_administrator() {
     }
     // No later pass lets it through, nor one that looks at one person, nor who is protected no longer.
     house.sync(0);
-    protecting(&house, "(employeeType=nobody)", "");
+    protecting(house, "(employeeType=nobody)", "");
     house.sync(0);
     assert_eq!(house.run(&["sync", "--user", "zora"]).code, 0);
-    assert_eq!(shown(&house, "zora").0, A);
-    protecting(&house, "(employeeType=admin)", "");
+    assert_eq!(shown(house, "zora").0, A);
+    protecting(house, "(employeeType=admin)", "");
 
-    done(&house, &["users", "phone", "accept", "zora"]);
-    assert_eq!(shown(&house, "zora"), (json!(B), Value::Null, Value::Null));
-    done(&house, &["users", "phone", "refuse", "mila"]);
-    assert_eq!(shown(&house, "mila"), (json!(A), Value::Null, Value::Null));
+    done(house, &["users", "phone", "accept", "zora"]);
+    assert_eq!(shown(house, "zora"), (json!(B), Value::Null, Value::Null));
+    done(house, &["users", "phone", "refuse", "mila"]);
+    assert_eq!(shown(house, "mila"), (json!(A), Value::Null, Value::Null));
     for _ in 0..2 {
         let run = house.sync(0);
         assert_eq!(run["phone_changed"], 0, "{run}");
-        assert_eq!(shown(&house, "mila"), (json!(A), Value::Null, Value::Null));
+        assert_eq!(shown(house, "mila"), (json!(A), Value::Null, Value::Null));
     }
-    let said = refused(&house, &["users", "phone", "accept", "mila"]);
+    let said = refused(house, &["users", "phone", "accept", "mila"]);
     assert!(said.contains("no number of mila waits"), "{said}");
     // Another number is a change like any other, and the refused one is one again after that.
     for number in [C, B] {
-        set_mobile(&house, "mila", number);
+        set_mobile(house, "mila", number);
         assert_eq!(house.sync(0)["phone_changed"], 1);
-        assert_eq!(
-            shown(&house, "mila"),
-            (json!(A), json!(number), Value::Null)
-        );
+        assert_eq!(shown(house, "mila"), (json!(A), json!(number), Value::Null));
     }
-    let audit = lines(&house, &["audit", "--user", "mila"]);
+    let audit = lines(house, &["audit", "--user", "mila"]);
     assert!(
         audit.iter().any(|l| l["act"] == "phone-refuse"),
         "{audit:?}"
     );
-    let audit = lines(&house, &["audit", "--user", "zora"]);
+    let audit = lines(house, &["audit", "--user", "zora"]);
     let accepted = audit.iter().find(|l| l["act"] == "phone-accept");
     assert_eq!(accepted.expect("a line")["after"]["phone"], B);
 }
@@ -127,6 +138,8 @@ fn what_cannot_be_told_waits() {
     let house = House::new(40);
     protecting(&house, "(nosuchattribute=admin)", "");
     people(&house);
+    let check = house.run(&["check", "--connect"]);
+    assert!(check.out.contains("mend `protect`"), "{}", check.out);
     set_mobile(&house, "jana", B);
     house.sync(0);
     assert_eq!(shown(&house, "jana"), (json!(A), json!(B), Value::Null));
