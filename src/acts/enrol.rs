@@ -54,6 +54,8 @@ pub struct ValidLink {
     pub issuer: String,
     /// A code of what the user has is asked for first.
     pub proof: bool,
+    /// An authenticator is active, beside which there may be new recovery codes.
+    pub active: bool,
     /// In this browser a secret was made already.
     pub begun: bool,
 }
@@ -304,6 +306,26 @@ pub async fn alarmed<T>(at: &ActContext, done: Result<T, ActFailure>) -> Result<
     done
 }
 
+/// Notes that somebody came with a link that is over, and asks for another one: administrators see it. Says nothing of the link.
+///
+/// # Errors
+/// When the store fails.
+pub async fn ask_at_link(at: &ActContext, visitor: &Visitor) -> Result<(), ActFailure> {
+    let Some(token) = token(visitor) else {
+        return Ok(());
+    };
+    let now = judging_time(at).await?;
+    let Some((enrolment, user)) = at.store().enrolment_of(&token).await? else {
+        return Ok(());
+    };
+    let over = !link_is_valid(&enrolment, &user, now);
+    if over && user.usable() && at.store().note_asked(enrolment.id, now).await? {
+        let realm = &user.realm;
+        tracing::info!(%realm, user = %user.id, enrolment = %enrolment.id, "{realm}: {:#} came with a link that is over, and asks for another one", user.id);
+    }
+    Ok(())
+}
+
 /// Codes as people read them, and their letters alone.
 fn new_codes() -> Result<(Vec<String>, Vec<String>), ActFailure> {
     let codes: Result<Vec<String>, ActFailure> =
@@ -427,13 +449,15 @@ async fn at_page<'a>(
         .find(|(_, has)| has.pending.is_some());
     let (browser, has) = begun.unwrap_or_else(|| under(&keys.current));
     let begun = has.pending.is_some();
+    let proves = has.active || at.store().recovery_codes_left(user.id).await? > 0;
     Ok(Some(AtPage {
         at,
         now,
         audit: at.engine.audit_key().await?,
         link: ValidLink {
             issuer: at.engine.issuer(&user.realm).await?,
-            proof: has.active && !enrolment.lost && !begun,
+            proof: proves && !enrolment.lost && !begun,
+            active: has.active,
             begun,
             enrolment,
             user,

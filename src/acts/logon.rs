@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::act::{Act, AfterAct};
@@ -11,6 +11,7 @@ use super::failure::{ActFailure, FailureKind};
 use super::realm_by_hand::typed_id;
 use crate::clock::Timestamp;
 use crate::model::logon_name::readings;
+use crate::model::person::UserName;
 use crate::model::user::words;
 use crate::model::{
     ApiToken, AuditAct, AuditEntry, Edit, FactorFacts, RealmId, RealmKind, RealmRow, User,
@@ -58,12 +59,44 @@ pub struct ReportLogon {
 }
 
 /// What a service is told of a logon.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LogonAnswer {
-    /// Its status: 200, or 422 where the key was used for another request.
+    /// Its status: 200, 422 where the key was used for another request, or [`NOBODY`].
     pub status: u16,
     /// Its JSON.
     pub body: String,
+    /// Of [`NOBODY`]: whom a directory may know.
+    pub look_up: Option<LookUp>,
+}
+
+/// The status of an answer where nobody has the name here, and a directory may know them.
+pub const NOBODY: u16 = 404;
+
+/// Names that the directory of a realm is to be asked for. `Debug` shows none: they may be passwords.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookUp {
+    /// The realm.
+    pub realm: RealmId,
+    /// The names, as they may be meant.
+    pub names: Vec<String>,
+}
+
+impl std::fmt::Debug for LookUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LookUp")
+            .field("realm", &self.realm)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a user who is not there.
+enum LogonMade {
+    /// The user was made.
+    User(Box<User>),
+    /// Another request made them.
+    ByAnother,
+    /// Only a directory makes users of this realm.
+    Directory(LookUp),
 }
 
 impl Act for ReportLogon {
@@ -79,20 +112,28 @@ impl Act for ReportLogon {
                     LogonAnswer {
                         status: kept.status,
                         body: kept.answer,
+                        look_up: None,
                     }
                 } else {
                     LogonAnswer {
                         status: 422,
                         body: String::new(),
+                        look_up: None,
                     }
                 });
             }
             let (user, created) = match self.find(at).await? {
                 Some(user) => (user, false),
                 None => match self.make(at).await? {
-                    Some(user) => (user, true),
-                    // Another request made them.
-                    None => continue,
+                    LogonMade::User(user) => (*user, true),
+                    LogonMade::ByAnother => continue,
+                    LogonMade::Directory(asked) => {
+                        return Ok(LogonAnswer {
+                            status: NOBODY,
+                            body: String::new(),
+                            look_up: Some(asked),
+                        });
+                    }
                 },
             };
             match self.note(at, &user, created, now).await {
@@ -135,16 +176,9 @@ impl ReportLogon {
         }
     }
 
-    /// Makes the user, and the realm if it is not there. `None`: somebody else did just now.
-    async fn make(&self, at: &ActContext) -> Result<Option<User>, ActFailure> {
+    /// Makes the user, and the realm if it is not there. In a directory's realm nobody is made: the directory is asked.
+    async fn make(&self, at: &ActContext) -> Result<LogonMade, ActFailure> {
         let none = |why: String| Err(ActFailure::new(FailureKind::NotFound, why));
-        let logons = &at.config().logons;
-        if !logons.automatic {
-            return none(
-                "nobody has this name, and `[logons] automatic` does not say that logons make users"
-                    .into(),
-            );
-        }
         let rows = at.store().realms().await?;
         let called = |name: &str| {
             let folded = name.to_lowercase();
@@ -179,7 +213,8 @@ impl ReportLogon {
                 Some(read) => (read.domain.unwrap_or_default(), read.name),
                 None => {
                     return none(
-                        "nobody has this name: send the realm, and the user is made there".into(),
+                        "nobody has this name: send the realm to say where they are looked for"
+                            .into(),
                     );
                 }
             },
@@ -189,9 +224,14 @@ impl ReportLogon {
             None => (RealmId::from(domain.to_lowercase()), None),
         };
         if kind == Some(RealmKind::Directory) {
-            return none(format!(
-                "realm `{realm}` is filled from a directory, which has nobody of this name: `realmsync sync {realm} --user NAME` looks at once"
-            ));
+            return self.directory(at, realm, &name);
+        }
+        let logons = &at.config().logons;
+        if !logons.automatic {
+            return none(
+                "nobody has this name, and `[logons] automatic` does not say that logons make users"
+                    .into(),
+            );
         }
         if !self.token.may_in(&realm) {
             return Err(ActFailure::new(
@@ -199,8 +239,7 @@ impl ReportLogon {
                 "the token may make users in another realm only",
             ));
         }
-        let name = typed_name(&name)
-            .map_err(|why| ActFailure::new(FailureKind::Usage, format!("username: {why}")))?;
+        let name = self::name(&name)?;
         if kind.is_none() {
             typed_id(realm.as_str())
                 .map_err(|why| ActFailure::new(FailureKind::Usage, format!("realm: {why}")))?;
@@ -210,7 +249,7 @@ impl ReportLogon {
         if !at.store().may_make(self.token.id, noted, most).await? {
             // Perhaps another request has made them meanwhile.
             if self.find(at).await?.is_some() {
-                return Ok(None);
+                return Ok(LogonMade::ByAnother);
             }
             tracing::warn!(
                 token = self.token.name,
@@ -255,14 +294,43 @@ impl ReportLogon {
         {
             Ok(user) => {
                 tracing::info!(%realm, user = %user.id, by = at.by(), "{realm}: user {:#} was made by a logon", user.id);
-                Ok(Some(user))
+                Ok(LogonMade::User(Box::new(user)))
             }
             Err(StoreError::Conflict(_)) => {
                 at.store().made_by_another(self.token.id, noted).await?;
-                Ok(None)
+                Ok(LogonMade::ByAnother)
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whom the directory of a realm is to be asked for.
+    fn directory(
+        &self,
+        at: &ActContext,
+        realm: RealmId,
+        name: &str,
+    ) -> Result<LogonMade, ActFailure> {
+        if !self.token.may_in(&realm) {
+            return Err(ActFailure::new(
+                FailureKind::Forbidden,
+                "the token may report in another realm only",
+            ));
+        }
+        if at.engine.configured(&realm).is_none() {
+            return Err(ActFailure::new(
+                FailureKind::NotFound,
+                format!(
+                    "realm `{realm}` is filled from a directory, and is not in this daemon's file"
+                ),
+            ));
+        }
+        let mut names = vec![self::name(name)?.shown];
+        // A directory may call people by what looks like a name with its realm.
+        if self.username.contains('@') && self.username != name {
+            names.push(self::name(&self.username)?.shown);
+        }
+        Ok(LogonMade::Directory(LookUp { realm, names }))
     }
 
     async fn make_realm(&self, at: &ActContext, realm: &RealmId) -> Result<(), ActFailure> {
@@ -330,8 +398,17 @@ impl ReportLogon {
             second_factor: self.second_factor,
         };
         store.note_logon(&logon, kept.as_ref()).await?;
-        Ok(LogonAnswer { status: 200, body })
+        Ok(LogonAnswer {
+            status: 200,
+            body,
+            look_up: None,
+        })
     }
+}
+
+/// A name that somebody can have.
+fn name(text: &str) -> Result<UserName, ActFailure> {
+    typed_name(text).map_err(|why| ActFailure::new(FailureKind::Usage, format!("username: {why}")))
 }
 
 /// The code of a failure where a token has made too many users.

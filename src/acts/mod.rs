@@ -54,8 +54,8 @@ pub use bypass::{BypassMade, BypassRequest, MakeBypass};
 pub use context::{ActContext, Caller, Door};
 pub use decide::{Decide, DecideRequest, RunDecision};
 pub use enrol::{
-    PageAnswer, PageTrouble, ShownCodes, ShownSecret, ValidLink, Visitor, alarmed, begin_at_link,
-    done_at_link, enrol_at_link, is_mark, new_mark, open_link, renew_codes_at_link,
+    PageAnswer, PageTrouble, ShownCodes, ShownSecret, ValidLink, Visitor, alarmed, ask_at_link,
+    begin_at_link, done_at_link, enrol_at_link, is_mark, new_mark, open_link, renew_codes_at_link,
 };
 pub use failure::{ActFailure, FailureKind};
 pub use freeze::{UnfreezeRequest, UnfreezeUser, freeze_by_link, open_freeze_link};
@@ -66,7 +66,7 @@ pub use hard_token::{
 pub use hard_tokens::{Hidden, ImportTokens, ImportTokensRequest, TokensImported};
 pub use import::{Import, ImportReport, ImportRequest};
 pub use in_realm::{AgendaTurn, InRealm};
-pub use logon::{LogonAnswer, ReportLogon, ServiceKind, TOO_MANY};
+pub use logon::{LogonAnswer, LookUp, NOBODY, ReportLogon, ServiceKind, TOO_MANY};
 pub use look_at_users::{ListUsers, PageOf, ShowUser};
 pub use outbox::{Outbox, OutboxAct, OutboxAnswer, OutboxRequest};
 pub use pause::{Pause, PauseRequest, Resume};

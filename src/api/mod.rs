@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 pub use client::Client;
 pub use order::{Order, OrderKind};
 use program::bearer::Tokens;
+use program::look_up::LookUps;
 pub use types::AnswerLine;
 
 use crate::sync::Engine;
@@ -48,6 +49,8 @@ pub struct Api {
     engine: watch::Receiver<Engine>,
     /// The programs that called a moment ago.
     tokens: Arc<Tokens>,
+    /// Names of logons that were looked up a moment ago.
+    look_ups: Arc<LookUps>,
     /// Has codes verified.
     verifier: Verifier,
 }
@@ -65,6 +68,7 @@ impl Api {
             alive,
             engine,
             tokens: Arc::default(),
+            look_ups: Arc::default(),
             verifier,
         }
     }

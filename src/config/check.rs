@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::file::{Findings, Section};
 use super::named::secret_keys;
 use super::secret::Environment;
-use super::values::{DAY, MINUTE, SECOND, is_loopback};
+use super::values::{DAY, MINUTE, SECOND, is_loopback, parse_duration, show_duration};
 use super::words::quote;
 use super::{
     Config, DeliveryConfig, Digest, EnrolmentConfig, HttpConfig, LogConfig, LogFormat,
@@ -213,11 +213,66 @@ impl Check<'_> {
         EnrolmentConfig {
             valid_ms,
             valid_again_ms: self.duration(section, "valid-again", again, MINUTE..=365 * DAY),
+            reminders: self.reminders(section, valid_ms),
+            contact: self.contact(section),
             applications: self.applications(section),
             self_enrolment,
             key: self.secret(section, &secret_keys!("key")),
             previous_key: self.secret(section, &secret_keys!("previous-key")),
         }
+    }
+
+    /// When links are sent again, in ascending order.
+    fn reminders(&self, section: &Section<'_>, valid_ms: i64) -> Vec<i64> {
+        let mut all = vec![];
+        for text in section.texts("reminders").unwrap_or_default() {
+            let quoted = quote(text.get_ref());
+            let (what, help) = match parse_duration(text.get_ref()) {
+                Err(help) => (format!("`{quoted}` is no duration"), help),
+                Ok(ms) if ms < MINUTE => (
+                    format!("a reminder after \"{quoted}\" makes no sense"),
+                    "write how long after sending a link goes out again, as `[\"2d\", \"5d\"]`"
+                        .to_owned(),
+                ),
+                Ok(ms) if ms >= valid_ms => (
+                    format!("a reminder after \"{quoted}\" comes when the link is over"),
+                    format!(
+                        "links are valid for \"{}\" (`valid`)",
+                        show_duration(valid_ms)
+                    ),
+                ),
+                Ok(_) if all.len() == 10 => (
+                    "there are ten reminders at most".to_owned(),
+                    "leave some out".to_owned(),
+                ),
+                Ok(ms) => {
+                    all.push(ms);
+                    continue;
+                }
+            };
+            self.findings.fault(text.span(), what, Some(help));
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Whom users ask for help.
+    fn contact(&self, section: &Section<'_>) -> Option<String> {
+        let text = section.text("contact")?;
+        let contact = text.get_ref().trim();
+        if contact.is_empty()
+            || contact.chars().count() > 200
+            || contact.chars().any(char::is_control)
+        {
+            self.findings.fault(
+                text.span(),
+                "`contact` is one line of 1 to 200 characters",
+                "write whom users ask, as `\"Helpdesk, +421 2 1234 5678\"`".to_owned(),
+            );
+            return None;
+        }
+        Some(contact.to_owned())
     }
 
     /// The applications that users are told of.

@@ -96,6 +96,8 @@ pub(super) const FILE: &[Key] = &[
         Table(&[
             key("valid", Duration),
             key("valid-again", Duration),
+            key("reminders", Texts),
+            key("contact", Text),
             key("applications", Texts),
             key("self-enrolment", Boolean),
             key("key", Secret),

@@ -131,6 +131,10 @@ pub struct EnrolmentConfig {
     pub valid_ms: i64,
     /// `valid-again` in milliseconds.
     pub valid_again_ms: i64,
+    /// `reminders`: so many milliseconds after it was sent, a link that nobody used is sent again; ascending.
+    pub reminders: Vec<i64>,
+    /// `contact`: whom users ask, as the page says it.
+    pub contact: Option<String>,
     /// `applications`: names, in the order in which they are recommended; empty: the well-known ones.
     pub applications: Vec<String>,
     /// `self-enrolment`.

@@ -62,6 +62,8 @@ pub fn salvage(path: &Path, environment: &Environment) -> Salvaged {
             enrolment: EnrolmentConfig {
                 valid_ms: 0,
                 valid_again_ms: 0,
+                reminders: vec![],
+                contact: None,
                 applications: vec![],
                 self_enrolment: false,
                 key: None,

@@ -23,6 +23,10 @@ words! {
         Deprovision = "user.deprovision",
         /// To the previous number: a new one was set.
         PhoneNotice = "user.phone_notice",
+        /// The link that was sent is sent again: nobody has used it.
+        Reminder = "user.reminder",
+        /// To the user: what happened to their factors.
+        Notice = "user.notice",
     }
 }
 
@@ -63,6 +67,16 @@ words! {
         Removed = "removed",
         /// The former owner of a number said that the change was not theirs.
         Frozen = "frozen",
+        /// An application was set up.
+        Activated = "activated",
+        /// An administrator sent the application without asking for the former one.
+        ApplicationLost = "application_lost",
+        /// A recovery code was used.
+        RecoveryCodeUsed = "recovery_code_used",
+        /// The same, and two are left, or fewer.
+        RecoveryCodesLow = "recovery_codes_low",
+        /// There are new recovery codes in place of those before.
+        RecoveryCodesRenewed = "recovery_codes_renewed",
     }
 }
 

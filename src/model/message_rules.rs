@@ -9,8 +9,8 @@
 //! | dead or refused | cannot be tried again | cannot be tried again | cannot be tried again | stays | cannot be tried again |
 //! | delivered or dropped | stays | stays | stays | stays | stays |
 //!
-//! The first two columns are about provisions and reprovisions, the third also about notices to a previous number, the others about
-//! every message.
+//! The first two columns are about provisions and reprovisions, the third also about what a person is to read, the others about
+//! every message. A reminder is also dropped for a newer number, and once its link is over.
 
 mod due;
 mod jobs;
@@ -21,6 +21,6 @@ mod tests;
 pub use due::{count_said, dues, plain};
 pub use jobs::{
     Becomes, IntentEffect, Links, Standing, TellingMark, UserEvent, becomes, effect_of,
-    is_application, may_drop, may_retry,
+    is_application, is_for_the_person, may_drop, may_retry,
 };
 pub use returned::{AttemptEnd, Becoming, Meanwhile, Returned, come_back, counts, may_begin};

@@ -17,6 +17,8 @@ words! {
         EnrolmentPending = "enrolment_pending",
         /// The application was sent, and was not set up in time.
         EnrolmentExpired = "enrolment_expired",
+        /// Somebody came with a link that was over, and asked for another one.
+        LinkAsked = "link_asked",
         /// A hard token is to be used, and none is assigned.
         HardTokenMissing = "hard_token_missing",
         /// FIDO is to be used, and nothing is known to be registered.
@@ -90,6 +92,8 @@ pub struct FactorFacts {
     pub enrolment_void: bool,
     /// Wrong codes.
     pub wrong_codes: WrongCodes,
+    /// When somebody came with a link that was over and asked for another one, if none was sent since.
+    pub asked_at: Option<Timestamp>,
     /// A second factor was proved at least once.
     pub proved: bool,
     /// The last logon or verification.
@@ -108,6 +112,7 @@ impl Default for FactorFacts {
             enrolment_ends: None,
             enrolment_void: false,
             wrong_codes: WrongCodes::default(),
+            asked_at: None,
             proved: false,
             last_used_at: None,
             frozen: false,

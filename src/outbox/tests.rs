@@ -56,6 +56,8 @@ fn configuration(delivery: DeliveryConfig) -> Arc<Config> {
             previous_key: None,
             valid_ms: 0,
             valid_again_ms: 0,
+            reminders: vec![],
+            contact: None,
             applications: vec![],
             self_enrolment: false,
             // The fixture's.

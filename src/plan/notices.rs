@@ -122,6 +122,12 @@ fn detail(code: NoticeCode, user: &User, facts: &FactorFacts) -> Option<String> 
                 format!("the application was sent, and was not set up in time{since}")
             })
         }
+        NoticeCode::LinkAsked => facts.asked_at.filter(|_| user.usable()).map(|at| {
+            format!(
+                "somebody came with a link that was over, and asked for another one {}",
+                at.rfc3339()
+            )
+        }),
         NoticeCode::HardTokenMissing => (has(user, TwoFactor::HardToken)
             && !facts.has_hard_token())
         .then(|| "no hard token is assigned".to_owned()),
@@ -268,6 +274,14 @@ mod tests {
                 with(&[T::AppOtp]),
                 sent(E::Expired),
                 vec![N::EnrolmentExpired],
+            ),
+            (
+                with(&[T::AppOtp]),
+                FactorFacts {
+                    asked_at: Some(START),
+                    ..sent(E::Expired)
+                },
+                vec![N::EnrolmentExpired, N::LinkAsked],
             ),
             (with(&[T::SmsOtp]), sent(E::Open), vec![]),
             (with(&[T::AppOtp]), active(AuthenticatorKind::App), vec![]),

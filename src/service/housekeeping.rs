@@ -52,6 +52,25 @@ pub(super) async fn run(
                     tracing::error!(%error, "waiting numbers cannot take effect: {error}");
                 }
             }
+            match engine.tell_notices().await {
+                Ok(0) => {}
+                Ok(_) => wake.notify_one(),
+                Err(error) => {
+                    tracing::error!(%error, "users cannot be told of their factors: {error}");
+                }
+            }
+            if now >= expiry {
+                match engine.send_reminders().await {
+                    Ok(0) => {}
+                    Ok(sent) => {
+                        tracing::info!(sent, "{sent} links that nobody used are sent again");
+                        wake.notify_one();
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "links cannot be sent again: {error}");
+                    }
+                }
+            }
             if now >= expiry {
                 match runs::expire_held(&engine.store, engine.clock.now()).await {
                     Ok(expired) => {

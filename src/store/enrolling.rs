@@ -11,6 +11,7 @@ use super::enrolments::{SentRow, enrolment_columns};
 use super::factors::authenticators::{activate, drop_pending, end, insert, of_user};
 use super::factors::proof::{Asked, note, prove};
 use super::factors::recovery;
+use super::notices;
 use super::outbox::text;
 use super::rows::{UserRow, user_columns};
 use super::{AuditKey, CodeUse, KeptAuthenticator, ProofOutcome, Store, StoreError, Verifying};
@@ -20,7 +21,7 @@ use crate::factors::typed::Typed;
 use crate::factors::verdict::Judged;
 use crate::model::{
     AuditEntry, AuthenticatorId, AuthenticatorKind, AuthenticatorState, Enrolment, EnrolmentId,
-    User, UserId,
+    JobReason, User, UserId,
 };
 
 /// Pending secrets of one link at a time.
@@ -179,8 +180,8 @@ pub fn link_is_valid(link: &Enrolment, user: &User, now: Timestamp) -> bool {
 }
 
 impl Store {
-    /// Makes the pending secret of a link and a browser, or gives the one that there is. Who has an active authenticator proves it
-    /// first, unless it was lost. `fresh` is what is kept if a new one is needed; it expires by itself.
+    /// Makes the pending secret of a link and a browser, or gives the one that there is. Who has an active authenticator, or recovery
+    /// codes of an earlier one, proves that first, unless it was lost. `fresh` is what is kept if a new one is needed; it expires by itself.
     ///
     /// # Errors
     /// [`StoreError::Sealed`] when a secret cannot be decrypted.
@@ -199,7 +200,8 @@ impl Store {
         if has.pending.is_some() {
             return Ok(Begun::Pending(Box::new(has)));
         }
-        if has.active && !link.lost {
+        let proves = has.active || recovery::left(&mut tx, step.user).await? > 0;
+        if proves && !link.lost {
             let Some(code) = proof else {
                 return Ok(Begun::ProofMissing);
             };
@@ -277,6 +279,7 @@ impl Store {
             self.take_over(&mut tx, step, &all, id).await?;
             let key = &step.keys.current;
             recovery::replace(&mut tx, key, step.user, set, codes, step.now).await?;
+            notices::note(&mut tx, step.user, JobReason::Activated, step.now).await?;
             append(&mut tx, step.audit.1, step.audit.0).await?;
             tx.commit().await?;
             return Ok(Enrolled::Active(id));
@@ -335,6 +338,8 @@ impl Store {
         drop_pending(&mut tx, &pending).await?;
         let key = &step.keys.current;
         recovery::replace(&mut tx, key, step.user, set, codes, step.now).await?;
+        let reason = JobReason::RecoveryCodesRenewed;
+        notices::note(&mut tx, step.user, reason, step.now).await?;
         append(&mut tx, step.audit.1, step.audit.0).await?;
         tx.commit().await?;
         Ok(Renewed::Kept)

@@ -132,6 +132,10 @@ impl Store {
         made.lost = lost;
         on!(tx, c => sqlx::query(WHO).bind(made.id.0.as_bytes().to_vec()).bind(made.by.clone()).bind(lost).execute(&mut *c).await.map(|_| ()))
             .map_err(StoreError::from_sqlx("make an enrolment"))?;
+        if lost {
+            super::notices::note(&mut tx, user.id, JobReason::ApplicationLost, messages.now)
+                .await?;
+        }
         append(&mut tx, act.audit.1, act.audit.0).await?;
         tx.commit().await?;
         Ok(made)
@@ -224,6 +228,17 @@ impl Store {
             Some(user) => Some((enrolment, User::try_from(user)?)),
             None => None,
         })
+    }
+
+    /// Notes that somebody came with a link that is over, and asks for another one: at most once an hour. `false`: not again.
+    pub async fn note_asked(&self, id: EnrolmentId, now: Timestamp) -> Result<bool, StoreError> {
+        const SQL: &str = "UPDATE enrolments SET asked_at = $2 WHERE id = $1 AND (asked_at IS NULL OR asked_at <= $3)";
+        const HOUR: i64 = 3_600_000;
+        let mut tx = self.db.begin().await?;
+        let rows = on!(tx, c => sqlx::query(SQL).bind(id.0.as_bytes().to_vec()).bind(now.0).bind(now.plus_ms(-HOUR).0).execute(&mut *c).await.map(|r| r.rows_affected()))
+            .map_err(StoreError::from_sqlx("note that a link was asked for"))?;
+        tx.commit().await?;
+        Ok(rows == 1)
     }
 
     /// Notes that a link was opened for the first time, by somebody or by a scanner.

@@ -34,6 +34,7 @@ mod lease_owner;
 mod lease_rows;
 mod lease_status;
 mod lock;
+mod notices;
 mod operations;
 mod outbox;
 mod pause;
@@ -44,6 +45,7 @@ mod realms;
 mod refused;
 mod refused_rows;
 mod rejected;
+mod reminders;
 mod restored;
 mod rows;
 mod rulings;
@@ -89,6 +91,7 @@ pub use lease::RealmLock;
 use lease_owner::{LeaseOwner, Leases};
 pub use lease_status::LeaseHolder;
 pub use lock::{StoreLock, is_taken, lock};
+pub use notices::NoticeToTell;
 pub use operations::{BatchRefusal, BatchWrite, NewOperation, OperationUsers};
 #[cfg(test)]
 pub(crate) use outbox::tests as outbox_tests;
@@ -97,6 +100,7 @@ pub use outbox::{
     MessageLink, Mine, Overdue, Settlement,
 };
 pub use refused::{RefusedDiff, RefusedRow};
+pub use reminders::LinkToRemind;
 pub use restored::Restored;
 pub use rulings::NumberRuling;
 pub use runs::{CLOCKS_DIFFER_MS, RunFacts};

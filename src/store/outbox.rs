@@ -27,7 +27,7 @@ mod time;
 pub use claim::Mine;
 pub use enrolment::{EnrolmentContext, EnrolmentKey, MessageLink};
 pub(super) use enrolment::{KEPT_KEY, decoded};
-pub(super) use intents::{apply_intents, set_told};
+pub(super) use intents::{apply_intents, say_again, say_notice, set_told};
 pub use reclaim::Overdue;
 pub use selection::{JobAction, JobSelection};
 pub(super) use selection::{hold_copy, keep_on_hold, release_brake, set_waiting_on_hold};

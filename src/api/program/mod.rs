@@ -3,6 +3,7 @@
 pub(crate) mod bearer;
 mod body;
 mod logons;
+pub(super) mod look_up;
 mod problem;
 mod tokens;
 mod verify;

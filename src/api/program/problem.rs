@@ -136,6 +136,14 @@ impl Problem {
         }
     }
 
+    /// The same, for so long.
+    pub(super) fn unavailable_for(detail: impl Into<String>, retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::unavailable(detail)
+        }
+    }
+
     /// The same for an act that was not done.
     pub(super) fn of(failure: &ActFailure) -> Self {
         let detail = failure.message.clone();

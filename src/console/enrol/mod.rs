@@ -5,6 +5,8 @@
 //!                         └ a code of what the user has, where there is something
 //! ```
 //!
+//! A link that is not valid says so, and whom to ask; a button tells the administrators that somebody asked, and says the same of every link.
+//!
 //! GET and HEAD show no secret and change nothing but when the link was first opened. Every answer may be stored nowhere, and tells no
 //! other site where it was.
 
@@ -15,6 +17,7 @@ mod qr;
 mod words;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -30,7 +33,7 @@ use self::page::{Page, Secret, Show};
 pub(super) use self::page::{STYLE, safely};
 pub(super) use self::words::Language;
 use crate::acts::{
-    ActContext, ActFailure, Caller, Door, PageAnswer, Visitor, alarmed, begin_at_link,
+    ActContext, ActFailure, Caller, Door, PageAnswer, Visitor, alarmed, ask_at_link, begin_at_link,
     done_at_link, enrol_at_link, new_mark, open_link, renew_codes_at_link,
 };
 use crate::sync::Engine;
@@ -69,7 +72,7 @@ async fn look(
     let engine = engine.borrow().clone();
     let browser = Browser::of(&headers, query.as_deref());
     let visitor = visitor(&engine, text_of(token), &browser, &headers, from);
-    let applications = engine.config.enrolment.applications.clone();
+    let config = Arc::clone(&engine.config);
     let at = context(engine);
     let page = match open_link(&at, &visitor).await {
         Ok(Some(link)) => Page::new(
@@ -82,7 +85,7 @@ async fn look(
         Ok(None) => Page::gone(),
         Err(failure) => failed(&failure),
     };
-    page.answer(&browser, &applications, None)
+    page.answer(&browser, &config.enrolment, None)
 }
 
 /// POST: one step on.
@@ -102,10 +105,10 @@ async fn step(
         .http
         .as_ref()
         .is_some_and(|http| http.public_url.starts_with("https:"));
-    let applications = engine.config.enrolment.applications.clone();
+    let config = Arc::clone(&engine.config);
     let at = context(engine);
     if browser.comes_from_elsewhere {
-        return Page::gone().answer(&browser, &[], None);
+        return Page::gone().answer(&browser, &config.enrolment, None);
     }
     let mut cookie = None;
     if visitor.mark.is_none() {
@@ -114,7 +117,7 @@ async fn step(
                 cookie = Some(browser::cookie(&mark, secure));
                 visitor.mark = Some(mark);
             }
-            Err(failure) => return failed(&failure).answer(&browser, &[], None),
+            Err(failure) => return failed(&failure).answer(&browser, &config.enrolment, None),
         }
     }
     let field = |name: &str| {
@@ -131,6 +134,10 @@ async fn step(
             let proof = field("proof").unwrap_or_default();
             shown(alarmed(&at, renew_codes_at_link(&at, &visitor, &proof).await).await)
         }
+        Some("ask") => match ask_at_link(&at, &visitor).await {
+            Ok(()) => Page::asked(),
+            Err(failure) => failed(&failure),
+        },
         Some("done") => match done_at_link(&at, &visitor, &field("seal").unwrap_or_default()).await
         {
             Ok(Some(before)) => Page::new(StatusCode::OK, Show::Done { before }),
@@ -142,7 +149,7 @@ async fn step(
             shown(alarmed(&at, begin_at_link(&at, &visitor, proof.as_deref()).await).await)
         }
     };
-    page.answer(&browser, &applications, cookie.as_deref())
+    page.answer(&browser, &config.enrolment, cookie.as_deref())
 }
 
 fn context(engine: Engine) -> ActContext {

@@ -15,6 +15,7 @@ use super::browser::Browser;
 use super::qr;
 use super::words::{Language, Words, fill};
 use crate::acts::{PageTrouble, ShownCodes, ShownSecret, ValidLink};
+use crate::config::EnrolmentConfig;
 use crate::factors::otpauth::grouped;
 use crate::model::Phone;
 
@@ -92,8 +93,8 @@ pub(super) enum Show {
     Codes(ShownCodes),
     /// It is done; an older entry may be left in the application.
     Done { before: bool },
-    /// The link is not valid.
-    Gone,
+    /// The link is not valid; whether its visitor has asked for another one.
+    Gone { asked: bool },
     /// The store fails.
     Trouble,
 }
@@ -125,6 +126,8 @@ struct Enrol<'a> {
     key_how: String,
     /// Of the start: the phone's end.
     phone: Option<String>,
+    /// Whom users ask.
+    contact: Option<&'a str>,
     /// How to install an application and to delete an entry.
     guides: Vec<Guide>,
 }
@@ -136,17 +139,22 @@ impl Page {
 
     /// Whatever is wrong with a link, its page is the same.
     pub(super) fn gone() -> Self {
-        Self::new(StatusCode::GONE, Show::Gone)
+        Self::new(StatusCode::GONE, Show::Gone { asked: false })
+    }
+
+    /// The same once another link was asked for.
+    pub(super) fn asked() -> Self {
+        Self::new(StatusCode::GONE, Show::Gone { asked: true })
     }
 
     /// The answer to a browser.
     pub(super) fn answer(
         &self,
         browser: &Browser,
-        applications: &[String],
+        config: &EnrolmentConfig,
         cookie: Option<&str>,
     ) -> Response {
-        let html = self.render(browser, applications);
+        let html = self.render(browser, config);
         let mut response = safely((self.status, Html(html)).into_response());
         let headers = response.headers_mut();
         if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(cookie).ok()) {
@@ -155,14 +163,14 @@ impl Page {
         response
     }
 
-    fn render(&self, browser: &Browser, applications: &[String]) -> String {
+    fn render(&self, browser: &Browser, config: &EnrolmentConfig) -> String {
         let words = browser.language.words();
         let (title, wrong) = match &self.show {
             Show::Start { wrong, .. } => (words.start, *wrong),
             Show::Secret { wrong, .. } => (words.secret, *wrong),
             Show::Codes(_) => (words.codes, None),
             Show::Done { .. } => (words.done, None),
-            Show::Gone => (words.gone, None),
+            Show::Gone { .. } => (words.gone, None),
             Show::Trouble => (words.trouble, None),
         };
         let (qr, before, key_how) = match &self.show {
@@ -198,7 +206,8 @@ impl Page {
             before,
             key_how,
             phone,
-            guides: guides(words, applications, &browser.agent),
+            contact: config.contact.as_deref(),
+            guides: guides(words, &config.applications, &browser.agent),
         };
         // Rendering into a string has nothing to fail with.
         page.render().unwrap_or_default()

@@ -87,14 +87,23 @@ pub fn is_application(kind: JobType) -> bool {
     matches!(kind, JobType::Provision | JobType::Reprovision)
 }
 
+/// Whether a person is to read the message, who is told nothing once they are not usable.
+pub fn is_for_the_person(kind: JobType) -> bool {
+    matches!(
+        kind,
+        JobType::PhoneNotice | JobType::Reminder | JobType::Notice
+    )
+}
+
 /// What becomes of a message when this happens to its user.
 ///
 /// What is being sent always stays: only its end says what it is (see [`come_back`](super::come_back)). What the receiver may have is
 /// dropped only where a newer message says more, or where nobody is left to be told about.
 pub fn becomes(job: &Standing, event: UserEvent) -> Becomes {
     let concerned = match event {
-        UserEvent::Newer | UserEvent::EqualAgain => is_application(job.r#type),
-        UserEvent::Unusable => is_application(job.r#type) || job.r#type == JobType::PhoneNotice,
+        UserEvent::Newer => is_application(job.r#type) || job.r#type == JobType::Reminder,
+        UserEvent::EqualAgain => is_application(job.r#type),
+        UserEvent::Unusable => is_application(job.r#type) || is_for_the_person(job.r#type),
         UserEvent::Undone | UserEvent::Removed => true,
     };
     let (dropped, erased) = match event {

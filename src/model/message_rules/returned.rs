@@ -1,6 +1,6 @@
 //! What becomes of a message when an attempt ends.
 
-use super::jobs::is_application;
+use super::jobs::{is_application, is_for_the_person};
 use crate::clock::Timestamp;
 use crate::model::{Job, JobState, JobType, Phone};
 
@@ -58,6 +58,8 @@ pub struct Meanwhile {
     pub unusable: Option<String>,
     /// Their number in use.
     pub phone: Option<Phone>,
+    /// The link that the message carries is used or void.
+    pub link_over: bool,
 }
 
 /// What a message is after an attempt that was not accepted.
@@ -168,10 +170,14 @@ fn overtaken(job: &Job, meanwhile: &Meanwhile) -> Option<Overtaken> {
         let why = why.to_owned();
         Some(Overtaken { why, newer })
     };
-    if application && meanwhile.newer {
+    let reminder = job.r#type == JobType::Reminder;
+    if (application || reminder) && meanwhile.newer {
         return because("superseded", true);
     }
-    let tells_a_number = application || job.r#type == JobType::PhoneNotice;
+    if reminder && meanwhile.link_over {
+        return because("its link is over", true);
+    }
+    let tells_a_number = application || is_for_the_person(job.r#type);
     match &meanwhile.unusable {
         Some(reason) if tells_a_number => because(reason, false),
         _ if job.phone.is_some() && job.phone != meanwhile.phone => {

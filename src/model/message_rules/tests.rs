@@ -281,6 +281,7 @@ impl RuleWorld {
             }),
             unusable: (!self.user.usable()).then(|| "disabled".to_owned()),
             phone: self.user.phone.clone(),
+            link_over: false,
         };
         let job = self.job(seq);
         let (ending, now) = match end {

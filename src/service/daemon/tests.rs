@@ -89,6 +89,8 @@ fn config(dir: &Path, realms: &[&str]) -> Config {
         enrolment: EnrolmentConfig {
             valid_ms: 1,
             valid_again_ms: 1,
+            reminders: vec![],
+            contact: None,
             applications: vec![],
             self_enrolment: false,
             key: None,

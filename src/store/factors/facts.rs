@@ -51,6 +51,7 @@ impl ShownRow {
 
 type CodesRow = (Vec<u8>, Vec<u8>, i64, i64, Option<i64>);
 type EnrolmentRow = (Vec<u8>, String, i64);
+type AskedRow = (Vec<u8>, i64);
 type UsedRow = (
     Vec<u8>,
     Option<i64>,
@@ -227,6 +228,19 @@ async fn enrolments(
         if let Some(facts) = all.get_mut(&UserId(uuid(&user)?)) {
             facts.enrolment = standing;
             facts.enrolment_ends = Some(Timestamp(expires_at));
+        }
+    }
+    // What was sent since is an answer.
+    let rows = rows_of!(
+        link,
+        AskedRow,
+        ids,
+        "read who asked for a link",
+        "SELECT user_id, MAX(asked_at) FROM enrolments WHERE user_id IN ({}) GROUP BY user_id HAVING MAX(asked_at) > MAX(created_at)"
+    );
+    for (user, asked) in rows {
+        if let Some(facts) = all.get_mut(&UserId(uuid(&user)?)) {
+            facts.asked_at = Some(Timestamp(asked));
         }
     }
     Ok(())

@@ -13,8 +13,9 @@ use crate::factors::sealed::open;
 use crate::factors::throttle::after_failure;
 use crate::factors::typed::Typed;
 use crate::factors::verdict::{Candidate, Judged, SECOND_WITHIN, SpareCode, Subject, judge};
-use crate::model::{State, TwoFactor, UserId, Verdict, VerifyReason, VerifyResult};
+use crate::model::{State, TwoFactor, UserId, Verdict, VerifyMethod, VerifyReason, VerifyResult};
 use crate::store::StoreError;
+use crate::store::notices::note_recovery_code;
 
 /// What a code is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,10 +130,12 @@ impl Verifying {
             {
                 **decided = decided.clone().lost();
             }
-            if let Some(digest) = &decided.spare
-                && !self.use_spare(*user, digest, now).await?
-            {
-                **decided = decided.clone().lost();
+            if let Some(digest) = &decided.spare {
+                if !self.use_spare(*user, digest, now).await? {
+                    **decided = decided.clone().lost();
+                } else if decided.verdict.method == Some(VerifyMethod::Recovery) {
+                    note_recovery_code(&mut self.tx, *user, now).await?;
+                }
             }
             for (authenticator, at) in &decided.first {
                 self.remember_first(*authenticator, *at, now.plus_ms(SECOND_WITHIN))

@@ -52,7 +52,22 @@ pub(in crate::store) async fn replace(
     Ok(())
 }
 
+/// How many recovery codes of a user are left.
+pub(in crate::store) async fn left(tx: &mut Tx, user: UserId) -> Result<i64, StoreError> {
+    on!(tx, c => sqlx::query_scalar::<_, i64>(LEFT).bind(user.0.as_bytes().to_vec()).fetch_one(&mut *c).await)
+        .map_err(StoreError::from_sqlx("count recovery codes"))
+}
+
+const LEFT: &str = "SELECT COUNT(*) FROM recovery_codes WHERE user_id = $1 AND kind = 'recovery' AND uses_left > 0";
+
 impl Store {
+    /// How many recovery codes of a user are left.
+    pub async fn recovery_codes_left(&self, user: UserId) -> Result<i64, StoreError> {
+        let mut link = self.db.read().await?;
+        on!(link, c => sqlx::query_scalar::<_, i64>(LEFT).bind(user.0.as_bytes().to_vec()).fetch_one(&mut *c).await)
+            .map_err(StoreError::from_sqlx("count recovery codes"))
+    }
+
     /// Ends applications of a user, and these sets of recovery codes; a set may have the id of an application, which then stays apart.
     pub async fn revoke_authenticators(
         &self,

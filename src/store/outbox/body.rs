@@ -34,6 +34,8 @@ struct Data<'a> {
     freeze_url: Option<Option<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Option<Timestamp>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery_codes_left: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -55,6 +57,7 @@ pub(super) struct MessageContent<'a> {
     pub(super) previous_username: Option<&'a str>,
     pub(super) enrolment: Option<&'a LinkMade>,
     pub(super) objection: Option<&'a Objection>,
+    pub(super) recovery_codes_left: Option<i64>,
     pub(super) now: Timestamp,
 }
 
@@ -71,6 +74,7 @@ pub(in crate::store) fn without_link(body: &str) -> Option<String> {
 /// The body of one message.
 pub(super) fn body(user: &User, words: &MessageContent<'_>) -> Result<String, serde_json::Error> {
     let application = matches!(words.r#type, JobType::Provision | JobType::Reprovision);
+    let link = application || words.r#type == JobType::Reminder;
     let notice = words.r#type == JobType::PhoneNotice;
     let tells_phone = application || notice;
     serde_json::to_string(&MessageBody {
@@ -91,13 +95,14 @@ pub(super) fn body(user: &User, words: &MessageContent<'_>) -> Result<String, se
             previous_username: words
                 .previous_username
                 .filter(|_| words.r#type == JobType::Rename),
-            enrolment_url: application.then(|| words.enrolment.map(|e| e.url.as_str())),
+            enrolment_url: link.then(|| words.enrolment.map(|e| e.url.as_str())),
             freeze_url: notice.then(|| words.objection.map(|o| o.url.as_str())),
-            expires_at: match (application, notice) {
+            expires_at: match (link, notice) {
                 (true, _) => Some(words.enrolment.map(|e| e.expires_at)),
                 (_, true) => Some(words.objection.map(|o| o.expires_at)),
                 _ => None,
             },
+            recovery_codes_left: words.recovery_codes_left,
         },
     })
 }

@@ -82,7 +82,8 @@ macro_rules! still_mine {
     () => {
         "SELECT COALESCE((SELECT e.token_sha256 FROM enrolments e WHERE e.id = jobs.enrolment), (SELECT l.token_sha256 FROM freeze_links l WHERE l.id = jobs.id)) AS token_sha256, jobs.held_by, u.state, u.state_reason, u.blocked, u.phone, (
             SELECT COUNT(*) FROM jobs n WHERE n.user_id = jobs.user_id AND n.seq > jobs.seq
-            AND n.state IN ('waiting', 'sending', 'held') AND n.type IN ('user.provision', 'user.reprovision')) AS newer, "
+            AND n.state IN ('waiting', 'sending', 'held') AND n.type IN ('user.provision', 'user.reprovision')) AS newer,
+        (SELECT e.state FROM enrolments e WHERE e.id = jobs.enrolment) AS link, "
     };
 }
 macro_rules! of_job {

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::fresh_id;
 use crate::clock::Timestamp;
 use crate::factors::keys::{Purpose, RootKey};
-use crate::model::{EnrolmentId, Job, JobId, JobReason, JobType, UserId};
+use crate::model::{Enrolment, EnrolmentId, Job, JobId, JobReason, JobType, UserId};
 use crate::store::db::{Tx, on};
 use crate::store::{Store, StoreError};
 
@@ -137,6 +137,15 @@ pub(in crate::store) struct LinkMade {
     /// The link, with a place for the token.
     pub(super) url: String,
     pub(super) expires_at: Timestamp,
+}
+
+/// An enrolment that was made before, as a message tells it once more.
+pub(in crate::store) fn again(ctx: &EnrolmentContext, made: &Enrolment) -> LinkMade {
+    LinkMade {
+        id: made.id,
+        url: format!("{}/enrol/{PLACE}", ctx.public_url),
+        expires_at: made.expires_at,
+    }
 }
 
 /// A link by which the owner of the number before may object, as a notice tells it.

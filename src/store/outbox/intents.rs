@@ -149,6 +149,7 @@ async fn write(
             previous_phone: previous_phone.as_ref(),
             previous_username,
             enrolment: invitation.as_ref(),
+            recovery_codes_left: None,
         };
         say_one(tx, ctx, user, &say).await?;
         made = 1;
@@ -196,6 +197,49 @@ async fn forget_told(tx: &mut Tx, user: &User) -> Result<(), StoreError> {
         .map_err(StoreError::from_sqlx("forget what was told"))
 }
 
+/// Makes another message with a link that was sent: it is tried until the link is over.
+pub(in crate::store) async fn say_again(
+    tx: &mut Tx,
+    ctx: &MessageContext,
+    user: &User,
+    reason: JobReason,
+    link: &LinkMade,
+) -> Result<(), StoreError> {
+    let left = link.expires_at.since_ms(ctx.now);
+    let ctx = MessageContext {
+        retry_for_ms: ctx.retry_for_ms.min(left),
+        ..ctx.clone()
+    };
+    let say = Saying {
+        r#type: JobType::Reminder,
+        reason,
+        previous_phone: None,
+        previous_username: None,
+        enrolment: Some(link),
+        recovery_codes_left: None,
+    };
+    say_one(tx, &ctx, user, &say).await
+}
+
+/// Makes a message that tells a user what happened to their factors.
+pub(in crate::store) async fn say_notice(
+    tx: &mut Tx,
+    ctx: &MessageContext,
+    user: &User,
+    reason: JobReason,
+    recovery_codes_left: Option<i64>,
+) -> Result<(), StoreError> {
+    let say = Saying {
+        r#type: JobType::Notice,
+        reason,
+        previous_phone: None,
+        previous_username: None,
+        enrolment: None,
+        recovery_codes_left,
+    };
+    say_one(tx, ctx, user, &say).await
+}
+
 /// One message.
 struct Saying<'a> {
     r#type: JobType,
@@ -203,6 +247,7 @@ struct Saying<'a> {
     previous_phone: Option<&'a Phone>,
     previous_username: Option<&'a str>,
     enrolment: Option<&'a LinkMade>,
+    recovery_codes_left: Option<i64>,
 }
 
 async fn say_one(
@@ -228,6 +273,7 @@ async fn say_one(
         previous_username: say.previous_username,
         enrolment: say.enrolment,
         objection: objection.as_ref(),
+        recovery_codes_left: say.recovery_codes_left,
         now: ctx.now,
     };
     let body = body(user, &words)

@@ -3,8 +3,10 @@
 use super::locks::{self, in_order};
 use super::{JobRow, job_columns, text};
 use crate::clock::Timestamp;
-use crate::model::message_rules::{self, AttemptEnd, Becoming, Meanwhile, is_application};
-use crate::model::{Job, JobId, JobState, JobType, Phone, RealmId};
+use crate::model::message_rules::{
+    self, AttemptEnd, Becoming, Meanwhile, is_application, is_for_the_person,
+};
+use crate::model::{Job, JobId, JobState, Phone, RealmId};
 use crate::store::db::{Tx, on};
 use crate::store::{Store, StoreError};
 
@@ -235,12 +237,13 @@ async fn meanwhile(tx: &mut Tx, job: &Job) -> Result<Meanwhile, StoreError> {
     const SQL: &str = "
         SELECT u.state, u.state_reason, u.blocked, u.phone, (
             SELECT COUNT(*) FROM jobs
-            WHERE user_id = $1 AND seq > $2 AND state IN ('waiting', 'sending', 'held') AND type IN ('user.provision', 'user.reprovision')) AS newer
+            WHERE user_id = $1 AND seq > $2 AND state IN ('waiting', 'sending', 'held') AND type IN ('user.provision', 'user.reprovision')) AS newer,
+            (SELECT e.state FROM enrolments e WHERE e.id = $3) AS link
         FROM users u WHERE u.id = $1";
     if !looks_at_the_user(job) {
         return Ok(Meanwhile::default());
     }
-    let row = on!(tx, c => sqlx::query_as::<_, UserAndNewer>(SQL).bind(job.user.0.as_bytes().as_slice()).bind(job.seq).fetch_optional(&mut *c).await)
+    let row = on!(tx, c => sqlx::query_as::<_, UserAndNewer>(SQL).bind(job.user.0.as_bytes().as_slice()).bind(job.seq).bind(job.enrolment.map(|id| id.0.as_bytes().to_vec())).fetch_optional(&mut *c).await)
         .map_err(StoreError::from_sqlx("read a user's state"))?;
     let row = row.unwrap_or_default();
     row.user.meanwhile(job, row.newer)
@@ -248,7 +251,7 @@ async fn meanwhile(tx: &mut Tx, job: &Job) -> Result<Meanwhile, StoreError> {
 
 /// Whether the rules ask what happened to the user of such a message.
 fn looks_at_the_user(job: &Job) -> bool {
-    is_application(job.r#type) || job.r#type == JobType::PhoneNotice
+    is_application(job.r#type) || is_for_the_person(job.r#type)
 }
 
 #[derive(Default, sqlx::FromRow)]
@@ -265,6 +268,8 @@ pub(super) struct UserNow {
     state_reason: Option<String>,
     blocked: Option<bool>,
     phone: Option<String>,
+    /// The state of the link that the message carries.
+    link: Option<String>,
 }
 
 impl UserNow {
@@ -288,6 +293,7 @@ impl UserNow {
             newer: newer > 0,
             unusable,
             phone,
+            link_over: job.enrolment.is_some() && self.link.as_deref() != Some("open"),
         })
     }
 }

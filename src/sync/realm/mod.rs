@@ -15,3 +15,4 @@ mod refusal;
 pub(in crate::sync) mod sending;
 pub(in crate::sync) mod session;
 pub(in crate::sync) mod siblings;
+mod telling;

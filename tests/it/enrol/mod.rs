@@ -5,6 +5,7 @@ mod clocks;
 mod keys;
 mod page;
 mod rules;
+mod telling;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -50,15 +51,42 @@ impl Office {
     }
 
     pub fn delivering(receiver: &Receiver) -> Self {
-        let mut office = Self::new();
-        office.write("webhook", SECRET);
-        office.extra = format!(
-            "[delivery]\nkind = \"webhook\"\nurl = \"{}\"\nsecret-file = \"{}\"\n",
+        Self::new().delivering_to(receiver, "")
+    }
+
+    /// The same office with a receiver, and with more configuration.
+    pub fn delivering_to(mut self, receiver: &Receiver, extra: &str) -> Self {
+        self.write("webhook", SECRET);
+        self.extra = format!(
+            "[delivery]\nkind = \"webhook\"\nurl = \"{}\"\nsecret-file = \"{}\"\n{extra}",
             receiver.url,
-            office.path("webhook").display()
+            self.path("webhook").display()
         );
-        office.configure();
-        office
+        self.configure();
+        self
+    }
+
+    /// What the store itself says to a statement.
+    pub fn sql(&self, sql: &str) -> String {
+        let mut command = match self.store.strip_prefix("sqlite:") {
+            Some(file) => {
+                let mut command = Command::new("sqlite3");
+                command.args(["-bail", "-cmd", ".timeout 10000", file, sql]);
+                command
+            }
+            None => {
+                let mut command = Command::new("psql");
+                command.args([self.store.as_str(), "-qAtc", sql]);
+                command
+            }
+        };
+        let output = command.output().expect("sqlite3 and psql are installed");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
     fn configure(&self) {

@@ -184,3 +184,102 @@ async fn without_automatic_logons_make_nobody() {
             .all(|realm| realm["id"] != "lab")
     );
 }
+
+/// Adds somebody to the directory.
+fn hire(house: &House, uid: &str) {
+    let people = &house.server["PEOPLE_DN"];
+    house.server.modify(&format!(
+        "dn: cn={uid},{people}\nchangetype: add\nobjectClass: inetOrgPerson\ncn: {uid}\nsn: x\nuid: {uid}\nmobile: +421905000001\n"
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_only_the_directory_knows_is_looked_up_at_the_logon_within_bounds() {
+    let (mut house, port) = house("automatic = false");
+    let daemon = house.daemon();
+    house.sync(0);
+    let gate = Program::at(port).with(&token(&house, "gate", &["--scope=logons"]));
+    hire(&house, "newcomer");
+    let (status, body) = logon(&gate, r"EXAMPLE\newcomer", None).await;
+    assert_eq!(
+        (status, &body["created"], &body["realm"]),
+        (200, &json!(false), &json!("r")),
+        "{body}"
+    );
+    let shown = done(&house, &["users", "show", "newcomer"]);
+    assert_eq!(
+        (&shown["origin"], &shown["phone"]),
+        (&json!("directory"), &json!("+421905000001"))
+    );
+
+    // Many at once are one look, and one user.
+    hire(&house, "second");
+    let asked = (0..10).map(|_| logon(&gate, "second", Some("corp.example.org")));
+    let all = futures_util::future::join_all(asked).await;
+    assert!(all.iter().all(|(status, _)| *status == 200), "{all:?}");
+    let looks = lines(&house, &["runs"]);
+    let looks = looks.iter().filter(|run| run["mode"] == "user").count();
+    assert_eq!(looks, 2, "one for each name");
+
+    // Nobody is made, and what was not found is not looked for again at once.
+    let secret = "nobody-s3cret";
+    for _ in 0..3 {
+        assert_eq!(logon(&gate, secret, Some("r")).await.0, 404);
+    }
+    hire(&house, "late");
+    assert_eq!(logon(&gate, "unheard-of@example", None).await.0, 404);
+    assert_eq!(logon(&gate, r"example\late", None).await.0, 200);
+    let own = Program::at(port).with(&token(&house, "own", &["--scope=logons", "--realm=lab"]));
+    assert_eq!(logon(&own, "late2", Some("r")).await.0, 403);
+
+    // While the directory is away, who is known is known, and nobody is said not to exist.
+    hire(&house, "third");
+    house.server.stop();
+    assert_eq!(logon(&gate, "newcomer", Some("r")).await.0, 200);
+    let body = json!({"username": "third", "realm": "r"});
+    for _ in 0..2 {
+        let asked = std::time::Instant::now();
+        let got = gate.post("logons", &body).await;
+        assert_eq!(got.status, 503, "{}", got.body);
+        assert!(
+            got.header("retry-after")
+                .parse::<u32>()
+                .is_ok_and(|s| s <= 5)
+        );
+        assert!(asked.elapsed() < std::time::Duration::from_secs(15));
+    }
+    house.server.resume();
+    let mut status = 503;
+    for _ in 0..60 {
+        status = gate.post("logons", &body).await.status.as_u16();
+        if status != 503 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+    assert_eq!(status, 200);
+
+    // Whoever tries names at the service's door does not try them at the directory's.
+    let mut limited = None;
+    for n in 0..40 {
+        let body = json!({"username": format!("guess{n}"), "realm": "r"});
+        let got = gate.post("logons", &body).await;
+        if got.status == 429 {
+            limited = Some(got);
+            break;
+        }
+        assert_eq!(got.status, 404, "{}", got.body);
+    }
+    let limited = limited.expect("a limit");
+    assert!(
+        limited
+            .header("retry-after")
+            .parse::<u32>()
+            .is_ok_and(|s| (1..=60).contains(&s))
+    );
+    assert_eq!(logon(&gate, "newcomer", Some("r")).await.0, 200);
+    let origins: Vec<_> = lines(&house, &["users", "list", "--realm=r"]);
+    assert!(origins.iter().all(|user| user["origin"] == "directory"));
+    drop(daemon);
+    super::nowhere(house.folder.path(), &[secret, "guess1"]);
+}

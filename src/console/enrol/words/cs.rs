@@ -42,6 +42,8 @@ pub(super) const WORDS: Words = Words {
     gone: "Tento odkaz neplatí",
     gone_why: "Odkaz funguje jednou a jen omezenou dobu. Možná už byl použit, nahrazen novějším, stažen, nebo jeho doba uplynula.",
     gone_what: "Podívejte se, zda nemáte novější zprávu. Jinak požádejte o nový odkaz správce nebo podporu vaší organizace.",
+    ask: "Požádat o nový odkaz",
+    asked: "Pokud to byl váš odkaz, správci teď vidí, že potřebujete nový. Zda ho pošlou, rozhodnou oni.",
     trouble: "Momentálně to nejde",
     trouble_what: "Něco selhalo na naší straně. O nic jste nepřišli. Zkuste to za pár minut znovu. Pokud to potrvá, řekněte to správcům vaší organizace.",
     wrong: "Tento kód je nesprávný. Zkontrolujte, zda máte v aplikaci vybranou správnou položku, a zadejte kód, který právě ukazuje.",

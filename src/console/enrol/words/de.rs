@@ -42,6 +42,8 @@ pub(super) const WORDS: Words = Words {
     gone: "Dieser Link ist nicht gültig",
     gone_why: "Ein Link gilt einmal und nur eine begrenzte Zeit. Er wurde vielleicht schon benutzt, durch einen neueren ersetzt, zurückgezogen, oder seine Zeit ist abgelaufen.",
     gone_what: "Sehen Sie nach, ob Sie eine neuere Nachricht haben. Sonst bitten Sie die Administratoren oder den Helpdesk Ihrer Organisation um einen neuen Link.",
+    ask: "Um einen neuen Link bitten",
+    asked: "Falls das Ihr Link war, sehen die Administratoren jetzt, dass Sie einen neuen brauchen. Sie entscheiden, ob sie ihn senden.",
     trouble: "Das geht im Moment nicht",
     trouble_what: "Auf unserer Seite ist etwas ausgefallen. Von Ihren Daten ist nichts verloren. Versuchen Sie es in einigen Minuten wieder. Wenn es so bleibt, sagen Sie es den Administratoren Ihrer Organisation.",
     wrong: "Dieser Code ist falsch. Sehen Sie nach, ob Sie in der App den richtigen Eintrag gewählt haben, und geben Sie den Code ein, den sie jetzt zeigt.",

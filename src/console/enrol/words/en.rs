@@ -42,6 +42,8 @@ pub(super) const WORDS: Words = Words {
     gone: "This link is not valid",
     gone_why: "A link works once, and for a limited time. It may have been used, replaced by a newer one, withdrawn, or its time may be over.",
     gone_what: "Look whether you have a newer message. Otherwise ask the administrators or the help desk of your organisation for a new link.",
+    ask: "Ask for a new link",
+    asked: "If this was your link, the administrators see now that you need a new one. They decide whether to send it.",
     trouble: "This does not work at present",
     trouble_what: "Something failed on our side. Nothing of yours is lost. Try again in a few minutes; if it stays like this, tell the administrators of your organisation.",
     wrong: "That code is wrong. Look whether you chose the right entry in the application, and type the code that it shows now.",

@@ -57,6 +57,8 @@ pub(super) struct Words {
     pub(super) gone: &'static str,
     pub(super) gone_why: &'static str,
     pub(super) gone_what: &'static str,
+    pub(super) ask: &'static str,
+    pub(super) asked: &'static str,
     pub(super) trouble: &'static str,
     pub(super) trouble_what: &'static str,
     pub(super) wrong: &'static str,

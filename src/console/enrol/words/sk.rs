@@ -42,6 +42,8 @@ pub(super) const WORDS: Words = Words {
     gone: "Tento odkaz neplatí",
     gone_why: "Odkaz funguje raz a iba obmedzený čas. Možno bol už použitý, nahradený novším, stiahnutý alebo mu uplynul čas.",
     gone_what: "Pozrite sa, či nemáte novšiu správu. Inak požiadajte o nový odkaz správcov alebo podporu vašej organizácie.",
+    ask: "Požiadať o nový odkaz",
+    asked: "Ak to bol váš odkaz, správcovia teraz vidia, že potrebujete nový. Či ho pošlú, rozhodnú oni.",
     trouble: "Momentálne to nejde",
     trouble_what: "Niečo zlyhalo na našej strane. O nič ste neprišli. Skúste to o pár minút znova. Ak to potrvá, povedzte to správcom vašej organizácie.",
     wrong: "Tento kód je nesprávny. Skontrolujte, či máte v aplikácii vybranú správnu položku, a zadajte kód, ktorý práve ukazuje.",
