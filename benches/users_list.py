@@ -1,12 +1,14 @@
 #!/usr/bin/python3
-"""Pages of `users list` on the control socket: a million users, readers side by side, a page each at a random place.
+"""Pages of `users list` on the control socket: a million users, readers side by side, a page each at a random place; then a method for many.
 
     cargo build --release
-    benches/users_list.py --users 1000000 [--readers 20] [--rounds 50] [--pause 0.5]
+    benches/users_list.py --users 1000000 [--readers 20] [--rounds 50] [--pause 0.5] [--many 100000] [--postgres URL]
 
-An SQLite store whose users are written straight into its table (nobody waits for a directory), one daemon, and readers that ask for a
+A store whose users are written straight into its table (nobody waits for a directory), one daemon, and readers that ask for a
 page of 50, wait for `--pause` seconds as a person does, and ask for the next one. For each kind of page the median and the 99th percentile are printed;
 those of searches are scans, and say how long a search that finds nobody takes at worst.
+`--many` users are in a realm of their own: the time of `two-factor enable` for all of them at once, and of its `undo`, is printed last. `--postgres` is
+an empty database; the store is an SQLite file without it. Needs `psql` then.
 `REALMSYNC_BINARY` names another build."""
 import argparse
 import http.client
@@ -40,22 +42,44 @@ class OnSocket(http.client.HTTPConnection):
         self.sock.connect(str(self.path))
 
 
-def fill(file, users):
-    store = sqlite3.connect(file)
-    store.execute("PRAGMA synchronous = OFF")
+COLUMNS = ("id", "realm", "username", "username_key", "display_name", "email", "phone", "phone_source", "state", "version", "two_factor",
+           "created_at", "updated_at", "origin")
+
+
+def people(users, many):
     methods = ["", "sms-otp", "app-otp", "sms-otp,app-otp", "hard-token"]
 
-    def rows():
-        for n in range(users):
-            name = f"user{n:07d}"
-            yield (uuid.uuid4().bytes, "bench", name, name, f"Eva Nováková {n}", f"{name}@example.org", f"+4219{n:08d}", "manual",
-                   "active", 1, methods[n % len(methods)], NOW + n, NOW + n, "manual")
+    for n in range(users):
+        name = f"user{n:07d}"
+        yield (uuid.uuid4(), "many" if n < many else "bench", name, name, f"Eva Nováková {n}", f"{name}@example.org", f"+4219{n:08d}", "manual",
+               "active", 1, methods[n % len(methods)], NOW + n, NOW + n, "manual")
 
-    store.executemany(
-        "INSERT INTO users (id, realm, username, username_key, display_name, email, phone, phone_source, state, version, two_factor, "
-        "created_at, updated_at, origin) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows())
+
+def fill(file, users, many):
+    store = sqlite3.connect(file)
+    store.execute("PRAGMA synchronous = OFF")
+    places = ", ".join("?" * len(COLUMNS))
+    rows = ((row[0].bytes, *row[1:]) for row in people(users, many))
+    store.executemany(f"INSERT INTO users ({', '.join(COLUMNS)}) VALUES ({places})", rows)
     store.commit()
     store.close()
+
+
+def fill_postgres(url, users, many):
+    copy = f"\\copy users ({', '.join(COLUMNS)}) FROM STDIN"
+    child = subprocess.Popen(["psql", "-q", "-v", "ON_ERROR_STOP=1", url, "-c", copy], stdin=subprocess.PIPE, encoding="utf-8")
+    for row in people(users, many):
+        child.stdin.write("\t".join(["\\\\x" + row[0].hex, *map(str, row[1:])]) + "\n")
+    child.stdin.close()
+    if child.wait():
+        sys.exit("psql cannot fill the table")
+    subprocess.run(["psql", "-q", url, "-c", "ANALYZE users"], check=True)
+
+
+def timed(command, *arguments):
+    began = time.perf_counter()
+    done = subprocess.run([*command, "--json", *arguments], check=True, stdout=subprocess.PIPE)
+    return time.perf_counter() - began, json.loads(done.stdout.splitlines()[0])
 
 
 def get(connection, **query):
@@ -96,6 +120,8 @@ def main():
     a.add_argument("--readers", type=int, default=20)
     a.add_argument("--rounds", type=int, default=50)
     a.add_argument("--pause", type=float, default=0.5)
+    a.add_argument("--many", type=int, default=100_000)
+    a.add_argument("--postgres", metavar="URL")
     o = a.parse_args()
     if not BINARY.exists():
         sys.exit(f"{BINARY} is not there: cargo build --release")
@@ -105,7 +131,7 @@ def main():
         file = folder / "realmsync.toml"
         file.write_text(f"""version = 1
 [store]
-url = "sqlite:{folder}/realmsync.db"
+url = "{o.postgres or f'sqlite:{folder}/realmsync.db'}"
 [control]
 socket = "{folder}/control.sock"
 [[realm]]
@@ -120,8 +146,12 @@ base = ["dc=example,dc=org"]
         for path in (file, folder / "bind"):
             path.chmod(0o600)
         command = [BINARY, "-c", file]
-        subprocess.run([*command, "realms", "create", "bench"], check=True, stdout=subprocess.DEVNULL)
-        fill(folder / "realmsync.db", o.users)
+        for realm in ["bench", "many"]:
+            subprocess.run([*command, "realms", "create", realm], check=True, stdout=subprocess.DEVNULL)
+        if o.postgres:
+            fill_postgres(o.postgres, o.users, o.many)
+        else:
+            fill(folder / "realmsync.db", o.users, o.many)
         daemon = subprocess.Popen([*command, "run"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(400):
             if (folder / "control.sock").exists():
@@ -144,6 +174,10 @@ base = ["dc=example,dc=org"]
             print(f"| {name} | {median:.1f} ms | {worst:.1f} ms |", flush=True)
         median, worst = measure(folder / "control.sock", lambda: {"limit": 50, "search": f"{random.randrange(10**9):09d}x"}, 1, 5, 0)
         print(f"| search that nobody fits, one reader | {median:.1f} ms | {worst:.1f} ms |", flush=True)
+        took, operation = timed(command, "two-factor", "enable", "fido", "--realm=many", "--yes")
+        print(f"\n{operation['changed']:,} users of {operation['total']:,} have a method more: {took:.1f} s", flush=True)
+        took, _ = timed(command, "undo", operation["run"])
+        print(f"put back: {took:.1f} s", flush=True)
     finally:
         if daemon:
             daemon.terminate()

@@ -1,23 +1,33 @@
 //! What is done to many users by a filter, or to those who are named: `POST /api/v1/actions`, and the operations that come of it.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::act::{Act, AfterAct};
 use super::context::ActContext;
 use super::failure::{ActFailure, FailureKind};
+use super::send::EnrolmentObject;
 use super::user_by_hand::{
     TRIES, UserActed, acted, again, held, methods as in_order, refused, write,
 };
 use crate::model::{
-    ActionVerb, AuditAct, AuditEntry, Edit, Operation, OperationId, OperationRefusal,
-    OperationWork, TwoFactor, UserFilter, UserId,
+    ActionVerb, AuditAct, AuditEntry, Edit, EnrolmentId, Operation, OperationId, OperationRefusal,
+    OperationWork, TwoFactor, User, UserFilter, UserId,
 };
 use crate::plan::action::act;
+use crate::plan::notices::can_be_sent;
 use crate::store::{NewOperation, OperationUsers, StoreError};
 
 /// Refusals that are shown with an operation.
 const REFUSALS: i64 = 1000;
+
+/// Links in one answer.
+const LINKS: i64 = 500;
+
+/// For so long after the end of an operation its links are shown to whoever began it.
+const LINKS_SHOWN_MS: i64 = 3_600_000;
 
 /// `POST /api/v1/actions`: what, and to whom. Either users or a filter.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -31,6 +41,9 @@ pub struct ActionRequest {
     /// Of `remove`: at once, without the grace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub now: bool,
+    /// Of `send`: the former application is lost, and is not asked for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
     /// These.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub users: Option<Vec<UserId>>,
@@ -64,6 +77,24 @@ pub struct OperationShown {
     pub operation: Operation,
     /// The first thousand.
     pub refusals: Vec<OperationRefusal>,
+}
+
+/// The links that an operation made, for whoever began it: `GET /api/v1/operations/{id}/enrolments`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShowLinks {
+    /// Which operation.
+    pub operation: OperationId,
+    /// Behind this one.
+    pub after: Option<EnrolmentId>,
+}
+
+/// Some of the links that an operation made and that are open still.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LinksShown {
+    /// The enrolments, with their links.
+    pub items: Vec<EnrolmentObject>,
+    /// Where the next ones begin.
+    pub next: Option<EnrolmentId>,
 }
 
 /// Ends an operation after the batch under way; what it did stays: `DELETE /api/v1/operations/{id}`.
@@ -107,6 +138,9 @@ impl Act for StartAction {
         if request.now && request.r#do != ActionVerb::Remove {
             return usage("`now` belongs to `remove`");
         }
+        if request.lost && request.r#do != ActionVerb::Send {
+            return usage("`lost` belongs to `send`");
+        }
         let users = match (&request.users, &request.filter) {
             (Some(users), None) => OperationUsers::Named(users),
             (None, Some(filter)) if request.expect.is_some() => OperationUsers::Filter(filter),
@@ -122,6 +156,7 @@ impl Act for StartAction {
             verb: request.r#do,
             methods: in_order(request.methods.clone()),
             now: request.now,
+            lost: request.lost,
         };
         let entry = entry(at, AuditAct::Action, said(&request));
         let key = at.engine.audit_key().await?;
@@ -158,6 +193,47 @@ impl Act for ShowOperation {
                 .operation_refusals(self.operation, REFUSALS)
                 .await?,
         })
+    }
+}
+
+impl Act for ShowLinks {
+    type Output = LinksShown;
+
+    async fn act(self, at: &ActContext) -> Result<LinksShown, ActFailure> {
+        let operation = at.store().operation(self.operation).await?;
+        // A link is a secret: it is for whoever had it made, as in the answer to a single call, and not for ever.
+        let ended = operation.ended_at.map_or(at.now(), |at| at);
+        if operation.by.as_deref() != at.by() || at.now().0 - ended.0 > LINKS_SHOWN_MS {
+            return Err(ActFailure::new(
+                FailureKind::Refused,
+                format!(
+                    "the links of operation {:#} are shown to whoever began it, for an hour after its end: `realmsync send` makes new ones",
+                    self.operation
+                ),
+            ));
+        }
+        let links = at
+            .store()
+            .operation_links(self.operation, self.after, LINKS)
+            .await?;
+        let next = links
+            .last()
+            .filter(|_| i64::try_from(links.len()).is_ok_and(|n| n == LINKS))
+            .map(|last| last.id);
+        let ids: Vec<UserId> = links.iter().map(|link| link.user).collect();
+        let users = at.store().users_by_id(&ids).await?;
+        let users: HashMap<UserId, User> = users.into_iter().map(|u| (u.id, u)).collect();
+        let mut items = vec![];
+        for link in &links {
+            let Some(user) = users.get(&link.user) else {
+                continue;
+            };
+            items.push(EnrolmentObject {
+                url: at.engine.link_of(link).await?,
+                ..EnrolmentObject::new(link, user, at.now())
+            });
+        }
+        Ok(LinksShown { items, next })
     }
 }
 
@@ -210,10 +286,10 @@ impl Act for SwitchMethods {
             let decided = act(&held, verb, &methods, false, &context)
                 .map_err(|refusal| refused(at, &held, refusal))?;
             let Some(decision) = decided else {
-                return Ok(acted(&held, false, vec![]));
+                return switched(at, &held, false, (verb, &methods)).await;
             };
             match write(at, &rules, AuditAct::UserEdit, decision, Edit::Keep).await {
-                Ok(user) => return Ok(acted(&user, true, vec![])),
+                Ok(user) => return switched(at, &user, true, (verb, &methods)).await,
                 Err(StoreError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -226,6 +302,29 @@ impl Act for SwitchMethods {
     }
 }
 
+/// What came of it, and whether the user can be sent the application now.
+async fn switched(
+    at: &ActContext,
+    user: &User,
+    changed: bool,
+    (verb, methods): (ActionVerb, &[TwoFactor]),
+) -> Result<UserActed, ActFailure> {
+    let applications = [TwoFactor::AppOtp, TwoFactor::AppPush];
+    let asked = verb == ActionVerb::Enable && methods.iter().any(|m| applications.contains(m));
+    let mut sendable = false;
+    if asked {
+        let known = at
+            .store()
+            .factor_facts(std::slice::from_ref(user), at.now())
+            .await?;
+        sendable = known.get(&user.id).is_some_and(|f| can_be_sent(user, f));
+    }
+    Ok(UserActed {
+        sendable,
+        ..acted(user, changed, vec![])
+    })
+}
+
 /// What the audit says of an action: never a list of people.
 fn said(request: &ActionRequest) -> Map<String, Value> {
     let mut after = Map::new();
@@ -235,6 +334,9 @@ fn said(request: &ActionRequest) -> Map<String, Value> {
     }
     if request.now {
         after.insert("now".to_owned(), json!(true));
+    }
+    if request.lost {
+        after.insert("lost".to_owned(), json!(true));
     }
     if let Some(filter) = &request.filter {
         // What somebody looked for may be a name, and lines of the audit stay when a person goes.

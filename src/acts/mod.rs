@@ -43,8 +43,8 @@ mod user_unlock;
 
 pub use act::{Act, AfterAct, AnyAct};
 pub use actions::{
-    ActionRequest, CancelOperation, OperationShown, ShowOperation, StartAction, SwitchMethods,
-    SwitchRequest,
+    ActionRequest, CancelOperation, LinksShown, OperationShown, ShowLinks, ShowOperation,
+    StartAction, SwitchMethods, SwitchRequest,
 };
 pub use api_token::{ApiTokenMade, MakeApiToken, MakeApiTokenRequest, RevokeApiToken};
 pub use audit::VerifyAudit;

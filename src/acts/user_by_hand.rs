@@ -41,6 +41,9 @@ pub struct UserActed {
     pub changed: bool,
     /// What is unusual.
     pub warnings: Vec<UserWarning>,
+    /// A method of the application was turned on, and the user can be sent it now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sendable: bool,
 }
 
 /// `POST /api/v1/realms/{realm}/users`.
@@ -371,6 +374,7 @@ pub(super) fn acted(user: &User, changed: bool, warnings: Vec<UserWarning>) -> U
         version: user.version,
         changed,
         warnings,
+        sendable: false,
     }
 }
 

@@ -51,6 +51,7 @@ impl Act for UnlockUser {
             version: user.version,
             changed,
             warnings: vec![],
+            sendable: false,
         })
     }
 }

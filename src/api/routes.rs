@@ -7,10 +7,11 @@ use serde::de::DeserializeOwned;
 
 use crate::acts::{
     AddUser, ApiTokenMade, Backup, BypassMade, CancelOperation, ChangeUser, Decide, DecidePhone,
-    EditRealm, EditUser, EnrolmentObject, Import, MakeApiToken, MakeBypass, MakeRealm, NoteBackup,
-    OperationShown, Outbox, OutboxAnswer, Pause, Plan, RealmRemoved, RemoveRealm, Resume,
-    RevokeApiToken, RevokeAuthenticators, SendApplication, ShowOperation, StartAction,
-    SwitchMethods, Sync, UnfreezeUser, UnlockUser, UserActed, VerifyAudit, WithdrawLinks,
+    EditRealm, EditUser, EnrolmentObject, Import, LinksShown, MakeApiToken, MakeBypass, MakeRealm,
+    NoteBackup, OperationShown, Outbox, OutboxAnswer, Pause, Plan, RealmRemoved, RemoveRealm,
+    Resume, RevokeApiToken, RevokeAuthenticators, SendApplication, ShowLinks, ShowOperation,
+    StartAction, SwitchMethods, Sync, UnfreezeUser, UnlockUser, UserActed, VerifyAudit,
+    WithdrawLinks,
 };
 use crate::model::{ApiToken, AuthenticatorShown, Operation, Run};
 use crate::runs::Decided;
@@ -354,6 +355,26 @@ impl Route for ShowOperation {
 
     fn path(&self) -> String {
         format!("operations/{}", self.operation)
+    }
+
+    fn method(&self) -> Method {
+        Method::GET
+    }
+
+    fn body(&self) -> impl Serialize {
+        serde_json::Map::new()
+    }
+}
+
+impl Route for ShowLinks {
+    type Answer = LinksShown;
+
+    fn path(&self) -> String {
+        let path = format!("operations/{}/enrolments", self.operation);
+        match self.after {
+            Some(after) => format!("{path}?after={after}"),
+            None => path,
+        }
     }
 
     fn method(&self) -> Method {

@@ -2,19 +2,22 @@
 
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Json, Path, Query};
+use axum::extract::{DefaultBodyLimit, Json, Path, Query};
 use axum::routing::{delete, get, post};
 
 use super::Api;
 use super::control::{Call, JsonBody, at_once, invalid, refuse};
 use crate::acts::{
-    ActionRequest, BypassRequest, CancelOperation, ListUsers, MakeBypass, ShowOperation, ShowUser,
-    StartAction, SwitchMethods, SwitchRequest,
+    ActionRequest, BypassRequest, CancelOperation, ListUsers, MakeBypass, ShowLinks, ShowOperation,
+    ShowUser, StartAction, SwitchMethods, SwitchRequest,
 };
 use crate::model::{
-    EnrolmentFilter, OperationId, PhoneFilter, RealmId, State, TwoFactor, UserFilter, UserId,
-    UserOrigin, UserSort, UserStatus,
+    EnrolmentFilter, EnrolmentId, OperationId, PhoneFilter, RealmId, State, TwoFactor, UserFilter,
+    UserId, UserOrigin, UserSort, UserStatus,
 };
+
+/// Bytes of a request that names users: a million ids, and some.
+const NAMED: usize = 48 * 1024 * 1024;
 
 /// The routes.
 pub(super) fn routes() -> Router<Api> {
@@ -67,6 +70,22 @@ pub(super) fn routes() -> Router<Api> {
                     Ok(Json(request)) => call.short(at_once(StartAction { request })).await,
                     Err(why) => invalid(&why),
                 },
+            )
+            .layer(DefaultBodyLimit::max(NAMED)),
+        )
+        .route(
+            "/api/v1/operations/{operation}/enrolments",
+            get(
+                async |call: Call,
+                       Path(operation): Path<OperationId>,
+                       query: Result<Query<LinksQuery>, QueryRejection>| {
+                    match query {
+                        Ok(Query(LinksQuery { after })) => {
+                            call.short(at_once(ShowLinks { operation, after })).await
+                        }
+                        Err(why) => refuse(&why.body_text()),
+                    }
+                },
             ),
         )
         .route(
@@ -80,6 +99,13 @@ pub(super) fn routes() -> Router<Api> {
                 },
             )),
         )
+}
+
+/// Which page of links.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinksQuery {
+    after: Option<EnrolmentId>,
 }
 
 /// The filters of a list, and which page. Flattened filters would read numbers as texts, so each stands here.

@@ -171,13 +171,13 @@ pub(super) enum Command {
     /// Send the mobile application to users, and print each link: whoever has it can set the application up
     Send {
         #[command(flatten)]
-        who: EnrolledUsers,
+        whom: Selection,
         /// The earlier application is lost: no code of it is asked for
         #[arg(long)]
         lost: bool,
     },
     /// Take back links that were sent
-    Withdraw(EnrolledUsers),
+    Withdraw(Selection),
     /// Show what users prove themselves with, and end it
     Authenticators {
         #[command(subcommand)]
@@ -345,15 +345,15 @@ pub(super) enum UsersCommand {
     /// Take users from a file (CSV, TSV or LDIF), in any realm
     Import(ImportArgs),
     /// Block users: nobody is let in until they are unblocked, whatever the directory says
-    Block(Selection),
+    Block(ShownSelection),
     /// Lift the block of users
-    Unblock(Selection),
+    Unblock(ShownSelection),
     /// Let users who are locked after wrong codes, or in a delay, guess again
-    Unlock(UserNames),
+    Unlock(ShownSelection),
     /// Remove users who are of no directory, after the grace
     Remove {
         #[command(flatten)]
-        who: Selection,
+        who: ShownSelection,
         /// At once, without the grace
         #[arg(long)]
         now: bool,
@@ -523,7 +523,16 @@ pub(super) enum TwoFactorCommand {
         #[arg(value_parser = methods)]
         methods: Methods,
         #[command(flatten)]
-        whom: Selection,
+        whom: ShownSelection,
+        /// Send the application to those who can be sent it now
+        #[arg(long, conflicts_with = "no_send")]
+        send: bool,
+        /// Do not send it, and do not ask
+        #[arg(long)]
+        no_send: bool,
+        /// Of hard-token, for one user: assign the token of this serial too
+        #[arg(long, value_name = "SERIAL")]
+        serial: Option<String>,
     },
     /// Turn methods off
     Disable {
@@ -531,7 +540,7 @@ pub(super) enum TwoFactorCommand {
         #[arg(value_parser = methods)]
         methods: Methods,
         #[command(flatten)]
-        whom: Selection,
+        whom: ShownSelection,
     },
 }
 
@@ -558,6 +567,13 @@ pub(super) struct Selection {
     /// Do it to however many fit, without asking
     #[arg(long)]
     pub yes: bool,
+}
+
+/// The same, where users are shown afterwards.
+#[derive(Args, Debug)]
+pub(super) struct ShownSelection {
+    #[command(flatten)]
+    pub whom: Selection,
     /// Show phone numbers in full
     #[arg(long)]
     pub show_phones: bool,
@@ -601,17 +617,6 @@ pub(super) enum AuthenticatorsCommand {
         #[arg(long)]
         realm: Option<String>,
     },
-}
-
-/// Users to whom the application is sent.
-#[derive(Args, Debug)]
-pub(super) struct EnrolledUsers {
-    /// User names, ids, or ends or beginnings of them
-    #[arg(required = true, value_name = "USER")]
-    pub users: Vec<String>,
-    /// The realm, where a name is in several
-    #[arg(long)]
-    pub realm: Option<String>,
 }
 
 #[derive(Subcommand, Debug)]

@@ -241,9 +241,9 @@ async fn dispatch(context: &CommandContext, command: Command) -> Result<u8, ActF
             audit::audit(context, what, asked).await
         }
         Command::Users { what } => users::users(context, what).await,
-        Command::Send { who, lost } => send::send(context, &who.users, who.realm, lost).await,
+        Command::Send { whom, lost } => send::send(context, whom, lost).await,
         Command::Authenticators { what } => authenticators::authenticators(context, what).await,
-        Command::Withdraw(who) => send::withdraw(context, &who.users, who.realm).await,
+        Command::Withdraw(whom) => send::withdraw(context, whom).await,
         Command::HardTokens { what } => hard_tokens::hard_tokens(context, what).await,
         Command::TwoFactor { what } => two_factor::two_factor(context, what).await,
         Command::Bypass {

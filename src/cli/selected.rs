@@ -40,8 +40,27 @@ pub(super) enum Chosen {
 pub(super) struct ManyAct {
     pub(super) verb: ActionVerb,
     pub(super) methods: Vec<TwoFactor>,
+    /// Of `remove`.
     pub(super) now: bool,
+    /// Of `send`.
+    pub(super) lost: bool,
     pub(super) yes: bool,
+    /// What came of it is said beside the answer, which is something else.
+    pub(super) quiet: bool,
+}
+
+impl ManyAct {
+    /// The plain act.
+    pub(super) fn of(verb: ActionVerb) -> Self {
+        Self {
+            verb,
+            methods: vec![],
+            now: false,
+            lost: false,
+            yes: false,
+            quiet: false,
+        }
+    }
 }
 
 /// Finds them. A name that fits nobody, or several, is told of, and the others are found all the same.
@@ -138,6 +157,7 @@ pub(super) async fn act_on_many(
         r#do: act.verb,
         methods: act.methods,
         now: act.now,
+        lost: act.lost,
         users,
         filter,
         expect: Some(n),
@@ -149,7 +169,7 @@ pub(super) async fn act_on_many(
             operation: begun.id,
         })
         .await?;
-    let code = tell(context, store, act.verb, &shown).await?;
+    let code = tell(context, store, (act.verb, act.quiet), &shown).await?;
     Ok((shown.operation, code))
 }
 
@@ -222,12 +242,12 @@ async fn work_off(operator: &Operator, id: OperationId) -> Result<(), ActFailure
 async fn tell(
     context: &CommandContext,
     store: &Store,
-    verb: ActionVerb,
+    (verb, quiet): (ActionVerb, bool),
     shown: &OperationShown,
 ) -> Result<u8, ActFailure> {
     let of = &shown.operation;
     let code = u8::from(of.refused > 0 || of.state != OperationState::Done);
-    if context.json {
+    if context.json && !quiet {
         render::json(of);
         return Ok(code);
     }
@@ -250,19 +270,24 @@ async fn tell(
         ),
         state => format!("; {state} after {} of {}", of.done, of.total),
     };
-    render::line(&format!(
+    let came = format!(
         "{verb}: {} changed, {} so already, {} refused{ended}",
         count(of.changed, "user"),
         of.skipped,
         of.refused
-    ));
+    );
+    if quiet {
+        render::talk(&came);
+    } else {
+        render::line(&came);
+    }
     let runs: Vec<String> = of
         .run
         .iter()
         .chain(&of.runs)
         .map(|run| format!("`realmsync undo {run:#}`"))
         .collect();
-    if !runs.is_empty() {
+    if !runs.is_empty() && verb != ActionVerb::Withdraw {
         let put = if runs.len() == 1 { "puts" } else { "put" };
         render::hint(&format!("{} {put} it back", runs.join(", ")));
     }

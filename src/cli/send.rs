@@ -1,21 +1,43 @@
 //! `send` and `withdraw`.
 
-use super::operator::Operator;
-use super::users::each_one;
+use super::args::Selection;
+use super::operator::{Operator, store_failure};
+use super::selected::{Chosen, ManyAct, act_on_many, choose};
+use super::users_by_hand::reading;
 use super::{CommandContext, render, text};
-use crate::acts::{ActFailure, EnrolmentObject, SendApplication, SendRequest, WithdrawLinks};
-use crate::model::{TwoFactor, User};
+use crate::acts::{
+    ActFailure, EnrolmentObject, SendApplication, SendRequest, ShowLinks, WithdrawLinks,
+};
+use crate::model::{ActionVerb, Operation, TwoFactor, User};
 use crate::store::Store;
 
-/// Sends the application to each of some users, and prints each link; one that fails does not keep the others from it.
+/// Sends the application, and prints each link.
 pub(super) async fn send(
     context: &CommandContext,
-    users: &[String],
-    realm: Option<String>,
+    whom: Selection,
     lost: bool,
 ) -> Result<u8, ActFailure> {
     let operator = context.operator().await?;
-    let named = named(context, &operator, users, realm).await?;
+    let done = async {
+        let store = reading(context, &operator).await?;
+        let yes = whom.yes;
+        match choose(context, &store, whom).await? {
+            Chosen::Named(named) => Ok(send_each(context, &operator, &named, lost).await),
+            chosen => send_many(context, &operator, &store, &chosen, (lost, yes)).await,
+        }
+    }
+    .await;
+    operator.close().await;
+    done
+}
+
+/// To each of some users; one that fails does not keep the others from it.
+pub(super) async fn send_each(
+    context: &CommandContext,
+    operator: &Operator,
+    named: &[User],
+    lost: bool,
+) -> u8 {
     let mut code = 0;
     for user in named {
         let request = SendRequest {
@@ -28,24 +50,91 @@ pub(super) async fn send(
         };
         match operator.act(act).await {
             Ok(sent) => {
-                tell(context, &user, &sent);
-                tell_lost(context, &user, lost);
+                tell(context, user, &sent);
+                tell_lost(context, user, lost);
             }
             Err(failure) => code = render::failure(&failure.message, failure.exit),
         }
     }
-    operator.close().await;
+    code
+}
+
+/// To all of a selection, as one operation.
+pub(super) async fn send_many(
+    context: &CommandContext,
+    operator: &Operator,
+    store: &Store,
+    chosen: &Chosen,
+    (lost, yes): (bool, bool),
+) -> Result<u8, ActFailure> {
+    let act = ManyAct {
+        lost,
+        yes,
+        // The links are the answer.
+        quiet: true,
+        ..ManyAct::of(ActionVerb::Send)
+    };
+    let (operation, code) = act_on_many(context, operator, store, chosen, act).await?;
+    tell_links(context, operator, store, &operation).await?;
     Ok(code)
 }
 
-/// Takes the open links of some users back.
-pub(super) async fn withdraw(
+/// The links that an operation made.
+async fn tell_links(
     context: &CommandContext,
-    users: &[String],
-    realm: Option<String>,
-) -> Result<u8, ActFailure> {
+    operator: &Operator,
+    store: &Store,
+    operation: &Operation,
+) -> Result<(), ActFailure> {
+    let mut after = None;
+    loop {
+        let shown = operator
+            .act(ShowLinks {
+                operation: operation.id,
+                after,
+            })
+            .await?;
+        let ids: Vec<_> = shown.items.iter().map(|sent| sent.user).collect();
+        let users = store
+            .users_by_id(&ids)
+            .await
+            .map_err(|e| store_failure(&e))?;
+        for sent in &shown.items {
+            if let Some(user) = users.iter().find(|user| user.id == sent.user) {
+                tell(context, user, sent);
+            }
+        }
+        if shown.next.is_none() {
+            return Ok(());
+        }
+        after = shown.next;
+    }
+}
+
+/// Takes open links back.
+pub(super) async fn withdraw(context: &CommandContext, whom: Selection) -> Result<u8, ActFailure> {
     let operator = context.operator().await?;
-    let named = named(context, &operator, users, realm).await?;
+    let done = async {
+        let store = reading(context, &operator).await?;
+        let yes = whom.yes;
+        match choose(context, &store, whom).await? {
+            Chosen::Named(named) => Ok(withdraw_each(context, &operator, &named).await),
+            chosen => {
+                let act = ManyAct {
+                    yes,
+                    ..ManyAct::of(ActionVerb::Withdraw)
+                };
+                let (_, code) = act_on_many(context, &operator, &store, &chosen, act).await?;
+                Ok(code)
+            }
+        }
+    }
+    .await;
+    operator.close().await;
+    done
+}
+
+async fn withdraw_each(context: &CommandContext, operator: &Operator, named: &[User]) -> u8 {
     let mut code = 0;
     for user in named {
         match operator.act(WithdrawLinks { user: user.id }).await {
@@ -63,22 +152,7 @@ pub(super) async fn withdraw(
             Err(failure) => code = render::failure(&failure.message, failure.exit),
         }
     }
-    operator.close().await;
-    Ok(code)
-}
-
-/// A name that fits nobody, or several, keeps none of the others from it.
-async fn named(
-    context: &CommandContext,
-    operator: &Operator,
-    names: &[String],
-    realm: Option<String>,
-) -> Result<Vec<User>, ActFailure> {
-    let store: Store = match operator.alone() {
-        Some(at) => at.store().clone(),
-        None => context.store().await?,
-    };
-    each_one(&store, names, realm.as_ref()).await
+    code
 }
 
 fn tell(context: &CommandContext, user: &User, sent: &EnrolmentObject) {

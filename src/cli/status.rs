@@ -82,6 +82,13 @@ fn about_daemon(daemon: &DaemonStatus) -> String {
             render::paint("31", "!")
         );
     }
+    for operation in &daemon.operations {
+        let _infallible = write!(
+            text,
+            "\n  operation {:#}: {} of {} users, {} changed, {} refused",
+            operation.id, operation.done, operation.total, operation.changed, operation.refused
+        );
+    }
     if daemon.clock_off_ms.abs() >= 2000 {
         let seconds = daemon.clock_off_ms / 1000;
         let then = if daemon.clock_off_ms.abs() >= 30_000 {

@@ -1,11 +1,16 @@
 //! `two-factor enable` and `disable`.
 
-use super::args::{Methods, Selection, TwoFactorCommand};
+use std::io::{BufRead as _, IsTerminal as _};
+
+use super::args::{Methods, ShownSelection, TwoFactorCommand};
 use super::operator::{Operator, store_failure};
 use super::selected::{Chosen, ManyAct, act_on_many, choose};
+use super::send::{send_each, send_many};
 use super::users_by_hand::{reading, tell};
 use super::{CommandContext, render};
-use crate::acts::{ActFailure, SwitchMethods, SwitchRequest};
+use crate::acts::{
+    ActFailure, AssignToken, AssignTokenRequest, FailureKind, SwitchMethods, SwitchRequest,
+};
 use crate::model::words::count;
 use crate::model::{ActionVerb, Operation, RunId, TwoFactor, User, UserId};
 use crate::plan::notices::can_be_sent;
@@ -17,34 +22,79 @@ const PAGE: i64 = 1000;
 /// Names that are told one by one.
 const SHOWN: usize = 20;
 
+/// What is done besides, of `enable`.
+#[derive(Default)]
+struct Besides {
+    /// `--send` or `--no-send`; `None`: ask, where somebody can answer.
+    send: Option<bool>,
+    /// The hard token that is assigned.
+    serial: Option<String>,
+}
+
 pub(super) async fn two_factor(
     context: &CommandContext,
     what: TwoFactorCommand,
 ) -> Result<u8, ActFailure> {
-    let (verb, Methods(methods), whom) = match what {
-        TwoFactorCommand::Enable { methods, whom } => (ActionVerb::Enable, methods, whom),
-        TwoFactorCommand::Disable { methods, whom } => (ActionVerb::Disable, methods, whom),
+    let (verb, Methods(methods), whom, besides) = match what {
+        TwoFactorCommand::Enable {
+            methods,
+            whom,
+            send,
+            no_send,
+            serial,
+        } => {
+            let besides = Besides {
+                send: (send || no_send).then_some(send),
+                serial,
+            };
+            (ActionVerb::Enable, methods, whom, besides)
+        }
+        TwoFactorCommand::Disable { methods, whom } => {
+            (ActionVerb::Disable, methods, whom, Besides::default())
+        }
     };
+    let usage = |why: &str| Err(ActFailure::new(FailureKind::Usage, why));
+    if besides.send.is_some() && !wants_application(verb, &methods) {
+        return usage("--send and --no-send belong to app-otp and app-push");
+    }
+    if besides.serial.is_some() && !methods.contains(&TwoFactor::HardToken) {
+        return usage("--serial belongs to hard-token");
+    }
     let operator = context.operator().await?;
-    let done = switch(context, &operator, verb, methods, whom).await;
+    let done = switch(context, &operator, (verb, methods), whom, besides).await;
     operator.close().await;
     done
+}
+
+fn wants_application(verb: ActionVerb, methods: &[TwoFactor]) -> bool {
+    let applications = [TwoFactor::AppOtp, TwoFactor::AppPush];
+    verb == ActionVerb::Enable && methods.iter().any(|m| applications.contains(m))
 }
 
 async fn switch(
     context: &CommandContext,
     operator: &Operator,
-    verb: ActionVerb,
-    methods: Vec<TwoFactor>,
-    whom: Selection,
+    (verb, methods): (ActionVerb, Vec<TwoFactor>),
+    whom: ShownSelection,
+    besides: Besides,
 ) -> Result<u8, ActFailure> {
     let store = reading(context, operator).await?;
-    let (yes, show_phones) = (whom.yes, whom.show_phones);
-    let wants_application = verb == ActionVerb::Enable
-        && methods
-            .iter()
-            .any(|m| matches!(m, TwoFactor::AppOtp | TwoFactor::AppPush));
-    let (sendable, code) = match choose(context, &store, whom).await? {
+    let ShownSelection { whom, show_phones } = whom;
+    let yes = whom.yes;
+    let asked = wants_application(verb, &methods);
+    let chosen = choose(context, &store, whom).await?;
+    if let Some(serial) = besides.serial {
+        let Chosen::Named(named) = &chosen else {
+            return Err(one_user());
+        };
+        let [user] = named.as_slice() else {
+            return Err(one_user());
+        };
+        // The token first: of a serial that is not there, or another's, nothing comes.
+        let request = AssignTokenRequest { user: user.id };
+        operator.act(AssignToken { serial, request }).await?;
+    }
+    let (found, code) = match chosen {
         Chosen::Named(named) => {
             let code = each(
                 context,
@@ -57,17 +107,21 @@ async fn switch(
             )
             .await;
             let ids: Vec<UserId> = named.iter().map(|user| user.id).collect();
-            (sendable(context, &store, &ids).await?, code)
+            let found = if asked {
+                sendable(context, &store, &ids).await?
+            } else {
+                vec![]
+            };
+            (found, code)
         }
         chosen => {
             let act = ManyAct {
-                verb,
                 methods,
-                now: false,
                 yes,
+                ..ManyAct::of(verb)
             };
             let (operation, code) = act_on_many(context, operator, &store, &chosen, act).await?;
-            let found = if wants_application {
+            let found = if asked {
                 sendable_of(context, &store, &operation).await?
             } else {
                 vec![]
@@ -75,10 +129,54 @@ async fn switch(
             (found, code)
         }
     };
-    if wants_application && !sendable.is_empty() && !context.json {
-        tell_sendable(&sendable);
+    if found.is_empty() {
+        if besides.send == Some(true) {
+            render::talk(
+                "nobody can be sent the application now: `realmsync users list` says what is missing",
+            );
+        }
+        return Ok(code);
     }
-    Ok(code)
+    if !send_now(&found, besides.send, yes) {
+        return Ok(code);
+    }
+    let sent = match found.as_slice() {
+        [] | [_] => send_each(context, operator, &found, false).await,
+        _ => {
+            let ids = Chosen::Listed(found.iter().map(|user| user.id).collect());
+            // Who is sent it was confirmed with the methods.
+            send_many(context, operator, &store, &ids, (false, true)).await?
+        }
+    };
+    Ok(code.max(sent))
+}
+
+fn one_user() -> ActFailure {
+    ActFailure::new(
+        FailureKind::Usage,
+        "a hard token is one user's: with --serial name one user",
+    )
+}
+
+/// Whether the application is sent now: as the options say, or as whoever sits there says.
+fn send_now(found: &[User], send: Option<bool>, yes: bool) -> bool {
+    if send.is_none() {
+        tell_sendable(found);
+    }
+    let here = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    match send {
+        Some(send) => send,
+        None if yes || !here => {
+            render::talk("it was not sent: `realmsync send` does it, or --send with this command");
+            false
+        }
+        None => {
+            render::talk("Send it to them now? [y/N]");
+            let mut typed = String::new();
+            let read = std::io::stdin().lock().read_line(&mut typed);
+            read.is_ok() && matches!(typed.trim(), "y" | "Y" | "yes")
+        }
+    }
 }
 
 /// Each of those who are named; one that fails does not keep the others from it.

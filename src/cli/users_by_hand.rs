@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::args::{
-    Methods, PhoneCommand, Selection, UserFields, UserNames, UsersCommand, WaitingNumber, duration,
+    Methods, PhoneCommand, ShownSelection, UserFields, UserNames, UsersCommand, WaitingNumber,
+    duration,
 };
 use super::audit::time;
 use super::operator::{Operator, store_failure};
@@ -183,7 +184,7 @@ async fn add(
 /// Those who are named, each on their own, or whoever fits, as one operation.
 async fn selected(
     context: &CommandContext,
-    who: Selection,
+    who: ShownSelection,
     verb: UserVerb,
     now: bool,
 ) -> Result<u8, ActFailure> {
@@ -196,26 +197,27 @@ async fn selected(
 async fn act_on(
     context: &CommandContext,
     operator: &Operator,
-    who: Selection,
+    who: ShownSelection,
     verb: UserVerb,
     now: bool,
 ) -> Result<u8, ActFailure> {
     let store = reading(context, operator).await?;
-    let (yes, show_phones) = (who.yes, who.show_phones);
-    match choose(context, &store, who).await? {
+    let ShownSelection { whom, show_phones } = who;
+    let yes = whom.yes;
+    match choose(context, &store, whom).await? {
         Chosen::Named(named) => {
             Ok(each(context, operator, &store, &named, (verb, now), show_phones).await)
         }
         chosen => {
+            let verb = match verb {
+                UserVerb::Block => ActionVerb::Block,
+                UserVerb::Unblock => ActionVerb::Unblock,
+                UserVerb::Remove | UserVerb::Restore | UserVerb::Adopt => ActionVerb::Remove,
+            };
             let act = ManyAct {
-                verb: match verb {
-                    UserVerb::Block => ActionVerb::Block,
-                    UserVerb::Unblock => ActionVerb::Unblock,
-                    UserVerb::Remove | UserVerb::Restore | UserVerb::Adopt => ActionVerb::Remove,
-                },
-                methods: vec![],
                 now,
                 yes,
+                ..ManyAct::of(verb)
             };
             let (_, code) = act_on_many(context, operator, &store, &chosen, act).await?;
             Ok(code)
@@ -301,17 +303,39 @@ async fn each(
     code
 }
 
-/// Unlocks each of some users.
-async fn unlock(context: &CommandContext, who: UserNames) -> Result<u8, ActFailure> {
+/// Lets those who are named, or whoever fits, guess again.
+async fn unlock(context: &CommandContext, who: ShownSelection) -> Result<u8, ActFailure> {
     let operator = context.operator().await?;
-    let store = reading(context, &operator).await?;
-    let named = each_one(&store, &who.users, who.realm.as_ref()).await?;
+    let done = unlock_by(context, &operator, who).await;
+    operator.close().await;
+    done
+}
+
+async fn unlock_by(
+    context: &CommandContext,
+    operator: &Operator,
+    who: ShownSelection,
+) -> Result<u8, ActFailure> {
+    let store = reading(context, operator).await?;
+    let ShownSelection { whom, show_phones } = who;
+    let yes = whom.yes;
+    let named = match choose(context, &store, whom).await? {
+        Chosen::Named(named) => named,
+        chosen => {
+            let act = ManyAct {
+                yes,
+                ..ManyAct::of(ActionVerb::Unlock)
+            };
+            let (_, code) = act_on_many(context, operator, &store, &chosen, act).await?;
+            return Ok(code);
+        }
+    };
     let mut code = 0;
     for user in named {
         let told = match operator.act(UnlockUser { user: user.id }).await {
             Ok(acted) => {
                 let words = ("unlocked", "was not held back");
-                tell_or(context, &store, &acted, words, who.show_phones).await
+                tell_or(context, &store, &acted, words, show_phones).await
             }
             Err(failure) => Err(failure),
         };
@@ -319,7 +343,6 @@ async fn unlock(context: &CommandContext, who: UserNames) -> Result<u8, ActFailu
             code = render::failure(&failure.message, failure.exit);
         }
     }
-    operator.close().await;
     Ok(code)
 }
 

@@ -45,6 +45,12 @@ words! {
         Unblock = "unblock",
         /// They go after the grace, or at once.
         Remove = "remove",
+        /// They are sent the application by a link of their own.
+        Send = "send",
+        /// Their open links are taken back.
+        Withdraw = "withdraw",
+        /// Whoever is locked after wrong codes, or in a delay, may guess again.
+        Unlock = "unlock",
     }
 }
 
@@ -60,6 +66,9 @@ pub enum OperationWork {
         methods: Vec<TwoFactor>,
         /// Of `remove`: at once, without the grace.
         now: bool,
+        /// Of `send`: the former application is lost, and is not asked for.
+        #[serde(default)]
+        lost: bool,
     },
     /// What this run changed is put back.
     PutBack {

@@ -1,8 +1,8 @@
 //! What an action does to one user of a selection.
 
-use super::by_hand::{HandRefusal, UserEdit, block, edit, remove};
+use super::by_hand::{HandRefusal, UserEdit, block, edit, remove, send};
 use super::decide::{Decision, DecisionContext};
-use crate::model::{ActionVerb, TwoFactor, User};
+use crate::model::{ActionVerb, State, TwoFactor, User};
 
 /// The methods of a user once some were turned on or off, in the order of [`TwoFactor::ALL`].
 pub fn methods_after(
@@ -44,7 +44,23 @@ pub fn act(
         ActionVerb::Block => block(held, true, context),
         ActionVerb::Unblock => block(held, false, context),
         ActionVerb::Remove => remove(held, at_once, context),
+        ActionVerb::Send => send(held).map(Some),
+        // What becomes of links and guesses is no change of the user.
+        ActionVerb::Withdraw | ActionVerb::Unlock => as_they_are(held).map(Some),
     }
+}
+
+/// Somebody to whom something is done that changes nothing of what is said of them.
+pub fn as_they_are(held: &User) -> Result<Decision, HandRefusal> {
+    if held.state == State::Removed {
+        return Err(HandRefusal::Removed);
+    }
+    Ok(Decision {
+        base_version: held.version,
+        after: held.clone(),
+        changes: vec![],
+        intents: vec![],
+    })
 }
 
 #[cfg(test)]

@@ -114,6 +114,9 @@ impl Desk {
             at_limit(store, config.logons.max_new_per_hour, clock.now()).await?;
         daemon.enrolment_key = Some(keys::key_status(&self.engine).await?);
         daemon.restored = keys::restored_status(&self.engine).await?;
+        for id in store.open_operations().await? {
+            daemon.operations.push(store.operation(id).await?);
+        }
         let refused = refused_reload(&daemon);
         for realm in &mut realms {
             realm.reload_refused.clone_from(&refused);

@@ -7,14 +7,12 @@ use super::audit::append;
 use super::by_hand::{HandAct, there};
 use super::db::{Tx, on};
 use super::freezes;
-use super::outbox::{apply_intents, body, enrolment, locks, set_told};
+use super::operations::pass_on;
+use super::outbox::{apply_intents, body, enrolment, locks};
 use super::rows::{UserRow, places, readable, user_columns, uuid};
 use super::{AuditKey, Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::message_rules::TellingMark;
-use crate::model::{
-    AuditEntry, Enrolment, EnrolmentId, EnrolmentState, Intent, JobReason, JobType, User, UserId,
-};
+use crate::model::{AuditEntry, Enrolment, EnrolmentId, EnrolmentState, User, UserId};
 
 /// The columns that [`SentRow`] reads.
 macro_rules! enrolment_columns {
@@ -67,6 +65,13 @@ impl TryFrom<SentRow> for Enrolment {
     }
 }
 
+/// Links are of no use without a page.
+pub(super) fn no_page() -> StoreError {
+    StoreError::Refused(
+        "there is no page to enrol on: set `listen` and `public-url` in `[http]`".into(),
+    )
+}
+
 /// The newest open enrolment of a user.
 async fn newest(tx: &mut Tx, user: UserId) -> Result<Option<Enrolment>, StoreError> {
     const SQL: &str = concat!(
@@ -93,11 +98,9 @@ impl Store {
     ) -> Result<Enrolment, StoreError> {
         const WHO: &str = "UPDATE enrolments SET by_whom = $2, lost = $3 WHERE id = $1";
         let (user, messages) = (act.user, act.messages);
-        let Some(context) = &messages.enrolment else {
-            return Err(StoreError::Refused(
-                "there is no page to enrol on: set `listen` and `public-url` in `[http]`".into(),
-            ));
-        };
+        if messages.enrolment.is_none() {
+            return Err(no_page());
+        }
         let mut tx = self.db.begin().await?;
         if freezes::is_frozen(&mut tx, user.id).await? {
             return Err(StoreError::Refused(format!(
@@ -112,18 +115,7 @@ impl Store {
         unstage_one(&mut tx, user).await?;
         apply_intents(&mut tx, messages, user, act.intents).await?;
         if !messages.delivers {
-            let kind = act.intents.iter().find_map(|intent| match intent {
-                Intent::Say { r#type, .. } => Some(*r#type),
-                _ => None,
-            });
-            let why = (kind.unwrap_or(JobType::Provision), JobReason::Sent);
-            enrolment::void(&mut tx, user.id).await?;
-            enrolment::make(&mut tx, context, user.id, why, false, messages.now).await?;
-            let told = TellingMark {
-                phone: user.phone.clone(),
-                told: true,
-            };
-            set_told(&mut tx, user.id, &told).await?;
+            pass_on(&mut tx, messages, user, act.intents).await?;
         }
         let made = newest(&mut tx, user.id).await?;
         let mut made =
@@ -252,7 +244,7 @@ impl Store {
 }
 
 /// Takes the open links of a user out of messages that were never sent. One that was keeps its body: the link opens nothing.
-async fn without_links(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
+pub(super) async fn without_links(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
     const LINKED: &str = "
         SELECT seq, body FROM jobs WHERE user_id = $1 AND state IN ('waiting', 'held') AND attempts = 0 AND NOT uncertain AND body IS NOT NULL
           AND enrolment IN (SELECT id FROM enrolments WHERE user_id = $1 AND state = 'open')";

@@ -14,7 +14,7 @@ const BATCH: i64 = 2000;
 
 impl Store {
     /// Forgets what is older than `keep-runs`, and runs that changed nothing after two days. Held plans, runs under way and each
-    /// realm's newest pass that succeeded (see [`Store::last_success`]) stay. What was erased goes from the log of an SQLite file too.
+    /// realm's newest pass that succeeded (see [`Store::last_success`]) stay. Operations go as their runs do. What was erased goes from the log of an SQLite file too.
     /// Gives the number of runs that went.
     pub async fn prune(&self, now: Timestamp, keep_runs_ms: i64) -> Result<u64, StoreError> {
         const RUNS: &str = "
@@ -62,6 +62,7 @@ impl Store {
                 }
             }
         }
+        self.forget_operations(old).await?;
         self.forget_adopted().await?;
         self.forget_unproved(now).await?;
         self.forget_looked_at().await?;

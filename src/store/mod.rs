@@ -92,7 +92,7 @@ use lease_owner::{LeaseOwner, Leases};
 pub use lease_status::LeaseHolder;
 pub use lock::{StoreLock, is_taken, lock};
 pub use notices::NoticeToTell;
-pub use operations::{BatchRefusal, BatchWrite, NewOperation, OperationUsers};
+pub use operations::{BatchLinks, BatchRefusal, BatchWrite, NewOperation, OperationUsers};
 #[cfg(test)]
 pub(crate) use outbox::tests as outbox_tests;
 pub use outbox::{

@@ -4,10 +4,13 @@
 //! condition that it still is where the batch was read, so that two who work on the same batch never both write it.
 
 mod batch;
+mod links;
 
 use sqlx::{AssertSqlSafe, FromRow};
 
 pub use batch::{BatchRefusal, BatchWrite};
+pub use links::BatchLinks;
+pub(super) use links::pass_on;
 
 use super::audit::{AuditKey, append};
 use super::db::{ReadConnection, Tx, on};
@@ -282,6 +285,37 @@ impl Store {
         self.operation(id).await
     }
 
+    /// Forgets operations that ended before a time, with those to whom they were not done and the links that they made.
+    pub(super) async fn forget_operations(&self, before: Timestamp) -> Result<(), StoreError> {
+        const LIST: i64 = 2000;
+        macro_rules! rows_of {
+            ($table:literal, $key:literal) => {
+                concat!(
+                    "DELETE FROM ", $table, " WHERE (operation, ", $key, ") IN (SELECT r.operation, r.", $key, " FROM ", $table,
+                    " r JOIN operations o ON o.id = r.operation WHERE o.state <> 'running' AND o.ended_at < $1 LIMIT $2)"
+                )
+            };
+        }
+        const ALL: [&str; 4] = [
+            rows_of!("operation_refused", "seq"),
+            rows_of!("operation_enrolments", "enrolment"),
+            rows_of!("operation_runs", "realm"),
+            "DELETE FROM operations WHERE id IN (SELECT id FROM operations WHERE state <> 'running' AND ended_at < $1 LIMIT $2)",
+        ];
+        for sql in ALL {
+            loop {
+                let mut tx = self.db.begin().await?;
+                let rows = on!(tx, c => sqlx::query(sql).bind(before.0).bind(LIST).execute(&mut *c).await.map(|r| r.rows_affected()))
+                    .map_err(StoreError::from_sqlx("forget operations"))?;
+                tx.commit().await?;
+                if rows == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// To whom an operation was not done, in its order.
     pub async fn operation_refusals(
         &self,
@@ -300,6 +334,17 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    /// What made a run; `None`: no operation did, or it is forgotten.
+    pub async fn work_of_run(&self, run: RunId) -> Result<Option<OperationWork>, StoreError> {
+        const SQL: &str = "
+            SELECT o.request FROM operation_runs r JOIN operations o ON o.id = r.operation WHERE r.run = $1";
+        let mut link = self.db.read().await?;
+        let work = on!(link, c => sqlx::query_scalar::<_, String>(SQL).bind(bytes(run)).fetch_optional(&mut *c).await)
+            .map_err(StoreError::from_sqlx("look for operations"))?;
+        // What a newer program wrote is not known here.
+        Ok(work.and_then(|work| serde_json::from_str(&work).ok()))
     }
 
     /// The operation under way that a run is of, if one is.
@@ -363,12 +408,15 @@ async fn freeze_filter(
     Ok(rows.cast_signed())
 }
 
-/// Whom a run changed, as long as they are somebody.
+/// Whom a run changed, or sent a link to.
 async fn freeze_changed(tx: &mut Tx, id: OperationId, run: RunId) -> Result<i64, StoreError> {
     const SQL: &str = "
         INSERT INTO operation_users (operation, seq, user_id, realm)
         SELECT $1, ROW_NUMBER() OVER (ORDER BY realm, id), id, realm FROM users
-        WHERE id IN (SELECT user_id FROM changes WHERE run = $2)";
+        WHERE id IN (
+            SELECT user_id FROM changes WHERE run = $2
+            UNION SELECT l.user_id FROM operation_runs r JOIN operation_enrolments e ON e.operation = r.operation
+            JOIN enrolments l ON l.id = e.enrolment JOIN users u ON u.id = l.user_id WHERE r.run = $2 AND u.realm = r.realm)";
     let rows = on!(tx, c => sqlx::query(SQL).bind(key(id)).bind(bytes(run)).execute(&mut *c).await.map(|r| r.rows_affected()))
         .map_err(StoreError::from_sqlx("freeze a selection"))?;
     Ok(rows.cast_signed())

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::keys::{KeyStatus, RestoredStatus};
 use crate::clock::Timestamp;
 use crate::clock::zones::ZoneData;
-use crate::model::{HeldBy, Outcome, OwnPause, RealmId, RealmKind, Run, RunId};
+use crate::model::{HeldBy, Operation, Outcome, OwnPause, RealmId, RealmKind, Run, RunId};
 
 /// One realm in `status`, with the fields and the order of the design's § 5.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -241,6 +241,9 @@ pub struct DaemonStatus {
     /// API tokens that have made as many users by logons within the last hour as they may.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens_at_limit: Vec<String>,
+    /// What is done to many users and is under way, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operations: Vec<Operation>,
     /// How far the machine's clock was from the database's when codes were verified last, in milliseconds; 0: near enough.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub clock_off_ms: i64,

@@ -40,6 +40,7 @@ impl Daemon {
             other_file: false,
             undeclared: self.undeclared,
             tokens_at_limit: vec![],
+            operations: vec![],
             clock_off_ms: self.verifying.clock_off_ms(),
             enrolment_key: None,
             restored: None,

@@ -1,6 +1,7 @@
 //! One batch of an operation, in one transaction: how far it is, the users, their changes, the run's counts and what is to be said.
 
 use super::key;
+use super::links::{BatchLinks, send, unlock, withdraw};
 use crate::clock::Timestamp;
 use crate::model::{Change, ChangeKind, Mode, OperationBatch, RunId, State, Trigger, UserId};
 use crate::store::apply::{ERASE, ERASE_JOBS, LET_GO, MADE, UPDATE};
@@ -37,6 +38,8 @@ pub struct BatchWrite<'a> {
     pub by: Option<&'a str>,
     /// The run that is put back.
     pub undoes: Option<RunId>,
+    /// What becomes of the links of those who change; they may be as they were for the rest.
+    pub links: BatchLinks,
     /// How messages are made.
     pub messages: &'a MessageContext,
 }
@@ -47,25 +50,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] when somebody else wrote it, or changed one of its users: it is to be read anew.
     pub async fn write_batch(&self, write: BatchWrite<'_>) -> Result<(), StoreError> {
-        const MOVE: &str = "
-            UPDATE operations SET done = done + $3, changed = changed + $4, skipped = skipped + $5, refused = refused + $6
-            WHERE id = $1 AND done = $2 AND state = 'running' AND cancelled_by IS NULL";
         const REFUSED: &str = "INSERT INTO operation_refused (operation, seq, user_id, reason) VALUES ($1, $2, $3, $4)";
         let failed = StoreError::from_sqlx("write a batch");
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        let (all, changed, refused) = (
-            count(write.batch.users.len()),
-            count(write.users.len()),
-            count(write.refused.len()),
-        );
+        let counts = (count(write.users.len()), count(write.refused.len()));
         let id = write.batch.operation;
         let mut tx = self.db.begin().await?;
-        let moved = on!(tx, c => sqlx::query(MOVE).bind(key(id)).bind(write.batch.done).bind(all).bind(changed)
-            .bind(all - changed - refused).bind(refused).execute(&mut *c).await.map(|r| r.rows_affected()))
-        .map_err(&failed)?;
-        if moved != 1 {
-            return Err(StoreError::Conflict(0));
-        }
+        move_on(&mut tx, write.batch, counts).await?;
         for (n, refusal) in (1..).zip(write.refused) {
             on!(tx, c => sqlx::query(REFUSED).bind(key(id)).bind(write.batch.done + n).bind(refusal.user.0.as_bytes().to_vec())
                 .bind(&refusal.reason).execute(&mut *c).await.map(|_| ()))
@@ -81,12 +72,53 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Lets those of a batch who are locked, or in a delay, guess again. There is no run of it: nothing of a user is changed.
+    ///
+    /// # Errors
+    /// As of [`Store::write_batch`].
+    pub async fn unlock_batch(
+        &self,
+        batch: &OperationBatch,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.db.begin().await?;
+        let changed = unlock(&mut tx, batch, now).await?;
+        move_on(&mut tx, batch, (changed, 0)).await?;
+        crate::failpoint::hit("operation.before-commit");
+        tx.commit().await?;
+        crate::failpoint::hit("operation.after-commit");
+        Ok(())
+    }
+}
+
+/// Moves an operation on behind a batch, of whose users so many were changed and refused.
+async fn move_on(
+    tx: &mut Tx,
+    batch: &OperationBatch,
+    (changed, refused): (i64, i64),
+) -> Result<(), StoreError> {
+    const MOVE: &str = "
+        UPDATE operations SET done = done + $3, changed = changed + $4, skipped = skipped + $5, refused = refused + $6
+        WHERE id = $1 AND done = $2 AND state = 'running' AND cancelled_by IS NULL";
+    let all = i64::try_from(batch.users.len()).unwrap_or(i64::MAX);
+    let moved = on!(tx, c => sqlx::query(MOVE).bind(key(batch.operation)).bind(batch.done).bind(all).bind(changed)
+        .bind(all - changed - refused).bind(refused).execute(&mut *c).await.map(|r| r.rows_affected()))
+    .map_err(StoreError::from_sqlx("write a batch"))?;
+    if moved == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::Conflict(0))
+    }
+}
+
 async fn change_users(tx: &mut Tx, write: BatchWrite<'_>) -> Result<(), StoreError> {
     let BatchWrite {
         batch,
         mut users,
         mut changes,
         messages,
+        links,
         ..
     } = write;
     let (run, now) = (batch.run, messages.now);
@@ -103,6 +135,7 @@ async fn change_users(tx: &mut Tx, write: BatchWrite<'_>) -> Result<(), StoreErr
         .filter(|s| !s.intents.is_empty())
         .map(|s| (s.user.clone(), s.intents.clone()))
         .collect();
+    let ids: Vec<UserId> = users.iter().map(|s| s.user.id).collect();
     let staged = users.len();
     match tx.side() {
         EngineConnection::Sqlite(c) => {
@@ -130,6 +163,12 @@ async fn change_users(tx: &mut Tx, write: BatchWrite<'_>) -> Result<(), StoreErr
     there(tx, &batch.realm, false).await?;
     locks::runs(tx, &[run]).await?;
     locks::jobs_of_plan(tx, run, None, None).await?;
+    // Before what was not said is dropped: whoever is not sent a link after all counts as told what they were told before.
+    match &links {
+        BatchLinks::Withdraw => withdraw(tx, (run, &ids), None, now).await?,
+        BatchLinks::WithdrawSent(of) => withdraw(tx, (run, &ids), Some(*of), now).await?,
+        BatchLinks::Stay | BatchLinks::Send { .. } => {}
+    }
     if let Some(undone) = write.undoes {
         drop_jobs(tx, run, undone, now).await?;
     }
@@ -145,8 +184,12 @@ async fn change_users(tx: &mut Tx, write: BatchWrite<'_>) -> Result<(), StoreErr
         ..messages.clone()
     };
     let mut jobs = 0;
-    for (user, intents) in said {
-        jobs += apply_intents(tx, &messages, &user, &intents).await?;
+    if let BatchLinks::Send { lost, again } = &links {
+        jobs = send(tx, batch, &said, &messages, (*lost, again), write.by).await?;
+    } else {
+        for (user, intents) in &said {
+            jobs += apply_intents(tx, &messages, user, intents).await?;
+        }
     }
     count_in(tx, run, &changes, jobs, now).await?;
     sweep::forget_staged(tx, run).await

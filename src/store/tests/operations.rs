@@ -13,6 +13,7 @@ const WORK: OperationWork = OperationWork::Act {
     verb: ActionVerb::Enable,
     methods: vec![],
     now: false,
+    lost: false,
 };
 
 fn entry() -> AuditEntry {
@@ -95,6 +96,7 @@ async fn write(
             mode: Mode::Action,
             by: Some("root"),
             undoes: None,
+            links: BatchLinks::Stay,
             messages: &f.ctx(),
         })
         .await
@@ -185,6 +187,7 @@ pub(super) async fn a_batch_is_written_once_and_a_cancelled_operation_keeps_what
             mode: Mode::Action,
             by: None,
             undoes: None,
+            links: BatchLinks::Stay,
             messages: &f.ctx(),
         })
         .await;
@@ -213,4 +216,37 @@ pub(super) async fn a_batch_is_written_once_and_a_cancelled_operation_keeps_what
     assert!(!late.unwrap());
     let check = f.store.verify_audit(&[AuditKey::of(&f.key)]).await.unwrap();
     assert_eq!((check.lines, check.faults), (6, vec![]));
+
+    // They are kept as long as their runs.
+    const DAY: i64 = 86_400_000;
+    let open = begin(f, 903, OperationUsers::Named(&ids), None)
+        .await
+        .unwrap();
+    f.store
+        .prune(START.plus_ms(2 * DAY), 3 * DAY)
+        .await
+        .unwrap();
+    assert_eq!(
+        f.store
+            .operation_refusals(OperationId(uuid::Uuid::from_u128(901)), 9)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    f.store.prune(START.plus_ms(9 * DAY), DAY).await.unwrap();
+    for n in [901, 902] {
+        let gone = f
+            .store
+            .operation(OperationId(uuid::Uuid::from_u128(n)))
+            .await;
+        assert!(matches!(gone, Err(StoreError::NotFound(_))), "{gone:?}");
+    }
+    assert_eq!(f.sql("DELETE FROM operation_refused").await, 0);
+    assert_eq!(
+        f.sql("DELETE FROM operation_runs").await,
+        1,
+        "of the open one alone"
+    );
+    assert_eq!(f.store.open_operations().await.unwrap(), [open]);
 }

@@ -1,25 +1,31 @@
 //! What is done to many users is worked off here, batch by batch, by whoever is there: the command that asked for it, or a daemon.
 //! A crash in the middle leaves the list and how far it is: the next one goes on behind the last batch that was committed.
 
+use std::collections::HashSet;
+
 use tokio_util::sync::CancellationToken;
 
 use super::by_hand::HandRules;
 use crate::model::{
-    AuditAct, AuditEntry, Change, Mode, Operation, OperationBatch, OperationId, OperationWork, Run,
-    RunId, State, User, UserId,
+    ActionVerb, AuditAct, AuditEntry, Change, Mode, Operation, OperationBatch, OperationId,
+    OperationWork, Run, RunId, State, User, UserId,
 };
-use crate::plan::action::act;
+use crate::plan::action::{act, as_they_are};
 use crate::plan::decide::Decision;
 use crate::plan::undo::{PutBack, put_back};
 use crate::runs::{Decided, RunError, uuid_v7};
 use crate::store::{
-    BatchRefusal, BatchWrite, NewOperation, OperationUsers, StagedUser, StoreError,
+    BatchLinks, BatchRefusal, BatchWrite, NewOperation, OperationUsers, StagedUser, StoreError,
 };
 use crate::sync::engine::Engine;
 use crate::sync::run_request::DecisionOptions;
 
 /// How often a batch is read anew where somebody changes its users at the same time.
 const TRIES: u32 = 20;
+
+/// Why nothing is sent to somebody.
+const FROZEN: &str = "the user is frozen: the former owner of a number says that its change was not theirs; say first which number counts \
+                      (`realmsync users unfreeze`)";
 
 /// What became of one user of a batch.
 enum Outcome {
@@ -93,31 +99,68 @@ impl Engine {
             Err(error) => return Err(error),
         };
         let held = self.store.users_by_id(&batch.users).await?;
-        let mut outcomes = vec![];
+        let (mut outcomes, mut links) = (vec![], BatchLinks::Stay);
         match work {
+            OperationWork::Act {
+                verb: ActionVerb::Unlock,
+                ..
+            } => return Ok(self.store.unlock_batch(batch, self.clock.now()).await?),
             OperationWork::Act {
                 verb,
                 methods,
                 now: at_once,
+                lost,
             } => {
+                let (mut open, mut frozen) = (HashSet::new(), HashSet::new());
+                match verb {
+                    ActionVerb::Send if rules.messages.enrolment.is_none() => {
+                        let why = "there is no page to enrol on: set `listen` and `public-url` in `[http]`";
+                        return self.refuse_batch(batch, work, by, why).await;
+                    }
+                    ActionVerb::Send => {
+                        frozen = self.store.frozen_among(&batch.users).await?;
+                        links = BatchLinks::Send {
+                            lost: *lost,
+                            again: self.store.had_application(&batch.users).await?,
+                        };
+                    }
+                    ActionVerb::Withdraw => {
+                        links = BatchLinks::Withdraw;
+                        open = self
+                            .store
+                            .with_open_links(&batch.users, rules.messages.now)
+                            .await?;
+                    }
+                    _ => {}
+                }
                 for user in &held {
                     let context = rules.context(rules.messages.now, user.id);
                     outcomes.push((
                         user.id,
                         match act(user, *verb, methods, *at_once, &context) {
                             _ if user.realm != batch.realm => Outcome::Refused(moved(user)),
+                            Ok(Some(_))
+                                if *verb == ActionVerb::Withdraw && !open.contains(&user.id) =>
+                            {
+                                Outcome::IsSo
+                            }
+                            Ok(Some(_)) if frozen.contains(&user.id) => {
+                                Outcome::Refused(FROZEN.to_owned())
+                            }
                             Ok(Some(decision)) => Outcome::Changes(Box::new(decision)),
                             Ok(None) => Outcome::IsSo,
-                            Err(refusal) => Outcome::Refused(self.why_not(user, refusal)),
+                            Err(refusal) => Outcome::Refused(self.why(user, "the user", refusal)),
                         },
                     ));
                 }
             }
             OperationWork::PutBack { run } => {
+                links = BatchLinks::WithdrawSent(*run);
                 outcomes = self.put_batch_back(&rules, &held, *run).await?;
             }
         }
-        self.write_outcomes(batch, work, by, &rules, outcomes).await
+        self.write_outcomes(batch, work, by, &rules, (outcomes, links))
+            .await
     }
 
     async fn put_batch_back(
@@ -130,6 +173,7 @@ impl Engine {
         let mut changes = self.store.lines_of(undone, &ids).await?;
         changes.sort_by_key(|change| change.seq);
         let untold = self.store.untold_by_undo(undone, &ids).await?;
+        let (sent, open) = self.store.sent_by_run(&ids, undone).await?;
         let context = rules.context(rules.messages.now, UserId(uuid::Uuid::nil()));
         let marks = self.store.number_marks().await?;
         let putting = PutBack {
@@ -152,6 +196,14 @@ impl Engine {
                     Outcome::Refused("the name is another's by now".to_owned())
                 }
                 Some(decision) => Outcome::Changes(Box::new(decision)),
+                // A link that was sent is taken back as long as nothing came of it.
+                None if of_user.is_empty() && open.contains(&user.id) => match as_they_are(&user) {
+                    Ok(decision) => Outcome::Changes(Box::new(decision)),
+                    Err(_) => Outcome::Refused("removed, and nobody any more".to_owned()),
+                },
+                None if of_user.is_empty() && sent.contains(&user.id) => {
+                    Outcome::Refused("the link was used, or is void already".to_owned())
+                }
                 None if user.state == State::Removed => {
                     Outcome::Refused("removed, and nobody any more".to_owned())
                 }
@@ -198,6 +250,7 @@ impl Engine {
                 mode: mode(work),
                 by,
                 undoes: None,
+                links: BatchLinks::Stay,
                 messages: &messages,
             })
             .await?)
@@ -209,7 +262,7 @@ impl Engine {
         work: &OperationWork,
         by: Option<&str>,
         rules: &HandRules,
-        outcomes: Vec<(UserId, Outcome)>,
+        (outcomes, links): (Vec<(UserId, Outcome)>, BatchLinks),
     ) -> Result<(), RunError> {
         let (mut users, mut changes, mut refused) = (vec![], vec![], vec![]);
         for (seq, (user, outcome)) in (1..).zip(outcomes) {
@@ -261,6 +314,7 @@ impl Engine {
                 mode: mode(work),
                 by,
                 undoes,
+                links,
                 messages: &rules.messages,
             })
             .await?)
@@ -275,6 +329,16 @@ impl Engine {
         if let Some(operation) = self.store.operation_of_run(target.run).await? {
             return Err(RunError::Refused(format!(
                 "run {:#} is still under way (operation {operation}): wait for its end, or cancel it",
+                target.run
+            )));
+        }
+        if let Some(OperationWork::Act {
+            verb: ActionVerb::Withdraw,
+            ..
+        }) = self.store.work_of_run(target.run).await?
+        {
+            return Err(RunError::Refused(format!(
+                "run {:#} took links back, and a link that is void stays so: send the application again",
                 target.run
             )));
         }

@@ -7,15 +7,20 @@ use crate::sync::engine::Engine;
 impl Engine {
     /// Why something is not done to a user, for people.
     pub fn why_not(&self, held: &User, refusal: HandRefusal) -> String {
+        self.why(held, &held.username, refusal)
+    }
+
+    /// The same, with another word for the user: what is kept longer than they are does not name them.
+    pub fn why(&self, held: &User, who: &str, refusal: HandRefusal) -> String {
         match refusal {
             HandRefusal::Removed => format!("user {:#} is removed, and nobody any more", held.id),
             HandRefusal::Unusable if held.blocked => format!(
-                "{} is blocked, and is sent nothing: lift the block first with `realmsync users unblock {:#}`",
-                held.username, held.id
+                "{who} is blocked, and is sent nothing: lift the block first with `realmsync users unblock {:#}`",
+                held.id
             ),
             HandRefusal::Unusable => format!(
-                "{} is suspended, and is sent nothing: see why with `realmsync explain {:#}`",
-                held.username, held.id
+                "{who} is suspended, and is sent nothing: see why with `realmsync explain {:#}`",
+                held.id
             ),
             HandRefusal::Frozen => format!(
                 "{} is frozen: the former owner of a number says that its change was not theirs; find out, then say which number counts: \
@@ -32,19 +37,19 @@ impl Engine {
             ),
             HandRefusal::Away => format!(
                 "{} is suspended ({}), and an entry of the name is somebody new: `realmsync users restore {:#}` first",
-                held.username,
+                who,
                 held.state_reason
                     .map_or("by nobody knows whom", StateReason::as_str),
                 held.id
             ),
             HandRefusal::Owned(Field::StateReason) => format!(
                 "{} comes from the directory{}: whoever is back there is restored by the next pass",
-                held.username,
+                who,
                 self.owner(held, Field::State)
             ),
             HandRefusal::Owned(Field::State) => format!(
                 "{} comes from the directory{}, and cannot be removed here, only blocked: `realmsync users block {:#}`; who is taken out of the directory is removed after the grace",
-                held.username,
+                who,
                 self.owner(held, Field::State),
                 held.id
             ),
@@ -57,7 +62,7 @@ impl Engine {
                 format!(
                     "`{}` of {} comes from the directory{}: change it there{advice}; nothing is saved",
                     field.as_str(),
-                    held.username,
+                    who,
                     self.owner(held, field)
                 )
             }

@@ -224,14 +224,15 @@ fn who_is_named_is_changed_alone_and_names_come_from_standard_input_too() {
 /// expected does nothing, and the same again changes nothing.
 #[test]
 fn trap_132_what_is_done_to_many_survives_a_crash_and_is_done_once() {
-    let house = House::new(1500);
+    let house = House::new(3300);
     house.sync(0);
-    let all = lines(&house, &["users", "list"]).len();
-    assert!(all > 1200, "more than one batch: {all}");
+    let before = lines(&house, &["users", "list"]);
+    let all = before.len();
+    assert!(all > 3000, "more than three batches: {all}");
     let body = |expect: usize| json!({"do": "enable", "methods": ["fido"], "filter": {"realm": "r"}, "expect": expect});
     let mut daemon = house.daemon_at("operation.after-commit");
-    let refused = send(&house, "POST", "actions", &body(all + 1));
-    assert_eq!(refused["error"]["code"], "refused", "{refused}");
+    let other = send(&house, "POST", "actions", &body(all + 1));
+    assert_eq!(other["error"]["code"], "refused", "{other}");
     for wrong in [
         json!({"do": "enable", "methods": ["fido"], "filter": {"realm": "r"}}),
         json!({"do": "enable", "filter": {}, "expect": all}),
@@ -252,6 +253,20 @@ fn trap_132_what_is_done_to_many_survives_a_crash_and_is_done_once() {
     daemon.0.wait().expect("killed after the first batch");
     assert_eq!(with(&house, "fido"), 1000, "one batch was committed");
     drop(daemon);
+    // Killed again, in the middle of the second one: nothing of that is there.
+    let killed = house
+        .command(&["run"])
+        .env("REALMSYNC_FAILPOINT", "operation.before-commit")
+        .output()
+        .expect("the daemon");
+    assert!(!killed.status.success(), "killed before the second batch");
+    assert_eq!(with(&house, "fido"), 1000, "as before");
+    // It is not put back while it is under way.
+    let begun = lines(&house, &["runs", "r"]);
+    let run = begun.iter().find(|run| run["mode"] == "action");
+    let run = run.expect("a run")["run"].as_str().unwrap().to_owned();
+    let said = refused(&house, &["undo", &run]);
+    assert!(said.contains("still under way"), "{said}");
     let _daemon = house.daemon();
     let ended = over(&house, &id);
     assert_eq!(
@@ -281,6 +296,21 @@ fn trap_132_what_is_done_to_many_survives_a_crash_and_is_done_once() {
     assert_eq!(late["result"]["state"], "done", "{late}");
     let none = get(&house, "operations/00000000-0000-7000-8000-000000000000");
     assert_eq!(none["error"]["code"], "not-found");
+    // Exactly that is put back.
+    let undone = house.run(&["--json", "undo", run]);
+    assert_eq!(undone.code, 0, "{}{}", undone.out, undone.err);
+    let plain = |users: &[Value]| -> Vec<Value> {
+        let plain = |user: &Value| {
+            let mut user = user.clone();
+            for moves in ["version", "updated_at"] {
+                user.as_object_mut().unwrap().remove(moves);
+            }
+            user
+        };
+        users.iter().map(plain).collect()
+    };
+    let after = lines(&house, &["users", "list"]);
+    assert_eq!(plain(&after), plain(&before));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod directory;
 mod freezing;
 mod hard_tokens;
 mod import;
+mod links;
 pub mod lists;
 mod many;
 mod protecting;
