@@ -33,6 +33,8 @@ use crate::model::{AuditEntry, AuditLine, RealmId, RunId, UserId};
 pub struct AuditKey {
     id: String,
     key: Zeroizing<[u8; 32]>,
+    /// Others that the last line may have been written with.
+    former: Vec<AuditKey>,
 }
 
 impl AuditKey {
@@ -46,7 +48,21 @@ impl AuditKey {
         Self {
             id: root.id().to_string(),
             key: root.key(Purpose::Audit),
+            former: vec![],
         }
+    }
+
+    /// The same, with all of a ring beside it, one of which the last line may have been written with.
+    #[must_use]
+    pub fn knowing(mut self, ring: &KeyRing) -> Self {
+        self.former = Self::of_ring(ring);
+        self
+    }
+
+    fn named(&self, id: &str) -> Option<&Self> {
+        std::iter::once(self)
+            .chain(&self.former)
+            .find(|key| key.id == id)
     }
 
     /// Those under which lines may have been written, the one in use first.
@@ -55,6 +71,7 @@ impl AuditKey {
             Some(Self {
                 id: id.to_string(),
                 key: ring.digest_key(id, Purpose::Audit)?,
+                former: vec![],
             })
         };
         ring.digest_ids().into_iter().filter_map(key).collect()
@@ -176,9 +193,14 @@ impl AuditRow {
         mac.end()
     }
 
-    fn link(&self, key: &AuditKey, before: &[u8]) -> [u8; 32] {
+    /// Over the row, and the link of the row `before`; where that was made with another key, over the name of that key too, so that
+    /// it is not another one afterwards.
+    fn link(&self, key: &AuditKey, before: &LinkBefore) -> [u8; 32] {
         let mut mac = key.mac("realmsync audit link 1");
-        mac.part(Some(before));
+        mac.part(Some(&before.link));
+        if let Some(former) = before.key.as_ref().filter(|former| **former != self.key_id) {
+            mac.part(Some(former.as_bytes()));
+        }
         mac.part(Some(&self.seq.to_be_bytes()));
         mac.part(Some(&self.at.to_be_bytes()));
         let by = self.by_whom.as_deref().map(str::as_bytes);
@@ -246,7 +268,14 @@ fn place(head: &str) -> i64 {
     seq.unwrap_or(0)
 }
 
-/// Whether the chain's end was written with a key that is not at hand, or is what it was written as. `last`: of the last row.
+/// The row that another one follows: the first follows none.
+#[derive(Default)]
+struct LinkBefore {
+    link: Vec<u8>,
+    key: Option<String>,
+}
+
+/// Whether the chain's end is what it was written as, with a key that is at hand. `last`: of the last row.
 fn ends_as_written(
     key: &AuditKey,
     head_then: Option<&str>,
@@ -255,14 +284,15 @@ fn ends_as_written(
     match (head_then, last) {
         (None, None) => true,
         (Some(head_then), Some((seq, link, key_id))) => {
-            *key_id != key.id || head_then == head(key, *seq, link)
+            let with = key.named(key_id);
+            with.is_some_and(|with| head_then == head(with, *seq, link))
         }
         _ => false,
     }
 }
 
 /// Adds a row, as the last thing of its transaction: the lock that keeps the chain one is held until the commit. Where the chain does
-/// not end as it was written, a number is left out, so that this shows ever after.
+/// not end as it was written, or was written with a key that is not at hand, a number is left out, so that this shows ever after.
 pub(super) async fn append(
     tx: &mut Tx,
     key: &AuditKey,
@@ -288,7 +318,15 @@ pub(super) async fn append(
     let ended = on!(tx, c => sqlx::query_scalar::<_, String>(ENDED).fetch_optional(&mut *c).await)
         .map_err(&failed)?;
     let left_out = i64::from(!ends_as_written(key, ended.as_deref(), last.as_ref()));
-    let (seq, before, _) = last.unwrap_or_default();
+    let (seq, before) = last.map_or_else(Default::default, |(seq, link, key)| {
+        (
+            seq,
+            LinkBefore {
+                link,
+                key: Some(key),
+            },
+        )
+    });
     let seq = seq.max(ended.as_deref().map_or(0, place)) + left_out;
     let mut row = AuditRow {
         seq: seq + 1,
@@ -427,7 +465,7 @@ impl Store {
         let sql = format!("SELECT {COLUMNS} FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2");
         let failed = StoreError::from_sqlx("read the audit");
         let mut check = AuditCheck::default();
-        let (mut seq, mut before, mut last_key) = (0, vec![], None);
+        let (mut seq, mut before, mut last_key) = (0, LinkBefore::default(), None);
         let mut looked = false;
         let mut link = self.db.read().await?;
         let stands = loop {
@@ -456,7 +494,11 @@ impl Store {
                         "line {seq} was made with another enrolment key ({}), and cannot be looked at",
                         row.key_id
                     ));
-                    before.clone_from(&row.link);
+                    before = LinkBefore {
+                        link: row.link,
+                        key: Some(row.key_id),
+                    };
+                    last_key = None;
                     continue;
                 };
                 if row.link != row.link(key, &before) {
@@ -478,12 +520,15 @@ impl Store {
                         ));
                     }
                 }
-                before.clone_from(&row.link);
+                before = LinkBefore {
+                    link: row.link,
+                    key: Some(row.key_id),
+                };
                 last_key = Some(key);
             }
         };
-        let ends = last_key.map(|key| head(key, seq, &before));
-        check.end = HEXLOWER.encode(before.get(..8).unwrap_or_default());
+        let ends = last_key.map(|key| head(key, seq, &before.link));
+        check.end = HEXLOWER.encode(before.link.get(..8).unwrap_or_default());
         let end = stands.as_deref().map_or(0, place);
         if seq != end || ends.is_some() && ends != stands {
             check.fault(format!(

@@ -243,6 +243,7 @@ on_both!(
     by_hand::realms_are_unique_without_their_case_and_may_come_back,
     by_hand::grace_runs_on_the_realms_own_clock,
     by_hand::trap_136_what_is_changed_cut_out_or_cut_off_shows,
+    by_hand::trap_136_what_is_cut_off_behind_the_name_of_another_key_shows,
     by_hand::trap_136_a_line_behind_the_end_shows_also_once_others_follow,
     by_hand::trap_136_values_go_with_a_removal_alone,
     realms_by_hand::what_leaves_the_file_before_its_first_pass_is_by_hand_again,

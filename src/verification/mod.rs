@@ -12,6 +12,7 @@
 
 mod names;
 mod queue;
+mod refusals;
 mod round;
 mod setting;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::names::{NameTyped, Named, named};
+use super::refusals::Refusals;
 use super::round::round;
 use super::setting::Cached;
 use crate::clock::JudgingTime;
@@ -49,6 +50,14 @@ pub struct VerifyAsk {
 }
 
 impl VerifyAsk {
+    /// One number for each name in a realm, however it is written.
+    pub(super) fn name(&self) -> u64 {
+        let realm = self.realm.as_deref().map(str::trim).map(fold_name);
+        let name = fold_name(self.username.trim());
+        let text = format!("{}\0{name}", realm.unwrap_or_default());
+        xxhash_rust::xxh3::xxh3_64(text.as_bytes())
+    }
+
     /// The name as it was sent.
     pub(super) fn typed(&self) -> NameTyped<'_> {
         NameTyped {
@@ -205,17 +214,6 @@ impl Line {
     }
 }
 
-/// One number for each name in a realm, however it is written.
-fn name_of(ask: &VerifyAsk) -> u64 {
-    let realm = ask.realm.as_deref().map(str::trim).map(fold_name);
-    let text = format!(
-        "{}\0{}",
-        realm.unwrap_or_default(),
-        fold_name(ask.username.trim())
-    );
-    xxhash_rust::xxh3::xxh3_64(text.as_bytes())
-}
-
 /// The receiving end of the queue, for [`run`].
 pub struct VerifyQueue(mpsc::Receiver<WaitingAsk>);
 
@@ -246,7 +244,7 @@ impl Verifier {
     pub async fn verify(&self, ask: VerifyAsk) -> Result<Answered, NotVerified> {
         let (answer, told) = oneshot::channel();
         let waiting = WaitingAsk {
-            name: name_of(&ask),
+            name: ask.name(),
             ask,
             until: Instant::now() + PATIENCE,
             answer,
@@ -274,6 +272,7 @@ pub async fn run(
     let VerifyQueue(mut arriving) = queue;
     let mut line = Line::default();
     let mut setting = Cached::default();
+    let mut refusals = Refusals::default();
     loop {
         if line.asks.is_empty() {
             let first = cancel.run_until_cancelled(arriving.recv()).await;
@@ -294,7 +293,11 @@ pub async fn run(
         }
         let engine = engine.borrow().clone();
         let asks: Vec<&VerifyAsk> = together.iter().map(|one| &one.ask).collect();
-        let done = timeout(PATIENCE, answer(&engine, &mut setting, &asks, &health)).await;
+        let done = timeout(
+            PATIENCE,
+            answer(&engine, (&mut setting, &mut refusals), &asks, &health),
+        )
+        .await;
         let outcomes = done.unwrap_or_else(|_| {
             tracing::error!(
                 "verifications were given up: the store did not answer within {} seconds",
@@ -317,14 +320,14 @@ pub async fn run(
 /// Answers some; `None`: another request of the same user goes first, so that this one has to wait.
 async fn answer(
     engine: &Engine,
-    setting: &mut Cached,
+    (setting, refusals): (&mut Cached, &mut Refusals),
     asks: &[&VerifyAsk],
     health: &Health,
 ) -> Vec<Option<Result<Answered, NotVerified>>> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match attempt(engine, setting, asks, health).await {
+        match attempt(engine, (setting, refusals), asks, health).await {
             Ok(outcomes) => return outcomes,
             // Somebody else answered one of them a moment ago.
             Err(Failed::Store(StoreError::Conflict(_))) if tries < 3 => {}
@@ -378,7 +381,7 @@ impl From<StoreError> for Failed {
 
 async fn attempt(
     engine: &Engine,
-    setting: &mut Cached,
+    (setting, refusals): (&mut Cached, &mut Refusals),
     asks: &[&VerifyAsk],
     health: &Health,
 ) -> Result<Vec<Option<Result<Answered, NotVerified>>>, Failed> {
@@ -407,7 +410,7 @@ async fn attempt(
     if time.is_off() {
         return Err(Failed::ClockOff(time.off_ms));
     }
-    let outcomes = round(tx, &setting, &together, time.at).await?;
+    let outcomes = round(tx, &setting, &together, time.at, refusals).await?;
     for outcome in &outcomes {
         if let Err(NotVerified::Sealed(what)) = outcome {
             engine.alarm_sealed(what).await;
@@ -446,7 +449,7 @@ mod tests {
             key: None,
         };
         let waiting = WaitingAsk {
-            name: name_of(&ask),
+            name: ask.name(),
             ask,
             until: Instant::now() + PATIENCE,
             answer,

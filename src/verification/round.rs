@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::names::Named;
 use super::queue::{Answered, NotVerified, VerifyAsk};
+use super::refusals::{Refusal, Refusals};
 use super::setting::VerifySetting;
 use crate::clock::Timestamp;
 use crate::factors::typed::Typed;
@@ -24,6 +25,7 @@ pub(super) async fn round(
     setting: &VerifySetting,
     asks: &[(&VerifyAsk, Named)],
     now: Timestamp,
+    refusals: &mut Refusals,
 ) -> Result<Vec<RoundOutcome>, StoreError> {
     let codes: Vec<(UserId, &Typed)> = asks
         .iter()
@@ -76,6 +78,7 @@ pub(super) async fn round(
 
     let mut rows = vec![];
     let mut answers = vec![];
+    let mut written = vec![];
     for (n, decided) in judged {
         let (ask, whom) = &asks[n];
         let user = whom.user().and_then(|user| known.user(user));
@@ -85,13 +88,23 @@ pub(super) async fn round(
         };
         let body = serde_json::to_string(&decided.verdict)
             .map_err(|e| StoreError::Nonsense(format!("an answer cannot be written: {e}")))?;
-        rows.push(VerificationRow {
-            at: now,
-            service: ask.token.name.clone(),
-            realm: user.map(|user| user.realm.clone()).or(named),
-            user: user.map(|user| user.id),
-            verdict: decided.verdict,
-        });
+        let refusal = Refusal::of(
+            ask,
+            ask.name(),
+            user.map(|user| user.id),
+            &decided.verdict,
+            now,
+        );
+        if refusal.is_none_or(|refusal| !refusals.stands_for(refusal, now)) {
+            written.extend(refusal);
+            rows.push(VerificationRow {
+                at: now,
+                service: ask.token.name.clone(),
+                realm: user.map(|user| user.realm.clone()).or(named),
+                user: user.map(|user| user.id),
+                verdict: decided.verdict,
+            });
+        }
         if let Some(own) = &ask.key {
             answers.push(KeptAnswer {
                 token: ask.token.id,
@@ -109,6 +122,7 @@ pub(super) async fn round(
         return Err(StoreError::Conflict(1));
     }
     tx.commit().await?;
+    refusals.note(&written, now);
     let undecided = || Err(NotVerified::Unavailable("it was not decided".into()));
     Ok(outcomes
         .into_iter()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::names::{Named, named};
 use super::queue::{Answered, AskKey, NotVerified, VerifyAsk};
+use super::refusals::Refusals;
 use super::round::round;
 use super::setting::{RealmNames, VerifySetting};
 use crate::clock::Timestamp;
@@ -68,7 +69,7 @@ async fn answered(f: &Fixture, ask: &VerifyAsk, now: Timestamp) -> Result<Answer
         .unwrap()
         .remove(0);
     let tx = f.store.verifying().await.unwrap();
-    round(tx, &setting, &[(ask, meant)], now)
+    round(tx, &setting, &[(ask, meant)], now, &mut Refusals::default())
         .await
         .unwrap()
         .remove(0)
@@ -409,7 +410,9 @@ async fn many_are_decided_together(f: &Fixture) {
     let meant = named(&f.store, &setting.names, &typed).await.unwrap();
     let together: Vec<_> = asks.iter().copied().zip(meant).collect();
     let tx = f.store.verifying().await.unwrap();
-    let all = round(tx, &setting, &together, START).await.unwrap();
+    let all = round(tx, &setting, &together, START, &mut Refusals::default())
+        .await
+        .unwrap();
     for (n, outcome) in all.into_iter().enumerate() {
         let verdict: Verdict = serde_json::from_str(&outcome.unwrap().body).unwrap();
         let wanted = (n % 3 == 1).then_some(VerifyReason::WrongCode);
@@ -618,6 +621,58 @@ async fn what_a_service_was_answered_and_who_is_held_back_is_shown(f: &Fixture) 
     );
 }
 
+async fn what_is_refused_unread_is_written_once_in_a_while(f: &Fixture) {
+    enrolled(f, "jan", AuthenticatorKind::App).await;
+    let mut refusals = Refusals::default();
+    let mut refused = async |name: &str, code: &str, now: Timestamp| {
+        let asked = ask(name, code);
+        let whom = named(&f.store, &setting(f).names, &[asked.typed()]).await;
+        let whom = whom.unwrap().remove(0);
+        let tx = f.store.verifying().await.unwrap();
+        let all = round(tx, &setting(f), &[(&asked, whom)], now, &mut refusals).await;
+        let body = all.unwrap().remove(0).unwrap().body;
+        let verdict: Verdict = serde_json::from_str(&body).unwrap();
+        verdict.reason.unwrap()
+    };
+    let rows = async || {
+        let rows = "SELECT CAST(COUNT(*) AS TEXT) FROM verifications";
+        f.text(rows).await.unwrap().parse::<i64>().unwrap()
+    };
+    // A name that nobody has: once a minute, each spelling of it.
+    for (name, after, in_all) in [
+        ("x", 0, 1),
+        (" X ", 59_000, 1),
+        ("y", 0, 2),
+        ("x", 61_000, 3),
+    ] {
+        let why = refused(name, "123456", START.plus_ms(after)).await;
+        assert_eq!(
+            (why, rows().await),
+            (VerifyReason::UnknownUser, in_all),
+            "{name}"
+        );
+    }
+    // Somebody who is held back: once for each delay; wrong codes each time.
+    for n in 0..5 {
+        assert_eq!(
+            refused("jan", "0000000", START).await,
+            VerifyReason::WrongCode
+        );
+        assert_eq!(rows().await, 4 + n);
+    }
+    for _ in 0..20 {
+        assert_eq!(refused("jan", "0000000", START).await, VerifyReason::Locked);
+        assert_eq!(rows().await, 9);
+    }
+    let later = START.plus_ms(2000);
+    assert_eq!(
+        refused("jan", "0000000", later).await,
+        VerifyReason::WrongCode
+    );
+    assert_eq!(refused("jan", "0000000", later).await, VerifyReason::Locked);
+    assert_eq!(rows().await, 11);
+}
+
 async fn trap_79_a_recovery_code_whose_key_is_gone_is_no_wrong_code(f: &Fixture) {
     let (jan, _) = enrolled(f, "jan", AuthenticatorKind::App).await;
     let (gone, letters) = (RootKey::new(&[3; 32]), "ABCDEFGHJKMNPQRS");
@@ -684,6 +739,7 @@ on_both!(
     a_secret_that_cannot_be_decrypted_is_no_wrong_code,
     trap_79_a_recovery_code_whose_key_is_gone_is_no_wrong_code,
     trap_69_a_recovery_code_from_before_a_copy_proves_nobody_by_itself,
+    what_is_refused_unread_is_written_once_in_a_while,
     many_are_decided_together,
     what_is_dropped_before_its_commit_counts_nothing,
     an_unlocked_user_guesses_anew_and_many_who_are_locked_are_an_alarm,

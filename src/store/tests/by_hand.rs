@@ -4,10 +4,12 @@ use serde_json::{Map, json};
 
 use super::*;
 use crate::config::StoreUrl;
+use crate::factors::keys::KeyRing;
 use crate::model::{
     AuditAct, AuditEntry, RealmKind, RealmRow, RealmSettings, State, StateReason, TwoFactor,
     UserOrigin,
 };
+use crate::store::AuditNote;
 use crate::store::db::on;
 
 pub(super) fn entry(act: AuditAct, user: Option<&User>) -> AuditEntry {
@@ -500,6 +502,52 @@ pub(super) async fn trap_136_a_line_behind_the_end_shows_also_once_others_follow
     // Without the forged line a number is missing: nobody can take it back unseen.
     f.sql("DELETE FROM audit WHERE seq = 2").await;
     assert!(!faults().await.is_empty(), "and without it");
+}
+
+/// Whoever writes to the database, without the key, cannot have the end left unlooked at by the name of another key.
+pub(super) async fn trap_136_what_is_cut_off_behind_the_name_of_another_key_shows(f: &Fixture) {
+    ready(f).await;
+    let (first, second) = (AuditKey::of(&f.key), EnrolmentKey::new([8; 32]));
+    let ring = KeyRing {
+        previous: vec![f.key.root()],
+        ..KeyRing::of(second.root())
+    };
+    let second = AuditKey::of(&second).knowing(&ring);
+    let keys = [first.clone(), second.clone()];
+    let faults = async || f.store.verify_audit(&keys).await.unwrap().faults;
+    let line = async |key: &AuditKey| {
+        let note = AuditNote {
+            entry: entry(AuditAct::UserEdit, None),
+            key: key.clone(),
+        };
+        f.store.write_note(&note).await.unwrap();
+    };
+    for key in [&first, &first, &first, &second, &second] {
+        line(key).await;
+    }
+    assert_eq!(faults().await, Vec::<String>::new(), "a key that changes");
+    let cuts = [
+        (
+            "DELETE FROM audit WHERE seq > 4",
+            "UPDATE audit SET key_id = 'ffffffffffffffff' WHERE seq = 4",
+            "UPDATE meta SET value = '4 x x' WHERE key = 'audit'",
+            "UPDATE audit SET key_id = (SELECT key_id FROM audit WHERE seq = 5) WHERE seq = 4",
+        ),
+        (
+            "DELETE FROM audit WHERE seq > 3",
+            "UPDATE audit SET key_id = 'ffffffffffffffff' WHERE seq = 3",
+            "UPDATE meta SET value = '3 x x' WHERE key = 'audit'",
+            "UPDATE audit SET key_id = (SELECT key_id FROM audit WHERE seq = 2) WHERE seq = 3",
+        ),
+    ];
+    for (cut, name, end, back) in cuts {
+        for sql in [cut, name, end] {
+            f.sql(sql).await;
+        }
+        line(&second).await;
+        f.sql(back).await;
+        assert!(!faults().await.is_empty(), "{cut}");
+    }
 }
 
 /// A person whose row was taken out of the store is not one whose values went with a removal.

@@ -153,7 +153,8 @@ impl Engine {
 
     /// The key of the audit, which follows from that of the enrolments.
     pub async fn audit_key(&self) -> Result<AuditKey, RunError> {
-        Ok(AuditKey::of(&self.enrolment_key().await?))
+        let key = AuditKey::of(&self.enrolment_key().await?);
+        Ok(key.knowing(&self.key_ring().await?))
     }
 
     /// All keys that lines of the audit may have been written under, the current one first.
@@ -192,7 +193,7 @@ impl Engine {
         let entry = AuditEntry::new(AuditAct::KeyChange, None, "start", self.clock.now())
             .was("key", before.key.to_string())
             .is("key", wanted.id().to_string());
-        let key = AuditKey::of_root(&wanted);
+        let key = AuditKey::of_root(&wanted).knowing(&ring);
         let note = AuditNote { entry, key };
         let changed = self.store.change_key(before, &canary, &kept, &note).await?;
         if !changed {
