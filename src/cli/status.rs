@@ -170,7 +170,7 @@ fn about_keys(daemon: &DaemonStatus) -> Vec<(&'static str, String)> {
             0 => "no API token".to_owned(),
             _ => format!("API tokens {}", restored.api_tokens.join(", ")),
         };
-        lines.push((NOTE, format!("the store goes on from a copy since {}: what was revoked since the copy was made may have come back ({tokens}); look, then `realmsync restored --reviewed`", text::when(restored.at))));
+        lines.push((NOTE, format!("the store goes on from a copy since {}: what was revoked since the copy was made may have come back ({tokens}); revoke what should be", text::when(restored.at))));
     }
     lines
 }

@@ -28,8 +28,8 @@ use tokio::sync::watch;
 
 use crate::clock::Uptime;
 use crate::config::{Config, Environment};
-use crate::model::Job;
 use crate::model::message_rules::may_begin;
+use crate::model::{EnrolmentId, Job};
 use crate::store::{EnrolmentKey, MessageLink, Store, StoreError};
 
 /// A lease that ends sooner than this is not used: the request is on its way for a moment, and clocks are not the same to the instant.
@@ -120,6 +120,15 @@ impl SendCheck {
             return SendDecision::Back;
         }
         let go = match (MessageLink::of(job), mine.token_sha256) {
+            (Some(MessageLink::Enrolment(void)), Some(_)) if mine.void => {
+                match self.with_another_link(job, body, void).await {
+                    Ok(go) => go,
+                    Err(error) => SendDecision::Later {
+                        why: format!("a link cannot be made anew: {error}"),
+                        wait_ms: KEY_AGAIN_MS,
+                    },
+                }
+            }
             (Some(link), Some(hash)) => match self.with_link(job, body, link, hash).await {
                 Ok(go) => go,
                 Err(error) => SendDecision::Later {
@@ -133,6 +142,42 @@ impl SendCheck {
             Some(left) if asked.elapsed() + MARGIN >= left => SendDecision::Back,
             _ => go,
         }
+    }
+
+    /// Gives a message another link in place of a void one, if nobody has ever seen that.
+    async fn with_another_link(
+        &self,
+        job: &Job,
+        body: &str,
+        void: EnrolmentId,
+    ) -> Result<SendDecision, StoreError> {
+        if job.attempts > 1 || job.uncertain {
+            return Ok(SendDecision::Never(
+                "its link is void since the store went on from a copy, and it was sent with that link before; `realmsync outbox drop` it, and send the \
+                 application anew"
+                    .into(),
+            ));
+        }
+        let configured = self.config.borrow().enrolment.clone();
+        let configured = match configured.key_bytes(&self.environment) {
+            Ok(configured) => configured,
+            Err(why) => {
+                return Ok(SendDecision::Later {
+                    why,
+                    wait_ms: KEY_AGAIN_MS,
+                });
+            }
+        };
+        let key = self.store.enrolment_key(configured).await?;
+        let made = self.store.renew_link(&self.owner, job, void, &key).await?;
+        Ok(match made {
+            Some(made) => {
+                SendDecision::Send(key.fill_in(body, Some(MessageLink::Enrolment(made))))
+            }
+            None => SendDecision::Never(
+                "its link is void since the store went on from a copy, and its user has a newer one; `realmsync outbox drop` it".into(),
+            ),
+        })
     }
 
     /// Fills the token in with the key that it was made with; its hash tells which that is.

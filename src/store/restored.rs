@@ -89,8 +89,8 @@ pub(super) async fn take_as_copy(tx: &mut Tx, now: Timestamp) -> Result<u64, Sto
     const COUNTING: &str = "
         UPDATE authenticators SET two_codes = $1, first_code = NULL, first_until = NULL WHERE kind = 'hotp' AND secret IS NOT NULL";
     const CLOCKS: &str = "
-        UPDATE authenticators SET next = $1 / period + drift + 2
-        WHERE kind IN ('app', 'totp') AND secret IS NOT NULL AND next < $1 / period + drift + 2";
+        UPDATE authenticators SET next = $1 / period + drift + CASE kind WHEN 'app' THEN 2 ELSE 3 END
+        WHERE kind IN ('app', 'totp') AND secret IS NOT NULL AND next < $1 / period + drift + CASE kind WHEN 'app' THEN 2 ELSE 3 END";
     const LINKS: &str = "UPDATE enrolments SET state = 'void' WHERE state = 'open'";
     const ANEW: &str = "DELETE FROM meta WHERE key = 'restored-reviewed'";
     let failed = StoreError::from_sqlx("take a copy on");

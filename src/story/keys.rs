@@ -8,6 +8,9 @@ use crate::runs::RunError;
 use crate::store::StoreError;
 use crate::sync::Engine;
 
+/// For so long it is told that a store goes on from a copy, in milliseconds.
+const TOLD: i64 = 30 * 86_400_000;
+
 /// The enrolment key in `status` and `check`.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -80,7 +83,7 @@ pub async fn restored_status(engine: &Engine) -> Result<Option<RestoredStatus>, 
     let came_back = engine.store.came_back().await?;
     Ok(came_back
         .at
-        .filter(|_| !came_back.reviewed)
+        .filter(|at| !came_back.reviewed && engine.clock.now().since_ms(*at) < TOLD)
         .map(|at| RestoredStatus {
             at,
             api_tokens: came_back.api_tokens,

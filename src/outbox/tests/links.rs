@@ -110,6 +110,22 @@ async fn a_repeated_message_keeps_its_body_while_the_process_knows_its_key() {
 }
 
 #[tokio::test]
+async fn trap_69_what_waited_in_a_copy_goes_out_with_another_link() {
+    for f in [sqlite().await, postgres().await] {
+        let receiver = Receiver::start().await;
+        set_key(&f, OLD);
+        changed_numbers(&f, 1).await;
+        let before = known(&f).await;
+        f.sql("UPDATE enrolments SET state = 'void'").await;
+        let running = start(&f, &receiver);
+        until("delivered", async || all_are(&f, JobState::Delivered).await).await;
+        no_dead_link(&f, &receiver).await;
+        assert_ne!(known(&f).await, before, "that one may have been used");
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn a_message_that_was_sent_once_ends_when_its_key_is_gone() {
     let (f, receiver) = (sqlite().await, Receiver::start().await);
     set_key(&f, OLD);

@@ -60,6 +60,8 @@ pub struct Mine {
     pub left: Option<Duration>,
     /// The hash of the token that its link was made with; `None`: there is no link.
     pub token_sha256: Option<[u8; 32]>,
+    /// That link is void: the store went on from a copy, and it may have been used since.
+    pub void: bool,
     /// Whether it is to be held: by the brake, an undo or an administrator.
     pub held: bool,
     /// What happened to its user since it was claimed.
@@ -70,6 +72,7 @@ pub struct Mine {
 #[derive(sqlx::FromRow)]
 struct MineRow {
     token_sha256: Option<Vec<u8>>,
+    link_state: Option<String>,
     held_by: Option<String>,
     #[sqlx(flatten)]
     user: UserNow,
@@ -80,7 +83,8 @@ struct MineRow {
 /// The columns and the row of [`Store::still_mine`].
 macro_rules! still_mine {
     () => {
-        "SELECT COALESCE((SELECT e.token_sha256 FROM enrolments e WHERE e.id = jobs.enrolment), (SELECT l.token_sha256 FROM freeze_links l WHERE l.id = jobs.id)) AS token_sha256, jobs.held_by, u.state, u.state_reason, u.blocked, u.phone, (
+        "SELECT COALESCE((SELECT e.token_sha256 FROM enrolments e WHERE e.id = jobs.enrolment), (SELECT l.token_sha256 FROM freeze_links l WHERE l.id = jobs.id)) AS token_sha256,
+            (SELECT e.state FROM enrolments e WHERE e.id = jobs.enrolment) AS link_state, jobs.held_by, u.state, u.state_reason, u.blocked, u.phone, (
             SELECT COUNT(*) FROM jobs n WHERE n.user_id = jobs.user_id AND n.seq > jobs.seq
             AND n.state IN ('waiting', 'sending', 'held') AND n.type IN ('user.provision', 'user.reprovision')) AS newer,
         (SELECT e.state FROM enrolments e WHERE e.id = jobs.enrolment) AS link, "
@@ -203,6 +207,7 @@ impl Store {
                 .lease_left
                 .map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
             held: row.held_by.is_some(),
+            void: row.link_state.as_deref() == Some("void"),
             meanwhile: row.user.meanwhile(job, row.newer)?,
             token_sha256: row
                 .token_sha256

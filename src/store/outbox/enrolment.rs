@@ -275,6 +275,49 @@ impl Store {
         text.as_deref().map(decoded).transpose()
     }
 
+    /// Another enrolment in place of a void one whose link has never left the house, with what that one was; the message has it from now
+    /// on. `None`: the job is not this owner's any more, or its user has another link.
+    pub async fn renew_link(
+        &self,
+        owner: &str,
+        job: &Job,
+        void: EnrolmentId,
+        key: &EnrolmentKey,
+    ) -> Result<Option<EnrolmentId>, StoreError> {
+        const ADD: &str = "
+            INSERT INTO enrolments (id, user_id, token_sha256, state, expires_at, created_at, by_whom, channel, reason, lost)
+            SELECT $1, e.user_id, $2, 'open', e.expires_at, e.created_at, e.by_whom, e.channel, e.reason, e.lost FROM enrolments e
+            WHERE e.id = $3 AND e.state = 'void' AND NOT EXISTS (SELECT 1 FROM enrolments o WHERE o.user_id = e.user_id AND o.state = 'open')";
+        const GIVE: &str = "
+            UPDATE jobs SET enrolment = $5 WHERE seq = $1 AND leased_by = $2 AND attempts = $3 AND state = 'sending' AND enrolment = $4";
+        let made = EnrolmentId(fresh_id(job.created_at));
+        let failed = StoreError::from_sqlx("make a link anew");
+        let mut tx = self.db.begin().await?;
+        let added = on!(tx, c => sqlx::query(ADD)
+            .bind(made.0.as_bytes().to_vec())
+            .bind(key.token_sha256(made).to_vec())
+            .bind(void.0.as_bytes().to_vec())
+            .execute(&mut *c)
+            .await
+            .map(|r| r.rows_affected()))
+        .map_err(&failed)?;
+        let given = on!(tx, c => sqlx::query(GIVE)
+            .bind(job.seq)
+            .bind(owner)
+            .bind(job.attempts)
+            .bind(void.0.as_bytes().to_vec())
+            .bind(made.0.as_bytes().to_vec())
+            .execute(&mut *c)
+            .await
+            .map(|r| r.rows_affected()))
+        .map_err(&failed)?;
+        if (added, given) != (1, 1) {
+            return Ok(None);
+        }
+        tx.commit().await?;
+        Ok(Some(made))
+    }
+
     /// Another token for a link that has never left the house, since the key is another one now. `false`: the job
     /// is not this owner's any more.
     pub async fn make_link_anew(
