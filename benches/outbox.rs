@@ -147,6 +147,8 @@ fn configuration(path: PathBuf, url: &str) -> anyhow::Result<Config> {
             previous_key: None,
             valid_ms: 0,
             valid_again_ms: 0,
+            reminders: vec![],
+            contact: None,
             applications: vec![],
             self_enrolment: false,
             key: None,

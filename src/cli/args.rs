@@ -546,10 +546,6 @@ pub(super) enum TwoFactorCommand {
 
 /// Users who are named, or whoever fits a filter.
 #[derive(Args, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is an option of its own on the command line"
-)]
 pub(super) struct Selection {
     /// User names, ids, or ends or beginnings of them; without any, whoever fits the filter
     pub users: Vec<String>,

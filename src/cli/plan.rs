@@ -163,6 +163,7 @@ impl Drop for Empty {
 }
 
 /// A plan on its way to the reader: printed as it comes, so that nobody holds the whole of it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct Shown<'a> {
     context: &'a CommandContext,
     show_phones: bool,

@@ -37,6 +37,10 @@ pub(super) enum Chosen {
 }
 
 /// What is done to many.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own on the command line"
+)]
 pub(super) struct ManyAct {
     pub(super) verb: ActionVerb,
     pub(super) methods: Vec<TwoFactor>,

@@ -78,7 +78,7 @@ impl Charset {
 }
 
 /// A look at the bytes of a whole file, piece by piece.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub struct CharsetLook {
     read: u64,
     head: [u8; 4],
@@ -102,17 +102,6 @@ const BEGINNING: u64 = 64 * 1024;
 
 /// A longer word is none.
 const WORD: usize = 40;
-
-impl Default for CharsetLook {
-    fn default() -> Self {
-        Self {
-            read: 0,
-            head: [0; 4],
-            zeros: [0; 2],
-            utf8: Utf8Look::default(),
-        }
-    }
-}
 
 impl Default for WordLook {
     fn default() -> Self {

@@ -91,26 +91,23 @@ pub fn look<R: Read>(
         _ => 0,
     };
     charset.is_text()?;
-    let (charset, bom, said) = match asked.charset {
-        Some(set) => {
-            let mut start = [0; 3];
-            let read = open()?
-                .read(&mut start)
-                .map_err(|e| ImportFault::read(1, &e))?;
-            (
-                set,
-                bom_of(&start[..read], set),
-                format!("{}, as asked", set.name()),
-            )
-        }
-        None => {
-            let words = || {
-                let mut words = WordLook::default();
-                each_piece(open()?, |piece| words.feed(piece))?;
-                Ok(words)
-            };
-            charset.end(words, asked.region)?
-        }
+    let (charset, bom, said) = if let Some(set) = asked.charset {
+        let mut start = [0; 3];
+        let read = open()?
+            .read(&mut start)
+            .map_err(|e| ImportFault::read(1, &e))?;
+        (
+            set,
+            bom_of(&start[..read], set),
+            format!("{}, as asked", set.name()),
+        )
+    } else {
+        let words = || {
+            let mut words = WordLook::default();
+            each_piece(open()?, |piece| words.feed(piece))?;
+            Ok(words)
+        };
+        charset.end(words, asked.region)?
     };
     let mut said = vec![format!("encoding: {said}")];
     let head = head_of(text(open()?, charset, bom)?)?;

@@ -14,6 +14,7 @@
 
 mod due;
 mod jobs;
+pub mod reminders;
 mod returned;
 #[cfg(test)]
 mod tests;

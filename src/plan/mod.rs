@@ -11,7 +11,6 @@ pub mod names;
 pub mod notices;
 pub mod phone;
 pub mod rejected;
-pub mod reminders;
 pub mod stranger;
 pub mod tokens;
 pub mod undo;

@@ -7,12 +7,14 @@ use super::audit::append;
 use super::by_hand::{HandAct, there};
 use super::db::{Tx, on};
 use super::freezes;
-use super::operations::pass_on;
-use super::outbox::{apply_intents, body, enrolment, locks};
+use super::outbox::{MessageContext, apply_intents, enrolment, locks, set_told, without_links};
 use super::rows::{UserRow, places, readable, user_columns, uuid};
 use super::{AuditKey, Store, StoreError};
 use crate::clock::Timestamp;
-use crate::model::{AuditEntry, Enrolment, EnrolmentId, EnrolmentState, User, UserId};
+use crate::model::message_rules::TellingMark;
+use crate::model::{
+    AuditEntry, Enrolment, EnrolmentId, EnrolmentState, Intent, JobReason, JobType, User, UserId,
+};
 
 /// The columns that [`SentRow`] reads.
 macro_rules! enrolment_columns {
@@ -243,23 +245,26 @@ impl Store {
     }
 }
 
-/// Takes the open links of a user out of messages that were never sent. One that was keeps its body: the link opens nothing.
-pub(super) async fn without_links(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
-    const LINKED: &str = "
-        SELECT seq, body FROM jobs WHERE user_id = $1 AND state IN ('waiting', 'held') AND attempts = 0 AND NOT uncertain AND body IS NOT NULL
-          AND enrolment IN (SELECT id FROM enrolments WHERE user_id = $1 AND state = 'open')";
-    const BARE: &str = "UPDATE jobs SET body = $2, enrolment = NULL WHERE seq = $1";
-    let failed = StoreError::from_sqlx("take a link out of a message");
-    let id = user.0.as_bytes().to_vec();
-    let linked =
-        on!(tx, c => sqlx::query_as::<_, (i64, String)>(LINKED).bind(id).fetch_all(&mut *c).await)
-            .map_err(&failed)?;
-    for (seq, body) in linked {
-        let Some(body) = body::without_link(&body) else {
-            continue;
-        };
-        on!(tx, c => sqlx::query(BARE).bind(seq).bind(body).execute(&mut *c).await.map(|_| ()))
-            .map_err(&failed)?;
-    }
-    Ok(())
+/// Makes the link of a user to whom nothing is delivered, in place of the earlier ones.
+pub(in crate::store) async fn pass_on(
+    tx: &mut Tx,
+    messages: &MessageContext,
+    user: &User,
+    intents: &[Intent],
+) -> Result<(), StoreError> {
+    let Some(context) = &messages.enrolment else {
+        return Err(no_page());
+    };
+    let kind = intents.iter().find_map(|intent| match intent {
+        Intent::Say { r#type, .. } => Some(*r#type),
+        _ => None,
+    });
+    let why = (kind.unwrap_or(JobType::Provision), JobReason::Sent);
+    enrolment::void(tx, user.id).await?;
+    enrolment::make(tx, context, user.id, why, false, messages.now).await?;
+    let told = TellingMark {
+        phone: user.phone.clone(),
+        told: true,
+    };
+    set_told(tx, user.id, &told).await
 }

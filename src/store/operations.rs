@@ -10,7 +10,6 @@ use sqlx::{AssertSqlSafe, FromRow};
 
 pub use batch::{BatchRefusal, BatchWrite};
 pub use links::BatchLinks;
-pub(super) use links::pass_on;
 
 use super::audit::{AuditKey, append};
 use super::db::{ReadConnection, Tx, on};

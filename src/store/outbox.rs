@@ -11,7 +11,7 @@
 //!
 //! *Unsent* = waiting or held, and not `uncertain`: no attempt was made whose end is unknown (design § 3.8).
 
-pub(super) mod body;
+mod body;
 mod claim;
 pub(super) mod enrolment;
 mod intents;
@@ -23,6 +23,7 @@ mod standing;
 #[cfg(test)]
 pub(crate) mod tests;
 mod time;
+mod unlinked;
 
 pub use claim::Mine;
 pub use enrolment::{EnrolmentContext, EnrolmentKey, MessageLink};
@@ -34,6 +35,7 @@ pub(super) use selection::{hold_copy, keep_on_hold, release_brake, set_waiting_o
 pub use settle::{Fate, Settlement};
 pub(super) use standing::reckon_standing;
 pub use time::Counted;
+pub(super) use unlinked::without_links;
 
 use uuid::Uuid;
 

@@ -7,8 +7,8 @@ use super::outbox::{self, MessageContext, text};
 use super::rows::{UserRow, user_columns, uuid};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
+use crate::model::message_rules::reminders::{Reminder, SentLink, reminder};
 use crate::model::{Enrolment, EnrolmentId, JobReason, RealmId, User, UserId};
-use crate::plan::reminders::{Reminder, SentLink, reminder};
 
 /// A link for which a reminder may be due.
 #[derive(Clone, PartialEq, Eq, Debug)]

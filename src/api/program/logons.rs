@@ -21,7 +21,9 @@ use crate::acts::{
 use crate::api::Api;
 use crate::api::control::{SHORT, at_once, last_line, order};
 use crate::api::order::OrderKind;
+use crate::model::person::fold_name;
 use crate::model::{RealmId, Scope};
+use crate::store::NameSought;
 use crate::verification::{Answered, AskKey};
 
 pub(super) fn routes() -> Router<Api> {
@@ -112,6 +114,19 @@ async fn look_up(api: &Api, asked: &LookUp, who: &Caller) -> Result<bool, Proble
     };
     let clock = api.engine().clock;
     for name in &asked.names {
+        // Another request may have had the same name looked up meanwhile.
+        let sought = NameSought {
+            realm: Some(realm.clone()),
+            key: fold_name(name),
+        };
+        match api.engine().store.present_named(&[sought]).await {
+            Ok(found) if found.is_empty() => {}
+            Ok(_) => return Ok(true),
+            Err(error) => {
+                tracing::error!(%error, "a name cannot be looked for: {error}");
+                return Err(Problem::unavailable("the store does not answer"));
+            }
+        }
         match api.look_ups.allow(realm, name, clock.steady()) {
             Allowed::Yes => {}
             Allowed::Missed => continue,

@@ -7,15 +7,13 @@ use sqlx::AssertSqlSafe;
 
 use super::key;
 use crate::clock::Timestamp;
-use crate::model::message_rules::TellingMark;
 use crate::model::{
-    Enrolment, EnrolmentId, Intent, JobReason, JobType, OperationBatch, OperationId, RunId, User,
-    UserId,
+    Enrolment, EnrolmentId, Intent, OperationBatch, OperationId, RunId, User, UserId,
 };
 use crate::store::answer::answered;
 use crate::store::db::{EngineConnection, Tx, on};
-use crate::store::enrolments::{SentRow, enrolment_columns, no_page, without_links};
-use crate::store::outbox::{MessageContext, apply_intents, enrolment, set_told};
+use crate::store::enrolments::{SentRow, enrolment_columns, pass_on};
+use crate::store::outbox::{MessageContext, apply_intents, without_links};
 use crate::store::rows::{bytes, places, uuid};
 use crate::store::{Store, StoreError};
 
@@ -94,30 +92,6 @@ pub(super) async fn send(
     on!(tx, c => sqlx::query(NOTE).bind(run).bind(now).bind(key(batch.operation)).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("note enrolments"))?;
     Ok(jobs)
-}
-
-/// Makes the link of a user to whom nothing is delivered, in place of the earlier ones.
-pub(in crate::store) async fn pass_on(
-    tx: &mut Tx,
-    messages: &MessageContext,
-    user: &User,
-    intents: &[Intent],
-) -> Result<(), StoreError> {
-    let Some(context) = &messages.enrolment else {
-        return Err(no_page());
-    };
-    let kind = intents.iter().find_map(|intent| match intent {
-        Intent::Say { r#type, .. } => Some(*r#type),
-        _ => None,
-    });
-    let why = (kind.unwrap_or(JobType::Provision), JobReason::Sent);
-    enrolment::void(tx, user.id).await?;
-    enrolment::make(tx, context, user.id, why, false, messages.now).await?;
-    let told = TellingMark {
-        phone: user.phone.clone(),
-        told: true,
-    };
-    set_told(tx, user.id, &told).await
 }
 
 /// Voids open links of those who are staged, all or those that the operation of one run made, and drops messages that carry one and were

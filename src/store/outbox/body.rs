@@ -63,7 +63,7 @@ pub(super) struct MessageContent<'a> {
 
 /// The same without its link, where nobody has seen it; `None`: it has none. What a user says cannot look like it: its quotation marks
 /// are escaped.
-pub(in crate::store) fn without_link(body: &str) -> Option<String> {
+pub(super) fn without_link(body: &str) -> Option<String> {
     let at = body.rfind(r#""enrolment_url":""#)?;
     Some(format!(
         r#"{}"enrolment_url":null,"expires_at":null}}}}"#,

@@ -18,7 +18,7 @@ use crate::store::{Store, StoreError};
 /// The types that this program can send. Others are of a newer one, which sends them; they keep their place in the order.
 macro_rules! known_types {
     () => {
-        "('user.provision', 'user.reprovision', 'user.suspend', 'user.restore', 'user.rename', 'user.deprovision', 'user.phone_notice')"
+        "('user.provision', 'user.reprovision', 'user.suspend', 'user.restore', 'user.rename', 'user.deprovision', 'user.phone_notice', 'user.reminder', 'user.notice')"
     };
 }
 

@@ -199,8 +199,10 @@ pub(in crate::store) async fn make(
         INSERT INTO enrolments (id, user_id, token_sha256, state, expires_at, created_at, channel, reason)
         VALUES ($1, $2, $3, 'open', $4, $5, $6, $7)";
     let id = EnrolmentId(fresh_id(now));
-    // A link that is sent again, or to another number, is no second application.
-    let again = why.0 == JobType::Reprovision && had_application(tx, user).await?;
+    // A link that is sent again is no second application. One that goes to another number lives shorter, whoever has it: somebody else
+    // may have changed the number.
+    let again = why.0 == JobType::Reprovision
+        && (why.1 == JobReason::PhoneChanged || had_application(tx, user).await?);
     let expires_at = now.plus_ms(if again {
         ctx.valid_again_ms
     } else {

@@ -105,6 +105,7 @@ async fn write(
 pub(super) async fn a_batch_is_written_once_and_a_cancelled_operation_keeps_what_it_did(
     f: &Fixture,
 ) {
+    const DAY: i64 = 86_400_000;
     ready(f).await;
     let people: Vec<User> = (1..=3)
         .map(|n| by_hand(&format!("op{n}"), 60 + n))
@@ -218,7 +219,6 @@ pub(super) async fn a_batch_is_written_once_and_a_cancelled_operation_keeps_what
     assert_eq!((check.lines, check.faults), (6, vec![]));
 
     // They are kept as long as their runs.
-    const DAY: i64 = 86_400_000;
     let open = begin(f, 903, OperationUsers::Named(&ids), None)
         .await
         .unwrap();

@@ -68,17 +68,14 @@ impl Office {
 
     /// What the store itself says to a statement.
     pub fn sql(&self, sql: &str) -> String {
-        let mut command = match self.store.strip_prefix("sqlite:") {
-            Some(file) => {
-                let mut command = Command::new("sqlite3");
-                command.args(["-bail", "-cmd", ".timeout 10000", file, sql]);
-                command
-            }
-            None => {
-                let mut command = Command::new("psql");
-                command.args([self.store.as_str(), "-qAtc", sql]);
-                command
-            }
+        let mut command = if let Some(file) = self.store.strip_prefix("sqlite:") {
+            let mut command = Command::new("sqlite3");
+            command.args(["-bail", "-cmd", ".timeout 10000", file, sql]);
+            command
+        } else {
+            let mut command = Command::new("psql");
+            command.args([self.store.as_str(), "-qAtc", sql]);
+            command
         };
         let output = command.output().expect("sqlite3 and psql are installed");
         assert!(

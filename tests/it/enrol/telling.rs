@@ -71,7 +71,7 @@ fn a_link_that_nobody_used_is_sent_again_once_by_two_daemons_and_after_a_restart
     let path = office.sent(&[]);
     office.done(&["send", "eva"]);
     eventually("two messages", || {
-        of(&receiver, "user.provision").len() == 2
+        of(&receiver, "user.provision").len() == 2 && office.lines(&["outbox", "list"]).is_empty()
     });
     drop(daemon);
     older(&office, 3);
@@ -90,6 +90,9 @@ fn a_link_that_nobody_used_is_sent_again_once_by_two_daemons_and_after_a_restart
     assert!(url.ends_with(&path), "the same link");
     assert_eq!(data["reason"], "sent");
     assert!(data["expires_at"].is_string() && data.get("previous_phone").is_none());
+    eventually("both are settled", || {
+        office.lines(&["outbox", "list"]).is_empty()
+    });
     drop(pair);
 
     // eva's link is withdrawn while the receiver is down and her next reminder waits; jan uses his.
@@ -108,7 +111,7 @@ fn a_link_that_nobody_used_is_sent_again_once_by_two_daemons_and_after_a_restart
     eventually("jan is told of the application", || {
         reasons(&receiver) == ["activated"]
     });
-    assert_eq!(waiting(), 0);
+    eventually("nothing waits", || waiting() == 0);
     drop(daemon);
     let both = [office.daemon(), other.daemon()];
     std::thread::sleep(Duration::from_secs(3));

@@ -14,7 +14,7 @@ fn add(house: &House, cn: &str, uid: &str, more: &str) {
 
 /// Somebody as `users show` tells of them, but for what they prove themselves with.
 fn plain(mut user: Value) -> Value {
-    for member in ["enrolments", "authenticators"] {
+    for member in ["enrolments", "authenticators", "wrong_codes"] {
         user.as_object_mut().expect("a user").remove(member);
     }
     user

@@ -187,7 +187,7 @@ fn a_frozen_user_gets_another_number_from_nobody() {
     assert_eq!(browser.post(port, &path, &[]).status, 200);
     assert_eq!(number(&house, "hana"), A);
 
-    let said = import(C, 0);
+    let said = import(C, 1);
     assert_eq!(said[0]["counts"]["refused"], 1, "{said:?}");
     let why = said[1]["reason"].as_str().expect("a reason");
     assert!(why.contains("frozen") && why.contains("unfreeze"), "{why}");

@@ -97,7 +97,7 @@ fn trap_71_a_value_without_its_mac_is_refused() {
 }
 
 /// Figure 6 with the IV of its seed in the container, and its MAC over this. The key of the MAC is wrapped: no IV is a part of it.
-fn with_the_iv_apart(mac_over: fn(&[u8], &[u8], &[u8]) -> Vec<u8>) -> (String, String) {
+fn with_the_iv_apart(mac_over: impl Fn(&[u8], &[u8], &[u8]) -> Vec<u8>) -> (String, String) {
     use hmac::{Hmac, KeyInit, Mac};
     const WRAPPED: &str = "ESIzRFVmd4iZABEiM0RVZgKn6WjLaTC1sbeBMSvIhRejN9vJa2BOlSaMrR7I5wSX";
     const VALUE: &str = "AAECAwQFBgcICQoLDA0OD+cIHItlB3Wra1DUpxVvOx2lef1VmNPCMl8jwZqIUqGv";
