@@ -52,7 +52,7 @@ impl Store {
     /// What users are to be told, the oldest first, behind the last one; of who is not there any more it is forgotten.
     pub async fn notices_to_tell(&self, last: i64) -> Result<Vec<NoticeToTell>, StoreError> {
         const SQL: &str = "
-            SELECT n.seq, n.user_id, u.realm FROM notices n LEFT JOIN users u ON u.id = n.user_id WHERE n.seq > $1 ORDER BY n.seq LIMIT 500";
+            SELECT n.seq, n.user_id, u.realm FROM notices n LEFT JOIN users u ON u.id = n.user_id AND u.state <> 'removed' WHERE n.seq > $1 ORDER BY n.seq LIMIT 500";
         const FORGET: &str = "DELETE FROM notices WHERE seq = $1";
         let failed = StoreError::from_sqlx("look for notices");
         let mut link = self.db.read().await?;

@@ -433,6 +433,16 @@ pub(super) async fn what_is_noted_in_the_moment_of_a_removal_goes_later(f: &Fixt
         .unwrap();
     note(f, &gone).await;
     note(f, &stays).await;
+    let mut tx = f.store.db.begin().await.unwrap();
+    for user in [&gone, &stays] {
+        crate::store::notices::note(&mut tx, user.id, JobReason::Activated, START)
+            .await
+            .unwrap();
+    }
+    tx.commit().await.unwrap();
+    let due = f.store.notices_to_tell(0).await.unwrap();
+    assert_eq!(due.len(), 1, "who is removed is told nothing");
+    assert_eq!(due[0].user, stays.id);
     f.store.forget_removed().await.unwrap();
     assert_eq!((noted(f, &gone).await, noted(f, &stays).await), (0, 1));
     let mut tx = f.store.verifying().await.unwrap();

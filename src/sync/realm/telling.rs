@@ -70,7 +70,7 @@ impl Engine {
 struct MessagesOfRealms(BTreeMap<RealmId, Option<MessageContext>>);
 
 impl MessagesOfRealms {
-    /// `None`: another daemon has the realm's file, or nobody has; what is due there waits.
+    /// `None`: another daemon has the realm's file, nobody has, or it is removed; what is due there waits.
     async fn of(
         &mut self,
         engine: &Engine,
@@ -79,12 +79,13 @@ impl MessagesOfRealms {
         if let Some(known) = self.0.get(realm) {
             return Ok(known.clone());
         }
-        let row: RealmRow = engine.row(realm).await?;
-        let elsewhere = engine.configured(realm).is_none() && row.kind == RealmKind::Directory;
-        let messages = if elsewhere || row.orphaned {
-            None
-        } else {
-            Some(engine.hand_rules(realm).await?.messages)
+        let elsewhere = |row: &RealmRow| {
+            row.orphaned || row.kind == RealmKind::Directory && engine.configured(realm).is_none()
+        };
+        // One that is removed keeps nobody else from being told.
+        let messages = match engine.store.realm(realm).await? {
+            Some(row) if !elsewhere(&row) => Some(engine.hand_rules(realm).await?.messages),
+            _ => None,
         };
         self.0.insert(realm.clone(), messages.clone());
         Ok(messages)
