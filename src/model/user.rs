@@ -145,7 +145,7 @@ pub struct User {
     pub phone_pending: Option<Phone>,
     /// The value that `phone_pending` was read from.
     pub phone_pending_raw: Option<String>,
-    /// When the waiting number takes effect; from [`APPROVAL`] on an administrator decides, see [`User::phone_waits_until`].
+    /// When the waiting number takes effect; from `APPROVAL` on an administrator decides, see [`User::phone_waits_until`].
     pub phone_pending_until: Option<Timestamp>,
     /// Who gave the waiting number; `None`: the directory, or nothing waits.
     pub phone_pending_source: Option<PhoneSource>,
