@@ -1,6 +1,6 @@
-//! Days of an administrator, with two daemons over one database: a class of new colleagues comes by file while the receiver is down
-//! and a daemon dies, one loses the telephone, one gets another number, one says "this was not me", and a delivery of hard tokens is
-//! given out. What nobody may see is looked for everywhere afterwards.
+//! Days of an administrator, with two daemons over one database. A class of new colleagues comes by file, while the receiver is down and
+//! a daemon dies. One loses the telephone, one gets another number, one says "this was not me". A delivery of hard tokens is given out.
+//! What nobody may see is looked for everywhere afterwards.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

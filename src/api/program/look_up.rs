@@ -1,5 +1,5 @@
-//! Names that a service reports and a directory's realm does not hold yet: each is looked up in the directory at once, and what was not
-//! found is not looked for again for a while, so that whoever tries names at a service's door does not try them at the directory's.
+//! Names that a service reports and a directory's realm does not hold yet: each is looked up in the directory at once. What was not
+//! found is not looked for again for a while: nobody tries names at the directory through a service.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
