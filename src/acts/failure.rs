@@ -126,7 +126,7 @@ impl From<SealError> for ActFailure {
         Self::new(
             FailureKind::Sealed,
             format!(
-                "a secret cannot be decrypted: {error}; `realmsync status` says which keys are missed"
+                "a secret cannot be decrypted: {error}; look at the enrolment key in `realmsync status`"
             ),
         )
     }

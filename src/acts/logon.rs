@@ -321,7 +321,7 @@ impl ReportLogon {
             return Err(ActFailure::new(
                 FailureKind::NotFound,
                 format!(
-                    "realm `{realm}` is filled from a directory, and is not in this daemon's file"
+                    "realm `{realm}` is filled from a directory, and this daemon's configuration does not have it: nobody new is looked up; ask another daemon, or put the realm back"
                 ),
             ));
         }

@@ -78,11 +78,11 @@ fn not_decided(held: &User, why: NoApproval) -> ActFailure {
     let text = match (why, held.phone_waits_until()) {
         (NoApproval::NothingWaits, _) => format!("no number of {name} waits: nothing was changed"),
         (NoApproval::WaitsForHold, Some(until)) => format!(
-            "the number of {name} waits for no decision, and is used at {} (phone-change.hold): `refuse` keeps it from that; nothing was changed",
+            "the new number of {name} does not need your decision: it is used from {} (phone-change.hold). Nothing was changed; to stop it, run `realmsync users phone refuse`",
             until.rfc3339()
         ),
         (NoApproval::WaitsForHold, None) => {
-            format!("the number of {name} waits for no decision: nothing was changed")
+            format!("the new number of {name} does not need your decision: nothing was changed")
         }
     };
     ActFailure::new(FailureKind::Refused, text)

@@ -167,7 +167,7 @@ impl Act for MakeRealm {
             return Err(ActFailure::new(
                 FailureKind::Refused,
                 format!(
-                    "services call realm `{}` so (`aliases`): nobody could say which is meant; take another id",
+                    "this is an alias of realm `{}` (`aliases`), so a service that says it could mean either; take another id",
                     other.id
                 ),
             ));

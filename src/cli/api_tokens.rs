@@ -40,7 +40,7 @@ pub(super) async fn api_tokens(
             let made = made?;
             if !idle.is_empty() {
                 render::talk(&format!(
-                    "{} no path is there yet for {idle}: this gives nothing for now",
+                    "{} in this version nothing can be called with {idle}: the token gives nothing by it yet",
                     render::paint("1;33", "warning:")
                 ));
             }

@@ -365,7 +365,7 @@ pub(super) enum UsersCommand {
     /// Decide about new numbers that wait for an administrator (`protect` in the configuration)
     #[command(subcommand)]
     Phone(PhoneCommand),
-    /// Let a user in again who said of a new number that this was not them, and say which number counts
+    /// Unfreeze a user after "this was not me", and say which number counts
     #[command(group = clap::ArgGroup::new("number").required(true))]
     Unfreeze {
         /// A user name, an id, or the end or beginning of one

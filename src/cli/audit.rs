@@ -3,9 +3,9 @@
 use serde_json::{Map, Value};
 
 use super::args::{AuditCommand, duration};
+use super::listing::Listing;
 use super::operator::store_failure;
 use super::refused::{cell, record};
-use super::render::Table;
 use super::users::one;
 use super::{CommandContext, render, text};
 use crate::acts::{Act, ActFailure, FailureKind, VerifyAudit};
@@ -49,39 +49,27 @@ pub(super) async fn audit(
         since: since.transpose()?,
     };
     let columns = ["when", "by", "from", "what", "realm", "user", "how"];
-    let mut table = Table::new(&columns, &[]).spilling();
-    if asked.csv {
-        render::raw(&record([
+    let csv = asked.csv.then(|| {
+        record([
             "at", "by", "from", "act", "realm", "user", "username", "run", "before", "after",
-        ])?);
-    }
-    let (mut place, mut none) = (0, true);
+        ])
+    });
+    let mut listing = Listing::begin(context, &columns, csv.transpose()?);
+    let mut place = 0;
     while let Some((lines, last)) = store
         .audit(&filter, place, PAGE)
         .await
         .map_err(|e| store_failure(&e))?
     {
         place = last;
-        none = false;
         for line in lines {
-            if asked.csv {
-                render::raw(&csv_of(&line)?);
-            } else if context.json {
-                render::json(&line);
-            } else {
-                table.row(cells(line, asked.show_phones));
-            }
+            listing.line(line, csv_of, |line| cells(line, asked.show_phones))?;
         }
         if render::gone() {
             break;
         }
     }
-    if !asked.csv && !context.json {
-        table.end();
-        if none {
-            render::talk("nothing was changed by hand");
-        }
-    }
+    listing.end("nothing was changed by hand");
     Ok(0)
 }
 

@@ -3,7 +3,7 @@
 use super::operator::Operator;
 use super::users::one;
 use super::users_by_hand::reading;
-use super::{CommandContext, render};
+use super::{CommandContext, render, text};
 use crate::acts::{ActFailure, BypassRequest, MakeBypass};
 use crate::model::words::count;
 
@@ -35,11 +35,11 @@ async fn make(
     }
     render::line(&made.code);
     render::talk(&format!(
-        "{} in {}: counts {} until {}, and is shown this once",
+        "{} in {}: counts {} until {}, and is shown only now",
         made.username,
         made.realm,
         count(made.uses, "time"),
-        made.expires_at.rfc3339()
+        text::when(made.expires_at)
     ));
     Ok(0)
 }

@@ -107,13 +107,13 @@ async fn look_at_the_key(context: &CommandContext, store: Store, report: &mut Re
     }
     if let Some(id) = status.id {
         report.found(format!(
-            "the enrolment key {id} is the one that it is kept with"
+            "the enrolment key {id} is the right one for this store"
         ));
     }
     if status.locked_out > 0 {
         let secrets = text::count(status.locked_out, "secret");
         report.mend(format!(
-            "{secrets} kept with an enrolment key that nobody knows"
+            "{secrets} kept with an enrolment key that is not configured: these users cannot be verified; name that key as `previous-key-file`, or send them the application anew"
         ));
         code = code.max(1);
     }

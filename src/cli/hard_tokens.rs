@@ -81,7 +81,7 @@ pub(super) async fn hard_tokens(
             let code = tell(context, operator, &store, done, "assigned").await?;
             if !context.json && !user.two_factor.contains(&TwoFactor::HardToken) {
                 render::talk(&format!(
-                    "{} {} does not have the method hard-token: codes of the token are not accepted until it is turned on",
+                    "{} {} does not have the method hard-token: codes of the token are not accepted until `realmsync two-factor enable hard-token {1}`",
                     render::paint("1;33", "warning:"),
                     user.username
                 ));

@@ -14,6 +14,7 @@ mod explain;
 mod faulty;
 mod hard_tokens;
 mod import;
+mod listing;
 mod man;
 mod operator;
 mod outbox;

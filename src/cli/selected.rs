@@ -153,7 +153,7 @@ pub(super) async fn act_on_many(
     if n == 0 {
         return Err(ActFailure::new(
             FailureKind::Refused,
-            "nobody fits: nothing is done",
+            "nobody fits: nothing is done; look with `realmsync users list` and the same options",
         ));
     }
     confirm(act.verb, n, act.yes)?;
@@ -183,11 +183,12 @@ fn confirm(verb: ActionVerb, n: i64, yes: bool) -> Result<(), ActFailure> {
         return Ok(());
     }
     let users = count(n, "user");
+    let fit = if n == 1 { "fits" } else { "fit" };
     if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
         return Err(ActFailure::new(
             FailureKind::Refused,
             format!(
-                "{verb}: {users} fit, and nothing is done; look at them with `users list`, then say --yes"
+                "{verb}: {users} {fit}, and nothing is done; look at them with `realmsync users list`, then say --yes"
             ),
         ));
     }
@@ -275,7 +276,7 @@ async fn tell(
         state => format!("; {state} after {} of {}", of.done, of.total),
     };
     let came = format!(
-        "{verb}: {} changed, {} so already, {} refused{ended}",
+        "{verb}: {} changed, {} unchanged, {} refused{ended}",
         count(of.changed, "user"),
         of.skipped,
         of.refused

@@ -162,7 +162,7 @@ fn tell(context: &CommandContext, user: &User, sent: &EnrolmentObject) {
     }
     let until = text::when(sent.expires_at);
     let how = match sent.channel.as_deref() {
-        Some("webhook") => "handed to the receiver of `[delivery]`, which tells the user",
+        Some("webhook") => "goes to the receiver of `[delivery]`, which tells the user",
         _ => "for you to pass on: nothing is delivered here",
     };
     render::line(&format!(
@@ -186,7 +186,7 @@ fn tell(context: &CommandContext, user: &User, sent: &EnrolmentObject) {
         .any(|method| applications.contains(method))
     {
         render::talk(&format!(
-            "{} {} does not have the method app-otp: codes of the application are not accepted until it is turned on",
+            "{} {} does not have the method app-otp: codes of the application are not accepted until `realmsync two-factor enable app-otp {1}`",
             render::paint("1;33", "warning:"),
             user.username
         ));

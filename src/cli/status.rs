@@ -146,7 +146,7 @@ fn about_keys(daemon: &DaemonStatus) -> Vec<(&'static str, String)> {
         }
         if key.locked_out > 0 {
             let secrets = text::count(key.locked_out, "secret");
-            lines.push((ALARM, format!("{secrets} kept with an enrolment key that nobody knows: these users cannot be verified; name it as `previous-key-file`, or let them enrol anew")));
+            lines.push((ALARM, format!("{secrets} kept with an enrolment key that is not configured: these users cannot be verified; name that key as `previous-key-file`, or send them the application anew (hard tokens: import and assign them anew)")));
         }
         if let Some(alarm) = &key.alarm {
             lines.push((
@@ -159,7 +159,7 @@ fn about_keys(daemon: &DaemonStatus) -> Vec<(&'static str, String)> {
         }
         if key.to_move > 0 {
             let secrets = text::count(key.to_move, "secret");
-            lines.push((NOTE, format!("{secrets} still kept with the former enrolment key, and moved over: leave `previous-key` in")));
+            lines.push((NOTE, format!("{secrets} still kept with the former enrolment key; they are being moved over: leave `previous-key` where it is")));
         }
         if key.previous_may_go {
             lines.push((NOTE, "nothing is kept with the former enrolment key any more: `previous-key` may be taken out".to_owned()));
@@ -170,7 +170,7 @@ fn about_keys(daemon: &DaemonStatus) -> Vec<(&'static str, String)> {
             0 => "no API token".to_owned(),
             _ => format!("API tokens {}", restored.api_tokens.join(", ")),
         };
-        lines.push((NOTE, format!("the store goes on from a copy since {}: what was revoked since the copy was made may have come back ({tokens}); revoke what should be", text::when(restored.at))));
+        lines.push((NOTE, format!("since {} the store goes on from a copy: what was revoked after the copy was made may be good again ({tokens}); look at `realmsync api-tokens list`, and revoke again what was revoked", text::when(restored.at))));
     }
     lines
 }

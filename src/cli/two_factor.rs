@@ -167,7 +167,9 @@ fn send_now(found: &[User], send: Option<bool>, yes: bool) -> bool {
     match send {
         Some(send) => send,
         None if yes || !here => {
-            render::talk("it was not sent: `realmsync send` does it, or --send with this command");
+            render::talk(
+                "it was not sent: `realmsync send` does it, by names or for all with `--method app-otp --enrolment none`",
+            );
             false
         }
         None => {

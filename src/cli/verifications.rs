@@ -1,9 +1,9 @@
 //! `verifications`: for whom a service asked, and what it was answered.
 
 use super::audit::since;
+use super::listing::Listing;
 use super::operator::store_failure;
 use super::refused::{cell, record};
-use super::render::Table;
 use super::users::one;
 use super::{CommandContext, render, text};
 use crate::acts::ActFailure;
@@ -40,9 +40,8 @@ pub(super) async fn verifications(
         since: since.transpose()?,
     };
     let columns = ["when", "service", "realm", "user", "answer", "by"];
-    let mut table = Table::new(&columns, &[]).spilling();
-    if asked.csv {
-        render::raw(&record([
+    let csv = asked.csv.then(|| {
+        record([
             "at",
             "service",
             "realm",
@@ -52,35 +51,24 @@ pub(super) async fn verifications(
             "reason",
             "method",
             "authenticator",
-        ])?);
-    }
-    let (mut place, mut none) = ((Timestamp(i64::MIN), 0), true);
+        ])
+    });
+    let mut listing = Listing::begin(context, &columns, csv.transpose()?);
+    let mut place = (Timestamp(i64::MIN), 0);
     while let Some((lines, last)) = store
         .verifications(&filter, place, PAGE)
         .await
         .map_err(|e| store_failure(&e))?
     {
         place = last;
-        none = false;
         for line in lines {
-            if asked.csv {
-                render::raw(&csv_of(&line)?);
-            } else if context.json {
-                render::json(&line);
-            } else {
-                table.row(cells(line));
-            }
+            listing.line(line, csv_of, cells)?;
         }
         if render::gone() {
             break;
         }
     }
-    if !asked.csv && !context.json {
-        table.end();
-        if none {
-            render::talk("nobody was verified");
-        }
-    }
+    listing.end("no service asked");
     Ok(0)
 }
 

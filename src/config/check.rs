@@ -230,7 +230,7 @@ impl Check<'_> {
             let (what, help) = match parse_duration(text.get_ref()) {
                 Err(help) => (format!("`{quoted}` is no duration"), help),
                 Ok(ms) if ms < MINUTE => (
-                    format!("a reminder after \"{quoted}\" makes no sense"),
+                    format!("a reminder after \"{quoted}\" comes too early"),
                     "write how long after sending a link goes out again, as `[\"2d\", \"5d\"]`"
                         .to_owned(),
                 ),

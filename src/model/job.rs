@@ -77,6 +77,8 @@ words! {
         RecoveryCodesLow = "recovery_codes_low",
         /// There are new recovery codes in place of those before.
         RecoveryCodesRenewed = "recovery_codes_renewed",
+        /// An administrator made a temporary code.
+        BypassMade = "bypass_made",
     }
 }
 

@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use crate::clock::Uptime;
 use crate::config::{Config, Environment};
 use crate::model::message_rules::may_begin;
-use crate::model::{EnrolmentId, Job};
+use crate::model::{EnrolmentId, Job, JobType};
 use crate::store::{EnrolmentKey, MessageLink, Store, StoreError};
 
 /// A lease that ends sooner than this is not used: the request is on its way for a moment, and clocks are not the same to the instant.
@@ -226,7 +226,8 @@ impl SendCheck {
                  those that were sent at least once are given up (`realmsync outbox list`). Links that people have already stay good"
             );
         }
-        if job.attempts > 1 || job.uncertain {
+        // What a reminder sends again was sent before.
+        if job.attempts > 1 || job.uncertain || job.r#type == JobType::Reminder {
             return Ok(SendDecision::Never(
                 "its link was made with a former enrolment.key, and it was sent with that link at least once, so that it may not be sent with another; \
                  name the former key as `previous-key-file` under [enrolment] and `realmsync outbox retry` it, or `realmsync outbox drop` it and send the application anew"

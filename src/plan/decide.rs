@@ -302,10 +302,11 @@ pub(super) fn rows_of(
 /// Whether the entry gives something else than the number that was refused.
 fn no_more_refused(person: &Person, mark: &NumberMark) -> bool {
     match (&mark.refused, &person.phone) {
-        (Some(refused), PhoneReading::Read(attributes)) if !mark.frozen => attributes
-            .iter()
-            .flat_map(|attribute| &attribute.usable)
-            .all(|value| value.phone != *refused),
+        (Some(refused), PhoneReading::Read(attributes)) if !mark.frozen => {
+            let usable = || attributes.iter().flat_map(|attribute| &attribute.usable);
+            // None at all is no other one.
+            usable().next().is_some() && usable().all(|value| value.phone != *refused)
+        }
         _ => false,
     }
 }

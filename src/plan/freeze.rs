@@ -60,7 +60,11 @@ pub fn unfreeze(
     after.fingerprint = None;
     let mut rows = ChangeDrafts::new(held, context.id_form);
     rows.push_rest(&after);
-    let intents = dues(Some(held), &mut after, context.policy, None);
+    let mut intents = dues(Some(held), &mut after, context.policy, None);
+    if intents.is_empty() && after.usable() && after.phone.is_some() {
+        // A message about the other number may have arrived: then the one that counts is told.
+        intents.push(Intent::Unsay);
+    }
     written(held, after, rows, intents, context)
 }
 
@@ -102,13 +106,15 @@ fn disputed(held: &User, previous: &Phone) -> Option<DisputedNumber> {
         .filter(|number| number.phone != *previous)
 }
 
-/// Who counts as having given a number that is put back.
+/// Who counts as having given a number that is put back: whoever gave the one in its place. A number by hand takes the place of another by
+/// hand alone, or of what the directory does not own.
 fn own_source(held: &User) -> PhoneSource {
-    if held.of_a_directory() {
+    let by_default = if held.of_a_directory() {
         PhoneSource::Directory
     } else {
-        held.phone_source.unwrap_or(PhoneSource::Manual)
-    }
+        PhoneSource::Manual
+    };
+    held.phone_source.unwrap_or(by_default)
 }
 
 fn take(user: &mut User, phone: Phone, raw: Option<String>, source: PhoneSource) {

@@ -100,7 +100,12 @@ pub enum Enrolled {
 }
 
 /// Locks the user against other numbers, then the link; gives both if the link is valid. In the order of [`super::outbox::locks`].
-async fn valid(tx: &mut Tx, step: &PageStep<'_>) -> Result<Option<(Enrolment, User)>, StoreError> {
+pub(super) async fn valid(
+    tx: &mut Tx,
+    user: UserId,
+    enrolment: EnrolmentId,
+    now: Timestamp,
+) -> Result<Option<(Enrolment, User)>, StoreError> {
     const USER: &str = concat!("SELECT ", user_columns!(), " FROM users WHERE id = $1");
     const USER_LOCKED: &str = concat!(
         "SELECT ",
@@ -118,18 +123,18 @@ async fn valid(tx: &mut Tx, step: &PageStep<'_>) -> Result<Option<(Enrolment, Us
         " FROM enrolments WHERE id = $1 AND user_id = $2 FOR UPDATE"
     );
     let failed = StoreError::from_sqlx("look at a link");
-    let id = step.user.0.as_bytes().to_vec();
+    let id = user.0.as_bytes().to_vec();
     let sql = text(tx, USER, USER_LOCKED);
     let user = on!(tx, c => sqlx::query_as::<_, UserRow>(sql).bind(id.clone()).fetch_optional(&mut *c).await)
         .map_err(&failed)?;
     let sql = text(tx, LINK, LINK_LOCKED);
-    let link = on!(tx, c => sqlx::query_as::<_, SentRow>(sql).bind(step.enrolment.0.as_bytes().to_vec()).bind(id).fetch_optional(&mut *c).await)
+    let link = on!(tx, c => sqlx::query_as::<_, SentRow>(sql).bind(enrolment.0.as_bytes().to_vec()).bind(id).fetch_optional(&mut *c).await)
         .map_err(&failed)?;
     let (Some(user), Some(link)) = (user, link) else {
         return Ok(None);
     };
     let (user, link) = (User::try_from(user)?, Enrolment::try_from(link)?);
-    let valid = link_is_valid(&link, &user, step.now);
+    let valid = link_is_valid(&link, &user, now);
     Ok(valid.then_some((link, user)))
 }
 
@@ -192,7 +197,7 @@ impl Store {
         fresh: KeptAuthenticator,
     ) -> Result<Begun, StoreError> {
         let mut tx = self.db.begin().await?;
-        let Some((link, user)) = valid(&mut tx, step).await? else {
+        let Some((link, user)) = valid(&mut tx, step.user, step.enrolment, step.now).await? else {
             return Ok(Begun::Gone);
         };
         let all = of_user(&mut tx, step.user).await?;
@@ -243,7 +248,7 @@ impl Store {
         codes: &[String],
     ) -> Result<Enrolled, StoreError> {
         let mut tx = self.db.begin().await?;
-        let Some((_, user)) = valid(&mut tx, step).await? else {
+        let Some((_, user)) = valid(&mut tx, step.user, step.enrolment, step.now).await? else {
             let all = of_user(&mut tx, step.user).await?;
             let pending: Vec<AuthenticatorId> = pending_of(&all, step.enrolment)
                 .iter()
@@ -312,7 +317,7 @@ impl Store {
         codes: &[String],
     ) -> Result<Renewed, StoreError> {
         let mut tx = self.db.begin().await?;
-        let Some((_, user)) = valid(&mut tx, step).await? else {
+        let Some((_, user)) = valid(&mut tx, step.user, step.enrolment, step.now).await? else {
             return Ok(Renewed::Gone);
         };
         let all = of_user(&mut tx, step.user).await?;

@@ -48,7 +48,7 @@ pub enum StoreError {
     )]
     Conflict(u64),
     /// A secret that is there cannot be decrypted.
-    #[error("a secret cannot be decrypted: {0}; `realmsync status` says which keys are missed")]
+    #[error("a secret cannot be decrypted: {0}; look at the enrolment key in `realmsync status`")]
     Sealed(String),
     /// It cannot be done as things stand.
     #[error("{0}")]

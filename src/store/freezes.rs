@@ -121,7 +121,8 @@ impl TryFrom<FreezeRow> for Freeze {
 }
 
 impl Store {
-    /// The link of this token, of a user who is not removed, as long as it is valid.
+    /// The link of this token, of a user who is not removed, as long as it is valid: until its end, and beyond it as long as the number
+    /// that it was sent about still waits.
     pub async fn freeze_link(
         &self,
         token_sha256: [u8; 32],
@@ -129,7 +130,9 @@ impl Store {
     ) -> Result<Option<FreezeLink>, StoreError> {
         const SQL: &str = "
             SELECT l.user_id, l.previous, l.since, l.expires_at FROM freeze_links l JOIN users u ON u.id = l.user_id
-            WHERE l.token_sha256 = $1 AND u.state <> 'removed' AND (l.expires_at > $2 OR u.phone_pending IS NOT NULL)";
+            WHERE l.token_sha256 = $1 AND u.state <> 'removed' AND (l.expires_at > $2
+                OR u.phone_pending IS NOT NULL AND l.previous = COALESCE(u.phone, u.phone_provisioned)
+                    AND l.since = (SELECT MAX(o.since) FROM freeze_links o WHERE o.user_id = l.user_id))";
         let mut link = self.db.read().await?;
         let row = on!(link, c => sqlx::query_as::<_, (Vec<u8>, String, i64, i64)>(SQL).bind(token_sha256.to_vec()).bind(now.0).fetch_optional(&mut *c).await)
             .map_err(StoreError::from_sqlx("look for a link"))?;

@@ -3,7 +3,7 @@
 use super::db::{Tx, on};
 use super::freezes::is_frozen;
 use super::outbox::{self, MessageContext};
-use super::rows::{UserRow, user_columns, uuid, word};
+use super::rows::{UserRow, or_left_alone, user_columns, uuid, word};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{JobReason, RealmId, User, UserId};
@@ -79,7 +79,17 @@ impl Store {
 
     /// Makes a message of a notice, once over all daemons. `false`: another one did, the realm delivers nothing, or the user is not
     /// usable, or frozen, and is told nothing.
+    ///
+    /// A row that cannot be read waits for a program that can, and keeps no other one from being told.
     pub async fn tell_notice(
+        &self,
+        notice: &NoticeToTell,
+        messages: &MessageContext,
+    ) -> Result<bool, StoreError> {
+        or_left_alone(self.tell_one(notice, messages).await)
+    }
+
+    async fn tell_one(
         &self,
         notice: &NoticeToTell,
         messages: &MessageContext,

@@ -1,14 +1,13 @@
 //! Links that are sent again.
 
 use super::db::on;
-use super::enrolling::link_is_valid;
-use super::enrolments::{SentRow, enrolment_columns};
-use super::outbox::{self, MessageContext, text};
-use super::rows::{UserRow, user_columns, uuid};
+use super::enrolling::valid;
+use super::outbox::{self, MessageContext};
+use super::rows::{or_left_alone, uuid};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::message_rules::reminders::{Reminder, SentLink, reminder};
-use crate::model::{Enrolment, EnrolmentId, JobReason, RealmId, User, UserId};
+use crate::model::{EnrolmentId, JobReason, RealmId, UserId};
 
 /// A link for which a reminder may be due.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,28 +53,23 @@ impl Store {
     }
 
     /// Makes another message with the same link, if it is still to be sent again: once over all daemons. `false`: it is not.
+    ///
+    /// A row that cannot be read waits for a program that can, and keeps no other one from being sent again.
     pub async fn remind(
         &self,
         link: &LinkToRemind,
         after: &[i64],
         messages: &MessageContext,
     ) -> Result<bool, StoreError> {
-        const USER: &str = concat!("SELECT ", user_columns!(), " FROM users WHERE id = $1");
-        const USER_LOCKED: &str = concat!(
-            "SELECT ",
-            user_columns!(),
-            " FROM users WHERE id = $1 FOR SHARE"
-        );
-        const LINK: &str = concat!(
-            "SELECT ",
-            enrolment_columns!(),
-            " FROM enrolments WHERE id = $1"
-        );
-        const LINK_LOCKED: &str = concat!(
-            "SELECT ",
-            enrolment_columns!(),
-            " FROM enrolments WHERE id = $1 FOR UPDATE"
-        );
+        or_left_alone(self.remind_one(link, after, messages).await)
+    }
+
+    async fn remind_one(
+        &self,
+        link: &LinkToRemind,
+        after: &[i64],
+        messages: &MessageContext,
+    ) -> Result<bool, StoreError> {
         const TOLD: &str = "
             SELECT e.reminded_at, e.reason, (SELECT MAX(j.settled_at) FROM jobs j WHERE j.user_id = e.user_id AND j.enrolment = e.id AND j.state = 'delivered')
             FROM enrolments e WHERE e.id = $1";
@@ -85,20 +79,10 @@ impl Store {
         let now = messages.now;
         let id = || link.enrolment.0.as_bytes().to_vec();
         let mut tx = self.db.begin().await?;
-        // In the order of `outbox::locks`; the link after its user, as the page does.
-        let sql = text(&tx, USER, USER_LOCKED);
-        let user = on!(tx, c => sqlx::query_as::<_, UserRow>(sql).bind(link.user.0.as_bytes().to_vec()).fetch_optional(&mut *c).await)
-            .map_err(&failed)?;
-        let sql = text(&tx, LINK, LINK_LOCKED);
-        let sent = on!(tx, c => sqlx::query_as::<_, SentRow>(sql).bind(id()).fetch_optional(&mut *c).await)
-            .map_err(&failed)?;
-        let (Some(user), Some(sent)) = (user, sent) else {
+        let valid = valid(&mut tx, link.user, link.enrolment, now).await?;
+        let Some((sent, user)) = valid.filter(|(_, user)| user.realm == link.realm) else {
             return Ok(false);
         };
-        let (user, sent) = (User::try_from(user)?, Enrolment::try_from(sent)?);
-        if sent.user != user.id || user.realm != link.realm || !link_is_valid(&sent, &user, now) {
-            return Ok(false);
-        }
         let (reminded, reason, told) =
             on!(tx, c => sqlx::query_as::<_, ToldRow>(TOLD).bind(id()).fetch_one(&mut *c).await)
                 .map_err(&failed)?;

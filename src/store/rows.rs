@@ -254,6 +254,17 @@ pub(super) fn readable<R, T: TryFrom<R, Error = StoreError>>(rows: Vec<R>) -> Ve
         .collect()
 }
 
+/// Nothing was done, where a row cannot be read.
+pub(super) fn or_left_alone(done: Result<bool, StoreError>) -> Result<bool, StoreError> {
+    match done {
+        Err(error @ StoreError::Nonsense(_)) => {
+            note_unreadable(&error);
+            Ok(false)
+        }
+        done => done,
+    }
+}
+
 /// Says once that a row is left out.
 pub(super) fn note_unreadable(error: &StoreError) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());

@@ -65,9 +65,11 @@ pub async fn key_status(engine: &Engine) -> Result<KeyStatus, StoreError> {
         of.map(|(_, count)| count).sum()
     };
     let to_move = sum(true);
+    // The store may still go by another key than the file's.
+    let wanted = engine.wanted_key().await.ok();
     let taken = keeping
         .canary
-        .is_some_and(|canary| canary.key == ring.current.id());
+        .is_some_and(|canary| Some(canary.key) == wanted);
     Ok(KeyStatus {
         id: Some(ring.current.id().to_string()),
         error: None,

@@ -65,6 +65,11 @@ async fn report(State(api): State<Api>, request: Request) -> Result<Response, Pr
             told = reported(&api, act, who).await?;
         }
         if told.status == NOBODY {
+            // Also whose entry is refused: each logon of theirs would be a look-up.
+            let now = api.engine().clock.steady();
+            for name in &asked.names {
+                api.look_ups.missed(&asked.realm, name, now);
+            }
             return Err(Problem::not_found(
                 "nobody has this name, neither here nor in the realm's directory",
             ));

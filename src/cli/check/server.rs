@@ -74,7 +74,7 @@ pub(super) async fn look(
         match session.matching(&scope, protect).await? {
             0 => report.mend(format!("nobody in scope matches `protect` of [realm.phone-change]: nobody's new number waits for an administrator; mend {protect}, or let the account read what it names")),
             n => report.found(format!(
-                "{n} in scope match `protect`: another number of theirs waits for `realmsync users phone accept`"
+                "`protect` matches {n} in scope: another number of theirs waits for `realmsync users phone accept`"
             )),
         }
     }

@@ -30,8 +30,8 @@ pub(super) fn words(language: Language) -> &'static FreezeWords {
 
 const EN: FreezeWords = FreezeWords {
     ask: "Was this not you?",
-    ask_what: "Somebody gave another phone number in place of yours for signing in. If that was you, close this page: there is nothing to do.",
-    ask_effect: "If it was not you, press the button. The new number is then not used, whatever was set up since is void, and nobody can sign in with your account’s second factor until an administrator has looked at it.",
+    ask_what: "Your phone number for signing in was replaced by another one. If you did that, close this page: there is nothing to do.",
+    ask_effect: "If it was not you, press the button. Then the new number is not used, whatever was set up since is void, and nobody, you included, can sign in with your second factor until an administrator has looked at it.",
     button: "This was not me",
     done: "The new number is not used",
     done_what: "The account is frozen until an administrator has looked at it. Please call your administrators or helpdesk now, on a number that you know.",

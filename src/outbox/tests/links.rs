@@ -117,6 +117,8 @@ async fn trap_69_what_waited_in_a_copy_goes_out_with_another_link() {
         changed_numbers(&f, 1).await;
         let before = known(&f).await;
         f.sql("UPDATE enrolments SET state = 'void'").await;
+        f.sql("INSERT INTO meta (key, value) VALUES ('restored-at', '4102444800000')")
+            .await;
         let running = start(&f, &receiver);
         until("delivered", async || all_are(&f, JobState::Delivered).await).await;
         no_dead_link(&f, &receiver).await;
@@ -125,8 +127,29 @@ async fn trap_69_what_waited_in_a_copy_goes_out_with_another_link() {
     }
 }
 
+/// A link that was withdrawn, or that ended with its number, opens nothing: no other one goes out in its place, and the number is told.
 #[tokio::test]
-async fn a_message_that_was_sent_once_ends_when_its_key_is_gone() {
+async fn what_is_void_for_another_reason_than_a_copy_is_neither_renewed_nor_given_up() {
+    for f in [sqlite().await, postgres().await] {
+        let receiver = Receiver::start().await;
+        set_key(&f, OLD);
+        changed_numbers(&f, 2).await;
+        receiver.next(Behaviour::Answer(503, ""));
+        let before = known(&f).await;
+        f.sql("UPDATE enrolments SET state = 'void'").await;
+        let running = start(&f, &receiver);
+        running
+            .advance_until("delivered", 10_000, async || {
+                all_are(&f, JobState::Delivered).await
+            })
+            .await;
+        assert_eq!(known(&f).await, before);
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn trap_60_a_message_that_was_sent_once_ends_when_its_key_is_gone() {
     let (f, receiver) = (sqlite().await, Receiver::start().await);
     set_key(&f, OLD);
     changed_numbers(&f, 1).await;
@@ -174,7 +197,7 @@ async fn a_message_that_was_sent_once_ends_when_its_key_is_gone() {
 }
 
 #[tokio::test]
-async fn a_message_that_never_left_gets_a_link_of_the_new_key() {
+async fn trap_60_a_message_that_never_left_gets_a_link_of_the_new_key() {
     never_left(sqlite().await).await;
     never_left(postgres().await).await;
 }

@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::factors::keys::KeyId;
-use crate::model::{AuditEntry, AuthenticatorId, UserId};
+use crate::model::{AuditEntry, AuthenticatorId, JobReason, UserId};
 use crate::store::audit::{AuditKey, append};
 use crate::store::db::on;
 use crate::store::{Store, StoreError};
@@ -47,6 +47,7 @@ impl Store {
         if rows != 1 {
             return Err(StoreError::Conflict(1));
         }
+        crate::store::notices::note(&mut tx, new.user, JobReason::BypassMade, new.now).await?;
         append(&mut tx, audit.1, audit.0).await?;
         tx.commit().await
     }

@@ -8,7 +8,7 @@ use sqlx::AssertSqlSafe;
 use super::key;
 use crate::clock::Timestamp;
 use crate::model::{
-    Enrolment, EnrolmentId, Intent, OperationBatch, OperationId, RunId, User, UserId,
+    Enrolment, EnrolmentId, Intent, JobReason, OperationBatch, OperationId, RunId, User, UserId,
 };
 use crate::store::answer::answered;
 use crate::store::db::{EngineConnection, Tx, on};
@@ -62,6 +62,7 @@ pub(super) async fn send(
         "INSERT INTO operation_enrolments (operation, enrolment) SELECT $3, id FROM enrolments WHERE ",
         new!()
     );
+    const LOST: &str = "INSERT INTO notices (user_id, reason, at) SELECT id, $2, $3 FROM staged_users WHERE run = $1";
     const FROZEN: &str = "SELECT COUNT(*) FROM freezes WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1)";
     // Whoever froze themselves a moment ago is decided about anew.
     let frozen = on!(tx, c => sqlx::query_scalar::<_, i64>(FROZEN).bind(bytes(batch.run)).fetch_one(&mut *c).await)
@@ -91,6 +92,10 @@ pub(super) async fn send(
         .map_err(StoreError::from_sqlx("make enrolments"))?;
     on!(tx, c => sqlx::query(NOTE).bind(run).bind(now).bind(key(batch.operation)).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("note enrolments"))?;
+    if lost {
+        on!(tx, c => sqlx::query(LOST).bind(bytes(batch.run)).bind(JobReason::ApplicationLost.as_str()).bind(now).execute(&mut *c).await.map(|_| ()))
+            .map_err(StoreError::from_sqlx("note notices"))?;
+    }
     Ok(jobs)
 }
 
@@ -143,8 +148,11 @@ pub(super) async fn withdraw(
         query.bind(now.0).execute(&mut *c).await.map(|_| ())
     })
     .map_err(StoreError::from_sqlx("drop messages"))?;
-    for user in users {
-        without_links(tx, *user).await?;
+    // The messages of one run are dropped whole; others keep their links.
+    if of.is_none() {
+        for user in users {
+            without_links(tx, *user).await?;
+        }
     }
     on!(tx, c => {
         let mut query = sqlx::query(void).bind(bytes(run));

@@ -72,7 +72,7 @@ pub struct Mine {
 #[derive(sqlx::FromRow)]
 struct MineRow {
     token_sha256: Option<Vec<u8>>,
-    link_state: Option<String>,
+    voided: i64,
     held_by: Option<String>,
     #[sqlx(flatten)]
     user: UserNow,
@@ -84,7 +84,8 @@ struct MineRow {
 macro_rules! still_mine {
     () => {
         "SELECT COALESCE((SELECT e.token_sha256 FROM enrolments e WHERE e.id = jobs.enrolment), (SELECT l.token_sha256 FROM freeze_links l WHERE l.id = jobs.id)) AS token_sha256,
-            (SELECT e.state FROM enrolments e WHERE e.id = jobs.enrolment) AS link_state, jobs.held_by, u.state, u.state_reason, u.blocked, u.phone, (
+            (SELECT COUNT(*) FROM enrolments e WHERE e.id = jobs.enrolment AND e.state = 'void'
+                AND e.created_at <= COALESCE((SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'restored-at'), -1)) AS voided, jobs.held_by, u.state, u.state_reason, u.blocked, u.phone, (
             SELECT COUNT(*) FROM jobs n WHERE n.user_id = jobs.user_id AND n.seq > jobs.seq
             AND n.state IN ('waiting', 'sending', 'held') AND n.type IN ('user.provision', 'user.reprovision')) AS newer,
         (SELECT e.state FROM enrolments e WHERE e.id = jobs.enrolment) AS link, "
@@ -207,7 +208,7 @@ impl Store {
                 .lease_left
                 .map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
             held: row.held_by.is_some(),
-            void: row.link_state.as_deref() == Some("void"),
+            void: row.voided > 0,
             meanwhile: row.user.meanwhile(job, row.newer)?,
             token_sha256: row
                 .token_sha256

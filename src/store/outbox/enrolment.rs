@@ -289,7 +289,8 @@ impl Store {
         const ADD: &str = "
             INSERT INTO enrolments (id, user_id, token_sha256, state, expires_at, created_at, by_whom, channel, reason, lost)
             SELECT $1, e.user_id, $2, 'open', e.expires_at, e.created_at, e.by_whom, e.channel, e.reason, e.lost FROM enrolments e
-            WHERE e.id = $3 AND e.state = 'void' AND NOT EXISTS (SELECT 1 FROM enrolments o WHERE o.user_id = e.user_id AND o.state = 'open')";
+            WHERE e.id = $3 AND e.state = 'void'
+              AND e.created_at <= COALESCE((SELECT CAST(value AS BIGINT) FROM meta WHERE key = 'restored-at'), -1) AND NOT EXISTS (SELECT 1 FROM enrolments o WHERE o.user_id = e.user_id AND o.state = 'open')";
         const GIVE: &str = "
             UPDATE jobs SET enrolment = $5 WHERE seq = $1 AND leased_by = $2 AND attempts = $3 AND state = 'sending' AND enrolment = $4";
         let made = EnrolmentId(fresh_id(job.created_at));

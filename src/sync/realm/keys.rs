@@ -64,6 +64,14 @@ impl Engine {
         Ok(self.keys().await?.ring)
     }
 
+    /// The name of the key that the configuration wants in use, which may not be the one in use yet.
+    ///
+    /// # Errors
+    /// As [`Self::key_ring`].
+    pub async fn wanted_key(&self) -> Result<KeyId, RunError> {
+        Ok(self.keys().await?.wanted.id())
+    }
+
     /// The configured key; `None`: the store has its own.
     fn configured_enrolment_key(&self) -> Result<Option<EnrolmentKey>, RunError> {
         let configured = self.config.enrolment.key_bytes(&self.env).map_err(wrong)?;
@@ -179,7 +187,15 @@ impl Engine {
         };
         // One that went out of use does not come back.
         let retired = keeping.retired.iter().any(|(id, _)| *id == wanted.id());
-        if before.key == wanted.id() || retired {
+        if before.key == wanted.id() {
+            return Ok(());
+        }
+        if retired {
+            tracing::warn!(
+                key = %wanted.id(), current = %before.key,
+                "the configured enrolment key {} went out of use, and does not come back: {} stays in use; configure that one again",
+                wanted.id(), before.key
+            );
             return Ok(());
         }
         let canary = seal(&wanted, CANARY.0, CANARY.1)?;

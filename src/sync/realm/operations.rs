@@ -96,6 +96,10 @@ impl Engine {
                 }
                 return self.refuse_batch(batch, work, by, &why).await;
             }
+            // It was removed meanwhile.
+            Err(RunError::NotFound(why)) => {
+                return self.refuse_batch(batch, work, by, &why).await;
+            }
             Err(error) => return Err(error),
         };
         let held = self.store.users_by_id(&batch.users).await?;
@@ -361,7 +365,7 @@ impl Engine {
             })
             .await?;
         let operation = self.work_off(id, &asking.cancel, |_| ()).await?;
-        match operation.run {
+        match operation.run.or(operation.runs.first().copied()) {
             Some(run) => Ok(Decided::just(self.store.run(&run.to_string()).await?)),
             None => Err(RunError::Refused(format!(
                 "nothing of run {:#} is to be put back: all of its users changed since, or were removed",

@@ -28,7 +28,7 @@ impl Engine {
                 held.username, held.id
             ),
             HandRefusal::NumberRefused => format!(
-                "this number was refused for {}: nothing is saved",
+                "this number was refused for {}: nothing is saved; set it with `realmsync users edit --phone` if it counts after all",
                 held.username
             ),
             HandRefusal::OfDirectory => format!(

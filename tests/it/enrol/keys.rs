@@ -165,7 +165,7 @@ fn trap_79_a_store_is_not_taken_with_another_key_and_nobody_is_let_in_or_out_by_
         drop(daemon);
         let said = office.run(&["check", "--connect"]);
         assert!(
-            said.out.contains("the one that it is kept with"),
+            said.out.contains("the right one for this store"),
             "{}",
             said.out
         );
