@@ -12,6 +12,7 @@ use super::send::EnrolmentObject;
 use super::user_by_hand::{
     TRIES, UserActed, acted, again, held, methods as in_order, refused, write,
 };
+use crate::model::words::count;
 use crate::model::{
     ActionVerb, AuditAct, AuditEntry, Edit, EnrolmentId, Operation, OperationId, OperationRefusal,
     OperationWork, TwoFactor, User, UserFilter, UserId,
@@ -172,7 +173,7 @@ impl Act for StartAction {
             .await?;
         tracing::info!(
             operation = %operation.id, by = at.by(), from = at.caller.door.as_str(), total = operation.total,
-            "{} {} users: operation {}", request.r#do, operation.total, operation.id
+            "{} {}: operation {}", request.r#do, count(operation.total, "user"), operation.id
         );
         Ok(operation)
     }

@@ -99,7 +99,7 @@ pub enum PageAnswer {
     Gone,
     /// A secret, to be proved by its first code; `wrong`: why the code before it did not count.
     Secret(Box<(ValidLink, ShownSecret, Option<PageTrouble>)>),
-    /// A code of what the user has is asked for; `wrong` as above.
+    /// The first step, which may ask for a code of what the user has; `wrong` as above.
     Proof(Box<(ValidLink, Option<PageTrouble>)>),
     /// It is done; these are shown once.
     Codes(ShownCodes),
@@ -120,6 +120,10 @@ pub enum PageTrouble {
     Earlier,
     /// The time of the secret was over: here is another one.
     Anew,
+    /// The browser sent no cookie, so its secret cannot be found.
+    NoCookie,
+    /// The link was begun with in too many browsers: so many milliseconds from now there is another secret.
+    Often(i64),
     /// Too many were wrong: so many milliseconds from now it is looked at again.
     Wait(i64),
     /// Too many were wrong: only an administrator ends that.
@@ -191,6 +195,17 @@ pub async fn begin_at_link(
         Some(page) => page.begin(proof, None).await,
         None => Ok(PageAnswer::Gone),
     }
+}
+
+/// Says to a browser without a mark that its code cannot be looked at. Changes nothing.
+///
+/// # Errors
+/// When the store fails.
+pub async fn no_mark_at_link(at: &ActContext, visitor: &Visitor) -> Result<PageAnswer, ActFailure> {
+    Ok(match open_link(at, visitor).await? {
+        Some(link) => PageAnswer::Proof(Box::new((link, Some(PageTrouble::NoCookie)))),
+        None => PageAnswer::Gone,
+    })
 }
 
 /// Proves the application by its first code. The visitor has a mark.
@@ -513,6 +528,10 @@ impl AtPage<'_> {
             .await?;
         match begun {
             Begun::Gone => Ok(PageAnswer::Gone),
+            Begun::Often(ms) => {
+                let why = Some(PageTrouble::Often(ms));
+                Ok(PageAnswer::Proof(Box::new((self.link, why))))
+            }
             Begun::ProofMissing => Ok(PageAnswer::Proof(Box::new((self.link, trouble)))),
             Begun::NotProved(outcome) => {
                 let why = trouble_of(outcome);

@@ -17,7 +17,7 @@ use crate::model::{
     ApiToken, AuditAct, AuditEntry, Edit, FactorFacts, RealmId, RealmKind, RealmRow, User,
     UserOrigin,
 };
-use crate::normalise::typed_name;
+use crate::normalise::{tidied, typed_name};
 use crate::plan::by_hand::{NewUser, add};
 use crate::plan::notices;
 use crate::store::{KeptAnswer, LogonRow, StoreError};
@@ -192,7 +192,7 @@ impl ReportLogon {
             rows.iter().find(|row| row.id.as_str().to_lowercase() == id)
         };
         // The name and its domain: as sent, or as the name says.
-        let split = readings(&self.username).into_iter().skip(1);
+        let split = readings(&tidied(&self.username)).into_iter().skip(1);
         let (domain, name) = match &self.realm {
             Some(realm) => {
                 // `EXAMPLE\jan` of the realm EXAMPLE is jan.
@@ -267,10 +267,25 @@ impl ReportLogon {
                 )
             });
         }
-        if kind.is_none() {
-            self.make_realm(at, &realm).await?;
+        let made = self.make_in(at, &realm, kind, name).await;
+        if !matches!(made, Ok(LogonMade::User(_))) {
+            at.store().not_made(self.token.id, noted).await?;
         }
-        let rules = at.engine.hand_rules(&realm).await?;
+        made
+    }
+
+    /// Makes the user in a realm, which is made too if it has no `kind` yet.
+    async fn make_in(
+        &self,
+        at: &ActContext,
+        realm: &RealmId,
+        kind: Option<RealmKind>,
+        name: UserName,
+    ) -> Result<LogonMade, ActFailure> {
+        if kind.is_none() {
+            self.make_realm(at, realm).await?;
+        }
+        let rules = at.engine.hand_rules(realm).await?;
         let new = NewUser {
             name,
             display_name: None,
@@ -296,10 +311,7 @@ impl ReportLogon {
                 tracing::info!(%realm, user = %user.id, by = at.by(), "{realm}: user {:#} was made by a logon", user.id);
                 Ok(LogonMade::User(Box::new(user)))
             }
-            Err(StoreError::Conflict(_)) => {
-                at.store().made_by_another(self.token.id, noted).await?;
-                Ok(LogonMade::ByAnother)
-            }
+            Err(StoreError::Conflict(_)) => Ok(LogonMade::ByAnother),
             Err(error) => Err(error.into()),
         }
     }

@@ -55,7 +55,8 @@ pub use context::{ActContext, Caller, Door};
 pub use decide::{Decide, DecideRequest, RunDecision};
 pub use enrol::{
     PageAnswer, PageTrouble, ShownCodes, ShownSecret, ValidLink, Visitor, alarmed, ask_at_link,
-    begin_at_link, done_at_link, enrol_at_link, is_mark, new_mark, open_link, renew_codes_at_link,
+    begin_at_link, done_at_link, enrol_at_link, is_mark, new_mark, no_mark_at_link, open_link,
+    renew_codes_at_link,
 };
 pub use failure::{ActFailure, FailureKind};
 pub use freeze::{UnfreezeRequest, UnfreezeUser, freeze_by_link, open_freeze_link};

@@ -85,8 +85,12 @@ fn about_daemon(daemon: &DaemonStatus) -> String {
     for operation in &daemon.operations {
         let _infallible = write!(
             text,
-            "\n  operation {:#}: {} of {} users, {} changed, {} refused",
-            operation.id, operation.done, operation.total, operation.changed, operation.refused
+            "\n  operation {:#}: {} of {}, {} changed, {} refused",
+            operation.id,
+            operation.done,
+            text::count(operation.total, "user"),
+            operation.changed,
+            operation.refused
         );
     }
     if daemon.clock_off_ms.abs() >= 2000 {

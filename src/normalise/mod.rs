@@ -31,7 +31,7 @@ mod typed;
 pub use imported::{imported_key, imported_line, same_person_key};
 pub use mapping::{Normaliser, mapping_hash};
 pub use phone::{country_of, typed_number, warm_up};
-pub use typed::{typed_email, typed_name, typed_note, typed_region, typed_text};
+pub use typed::{tidied, typed_email, typed_name, typed_note, typed_region, typed_text};
 
 /// Rises with every change that can read the same raw values differently (also with the numbering plans, see `phone::LIBRARY`):
 /// the next pass then looks at everybody anew, and its plan is held if it would change anyone.

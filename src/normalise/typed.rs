@@ -29,6 +29,11 @@ pub fn typed_name(text: &str) -> Result<UserName, String> {
     Ok(UserName { shown, key })
 }
 
+/// What somebody typed as names are kept: without invisible marks, and composed. Whoever looks for a name looks for this.
+pub fn tidied(text: &str) -> std::borrow::Cow<'_, str> {
+    tidy(text)
+}
+
 /// A name for people: of a user, a realm, a category.
 ///
 /// # Errors

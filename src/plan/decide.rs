@@ -161,7 +161,7 @@ fn create(mut person: Person, name: NameGrant, context: &DecisionContext<'_>) ->
         origin: UserOrigin::Directory,
         note: None,
     };
-    if let Outcome::Other(choice) = choose(None, &person.phone, context.policy) {
+    if let Outcome::Other(choice) = choose(None, &person.phone, &context.number, context.policy) {
         take(&mut after, choice);
     }
     after.fingerprint = rest(&after, &person);
@@ -343,11 +343,8 @@ fn follow_phone(
     if context.number.frozen {
         return None;
     }
-    match choose(Some(held), &person.phone, context.policy) {
+    match choose(Some(held), &person.phone, &context.number, context.policy) {
         Outcome::Keep => None,
-        Outcome::Other(choice) if context.number.refused.as_ref() == Some(&choice.value.phone) => {
-            None
-        }
         Outcome::Same(choice) => {
             take(after, choice);
             drop_pending(after);

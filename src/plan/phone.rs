@@ -41,11 +41,21 @@ pub struct Choice<'a> {
 ///   for as long as the directory gives none.
 /// * One that was set so and waits, waits on in the same cases.
 /// * A number that waits while nothing else of the directory is in use goes with its value: only a refused one keeps it waiting.
-pub fn choose<'a>(held: Option<&User>, reading: &'a PhoneReading, policy: &Policy) -> Outcome<'a> {
+/// * A number that an administrator refused is no value; where it is the only one left, the number in use stays.
+pub fn choose<'a>(
+    held: Option<&User>,
+    reading: &'a PhoneReading,
+    mark: &NumberMark,
+    policy: &Policy,
+) -> Outcome<'a> {
     let PhoneReading::Read(attributes) = reading else {
         return Outcome::Keep;
     };
-    let deciding = attributes.iter().position(|a| !a.usable.is_empty());
+    let in_use = held.and_then(|u| u.phone.as_ref());
+    let refused = mark.refused.as_ref().filter(|p| Some(*p) != in_use);
+    let deciding = attributes
+        .iter()
+        .position(|a| usable(a, refused).next().is_some());
     let waits_by_hand = held.is_some_and(|u| u.phone_pending_source.is_some());
     if waits_by_hand && (policy.local_phones || deciding.is_none()) {
         return Outcome::Keep;
@@ -54,6 +64,7 @@ pub fn choose<'a>(held: Option<&User>, reading: &'a PhoneReading, policy: &Polic
         return match deciding {
             Some(i) => Outcome::Other(pick(
                 &attributes[i],
+                refused,
                 held.and_then(|u| u.phone_pending.as_ref()),
             )),
             None => no_more(held, attributes),
@@ -75,20 +86,36 @@ pub fn choose<'a>(held: Option<&User>, reading: &'a PhoneReading, policy: &Polic
         .iter()
         .take(first_usable)
         .take(own_rank + 1)
-        .any(|a| a.usable.is_empty() && a.refused > 0);
+        .any(|a| a.refused > 0 || !a.usable.is_empty());
     if only_refused_before && !by_hand {
-        return Outcome::Keep;
+        return no_more(Some(held), attributes);
     }
     let Some(reading) = deciding.map(|i| &attributes[i]) else {
-        return Outcome::Lost;
+        let one_is_refused = attributes.iter().any(|a| !a.usable.is_empty());
+        return if one_is_refused {
+            no_more(Some(held), attributes)
+        } else {
+            Outcome::Lost
+        };
     };
-    match reading.usable.iter().find(|v| v.phone == *in_use) {
+    match usable(reading, refused).find(|v| v.phone == *in_use) {
         Some(value) => Outcome::Same(Choice {
             attribute: &reading.attribute,
             value,
         }),
-        None => Outcome::Other(pick(reading, held.phone_pending.as_ref())),
+        None => Outcome::Other(pick(reading, refused, held.phone_pending.as_ref())),
     }
+}
+
+/// The values of an attribute that may be taken: all but the number that an administrator refused.
+fn usable<'a>(
+    attribute: &'a AttributeReading,
+    refused: Option<&Phone>,
+) -> impl Iterator<Item = &'a PhoneValue> {
+    attribute
+        .usable
+        .iter()
+        .filter(move |v| Some(&v.phone) != refused)
 }
 
 /// Whether another number must wait before it is used (§ 3.9). Who was never provisioned with any waits for none, whether or not one
@@ -115,11 +142,10 @@ pub fn is_to_be_asked(
     if policy.protect.is_none() || mark.frozen {
         return false;
     }
-    let Outcome::Other(Choice { value, .. }) = choose(Some(held), reading, policy) else {
+    let Outcome::Other(Choice { value, .. }) = choose(Some(held), reading, mark, policy) else {
         return false;
     };
-    let known = [&mark.refused, &held.phone_pending].contains(&&Some(value.phone.clone()));
-    !known && is_no_first(held, &value.phone)
+    held.phone_pending.as_ref() != Some(&value.phone) && is_no_first(held, &value.phone)
 }
 
 /// Until when another number waits, as a user's row keeps it; `None`: it does not. `protected`: the user matches
@@ -147,13 +173,16 @@ pub fn previous(held: &User) -> Option<&Phone> {
     held.phone.as_ref().or(held.phone_provisioned.as_ref())
 }
 
-/// The directory gives no usable number, and none of its own is in use.
+/// The number in use stays, if there is one. One that waits goes, unless it is given still, or a refused value may be meant for it.
 fn no_more<'a>(held: Option<&User>, attributes: &[AttributeReading]) -> Outcome<'a> {
-    let waiting = held.is_some_and(|u| u.phone_pending.is_some());
-    if waiting && attributes.iter().all(|a| a.refused == 0) {
-        Outcome::Withdrawn
-    } else {
-        Outcome::Keep
+    let kept = |waiting: &Phone| {
+        attributes
+            .iter()
+            .any(|a| a.refused > 0 || a.usable.iter().any(|v| v.phone == *waiting))
+    };
+    match held.and_then(|u| u.phone_pending.as_ref()) {
+        Some(waiting) if !kept(waiting) => Outcome::Withdrawn,
+        _ => Outcome::Keep,
     }
 }
 
@@ -178,9 +207,13 @@ fn own_rank(held: &User, attributes: &[AttributeReading]) -> usize {
 }
 
 /// The waiting number if it is among the values, else the smallest.
-fn pick<'a>(reading: &'a AttributeReading, waiting: Option<&Phone>) -> Choice<'a> {
-    let wanted = reading.usable.iter().find(|v| Some(&v.phone) == waiting);
-    let smallest = reading.usable.iter().min_by(|a, b| a.phone.cmp(&b.phone));
+fn pick<'a>(
+    reading: &'a AttributeReading,
+    refused: Option<&Phone>,
+    waiting: Option<&Phone>,
+) -> Choice<'a> {
+    let wanted = usable(reading, refused).find(|v| Some(&v.phone) == waiting);
+    let smallest = usable(reading, refused).min_by(|a, b| a.phone.cmp(&b.phone));
     let value = wanted
         .or(smallest)
         .unwrap_or_else(|| unreachable!("an attribute decides only with a usable value"));

@@ -18,6 +18,7 @@ mod holds;
 mod imported;
 mod protect;
 mod put_back;
+mod refused;
 mod stranger;
 
 fn policy() -> Policy {

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::pulses::Pulse;
 use crate::model::OperationId;
+use crate::model::words::count;
 use crate::runs::RunError;
 use crate::sync::Engine;
 
@@ -40,7 +41,7 @@ pub(super) async fn run(
             match Box::pin(worked).await {
                 Ok(done) => tracing::info!(
                     operation = %id, changed = done.changed, skipped = done.skipped, refused = done.refused,
-                    "operation {id} is {}: {} of {} users changed", done.state, done.changed, done.total
+                    "operation {id} is {}: {} of {} changed", done.state, done.changed, count(done.total, "user")
                 ),
                 Err(RunError::Stopped(_)) => {}
                 Err(error) => {

@@ -27,6 +27,9 @@ use crate::model::{
 /// Pending secrets of one link at a time.
 const PENDING: usize = 3;
 
+/// Within so many milliseconds no more than these are made.
+const WITHIN: i64 = 60_000;
+
 /// What verifications on the page are noted as.
 const SERVICE: &str = "enrolment";
 
@@ -65,6 +68,8 @@ pub enum Begun {
     Pending(Box<Possessions>),
     /// The link is not valid (any more).
     Gone,
+    /// As many secrets as a link may have were made a moment ago: so many milliseconds from now there is another one.
+    Often(i64),
     /// A code of what the user has is asked for first.
     ProofMissing,
     /// That code does not count.
@@ -149,6 +154,13 @@ fn pending_of(all: &[KeptAuthenticator], link: EnrolmentId) -> Vec<&KeptAuthenti
         .collect()
 }
 
+/// Whoever has a link makes no secrets without an end: how long until there is another one, in milliseconds.
+fn too_soon(pending: &[&KeptAuthenticator], now: Timestamp) -> Option<i64> {
+    let oldest = pending.len().checked_sub(PENDING)?;
+    let since = now.0 - pending[oldest].authenticator.created_at.0;
+    (0..WITHIN).contains(&since).then(|| WITHIN - since)
+}
+
 fn lives(kept: &KeptAuthenticator, now: Timestamp) -> bool {
     kept.secret.is_some() && kept.authenticator.expires_at.is_some_and(|end| end > now)
 }
@@ -205,6 +217,10 @@ impl Store {
         if has.pending.is_some() {
             return Ok(Begun::Pending(Box::new(has)));
         }
+        let pending = pending_of(&all, step.enrolment);
+        if let Some(wait) = too_soon(&pending, step.now) {
+            return Ok(Begun::Often(wait));
+        }
         let proves = has.active || recovery::left(&mut tx, step.user).await? > 0;
         if proves && !link.lost {
             let Some(code) = proof else {
@@ -221,7 +237,6 @@ impl Store {
             tx = judging.into_tx();
         }
         // The newest ones stay, so that nobody who opens the link elsewhere keeps its user from it.
-        let pending = pending_of(&all, step.enrolment);
         let over = pending.len().saturating_sub(PENDING - 1);
         let dropped: Vec<AuthenticatorId> = pending[..over]
             .iter()

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::FromRow;
 
 use super::db::{Tx, on};
-use super::rows::{uuid, word};
+use super::rows::{note_unreadable, uuid, word};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{DisputedNumber, Freeze, FreezeLink, NumberMark, Phone, UserId};
@@ -17,6 +17,11 @@ pub(in crate::store) async fn is_frozen(tx: &mut Tx, user: UserId) -> Result<boo
         on!(tx, c => sqlx::query_scalar::<_, i64>(SQL).bind(key(user)).fetch_one(&mut *c).await)
             .map_err(StoreError::from_sqlx("look whether a user is frozen"))?;
     Ok(rows > 0)
+}
+
+/// The users of a list who are frozen, with the places of their ids.
+pub(super) fn frozen_of(places: &str) -> String {
+    format!("SELECT user_id FROM freezes WHERE user_id IN ({places})")
 }
 
 /// Keeps the link of a notice; in the transaction that makes the notice.
@@ -170,11 +175,22 @@ impl Store {
         for user in frozen {
             marks.entry(UserId(uuid(&user)?)).or_default().frozen = true;
         }
+        let mut unreadable = vec![];
         let refused = on!(link, c => sqlx::query_as::<_, (Vec<u8>, String)>(REFUSED).fetch_all(&mut *c).await)
             .map_err(&failed)?;
         for (user, number) in refused {
-            marks.entry(UserId(uuid(&user)?)).or_default().refused = Some(phone(number)?);
+            let user = UserId(uuid(&user)?);
+            let mark = marks.entry(user).or_default();
+            match phone(number) {
+                Ok(number) => mark.refused = Some(number),
+                // It is not known which number is not to be taken: none is.
+                Err(error) => {
+                    mark.frozen = true;
+                    unreadable.push(error);
+                }
+            }
         }
+        unreadable.iter().for_each(note_unreadable);
         Ok(marks)
     }
 }

@@ -95,8 +95,8 @@ impl Store {
             .map_err(StoreError::from_sqlx("count who was removed with a realm"))
     }
 
-    /// Removes a realm of no file, or an orphaned one, in which nobody is left; what is still to be said of those who were in it
-    /// goes out from now on. `false`: somebody is left.
+    /// Removes a realm of no file, or an orphaned one, in which nobody is left, and revokes the API tokens that count in it alone; what is
+    /// still to be said of those who were in it goes out from now on. `false`: somebody is left.
     ///
     /// # Errors
     /// [`StoreError::Refused`] when it has a held plan, or is in a file again. Then nothing is done.
@@ -115,6 +115,9 @@ impl Store {
             WHERE id = $1 AND removed_at IS NULL AND held IS NULL AND (orphaned OR kind <> 'directory')
                 AND NOT EXISTS (SELECT 1 FROM runs WHERE realm = $1 AND outcome = 'held')";
         const REFUSED: &str = "DELETE FROM refused WHERE realm = $1";
+        // They are not those of another realm that gets the id.
+        const TOKENS: &str =
+            "UPDATE api_tokens SET revoked_at = $2 WHERE realm = $1 AND revoked_at IS NULL";
         let failed = StoreError::from_sqlx("remove a realm");
         let mut tx = self.db.begin().await?;
         locks::realm(&mut tx, realm).await?;
@@ -129,6 +132,8 @@ impl Store {
             return Err(not_removable(realm));
         }
         on!(tx, c => sqlx::query(REFUSED).bind(realm.as_str()).execute(&mut *c).await.map(|_| ()))
+            .map_err(&failed)?;
+        on!(tx, c => sqlx::query(TOKENS).bind(realm.as_str()).bind(now.0).execute(&mut *c).await.map(|_| ()))
             .map_err(&failed)?;
         reckon_standing(&mut tx, Some(realm), now).await?;
         append(&mut tx, audit.1, audit.0).await?;

@@ -209,6 +209,7 @@ on_both!(
     factors::trap_110_a_token_out_of_its_dates_proves_nothing,
     endings::trap_82_links_and_applications_end_with_number_and_standing_in_a_pass,
     endings::trap_82_links_and_applications_end_with_number_and_standing_by_hand,
+    freezes::a_link_counts_after_its_end_only_while_its_own_change_waits,
     freezes::a_frozen_user_keeps_what_was_there_before_and_takes_no_number,
     endings::another_person_of_the_name_gets_no_factors,
     endings::what_is_noted_in_the_moment_of_a_removal_goes_later,

@@ -61,6 +61,15 @@ impl Store {
 
     /// Users with these ids, in no order.
     pub async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<User>, StoreError> {
+        users(self.user_rows(ids).await?)
+    }
+
+    /// The same, without those who cannot be read.
+    pub async fn readable_users(&self, ids: &[UserId]) -> Result<Vec<User>, StoreError> {
+        Ok(readable(self.user_rows(ids).await?))
+    }
+
+    async fn user_rows(&self, ids: &[UserId]) -> Result<Vec<UserRow>, StoreError> {
         let mut ids = ids.to_vec();
         ids.sort_unstable();
         ids.dedup();
@@ -78,7 +87,7 @@ impl Store {
                 query.fetch_all(&mut *c).await
             })
             .map_err(StoreError::from_sqlx("read users"))?;
-            found.extend(users(rows)?);
+            found.extend(rows);
         }
         Ok(found)
     }

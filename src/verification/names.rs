@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::setting::RealmNames;
 use crate::model::logon_name::readings;
 use crate::model::{ApiToken, RealmId, UserId};
+use crate::normalise::tidied;
 use crate::runs::RunError;
 use crate::store::{NameSought, Store, StoreError};
 use crate::sync::Engine;
@@ -94,7 +95,7 @@ pub(super) async fn named(
         let within = |realm: &RealmId| {
             in_realm.is_none_or(|named| named == realm) && own.is_none_or(|own| own == realm)
         };
-        for (reading, read) in readings(asked.username).into_iter().enumerate() {
+        for (reading, read) in readings(&tidied(asked.username)).into_iter().enumerate() {
             let key = read.key();
             let realm = match &read.domain {
                 None => in_realm.or(own),

@@ -183,6 +183,24 @@ async fn trap_62_no_spelling_of_a_used_code_is_a_new_one(f: &Fixture) {
     }
 }
 
+/// Names are kept without invisible marks, and composed.
+async fn a_name_is_found_however_it_was_typed(f: &Fixture) {
+    enrolled(f, "j\u{e1}n", AuthenticatorKind::App).await;
+    for (n, typed) in [
+        "j\u{e1}n",
+        "ja\u{301}n",
+        "j\u{e1}\u{200e}n",
+        "EXAMPLE\\\u{2066}J\u{c1}N\u{2069}",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let now = START.plus_ms(i64::try_from(n).unwrap() * 60_000);
+        let found = reason(f, typed, &code(step(now)), now).await;
+        assert_eq!(found, None, "{typed:?}");
+    }
+}
+
 async fn names_are_read_whole_then_split_and_two_are_ambiguous(f: &Fixture) {
     let (jan, _) = enrolled(f, "jan", AuthenticatorKind::App).await;
     f.sql("INSERT INTO realms (id, kind, name) VALUES ('other', 'custom', 'Other') ON CONFLICT DO NOTHING")
@@ -382,6 +400,34 @@ async fn a_secret_that_cannot_be_decrypted_is_no_wrong_code(f: &Fixture) {
     assert_eq!(f.text(failed).await.as_deref(), Some("0"));
     let rows = "SELECT CAST(COUNT(*) AS TEXT) FROM verifications";
     assert_eq!(f.text(rows).await.as_deref(), Some("0"));
+}
+
+/// A newer daemon on the same store may write a method, or a hash, that this one does not know.
+async fn a_user_who_cannot_be_read_holds_nobody_else_up(f: &Fixture) {
+    enrolled(f, "jan", AuthenticatorKind::App).await;
+    enrolled(f, "eva", AuthenticatorKind::App).await;
+    f.sql("UPDATE users SET two_factor = 'app-otp,telepathy' WHERE username = 'jan'")
+        .await;
+    let asks = [
+        ask("jan", &code(step(START))),
+        ask("eva", &code(step(START))),
+    ];
+    let setting = setting(f);
+    let typed: Vec<_> = asks.iter().map(VerifyAsk::typed).collect();
+    let meant = named(&f.store, &setting.names, &typed).await.unwrap();
+    let together: Vec<_> = asks.iter().zip(meant).collect();
+    let tx = f.store.verifying().await.unwrap();
+    let all = round(tx, &setting, &together, START, &mut Refusals::default())
+        .await
+        .unwrap();
+    assert!(
+        matches!(all[0], Err(NotVerified::Unavailable(_))),
+        "{all:?}"
+    );
+    let verdict: Verdict = serde_json::from_str(&all[1].as_ref().unwrap().body).unwrap();
+    assert_eq!(verdict.reason, None);
+    let counted = "SELECT CAST(COUNT(*) AS TEXT) FROM verifications";
+    assert_eq!(f.text(counted).await.as_deref(), Some("1"));
 }
 
 async fn many_are_decided_together(f: &Fixture) {
@@ -732,6 +778,7 @@ on_both!(
     trap_62_no_spelling_of_a_used_code_is_a_new_one,
     trap_68_a_code_that_was_told_to_be_ahead_does_not_count_when_its_time_comes,
     names_are_read_whole_then_split_and_two_are_ambiguous,
+    a_name_is_found_however_it_was_typed,
     trap_64_guesses_are_counted_per_user_whoever_asks_and_by_whatever,
     trap_65_a_hundred_in_a_row_lock_and_a_recovery_code_lets_in,
     trap_66_slow_guesses_are_counted_for_thirty_days,
@@ -740,6 +787,7 @@ on_both!(
     trap_79_a_recovery_code_whose_key_is_gone_is_no_wrong_code,
     trap_69_a_recovery_code_from_before_a_copy_proves_nobody_by_itself,
     what_is_refused_unread_is_written_once_in_a_while,
+    a_user_who_cannot_be_read_holds_nobody_else_up,
     many_are_decided_together,
     what_is_dropped_before_its_commit_counts_nothing,
     an_unlocked_user_guesses_anew_and_many_who_are_locked_are_an_alarm,

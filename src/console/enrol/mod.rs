@@ -34,7 +34,7 @@ pub(super) use self::page::{STYLE, safely};
 pub(super) use self::words::Language;
 use crate::acts::{
     ActContext, ActFailure, Caller, Door, PageAnswer, Visitor, alarmed, ask_at_link, begin_at_link,
-    done_at_link, enrol_at_link, new_mark, open_link, renew_codes_at_link,
+    done_at_link, enrol_at_link, new_mark, no_mark_at_link, open_link, renew_codes_at_link,
 };
 use crate::sync::Engine;
 
@@ -126,6 +126,7 @@ async fn step(
             .map(|(_, value)| value.into_owned())
     };
     let page = match field("step").as_deref() {
+        Some("use") if cookie.is_some() => shown(no_mark_at_link(&at, &visitor).await),
         Some("use") => {
             let code = field("code").unwrap_or_default();
             shown(alarmed(&at, enrol_at_link(&at, &visitor, &code).await).await)

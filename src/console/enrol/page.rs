@@ -224,6 +224,7 @@ fn phone_end(phone: &Phone) -> String {
 /// Why a code did not count, in words.
 fn said(words: &Words, wrong: PageTrouble) -> String {
     let minutes = |seconds: i64| ((seconds.abs() + 30) / 60).max(1).to_string();
+    let seconds = |ms: i64| ((ms.max(0) + 999) / 1000).to_string();
     match wrong {
         PageTrouble::Wrong => words.wrong.to_owned(),
         PageTrouble::Used => words.used.to_owned(),
@@ -234,10 +235,9 @@ fn said(words: &Words, wrong: PageTrouble) -> String {
         PageTrouble::First => words.first.to_owned(),
         PageTrouble::Earlier => words.earlier.to_owned(),
         PageTrouble::Anew => words.anew.to_owned(),
-        PageTrouble::Wait(ms) => {
-            let seconds = (ms.max(0) + 999) / 1000;
-            fill(words.wait, &[("seconds", &seconds.to_string())])
-        }
+        PageTrouble::NoCookie => words.cookies.to_owned(),
+        PageTrouble::Often(ms) => fill(words.often, &[("seconds", &seconds(ms))]),
+        PageTrouble::Wait(ms) => fill(words.wait, &[("seconds", &seconds(ms))]),
         PageTrouble::Locked => words.locked.to_owned(),
     }
 }

@@ -135,7 +135,6 @@ async fn what_is_void_for_another_reason_than_a_copy_is_neither_renewed_nor_give
         set_key(&f, OLD);
         changed_numbers(&f, 2).await;
         receiver.next(Behaviour::Answer(503, ""));
-        let before = known(&f).await;
         f.sql("UPDATE enrolments SET state = 'void'").await;
         let running = start(&f, &receiver);
         running
@@ -143,7 +142,8 @@ async fn what_is_void_for_another_reason_than_a_copy_is_neither_renewed_nor_give
                 all_are(&f, JobState::Delivered).await
             })
             .await;
-        assert_eq!(known(&f).await, before);
+        let states = "SELECT CAST(COUNT(*) AS TEXT) || ' ' || MIN(state) || ' ' || MAX(state) FROM enrolments";
+        assert_eq!(f.text(states).await.as_deref(), Some("2 void void"));
         running.stop().await;
     }
 }

@@ -7,6 +7,7 @@ use sqlx::AssertSqlSafe;
 use crate::model::UserId;
 use crate::store::StoreError;
 use crate::store::db::{Tx, on};
+use crate::store::freezes::frozen_of;
 use crate::store::rows::{places, uuid};
 
 /// Which of these users are frozen. Read in the transaction of a verification, without a lock.
@@ -14,10 +15,7 @@ pub(super) async fn frozen(tx: &mut Tx, ids: &[UserId]) -> Result<HashSet<UserId
     if ids.is_empty() {
         return Ok(HashSet::new());
     }
-    let sql = format!(
-        "SELECT user_id FROM freezes WHERE user_id IN ({})",
-        places(1, ids.len())
-    );
+    let sql = frozen_of(&places(1, ids.len()));
     let rows = on!(tx, c => {
         let mut query = sqlx::query_scalar::<_, Vec<u8>>(AssertSqlSafe(sql));
         for id in ids { query = query.bind(id.0.as_bytes().to_vec()); }

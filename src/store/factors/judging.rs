@@ -4,7 +4,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::authenticators::KeptAuthenticator;
-use super::verifying::{ActiveAuthenticator, UserFactors, VerifiedUser, Verifying};
+use super::verifying::{
+    ActiveAuthenticator, UnreadableUsers, UserFactors, VerifiedUser, Verifying,
+};
 use crate::clock::Timestamp;
 use crate::factors::keys::{KeyId, KeyRing};
 use crate::factors::otp::Generator;
@@ -34,6 +36,7 @@ pub struct Examined {
     authenticators: HashMap<UserId, Vec<ActiveAuthenticator>>,
     spare: HashMap<UserId, Vec<SpareCode>>,
     frozen: HashSet<UserId>,
+    unreadable: UnreadableUsers,
 }
 
 /// An authenticator of a user as if it were active.
@@ -67,8 +70,9 @@ impl Verifying {
             .map(|(user, _)| *user)
             .collect();
         ids.sort_unstable();
+        let mut unreadable = UnreadableUsers::default();
         let users: HashMap<UserId, VerifiedUser> = self
-            .users(&ids)
+            .users(&ids, &mut unreadable)
             .await?
             .into_iter()
             .map(|user| (user.id, user))
@@ -83,11 +87,11 @@ impl Verifying {
         letters.retain(usable);
         let factors = self.lock_factors(&ids).await?;
         let mut authenticators: HashMap<UserId, Vec<ActiveAuthenticator>> = HashMap::new();
-        for one in self.authenticators(&ids).await? {
+        for one in self.authenticators(&ids, &mut unreadable).await? {
             authenticators.entry(one.user).or_default().push(one);
         }
         let mut spare: HashMap<UserId, Vec<SpareCode>> = HashMap::new();
-        for (user, code) in self.spare_codes(&letters).await? {
+        for (user, code) in self.spare_codes(&letters, &mut unreadable).await? {
             spare.entry(user).or_default().push(code);
         }
         let frozen = self.frozen(&ids).await?;
@@ -97,6 +101,7 @@ impl Verifying {
             authenticators,
             spare,
             frozen,
+            unreadable,
         })
     }
 
@@ -219,7 +224,8 @@ impl Examined {
     /// What comes of a code of a user, as far as nobody else interferes.
     ///
     /// # Errors
-    /// [`StoreError::Sealed`] when a secret cannot be decrypted: then nothing can be said of any code.
+    /// [`StoreError::Sealed`] when a secret cannot be decrypted, [`StoreError::Nonsense`] when something of the user cannot be read: then
+    /// nothing can be said of any code.
     pub fn judge(
         &self,
         keys: &KeyRing,
@@ -228,6 +234,7 @@ impl Examined {
         purpose: CodeUse,
         now: Timestamp,
     ) -> Result<Judged, StoreError> {
+        self.unreadable.check(user)?;
         let kept = self.authenticators.get(&user).into_iter().flatten();
         let candidates: Vec<Candidate> = match code {
             // A recovery code needs none of them.
@@ -270,7 +277,7 @@ impl Examined {
     /// What comes of a code for this authenticator alone, which is not active yet.
     ///
     /// # Errors
-    /// [`StoreError::Sealed`] when its secret cannot be decrypted.
+    /// As of [`Self::judge`].
     pub(in crate::store) fn judge_pending(
         &self,
         keys: &KeyRing,
@@ -279,6 +286,7 @@ impl Examined {
         code: &Typed,
         now: Timestamp,
     ) -> Result<Judged, StoreError> {
+        self.unreadable.check(user)?;
         let one = candidate(keys, &as_active(user, kept))?;
         Ok(match self.subject(user, CodeUse::Page, vec![one]) {
             Some(mut subject) => {

@@ -59,12 +59,8 @@ impl Store {
         Ok(made < most)
     }
 
-    /// Gives one back that [`Store::may_make`] noted at this time: another request made the user.
-    pub async fn made_by_another(
-        &self,
-        token: ApiTokenId,
-        noted: Timestamp,
-    ) -> Result<(), StoreError> {
+    /// Gives one back that [`Store::may_make`] noted at this time: the user could not be made, or another request made them.
+    pub async fn not_made(&self, token: ApiTokenId, noted: Timestamp) -> Result<(), StoreError> {
         const SQL: &str = "
             UPDATE made_by_tokens SET made = made - 1 WHERE token = $1 AND minute = $2 AND made > 0";
         let minute = noted.0.div_euclid(60_000);

@@ -102,6 +102,31 @@ pub struct ActiveAuthenticator {
     pub valid_until: Option<Timestamp>,
 }
 
+/// Users of whom something cannot be read, since a newer version wrote it: nothing is said of their codes, and of all others' it is.
+#[derive(Default, Debug)]
+pub struct UnreadableUsers(HashMap<UserId, String>);
+
+impl UnreadableUsers {
+    /// What was read of a user; nothing where that cannot be done, which is noted.
+    fn or_note<T>(&mut self, user: UserId, read: Result<T, StoreError>) -> Option<T> {
+        read.inspect_err(|error| {
+            self.0.entry(user).or_insert_with(|| error.to_string());
+        })
+        .ok()
+    }
+
+    /// Nothing, if everything of the user was read.
+    ///
+    /// # Errors
+    /// [`StoreError::Nonsense`].
+    pub fn check(&self, user: UserId) -> Result<(), StoreError> {
+        match self.0.get(&user) {
+            Some(why) => Err(StoreError::Nonsense(format!("user {user}: {why}"))),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A row of `verifications`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VerificationRow {
@@ -294,8 +319,12 @@ impl Verifying {
         time(self.tx.side()).await
     }
 
-    /// These users, in no order; who is not there any more is left out.
-    pub async fn users(&mut self, ids: &[UserId]) -> Result<Vec<VerifiedUser>, StoreError> {
+    /// These users, in no order; who is not there any more is left out, and so is who cannot be read.
+    pub async fn users(
+        &mut self,
+        ids: &[UserId],
+        unreadable: &mut UnreadableUsers,
+    ) -> Result<Vec<VerifiedUser>, StoreError> {
         if ids.is_empty() {
             return Ok(vec![]);
         }
@@ -310,17 +339,23 @@ impl Verifying {
             query.fetch_all(&mut *c).await
         })
         .map_err(StoreError::from_sqlx("read users"))?;
-        rows.into_iter()
-            .map(|(id, realm, state, blocked, methods)| {
+        let read =
+            |(id, realm, state, blocked, methods): (UserId, String, String, bool, String)| {
                 Ok(VerifiedUser {
-                    id: UserId(uuid(&id)?),
+                    id,
                     realm: RealmId::from(realm),
                     state: word(&state)?,
                     blocked,
                     two_factor: two_factor(&methods)?,
                 })
-            })
-            .collect()
+            };
+        let mut users = vec![];
+        for (id, realm, state, blocked, methods) in rows {
+            let id = UserId(uuid(&id)?);
+            let user = read((id, realm, state, blocked, methods));
+            users.extend(unreadable.or_note(id, user));
+        }
+        Ok(users)
     }
 
     /// Which of these users are frozen.
@@ -402,10 +437,11 @@ impl Verifying {
             .collect()
     }
 
-    /// The active authenticators of these users, the oldest of each first.
+    /// The active authenticators of these users, the oldest of each first; without those that cannot be read.
     pub async fn authenticators(
         &mut self,
         ids: &[UserId],
+        unreadable: &mut UnreadableUsers,
     ) -> Result<Vec<ActiveAuthenticator>, StoreError> {
         if ids.is_empty() {
             return Ok(vec![]);
@@ -422,15 +458,19 @@ impl Verifying {
             query.fetch_all(&mut *c).await
         })
         .map_err(StoreError::from_sqlx("read authenticators"))?;
-        rows.into_iter()
-            .map(ActiveAuthenticator::try_from)
-            .collect()
+        let mut active = vec![];
+        for row in rows {
+            let user = UserId(uuid(&row.user_id)?);
+            active.extend(unreadable.or_note(user, ActiveAuthenticator::try_from(row)));
+        }
+        Ok(active)
     }
 
-    /// The recovery and bypass codes of these users, also those that are used up.
+    /// The recovery and bypass codes of these users, also those that are used up; without those that cannot be read.
     pub async fn spare_codes(
         &mut self,
         ids: &[UserId],
+        unreadable: &mut UnreadableUsers,
     ) -> Result<Vec<(UserId, SpareCode)>, StoreError> {
         type Row = (
             Vec<u8>,
@@ -458,22 +498,24 @@ impl Verifying {
             query.fetch_all(&mut *c).await
         })
         .map_err(StoreError::from_sqlx("read recovery codes"))?;
-        rows.into_iter()
-            .map(
-                |(user, digest, kind, set, uses_left, expires, key, before_copy)| {
-                    let code = SpareCode {
-                        digest,
-                        key: KeyId::parse(&key),
-                        before_copy,
-                        method: word::<VerifyMethod>(&kind)?,
-                        set: AuthenticatorId(uuid(&set)?),
-                        uses_left,
-                        expires_at: expires.map(Timestamp),
-                    };
-                    Ok((UserId(uuid(&user)?), code))
-                },
-            )
-            .collect()
+        let mut codes = vec![];
+        for (user, digest, kind, set, uses_left, expires, key, before_copy) in rows {
+            let (user, set) = (UserId(uuid(&user)?), AuthenticatorId(uuid(&set)?));
+            let method = unreadable.or_note(user, word::<VerifyMethod>(&kind));
+            codes.extend(method.map(|method| {
+                let code = SpareCode {
+                    digest,
+                    key: KeyId::parse(&key),
+                    before_copy,
+                    method,
+                    set,
+                    uses_left,
+                    expires_at: expires.map(Timestamp),
+                };
+                (user, code)
+            }));
+        }
+        Ok(codes)
     }
 
     /// How many guesses of these users failed within the time that is looked back at, and since they were unlocked.

@@ -13,6 +13,7 @@ use crate::model::{
 use crate::store::answer::answered;
 use crate::store::db::{EngineConnection, Tx, on};
 use crate::store::enrolments::{SentRow, enrolment_columns, pass_on};
+use crate::store::freezes::frozen_of;
 use crate::store::outbox::{MessageContext, apply_intents, without_links};
 use crate::store::rows::{bytes, places, uuid};
 use crate::store::{Store, StoreError};
@@ -212,8 +213,7 @@ impl Store {
 
     /// Those of these users who are frozen: nothing is sent to them.
     pub async fn frozen_among(&self, users: &[UserId]) -> Result<HashSet<UserId>, StoreError> {
-        let of = |places: &str| format!("SELECT user_id FROM freezes WHERE user_id IN ({places})");
-        self.among(users, of, None).await
+        self.among(users, frozen_of, None).await
     }
 
     /// Those of these users who have an open link.

@@ -4,9 +4,10 @@ use super::by_hand::{act, by_hand, entry, ready};
 use super::endings::{equip, left, pass};
 use super::*;
 use crate::model::{
-    AuditAct, DisputedNumber, Freeze, JobReason, JobType, NumberMark, Phone, PhoneSource,
+    AuditAct, DisputedNumber, Freeze, FreezeLink, JobReason, JobType, NumberMark, Phone,
+    PhoneSource,
 };
-use crate::store::freezes::is_frozen;
+use crate::store::freezes::{is_frozen, keep_link};
 
 const A: &str = "+421905123499";
 const B: &str = "+421905123498";
@@ -60,6 +61,61 @@ async fn gives(f: &Fixture, n: u128, user: &User, number: &str) -> Result<(), St
     run.outcome = Outcome::Applied;
     run.phone_changed = 1;
     apply(f, &run).await.map(|_| ())
+}
+
+/// The link of a number counts beyond its end as long as that number's change waits, and with no later one.
+pub(super) async fn a_link_counts_after_its_end_only_while_its_own_change_waits(f: &Fixture) {
+    const C: &str = "+421905123497";
+    ready(f).await;
+    let user = User {
+        phone: Some(phone(A)),
+        phone_pending: Some(phone(B)),
+        phone_pending_until: Some(START.plus_ms(5 * DAY_MS)),
+        ..by_hand("holder", 24)
+    };
+    act(f, &user, 0, AuditAct::UserAdd).await.unwrap();
+    let keep = async |n: u8, previous: &str, since| {
+        let link = FreezeLink {
+            user: user.id,
+            previous: phone(previous),
+            since,
+            expires_at: START.plus_ms(DAY_MS),
+        };
+        let mut tx = f.store.db.begin().await.unwrap();
+        let id = uuid::Uuid::from_u128(u128::from(n));
+        keep_link(&mut tx, id, [n; 32], &link).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    let counts = async |n: u8, days: i64| {
+        let now = START.plus_ms(days * DAY_MS + 1);
+        f.store.freeze_link([n; 32], now).await.unwrap().is_some()
+    };
+    keep(1, A, START).await;
+    assert!(counts(1, 0).await && counts(1, 2).await, "B waits");
+    // B is in use since, and another one waits: the one who had A objects to that no more.
+    let mut is = User {
+        phone: Some(phone(B)),
+        phone_pending: Some(phone(C)),
+        ..later(&user)
+    };
+    act(f, &is, 1, AuditAct::UserEdit).await.unwrap();
+    keep(2, B, START.plus_ms(1)).await;
+    assert!(counts(1, 0).await, "within its time");
+    assert!(!counts(1, 2).await && counts(2, 2).await);
+    // Back to A, and C waits again: the first link was about another change.
+    is = User {
+        phone: Some(phone(A)),
+        ..later(&is)
+    };
+    act(f, &is, 2, AuditAct::UserEdit).await.unwrap();
+    assert!(!counts(1, 2).await);
+    is = User {
+        phone_pending: None,
+        phone_pending_until: None,
+        ..later(&is)
+    };
+    act(f, &is, 3, AuditAct::UserEdit).await.unwrap();
+    assert!(!counts(1, 2).await && !counts(2, 2).await, "nothing waits");
 }
 
 pub(super) async fn a_frozen_user_keeps_what_was_there_before_and_takes_no_number(f: &Fixture) {
@@ -189,6 +245,17 @@ pub(super) async fn a_frozen_user_keeps_what_was_there_before_and_takes_no_numbe
     };
     let marks = f.store.number_marks().await.unwrap();
     assert_eq!(marks.get(&refused.id), Some(&mark));
+    // One that cannot be read stops nobody: its user takes no number at all until it can.
+    f.sql("UPDATE refused_numbers SET phone = 'unreadable'")
+        .await;
+    let marks = f.store.number_marks().await.unwrap();
+    let careful = NumberMark {
+        frozen: true,
+        refused: None,
+    };
+    assert_eq!(marks.get(&refused.id), Some(&careful));
+    f.sql("UPDATE refused_numbers SET phone = '+421905123498'")
+        .await;
     let given = gives(f, 205, &refused, B).await;
     assert!(matches!(given, Err(StoreError::Conflict(1))), "{given:?}");
 }

@@ -4,7 +4,9 @@ use serde_json::Map;
 
 use super::by_hand::{act, by_hand, entry, ready, removed};
 use super::*;
-use crate::model::{AuditAct, AuditEntry, RealmKind, RealmRow, RealmSettings, Refusal};
+use crate::model::{
+    ApiToken, ApiTokenId, AuditAct, AuditEntry, RealmKind, RealmRow, RealmSettings, Refusal, Scope,
+};
 
 const FIRMS: &str = "Firms";
 
@@ -221,8 +223,31 @@ pub(super) async fn an_orphaned_realm_is_removed_step_by_step(f: &Fixture) {
         .await
         .unwrap();
     assert_eq!(f.store.removed_with(&id).await.unwrap(), 2);
+    let token = ApiToken {
+        id: ApiTokenId(uuid::Uuid::from_u128(91)),
+        name: "theirs".into(),
+        scopes: vec![Scope::Verify],
+        realm: Some(id.clone()),
+        by: None,
+        created_at: START,
+        expires_at: None,
+        last_used_at: None,
+        revoked_at: None,
+    };
+    let made = entry(AuditAct::ApiTokenCreate, None);
+    f.store
+        .make_api_token(&token, [9; 32], (&made, &key))
+        .await
+        .unwrap();
     assert!(remove().await.unwrap());
     assert_eq!(f.store.realm(&id).await.unwrap(), None);
+    // A token of it opens nothing in another realm that gets the id.
+    let open = "SELECT CAST(COUNT(*) AS TEXT) FROM api_tokens WHERE revoked_at IS NULL AND name = 'theirs'";
+    assert_eq!(f.text(open).await.as_deref(), Some("0"));
+    assert_eq!(
+        f.sql("DELETE FROM api_tokens WHERE name = 'theirs'").await,
+        1
+    );
     assert_eq!(
         f.store.removed_with(&id).await.unwrap(),
         0,

@@ -12,7 +12,7 @@ use super::reading::Reading;
 use super::setting::Setting;
 use crate::directory::Sighting;
 use crate::model::{DirectoryId, Origin, Person, RealmId, Refusal, User};
-use crate::plan::decide::{NameGrant, Observation, decide};
+use crate::plan::decide::NameGrant;
 use crate::plan::names::{Claimant, NameVerdict, resolve};
 use crate::runs::RunFailure;
 use crate::store::Holder;
@@ -146,7 +146,8 @@ async fn resolve_among(
     );
     let others = holders(setting, &reading.index, found, keys.collect(), &people).await?;
     claimants.extend(others);
-    let (verdicts, stay) = resolve_without_rejected(setting, found, &people, &mut claimants);
+    let (verdicts, stay) =
+        resolve_without_rejected(setting, found, &people, &mut claimants).await?;
     let kept = kept_names(setting.id(), &reading.index, &people, &claimants, &verdicts);
     for (claimant, verdict) in claimants.iter().zip(&verdicts).skip(decided) {
         if let (Origin::Directory(id), NameVerdict::Refused { others }) = (claimant.who, verdict)
@@ -190,17 +191,17 @@ fn grant(verdict: &NameVerdict, person: &Person, keeps: bool) -> NameGrant {
 
 /// Settles names; who is left out of the plan, since an administrator rejected that for now, keeps the name that they hold, and
 /// gets no other one.
-fn resolve_without_rejected(
+async fn resolve_without_rejected(
     setting: &Setting<'_>,
-    found: &Found,
+    found: &mut Found,
     people: &Contestants,
     claimants: &mut [Claimant],
-) -> (Vec<NameVerdict>, BTreeSet<DirectoryId>) {
+) -> Result<(Vec<NameVerdict>, BTreeSet<DirectoryId>), RunFailure> {
     let mut stay = BTreeSet::new();
     loop {
         let verdicts = resolve(claimants);
         if found.plan.rejected.changes.is_empty() {
-            return (verdicts, stay);
+            return Ok((verdicts, stay));
         }
         let before = stay.len();
         for ((id, (person, user)), (claimant, verdict)) in
@@ -209,19 +210,16 @@ fn resolve_without_rejected(
             let (NameVerdict::Granted, Ok(name)) = (verdict, &person.username) else {
                 continue;
             };
-            let seen = Observation::Here {
-                person: Cow::Borrowed(person),
-                name: NameGrant::Granted(name.clone()),
-            };
-            let left_out = |decision| found.plan.rejected.leaves_out(&decision);
-            if decide(user.as_ref(), seen, &found.context(setting)).is_some_and(left_out)
-                && stay.insert(*id)
-            {
+            let name = NameGrant::Granted(name.clone());
+            let decision = found
+                .decision(setting, user.as_ref(), Cow::Borrowed(person), name)
+                .await?;
+            if decision.is_some_and(|d| found.plan.rejected.leaves_out(&d)) && stay.insert(*id) {
                 claimant.wants.clone_from(&claimant.holds);
             }
         }
         if stay.len() == before {
-            return (verdicts, stay);
+            return Ok((verdicts, stay));
         }
     }
 }

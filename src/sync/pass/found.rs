@@ -108,6 +108,20 @@ impl Found {
         }
     }
 
+    /// The same for somebody who is there, held as this user.
+    pub(super) async fn context_of<'s>(
+        &mut self,
+        setting: &'s Setting<'_>,
+        user: &User,
+        id: DirectoryId,
+    ) -> Result<DecisionContext<'s>, RunFailure> {
+        Ok(DecisionContext {
+            number: self.mark(setting, user.id).await?,
+            protected: setting.policy.protect.is_some() && !self.unprotected.contains(&id),
+            ..self.context(setting)
+        })
+    }
+
     /// Adds a decision to the plan.
     pub(super) async fn add(&mut self, decision: Decision) -> Result<(), RunFailure> {
         if let Some(losses) = &mut self.losses {
@@ -124,25 +138,10 @@ impl Found {
         person: Person,
         name: NameGrant,
     ) -> Result<(), RunFailure> {
-        let mut context = self.context(setting);
-        if let Some(user) = held {
-            context.number = self.mark(setting, user.id).await?;
-            context.protected = setting.policy.protect.is_some()
-                && !self.unprotected.contains(&person.directory_id);
-        }
-        // Who was made by hand gets the entry of the name, which alone does not say that it is the same person: what the one was sent,
-        // and has to prove themselves with, is not the other's.
-        let given = held.filter(|user| !user.of_a_directory());
-        context.adopts |= given.is_some();
-        let stranger = given.is_some_and(|user| !same_person(user, &person));
         let refused = person.refused.clone();
-        let decision = match given {
-            Some(given) if stranger => decide_stranger(given, &person, name, &context),
-            _ => {
-                let person = Cow::Owned(person);
-                decide(held, Observation::Here { person, name }, &context)
-            }
-        };
+        let decision = self
+            .decision(setting, held, Cow::Owned(person), name)
+            .await?;
         for refusal in refused {
             self.refuse(refusal);
         }
@@ -150,6 +149,29 @@ impl Found {
             self.add(decision).await?;
         }
         Ok(())
+    }
+
+    /// What is decided about somebody who is there, held as this user or new.
+    pub(super) async fn decision(
+        &mut self,
+        setting: &Setting<'_>,
+        held: Option<&User>,
+        person: Cow<'_, Person>,
+        name: NameGrant,
+    ) -> Result<Option<Decision>, RunFailure> {
+        let mut context = match held {
+            Some(user) => self.context_of(setting, user, person.directory_id).await?,
+            None => self.context(setting),
+        };
+        // Who was made by hand gets the entry of the name, which alone does not say that it is the same person: what the one was sent,
+        // and has to prove themselves with, is not the other's.
+        let given = held.filter(|user| !user.of_a_directory());
+        context.adopts |= given.is_some();
+        let stranger = given.is_some_and(|user| !same_person(user, &person));
+        Ok(match given {
+            Some(given) if stranger => decide_stranger(given, &person, name, &context),
+            _ => decide(held, Observation::Here { person, name }, &context),
+        })
     }
 
     /// Whether the directory is to be asked if somebody is protected before another number of theirs is decided about.
@@ -167,7 +189,7 @@ impl Found {
     }
 
     /// What is known of a user's numbers. Read once in a pass: what is decided meanwhile is met when the plan is applied.
-    pub(super) async fn mark(
+    async fn mark(
         &mut self,
         setting: &Setting<'_>,
         user: UserId,

@@ -71,9 +71,7 @@ pub(super) async fn adopt(
             }
             let context = DecisionContext {
                 adopts: true,
-                number: found.mark(setting, user.id).await?,
-                protected: setting.policy.protect.is_some() && !found.unprotected.contains(&id),
-                ..found.context(setting)
+                ..found.context_of(setting, &user, id).await?
             };
             let decision = decide(
                 Some(&user),

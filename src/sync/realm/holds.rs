@@ -1,12 +1,10 @@
 //! Numbers that waited take effect.
 
 use crate::clock::Timestamp;
-use crate::model::{
-    AuditAct, AuditEntry, Change, ChangeKind, IdForm, NumberMark, Policy, RealmKind, User,
-};
-use crate::plan::decide::{DecisionContext, end_hold};
+use crate::model::{AuditAct, AuditEntry, Change, ChangeKind, User};
+use crate::plan::decide::end_hold;
 use crate::runs::{RealmTurn, RunError};
-use crate::store::StoreError;
+use crate::store::{AuditNote, StoreError};
 use crate::sync::engine::Engine;
 
 /// Users of a realm whose hold is ended in one go.
@@ -33,36 +31,16 @@ impl Engine {
         let Ok(turn) = RealmTurn::try_take(&self.store, &first.realm, now).await else {
             return Ok(ended);
         };
-        let row = self.row(&first.realm).await?;
-        let realm = self.config.realms.iter().find(|r| r.id == first.realm);
-        // A directory realm that is not in this file is another daemon's, which knows its rules.
-        if realm.is_none() && row.kind == RealmKind::Directory {
-            return Ok(ended);
-        }
-        // One that was made by hand has the defaults, and `[delivery]`.
-        let by_default = Policy::default();
-        let (policy, delivery) = match realm {
-            Some(realm) => (&realm.policy, realm.delivery.as_ref()),
-            None => (&by_default, self.config.delivery.as_ref()),
+        let rules = match self.hand_rules(&first.realm).await {
+            Ok(rules) => rules,
+            // A directory realm that is not in this file is another daemon's, which knows its rules; one that was removed has nobody.
+            Err(RunError::Refused(_) | RunError::NotFound(_)) => return Ok(ended),
+            Err(error) => return Err(error),
         };
         for user in users {
-            let context = DecisionContext {
-                realm: &user.realm,
-                policy,
-                now,
-                realm_clock: row.clock_ms,
-                id_form: IdForm::Uuid,
-                new_id: user.id,
-                bare: false,
-                adopts: false,
-                number: NumberMark::default(),
-                protected: false,
-            };
-            let Some(decision) = end_hold(user, &context) else {
+            let Some(decision) = end_hold(user, &rules.context(now, user.id)) else {
                 continue;
             };
-            let at_once = realm.is_some_and(|r| r.revoke_at_once);
-            let messages = self.messages_by(delivery, at_once, now).await?;
             let mut entry =
                 AuditEntry::new(AuditAct::PhoneEffective, None, "timer", now).in_realm(&user.realm);
             (entry.user, entry.username) = (Some(user.id), Some(decision.after.username.clone()));
@@ -70,7 +48,8 @@ impl Engine {
                 entry.before.extend(draft.before.clone());
                 entry.after.extend(draft.after.clone());
             }
-            let noting = turn.store.noting(self.note(Some(entry)).await?);
+            let key = rules.key.clone();
+            let noting = turn.store.noting(Some(AuditNote { entry, key }));
             let changes: Vec<Change> = decision
                 .changes
                 .into_iter()
@@ -94,7 +73,7 @@ impl Engine {
                     &decision.after,
                     decision.base_version,
                     &decision.intents,
-                    &messages,
+                    &rules.messages,
                 )
                 .await
             {

@@ -27,6 +27,10 @@ const TRIES: u32 = 20;
 const FROZEN: &str = "the user is frozen: the former owner of a number says that its change was not theirs; say first which number counts \
                       (`realmsync users unfreeze`)";
 
+/// Why nothing is done to somebody whose row has a word that this version does not know.
+const UNREADABLE: &str =
+    "this version cannot read the user, whom a newer one wrote: do it with that version";
+
 /// What became of one user of a batch.
 enum Outcome {
     Changes(Box<Decision>),
@@ -102,7 +106,7 @@ impl Engine {
             }
             Err(error) => return Err(error),
         };
-        let held = self.store.users_by_id(&batch.users).await?;
+        let held = self.store.readable_users(&batch.users).await?;
         let (mut outcomes, mut links) = (vec![], BatchLinks::Stay);
         match work {
             OperationWork::Act {
@@ -163,6 +167,9 @@ impl Engine {
                 outcomes = self.put_batch_back(&rules, &held, *run).await?;
             }
         }
+        let there: HashSet<UserId> = held.iter().map(|user| user.id).collect();
+        let missing = batch.users.iter().filter(|id| !there.contains(*id));
+        outcomes.extend(missing.map(|id| (*id, Outcome::Refused(UNREADABLE.to_owned()))));
         self.write_outcomes(batch, work, by, &rules, (outcomes, links))
             .await
     }

@@ -114,6 +114,36 @@ fn trap_73_scanners_of_links_use_nothing_up_and_see_no_secret() {
     assert_eq!(codes.len(), 10);
 }
 
+/// Whoever has a link can neither fill the store with secrets, nor be led in a circle by a browser without cookies.
+#[test]
+fn a_browser_without_cookies_is_told_so_and_secrets_are_not_made_without_end() {
+    let office = Office::new();
+    let _daemon = office.daemon();
+    office.with_jan();
+    let path = office.sent(&[]);
+    let mut browser = Browser::desktop();
+    let key = browser.post(office.port, &path, &[("step", "begin")]).key();
+    browser.cookie = None;
+    let right = code(&key, 0);
+    let told = browser.post(office.port, &path, &[("step", "use"), ("code", &right)]);
+    assert!(told.body.contains("no cookie"), "{}", told.body);
+    assert!(!told.body.contains("otpauth"), "{}", told.body);
+    let mut begun = 0;
+    for _ in 0..20 {
+        let page = Browser::desktop().post(office.port, &path, &[("step", "begin")]);
+        assert_eq!(page.status, 200);
+        if page.body.contains("otpauth") {
+            begun += 1;
+        } else {
+            assert!(page.body.contains("several browsers"), "{}", page.body);
+        }
+    }
+    assert_eq!(begun, 2, "three at a time");
+    let audit = office.lines(&["audit"]);
+    let of = |act: &str| audit.iter().filter(|line| line["act"] == act).count();
+    assert_eq!(of("enrolment-begin"), 3);
+}
+
 #[test]
 fn trap_129_every_link_that_is_not_valid_gives_the_same_page() {
     let office = Office::new();
@@ -203,10 +233,13 @@ fn trap_75_each_browser_has_one_secret_on_every_reload() {
     let second = two.post(office.port, &path, &begin).key();
     assert_ne!(first, second);
     assert_eq!(one.post(office.port, &path, &begin).key(), first);
-    // Three more make the first one's secret go: what was scanned then is of no use, and that is said.
+    // Two more make the first one's secret go, as soon as that is allowed: what was scanned then is of no use, and that is said.
     for _ in 0..2 {
         Browser::desktop().post(office.port, &path, &begin);
     }
+    assert_eq!(one.post(office.port, &path, &begin).key(), first);
+    office.sql("UPDATE authenticators SET created_at = created_at - 60000");
+    Browser::desktop().post(office.port, &path, &begin);
     let form = [("step", "use"), ("code", &code(&first, 0))];
     let anew = one.post(office.port, &path, &form);
     assert!(anew.body.contains("too old"), "{}", anew.body);

@@ -165,6 +165,26 @@ fn who_is_blocked_or_has_another_number_or_was_never_told_is_not_reminded() {
     assert_eq!(names, ["ivo"]);
 }
 
+/// Whoever talks a helpdesk into it cannot do so unseen by the user.
+#[test]
+fn users_are_told_of_what_a_helpdesk_does_with_their_factors() {
+    let receiver = Receiver::start();
+    let office = reminding(&receiver, None);
+    let _daemon = office.daemon();
+    office.with_jan();
+    let code = office.done(&["bypass", "jan"])["code"].clone();
+    eventually("jan is told of the code", || {
+        reasons(&receiver) == ["bypass_made"]
+    });
+    let told = of(&receiver, "user.notice").remove(0);
+    assert!(!told.to_string().contains(code.as_str().expect("a code")));
+    // The same of one who is named and of many.
+    office.lines(&["send", "--realm=partners", "--lost", "--yes"]);
+    eventually("jan is told of the link", || {
+        reasons(&receiver) == ["bypass_made", "application_lost"]
+    });
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn trap_78_users_are_told_of_every_activation_and_of_what_becomes_of_recovery_codes() {
     let receiver = Receiver::start();

@@ -137,6 +137,26 @@ fn the_application_is_sent_to_many_and_undo_takes_those_links_back() {
 }
 
 #[test]
+fn the_undo_of_something_else_takes_no_link_out_of_a_message() {
+    let house = House::new(3);
+    people(&house);
+    let sent = done(&house, &["send", "jan"]);
+    let carried = || {
+        let rows = "SELECT COUNT(*) FROM jobs WHERE enrolment IS NOT NULL AND state = 'waiting'";
+        (sqlite(&house, rows), enrolments(&house, "open"))
+    };
+    let before = carried();
+    assert_eq!(before, ("1".to_owned(), vec!["jan".to_owned()]), "{sent}");
+    let enabled = done(
+        &house,
+        &["two-factor", "enable", "fido", "--realm=partners", "--yes"],
+    );
+    let undone = house.run(&["undo", enabled["run"].as_str().expect("a run")]);
+    assert_eq!(undone.code, 0, "{}{}", undone.out, undone.err);
+    assert_eq!(carried(), before);
+}
+
+#[test]
 fn methods_are_turned_on_with_what_belongs_to_them() {
     both_ways(|house, _| {
         people(house);

@@ -313,6 +313,60 @@ fn trap_132_what_is_done_to_many_survives_a_crash_and_is_done_once() {
     assert_eq!(plain(&after), plain(&before));
 }
 
+/// A realm that is removed between two batches, and a user whom a newer version wrote, are refused by name; the others go.
+#[test]
+fn what_cannot_be_done_of_an_operation_stops_nothing_else() {
+    let house = House::new(3);
+    for (realm, users) in [("alpha", 1), ("beta", 1), ("gamma", 2)] {
+        done(&house, &["realms", "create", realm]);
+        let realm_option = format!("--realm={realm}");
+        for n in 0..users {
+            let name = format!("{realm}{n}");
+            done(&house, &["users", "add", &realm_option, &name]);
+        }
+    }
+    let mut daemon = house.daemon_at("operation.after-commit");
+    let body = json!({"do": "enable", "methods": ["fido"], "filter": {}, "expect": 4});
+    let begun = send(&house, "POST", "actions", &body);
+    let id = begun["result"]["id"]
+        .as_str()
+        .expect("an operation")
+        .to_owned();
+    daemon.0.wait().expect("killed after the first batch");
+    drop(daemon);
+    done(&house, &["realms", "remove", "beta", "--with-users"]);
+    let odd = Command::new("sqlite3")
+        .arg(house.path("realmsync.db"))
+        .arg("UPDATE users SET two_factor = 'telepathy' WHERE username = 'gamma0'")
+        .status()
+        .expect("sqlite3 is installed");
+    assert!(odd.success());
+    let _daemon = house.daemon();
+    let ended = over(&house, &id);
+    assert_eq!(
+        (
+            &ended["state"],
+            &ended["changed"],
+            &ended["refused"],
+            &ended["done"]
+        ),
+        (&json!("done"), &json!(2), &json!(2), &json!(4)),
+        "{ended}"
+    );
+    let with_fido = lines(&house, &["users", "list", "--method=fido"]);
+    let mut names: Vec<_> = with_fido.iter().map(|user| &user["username"]).collect();
+    names.sort_by_key(ToString::to_string);
+    assert_eq!(names, ["alpha0", "gamma1"]);
+    let reasons = Command::new("sqlite3")
+        .arg(house.path("realmsync.db"))
+        .arg("SELECT reason FROM operation_refused")
+        .output()
+        .expect("sqlite3 is installed");
+    let reasons = String::from_utf8_lossy(&reasons.stdout);
+    assert!(reasons.contains("a newer one wrote"), "{reasons}");
+    assert!(reasons.contains("no realm `beta`"), "{reasons}");
+}
+
 #[test]
 fn a_temporary_code_is_shown_once_and_audited_without_it() {
     both_ways(|house, _| {

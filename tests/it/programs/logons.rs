@@ -166,6 +166,28 @@ async fn trap_137_logons_make_users_where_it_is_wanted_and_no_flood() {
     assert!(by.contains(&json!("service:gate")), "{by:?}");
 }
 
+/// A domain whose realm cannot be made logs on every few seconds: the others are made all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logon_that_makes_nobody_uses_nothing_of_the_limit_up() {
+    let (house, port) = house("automatic = true\nmax-new-per-hour = 2");
+    let _daemon = house.daemon();
+    done(&house, &["realms", "create", "Foo"]);
+    done(&house, &["realms", "remove", "Foo"]);
+    let gate = Program::at(port).with(&token(&house, "gate", &["--scope=logons"]));
+    for _ in 0..4 {
+        let (status, body) = logon(&gate, r"FOO\jan", None).await;
+        assert!((400..500).contains(&status) && status != 429, "{body}");
+        assert!(body["detail"].to_string().contains("removed"), "{body}");
+    }
+    let (status, body) = logon(&gate, r"LAB\ota", None).await;
+    assert_eq!((status, &body["created"]), (200, &json!(true)), "{body}");
+    // A name is looked for as it is kept: without invisible marks.
+    let (status, body) = logon(&gate, "LAB\\o\u{200e}ta", None).await;
+    assert_eq!((status, &body["created"]), (200, &json!(false)), "{body}");
+    assert_eq!(logon(&gate, r"LAB\eva", None).await.0, 200);
+    assert_eq!(logon(&gate, r"LAB\ida", None).await.0, 429);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_automatic_logons_make_nobody() {
     let (house, port) = house("automatic = false");
@@ -187,9 +209,13 @@ async fn without_automatic_logons_make_nobody() {
 
 /// Adds somebody to the directory.
 fn hire(house: &House, uid: &str) {
+    hire_as(house, uid, uid);
+}
+
+fn hire_as(house: &House, cn: &str, uid: &str) {
     let people = &house.server["PEOPLE_DN"];
     house.server.modify(&format!(
-        "dn: cn={uid},{people}\nchangetype: add\nobjectClass: inetOrgPerson\ncn: {uid}\nsn: x\nuid: {uid}\nmobile: +421905000001\n"
+        "dn: cn={cn},{people}\nchangetype: add\nobjectClass: inetOrgPerson\ncn: {cn}\nsn: x\nuid: {uid}\nmobile: +421905000001\n"
     ));
 }
 
@@ -226,6 +252,19 @@ async fn a_name_that_only_the_directory_knows_is_looked_up_at_the_logon_within_b
     for _ in 0..3 {
         assert_eq!(logon(&gate, secret, Some("r")).await.0, 404);
     }
+    // Nor is somebody whom the directory has, and whose entry is refused.
+    for cn in ["one", "another"] {
+        hire_as(&house, cn, "twin");
+    }
+    let looks = || {
+        let runs = lines(&house, &["runs"]);
+        runs.iter().filter(|run| run["mode"] == "user").count()
+    };
+    let before = looks();
+    for _ in 0..3 {
+        assert_eq!(logon(&gate, "twin", Some("r")).await.0, 404);
+    }
+    assert_eq!(looks(), before + 1, "one look");
     done(&house, &["realms", "create", "lab"]);
     hire(&house, "late");
     assert_eq!(logon(&gate, "unheard-of@example", None).await.0, 404);

@@ -176,7 +176,7 @@ async fn in_pairs(programs: [&Program; 2], codes: Vec<(String, String)>) -> (usi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn trap_60_a_code_that_is_sent_twice_at_once_passes_once_over_two_daemons() {
-    let mut pair = Pair::new(500);
+    let pair = Pair::new(500);
     prepare_pair(&pair);
     let ports = [0, 1].map(|place| listening(&pair.house.path(&format!("realmsync{place}.toml"))));
     let _one = pair.daemon(0, None);
@@ -228,25 +228,38 @@ async fn trap_60_a_code_that_is_sent_twice_at_once_passes_once_over_two_daemons(
         }
     }
     assert!((4..=12).contains(&read), "{read} of 200 were looked at");
+}
 
-    // Without a database there is no verdict, and nothing counts.
-    let eva = &holders[1];
+#[tokio::test(flavor = "multi_thread")]
+async fn trap_131_without_a_database_there_is_no_verdict_and_nothing_counts() {
+    let mut pair = Pair::new(20);
+    prepare_pair(&pair);
+    let port = listening(&pair.house.path("realmsync0.toml"));
+    let _one = pair.daemon(0, None);
+    pair.sync_within(0, Duration::from_secs(30));
+    let said = pair.run(0, &["api-tokens", "create", "vpn", "--scope=verify"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let program = Program::at(port).with(said.out.trim());
+    let listed = pair.run(0, &["--json", "users", "list"]).lines();
+    let holders = active(listed.iter());
+    let eva = holders.first().expect("somebody active");
+    pair.sql(&eva.authenticator("app", 6, &postgres_blob));
+    let (_, why) = reason(&program, &eva.name, "0000000").await;
+    assert_eq!(why, "wrong_code");
     let count = format!(
         "SELECT in_a_row FROM user_factors WHERE user_id = {}",
         postgres_blob(eva.id.0.as_bytes())
     );
     let before = pair.sql(&count);
     pair.postgres.crash();
-    for program in &programs {
+    for _ in 0..2 {
         let got = program.post("verify", &asked(&eva.name, "0000000")).await;
         assert_eq!(got.status, 503, "{}", got.body);
         assert_eq!(got.body["type"], "unavailable");
     }
     pair.postgres.resume();
     let found = loop {
-        let got = programs[0]
-            .post("verify", &asked(&eva.name, "0000000"))
-            .await;
+        let got = program.post("verify", &asked(&eva.name, "0000000")).await;
         if got.status == 200 {
             break got.body["reason"].clone();
         }

@@ -53,6 +53,8 @@ pub(super) const WORDS: Words = Words {
     first: "Tento kód je správný, ale tentokrát jeden nestačí. Počkejte na další a zadejte i ten.",
     earlier: "Tento kód patří ke staršímu QR kódu. Odstraňte položku, kterou jste předtím přidali, naskenujte QR kód níže a zadejte jeho číslice.",
     anew: "Předchozí QR kód byl příliš starý. Odstraňte položku, kterou jste předtím přidali, naskenujte tento nový QR kód a zadejte jeho číslice.",
+    cookies: "Tento prohlížeč neposlal s kódem cookie: buď je neukládá, nebo byla stránka otevřená příliš dlouho. Povolte cookies pro tuto stránku, odstraňte položku, kterou jste přidali, a začněte znovu.",
+    often: "Tento odkaz byl během jedné minuty otevřen ve více prohlížečích. Počkejte {seconds} s a zkuste to znovu.",
     wait: "Nesprávných kódů bylo příliš mnoho. Počkejte {seconds} s a zkuste to znovu.",
     locked: "Nesprávných kódů bylo příliš mnoho. Požádejte správce vaší organizace, aby vás odemkli.",
     install_from: "Otevřete {shop} a nainstalujte jednu z těchto aplikací. Zkontrolujte, zda má přesně tento název.",

@@ -53,6 +53,8 @@ pub(super) const WORDS: Words = Words {
     first: "Dieser Code ist richtig, aber diesmal genügt einer nicht. Warten Sie auf den nächsten und geben Sie auch diesen ein.",
     earlier: "Dieser Code gehört zu einem älteren QR-Code. Löschen Sie den Eintrag, den Sie vorhin hinzugefügt haben, scannen Sie den QR-Code unten, und geben Sie dessen Ziffern ein.",
     anew: "Der frühere QR-Code war zu alt. Löschen Sie den Eintrag, den Sie vorhin hinzugefügt haben, scannen Sie diesen neuen QR-Code, und geben Sie dessen Ziffern ein.",
+    cookies: "Dieser Browser hat mit dem Code kein Cookie geschickt: Er behält keine, oder die Seite war zu lange offen. Erlauben Sie Cookies für diese Seite, löschen Sie den Eintrag, den Sie hinzugefügt haben, und beginnen Sie von vorn.",
+    often: "Dieser Link wurde innerhalb einer Minute in mehreren Browsern geöffnet. Warten Sie {seconds} s, und versuchen Sie es dann wieder.",
     wait: "Es waren zu viele falsche Codes. Warten Sie {seconds} s, und versuchen Sie es dann wieder.",
     locked: "Es waren zu viele falsche Codes. Bitten Sie die Administratoren Ihrer Organisation, Sie zu entsperren.",
     install_from: "Öffnen Sie {shop} und installieren Sie eine dieser Apps. Achten Sie darauf, dass der Name genau so lautet.",

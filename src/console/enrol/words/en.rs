@@ -53,6 +53,8 @@ pub(super) const WORDS: Words = Words {
     first: "That code is right, but one is not enough this time. Wait for the next one, and type that.",
     earlier: "That code belongs to an older QR code. Delete the entry that you added before, scan the code below, and type its digits.",
     anew: "The earlier QR code was too old. Delete the entry that you added before, scan this new code, and type its digits.",
+    cookies: "This browser sent no cookie with the code: it keeps none, or the page was open for too long. Allow cookies for this page, delete the entry that you added, and begin again.",
+    often: "This link was opened in several browsers within a minute. Wait {seconds} s, then try again.",
     wait: "There were too many wrong codes. Wait {seconds} s, then try again.",
     locked: "There were too many wrong codes. Ask the administrators of your organisation to unlock you.",
     install_from: "Open {shop}, and install one of these. Look that the name is exactly this one.",

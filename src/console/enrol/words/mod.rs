@@ -68,6 +68,8 @@ pub(super) struct Words {
     pub(super) first: &'static str,
     pub(super) earlier: &'static str,
     pub(super) anew: &'static str,
+    pub(super) cookies: &'static str,
+    pub(super) often: &'static str,
     pub(super) wait: &'static str,
     pub(super) locked: &'static str,
     pub(super) install_from: &'static str,

@@ -53,6 +53,8 @@ pub(super) const WORDS: Words = Words {
     first: "Tento kód je správny, ale tentoraz jeden nestačí. Počkajte na ďalší a zadajte aj ten.",
     earlier: "Tento kód patrí k staršiemu QR kódu. Odstráňte položku, ktorú ste predtým pridali, naskenujte QR kód nižšie a zadajte jeho číslice.",
     anew: "Predchádzajúci QR kód bol príliš starý. Odstráňte položku, ktorú ste predtým pridali, naskenujte tento nový QR kód a zadajte jeho číslice.",
+    cookies: "Tento prehliadač neposlal s kódom cookie: buď ich neukladá, alebo bola stránka otvorená príliš dlho. Povoľte cookies pre túto stránku, odstráňte položku, ktorú ste pridali, a začnite znova.",
+    often: "Tento odkaz bol počas jednej minúty otvorený vo viacerých prehliadačoch. Počkajte {seconds} s a skúste to znova.",
     wait: "Nesprávnych kódov bolo príliš veľa. Počkajte {seconds} s a skúste to znova.",
     locked: "Nesprávnych kódov bolo príliš veľa. Požiadajte správcov vašej organizácie, aby vás odomkli.",
     install_from: "Otvorte {shop} a nainštalujte jednu z týchto aplikácií. Skontrolujte, či má presne tento názov.",
