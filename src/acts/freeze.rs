@@ -1,5 +1,4 @@
-//! "This was not me": whoever has the link of a notice to a previous number freezes the user, and an administrator says which number
-//! counts.
+//! "This was not me": whoever has the link of a notice freezes the user, and an administrator says which number counts.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -125,7 +124,7 @@ pub async fn freeze_by_link(at: &ActContext, token: &str) -> Result<bool, ActFai
             Ok(user) => {
                 tracing::warn!(
                     realm = %user.realm, user = %user.id,
-                    "{}: the former owner of a number says that the change was not theirs; {:#} is frozen until `realmsync users unfreeze`",
+                    "{}: somebody who was told of a change says that it was not theirs; {:#} is frozen until `realmsync users unfreeze`",
                     user.realm, user.id
                 );
                 return Ok(true);

@@ -65,8 +65,21 @@ struct CommandContext {
 
 /// Runs the command that the process was started with; gives the exit code.
 pub fn main() -> u8 {
+    leave_no_core();
     let code = command();
     render::finish(worst([code, render::missed_code()]))
+}
+
+/// Keys, secrets and codes are in memory, and a core would bring them to the disk.
+fn leave_no_core() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // Each is enough for most machines: a core that goes to a program knows no limit.
+    let _limited = setrlimit(Resource::Core, none);
+    let _hidden = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 fn command() -> u8 {

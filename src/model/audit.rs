@@ -40,7 +40,7 @@ words! {
         Action = "action",
         /// Such a thing was ended before its end.
         ActionCancel = "action-cancel",
-        /// The former owner of a number said that the change was not theirs.
+        /// Somebody who was told of a change said that it was not theirs.
         UserFreeze = "user-freeze",
         /// An administrator said which number counts.
         UserUnfreeze = "user-unfreeze",

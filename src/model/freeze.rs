@@ -1,4 +1,4 @@
-//! "This was not me": what is known of a number that its former owner objects to.
+//! "This was not me": what is known of a user who objects to another number, or to what was set up.
 
 use super::{Phone, PhoneSource, UserId};
 use crate::clock::Timestamp;

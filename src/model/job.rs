@@ -65,7 +65,7 @@ words! {
         GraceOver = "grace_over",
         /// An administrator removed the user.
         Removed = "removed",
-        /// The former owner of a number said that the change was not theirs.
+        /// Somebody who was told of a change said that it was not theirs.
         Frozen = "frozen",
         /// An application was set up.
         Activated = "activated",
@@ -79,6 +79,16 @@ words! {
         RecoveryCodesRenewed = "recovery_codes_renewed",
         /// An administrator made a temporary code.
         BypassMade = "bypass_made",
+    }
+}
+
+impl JobReason {
+    /// Whether what happened lets somebody in who may not be the user: the notice of it has a link by which they say so.
+    pub fn lets_somebody_in(self) -> bool {
+        matches!(
+            self,
+            Self::Activated | Self::ApplicationLost | Self::RecoveryCodesRenewed | Self::BypassMade
+        )
     }
 }
 

@@ -77,7 +77,7 @@ pub enum HandRefusal {
     Away,
     /// The user is suspended or blocked, and is told nothing.
     Unusable,
-    /// The former owner of a number objects to its change: no other one is taken until an administrator decides.
+    /// Somebody objects to a change: no other number is taken until an administrator decides.
     Frozen,
     /// This number was refused for the user.
     NumberRefused,

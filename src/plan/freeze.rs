@@ -1,4 +1,4 @@
-//! The former owner of a number says "this was not me", and an administrator says which number counts.
+//! Who was told of another number, or of something that was set up, says "this was not me", and an administrator says which number counts.
 
 use super::decide::{ChangeDrafts, Decision, DecisionContext, drop_pending};
 use crate::model::message_rules::dues;

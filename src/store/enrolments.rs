@@ -106,7 +106,7 @@ impl Store {
         let mut tx = self.db.begin().await?;
         if freezes::is_frozen(&mut tx, user.id).await? {
             return Err(StoreError::Refused(format!(
-                "{} is frozen: the former owner of a number says that its change was not theirs; say first which number counts \
+                "{} is frozen: somebody who was told of a change says that it was not theirs; say first which number counts \
                  (`realmsync users unfreeze`)",
                 user.username
             )));

@@ -126,8 +126,8 @@ impl TryFrom<FreezeRow> for Freeze {
 }
 
 impl Store {
-    /// The link of this token, of a user who is not removed, as long as it is valid: until its end, and beyond it as long as the number
-    /// that it was sent about still waits.
+    /// The link of this token, of a user who is not removed, as long as it is valid: until its end, and beyond it as long as a number
+    /// waits to take the place of the one that it was sent to, which was in use ever since.
     pub async fn freeze_link(
         &self,
         token_sha256: [u8; 32],
@@ -136,8 +136,8 @@ impl Store {
         const SQL: &str = "
             SELECT l.user_id, l.previous, l.since, l.expires_at FROM freeze_links l JOIN users u ON u.id = l.user_id
             WHERE l.token_sha256 = $1 AND u.state <> 'removed' AND (l.expires_at > $2
-                OR u.phone_pending IS NOT NULL AND l.previous = COALESCE(u.phone, u.phone_provisioned)
-                    AND l.since = (SELECT MAX(o.since) FROM freeze_links o WHERE o.user_id = l.user_id))";
+                OR u.phone_pending IS NOT NULL AND l.previous = COALESCE(u.phone, u.phone_provisioned) AND NOT EXISTS (
+                    SELECT 1 FROM freeze_links o WHERE o.user_id = l.user_id AND o.since > l.since AND o.previous <> l.previous))";
         let mut link = self.db.read().await?;
         let row = on!(link, c => sqlx::query_as::<_, (Vec<u8>, String, i64, i64)>(SQL).bind(token_sha256.to_vec()).bind(now.0).fetch_optional(&mut *c).await)
             .map_err(StoreError::from_sqlx("look for a link"))?;

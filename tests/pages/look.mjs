@@ -1,10 +1,11 @@
 // Goes through the enrolment page as people do, and looks at every step. See `look`.
 import { execFileSync } from 'node:child_process';
+import { createServer } from 'node:http';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import puppeteer from 'puppeteer-core';
 
-const [binary, config, out] = process.argv.slice(2);
+const [binary, config, out, messages] = process.argv.slice(2);
 const axe = readFileSync(new URL('./node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 const faults = [];
 
@@ -13,6 +14,23 @@ const realmsync = (...words) =>
         .trim().split('\n').filter(Boolean).map((line) => JSON.parse(line));
 const code = (key, seconds = 0) =>
     execFileSync('oathtool', ['--totp', '--base32', '--now', `now ${seconds >= 0 ? '+' : '-'}${Math.abs(seconds)} seconds`, key], { encoding: 'utf8' }).trim();
+
+// What the receiver of messages is told.
+const told = [];
+createServer(async (request, response) => {
+    let body = '';
+    for await (const part of request) body += part;
+    told.push(JSON.parse(body));
+    response.writeHead(204).end();
+}).listen(Number(messages), '127.0.0.1');
+const freezeLink = async () => {
+    for (let n = 0; n < 300; n++) {
+        const link = told.findLast((message) => message.data.freeze_url)?.data.freeze_url;
+        if (link) return link;
+        await new Promise((done) => setTimeout(done, 100));
+    }
+    throw new Error('no notice came');
+};
 
 realmsync('realms', 'create', 'partners', '--name=Partner & firms', '--region=sk', '--two-factor=app-otp');
 realmsync('users', 'add', '--realm=partners', 'jan.novak', '--phone=0905 123 456', '--display-name=Ján Novák');
@@ -116,20 +134,24 @@ async function through(width, scheme, language, proved) {
     return codes;
 }
 
-// What the owner of a former number sees whose link is not valid any more, in each language. With a link that is valid: `tests/it/hands`.
-for (const [width, scheme, language] of [[390, 'light', 'en'], [390, 'dark', 'de'], [1280, 'light', 'sk'], [1280, 'dark', 'cs']]) {
-    const page = await open(width, scheme, language);
-    await page.goto(`${new URL(link()).origin}/freeze/gone`);
-    await look(page, '8-freeze-gone');
-    await page.browserContext().close();
-}
-
 let codes = [];
 for (const [width, scheme, language] of [[390, 'light', 'en'], [390, 'dark', 'de'], [1280, 'light', 'sk'], [1280, 'dark', 'cs']]) {
     codes = await through(width, scheme, language, codes[0]);
 }
 for (const [language, scheme] of [['en', 'dark'], ['de', 'light'], ['sk', 'dark'], ['cs', 'light']]) {
     codes = await through(390, scheme, language, codes[1]);
+}
+// What somebody sees who has not set up the application that they are told of, in each language.
+for (const [width, scheme, language] of [[390, 'light', 'en'], [390, 'dark', 'de'], [1280, 'light', 'sk'], [1280, 'dark', 'cs']]) {
+    const page = await open(width, scheme, language);
+    const url = await freezeLink();
+    await page.goto(url);
+    await look(page, '8-freeze');
+    await press(page, 'form button');
+    await look(page, '9-frozen');
+    await page.goto(`${new URL(url).origin}/freeze/gone`);
+    await look(page, '10-freeze-gone');
+    await page.browserContext().close();
 }
 await browser.close();
 writeFileSync(join(out, 'faults.txt'), faults.join('\n'));

@@ -1,4 +1,4 @@
-//! `/freeze/TOKEN`: whoever got the notice of a changed number says that this was not them.
+//! `/freeze/TOKEN`: whoever got the notice of another number, or of an application that was set up, says that this was not them.
 //!
 //! GET and HEAD change nothing, since scanners and previews of mail and chat programs open links; the button does. Nothing on the page
 //! says whom it is about. A link that is not valid (any more) and one that never was are the same page.

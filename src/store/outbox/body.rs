@@ -76,6 +76,7 @@ pub(super) fn body(user: &User, words: &MessageContent<'_>) -> Result<String, se
     let application = matches!(words.r#type, JobType::Provision | JobType::Reprovision);
     let link = application || words.r#type == JobType::Reminder;
     let notice = words.r#type == JobType::PhoneNotice;
+    let objects = notice || words.r#type == JobType::Notice && words.reason.lets_somebody_in();
     let tells_phone = application || notice;
     serde_json::to_string(&MessageBody {
         r#type: words.r#type,
@@ -96,8 +97,8 @@ pub(super) fn body(user: &User, words: &MessageContent<'_>) -> Result<String, se
                 .previous_username
                 .filter(|_| words.r#type == JobType::Rename),
             enrolment_url: link.then(|| words.enrolment.map(|e| e.url.as_str())),
-            freeze_url: notice.then(|| words.objection.map(|o| o.url.as_str())),
-            expires_at: match (link, notice) {
+            freeze_url: objects.then(|| words.objection.map(|o| o.url.as_str())),
+            expires_at: match (link, objects) {
                 (true, _) => Some(words.enrolment.map(|e| e.expires_at)),
                 (_, true) => Some(words.objection.map(|o| o.expires_at)),
                 _ => None,

@@ -43,15 +43,15 @@ impl EnrolmentContext {
 pub enum MessageLink {
     /// An application is set up.
     Enrolment(EnrolmentId),
-    /// The number before objects: the link is known by its notice.
+    /// Somebody objects to what a notice says: the link is known by the notice.
     Freeze(JobId),
 }
 
 impl MessageLink {
-    /// The link in a message; `None`: it has none.
+    /// The link that a message may have; `None`: it has none.
     pub fn of(job: &Job) -> Option<Self> {
         match job.r#type {
-            JobType::PhoneNotice => Some(Self::Freeze(job.id)),
+            JobType::PhoneNotice | JobType::Notice => Some(Self::Freeze(job.id)),
             _ => job.enrolment.map(Self::Enrolment),
         }
     }

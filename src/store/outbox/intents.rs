@@ -260,10 +260,14 @@ async fn say_one(
         INSERT INTO jobs (id, realm, user_id, username, name_key, old_name_key, type, body, enrolment, phone, state, next_attempt_at, give_up_at, run, created_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'waiting', $11, $12, $13, $11)";
     let id = fresh_id(ctx.now);
-    let objection = match (&ctx.enrolment, say.previous_phone) {
-        (Some(e), Some(previous)) if say.r#type == JobType::PhoneNotice => {
-            Some(objection(tx, ctx, e, JobId(id), user, previous).await?)
-        }
+    // The number that counts if they object.
+    let counts = match say.r#type {
+        JobType::PhoneNotice => say.previous_phone,
+        JobType::Notice if say.reason.lets_somebody_in() => user.phone.as_ref(),
+        _ => None,
+    };
+    let objection = match (&ctx.enrolment, counts) {
+        (Some(e), Some(phone)) => Some(objection(tx, ctx, e, JobId(id), user, phone).await?),
         _ => None,
     };
     let words = MessageContent {
@@ -304,7 +308,8 @@ async fn say_one(
     .map_err(StoreError::from_sqlx("make a message"))
 }
 
-/// The link by which the owner of the number before may object, valid for as long as the other one waits and [`OBJECTION`] more.
+/// The link by which the owner of a number may object to what happens from now on, valid for as long as another number waits and
+/// [`OBJECTION`] more.
 async fn objection(
     tx: &mut Tx,
     ctx: &MessageContext,

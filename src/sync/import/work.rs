@@ -165,7 +165,7 @@ impl Work<'_> {
     fn owned(&self, held: Option<&User>, name: &str, refusal: HandRefusal) -> LineFault {
         let objected = match refusal {
             HandRefusal::Frozen => Some(
-                "is frozen, since the former owner of a number says that its change was not theirs: say first which number counts (`realmsync users unfreeze`)",
+                "is frozen, since somebody who was told of a change says that it was not theirs: say first which number counts (`realmsync users unfreeze`)",
             ),
             HandRefusal::NumberRefused => Some(
                 "does not get this number, which was refused for them: mend the file, or set it by hand if it counts after all (`realmsync users edit --phone`)",

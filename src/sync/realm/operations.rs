@@ -24,7 +24,7 @@ use crate::sync::run_request::DecisionOptions;
 const TRIES: u32 = 20;
 
 /// Why nothing is sent to somebody.
-const FROZEN: &str = "the user is frozen: the former owner of a number says that its change was not theirs; say first which number counts \
+const FROZEN: &str = "the user is frozen: somebody who was told of a change says that it was not theirs; say first which number counts \
                       (`realmsync users unfreeze`)";
 
 /// Why nothing is done to somebody whose row has a word that this version does not know.

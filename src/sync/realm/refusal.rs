@@ -23,7 +23,7 @@ impl Engine {
                 held.id
             ),
             HandRefusal::Frozen => format!(
-                "{} is frozen: the former owner of a number says that its change was not theirs; find out, then say which number counts: \
+                "{} is frozen: somebody who was told of a change says that it was not theirs; find out, then say which number counts: \
                  `realmsync users unfreeze {:#} --previous`, or `--accept`; nothing is saved",
                 held.username, held.id
             ),

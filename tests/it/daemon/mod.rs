@@ -26,6 +26,35 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Keys and codes are in its memory.
+#[test]
+fn no_core_is_left_of_a_daemon_that_is_aborted() {
+    use std::os::unix::process::ExitStatusExt;
+    let house = House::new(3);
+    let plain = house.command(&["run"]);
+    let mut command = std::process::Command::new("sh");
+    command
+        .args(["-c", "ulimit -c unlimited; exec \"$0\" \"$@\""])
+        .arg(plain.get_program())
+        .args(plain.get_args())
+        .current_dir(house.folder.path());
+    for (name, value) in plain.get_envs() {
+        command.env(name, value.expect("a value"));
+    }
+    let mut child = command.spawn().expect("the daemon");
+    eventually("the daemon answers", || house.run(&["status"]).code == 0);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core"));
+    let words: Vec<&str> = core.expect("a limit").split_whitespace().collect();
+    assert_eq!(words[4..6], ["0", "0"], "{limits}");
+    let killed = std::process::Command::new("kill")
+        .args(["-ABRT", &child.id().to_string()])
+        .status();
+    assert!(killed.expect("kill").success());
+    let ended = child.wait().expect("it ends");
+    assert_eq!((ended.signal(), ended.core_dumped()), (Some(6), false));
+}
+
 #[test]
 fn commands_go_through_the_daemon_and_its_outbox_delivers() {
     let house = House::new(50);

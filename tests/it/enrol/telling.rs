@@ -165,6 +165,47 @@ fn who_is_blocked_or_has_another_number_or_was_never_told_is_not_reminded() {
     assert_eq!(names, ["ivo"]);
 }
 
+/// A link in wrong hands: the user hears of the application that was set up with it, and ends that by the link in the notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_told_of_an_application_that_is_not_theirs_freezes_the_account() {
+    let receiver = Receiver::start();
+    let office = reminding(&receiver, None);
+    let _daemon = office.daemon();
+    office.with_jan();
+    let said = office.run(&["api-tokens", "create", "vpn", "--scope=verify"]);
+    let vpn = Program::at(office.port).with(said.out.trim());
+    let (key, codes) = office.enrol(&mut Browser::desktop(), &office.sent(&[]), "");
+    eventually("jan is told", || reasons(&receiver) == ["activated"]);
+    let told = of(&receiver, "user.notice").remove(0);
+    assert!(told["data"]["expires_at"].is_string(), "{told}");
+    let url = told["data"]["freeze_url"].as_str().expect("a link");
+    let path = url.strip_prefix(&format!("http://127.0.0.1:{}", office.port));
+    let path = path.expect("our page");
+    let verdict = async |code: &str| {
+        let body = json!({"username": "jan", "realm": "partners", "code": code});
+        let answered = vpn.post("verify", &body).await.body;
+        (answered["result"].clone(), answered["reason"].clone())
+    };
+    let mut browser = Browser::desktop();
+    assert_eq!(browser.get(office.port, path).status, 200);
+    let open = verdict(&codes[0]).await;
+    assert_eq!(open, (json!("accepted"), json!(null)), "to look is nothing");
+    assert_eq!(browser.post(office.port, path, &[]).status, 200);
+    let next = super::code(&key, 30);
+    for code in [&codes[1], &next] {
+        assert_eq!(verdict(code).await, (json!("rejected"), json!("frozen")));
+    }
+    // An administrator lets jan in again; nothing of the thief's counts.
+    let user = office.done(&["users", "unfreeze", "jan", "--previous"]);
+    assert_eq!(user["phone"], "+421905123456");
+    for code in [&codes[2], &next] {
+        assert_eq!(verdict(code).await.1, json!("not_enrolled"));
+    }
+    let path = office.sent(&[]);
+    let (_, anew) = office.enrol(&mut Browser::desktop(), &path, "");
+    assert_eq!(verdict(&anew[0]).await.0, json!("accepted"));
+}
+
 /// Whoever talks a helpdesk into it cannot do so unseen by the user.
 #[test]
 fn users_are_told_of_what_a_helpdesk_does_with_their_factors() {
@@ -178,6 +219,7 @@ fn users_are_told_of_what_a_helpdesk_does_with_their_factors() {
     });
     let told = of(&receiver, "user.notice").remove(0);
     assert!(!told.to_string().contains(code.as_str().expect("a code")));
+    assert!(told["data"]["freeze_url"].is_string(), "{told}");
     // The same of one who is named and of many.
     office.lines(&["send", "--realm=partners", "--lost", "--yes"]);
     eventually("jan is told of the link", || {

@@ -57,7 +57,7 @@ pub(super) const WORDS: Words = Words {
     often: "This link was opened in several browsers within a minute. Wait {seconds} s, then try again.",
     wait: "There were too many wrong codes. Wait {seconds} s, then try again.",
     locked: "There were too many wrong codes. Ask the administrators of your organisation to unlock you.",
-    install_from: "Open {shop}, and install one of these. Look that the name is exactly this one.",
+    install_from: "Open {shop}, and install one of these. Check that the name is exactly this one.",
     delete_how: "How to delete an older entry",
     delete_general: "Open the application. {gesture}, and choose to delete it (often a bin). Look at its name before you confirm.",
     delete_opened: "In {name}: tap the entry, then its settings or Edit, then remove it.",
