@@ -77,6 +77,8 @@ def main():
     parser.add_argument("--postgres", default="")
     asked = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # The configuration may hold a password.
+    os.umask(0o077)
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "users.csv")
         write(file, asked.users)

@@ -305,7 +305,7 @@ fn differs(word: &[u8]) -> bool {
 }
 
 fn newlines(bytes: &[u8]) -> u64 {
-    bytes.split(|b| *b == b'\n').skip(1).count() as u64
+    memchr::memchr_iter(b'\n', bytes).count() as u64
 }
 
 /// Whether bytes are UTF-8, piece by piece, and on which line they are not.

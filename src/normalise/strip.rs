@@ -43,6 +43,23 @@ impl Stripped {
 
 /// Strips a value down to what is dialled.
 pub(super) fn strip(text: &str) -> Result<Stripped, PhoneFault> {
+    if is_plain(text) {
+        return Ok(Stripped {
+            international: text.starts_with('+') && !text.starts_with("+0"),
+            dialled: text.to_owned(),
+            ..Stripped::default()
+        });
+    }
+    with_care(text)
+}
+
+/// Whether nothing surrounds a number: digits, and a plus before them.
+fn is_plain(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    (1..=20).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn with_care(text: &str) -> Result<Stripped, PhoneFault> {
     if text.len() > LONGEST {
         return Err(PhoneFault::TooMuchText);
     }
@@ -282,4 +299,16 @@ fn is_separator(c: char) -> bool {
                 | '\u{ff3d}'
                 | '\u{b7}'
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_plain_is_stripped_as_with_care(text in "[+]{0,2}[0-9]{0,22}") {
+            proptest::prop_assert_eq!(strip(&text), with_care(&text));
+        }
+    }
 }

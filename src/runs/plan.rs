@@ -20,6 +20,9 @@ use crate::store::{Staged, StagedUser, Store, StoreError};
 /// little memory.
 const BATCH: usize = 500;
 
+/// Fewer where their texts are longer than this, in bytes.
+const BATCH_TEXT: usize = 2 * 1024 * 1024;
+
 /// Batches on their way into the store at once: while PostgreSQL waits for the network to end one, it reads the next. (Without
 /// TCP_NODELAY, which the driver does not set, the end of a COPY waits up to 40 ms for an acknowledgement.)
 const STAGING: usize = 4;
@@ -38,7 +41,11 @@ pub(crate) struct PlanBuilder {
     aside: bool,
     /// Batches on their way into the store.
     staging: JoinSet<Result<(), StoreError>>,
+    /// Users staged in one transaction.
+    batch: usize,
     users: Vec<StagedUser>,
+    /// Bytes of what may be long in them.
+    text: usize,
     changes: Vec<Change>,
     /// The last place given, 1 for the first.
     seq: i64,
@@ -82,7 +89,9 @@ impl PlanBuilder {
             store,
             aside: false,
             staging: JoinSet::new(),
+            batch: BATCH,
             users: vec![],
+            text: 0,
             changes: vec![],
             seq: 0,
             rows: (0, 0),
@@ -104,6 +113,12 @@ impl PlanBuilder {
             self.aside = self.store.lay_aside(self.run).await?;
         }
         Ok(())
+    }
+
+    /// Stages so many users in one transaction, where there is the memory for it: what begins and ends one costs PostgreSQL as much as
+    /// 500 users.
+    pub fn in_batches_of(&mut self, batch: usize) {
+        self.batch = batch;
     }
 
     /// The plan will be held, and so lies among the others.
@@ -160,11 +175,25 @@ impl PlanBuilder {
 
     /// Adds a decision; stages what has gathered when it is a batch.
     pub async fn add(&mut self, decision: Decision) -> Result<(), StoreError> {
+        self.gather(decision);
+        self.hand_over_full().await
+    }
+
+    /// Stages what has gathered when it is a batch.
+    pub async fn hand_over_full(&mut self) -> Result<(), StoreError> {
+        if self.users.len() >= self.batch || self.text >= BATCH_TEXT {
+            self.hand_over().await?;
+        }
+        Ok(())
+    }
+
+    /// Adds a decision, of which [`Self::hand_over_full`] is told next. By itself, since a decision that waits is copied several times.
+    pub fn gather(&mut self, decision: Decision) {
         if self.rejected.leaves_out(&decision) {
             // Nothing is remembered of them, so that each pass looks at them anew.
             let who = decision.after.origin();
             self.left_out.insert(who);
-            return Ok(());
+            return;
         }
         if !self.left_out.is_empty() {
             let who = decision.after.origin();
@@ -229,6 +258,11 @@ impl PlanBuilder {
             self.rows.1 += 1;
         }
         let container = after.dn.as_deref().and_then(|dn| self.container(dn));
+        self.text += [&after.display_name, &after.note, &after.dn]
+            .into_iter()
+            .flatten()
+            .map(String::len)
+            .sum::<usize>();
         self.users.push(StagedUser {
             seq,
             base_version,
@@ -236,10 +270,6 @@ impl PlanBuilder {
             container,
             intents,
         });
-        if self.users.len() >= BATCH {
-            self.hand_over().await?;
-        }
-        Ok(())
     }
 
     /// The folded parent of a DN. Neighbours mostly have the same one, so the last is kept.
@@ -259,20 +289,23 @@ impl PlanBuilder {
 
     /// Hands over what has gathered: it is staged on a task of its own while the next gathers. Each row has its place, so it does not matter which batch is in first.
     async fn hand_over(&mut self) -> Result<(), StoreError> {
-        let (users, changes) = (
-            std::mem::take(&mut self.users),
-            std::mem::take(&mut self.changes),
-        );
-        if users.is_empty() {
+        if self.users.is_empty() {
             return Ok(());
         }
+        // After a whole batch comes another one.
+        let whole = self.users.len() >= self.batch;
+        let room = if whole { self.batch } else { 0 };
+        self.text = 0;
+        let users = std::mem::replace(&mut self.users, Vec::with_capacity(room));
+        let changes = std::mem::take(&mut self.changes);
         let (store, run) = (self.store.clone(), self.run);
-        let (made, others): (Vec<_>, Vec<_>) = if self.aside {
-            users
-                .into_iter()
-                .partition(|s| s.base_version == 0 && s.intents.is_empty())
-        } else {
+        let made_silently = |s: &StagedUser| s.base_version == 0 && s.intents.is_empty();
+        let (made, others): (Vec<_>, Vec<_>) = if !self.aside {
             (vec![], users)
+        } else if users.iter().all(made_silently) {
+            (users, vec![])
+        } else {
+            users.into_iter().partition(made_silently)
         };
         while self.staging.len() >= STAGING {
             self.one_staged().await?;

@@ -72,14 +72,10 @@ impl Store {
     }
 
     /// Adds new users, of whom nothing is said, to a first load.
-    pub async fn stage_aside(
-        &self,
-        run: RunId,
-        mut users: Vec<StagedUser>,
-    ) -> Result<(), StoreError> {
+    pub async fn stage_aside(&self, run: RunId, users: Vec<StagedUser>) -> Result<(), StoreError> {
         let table = table(run);
         self.relaxed(async |side| match side {
-            EngineConnection::Sqlite(c) => insert::aside(c, run, &table, &mut users).await,
+            EngineConnection::Sqlite(c) => insert::aside(c, run, &table, &users).await,
             EngineConnection::Postgres(c) => copy::aside(c, run, &table, &users).await,
         })
         .await

@@ -5,12 +5,9 @@ use sqlx::PgConnection;
 
 use super::StoreError;
 use super::answer::answered;
-use super::rows::{
-    MADE_USER_COLUMNS, USER_COLUMNS, is_plain, made_user_columns, methods, origin_column,
-    side_text, user_columns,
-};
+use super::rows::{USER_COLUMNS, methods, origin_column, side_text};
 use super::staged_user::{StagedUser, intents_text};
-use crate::model::{Change, RunId};
+use crate::model::{Change, DirectoryId, Phone, PhoneSource, RunId, StateReason, TwoFactor};
 
 /// The rows so far.
 struct CopyRows {
@@ -83,62 +80,138 @@ impl CopyRows {
     }
 }
 
-/// A user's columns, in the order of [`user_columns!`]; where all are plain, only those of [`made_user_columns!`].
-fn user(t: &mut CopyRows, staged: &StagedUser, plain: bool) {
-    let u = &staged.user;
-    t.bytes(Some(u.id.0.as_bytes()));
-    t.text(Some(u.realm.as_str()));
-    t.bytes(u.directory_id.as_ref().map(|id| id.0.as_slice()));
-    t.bytes(u.entry_uuid.as_ref().map(|id| id.0.as_slice()));
-    t.text(Some(&u.username));
-    t.text((!u.username_key.is_empty()).then_some(u.username_key.as_str()));
-    t.text(u.display_name.as_deref());
-    t.text(u.email.as_deref());
-    t.text(u.dn.as_deref());
-    t.text(staged.container.as_deref());
-    t.text(u.phone.as_ref().map(crate::model::Phone::as_str));
-    t.text(u.phone_raw.as_deref());
-    t.text(u.phone_attribute.as_deref());
-    t.text(u.phone_rule.as_deref());
-    t.text(u.phone_source.map(crate::model::PhoneSource::as_str));
-    t.text(u.phone_pending.as_ref().map(crate::model::Phone::as_str));
-    t.text(u.phone_pending_raw.as_deref());
-    t.int(u.phone_pending_until.map(|at| at.0));
-    t.text(
-        u.phone_provisioned
-            .as_ref()
-            .map(crate::model::Phone::as_str),
-    );
-    t.text(u.phone_told.as_ref().map(crate::model::Phone::as_str));
-    t.bool(u.told);
-    t.bool(u.provisioned);
-    t.text(Some(u.state.as_str()));
-    t.text(u.state_reason.map(crate::model::StateReason::as_str));
-    t.int(u.suspended_at.map(|at| at.0));
-    t.int(u.suspended_clock);
-    t.bool(u.blocked);
-    t.int(Some(u.version));
-    t.text(Some(&methods(&u.two_factor)));
-    t.int(u.last_used_at.map(|at| at.0));
-    t.int(u.fingerprint.map(u64::cast_signed));
-    t.int(Some(u.created_at.0));
-    t.int(Some(u.updated_at.0));
-    if !plain {
-        t.text(origin_column(u));
-        t.text(u.note.as_deref());
-        t.text(
-            u.phone_pending_source
-                .map(crate::model::PhoneSource::as_str),
-        );
+/// What a user has in a column.
+enum CopyValue<'u> {
+    Bytes(Option<&'u [u8]>),
+    Text(Option<&'u str>),
+    Int(Option<i64>),
+    /// Its default is false.
+    Bool(bool),
+    Methods(&'u [TwoFactor]),
+}
+
+impl CopyValue<'_> {
+    /// Whether this is what a column has that is not named.
+    fn is_default(&self) -> bool {
+        match self {
+            Self::Bytes(bytes) => bytes.is_none(),
+            Self::Text(text) => text.is_none(),
+            Self::Int(number) => number.is_none(),
+            Self::Bool(is) => !is,
+            Self::Methods(_) => false,
+        }
+    }
+
+    fn put(self, rows: &mut CopyRows) {
+        match self {
+            Self::Bytes(bytes) => rows.bytes(bytes),
+            Self::Text(text) => rows.text(text),
+            Self::Int(number) => rows.int(number),
+            Self::Bool(is) => rows.bool(is),
+            Self::Methods([]) => rows.text(Some("")),
+            Self::Methods([one]) => rows.text(Some(one.as_str())),
+            Self::Methods(several) => rows.text(Some(&methods(several))),
+        }
     }
 }
 
-/// Whether the columns that a pass writes say all there is of these users, what they are called, and how many they are.
-fn columns(users: &[StagedUser]) -> (bool, &'static str, usize) {
-    if users.iter().all(|staged| is_plain(&staged.user)) {
-        (true, made_user_columns!(), MADE_USER_COLUMNS)
-    } else {
-        (false, user_columns!(), USER_COLUMNS)
+/// A column of `users` and `staged_users`.
+struct CopyColumn(&'static str, for<'u> fn(&'u StagedUser) -> CopyValue<'u>);
+
+fn number(phone: Option<&Phone>) -> CopyValue<'_> {
+    CopyValue::Text(phone.map(Phone::as_str))
+}
+
+fn id_of(id: Option<&DirectoryId>) -> CopyValue<'_> {
+    CopyValue::Bytes(id.map(|id| id.0.as_slice()))
+}
+
+const COLUMNS: [CopyColumn; USER_COLUMNS] = [
+    CopyColumn("id", |s| CopyValue::Bytes(Some(s.user.id.0.as_bytes()))),
+    CopyColumn("realm", |s| CopyValue::Text(Some(s.user.realm.as_str()))),
+    CopyColumn("directory_id", |s| id_of(s.user.directory_id.as_ref())),
+    CopyColumn("entry_uuid", |s| id_of(s.user.entry_uuid.as_ref())),
+    CopyColumn("username", |s| CopyValue::Text(Some(&s.user.username))),
+    CopyColumn("username_key", |s| {
+        CopyValue::Text(Some(s.user.username_key.as_str()).filter(|key| !key.is_empty()))
+    }),
+    CopyColumn("display_name", |s| {
+        CopyValue::Text(s.user.display_name.as_deref())
+    }),
+    CopyColumn("email", |s| CopyValue::Text(s.user.email.as_deref())),
+    CopyColumn("dn", |s| CopyValue::Text(s.user.dn.as_deref())),
+    CopyColumn("container", |s| CopyValue::Text(s.container.as_deref())),
+    CopyColumn("phone", |s| number(s.user.phone.as_ref())),
+    CopyColumn("phone_raw", |s| {
+        CopyValue::Text(s.user.phone_raw.as_deref())
+    }),
+    CopyColumn("phone_attribute", |s| {
+        CopyValue::Text(s.user.phone_attribute.as_deref())
+    }),
+    CopyColumn("phone_rule", |s| {
+        CopyValue::Text(s.user.phone_rule.as_deref())
+    }),
+    CopyColumn("phone_source", |s| {
+        CopyValue::Text(s.user.phone_source.map(PhoneSource::as_str))
+    }),
+    CopyColumn("phone_pending", |s| number(s.user.phone_pending.as_ref())),
+    CopyColumn("phone_pending_raw", |s| {
+        CopyValue::Text(s.user.phone_pending_raw.as_deref())
+    }),
+    CopyColumn("phone_pending_until", |s| {
+        CopyValue::Int(s.user.phone_pending_until.map(|at| at.0))
+    }),
+    CopyColumn("phone_provisioned", |s| {
+        number(s.user.phone_provisioned.as_ref())
+    }),
+    CopyColumn("phone_told", |s| number(s.user.phone_told.as_ref())),
+    CopyColumn("told", |s| CopyValue::Bool(s.user.told)),
+    CopyColumn("provisioned", |s| CopyValue::Bool(s.user.provisioned)),
+    CopyColumn("state", |s| CopyValue::Text(Some(s.user.state.as_str()))),
+    CopyColumn("state_reason", |s| {
+        CopyValue::Text(s.user.state_reason.map(StateReason::as_str))
+    }),
+    CopyColumn("suspended_at", |s| {
+        CopyValue::Int(s.user.suspended_at.map(|at| at.0))
+    }),
+    CopyColumn("suspended_clock", |s| {
+        CopyValue::Int(s.user.suspended_clock)
+    }),
+    CopyColumn("blocked", |s| CopyValue::Bool(s.user.blocked)),
+    CopyColumn("version", |s| CopyValue::Int(Some(s.user.version))),
+    CopyColumn("two_factor", |s| CopyValue::Methods(&s.user.two_factor)),
+    CopyColumn("last_used_at", |s| {
+        CopyValue::Int(s.user.last_used_at.map(|at| at.0))
+    }),
+    CopyColumn("fingerprint", |s| {
+        CopyValue::Int(s.user.fingerprint.map(u64::cast_signed))
+    }),
+    CopyColumn("created_at", |s| CopyValue::Int(Some(s.user.created_at.0))),
+    CopyColumn("updated_at", |s| CopyValue::Int(Some(s.user.updated_at.0))),
+    CopyColumn("origin", |s| CopyValue::Text(origin_column(&s.user))),
+    CopyColumn("note", |s| CopyValue::Text(s.user.note.as_deref())),
+    CopyColumn("phone_pending_source", |s| {
+        CopyValue::Text(s.user.phone_pending_source.map(PhoneSource::as_str))
+    }),
+];
+
+/// The columns in which any of these users has anything, and their names: who is made has little in most of them.
+fn columns(users: &[StagedUser]) -> (Vec<&'static CopyColumn>, String) {
+    let mut used = vec![];
+    let mut names = String::new();
+    for column in &COLUMNS {
+        if users.iter().any(|staged| !(column.1)(staged).is_default()) {
+            names.push_str(", ");
+            names.push_str(column.0);
+            used.push(column);
+        }
+    }
+    (used, names)
+}
+
+fn user(t: &mut CopyRows, staged: &StagedUser, columns: &[&CopyColumn]) {
+    for column in columns {
+        (column.1)(staged).put(t);
     }
 }
 
@@ -148,17 +221,17 @@ pub(super) async fn users(
     run: RunId,
     users: &[StagedUser],
 ) -> Result<(), StoreError> {
-    let (plain, names, count) = columns(users);
-    let mut t = CopyRows::new(4 + count, users.len() * 512);
+    let (columns, names) = columns(users);
+    let mut t = CopyRows::new(4 + columns.len(), users.len() * 384);
     for staged in users {
         t.row();
         t.bytes(Some(run.0.as_bytes()));
         t.int(Some(staged.seq));
         t.int(Some(staged.base_version));
         t.text(intents_text(&staged.intents)?.as_deref());
-        user(&mut t, staged, plain);
+        user(&mut t, staged, &columns);
     }
-    let into = format!("staged_users (run, seq, base_version, intents, {names})");
+    let into = format!("staged_users (run, seq, base_version, intents{names})");
     t.copy(connection, &into).await
 }
 
@@ -169,16 +242,16 @@ pub(super) async fn aside(
     table: &str,
     users: &[StagedUser],
 ) -> Result<(), StoreError> {
-    let (plain, names, count) = columns(users);
-    let mut t = CopyRows::new(3 + count, users.len() * 512);
+    let (columns, names) = columns(users);
+    let mut t = CopyRows::new(3 + columns.len(), users.len() * 384);
     for staged in users {
         t.row();
         t.int(Some(staged.seq));
         t.int(Some(staged.seq));
         t.bytes(Some(run.0.as_bytes()));
-        user(&mut t, staged, plain);
+        user(&mut t, staged, &columns);
     }
-    let into = format!("{table} (pk, made_seq, made_by, {names})");
+    let into = format!("{table} (pk, made_seq, made_by{names})");
     t.copy(connection, &into).await
 }
 

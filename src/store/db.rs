@@ -36,6 +36,8 @@ pub(super) enum Db {
         /// The writer does not wait for the disk at present, until it is acquired anew; see
         /// [`Store::stage`](super::Store::stage).
         relaxed: Arc<AtomicBool>,
+        /// The log is being [folded beside](fold_beside).
+        folding: Arc<AtomicBool>,
         /// What counts commits, once the store is opened for writing.
         generation: Option<Arc<Generation>>,
     },
@@ -135,12 +137,35 @@ const TURN: Duration = Duration::from_hours(24 * 365);
 /// A log that somebody still reads is not waited for that long: nobody can write meanwhile.
 const FOLD: &str = "PRAGMA busy_timeout = 300; PRAGMA wal_checkpoint(TRUNCATE)";
 
+/// How the writer commits: what is there lasts.
+pub(super) const LASTING: &str = "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 1000";
+/// The same while a plan is staged: no commit waits for the disk, and the log is [folded beside](fold_beside). Of pages of 16 KiB the
+/// writer folds 256 MiB itself, should that come to nothing.
+pub(super) const RELAXED: &str = "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 16384";
+
 /// Sets something of a connection.
 pub(super) async fn pragma(
     writer: &mut SqliteConnection,
     sql: &'static str,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(sql).execute(writer).await.map(|_| ())
+    sqlx::raw_sql(sql).execute(writer).await.map(|_| ())
+}
+
+/// Folds what stands in the log into the file by a connection that reads. It waits for the disk while the writer goes on.
+pub(super) fn fold_beside(read: &SqlitePool, folding: &Arc<AtomicBool>) {
+    const FOLD: &str = "PRAGMA wal_checkpoint(PASSIVE)";
+    if folding.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    let (read, folding) = (read.clone(), Arc::clone(folding));
+    tokio::spawn(async move {
+        if let Ok(mut reader) = read.acquire().await
+            && let Err(error) = pragma(&mut reader, FOLD).await
+        {
+            tracing::debug!("the log is left to the writer: {error}");
+        }
+        folding.store(false, Ordering::SeqCst);
+    });
 }
 
 /// What to do where the system does not let this user open the file. Only asked once SQLite has failed: to close a file ends the
@@ -188,7 +213,7 @@ impl Db {
             .pragma("secure_delete", "ON")
             // Of a new file. A first pass writes its pages one after the other: with 4 KiB it spent a third of its time in calls.
             .page_size(16_384)
-            // 16 MiB at a time.
+            // 16 MiB at a time; see [`LASTING`].
             .pragma("wal_autocheckpoint", "1000")
             .pragma("journal_size_limit", "67108864");
         let open = |e: sqlx::Error| StoreError::Open {
@@ -215,7 +240,7 @@ impl Db {
                 let left = left.swap(false, Ordering::SeqCst);
                 Box::pin(async move {
                     if left {
-                        pragma(writer, "PRAGMA synchronous = FULL").await?;
+                        pragma(writer, LASTING).await?;
                     }
                     Ok(true)
                 })
@@ -239,6 +264,7 @@ impl Db {
             write,
             read,
             relaxed,
+            folding: Arc::default(),
             generation: None,
         })
     }

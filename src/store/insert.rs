@@ -1,22 +1,26 @@
 //! Rows as SQLite takes them: statements of many rows each, and for whom a plan makes, what they have in common said once.
 
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, query::Query};
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::StoreError;
 use super::rows::{USER_COLUMNS, bind_user, methods, origin_word, side_text, user_columns};
 use super::staged_user::{StagedUser, intents_text};
 use crate::clock::Timestamp;
-use crate::model::{Change, PhoneSource, RealmId, RunId, State, TwoFactor, UserOrigin};
+use crate::model::{Change, Phone, PhoneSource, RealmId, RunId, State, TwoFactor, UserOrigin};
 
 /// Rows of one INSERT: the cost of each falls until some 50, and SQLite takes 32,766 values at most.
 const ROWS: usize = 50;
 
+/// The same of people who are made, whose values are numbers.
+const MADE_ROWS: usize = 250;
+
 /// `(?, …), (?, …)`: `rows` of `columns` each. SQLite keeps the names of placeholders in a list that it searches from its
 /// beginning for each, which for 1,850 of them took 60 % of a first load; nameless ones it only counts.
 fn values(rows: usize, columns: usize) -> String {
-    let row = format!("({})", vec!["?"; columns].join(", "));
-    vec![row; rows].join(", ")
+    let row = format!("({}), ", vec!["?"; columns].join(", "));
+    let mut rows = row.repeat(rows);
+    rows.truncate(rows.len().saturating_sub(2));
+    rows
 }
 
 /// What people who are made mostly have in common. To hand a value over costs more than to write it, so these go once for each
@@ -43,11 +47,94 @@ struct InsertTarget<'a> {
     seq: &'static str,
 }
 
-/// What each person has of their own, in the order of [`SharedColumns::insert`]: with an entry in a directory, and without.
-const OWN: usize = 14;
-const OWN_BY_HAND: usize = 8;
+/// What a person has of their own in a column.
+enum OwnValue<'u> {
+    Number(Option<i64>),
+    Bytes(Option<&'u [u8]>),
+    Text(Option<&'u str>),
+}
 
-/// Whether somebody has nothing that comes from a directory, and a key and a raw number where the name and the number are there.
+/// A column in which each person has a value of their own.
+struct OwnColumn {
+    name: &'static str,
+    /// Only a directory gives it.
+    of_directory: bool,
+    value: for<'u> fn(&'u StagedUser) -> OwnValue<'u>,
+}
+
+const fn own(name: &'static str, value: for<'u> fn(&'u StagedUser) -> OwnValue<'u>) -> OwnColumn {
+    OwnColumn {
+        name,
+        of_directory: false,
+        value,
+    }
+}
+
+const fn own_of_directory(
+    name: &'static str,
+    value: for<'u> fn(&'u StagedUser) -> OwnValue<'u>,
+) -> OwnColumn {
+    OwnColumn {
+        name,
+        of_directory: true,
+        value,
+    }
+}
+
+/// What each person has of their own beside the place in the plan. A value that mostly is another's stands behind that one.
+const OWN: [OwnColumn; 13] = [
+    own("id", |s| OwnValue::Bytes(Some(s.user.id.0.as_bytes()))),
+    own_of_directory("directory_id", |s| {
+        OwnValue::Bytes(s.user.directory_id.as_ref().map(|id| id.0.as_slice()))
+    }),
+    own_of_directory("entry_uuid", |s| {
+        OwnValue::Bytes(s.user.entry_uuid.as_ref().map(|id| id.0.as_slice()))
+    }),
+    own("username", |s| OwnValue::Text(Some(&s.user.username))),
+    own("username_key", |s| {
+        OwnValue::Text(Some(s.user.username_key.as_str()).filter(|key| !key.is_empty()))
+    }),
+    own("display_name", |s| {
+        OwnValue::Text(s.user.display_name.as_deref())
+    }),
+    own("email", |s| OwnValue::Text(s.user.email.as_deref())),
+    own_of_directory("dn", |s| OwnValue::Text(s.user.dn.as_deref())),
+    own_of_directory("container", |s| OwnValue::Text(s.container.as_deref())),
+    own("phone", |s| {
+        OwnValue::Text(s.user.phone.as_ref().map(Phone::as_str))
+    }),
+    own("phone_raw", |s| OwnValue::Text(s.user.phone_raw.as_deref())),
+    own_of_directory("phone_rule", |s| {
+        OwnValue::Text(s.user.phone_rule.as_deref())
+    }),
+    own_of_directory("fingerprint", |s| {
+        OwnValue::Number(s.user.fingerprint.map(u64::cast_signed))
+    }),
+];
+
+/// The values of many people, one behind the other, handed over as one. A text by itself costs several allocations here and in SQLite;
+/// a number that says where it stands costs none.
+#[derive(Default)]
+struct Packed {
+    bytes: Vec<u8>,
+    /// Where the last value begins.
+    last: usize,
+}
+
+impl Packed {
+    /// Adds a value; gives where it begins, from 1, above its length in 32 bits.
+    fn add(&mut self, value: &[u8]) -> i64 {
+        if self.bytes.get(self.last..) != Some(value) {
+            self.last = self.bytes.len();
+            self.bytes.extend_from_slice(value);
+        }
+        // SQLite takes no value of a gigabyte: what is longer is refused by its length.
+        let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        number(self.last).saturating_add(1) << 32 | number(value.len())
+    }
+}
+
+/// Whether somebody has nothing that comes from a directory.
 fn by_hand(staged: &StagedUser) -> bool {
     let user = &staged.user;
     user.directory_id.is_none()
@@ -56,8 +143,6 @@ fn by_hand(staged: &StagedUser) -> bool {
         && staged.container.is_none()
         && user.phone_rule.is_none()
         && user.fingerprint.is_none()
-        && !user.username_key.is_empty()
-        && (user.phone.is_none() || user.phone_raw.is_some())
 }
 
 impl SharedColumns {
@@ -111,39 +196,52 @@ impl SharedColumns {
             && user.phone_pending_source.is_none()
     }
 
-    /// Takes the texts away from the users. `into` names a table and its columns of run and place.
+    /// Inserts people whom this describes. `into` names a table and its columns of run and place.
     async fn insert(
         &self,
         connection: &mut SqliteConnection,
         run: RunId,
         into: InsertTarget<'_>,
-        users: &mut [&mut StagedUser],
+        users: &[&StagedUser],
     ) -> Result<(), StoreError> {
-        // What is not named has its default in either table. Values that mostly are another's are handed over where they are not.
-        let (phone, own_columns, own_values, n) = if self.of_directory {
-            (
-                "column11",
-                "id, directory_id, entry_uuid, username, username_key, display_name, email, dn, container, phone, phone_raw, phone_rule, fingerprint",
-                "*",
-                OWN,
-            )
-        } else {
-            (
-                "column7",
-                "id, username, username_key, display_name, email, phone, phone_raw",
-                "column1, column2, column3, COALESCE(column4, column3), column5, column6, column7, COALESCE(column8, column7)",
-                OWN_BY_HAND,
-            )
-        };
+        /// Placeholders before those of [`OWN`] values.
+        const SHARED: usize = 9;
+        let own: Vec<&OwnColumn> = OWN
+            .iter()
+            .filter(|column| self.of_directory || !column.of_directory)
+            .collect();
+        let columns = own.len() + 1;
+        // All values together come last. The driver goes by the number of this one placeholder, and SQLite by where it stands.
+        let packed = SHARED + users.len() * columns + 1;
+        let mut names = String::new();
+        let mut expressions = String::new();
+        let (mut phone, mut has_phone) = (String::new(), String::new());
+        for (n, column) in own.iter().enumerate() {
+            let place = format!("column{}", n + 2);
+            let bytes = format!("substr(${packed}, {place} >> 32, {place} & 4294967295)");
+            let expression = match (column.value)(users[0]) {
+                OwnValue::Number(_) => place.clone(),
+                OwnValue::Bytes(_) => bytes,
+                OwnValue::Text(_) => format!("CAST({bytes} AS TEXT)"),
+            };
+            names.push_str(", ");
+            names.push_str(column.name);
+            expressions.push_str(", ");
+            expressions.push_str(&expression);
+            if column.name == "phone" {
+                (phone, has_phone) = (expression, format!("{place} IS NOT NULL"));
+            }
+        }
+        // What is not named has its default in either table.
         let sql = format!(
             "INSERT OR FAIL INTO {} ({}, realm, two_factor, created_at, updated_at, phone_attribute, phone_source, phone_provisioned, origin, state, version,
-                 {}, {own_columns})
-             SELECT ?, ?, ?, ?, ?, CASE WHEN {phone} IS NOT NULL THEN ? END, CASE WHEN {phone} IS NOT NULL THEN ? END, CASE WHEN ? THEN {phone} END, ?,
-                 'active', 1, {own_values} FROM (VALUES {})",
+                 {}{names})
+             SELECT ?, ?, ?, ?, ?, CASE WHEN {has_phone} THEN ? END, CASE WHEN {has_phone} THEN ? END, CASE WHEN ? THEN {phone} END, ?,
+                 'active', 1, column1{expressions} FROM (VALUES {})",
             into.table,
             into.run,
             into.seq,
-            values(users.len(), n)
+            values(users.len(), columns)
         );
         let mut query = sqlx::query(AssertSqlSafe(sql));
         query = query
@@ -156,14 +254,19 @@ impl SharedColumns {
             .bind(self.phone_source.map(PhoneSource::as_str))
             .bind(self.provisioned)
             .bind(origin_word(self.origin));
+        let mut all = Packed::default();
         for staged in users {
-            query = if self.of_directory {
-                own(query, staged)
-            } else {
-                own_by_hand(query, staged)
-            };
+            query = query.bind(staged.seq);
+            for column in &own {
+                query = query.bind(match (column.value)(staged) {
+                    OwnValue::Number(number) => number,
+                    OwnValue::Bytes(bytes) => bytes.map(|bytes| all.add(bytes)),
+                    OwnValue::Text(text) => text.map(|text| all.add(text.as_bytes())),
+                });
+            }
         }
         query
+            .bind(all.bytes)
             .execute(connection)
             .await
             .map(|_| ())
@@ -171,54 +274,14 @@ impl SharedColumns {
     }
 }
 
-type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
-
-fn own<'q>(query: Statement<'q>, staged: &mut StagedUser) -> Statement<'q> {
-    let user = &mut staged.user;
-    query
-        .bind(staged.seq)
-        .bind(user.id.0.as_bytes().to_vec())
-        .bind(user.directory_id.map(|id| id.0.to_vec()))
-        .bind(user.entry_uuid.map(|id| id.0.to_vec()))
-        .bind(std::mem::take(&mut user.username))
-        .bind(Some(std::mem::take(&mut user.username_key)).filter(|key| !key.is_empty()))
-        .bind(user.display_name.take())
-        .bind(user.email.take())
-        .bind(user.dn.take())
-        .bind(staged.container.take())
-        .bind(user.phone.take().map(String::from))
-        .bind(user.phone_raw.take())
-        .bind(user.phone_rule.take())
-        .bind(user.fingerprint.map(u64::cast_signed))
-}
-
-fn own_by_hand<'q>(query: Statement<'q>, staged: &mut StagedUser) -> Statement<'q> {
-    let user = &mut staged.user;
-    let phone = user.phone.take().map(String::from);
-    let key = Some(std::mem::take(&mut user.username_key)).filter(|key| *key != user.username);
-    let raw = user
-        .phone_raw
-        .take()
-        .filter(|raw| Some(raw) != phone.as_ref());
-    query
-        .bind(staged.seq)
-        .bind(user.id.0.as_bytes().to_vec())
-        .bind(std::mem::take(&mut user.username))
-        .bind(key)
-        .bind(user.display_name.take())
-        .bind(user.email.take())
-        .bind(phone)
-        .bind(raw)
-}
-
 /// Puts the users that are made together with those like them; gives the others too.
 fn groups<'a>(
-    users: impl Iterator<Item = &'a mut StagedUser>,
+    users: impl Iterator<Item = &'a StagedUser>,
 ) -> (
-    Vec<(SharedColumns, Vec<&'a mut StagedUser>)>,
-    Vec<&'a mut StagedUser>,
+    Vec<(SharedColumns, Vec<&'a StagedUser>)>,
+    Vec<&'a StagedUser>,
 ) {
-    let mut groups: Vec<(SharedColumns, Vec<&mut StagedUser>)> = vec![];
+    let mut groups: Vec<(SharedColumns, Vec<&StagedUser>)> = vec![];
     let mut others = vec![];
     for staged in users {
         let group = groups.iter_mut().find(|g| g.0.describes(staged));
@@ -242,7 +305,7 @@ fn groups<'a>(
 pub(super) async fn users(
     connection: &mut SqliteConnection,
     run: RunId,
-    users: &mut [StagedUser],
+    users: &[StagedUser],
 ) -> Result<(), StoreError> {
     const STAGED: InsertTarget<'_> = InsertTarget {
         table: "staged_users",
@@ -250,12 +313,12 @@ pub(super) async fn users(
         seq: "seq",
     };
     let (made, mut others): (Vec<_>, Vec<_>) = users
-        .iter_mut()
+        .iter()
         .partition(|s| s.base_version == 0 && s.intents.is_empty());
-    let (mut groups, unlike) = groups(made.into_iter());
+    let (groups, unlike) = groups(made.into_iter());
     others.extend(unlike);
-    for (alike, group) in &mut groups {
-        for users in group.chunks_mut(ROWS) {
+    for (alike, group) in &groups {
+        for users in group.chunks(MADE_ROWS) {
             alike.insert(connection, run, STAGED, users).await?;
         }
     }
@@ -288,16 +351,16 @@ pub(super) async fn aside(
     connection: &mut SqliteConnection,
     run: RunId,
     table: &str,
-    users: &mut [StagedUser],
+    users: &[StagedUser],
 ) -> Result<(), StoreError> {
     let into = InsertTarget {
         table,
         run: "made_by",
         seq: "made_seq",
     };
-    let (mut groups, others) = groups(users.iter_mut());
-    for (alike, group) in &mut groups {
-        for users in group.chunks_mut(ROWS) {
+    let (groups, others) = groups(users.iter());
+    for (alike, group) in &groups {
+        for users in group.chunks(MADE_ROWS) {
             alike.insert(connection, run, into, users).await?;
         }
     }

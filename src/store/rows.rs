@@ -11,40 +11,19 @@ use super::StoreError;
 use crate::clock::Timestamp;
 use crate::model::{DirectoryId, Phone, RealmId, RunId, TwoFactor, User, UserId, UserOrigin};
 
-/// The columns that may say something of a user whom a pass makes: what [`user_columns!`] names beyond them is null then.
-macro_rules! made_user_columns {
+/// A user's columns, in the order in which [`bind_user!`] binds them. `users` and `staged_users` share them.
+macro_rules! user_columns {
     () => {
         "id, realm, directory_id, entry_uuid, username, username_key, display_name, email, dn, container, phone, phone_raw, \
          phone_attribute, phone_rule, phone_source, phone_pending, phone_pending_raw, phone_pending_until, phone_provisioned, \
          phone_told, told, provisioned, state, state_reason, suspended_at, suspended_clock, blocked, version, two_factor, \
-         last_used_at, fingerprint, created_at, updated_at"
-    };
-}
-pub(super) use made_user_columns;
-
-/// A user's columns, in the order in which [`bind_user!`] binds them. `users` and `staged_users` share them.
-macro_rules! user_columns {
-    () => {
-        concat!(
-            $crate::store::rows::made_user_columns!(),
-            ", origin, note, phone_pending_source"
-        )
+         last_used_at, fingerprint, created_at, updated_at, origin, note, phone_pending_source"
     };
 }
 pub(super) use user_columns;
 
-/// How many columns [`made_user_columns!`] names.
-pub(super) const MADE_USER_COLUMNS: usize = 33;
-
 /// How many columns [`user_columns!`] names.
-pub(super) const USER_COLUMNS: usize = MADE_USER_COLUMNS + 3;
-
-/// Whether [`made_user_columns!`] say all there is of somebody.
-pub(super) fn is_plain(user: &User) -> bool {
-    user.origin == UserOrigin::Directory
-        && user.note.is_none()
-        && user.phone_pending_source.is_none()
-}
+pub(super) const USER_COLUMNS: usize = 36;
 
 /// The column `origin`: most users come from a directory, which takes no room.
 pub(super) fn origin_column(user: &User) -> Option<&'static str> {

@@ -5,7 +5,6 @@
 //! meanwhile: nothing waits for the plan, and it can be made where the store cannot be written.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
@@ -46,7 +45,8 @@ impl Store {
                 write: only.clone(),
                 generation: None,
                 read: only,
-                relaxed: Arc::new(AtomicBool::new(false)),
+                relaxed: Arc::default(),
+                folding: Arc::default(),
             },
             leases: Leases::default(),
             note: None,

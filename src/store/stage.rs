@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use sqlx::Connection as _;
 
 use super::answer::answered;
-use super::db::{Db, EngineConnection, IMMEDIATE, Tx, on, pragma};
+use super::db::{Db, EngineConnection, IMMEDIATE, LASTING, RELAXED, Tx, fold_beside, on, pragma};
 use super::fence::FencedTransaction;
 use super::staged_user::StagedUser;
 use super::{Store, StoreError, copy, insert};
@@ -52,12 +52,12 @@ impl Store {
     pub async fn stage(
         &self,
         run: RunId,
-        mut users: Vec<StagedUser>,
+        users: Vec<StagedUser>,
         changes: &[Change],
     ) -> Result<(), StoreError> {
         self.relaxed(async |side| match side {
             EngineConnection::Sqlite(c) => {
-                insert::users(c, run, &mut users).await?;
+                insert::users(c, run, &users).await?;
                 insert::changes(c, run, changes).await
             }
             EngineConnection::Postgres(c) => {
@@ -83,19 +83,25 @@ impl Store {
                 work(EngineConnection::Postgres(&mut tx)).await?;
                 tx.commit().await.map_err(failed)
             }
-            Db::Sqlite { write, relaxed, .. } => {
+            Db::Sqlite {
+                write,
+                read,
+                relaxed,
+                folding,
+                generation,
+            } => {
                 let mut writer = write.acquire().await.map_err(&failed)?;
                 relaxed.store(true, Ordering::SeqCst);
-                pragma(&mut writer, "PRAGMA synchronous = NORMAL")
-                    .await
-                    .map_err(&failed)?;
+                pragma(&mut writer, RELAXED).await.map_err(&failed)?;
                 let mut tx = writer.begin_with(IMMEDIATE).await.map_err(&failed)?;
                 work(EngineConnection::Sqlite(&mut tx)).await?;
                 tx.commit().await.map_err(&failed)?;
-                pragma(&mut writer, "PRAGMA synchronous = FULL")
-                    .await
-                    .map_err(&failed)?;
+                pragma(&mut writer, LASTING).await.map_err(&failed)?;
                 relaxed.store(false, Ordering::SeqCst);
+                // A temporary store has no log.
+                if generation.is_some() {
+                    fold_beside(read, folding);
+                }
                 Ok(())
             }
         }

@@ -115,7 +115,7 @@ async fn move_on(
 async fn change_users(tx: &mut Tx, write: BatchWrite<'_>) -> Result<(), StoreError> {
     let BatchWrite {
         batch,
-        mut users,
+        users,
         mut changes,
         messages,
         links,
@@ -129,7 +129,6 @@ async fn change_users(tx: &mut Tx, write: BatchWrite<'_>) -> Result<(), StoreErr
         .filter(|s| s.user.state == State::Removed)
         .map(|s| s.user.id)
         .collect();
-    // The texts of those who are staged may be taken away.
     let said: Vec<_> = users
         .iter()
         .filter(|s| !s.intents.is_empty())
@@ -139,7 +138,7 @@ async fn change_users(tx: &mut Tx, write: BatchWrite<'_>) -> Result<(), StoreErr
     let staged = users.len();
     match tx.side() {
         EngineConnection::Sqlite(c) => {
-            insert::users(c, run, &mut users).await?;
+            insert::users(c, run, &users).await?;
             insert::changes(c, run, &changes).await?;
         }
         EngineConnection::Postgres(c) => {

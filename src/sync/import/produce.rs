@@ -73,7 +73,11 @@ pub(super) fn produce(
             says: understood(&mut line, doubles, rules),
         });
         if batch.lines.len() >= BATCH || batch.records.len() >= BATCH_TEXT {
-            let full = std::mem::take(&mut batch);
+            let next = ReadLines {
+                lines: Vec::with_capacity(BATCH),
+                records: String::with_capacity(batch.records.len()),
+            };
+            let full = std::mem::replace(&mut batch, next);
             if to.blocking_send(full).is_err() {
                 return Ok(());
             }

@@ -29,6 +29,9 @@ use crate::sync::engine::Engine;
 use crate::sync::realm::by_hand::RealmRules;
 use crate::sync::run_request::Progress;
 
+/// Users staged at once. Whoever reads a file keeps little else in memory.
+const STAGED: usize = 4000;
+
 /// What came of an import.
 #[derive(Debug)]
 pub struct Imported {
@@ -219,6 +222,7 @@ impl Place<'_> {
             self.row.first_applied_at.is_none(),
             store,
         );
+        plan.in_batches_of(STAGED);
         if !self.ask.dry {
             plan.lay_aside().await?;
         }

@@ -59,8 +59,14 @@ impl Work<'_> {
                 }
                 Said::Refused(fault) => Some(fault),
                 Said::User(user) => {
-                    let held = held.remove(&user.name.key);
-                    self.decide(held.as_ref(), user).await?
+                    let held = if held.is_empty() {
+                        None
+                    } else {
+                        held.remove(&user.name.key)
+                    };
+                    let fault = self.decide(held.as_ref(), user);
+                    self.plan.hand_over_full().await?;
+                    fault
                 }
             };
             if let Some(fault) = fault {
@@ -138,16 +144,15 @@ impl Work<'_> {
     }
 
     /// Decides about a line; gives why it cannot be used after all.
-    async fn decide(
-        &mut self,
-        held: Option<&User>,
-        user: ImportedUser,
-    ) -> Result<Option<LineFault>, RunFailure> {
+    fn decide(&mut self, held: Option<&User>, user: ImportedUser) -> Option<LineFault> {
         let marked = user.marked;
-        let name = user.name.shown.clone();
+        // Only for whoever is there can a line say what it must not.
+        let name = held.map(|_| user.name.shown.clone());
         let decision = match imported(held, user, &self.context(held)) {
             Ok(decision) => decision,
-            Err(refusal) => return Ok(Some(self.owned(held, &name, refusal))),
+            Err(refusal) => {
+                return Some(self.owned(held, name.as_deref().unwrap_or_default(), refusal));
+            }
         };
         self.counts.marked += i64::from(marked);
         match &decision {
@@ -156,9 +161,9 @@ impl Work<'_> {
             _ => self.counts.unchanged += 1,
         }
         if let Some(decision) = decision {
-            self.plan.add(decision).await?;
+            self.plan.gather(decision);
         }
-        Ok(None)
+        None
     }
 
     /// A line that would change what a directory says.
