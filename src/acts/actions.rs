@@ -224,13 +224,15 @@ impl Act for ShowLinks {
         let ids: Vec<UserId> = links.iter().map(|link| link.user).collect();
         let users = at.store().users_by_id(&ids).await?;
         let users: HashMap<UserId, User> = users.into_iter().map(|u| (u.id, u)).collect();
+        let enrolments: Vec<_> = links.iter().map(|link| link.id).collect();
+        let urls = at.engine.links_of(&enrolments).await?;
         let mut items = vec![];
-        for link in &links {
+        for (link, url) in links.iter().zip(urls) {
             let Some(user) = users.get(&link.user) else {
                 continue;
             };
             items.push(EnrolmentObject {
-                url: at.engine.link_of(link).await?,
+                url,
                 ..EnrolmentObject::new(link, user, at.now())
             });
         }

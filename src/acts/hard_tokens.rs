@@ -1,5 +1,6 @@
 //! `hard-tokens import`: the tokens of a file, all of them or none.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use base64::Engine as _;
@@ -92,7 +93,7 @@ pub struct TokensImported {
     pub form: String,
     /// Tokens of the file.
     pub tokens: usize,
-    /// New ones.
+    /// New ones, and those that got a seed back that was given up.
     pub imported: usize,
     /// Those that the store had: nothing of them was changed.
     pub unchanged: usize,
@@ -126,13 +127,19 @@ impl Act for ImportTokens {
             let known = at.store().known_tokens(&serials, &all_prints).await?;
             let known: Vec<KnownToken> = known
                 .into_iter()
-                .map(|(serial, fingerprint)| KnownToken {
-                    serial,
-                    fingerprint,
+                .map(|token| KnownToken {
+                    serial: token.serial,
+                    fingerprint: token.fingerprint,
+                    given_up: token.given_up,
                 })
                 .collect();
             let new = import(&offered, &known).map_err(|clashes| clash(&file, clashes))?;
-            let outcome = outcome(&file, new.len(), at.now());
+            let given_up: HashSet<&str> = known
+                .iter()
+                .filter(|token| token.given_up)
+                .map(|token| token.serial.as_str())
+                .collect();
+            let outcome = outcome(&file, new.len(), given_up.len(), at.now());
             if new.is_empty() {
                 return Ok(outcome);
             }
@@ -142,7 +149,12 @@ impl Act for ImportTokens {
                 else {
                     continue;
                 };
-                rows.push(row(token, prints, &keys, at)?);
+                let there = if given_up.contains(token.serial.as_str()) {
+                    at.store().hard_token(&token.serial).await?
+                } else {
+                    None
+                };
+                rows.push(row(token, there.map(|row| row.kept), prints, &keys, at)?);
             }
             let entry = entry(at, &file, &new, &outcome);
             let key = at.engine.audit_key().await?;
@@ -239,7 +251,7 @@ fn clash(file: &SeedFile, clashes: Vec<(usize, TokenClash)>) -> ActFailure {
     faulty(&SeedFileFaults { listed, all })
 }
 
-fn outcome(file: &SeedFile, imported: usize, now: Timestamp) -> TokensImported {
+fn outcome(file: &SeedFile, imported: usize, again: usize, now: Timestamp) -> TokensImported {
     let warning = |code: &str, n: usize, detail: &str| UserWarning {
         code: code.to_owned(),
         detail: match n {
@@ -261,6 +273,13 @@ fn outcome(file: &SeedFile, imported: usize, now: Timestamp) -> TokensImported {
             "the codes count no longer: the file says until when they did",
         ));
     }
+    if again > 0 {
+        warnings.push(warning(
+            "seed_again",
+            again,
+            "the seed was given up with a lost enrolment key, and is there again: whose the token is and where its counter stands stays",
+        ));
+    }
     TokensImported {
         form: file.form.as_str().to_owned(),
         tokens: file.tokens.len(),
@@ -270,16 +289,31 @@ fn outcome(file: &SeedFile, imported: usize, now: Timestamp) -> TokensImported {
     }
 }
 
+/// A token of the file as it is kept; `there`: as the store has it, without its seed.
 fn row(
     token: &SeedToken,
+    there: Option<KeptAuthenticator>,
     prints: &[Fingerprint],
     keys: &KeyRing,
     at: &ActContext,
 ) -> Result<NewHardToken, ActFailure> {
-    let id = AuthenticatorId(at.engine.new_user_id().0);
+    let again = there.is_some();
+    let there = there.map(|kept| kept.authenticator);
+    if there.as_ref().is_some_and(|there| there.kind != token.kind) {
+        return Err(ActFailure::new(
+            FailureKind::Unfit,
+            format!(
+                "token {}: the store has it with a counter and the file with a clock, or the other way round: nothing is imported; `realmsync hard-tokens remove` it first",
+                token.serial
+            ),
+        ));
+    }
+    let user = there.as_ref().and_then(|there| there.user);
+    let fresh = || AuthenticatorId(at.engine.new_user_id().0);
+    let id = there.as_ref().map_or_else(fresh, |there| there.id);
     let mut nonce = [0; NONCE];
     random(&mut nonce)?;
-    let owner = Authenticator::owner(None, id);
+    let owner = Authenticator::owner(user, id);
     let secret = sealed::seal(&keys.current, &owner, &token.seed, nonce);
     let (Some(secret), Some(fingerprint)) = (secret, prints.first()) else {
         return Err(ActFailure::new(
@@ -291,9 +325,12 @@ fn row(
         kept: KeptAuthenticator {
             authenticator: Authenticator {
                 id,
-                user: None,
+                user,
                 kind: token.kind,
-                state: AuthenticatorState::Pending,
+                state: match user {
+                    Some(_) => AuthenticatorState::Active,
+                    None => AuthenticatorState::Pending,
+                },
                 serial: Some(token.serial.clone()),
                 issuer: token.manufacturer.clone(),
                 hash: token.hash,
@@ -310,12 +347,13 @@ fn row(
                 last_used_at: None,
                 ended_at: None,
             },
-            bound_to: None,
+            bound_to: user,
             secret: Some(secret),
             enrolment: None,
             browser: None,
         },
         fingerprint: *fingerprint,
+        again,
     })
 }
 

@@ -24,6 +24,7 @@ mod decide;
 mod enrol;
 mod failure;
 mod freeze;
+mod give_up_key;
 mod hard_token;
 mod hard_tokens;
 mod import;
@@ -36,6 +37,7 @@ mod phone_decision;
 mod plan;
 mod realm_act;
 mod realm_by_hand;
+mod restored;
 mod send;
 mod sync;
 mod user_by_hand;
@@ -60,6 +62,7 @@ pub use enrol::{
 };
 pub use failure::{ActFailure, FailureKind};
 pub use freeze::{UnfreezeRequest, UnfreezeUser, freeze_by_link, open_freeze_link};
+pub use give_up_key::{GiveUpKey, GiveUpKeyRequest, given_up};
 pub use hard_token::{
     AssignToken, AssignTokenRequest, ChangeToken, ResyncToken, ResyncTokenRequest, TokenActed,
     TokenVerb, TokenVerbRequest,
@@ -78,6 +81,7 @@ pub use realm_by_hand::{
     EditRealm, MakeRealm, MakeRealmRequest, RealmRemoved, RealmRequest, RemoveRealm,
     RemoveRealmRequest,
 };
+pub use restored::{Restore, RestoredAnswer, RestoredRequest};
 pub use send::{EnrolmentObject, SendApplication, SendRequest, WithdrawLinks};
 pub use sync::{Sync, SyncRequest};
 pub use user_by_hand::{

@@ -121,7 +121,7 @@ impl Act for SendApplication {
                         realm = %held.realm, user = %held.id, by = at.by(), from = at.caller.door.as_str(), lost = request.lost,
                         "{}: enrolment-send {:#}", held.realm, held.id
                     );
-                    let url = at.engine.link_of(&enrolment).await?;
+                    let url = at.engine.link_of(enrolment.id).await?;
                     return Ok(EnrolmentObject {
                         url,
                         ..EnrolmentObject::new(&enrolment, &held, rules.messages.now)

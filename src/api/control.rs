@@ -21,12 +21,12 @@ use super::{ACTING_FOR, Api, FILE, NDJSON};
 use crate::acts::{
     Act, ActFailure, AddUser, AddUserRequest, Backup, BackupRequest, Caller, ChangeUser, Decide,
     DecidePhone, DecidePhoneRequest, DecideRequest, Door, EditRealm, EditUser, EditUserRequest,
-    FailureKind, Import, ImportRequest, MakeApiToken, MakeApiTokenRequest, MakeRealm,
-    MakeRealmRequest, NoteBackup, Outbox, OutboxAct, OutboxRequest, Pause, PauseRequest, Plan,
-    PlanRequest, RealmAct, RealmRequest, RemoveRealm, RemoveRealmRequest, Resume, RevokeApiToken,
-    RevokeAuthenticators, RevokeRequest, RunDecision, SendApplication, SendRequest, Sync,
-    SyncRequest, UnfreezeRequest, UnfreezeUser, UnlockUser, UserVerb, UserVerbRequest, VerifyAudit,
-    WithdrawLinks,
+    FailureKind, GiveUpKey, GiveUpKeyRequest, Import, ImportRequest, MakeApiToken,
+    MakeApiTokenRequest, MakeRealm, MakeRealmRequest, NoteBackup, Outbox, OutboxAct, OutboxRequest,
+    Pause, PauseRequest, Plan, PlanRequest, RealmAct, RealmRequest, RemoveRealm,
+    RemoveRealmRequest, Restore, RestoredRequest, Resume, RevokeApiToken, RevokeAuthenticators,
+    RevokeRequest, RunDecision, SendApplication, SendRequest, Sync, SyncRequest, UnfreezeRequest,
+    UnfreezeUser, UnlockUser, UserVerb, UserVerbRequest, VerifyAudit, WithdrawLinks,
 };
 use crate::model::{ErrorCode, RealmId, UserId};
 use crate::sync::ImportFile;
@@ -208,6 +208,24 @@ async fn taken(name: &str, body: Body) -> Result<ImportFile, ActFailure> {
 /// What administrators do to single users, and to realms that are in no file.
 fn by_hand() -> Router<Api> {
     Router::new()
+        .route(
+            "/api/v1/restored",
+            post(
+                async |call: Call, body: JsonBody<RestoredRequest>| match body {
+                    Ok(Json(request)) => call.short(at_once(Restore { request })).await,
+                    Err(why) => invalid(&why),
+                },
+            ),
+        )
+        .route(
+            "/api/v1/give-up-key",
+            post(
+                async |call: Call, body: JsonBody<GiveUpKeyRequest>| match body {
+                    Ok(Json(request)) => call.short(at_once(GiveUpKey { request })).await,
+                    Err(why) => invalid(&why),
+                },
+            ),
+        )
         .route(
             "/api/v1/audit/verify",
             post(async |call: Call| call.long(at_once(VerifyAudit)).await),

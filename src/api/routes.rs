@@ -7,15 +7,15 @@ use serde::de::DeserializeOwned;
 
 use crate::acts::{
     AddUser, ApiTokenMade, Backup, BypassMade, CancelOperation, ChangeUser, Decide, DecidePhone,
-    EditRealm, EditUser, EnrolmentObject, Import, LinksShown, MakeApiToken, MakeBypass, MakeRealm,
-    NoteBackup, OperationShown, Outbox, OutboxAnswer, Pause, Plan, RealmRemoved, RemoveRealm,
-    Resume, RevokeApiToken, RevokeAuthenticators, SendApplication, ShowLinks, ShowOperation,
-    StartAction, SwitchMethods, Sync, UnfreezeUser, UnlockUser, UserActed, VerifyAudit,
-    WithdrawLinks,
+    EditRealm, EditUser, EnrolmentObject, GiveUpKey, Import, LinksShown, MakeApiToken, MakeBypass,
+    MakeRealm, NoteBackup, OperationShown, Outbox, OutboxAnswer, Pause, Plan, RealmRemoved,
+    RemoveRealm, Restore, RestoredAnswer, Resume, RevokeApiToken, RevokeAuthenticators,
+    SendApplication, ShowLinks, ShowOperation, StartAction, SwitchMethods, Sync, UnfreezeUser,
+    UnlockUser, UserActed, VerifyAudit, WithdrawLinks,
 };
 use crate::model::{ApiToken, AuthenticatorShown, Operation, Run};
 use crate::runs::Decided;
-use crate::store::AuditCheck;
+use crate::store::{AuditCheck, LockedOut};
 
 /// What of a path segment stays as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_');
@@ -131,6 +131,30 @@ impl Route for Backup {
 
     fn body(&self) -> impl Serialize {
         &self.request
+    }
+}
+
+impl Route for Restore {
+    type Answer = RestoredAnswer;
+
+    fn path(&self) -> String {
+        "restored".to_owned()
+    }
+
+    fn body(&self) -> impl Serialize {
+        self.request
+    }
+}
+
+impl Route for GiveUpKey {
+    type Answer = LockedOut;
+
+    fn path(&self) -> String {
+        "give-up-key".to_owned()
+    }
+
+    fn body(&self) -> impl Serialize {
+        self.request
     }
 }
 

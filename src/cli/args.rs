@@ -233,6 +233,24 @@ pub(super) enum Command {
         /// A file that is not there yet
         file: PathBuf,
     },
+    /// Say that the store was restored from a copy, so that it trusts less
+    ///
+    /// An SQLite store that is a copy by `backup`, or an older one, notices by itself. A PostgreSQL database, or a whole
+    /// machine that was put back, does not.
+    Restored {
+        /// Do not ask
+        #[arg(long, conflicts_with = "reviewed")]
+        yes: bool,
+        /// Somebody looked at what may have come back: `status` says no more of it
+        #[arg(long)]
+        reviewed: bool,
+    },
+    /// Go on without what a lost enrolment key kept
+    GiveUpKey {
+        /// How many secrets and recovery codes that is; without it, says so and does nothing
+        #[arg(long, value_name = "N")]
+        expect: Option<i64>,
+    },
     /// Print a completion script
     Completions {
         /// For which shell

@@ -28,7 +28,8 @@ fn needs(command: &Command) -> Needs {
         | Command::Reject { .. }
         | Command::Adopt(_)
         | Command::Undo(_)
-        | Command::Backup { .. } => Needs::Daemon,
+        | Command::Backup { .. }
+        | Command::Restored { .. } => Needs::Daemon,
         Command::Outbox { what } if !matches!(what, OutboxCommand::List { .. }) => Needs::Daemon,
         Command::Outbox { .. }
         | Command::Runs { .. }

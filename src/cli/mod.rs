@@ -12,6 +12,7 @@ mod coverage;
 mod decide;
 mod explain;
 mod faulty;
+mod give_up_key;
 mod hard_tokens;
 mod import;
 mod listing;
@@ -25,6 +26,7 @@ mod realms;
 mod realms_by_hand;
 mod refused;
 mod render;
+mod restored;
 mod runs;
 mod selected;
 mod send;
@@ -289,6 +291,8 @@ async fn dispatch(context: &CommandContext, command: Command) -> Result<u8, ActF
         }
         Command::Outbox { what } => outbox::outbox(context, what).await,
         Command::Backup { file } => backup::backup(context, &file).await,
+        Command::Restored { yes, reviewed } => restored::restored(context, yes, reviewed).await,
+        Command::GiveUpKey { expect } => give_up_key::give_up_key(context, expect).await,
         // Handled before: they need no store.
         Command::Run | Command::Check { .. } | Command::Completions { .. } | Command::Man => Ok(0),
     }

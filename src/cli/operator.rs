@@ -63,6 +63,21 @@ impl CommandContext {
 
     /// Whoever may change the store.
     pub(super) async fn operator(&self) -> Result<Operator, ActFailure> {
+        let operator = self.operator_of_any_key().await?;
+        if let Operator::Alone(at, _) = &operator {
+            // A key that only the service can see is asked for by what needs it.
+            let unseen = self.config.enrolment.key.as_ref();
+            let unseen = unseen.and_then(|key| key.resolve(&self.env).err());
+            if !unseen.is_some_and(|error| error.invisible) {
+                at.engine.take_key().await?;
+            }
+            at.engine.sweep().await?;
+        }
+        Ok(operator)
+    }
+
+    /// The same whatever enrolment key the store is kept with.
+    pub(super) async fn operator_of_any_key(&self) -> Result<Operator, ActFailure> {
         if let Some(client) = self.daemon().await {
             return Ok(Operator::Daemon(client));
         }
@@ -83,13 +98,6 @@ impl CommandContext {
         .await
         .map_err(|e| store_failure(&e))?;
         let at = self.acting_on(store);
-        // A key that only the service can see is asked for by what needs it.
-        let unseen = self.config.enrolment.key.as_ref();
-        let unseen = unseen.and_then(|key| key.resolve(&self.env).err());
-        if !unseen.is_some_and(|error| error.invisible) {
-            at.engine.take_key().await?;
-        }
-        at.engine.sweep().await?;
         Ok(Operator::Alone(Box::new(at), lock))
     }
 

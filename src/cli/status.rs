@@ -150,7 +150,7 @@ fn about_keys(daemon: &DaemonStatus) -> Vec<(&'static str, String)> {
         }
         if key.locked_out > 0 {
             let secrets = text::count(key.locked_out, "secret");
-            lines.push((ALARM, format!("{secrets} kept with an enrolment key that is not configured: these users cannot be verified; name that key as `previous-key-file`, or send them the application anew (hard tokens: import and assign them anew)")));
+            lines.push((ALARM, format!("{secrets} kept with an enrolment key that nobody knows: these users cannot be verified; name it as `previous-key-file`, or see `realmsync give-up-key`")));
         }
         if let Some(alarm) = &key.alarm {
             lines.push((
@@ -174,7 +174,7 @@ fn about_keys(daemon: &DaemonStatus) -> Vec<(&'static str, String)> {
             0 => "no API token".to_owned(),
             _ => format!("API tokens {}", restored.api_tokens.join(", ")),
         };
-        lines.push((NOTE, format!("since {} the store goes on from a copy: what was revoked after the copy was made may be good again ({tokens}); look at `realmsync api-tokens list`, and revoke again what was revoked", text::when(restored.at))));
+        lines.push((NOTE, format!("since {} the store goes on from a copy: what was revoked after the copy was made may be good again ({tokens}); look at `realmsync api-tokens list`, revoke again what was revoked, then `realmsync restored --reviewed`", text::when(restored.at))));
     }
     lines
 }

@@ -84,6 +84,10 @@ words! {
         KeyChange = "key-change",
         /// The store goes on from a copy of itself.
         Restored = "restored",
+        /// The key that the store had made for itself is gone from it.
+        KeyForget = "key-forget",
+        /// What a lost enrolment key kept was given up.
+        KeyGiveUp = "key-give-up",
         /// Somebody looked at what came back with a copy.
         RestoredReviewed = "restored-reviewed",
         /// A daemon started with another configuration than the one before.

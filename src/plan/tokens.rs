@@ -27,8 +27,10 @@ pub struct OfferedToken<'a> {
 pub struct KnownToken {
     /// What is printed on it.
     pub serial: String,
-    /// Its seed's.
-    pub fingerprint: Fingerprint,
+    /// Its seed's; `None`: the key that it was made with is lost.
+    pub fingerprint: Option<Fingerprint>,
+    /// Its seed went with a lost enrolment key, and a file gives it anew.
+    pub given_up: bool,
 }
 
 /// Why a token of a file cannot be taken.
@@ -40,8 +42,8 @@ pub enum TokenClash {
     SeedOf(String),
 }
 
-/// Which tokens of a file are new, by their places in it; the others are there as they are. Nothing that is known is changed: counters
-/// never go down, and what was revoked stays so.
+/// Which tokens of a file are new, or get their seed back, by their places in it; the others are there as they are. Nothing that is
+/// known is changed: counters never go down, and what was revoked stays so.
 ///
 /// # Errors
 /// The places of those that cannot be taken. Then none is.
@@ -51,8 +53,10 @@ pub fn import(
 ) -> Result<Vec<usize>, Vec<(usize, TokenClash)>> {
     let by_serial: HashMap<&str, &KnownToken> =
         known.iter().map(|t| (t.serial.as_str(), t)).collect();
-    let by_seed: HashMap<&Fingerprint, &KnownToken> =
-        known.iter().map(|t| (&t.fingerprint, t)).collect();
+    let with_seed = known
+        .iter()
+        .filter_map(|t| Some((t.fingerprint.as_ref()?, t)));
+    let by_seed: HashMap<&Fingerprint, &KnownToken> = with_seed.collect();
     let (mut new, mut clashes) = (vec![], vec![]);
     for (at, token) in offered.iter().enumerate() {
         let same_seed = token.fingerprints.iter().find_map(|f| by_seed.get(f));
@@ -62,6 +66,9 @@ pub fn import(
                 clashes.push((at, TokenClash::SeedOf(there.serial.clone())));
             }
             (_, Some(_)) => {}
+            (Some(there), None) if there.given_up => new.push(at),
+            // It ended under a key that is lost: nothing tells its seed, and it does not come back.
+            (Some(there), None) if there.fingerprint.is_none() => {}
             (Some(_), None) => clashes.push((at, TokenClash::OtherSeed)),
         }
     }
@@ -256,12 +263,14 @@ mod tests {
         let known = [
             KnownToken {
                 serial: "A".into(),
-                fingerprint: one[0],
+                fingerprint: Some(one[0]),
+                given_up: false,
             },
             // Kept under the key before.
             KnownToken {
                 serial: "B".into(),
-                fingerprint: two[1],
+                fingerprint: Some(two[1]),
+                given_up: false,
             },
         ];
         let all = [offered("A", &one), offered("B", &two), offered("C", &three)];
@@ -277,6 +286,37 @@ mod tests {
                 (0, TokenClash::OtherSeed),
                 (1, TokenClash::SeedOf("B".into()))
             ])
+        );
+    }
+
+    #[test]
+    fn trap_79_a_seed_that_was_given_up_comes_back_with_a_file_and_an_ended_token_does_not() {
+        let seeds = [[[1; 32]], [[2; 32]], [[3; 32]]];
+        let serials = ["GIVEN-UP", "ENDED", "OTHER"];
+        let offered: Vec<OfferedToken<'_>> = serials
+            .iter()
+            .zip(&seeds)
+            .map(|(serial, fingerprints)| OfferedToken {
+                serial,
+                fingerprints,
+            })
+            .collect();
+        let known = |serial: &str, given_up| KnownToken {
+            serial: serial.into(),
+            fingerprint: None,
+            given_up,
+        };
+        let mut there = vec![known("GIVEN-UP", true), known("ENDED", false)];
+        assert_eq!(import(&offered, &there), Ok(vec![0, 2]));
+        // A seed that another serial has is refused, whoever asks for it.
+        there.push(KnownToken {
+            serial: "D".into(),
+            fingerprint: Some([1; 32]),
+            given_up: false,
+        });
+        assert_eq!(
+            import(&offered, &there),
+            Err(vec![(0, TokenClash::SeedOf("D".into()))])
         );
     }
 }

@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::pulses::Pulse;
 use super::takeover::TickMove;
+use crate::factors::keys::KeyId;
 use crate::model::RealmId;
 use crate::model::words::count;
 use crate::runs;
-use crate::sync::{Engine, MovedSecrets};
+use crate::sync::{Engine, MovePlace, MovedSecrets};
 use crate::verification::Health;
 
 /// People notice a number that takes effect later than this.
@@ -36,7 +37,7 @@ pub(super) async fn run(
 ) {
     let start = Instant::now();
     let (mut expiry, mut prune) = (start, start + FIRST_PRUNE);
-    let mut alarmed = BTreeSet::new();
+    let (mut alarmed, mut moving) = (BTreeSet::new(), Moving::default());
     loop {
         pulse.beat();
         let now = Instant::now();
@@ -106,9 +107,7 @@ pub(super) async fn run(
                     }
                 }
             }
-            if now >= expiry {
-                move_secrets(&engine).await;
-            }
+            moving.round(&engine, now >= expiry).await;
             match engine.end_rejected().await {
                 Ok(realms) => {
                     for realm in realms {
@@ -189,25 +188,65 @@ async fn watch_guesses(engine: &Engine, alarmed: &mut BTreeSet<RealmId>) {
     *alarmed = now;
 }
 
-/// Moves what is kept with a former key to the one in use.
-async fn move_secrets(engine: &Engine) {
-    match engine.move_secrets().await {
-        Ok(MovedSecrets { moved, broken }) => {
-            if moved > 0 {
-                tracing::info!(
-                    moved,
-                    "{moved} secrets are kept with the enrolment key in use now"
-                );
+/// What is kept with a former key is moved to the one in use.
+#[derive(Default)]
+struct Moving {
+    /// Which that was when it was last looked.
+    key: Option<KeyId>,
+    /// How far the look has come.
+    place: Option<MovePlace>,
+}
+
+impl Moving {
+    /// A round, where one is due, the one before came to no end, or the key is another one by now.
+    async fn round(&mut self, engine: &Engine, due: bool) {
+        match engine.store.key_keeping().await {
+            Ok(keeping) => {
+                let key = keeping.canary.map(|canary| canary.key);
+                let changed = key != self.key;
+                self.key = key;
+                if !(due || changed || self.place.is_some()) {
+                    return;
+                }
             }
-            if broken > 0 {
-                tracing::error!(
-                    broken,
-                    "{broken} secrets cannot be decrypted: they were changed by somebody else, or belong to other users; put back a copy of the store, or let these users enrol anew"
-                );
+            Err(error) => {
+                tracing::error!(%error, "the enrolment key cannot be looked at: {error}");
+                return;
             }
         }
-        Err(error) => {
-            tracing::error!(%error, "secrets cannot be moved to the enrolment key in use: {error}");
+        match engine.move_secrets(self.place.take()).await {
+            Ok(MovedSecrets {
+                moved,
+                broken,
+                next,
+            }) => {
+                self.place = next;
+                if moved > 0 {
+                    tracing::info!(
+                        moved,
+                        "{moved} secrets are kept with the enrolment key in use now"
+                    );
+                }
+                if broken > 0 {
+                    tracing::error!(
+                        broken,
+                        "{broken} secrets cannot be decrypted: they were changed by somebody else, or belong to other users; put back a copy of the store, or let these users enrol anew"
+                    );
+                }
+                if due && moved == 0 && broken == 0 && next.is_none() {
+                    forget_own_key(engine).await;
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "secrets cannot be moved to the enrolment key in use: {error}");
+            }
         }
+    }
+}
+
+/// The key that the store made for itself goes once nothing needs it.
+async fn forget_own_key(engine: &Engine) {
+    if let Err(error) = engine.forget_own_key().await {
+        tracing::error!(%error, "the store's own enrolment key cannot be removed: {error}");
     }
 }

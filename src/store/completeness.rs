@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::db::{Db, Tx, on};
 use super::generation::{Generation, GenerationFile};
-use super::restored::take_as_copy;
+use super::restored::found_as_copy;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 
@@ -47,7 +47,7 @@ impl Store {
         let behind = noted.is_some_and(|n| n > generation);
         let cut_off = noted.is_none() && in_use && !found.log;
         if accepted {
-            take_as_copy(&mut tx, now).await?;
+            found_as_copy(&mut tx, now).await?;
             tracing::warn!(
                 "{} is taken as it is: its messages are on hold, since they may have been sent before",
                 store.display()

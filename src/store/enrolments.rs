@@ -86,6 +86,21 @@ async fn newest(tx: &mut Tx, user: UserId) -> Result<Option<Enrolment>, StoreErr
     row.map(Enrolment::try_from).transpose()
 }
 
+/// Voids the open links of a user. Messages that carry one and were not sent are dropped; one that tells another number stays, without
+/// the link.
+pub(super) async fn take_back(tx: &mut Tx, user: UserId, now: Timestamp) -> Result<(), StoreError> {
+    const DROP: &str = "
+        UPDATE jobs SET state = 'dropped', body = NULL, held_by = NULL, held_since = NULL, last_error = 'withdrawn', settled_at = $2
+        WHERE user_id = $1 AND state IN ('waiting', 'held') AND NOT uncertain AND type <> 'user.reprovision'
+          AND enrolment IN (SELECT id FROM enrolments WHERE user_id = $1 AND state = 'open')";
+    let id = user.0.as_bytes().to_vec();
+    locks::jobs(tx, "user_id = $2", None, Some(&id), &[]).await?;
+    on!(tx, c => sqlx::query(DROP).bind(id).bind(now.0).execute(&mut *c).await.map(|_| ()))
+        .map_err(StoreError::from_sqlx("drop a message"))?;
+    without_links(tx, user).await?;
+    enrolment::void(tx, user).await
+}
+
 impl Store {
     /// Sends the application to a user: voids the earlier links, makes another one, and a message with it where the realm's
     /// messages are delivered. `lost`: the former application is not asked for.
@@ -147,10 +162,6 @@ impl Store {
             enrolment_columns!(),
             " FROM enrolments WHERE user_id = $1 AND state = 'open' AND expires_at > $2 ORDER BY created_at, id"
         );
-        const DROP: &str = "
-            UPDATE jobs SET state = 'dropped', body = NULL, held_by = NULL, held_since = NULL, last_error = 'withdrawn', settled_at = $2
-            WHERE user_id = $1 AND state IN ('waiting', 'held') AND NOT uncertain AND type <> 'user.reprovision'
-              AND enrolment IN (SELECT id FROM enrolments WHERE user_id = $1 AND state = 'open')";
         let mut tx = self.db.begin().await?;
         locks::user(&mut tx, user).await?;
         let rows = on!(tx, c => sqlx::query_as::<_, SentRow>(OPEN).bind(user.0.as_bytes().to_vec()).bind(audit.0.at.0).fetch_all(&mut *c).await)
@@ -163,12 +174,7 @@ impl Store {
             });
         }
         if !withdrawn.is_empty() {
-            let id = user.0.as_bytes().to_vec();
-            locks::jobs(&mut tx, "user_id = $2", None, Some(&id), &[]).await?;
-            on!(tx, c => sqlx::query(DROP).bind(id).bind(audit.0.at.0).execute(&mut *c).await.map(|_| ()))
-                .map_err(StoreError::from_sqlx("drop a message"))?;
-            without_links(&mut tx, user).await?;
-            enrolment::void(&mut tx, user).await?;
+            take_back(&mut tx, user, audit.0.at).await?;
             append(&mut tx, audit.1, audit.0).await?;
             tx.commit().await?;
         }

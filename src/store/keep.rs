@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::db::{Db, on};
-use super::restored::take_as_copy;
+use super::restored::found_as_copy;
 use super::{Access, Store, StoreError};
 use crate::clock::Timestamp;
 
@@ -154,7 +154,7 @@ impl Store {
         let mut tx = self.db.begin().await?;
         let marks = on!(tx, c => sqlx::query("DELETE FROM meta WHERE key = 'copy'").execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("look for a copy's mark"))?;
         if marks > 0 {
-            take_as_copy(&mut tx, now).await?;
+            found_as_copy(&mut tx, now).await?;
         }
         tx.commit().await?;
         Ok(marks > 0)

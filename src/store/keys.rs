@@ -7,8 +7,6 @@
 //!   authenticators.key_id                       says it of each secret
 //! ```
 
-use data_encoding::BASE64;
-
 use super::audit::{AuditNote, append};
 use super::db::{Tx, on};
 use super::outbox::{EnrolmentKey, KEPT_KEY, decoded};
@@ -18,10 +16,14 @@ use crate::clock::Timestamp;
 use crate::factors::keys::KeyId;
 use crate::factors::sealed::Sealed;
 use crate::model::{Authenticator, AuthenticatorId, UserId};
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
 
-const CANARY: &str = "canary";
-const RETIRED: &str = "retired-key ";
-const ALARM: &str = "sealed-alarm";
+pub(super) const CANARY: &str = "canary";
+pub(super) const RETIRED: &str = "retired-key ";
+/// Milliseconds since 1970.
+pub(super) const CHANGED: &str = "key-changed-at";
+pub(super) const ALARM: &str = "sealed-alarm";
 
 /// What the store knows of keys.
 #[derive(Clone, Default, Debug)]
@@ -34,6 +36,8 @@ pub struct KeyKeeping {
     pub retired: Vec<(KeyId, Sealed)>,
     /// When a secret could not be decrypted, and which one; the last time.
     pub alarm: Option<String>,
+    /// When the key in use took the place of another one; `None`: it is the first.
+    pub changed_at: Option<Timestamp>,
 }
 
 /// A secret of an authenticator, as it is kept.
@@ -61,7 +65,7 @@ pub struct MovedSecret {
 }
 
 /// What another key would lock out.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LockedOut {
     /// Secrets of authenticators.
     pub secrets: i64,
@@ -71,7 +75,7 @@ pub struct LockedOut {
 
 type KeptRow = (Vec<u8>, Option<Vec<u8>>, Vec<u8>, bool);
 
-fn text(sealed: &Sealed) -> String {
+pub(super) fn text(sealed: &Sealed) -> String {
     format!("{} {}", sealed.key, BASE64.encode(&sealed.bytes))
 }
 
@@ -88,7 +92,7 @@ fn sealed(text: &str) -> Result<Sealed, StoreError> {
     })
 }
 
-async fn put(tx: &mut Tx, key: &str, value: &str) -> Result<(), StoreError> {
+pub(super) async fn put(tx: &mut Tx, key: &str, value: &str) -> Result<(), StoreError> {
     const SQL: &str = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
     on!(tx, c => sqlx::query(SQL).bind(key).bind(value).execute(&mut *c).await.map(|_| ()))
         .map_err(StoreError::from_sqlx("keep a key"))
@@ -97,7 +101,7 @@ async fn put(tx: &mut Tx, key: &str, value: &str) -> Result<(), StoreError> {
 impl Store {
     /// What the store knows of keys.
     pub async fn key_keeping(&self) -> Result<KeyKeeping, StoreError> {
-        const SQL: &str = "SELECT key, value FROM meta WHERE key IN ('enrolment_key', 'canary', 'sealed-alarm') OR key LIKE 'retired-key %'";
+        const SQL: &str = "SELECT key, value FROM meta WHERE key IN ('enrolment_key', 'canary', 'sealed-alarm', 'key-changed-at') OR key LIKE 'retired-key %'";
         let mut link = self.db.read().await?;
         let rows =
             on!(link, c => sqlx::query_as::<_, (String, String)>(SQL).fetch_all(&mut *c).await)
@@ -108,6 +112,7 @@ impl Store {
                 KEPT_KEY => known.own = Some(decoded(&value)?),
                 CANARY => known.canary = Some(sealed(&value)?),
                 ALARM => known.alarm = Some(value),
+                CHANGED => known.changed_at = value.parse().ok().map(Timestamp),
                 other => {
                     let id = other.strip_prefix(RETIRED).and_then(KeyId::parse);
                     if let Some(id) = id {
@@ -119,14 +124,41 @@ impl Store {
         Ok(known)
     }
 
-    /// Keeps a canary, unless there is one: of two daemons that start at once one is first.
-    pub async fn keep_canary(&self, canary: &Sealed) -> Result<(), StoreError> {
+    /// Keeps a canary, unless there is one: of two daemons that start at once one is first. `retired`: what is left of keys that are not
+    /// in use, encrypted with its key.
+    pub async fn keep_canary(
+        &self,
+        canary: &Sealed,
+        retired: &[(KeyId, Sealed)],
+    ) -> Result<(), StoreError> {
         const SQL: &str =
             "INSERT INTO meta (key, value) VALUES ('canary', $1) ON CONFLICT (key) DO NOTHING";
         let mut tx = self.db.begin().await?;
-        on!(tx, c => sqlx::query(SQL).bind(text(canary)).execute(&mut *c).await.map(|_| ()))
+        let first = on!(tx, c => sqlx::query(SQL).bind(text(canary)).execute(&mut *c).await.map(|r| r.rows_affected()))
             .map_err(StoreError::from_sqlx("keep a canary"))?;
+        if first == 1 {
+            for (id, sealed) in retired {
+                put(&mut tx, &format!("{RETIRED}{id}"), &text(sealed)).await?;
+            }
+        }
         tx.commit().await
+    }
+
+    /// Those of these keys that something is kept or digested with. Reads recovery codes and the audit.
+    pub async fn keys_in_use(&self, keys: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
+        const SQL: &str = "
+            SELECT EXISTS (SELECT 1 FROM authenticators WHERE secret IS NOT NULL AND key_id = $1)
+                OR EXISTS (SELECT 1 FROM recovery_codes WHERE key_id = $1) OR EXISTS (SELECT 1 FROM audit WHERE key_id = $1)";
+        let mut link = self.db.read().await?;
+        let mut used = vec![];
+        for key in keys {
+            let is_used = on!(link, c => sqlx::query_scalar::<_, bool>(SQL).bind(key.to_string()).fetch_one(&mut *c).await)
+                .map_err(StoreError::from_sqlx("look which keys are in use"))?;
+            if is_used {
+                used.push(*key);
+            }
+        }
+        Ok(used)
     }
 
     /// Another key is in use from now on. `retired`: what is left of those that went out of use, encrypted with it.
@@ -145,6 +177,7 @@ impl Store {
         if rows != 1 {
             return Ok(false);
         }
+        put(&mut tx, CHANGED, &note.entry.at.0.to_string()).await?;
         for (id, sealed) in retired {
             put(&mut tx, &format!("{RETIRED}{id}"), &text(sealed)).await?;
         }
@@ -164,8 +197,12 @@ impl Store {
             .map_err(StoreError::from_sqlx("count secrets"))
     }
 
-    /// What is kept with keys other than these. Reads all recovery codes.
-    pub async fn locked_out(&self, keys: &[KeyId]) -> Result<LockedOut, StoreError> {
+    /// What is kept with keys other than these; `digests`: those that recovery codes may have been digested under. Reads all recovery codes.
+    pub async fn locked_out(
+        &self,
+        keys: &[KeyId],
+        digests: &[KeyId],
+    ) -> Result<LockedOut, StoreError> {
         const SECRETS: &str =
             "SELECT key_id, COUNT(*) FROM authenticators WHERE secret IS NOT NULL GROUP BY key_id";
         const CODES: &str =
@@ -173,7 +210,7 @@ impl Store {
         let failed = StoreError::from_sqlx("count secrets");
         let mut link = self.db.read().await?;
         let mut of = [0, 0];
-        for (sql, sum) in [SECRETS, CODES].into_iter().zip(&mut of) {
+        for ((sql, keys), sum) in [(SECRETS, keys), (CODES, digests)].into_iter().zip(&mut of) {
             let rows =
                 on!(link, c => sqlx::query_as::<_, (String, i64)>(sql).fetch_all(&mut *c).await)
                     .map_err(&failed)?;

@@ -34,9 +34,11 @@ mod lease_owner;
 mod lease_rows;
 mod lease_status;
 mod lock;
+mod lost_key;
 mod notices;
 mod operations;
 mod outbox;
+mod own_key;
 mod pause;
 mod probe;
 mod reach;
@@ -82,7 +84,8 @@ pub use error::StoreError;
 pub use factors::{
     ANSWERED_FOR, ActiveAuthenticator, CodeUse, Examined, Guesses, HardTokenFilter, HardTokenRow,
     KeptAnswer, KeptAuthenticator, LogonRow, NameSought, NewBypass, NewHardToken, ProofOutcome,
-    UserFactors, VerificationFilter, VerificationRow, VerifiedUser, Verifying, WrongCode,
+    TokenOfSerial, UserFactors, VerificationFilter, VerificationRow, VerifiedUser, Verifying,
+    WrongCode,
 };
 use generation::GenerationFile;
 pub use index::Indexed;
@@ -91,6 +94,7 @@ pub use lease::RealmLock;
 use lease_owner::{LeaseOwner, Leases};
 pub use lease_status::LeaseHolder;
 pub use lock::{StoreLock, is_taken, lock};
+pub use lost_key::GivenUp;
 pub use notices::NoticeToTell;
 pub use operations::{BatchLinks, BatchRefusal, BatchWrite, NewOperation, OperationUsers};
 #[cfg(test)]

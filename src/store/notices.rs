@@ -115,9 +115,12 @@ impl Store {
                     }
                     reason => reason,
                 };
-                // The message says when it happened.
+                // The message says when it happened, and is tried for as long as any other from now on: its realm may have been in no
+                // file for days.
+                let at = Timestamp(at);
                 let context = MessageContext {
-                    now: Timestamp(at),
+                    now: at,
+                    retry_for_ms: messages.retry_for_ms + messages.now.since_ms(at).max(0),
                     ..messages.clone()
                 };
                 outbox::say_notice(&mut tx, &context, &user, reason, codes_left).await?;

@@ -11,7 +11,9 @@ mod hard_tokens;
 mod held_plans;
 mod housekeeping;
 mod houses;
+mod keys;
 mod leases;
+mod notices;
 mod operations;
 mod plans;
 mod races;
@@ -217,6 +219,9 @@ on_both!(
     endings::a_plan_that_ends_applications_waits_for_verifications,
     hard_tokens::trap_109_a_serial_and_a_seed_are_there_once_and_a_file_is_kept_whole_or_not,
     hard_tokens::trap_70_a_token_changes_hands_and_its_counter_only_rises,
+    keys::trap_79_what_a_lost_key_kept_is_given_up_by_its_number_and_nothing_else,
+    keys::trap_70_a_seed_that_was_given_up_comes_back_to_where_its_counter_stood,
+    notices::a_notice_that_waited_is_tried_for_as_long_as_any_other,
     races::of_many_who_change_one_user_one_wins,
     undoing::what_an_undo_holds_is_let_go_by_whatever_ends_it,
     undoing::the_pause_of_an_undo_lasts_as_long_as_what_it_puts_back,

@@ -43,7 +43,8 @@ pub struct RestoredStatus {
 /// How the enrolment key stands.
 pub async fn key_status(engine: &Engine) -> Result<KeyStatus, StoreError> {
     let keeping = engine.store.key_keeping().await?;
-    if keeping.own.is_none() && engine.config.enrolment.key.is_none() {
+    let none = keeping.own.is_none() && keeping.canary.is_none();
+    if none && engine.config.enrolment.key.is_none() {
         // Nobody has needed one yet, and a look makes none.
         return Ok(KeyStatus::default());
     }

@@ -28,6 +28,7 @@ pub use import::{ImportAsk, ImportFile, Imported, RefusedLines};
 pub use push::follower::{Follower, Unfollowed};
 pub use realm::by_hand::{HandAuthor, HandRules, as_it_is};
 pub use realm::following::Following;
-pub use realm::keys::MovedSecrets;
+pub use realm::keys::{MovePlace, MovedSecrets};
+pub use realm::lost_key::LostKey;
 pub use realm::sending::factors_entry;
 pub use run_request::{DecisionOptions, Progress, RunRequest};

@@ -10,6 +10,9 @@ use crate::store::db::{Tx, on};
 use crate::store::rows::{uuid, word};
 use crate::store::{Store, StoreError};
 
+/// In place of the name of a key: the seed of a hard token was given up with a lost key, and a file gives it anew.
+pub(in crate::store) const GIVEN_UP: &str = "given-up";
+
 /// An authenticator with its secret.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeptAuthenticator {

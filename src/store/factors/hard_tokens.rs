@@ -3,11 +3,11 @@
 use sqlx::{AssertSqlSafe, FromRow};
 
 use super::KeptAuthenticator;
-use super::authenticators::{AuthenticatorRow, authenticator_columns};
+use super::authenticators::{AuthenticatorRow, GIVEN_UP, authenticator_columns};
 use crate::clock::Timestamp;
 use crate::model::{AuditEntry, AuthenticatorId, AuthenticatorState, RealmId};
 use crate::store::audit::{AuditKey, append};
-use crate::store::db::on;
+use crate::store::db::{Tx, on};
 use crate::store::rows::places;
 use crate::store::{Store, StoreError};
 
@@ -23,6 +23,36 @@ pub struct NewHardToken {
     pub kept: KeptAuthenticator,
     /// The seed's fingerprint.
     pub fingerprint: [u8; 32],
+    /// The store has the token already, without its seed, which was given up.
+    pub again: bool,
+}
+
+/// The token that the store has of a serial, as far as a file is compared with it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TokenOfSerial {
+    /// What is printed on it.
+    pub serial: String,
+    /// Its seed's; `None`: the key that it was made with is lost.
+    pub fingerprint: Option<[u8; 32]>,
+    /// Its seed was given up with a lost key.
+    pub given_up: bool,
+}
+
+impl TokenOfSerial {
+    fn read(
+        (serial, bytes, given_up): (String, Option<Vec<u8>>, bool),
+    ) -> Result<Self, StoreError> {
+        let fingerprint = bytes.map(TryInto::try_into).transpose().map_err(|_| {
+            StoreError::Nonsense(format!(
+                "hard token {serial}: its fingerprint has not 32 bytes"
+            ))
+        })?;
+        Ok(Self {
+            serial,
+            fingerprint,
+            given_up,
+        })
+    }
 }
 
 /// A token as it is listed: whose it is, by name.
@@ -74,23 +104,61 @@ pub struct HardTokenFilter {
     pub over_by: Option<Timestamp>,
 }
 
+/// Gives a token the seed back that was given up: whose it is and where its counter stands stays.
+async fn seed_again(tx: &mut Tx, token: &NewHardToken) -> Result<(), StoreError> {
+    const SQL: &str = "
+        UPDATE authenticators SET secret = $2, key_id = $3, fingerprint = $4, bound_to = $5, state = $6, hash = $7, digits = $8, period = $9,
+            next = CASE WHEN next > $10 THEN next ELSE $10 END, valid_from = $11, valid_until = $12, first_code = NULL, first_until = NULL, ended_at = NULL
+        WHERE id = $1 AND state = 'revoked' AND key_id = $13 AND (user_id = $5 OR (user_id IS NULL AND $5 IS NULL))
+          AND NOT EXISTS (SELECT 1 FROM authenticators other WHERE other.fingerprint = $4)";
+    let NewHardToken {
+        kept, fingerprint, ..
+    } = token;
+    let a = &kept.authenticator;
+    let rows = on!(tx, c => sqlx::query(SQL)
+        .bind(a.id.0.as_bytes().to_vec())
+        .bind(kept.secret.as_ref().map(|s| s.bytes.clone()))
+        .bind(kept.secret.as_ref().map(|s| s.key.to_string()).unwrap_or_default())
+        .bind(fingerprint.to_vec())
+        .bind(kept.bound_to.map(|u| u.0.as_bytes().to_vec()))
+        .bind(a.state.as_str())
+        .bind(a.hash.as_str())
+        .bind(i64::from(a.digits))
+        .bind(i64::from(a.period))
+        .bind(a.next)
+        .bind(a.valid_from.map(|t| t.0))
+        .bind(a.valid_until.map(|t| t.0))
+        .bind(GIVEN_UP)
+        .execute(&mut *c)
+        .await
+        .map(|r| r.rows_affected()))
+    .map_err(StoreError::from_sqlx("keep hard tokens"))?;
+    if rows == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::Conflict(1))
+    }
+}
+
 impl Store {
-    /// Serials and fingerprints of the tokens that have one of these serials or fingerprints.
+    /// The tokens that have one of these serials or fingerprints.
     pub async fn known_tokens(
         &self,
         serials: &[&str],
         fingerprints: &[[u8; 32]],
-    ) -> Result<Vec<(String, [u8; 32])>, StoreError> {
+    ) -> Result<Vec<TokenOfSerial>, StoreError> {
+        macro_rules! known {
+            () => {
+                "SELECT serial, fingerprint, state = 'revoked' AND key_id = '{}' FROM authenticators WHERE serial IS NOT NULL AND {} IN ({})"
+            };
+        }
         let failed = StoreError::from_sqlx("read hard tokens");
-        let mut found: Vec<(String, Vec<u8>)> = vec![];
+        let mut found = vec![];
         let mut link = self.db.read().await?;
         for serials in serials.chunks(ASKED) {
-            let sql = format!(
-                "SELECT serial, fingerprint FROM authenticators WHERE serial IN ({}) AND fingerprint IS NOT NULL",
-                places(1, serials.len())
-            );
+            let sql = format!(known!(), GIVEN_UP, "serial", places(1, serials.len()));
             let rows = on!(link, c => {
-                let mut query = sqlx::query_as::<_, (String, Vec<u8>)>(AssertSqlSafe(sql));
+                let mut query = sqlx::query_as::<_, (String, Option<Vec<u8>>, bool)>(AssertSqlSafe(sql));
                 for serial in serials { query = query.bind(*serial); }
                 query.fetch_all(&mut *c).await
             })
@@ -99,32 +167,26 @@ impl Store {
         }
         for fingerprints in fingerprints.chunks(ASKED) {
             let sql = format!(
-                "SELECT serial, fingerprint FROM authenticators WHERE fingerprint IN ({}) AND serial IS NOT NULL",
+                known!(),
+                GIVEN_UP,
+                "fingerprint",
                 places(1, fingerprints.len())
             );
             let rows = on!(link, c => {
-                let mut query = sqlx::query_as::<_, (String, Vec<u8>)>(AssertSqlSafe(sql));
+                let mut query = sqlx::query_as::<_, (String, Option<Vec<u8>>, bool)>(AssertSqlSafe(sql));
                 for fingerprint in fingerprints { query = query.bind(fingerprint.to_vec()); }
                 query.fetch_all(&mut *c).await
             })
             .map_err(&failed)?;
             found.extend(rows);
         }
-        let fit = |(serial, bytes): (String, Vec<u8>)| {
-            let bytes = bytes.try_into().map_err(|_| {
-                StoreError::Nonsense(format!(
-                    "hard token {serial}: its fingerprint has not 32 bytes"
-                ))
-            })?;
-            Ok((serial, bytes))
-        };
-        found.into_iter().map(fit).collect()
+        found.into_iter().map(TokenOfSerial::read).collect()
     }
 
     /// Keeps all tokens of a file, in one transaction with the line of the audit.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when one of them is there by now. Then none is kept.
+    /// [`StoreError::Conflict`] when one of them is there by now, or one whose seed was given up is another. Then none is kept.
     pub async fn keep_tokens(
         &self,
         new: &[NewHardToken],
@@ -133,6 +195,10 @@ impl Store {
         const COLUMNS: usize = 14;
         let failed = StoreError::from_sqlx("keep hard tokens");
         let mut tx = self.db.begin().await?;
+        let (again, new): (Vec<_>, Vec<_>) = new.iter().partition(|token| token.again);
+        for token in again {
+            seed_again(&mut tx, token).await?;
+        }
         for rows in new.chunks(ROWS) {
             let values: Vec<String> = (0..rows.len())
                 .map(|row| format!("({}, 'pending', $1)", places(2 + row * COLUMNS, COLUMNS)))
@@ -145,7 +211,7 @@ impl Store {
             let at = audit.0.at.0;
             let kept = on!(tx, c => {
                 let mut query = sqlx::query(AssertSqlSafe(sql)).bind(at);
-                for NewHardToken { kept, fingerprint } in rows {
+                for NewHardToken { kept, fingerprint, .. } in rows {
                     let a = &kept.authenticator;
                     let key = kept.secret.as_ref().map(|s| s.key.to_string()).unwrap_or_default();
                     query = query

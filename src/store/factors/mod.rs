@@ -17,6 +17,7 @@ mod upkeep;
 mod verifying;
 
 pub use answers::{ANSWERED_FOR, KeptAnswer};
+pub(in crate::store) use authenticators::GIVEN_UP;
 pub use authenticators::KeptAuthenticator;
 #[cfg(test)]
 pub(in crate::store) use authenticators::{
@@ -33,4 +34,4 @@ pub use verifying::{
 };
 #[cfg(test)]
 mod given;
-pub use hard_tokens::{HardTokenFilter, HardTokenRow, NewHardToken};
+pub use hard_tokens::{HardTokenFilter, HardTokenRow, NewHardToken, TokenOfSerial};

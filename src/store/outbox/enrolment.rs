@@ -71,6 +71,11 @@ impl EnrolmentKey {
         RootKey::new(&self.0)
     }
 
+    /// As it lies in the store, where the store made it for itself.
+    pub(in crate::store) fn kept(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
     /// The token of an enrolment: HMAC-SHA256 of its 16 bytes under the key.
     pub fn token(&self, enrolment: EnrolmentId) -> [u8; 32] {
         let mut block = [0_u8; 64];

@@ -34,6 +34,19 @@ macro_rules! in_order {
 }
 pub(in crate::store) use in_order;
 
+/// Keeps all others from changing links and authenticators until the end of the transaction, for an act that comes to most of them. In
+/// the order in which others lock them; whoever only reads waits for nothing.
+pub(in crate::store) async fn links_and_authenticators(tx: &mut Tx) -> Result<(), StoreError> {
+    const SQL: &str = "LOCK TABLE enrolments, authenticators IN SHARE ROW EXCLUSIVE MODE";
+    let EngineConnection::Postgres(c) = tx.side() else {
+        return Ok(());
+    };
+    answered(sqlx::query(SQL).execute(&mut *c))
+        .await
+        .map(|_| ())
+        .map_err(StoreError::from_sqlx("lock links and authenticators"))
+}
+
 /// Locks the messages of a condition over `$1` (a realm), `$2` (a run or a user, 16 bytes) and `$3` (ids of messages), where no other
 /// word than our own is in the text.
 pub(in crate::store) async fn jobs(

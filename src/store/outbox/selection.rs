@@ -332,10 +332,13 @@ pub(in crate::store) async fn keep_on_hold(tx: &mut Tx, realm: &RealmId) -> Resu
 
 /// The store is a copy: all that is open stays until an administrator releases it, since the original may have sent it (TRAPS 24).
 pub(in crate::store) async fn hold_copy(tx: &mut Tx, now: Timestamp) -> Result<u64, StoreError> {
-    const SQL: &str = "
-        UPDATE jobs SET held_since = CASE WHEN state = 'held' THEN held_since ELSE $1 END,
-                        uncertain = CASE WHEN state = 'sending' THEN $2 ELSE uncertain END,
-                        state = 'held', held_by = 'copy', lease_until = NULL, leased_by = NULL
-        WHERE state IN ('waiting', 'sending', 'held')";
-    on!(tx, c => sqlx::query(SQL).bind(now.0).bind(true).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("hold a copy's messages"))
+    const SQL: (&str, &str) = in_order!(
+        "held_since = CASE WHEN state = 'held' THEN held_since ELSE $1 END,
+         uncertain = CASE WHEN state = 'sending' THEN $2 ELSE uncertain END,
+         state = 'held', held_by = 'copy', lease_until = NULL, leased_by = NULL",
+        "state IN ('waiting', 'sending', 'held')",
+        ""
+    );
+    let sql = text(tx, SQL.0, SQL.1);
+    on!(tx, c => sqlx::query(sql).bind(now.0).bind(true).execute(&mut *c).await.map(|r| r.rows_affected())).map_err(StoreError::from_sqlx("hold a copy's messages"))
 }

@@ -1,10 +1,11 @@
 //! The enrolment key, and all that follows from it: which key the store is kept with, and how secrets are moved to another one.
 
+use crate::clock::Timestamp;
 use crate::factors::keys::{KeyId, KeyRing, RetiredKey, RootKey};
 use crate::factors::sealed::{self, NONCE, Sealed};
 use crate::factors::seeds::fingerprint;
 use crate::model::words::count;
-use crate::model::{AuditAct, AuditEntry, ErrorCode};
+use crate::model::{AuditAct, AuditEntry, AuthenticatorId, ErrorCode};
 use crate::runs::RunError;
 use crate::store::{
     AuditKey, AuditNote, EnrolmentKey, KeyKeeping, LockedOut, MovedSecret, StoreError,
@@ -12,10 +13,14 @@ use crate::store::{
 use crate::sync::engine::Engine;
 
 /// What is encrypted as the canary, and to whom it belongs.
-const CANARY: (&[u8], &[u8]) = (b"realmsync canary 1", b"the key of this store");
+pub(super) const CANARY: (&[u8], &[u8]) = (b"realmsync canary 1", b"the key of this store");
 
 /// Secrets that are moved over in one transaction: others who use one of them wait no longer than that.
 const BATCH: i64 = 200;
+/// Secrets of one round: what else time brings about waits no longer than that.
+const ROUND: usize = 5_000;
+/// For so long after a change the store's own key stays, in milliseconds: what began under it is over by then.
+const OWN_STAYS: i64 = 86_400_000;
 
 /// The keys that are at hand, the one that the store is kept with first.
 struct ConfiguredKeys {
@@ -33,6 +38,25 @@ pub struct MovedSecrets {
     pub moved: u64,
     /// Those that could not be decrypted, and stay as they are.
     pub broken: u64,
+    /// Where the next round goes on; `None`: there is nothing behind.
+    pub next: Option<MovePlace>,
+}
+
+/// How far a look at what is kept with former keys has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MovePlace {
+    key: KeyId,
+    after: AuthenticatorId,
+}
+
+/// Adds what is left of keys that went out of use. Under a key that is not there any more it is of no use to anybody.
+pub(super) fn add_retired(ring: &mut KeyRing, keeping: &KeyKeeping) {
+    for (id, sealed) in &keeping.retired {
+        let owner = format!("realmsync retired key {id}");
+        let opened = sealed::open(ring, owner.as_bytes(), sealed).ok();
+        ring.retired
+            .extend(opened.and_then(|bytes| RetiredKey::read(*id, &bytes)));
+    }
 }
 
 fn wrong(message: String) -> RunError {
@@ -43,7 +67,7 @@ fn wrong(message: String) -> RunError {
 }
 
 /// What belongs to what is left of a key.
-fn retired_owner(key: &RetiredKey) -> Vec<u8> {
+pub(super) fn retired_owner(key: &RetiredKey) -> Vec<u8> {
     format!("realmsync retired key {}", key.id()).into_bytes()
 }
 
@@ -54,6 +78,11 @@ impl Engine {
     /// `config`, when the store is kept with another key.
     pub async fn enrolment_key(&self) -> Result<EnrolmentKey, RunError> {
         Ok(self.keys().await?.keys.swap_remove(0))
+    }
+
+    /// All keys that links may have been made with, the one in use first.
+    pub(super) async fn link_keys(&self) -> Result<Vec<EnrolmentKey>, RunError> {
+        Ok(self.keys().await?.keys)
     }
 
     /// The keys that secrets and digests may have been kept with.
@@ -84,7 +113,12 @@ impl Engine {
             || self.store.key_keeping().await?.own.is_some())
     }
 
-    async fn keys(&self) -> Result<ConfiguredKeys, RunError> {
+    /// The keys that are configured or lie in the store, each once, the configured one first.
+    /// `make`: where there is none at all, the store makes one.
+    pub(super) async fn at_hand(
+        &self,
+        make: bool,
+    ) -> Result<(Vec<EnrolmentKey>, KeyKeeping), RunError> {
         let configured = self.configured_enrolment_key()?;
         let other = self
             .config
@@ -94,7 +128,10 @@ impl Engine {
         let keeping = self.store.key_keeping().await?;
         let current = match configured.clone().or_else(|| keeping.own.clone()) {
             Some(key) => key,
-            None => self.store.enrolment_key(None).await?,
+            None => match &keeping.canary {
+                Some(canary) if !make => return Err(self.another_key(&[], canary).await?),
+                _ => self.store.enrolment_key(None).await?,
+            },
         };
         let mut keys = vec![current];
         for key in other
@@ -106,6 +143,11 @@ impl Engine {
                 keys.push(key);
             }
         }
+        Ok((keys, keeping))
+    }
+
+    async fn keys(&self) -> Result<ConfiguredKeys, RunError> {
+        let (mut keys, keeping) = self.at_hand(false).await?;
         let mut roots: Vec<RootKey> = keys.iter().map(EnrolmentKey::root).collect();
         let wanted = roots[0].clone();
         if let Some(canary) = &keeping.canary {
@@ -133,13 +175,7 @@ impl Engine {
                 )));
             }
         }
-        for (id, sealed) in &keeping.retired {
-            let owner = format!("realmsync retired key {id}");
-            // Under a key that is not there any more it is of no use to anybody.
-            let opened = sealed::open(&ring, owner.as_bytes(), sealed).ok();
-            ring.retired
-                .extend(opened.and_then(|bytes| RetiredKey::read(*id, &bytes)));
-        }
+        add_retired(&mut ring, &keeping);
         Ok(ConfiguredKeys {
             keys,
             ring,
@@ -155,7 +191,7 @@ impl Engine {
         canary: &Sealed,
     ) -> Result<RunError, StoreError> {
         let ids: Vec<_> = roots.iter().map(RootKey::id).collect();
-        let out = self.store.locked_out(&ids).await?;
+        let out = self.store.locked_out(&ids, &ids).await?;
         Ok(refused_key(&ids, &canary.key.to_string(), out))
     }
 
@@ -171,11 +207,23 @@ impl Engine {
     }
 
     /// Sees that the store is kept with the configured key: keeps a canary where there is none, and takes another key in use where the
-    /// one before is known too. Called when a configuration is put in force.
+    /// one before is known too. Then the audit says what could not be said before: that the store was found to be a copy. Called when a
+    /// configuration is put in force.
     ///
     /// # Errors
     /// `config`, when the store is kept with a key that is not known.
     pub async fn take_key(&self) -> Result<(), RunError> {
+        self.take_wanted_key().await?;
+        if let Some(held) = self.store.untold_copy().await? {
+            let entry = AuditEntry::new(AuditAct::Restored, None, "start", self.clock.now());
+            let key = self.audit_key().await?;
+            let entry = entry.is("held", held);
+            self.store.tell_copy(&AuditNote { entry, key }).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_wanted_key(&self) -> Result<(), RunError> {
         let ConfiguredKeys {
             ring,
             wanted,
@@ -227,14 +275,31 @@ impl Engine {
     /// Keeps the first canary. What is kept already must be kept with this key, or the canary was lost.
     async fn first_key(&self, ring: &KeyRing) -> Result<(), RunError> {
         let ids: Vec<KeyId> = ring.roots().map(RootKey::id).collect();
-        let out = self.store.locked_out(&ids).await?;
+        // Codes of keys that went out of use are told by what is left of them.
+        let out = self.store.locked_out(&ids, &ring.digest_ids()).await?;
         if out != LockedOut::default() {
             return Err(refused_key(&ids, "that is not known", out));
         }
         let canary = seal(&ring.current, CANARY.0, CANARY.1)?;
-        self.store.keep_canary(&canary).await?;
+        let mut retired = vec![];
+        let passed_over = self.passed_over(ring).await?;
+        for key in ring.retired.iter().chain(&passed_over) {
+            retired.push((
+                key.id(),
+                seal(&ring.current, &retired_owner(key), key.bytes())?,
+            ));
+        }
+        self.store.keep_canary(&canary, &retired).await?;
         // Somebody else may have been first, with another key.
         self.keys().await.map(|_| ())
+    }
+
+    /// What is left of keys at hand that keep something, where another one is taken in use without a change from one of them.
+    pub(super) async fn passed_over(&self, ring: &KeyRing) -> Result<Vec<RetiredKey>, RunError> {
+        let others: Vec<KeyId> = ring.previous.iter().map(RootKey::id).collect();
+        let used = self.store.keys_in_use(&others).await?;
+        let used = ring.previous.iter().filter(|key| used.contains(&key.id()));
+        Ok(used.map(RetiredKey::of).collect())
     }
 
     /// Tells administrators that a secret cannot be decrypted: `status` shows the last one.
@@ -244,17 +309,22 @@ impl Engine {
         }
     }
 
-    /// Moves secrets that are kept with a former key to the one in use, a few in each transaction. Called by a timer of the daemon; mostly
-    /// there are none.
-    pub async fn move_secrets(&self) -> Result<MovedSecrets, RunError> {
-        let mut done = MovedSecrets::default();
+    /// Moves secrets that are kept with a former key to the one in use, a few in each transaction and so many in each round. `from`: where
+    /// the round before ended. Called by a timer of the daemon; mostly there are none.
+    pub async fn move_secrets(&self, from: Option<MovePlace>) -> Result<MovedSecrets, RunError> {
         let ring = self.key_ring().await?;
-        for former in &ring.previous {
-            let mut after = None;
+        let (mut done, mut seen, mut broken) = (MovedSecrets::default(), 0, None);
+        let from = from.filter(|from| ring.previous.iter().any(|key| key.id() == from.key));
+        let before = |former: &&RootKey| from.is_some_and(|from| from.key != former.id());
+        let mut after = from.map(|from| from.after);
+        'round: for former in ring.previous.iter().skip_while(before) {
             loop {
                 let secrets = self.store.secrets_of(former.id(), after, BATCH).await?;
-                let Some(last) = secrets.last() else { break };
-                after = Some(last.id);
+                let Some(last) = secrets.last().map(|last| last.id) else {
+                    break;
+                };
+                after = Some(last);
+                seen += secrets.len();
                 let mut moved = vec![];
                 for secret in secrets {
                     match sealed::open(&ring, &secret.owner, &secret.sealed) {
@@ -271,33 +341,92 @@ impl Engine {
                         }
                         Err(error) => {
                             done.broken += 1;
-                            let what = format!("authenticator {}: {error}", secret.id);
-                            self.alarm_sealed(&what).await;
+                            broken = Some(format!("authenticator {}: {error}", secret.id));
                         }
                     }
                 }
                 crate::failpoint::hit("reseal.batch");
                 done.moved += self.store.reseal(&moved).await?;
+                if seen >= ROUND {
+                    done.next = Some(MovePlace {
+                        key: former.id(),
+                        after: last,
+                    });
+                    break 'round;
+                }
             }
+            after = None;
+        }
+        if let Some(what) = broken {
+            self.alarm_sealed(&what).await;
         }
         Ok(done)
+    }
+
+    /// Removes the key that the store made for itself, once a configured one has been in use for a day and nothing needs the former: no
+    /// secret is kept with it, what is left of it for digests lies under the one in use, and no link was made with it that is still
+    /// good or still to be sent. Says whether it went.
+    ///
+    /// # Errors
+    /// As [`Self::key_ring`].
+    pub async fn forget_own_key(&self) -> Result<bool, RunError> {
+        let at_hand = self.keys().await?;
+        let (ring, keeping) = (&at_hand.ring, &at_hand.keeping);
+        let Some(own) = &keeping.own else {
+            return Ok(false);
+        };
+        let id = own.root().id();
+        if [ring.current.id(), at_hand.wanted.id()].contains(&id) {
+            return Ok(false);
+        }
+        let time = self.judging_time().await?;
+        let young = |at: Timestamp| time.at.since_ms(at) < OWN_STAYS;
+        if time.is_off() || keeping.changed_at.is_some_and(young) {
+            return Ok(false);
+        }
+        let is_left = ring.retired.iter().any(|key| key.id() == id);
+        if !is_left && !self.store.keys_in_use(&[id]).await?.is_empty() {
+            return Ok(false);
+        }
+        if self.store.links_need(own, time.at).await? {
+            return Ok(false);
+        }
+        let entry = AuditEntry::new(AuditAct::KeyForget, None, "timer", time.at);
+        let note = AuditNote {
+            entry: entry.was("key", id.to_string()),
+            key: AuditKey::of_root(&ring.current).knowing(ring),
+        };
+        let gone = self
+            .store
+            .forget_own_key(own, ring.current.id(), &note)
+            .await?;
+        if gone {
+            tracing::info!(
+                key = %id,
+                "the enrolment key {id} that the store had made for itself is gone from it: nothing needs it any more"
+            );
+        }
+        Ok(gone)
     }
 }
 
 /// Why the store is not taken with these keys.
 fn refused_key(configured: &[KeyId], kept_with: &str, out: LockedOut) -> RunError {
     let named: Vec<String> = configured.iter().map(ToString::to_string).collect();
+    let named = match &named[..] {
+        [] => "none is configured".to_owned(),
+        named => format!("the configured one is {}", named.join(", ")),
+    };
     wrong(format!(
-        "this store is kept with an enrolment key {kept_with}, and the configured one is {}: {} of authenticators and {} would be locked out, \
+        "this store is kept with an enrolment key {kept_with}, and {named}: {} of authenticators and {} would be locked out, \
          and nothing was done. Put the former key back; to change it, name the former one as `previous-key-file` (or `-credential`) under \
-         [enrolment] while what it keeps is moved over",
-        named.join(", "),
+         [enrolment] while what it keeps is moved over. If it is lost for good, `realmsync give-up-key` goes on without what it keeps",
         count(out.secrets, "secret"),
         count(out.codes, "recovery code"),
     ))
 }
 
-fn seal(key: &RootKey, owner: &[u8], secret: &[u8]) -> Result<Sealed, RunError> {
+pub(super) fn seal(key: &RootKey, owner: &[u8], secret: &[u8]) -> Result<Sealed, RunError> {
     let mut nonce = [0; NONCE];
     let filled = rustls::crypto::ring::default_provider()
         .secure_random

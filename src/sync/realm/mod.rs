@@ -8,6 +8,7 @@ pub(in crate::sync) mod following;
 mod holds;
 pub(in crate::sync) mod keys;
 pub(in crate::sync) mod lagging_server;
+pub(in crate::sync) mod lost_key;
 pub(in crate::sync) mod messages;
 mod operations;
 pub(in crate::sync) mod prepare;

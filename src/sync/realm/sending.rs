@@ -1,11 +1,13 @@
 //! The application is sent to single users by the rules of their realm, and links are withdrawn.
 
+use std::collections::HashMap;
+
 use super::by_hand::{HandAuthor, HandRules};
 use crate::clock::Timestamp;
-use crate::model::{AuditEntry, Edit, Enrolment, RealmId, User};
+use crate::model::{AuditEntry, Edit, Enrolment, EnrolmentId, RealmId, User};
 use crate::plan::decide::Decision;
 use crate::runs::RunError;
-use crate::store::{HandAct, StoreError};
+use crate::store::{EnrolmentKey, HandAct, StoreError};
 use crate::sync::engine::Engine;
 
 /// A line of the audit about what is done with a user's factors; `after`: what is said of it.
@@ -57,13 +59,26 @@ impl Engine {
         self.store.send_application(act, lost).await
     }
 
-    /// The link of an enrolment that was made with the key in use; `None` without `[http]`.
-    pub async fn link_of(&self, enrolment: &Enrolment) -> Result<Option<String>, RunError> {
+    /// The link of an enrolment; `None` without `[http]`, or where the key that it was made with is not at hand any more.
+    pub async fn link_of(&self, enrolment: EnrolmentId) -> Result<Option<String>, RunError> {
+        Ok(self.links_of(&[enrolment]).await?.pop().flatten())
+    }
+
+    /// The same of many, in their order. The key may have changed since they were made.
+    pub async fn links_of(&self, ids: &[EnrolmentId]) -> Result<Vec<Option<String>>, RunError> {
         let Some(http) = &self.config.http else {
-            return Ok(None);
+            return Ok(vec![None; ids.len()]);
         };
-        let key = self.enrolment_key().await?;
-        Ok(Some(key.link(&http.public_url, enrolment.id)))
+        let keys = self.link_keys().await?;
+        let hashes = self.store.link_hashes(ids).await?;
+        let hashes: HashMap<EnrolmentId, Vec<u8>> = hashes.into_iter().collect();
+        let link = |id: &EnrolmentId| {
+            let hash = hashes.get(id)?;
+            let fits = |key: &&EnrolmentKey| key.token_sha256(*id)[..] == hash[..];
+            let key = keys.iter().find(fits)?;
+            Some(key.link(&http.public_url, *id))
+        };
+        Ok(ids.iter().map(link).collect())
     }
 
     /// What applications show beside the name of a realm's users.

@@ -14,12 +14,12 @@ use crate::support::house::{Said, said};
 use crate::support::lab::Server;
 
 /// Writes a key's file.
-fn write_key(office: &Office, name: &str, fill: u8) {
+pub(super) fn write_key(office: &Office, name: &str, fill: u8) {
     office.write(name, &BASE64.encode(&[fill; 32]));
 }
 
 /// Names the files of the keys in the configuration.
-fn keyed(office: &mut Office, key: &str, previous: Option<&str>) {
+pub(super) fn keyed(office: &mut Office, key: &str, previous: Option<&str>) {
     office.extra = format!(
         "[enrolment]\nkey-file = \"{}\"\n",
         office.path(key).display()
@@ -34,21 +34,27 @@ fn keyed(office: &mut Office, key: &str, previous: Option<&str>) {
 }
 
 /// The same over either store.
-fn on_both(story: impl Fn(Office)) {
+pub(super) fn on_both(story: impl Fn(Office)) {
     story(Office::new());
     let postgres = Server::start("postgres", &[]);
     story(Office::over(Some(&postgres), ""));
 }
 
 /// What a daemon says that does not start.
-fn refused(office: &Office) -> Said {
+pub(super) fn refused(office: &Office) -> Said {
     said(&office.command(&["run"]).output().expect("the binary"))
 }
 
 /// What the daemon says of itself and its realms.
-fn status(office: &Office) -> Value {
+pub(super) fn status(office: &Office) -> Value {
+    asked(office, "status")
+}
+
+/// What the daemon answers on its socket.
+pub(super) fn asked(office: &Office, path: &str) -> Value {
     let mut stream = UnixStream::connect(office.path("control.sock")).expect("the socket");
-    let request = "GET /api/v1/status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let request =
+        format!("GET /api/v1/{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     let mut answer = String::new();
     stream.write_all(request.as_bytes()).expect("a question");
     stream.read_to_string(&mut answer).expect("an answer");
@@ -59,7 +65,7 @@ fn status(office: &Office) -> Value {
 }
 
 /// Waits until the key's status is so.
-fn until(office: &Office, what: &str, so: impl Fn(&Value) -> bool) {
+pub(super) fn until(office: &Office, what: &str, so: impl Fn(&Value) -> bool) {
     for _ in 0..400 {
         if so(&status(office)["daemon"]["enrolment_key"]) {
             return;
@@ -70,13 +76,13 @@ fn until(office: &Office, what: &str, so: impl Fn(&Value) -> bool) {
 }
 
 /// A protected service.
-struct Service {
+pub(super) struct Service {
     program: Program,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Service {
-    fn new(office: &Office) -> Self {
+    pub(super) fn new(office: &Office) -> Self {
         let said = office.run(&["api-tokens", "create", "vpn", "--scope=verify"]);
         assert_eq!(said.code, 0, "{}", said.err);
         Self {
@@ -85,21 +91,25 @@ impl Service {
         }
     }
 
-    fn verify(&self, code: &str) -> Answer {
+    pub(super) fn program(&self) -> Program {
+        self.program.clone()
+    }
+
+    pub(super) fn verify(&self, code: &str) -> Answer {
         let asked = json!({"username": "jan", "code": code});
         let call = self.program.call(Method::POST, "verify", Some(&asked));
         self.runtime.block_on(call)
     }
 
     /// The code of a step that none was used of yet: the next one counts already.
-    fn right(&self, key: &str, seconds: i64) {
+    pub(super) fn right(&self, key: &str, seconds: i64) {
         let answer = self.verify(&code(key, seconds));
         assert_eq!(answer.body["result"], "accepted", "{}", answer.body);
     }
 }
 
 /// Waits for the next step, so that what was used before is behind.
-fn next_step() {
+pub(super) fn next_step() {
     let now = std::time::UNIX_EPOCH.elapsed().expect("a time");
     std::thread::sleep(Duration::from_secs(31 - now.as_secs() % 30));
 }
@@ -209,5 +219,53 @@ fn trap_79_a_store_is_not_taken_with_another_key_and_nobody_is_let_in_or_out_by_
         assert_eq!(said.code, 0, "{}{}", said.out, said.err);
         let audit = office.run(&["--json", "audit"]).out;
         assert_eq!(audit.matches("key-change").count(), 2, "{audit}");
+    });
+}
+
+#[test]
+fn trap_79_a_canary_that_is_lost_after_a_change_of_keys_locks_nobody_out() {
+    on_both(|mut office| {
+        for (name, fill) in [("a", 1), ("b", 2), ("c", 3)] {
+            write_key(&office, name, fill);
+        }
+        keyed(&mut office, "a", None);
+        let daemon = office.daemon();
+        office.with_jan();
+        let path = office.sent(&[]);
+        let (_, codes) = office.enrol(&mut Browser::desktop(), &path, "");
+        let service = Service::new(&office);
+        drop(daemon);
+        keyed(&mut office, "b", Some("a"));
+        let daemon = office.daemon();
+        until(&office, "moved over", |key| key["previous_may_go"] == true);
+        drop(daemon);
+
+        // What is left of the former key tells its codes: nobody is locked out.
+        keyed(&mut office, "b", None);
+        office.sql("DELETE FROM meta WHERE key = 'canary'");
+        let daemon = office.daemon();
+        let answer = service.verify(&codes[0]);
+        assert_eq!(answer.body["method"], "recovery", "{}", answer.body);
+        drop(daemon);
+
+        // Lost once more, while the key is changed: what keeps something is not forgotten when it goes out of the file.
+        office.sql("DELETE FROM meta WHERE key = 'canary'");
+        keyed(&mut office, "c", Some("b"));
+        let daemon = office.daemon();
+        until(&office, "moved over", |key| key["previous_may_go"] == true);
+        drop(daemon);
+        keyed(&mut office, "c", None);
+        let daemon = office.daemon();
+        let answer = service.verify(&codes[1]);
+        assert_eq!(answer.body["method"], "recovery", "{}", answer.body);
+        let said = office.run(&["audit", "verify"]);
+        assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+        drop(daemon);
+
+        // With a wrong one it is refused as ever.
+        office.sql("DELETE FROM meta WHERE key = 'canary'");
+        keyed(&mut office, "b", None);
+        let said = refused(&office);
+        assert_eq!(said.code, 78, "{}{}", said.out, said.err);
     });
 }

@@ -3,7 +3,10 @@
 mod browser;
 mod clocks;
 mod keys;
+mod lost_key;
 mod page;
+mod restored;
+mod rotation;
 mod rules;
 mod telling;
 
@@ -188,6 +191,15 @@ impl Office {
         ]);
     }
 
+    /// Gives jan a hard token that counts: [`button`].
+    pub fn with_button(&self) {
+        let file = format!("serial,secret,type,digits\nB1,{BUTTON},hotp,6\n");
+        self.write("tokens.csv", &file);
+        let path = self.path("tokens.csv");
+        self.done(&["hard-tokens", "import", path.to_str().expect("a path")]);
+        self.done(&["two-factor", "enable", "hard-token", "--serial=B1", "jan"]);
+    }
+
     /// Sends the application to jan; gives the path of the link.
     pub fn sent(&self, more: &[&str]) -> String {
         let all: Vec<&str> = ["send", "jan"].iter().chain(more).copied().collect();
@@ -221,6 +233,23 @@ impl Drop for Office {
             marks::check("what the daemon logged", &self.log());
         }
     }
+}
+
+/// The seed of a token that counts.
+const BUTTON: &str = "3132333435363738393031323334353637383930";
+
+/// What that token shows at this counter.
+pub fn button(counter: u32) -> String {
+    let output = Command::new("oathtool")
+        .args(["--hotp", "-c", &counter.to_string(), BUTTON])
+        .output()
+        .expect("oathtool");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// The code that the application shows so many seconds from now.

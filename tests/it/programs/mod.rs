@@ -2,7 +2,7 @@
 
 mod logons;
 mod tokens;
-mod verify;
+pub mod verify;
 
 use std::net::TcpListener;
 use std::path::Path;

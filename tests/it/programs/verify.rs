@@ -19,7 +19,7 @@ use crate::daemon::two::pair::Pair;
 use crate::support::house::House;
 
 /// The enrolment key of these houses.
-const KEY: [u8; 32] = [9; 32];
+pub const KEY: [u8; 32] = [9; 32];
 
 /// Methods of everybody, and the key of their secrets, in a configuration.
 fn prepare(house: &House) {
@@ -35,14 +35,14 @@ fn prepare(house: &House) {
 
 /// Somebody with an authenticator.
 #[derive(Clone)]
-struct Holder {
-    name: String,
+pub struct Holder {
+    pub name: String,
     id: UserId,
-    seed: Vec<u8>,
+    pub seed: Vec<u8>,
 }
 
 impl Holder {
-    fn of(user: &Value) -> Self {
+    pub fn of(user: &Value) -> Self {
         let id: UserId = user["id"].as_str().unwrap().parse().unwrap();
         Self {
             name: user["username"].as_str().unwrap().to_owned(),
@@ -70,7 +70,7 @@ impl Holder {
     }
 
     /// The statement that gives them an active authenticator; `blob` writes bytes as the store's engine does.
-    fn authenticator(&self, kind: &str, digits: u8, blob: &dyn Fn(&[u8]) -> String) -> String {
+    pub fn authenticator(&self, kind: &str, digits: u8, blob: &dyn Fn(&[u8]) -> String) -> String {
         let id = AuthenticatorId(self.id.0);
         let key = RootKey::new(&KEY);
         let owner = Authenticator::owner(Some(self.id), id);
@@ -104,11 +104,11 @@ fn active<'a>(users: impl Iterator<Item = &'a Value>) -> Vec<Holder> {
         .collect()
 }
 
-fn sqlite_blob(bytes: &[u8]) -> String {
+pub fn sqlite_blob(bytes: &[u8]) -> String {
     format!("X'{}'", HEXLOWER.encode(bytes))
 }
 
-fn postgres_blob(bytes: &[u8]) -> String {
+pub fn postgres_blob(bytes: &[u8]) -> String {
     format!("'\\x{}'::bytea", HEXLOWER.encode(bytes))
 }
 
