@@ -8,7 +8,20 @@
 //! ```
 //!
 //! A condition is in the text only where it is asked for: a planner that sees `$1 IS NULL OR …` uses no index.
+//!
+//! A part of a text is looked for in an index of our own, [`find`], which [`build`] makes beside the passes. Where it cannot say,
+//! the list is gone through from its beginning, with the same result.
 
+mod build;
+mod decide;
+mod find;
+mod grams;
+pub(super) mod log;
+mod postings;
+mod segment;
+mod view;
+
+pub use build::{BuildStep, SearchBuild};
 use sqlx::AssertSqlSafe;
 
 use super::db::on;
@@ -176,7 +189,7 @@ impl SqlSelection {
             all.and("id IN (SELECT user_id FROM user_factors WHERE locked_at IS NOT NULL UNION SELECT user_id FROM user_factors WHERE in_a_row >= 5)");
         }
         if let Some(search) = &filter.search {
-            let place = all.text(&pattern(&search.to_lowercase()));
+            let place = all.text(&pattern(search));
             all.and(&format!(
                 "LOWER(username || ' ' || COALESCE(display_name, '') || ' ' || COALESCE(email, '') || ' ' || COALESCE(phone, '')) LIKE {place} ESCAPE '!'"
             ));
@@ -184,8 +197,8 @@ impl SqlSelection {
         all
     }
 
-    /// The text of a page, whose values are in [`Self::values`] then.
-    fn page(mut self, filter: &UserFilter, page: &UserPage<'_>, rows: i64) -> Self {
+    /// The text of a page, whose values are in [`Self::values`] then. The columns name at least realm, `username_key` and id.
+    fn page(mut self, columns: &str, filter: &UserFilter, page: &UserPage<'_>, rows: i64) -> Self {
         let (backwards, behind) = if page.sort.is_down() {
             (" DESC", "<")
         } else {
@@ -235,8 +248,7 @@ impl SqlSelection {
             .iter()
             .map(|state| {
                 format!(
-                    "SELECT {} FROM users WHERE {state}{and}{rest} ORDER BY {order} LIMIT {limit}",
-                    user_columns!()
+                    "SELECT {columns} FROM users WHERE {state}{and}{rest} ORDER BY {order} LIMIT {limit}"
                 )
             })
             .collect();
@@ -281,7 +293,13 @@ impl Store {
         filter: &UserFilter,
         page: &UserPage<'_>,
     ) -> Result<Vec<User>, StoreError> {
-        let needle = filter.search.as_ref().map(|s| s.to_lowercase());
+        let needle = filter.search.as_deref().map(needle);
+        let mut link = self.db.read().await?;
+        if let Some(needle) = &needle
+            && let Some(found) = find::search(&mut link, filter, page, needle).await?
+        {
+            return Ok(found);
+        }
         let rows_asked = if needle.as_ref().is_some_and(|n| !n.is_ascii()) {
             page.limit.max(LOOKED_AT)
         } else {
@@ -289,14 +307,13 @@ impl Store {
         };
         let mut after = page.after.cloned();
         let mut found = vec![];
-        let mut link = self.db.read().await?;
         loop {
             let from = UserPage {
                 after: after.as_ref(),
                 ..page.clone()
             };
             let SqlSelection { text, values } =
-                SqlSelection::of(filter, page.now).page(filter, &from, rows_asked);
+                SqlSelection::of(filter, page.now).page(user_columns!(), filter, &from, rows_asked);
             let rows = on!(link, c => bind_all!(sqlx::query_as::<_, UserRow>(AssertSqlSafe(text)), values).fetch_all(&mut *c).await)
                 .map_err(StoreError::from_sqlx("list users"))?;
             let full = i64::try_from(rows.len()).is_ok_and(|n| n == rows_asked);
@@ -319,14 +336,22 @@ impl Store {
     }
 }
 
+/// What is looked for, as texts are compared. Whoever types it decomposed (`Z` and a caron) means the same.
+fn needle(search: &str) -> String {
+    use unicode_normalization::UnicodeNormalization as _;
+    grams::fold(&search.nfc().collect::<String>())
+}
+
 /// What the engine can look for. Beyond ASCII its lower case is not Unicode's (SQLite knows no other than ASCII's, PostgreSQL what
 /// the database was made with), so there it takes any text, and [`speaks_of`] decides.
-fn pattern(needle: &str) -> String {
+fn pattern(search: &str) -> String {
+    use unicode_normalization::UnicodeNormalization as _;
     let mut pattern = String::from("%");
-    for c in needle.chars() {
+    for c in search.nfc() {
         match c {
             '%' | '_' | '!' => pattern.extend(['!', c]),
-            c if c.is_ascii() => pattern.push(c),
+            c if c.is_ascii() => pattern.push(c.to_ascii_lowercase()),
+            _ if pattern.ends_with('%') && !pattern.ends_with("!%") => {}
             _ => pattern.push('%'),
         }
     }
@@ -335,13 +360,7 @@ fn pattern(needle: &str) -> String {
 }
 
 fn speaks_of(user: &User, needle: &str) -> bool {
-    let phone = user.phone.as_ref().map_or("", Phone::as_str);
+    let phone = user.phone.as_ref().map(Phone::as_str);
     let (shown, email) = (user.display_name.as_deref(), user.email.as_deref());
-    let words = [
-        &user.username,
-        shown.unwrap_or_default(),
-        email.unwrap_or_default(),
-        phone,
-    ];
-    words.join(" ").to_lowercase().contains(needle)
+    grams::text_of(&user.username, shown, email, phone).contains(needle)
 }
