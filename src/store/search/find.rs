@@ -15,11 +15,11 @@ use std::ops::Range;
 
 use sqlx::AssertSqlSafe;
 
-use super::grams;
+use super::grams::{self, speaks_of};
 use super::log::MANY;
 use super::postings::members;
 use super::view::{Doc, IndexView, failed, padded, read_docs, view};
-use super::{SqlSelection, UserPage, bind_all, speaks_of};
+use super::{SqlSelection, UserPage, bind_all};
 use crate::model::{RealmId, State, User, UserFilter, UserId, UserPlace};
 use crate::store::StoreError;
 use crate::store::db::{ReadConnection, on};

@@ -1,5 +1,9 @@
 //! What is found by which characters: every three that stand together in a text.
 
+use unicode_normalization::UnicodeNormalization as _;
+
+use crate::model::{Phone, User};
+
 /// Three characters of 21 bits each.
 pub(super) type Gram = i64;
 
@@ -46,6 +50,18 @@ pub(super) fn text_of(
         phone.unwrap_or_default(),
     ];
     fold(&words.join(" "))
+}
+
+/// What is looked for, as texts are compared. Whoever types it decomposed (`Z` and a caron) means the same.
+pub(super) fn needle(search: &str) -> String {
+    fold(&search.nfc().collect::<String>())
+}
+
+/// Whether a user is found by a folded text.
+pub(super) fn speaks_of(user: &User, needle: &str) -> bool {
+    let phone = user.phone.as_ref().map(Phone::as_str);
+    let (shown, email) = (user.display_name.as_deref(), user.email.as_deref());
+    text_of(&user.username, shown, email, phone).contains(needle)
 }
 
 fn gram(a: char, b: char, c: char) -> Gram {
