@@ -263,6 +263,7 @@ pub(super) async fn read_slots(
     link: &mut ReadConnection,
     slots: &BTreeSet<i64>,
 ) -> Result<BTreeMap<i64, (Vec<u8>, Option<Vec<u8>>)>, StoreError> {
+    type Row = (i64, Vec<u8>, Option<Vec<u8>>);
     let slots: Vec<i64> = slots.iter().copied().collect();
     let mut read = BTreeMap::new();
     for slots in slots.chunks(256) {
@@ -274,7 +275,6 @@ pub(super) async fn read_slots(
             all.take(padded(slots.len())).map(SqlValue::Int),
         );
         let sql = format!("SELECT slot, ids, pages FROM search_docs WHERE slot IN ({places})");
-        type Row = (i64, Vec<u8>, Option<Vec<u8>>);
         let rows = on!(link, c => bind_all!(sqlx::query_as::<_, Row>(AssertSqlSafe(sql)), values).fetch_all(&mut *c).await)
             .map_err(failed)?;
         read.extend(

@@ -164,7 +164,7 @@ pub(super) async fn trap_133_the_index_finds_whom_a_look_at_everybody_finds(f: &
         .chain([long.as_str(), &"eva ".repeat(2_500)])
     {
         for sort in sorts {
-            let realm = (text.len() % 2 == 1).then(|| realm());
+            let realm = (text.len() % 2 == 1).then(realm);
             let state = (text.len() % 3 == 1).then_some(State::Suspended);
             for filter in [
                 search(text),
