@@ -1,12 +1,12 @@
 #!/usr/bin/python3
-"""Pages of `users list` on the control socket: a million users, readers side by side, a page each at a random place; then a method for many.
+"""Pages and searches of `users list` on the control socket while full passes run; then a method for many.
 
     cargo build --release
-    benches/users_list.py --users 1000000 [--readers 20] [--rounds 50] [--pause 0.5] [--many 100000] [--postgres URL]
+    benches/users_list.py --users 1000000 [--readers 20] [--rounds 50] [--pause 0.5] [--many 100000] [--postgres URL] [--no-passes]
 
-A store whose users are written straight into its table (nobody waits for a directory), one daemon, and readers that ask for a
-page of 50, wait for `--pause` seconds as a person does, and ask for the next one. For each kind of page the median and the 99th percentile are printed;
-those of searches are scans, and say how long a search that finds nobody takes at worst.
+A slapd of the lab with so many people, a first load of them, and a daemon that makes one full pass after another. Beside it readers ask for a
+page of 50, wait for `--pause` seconds as a person does, and ask for the next one. For each kind of page the median and the 99th percentile are printed.
+`--no-passes`: no directory; the users are written straight into the table, and nothing runs beside.
 `--many` users are in a realm of their own: the time of `two-factor enable` for all of them at once, and of its `undo`, is printed last. `--postgres` is
 an empty database; the store is an SQLite file without it. Needs `psql` then.
 `REALMSYNC_BINARY` names another build."""
@@ -27,6 +27,8 @@ import uuid
 from pathlib import Path
 from urllib.parse import urlencode
 
+import passes
+
 ROOT = Path(__file__).resolve().parent.parent
 BINARY = Path(os.environ.get("REALMSYNC_BINARY", ROOT / "target/release/realmsync"))
 NOW = 1_700_000_000_000
@@ -46,34 +48,39 @@ COLUMNS = ("id", "realm", "username", "username_key", "display_name", "email", "
            "created_at", "updated_at", "origin")
 
 
-def people(users, many):
+def people(realm, users):
     methods = ["", "sms-otp", "app-otp", "sms-otp,app-otp", "hard-token"]
-
     for n in range(users):
-        name = f"user{n:07d}"
-        yield (uuid.uuid4(), "many" if n < many else "bench", name, name, f"Eva Nováková {n}", f"{name}@example.org", f"+4219{n:08d}", "manual",
+        name = f"{realm}{n:07d}"
+        yield (uuid.uuid4(), realm, name, name, f"Eva Nováková {n}", f"{name}@example.org", f"+4219{n:08d}", "manual",
                "active", 1, methods[n % len(methods)], NOW + n, NOW + n, "manual")
 
 
-def fill(file, users, many):
+def fill(file, realms):
     store = sqlite3.connect(file)
     store.execute("PRAGMA synchronous = OFF")
     places = ", ".join("?" * len(COLUMNS))
-    rows = ((row[0].bytes, *row[1:]) for row in people(users, many))
-    store.executemany(f"INSERT INTO users ({', '.join(COLUMNS)}) VALUES ({places})", rows)
+    for realm, users in realms:
+        rows = ((row[0].bytes, *row[1:]) for row in people(realm, users))
+        store.executemany(f"INSERT INTO users ({', '.join(COLUMNS)}) VALUES ({places})", rows)
+    indexed = store.execute("SELECT 1 FROM sqlite_schema WHERE name = 'search_log'").fetchone()
+    if indexed:
+        store.execute("INSERT INTO search_log (user_id) VALUES (NULL)")
     store.commit()
     store.close()
 
 
-def fill_postgres(url, users, many):
+def fill_postgres(url, realms):
     copy = f"\\copy users ({', '.join(COLUMNS)}) FROM STDIN"
     child = subprocess.Popen(["psql", "-q", "-v", "ON_ERROR_STOP=1", url, "-c", copy], stdin=subprocess.PIPE, encoding="utf-8")
-    for row in people(users, many):
-        child.stdin.write("\t".join(["\\\\x" + row[0].hex, *map(str, row[1:])]) + "\n")
+    for realm, users in realms:
+        for row in people(realm, users):
+            child.stdin.write("\t".join(["\\\\x" + row[0].hex, *map(str, row[1:])]) + "\n")
     child.stdin.close()
     if child.wait():
         sys.exit("psql cannot fill the table")
-    subprocess.run(["psql", "-q", url, "-c", "ANALYZE users"], check=True)
+    indexed = "DO $$ BEGIN IF to_regclass('search_log') IS NOT NULL THEN INSERT INTO search_log (user_id) VALUES (NULL); END IF; END $$"
+    subprocess.run(["psql", "-q", url, "-c", "ANALYZE users", "-c", indexed], check=True)
 
 
 def timed(command, *arguments):
@@ -114,6 +121,39 @@ def measure(path, what, readers, rounds, pause):
     return took[len(took) // 2] * 1000, took[int(len(took) * 0.99)] * 1000
 
 
+class Passes(threading.Thread):
+    """One full pass after another, until it is told to end."""
+
+    def __init__(self, command):
+        super().__init__()
+        self.command, self.over, self.took = command, threading.Event(), []
+
+    def run(self):
+        while not self.over.is_set():
+            began = time.perf_counter()
+            subprocess.run([*self.command, "sync", "bench"], check=True, stdout=subprocess.DEVNULL)
+            self.took.append(time.perf_counter() - began)
+
+
+def words_of(users):
+    """What administrators look for: parts of people who are there."""
+    found = {"name": [], "part": [], "address": [], "digits": [], "letters": [], "two": []}
+    for user in users:
+        shown = (user["display_name"] or user["username"]).split()[-1]
+        if len(shown) < 4:
+            continue
+        found["name"].append(shown)
+        at = random.randrange(len(shown) - 3)
+        found["part"].append(shown[at:at + 4])
+        found["letters"].append(shown[at:at + 3])
+        found["two"].append(shown[at:at + 2])
+        if user["email"]:
+            found["address"].append(user["email"].split("@")[0])
+        if user["phone"]:
+            found["digits"].append(user["phone"][-6:])
+    return found
+
+
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--users", type=int, default=1_000_000)
@@ -121,67 +161,101 @@ def main():
     a.add_argument("--rounds", type=int, default=50)
     a.add_argument("--pause", type=float, default=0.5)
     a.add_argument("--many", type=int, default=100_000)
+    a.add_argument("--wait", type=float, default=600, help="seconds to wait for the index of searches")
+    a.add_argument("--no-passes", action="store_true")
     a.add_argument("--postgres", metavar="URL")
     o = a.parse_args()
     if not BINARY.exists():
         sys.exit(f"{BINARY} is not there: cargo build --release")
     folder = Path(tempfile.mkdtemp(prefix="realmsync-bench-"))
-    daemon = None
+    folder.chmod(0o755)
+    daemon = beside = None
+    slapd = folder / "slapd"
     try:
-        file = folder / "realmsync.toml"
-        file.write_text(f"""version = 1
-[store]
-url = "{o.postgres or f'sqlite:{folder}/realmsync.db'}"
-[control]
-socket = "{folder}/control.sock"
-[[realm]]
-id = "unused"
-[realm.directory]
-servers = ["ldaps://127.0.0.1:1"]
-bind-dn = "cn=nobody"
-bind-password-file = "{folder}/bind"
-base = ["dc=example,dc=org"]
-""")
-        (folder / "bind").write_text("x")
-        for path in (file, folder / "bind"):
-            path.chmod(0o600)
-        command = [BINARY, "-c", file]
-        for realm in ["bench", "many"]:
-            subprocess.run([*command, "realms", "create", realm], check=True, stdout=subprocess.DEVNULL)
-        if o.postgres:
-            fill_postgres(o.postgres, o.users, o.many)
+        if o.no_passes:
+            facts = {"BIND_PASSWORD": "x", "CA_FILE": "/etc/ssl/certs/ca-certificates.crt", "LDAPS_URI": "ldaps://127.0.0.1:1", "BIND_DN": "cn=nobody",
+                     "PEOPLE_DN": "dc=example,dc=org"}
         else:
-            fill(folder / "realmsync.db", o.users, o.many)
+            facts = passes.start("openldap", slapd, "--port", "0", "--ldaps-port", "0", "--users", str(o.users))
+        command = [BINARY, "-c", passes.configure(folder, facts, o.postgres or f"sqlite:{folder}/realmsync.db")]
+        realms = [("many", o.many)] + [("plain", o.users)] * o.no_passes
+        for realm, _ in realms:
+            subprocess.run([*command, "realms", "create", realm], check=True, stdout=subprocess.DEVNULL)
+        if not o.no_passes:
+            began = time.perf_counter()
+            subprocess.run([*command, "sync", "bench"], check=True, stdout=subprocess.DEVNULL)
+            print(f"first load: {time.perf_counter() - began:.1f} s")
+        if o.postgres:
+            fill_postgres(o.postgres, realms)
+        else:
+            fill(folder / "realmsync.db", realms)
         daemon = subprocess.Popen([*command, "run"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(400):
             if (folder / "control.sock").exists():
                 break
             time.sleep(0.05)
         connection = OnSocket(folder / "control.sock")
-        places = [get(connection, limit=1000)["next"]]
-        for _ in range(min(20, o.users // 1000 - 1)):
-            places.append(get(connection, limit=1000, after=places[-1])["next"])
-        print(f"{o.users:,} users, {o.readers} readers\n\n| page of 50 | median | 99th percentile |\n|---|---|---|")
+        began = time.perf_counter()
+        while time.perf_counter() - began < o.wait:
+            took = time.perf_counter()
+            get(connection, limit=50, search="qxzqxzq")
+            if time.perf_counter() - took < 0.02:
+                break
+            time.sleep(1)
+        print(f"searches are quick after {time.perf_counter() - began:.0f} s")
+        places, seen = [], []
+        for letter in "abcdefghijklmnoprstuvz":
+            answer = get(connection, limit=200, realm="bench" if not o.no_passes else "plain", search=letter, sort=random.choice(["name", "-name"]))
+            places += [answer["next"]] if answer["next"] else []
+            seen += answer["items"]
+        place = None
+        for _ in range(min(40, o.users // 1000 - 1)):
+            answer = get(connection, limit=1000, sort="-name", **({"after": place} if place else {}))
+            place = answer["next"]
+            places.append(place)
+            seen += answer["items"]
+        words = words_of(seen)
+        if not o.no_passes:
+            beside = Passes(command)
+            beside.start()
+        realm = "plain" if o.no_passes else "bench"
+        what = "nothing" if o.no_passes else "full passes"
+        print(f"{o.users:,} users, {o.readers} readers, {what} beside\n\n| page of 50 | median | 99th percentile |\n|---|---|---|")
         pages = [
-            ("by name, anywhere", lambda: {"limit": 50, "after": random.choice(places)}),
-            ("of a realm", lambda: {"limit": 50, "realm": "bench", "after": random.choice(places)}),
-            ("with a method", lambda: {"limit": 50, "method": "app-otp", "after": random.choice(places)}),
-            ("the newest", lambda: {"limit": 50, "sort": "-created"}),
-            ("search that many fit", lambda: {"limit": 50, "search": "eva"}),
+            ("by name, anywhere", lambda: {"after": random.choice(places)}),
+            ("of a realm", lambda: {"realm": realm, "after": random.choice(places)}),
+            ("without a method", lambda: {"status": "off", "after": random.choice(places)}),
+            ("of a realm, with a method", lambda: {"realm": "many", "method": "app-otp"}),
+            ("the newest", lambda: {"sort": "-created"}),
+            ("search: a surname", lambda: {"search": random.choice(words["name"])}),
+            ("search: a part of it", lambda: {"search": random.choice(words["part"])}),
+            ("search: three letters", lambda: {"search": random.choice(words["letters"])}),
+            ("search: two letters", lambda: {"search": random.choice(words["two"])}),
+            ("search: an address", lambda: {"search": random.choice(words["address"])}),
+            ("search: the last six digits", lambda: {"search": random.choice(words["digits"])}),
+            ("search: nobody", lambda: {"search": f"{random.randrange(10**9):09d}x"}),
+            ("search: a surname, the newest", lambda: {"search": random.choice(words["name"]), "sort": "-created"}),
         ]
-        for name, what in pages:
-            median, worst = measure(folder / "control.sock", what, o.readers, o.rounds, o.pause)
+        for name, query in pages:
+            median, worst = measure(folder / "control.sock", lambda: {"limit": 50, **query()}, o.readers, o.rounds, o.pause)
             print(f"| {name} | {median:.1f} ms | {worst:.1f} ms |", flush=True)
-        median, worst = measure(folder / "control.sock", lambda: {"limit": 50, "search": f"{random.randrange(10**9):09d}x"}, 1, 5, 0)
-        print(f"| search that nobody fits, one reader | {median:.1f} ms | {worst:.1f} ms |", flush=True)
+        if beside:
+            beside.over.set()
+            beside.join()
+            print(f"\n{len(beside.took)} passes beside, {sum(beside.took) / len(beside.took):.1f} s each")
         took, operation = timed(command, "two-factor", "enable", "fido", "--realm=many", "--yes")
         print(f"\n{operation['changed']:,} users of {operation['total']:,} have a method more: {took:.1f} s", flush=True)
         took, _ = timed(command, "undo", operation["run"])
         print(f"put back: {took:.1f} s", flush=True)
     finally:
+        if beside:
+            beside.over.set()
+            beside.join()
         if daemon:
             daemon.terminate()
             daemon.wait()
+        if not o.no_passes:
+            subprocess.run([passes.LAB / "openldap", "stop", "--dir", slapd, "--purge"], stdout=subprocess.DEVNULL)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -30,7 +30,7 @@ use super::reload::{self, PreparedReload};
 use super::takeover::{self, TickMove};
 use super::web::{Ready, ToServe, Web};
 use super::work::{Track, Work, WorkOutcome};
-use super::{Start, housekeeping, notify, operations};
+use super::{Start, housekeeping, notify, operations, searches};
 use crate::acts::{ActFailure, FailureKind};
 use crate::api::socket::ControlSocket;
 use crate::api::{Alive, Api, Order, serve};
@@ -364,6 +364,12 @@ impl Daemon {
                 pulse,
                 stop.clone(),
             ),
+        );
+        let pulse = self.life.part("searches", HOUSEKEEPING_SILENCE);
+        self.part(
+            "searches",
+            &stop,
+            searches::run(self.engine.subscribe(), pulse, stop.clone()),
         );
         if !self.engine.borrow().store.single_daemon() {
             let pulse = self.life.part("takeover", HOUSEKEEPING_SILENCE);

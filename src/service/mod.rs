@@ -24,6 +24,7 @@ mod operations;
 pub mod pulses;
 mod reload;
 pub mod schedule;
+mod searches;
 mod summary;
 mod takeover;
 pub mod timetable;

@@ -11,6 +11,7 @@ use super::outbox::{MessageContext, apply_intents, locks, release_brake};
 use super::refused::RefusedDiff;
 use super::rows::{bind_user, user_columns};
 use super::runs::{RunFacts, write_run};
+use super::search;
 use super::stage::Staged;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -142,7 +143,8 @@ const SORTED: i64 = 20_000;
 
 /// Personal data of those who are removed goes from the audit trail and the refusals too, and what they proved themselves with. Their
 /// hard tokens are assigned to nobody, and need two codes of whoever gets them.
-pub(super) const ERASE: [&str; 12] = [
+pub(super) const ERASE: [&str; 13] = [
+    "DELETE FROM search_pages WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "DELETE FROM user_factors WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "DELETE FROM recovery_codes WHERE user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
     "DELETE FROM authenticators WHERE kind = 'app' AND user_id IN (SELECT id FROM staged_users WHERE run = $1 AND state = 'removed')",
@@ -261,6 +263,7 @@ impl Store {
         if staged > 0 {
             freezes::guard(&mut tx, &id, true).await?;
             endings::with_stage(&mut tx, &id, now, a.messages.revoke_at_once).await?;
+            search::log::changed(&mut tx, &id).await?;
             // Who gives an entry back by an undo is not given it again by the next pass.
             let given: &[&'static str] = if a.facts.undoes.is_some() {
                 &[FORGET_GIVEN]
@@ -314,6 +317,7 @@ impl Store {
                 run.created
             )));
         }
+        search::log::made(&mut tx, &id, run.created, aside).await?;
         failpoint::hit("apply.after-users");
         let settles = a.facts.undoes.is_some() || a.replaces.is_some() || !a.run.held_by.is_empty();
         if staged > 0 || settles {
@@ -464,6 +468,9 @@ pub(super) async fn write_one(
         locks::users_of_plan(tx, RunId(user.id.0), None).await?;
         freezes::guard(tx, &stage, false).await?;
         endings::with_stage(tx, &stage, messages.now, messages.revoke_at_once).await?;
+        search::log::changed(tx, &stage).await?;
+    } else {
+        search::log::made(tx, &stage, 1, false).await?;
     }
     let statements: &[&'static str] = if base_version == 0 {
         &[INSERT]

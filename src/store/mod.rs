@@ -108,7 +108,7 @@ pub use reminders::LinkToRemind;
 pub use restored::Restored;
 pub use rulings::NumberRuling;
 pub use runs::{CLOCKS_DIFFER_MS, RunFacts};
-pub use search::UserPage;
+pub use search::{BuildStep, SearchBuild, UserPage};
 pub use stage::Staged;
 pub use staged::StagedName;
 pub use staged_refused::RefusedKey;

@@ -19,6 +19,7 @@ mod plans;
 mod races;
 mod realms_by_hand;
 mod search;
+mod searches;
 mod selections;
 mod undoing;
 
@@ -231,6 +232,10 @@ on_both!(
     selections::each_filter_selects_whom_it_says,
     selections::what_is_known_of_factors_is_read_for_all_at_once,
     search::a_former_name_leads_to_whoever_had_it,
+    searches::trap_133_the_index_finds_whom_a_look_at_everybody_finds,
+    searches::a_search_knows_who_changed_and_no_former_names,
+    searches::a_build_that_is_cut_off_at_any_step_spoils_nothing,
+    searches::two_who_index_do_not_spoil_it_for_each_other,
     housekeeping::a_refused_value_may_hold_any_byte,
     housekeeping::the_newest_pass_that_succeeded_is_remembered,
     housekeeping::lines_of_what_never_happened_do_not_stay,

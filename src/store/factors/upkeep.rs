@@ -103,7 +103,11 @@ impl Store {
         const SQL: &str = "
             DELETE FROM user_factors WHERE user_id IN (
                 SELECT f.user_id FROM user_factors f JOIN users u ON u.id = f.user_id WHERE u.state = 'removed' AND $1 = $1 LIMIT $2)";
-        self.batches(SQL, 0).await
+        const PAGES: &str = "
+            DELETE FROM search_pages WHERE user_id IN (
+                SELECT p.user_id FROM search_pages p JOIN users u ON u.id = p.user_id WHERE u.state = 'removed' AND $1 = $1 LIMIT $2)";
+        self.batches(SQL, 0).await?;
+        self.batches(PAGES, 0).await
     }
 
     /// Some rows at a time, so that nobody waits for all of them.

@@ -10,7 +10,7 @@ use crate::store::db::{EngineConnection, Tx, on};
 use crate::store::factors::endings;
 use crate::store::outbox::{MessageContext, apply_intents, locks};
 use crate::store::rows::bytes;
-use crate::store::{StagedUser, Store, StoreError, copy, insert, sweep};
+use crate::store::{StagedUser, Store, StoreError, copy, insert, search, sweep};
 
 /// Somebody of a batch to whom nothing is done.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -148,6 +148,7 @@ async fn change_users(tx: &mut Tx, write: BatchWrite<'_>) -> Result<(), StoreErr
     }
     locks::users_of_plan(tx, run, None).await?;
     endings::with_stage(tx, &bytes(run), now, messages.revoke_at_once).await?;
+    search::log::changed(tx, &bytes(run)).await?;
     let erase: &[&'static str] = if removed.is_empty() { &[] } else { &ERASE };
     for sql in [MADE].iter().chain(erase).copied().chain([LET_GO]) {
         on!(tx, c => sqlx::query(sql).bind(bytes(run)).execute(&mut *c).await.map(|_| ()))

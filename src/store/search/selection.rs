@@ -1,27 +1,9 @@
-//! Users listed and searched, page after page, each page one statement.
-//!
-//! ```text
-//!   present, by name    users_name               the unique index of names is the order of the list
-//!   suspended, by name  users_suspended_names
-//!   removed             users_removed            they have no name any more
-//!   by age              the index of ids: they begin with the time at which they were made
-//! ```
-//!
-//! A condition is in the text only where it is asked for: a planner that sees `$1 IS NULL OR …` uses no index.
+//! Conditions over users and the pages of a list, as text and values.
 
-use sqlx::AssertSqlSafe;
-
-use super::db::on;
-use super::rows::{UserRow, readable, user_columns};
-use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::model::{
-    EnrolmentFilter, Phone, PhoneFilter, State, User, UserFilter, UserOrigin, UserPlace, UserSort,
-    UserStatus,
+    EnrolmentFilter, PhoneFilter, State, UserFilter, UserOrigin, UserPlace, UserSort, UserStatus,
 };
-
-/// Rows of a page where most are looked at in vain.
-const LOOKED_AT: i64 = 500;
 
 /// Which page of a list.
 #[derive(Clone, Debug)]
@@ -49,16 +31,16 @@ impl UserPage<'_> {
 }
 
 /// A value of a statement that is put together.
-pub(super) enum SqlValue {
+pub(in crate::store) enum SqlValue {
     Text(String),
     Int(i64),
     Bytes(Vec<u8>),
 }
 
 /// A condition over `users`, and its values.
-pub(super) struct SqlSelection {
-    text: String,
-    values: Vec<SqlValue>,
+pub(in crate::store) struct SqlSelection {
+    pub(super) text: String,
+    pub(super) values: Vec<SqlValue>,
 }
 
 impl SqlSelection {
@@ -87,12 +69,12 @@ impl SqlSelection {
     }
 
     /// Whether the engines decide all that a filter asks for: beyond ASCII their lower case is not Unicode's.
-    pub(super) fn says_all(filter: &UserFilter) -> bool {
+    pub(in crate::store) fn says_all(filter: &UserFilter) -> bool {
         filter.search.as_ref().is_none_or(|text| text.is_ascii())
     }
 
     /// All that a filter asks for, the state too.
-    pub(super) fn whole(filter: &UserFilter, now: Timestamp) -> Self {
+    pub(in crate::store) fn whole(filter: &UserFilter, now: Timestamp) -> Self {
         let mut all = Self::of(filter, now);
         match filter.state {
             Some(state) => {
@@ -105,17 +87,17 @@ impl SqlSelection {
     }
 
     /// The place of some bytes.
-    pub(super) fn bytes(&mut self, value: Vec<u8>) -> String {
+    pub(in crate::store) fn bytes(&mut self, value: Vec<u8>) -> String {
         self.value(SqlValue::Bytes(value))
     }
 
     /// The condition, and the values of its places.
-    pub(super) fn into_parts(self) -> (String, Vec<SqlValue>) {
+    pub(in crate::store) fn into_parts(self) -> (String, Vec<SqlValue>) {
         (self.text, self.values)
     }
 
     /// What a filter asks for, but for the state.
-    fn of(filter: &UserFilter, now: Timestamp) -> Self {
+    pub(super) fn of(filter: &UserFilter, now: Timestamp) -> Self {
         const PROVED: &str = "EXISTS (SELECT 1 FROM user_factors f WHERE f.user_id = users.id AND f.proved_at IS NOT NULL)";
         let mut all = Self::new();
         if let Some(realm) = &filter.realm {
@@ -176,7 +158,7 @@ impl SqlSelection {
             all.and("id IN (SELECT user_id FROM user_factors WHERE locked_at IS NOT NULL UNION SELECT user_id FROM user_factors WHERE in_a_row >= 5)");
         }
         if let Some(search) = &filter.search {
-            let place = all.text(&pattern(&search.to_lowercase()));
+            let place = all.text(&pattern(search));
             all.and(&format!(
                 "LOWER(username || ' ' || COALESCE(display_name, '') || ' ' || COALESCE(email, '') || ' ' || COALESCE(phone, '')) LIKE {place} ESCAPE '!'"
             ));
@@ -184,8 +166,8 @@ impl SqlSelection {
         all
     }
 
-    /// The text of a page, whose values are in [`Self::values`] then.
-    fn page(mut self, filter: &UserFilter, page: &UserPage<'_>, rows: i64) -> Self {
+    /// The text of a page, whose values are in [`Self::values`] then. The columns name at least realm, `username_key` and id.
+    fn page(mut self, columns: &str, filter: &UserFilter, page: &UserPage<'_>, rows: i64) -> Self {
         let (backwards, behind) = if page.sort.is_down() {
             (" DESC", "<")
         } else {
@@ -235,8 +217,7 @@ impl SqlSelection {
             .iter()
             .map(|state| {
                 format!(
-                    "SELECT {} FROM users WHERE {state}{and}{rest} ORDER BY {order} LIMIT {limit}",
-                    user_columns!()
+                    "SELECT {columns} FROM users WHERE {state}{and}{rest} ORDER BY {order} LIMIT {limit}"
                 )
             })
             .collect();
@@ -272,76 +253,21 @@ macro_rules! bind_all {
         query
     }};
 }
-pub(super) use bind_all;
-
-impl Store {
-    /// A page of a list; fewer than its limit come at the end only.
-    pub async fn list_users(
-        &self,
-        filter: &UserFilter,
-        page: &UserPage<'_>,
-    ) -> Result<Vec<User>, StoreError> {
-        let needle = filter.search.as_ref().map(|s| s.to_lowercase());
-        let rows_asked = if needle.as_ref().is_some_and(|n| !n.is_ascii()) {
-            page.limit.max(LOOKED_AT)
-        } else {
-            page.limit
-        };
-        let mut after = page.after.cloned();
-        let mut found = vec![];
-        let mut link = self.db.read().await?;
-        loop {
-            let from = UserPage {
-                after: after.as_ref(),
-                ..page.clone()
-            };
-            let SqlSelection { text, values } =
-                SqlSelection::of(filter, page.now).page(filter, &from, rows_asked);
-            let rows = on!(link, c => bind_all!(sqlx::query_as::<_, UserRow>(AssertSqlSafe(text)), values).fetch_all(&mut *c).await)
-                .map_err(StoreError::from_sqlx("list users"))?;
-            let full = i64::try_from(rows.len()).is_ok_and(|n| n == rows_asked);
-            let users: Vec<User> = readable(rows);
-            let end = users.last().map(UserPlace::of);
-            found.extend(
-                users
-                    .into_iter()
-                    .filter(|u| needle.as_ref().is_none_or(|n| speaks_of(u, n))),
-            );
-            match end {
-                Some(end) if full && i64::try_from(found.len()).is_ok_and(|n| n < page.limit) => {
-                    after = Some(end);
-                }
-                _ => break,
-            }
-        }
-        found.truncate(usize::try_from(page.limit).unwrap_or_default());
-        Ok(found)
-    }
-}
+pub(in crate::store) use bind_all;
 
 /// What the engine can look for. Beyond ASCII its lower case is not Unicode's (SQLite knows no other than ASCII's, PostgreSQL what
 /// the database was made with), so there it takes any text, and [`speaks_of`] decides.
-fn pattern(needle: &str) -> String {
+fn pattern(search: &str) -> String {
+    use unicode_normalization::UnicodeNormalization as _;
     let mut pattern = String::from("%");
-    for c in needle.chars() {
+    for c in search.nfc() {
         match c {
             '%' | '_' | '!' => pattern.extend(['!', c]),
-            c if c.is_ascii() => pattern.push(c),
+            c if c.is_ascii() => pattern.push(c.to_ascii_lowercase()),
+            _ if pattern.ends_with('%') && !pattern.ends_with("!%") => {}
             _ => pattern.push('%'),
         }
     }
     pattern.push('%');
     pattern
-}
-
-fn speaks_of(user: &User, needle: &str) -> bool {
-    let phone = user.phone.as_ref().map_or("", Phone::as_str);
-    let (shown, email) = (user.display_name.as_deref(), user.email.as_deref());
-    let words = [
-        &user.username,
-        shown.unwrap_or_default(),
-        email.unwrap_or_default(),
-        phone,
-    ];
-    words.join(" ").to_lowercase().contains(needle)
 }
