@@ -12,6 +12,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
+use tokio_util::task::TaskTracker;
 
 use super::StoreError;
 use super::access::Access;
@@ -36,8 +37,8 @@ pub(super) enum Db {
         /// The writer does not wait for the disk at present, until it is acquired anew; see
         /// [`Store::stage`](super::Store::stage).
         relaxed: Arc<AtomicBool>,
-        /// The log is being [folded beside](fold_beside).
-        folding: Arc<AtomicBool>,
+        /// Where the log is [folded beside](fold_beside): nothing, or one task.
+        folding: TaskTracker,
         /// What counts commits, once the store is opened for writing.
         generation: Option<Arc<Generation>>,
     },
@@ -152,19 +153,18 @@ pub(super) async fn pragma(
 }
 
 /// Folds what stands in the log into the file by a connection that reads. It waits for the disk while the writer goes on.
-pub(super) fn fold_beside(read: &SqlitePool, folding: &Arc<AtomicBool>) {
-    const FOLD: &str = "PRAGMA wal_checkpoint(PASSIVE)";
-    if folding.swap(true, Ordering::SeqCst) {
+pub(super) fn fold_beside(read: &SqlitePool, folding: &TaskTracker) {
+    const WHAT_CAN_BE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
+    if !folding.is_empty() {
         return;
     }
-    let (read, folding) = (read.clone(), Arc::clone(folding));
-    tokio::spawn(async move {
+    let read = read.clone();
+    folding.spawn(async move {
         if let Ok(mut reader) = read.acquire().await
-            && let Err(error) = pragma(&mut reader, FOLD).await
+            && let Err(error) = pragma(&mut reader, WHAT_CAN_BE).await
         {
             tracing::debug!("the log is left to the writer: {error}");
         }
-        folding.store(false, Ordering::SeqCst);
     });
 }
 
@@ -264,7 +264,7 @@ impl Db {
             write,
             read,
             relaxed,
-            folding: Arc::default(),
+            folding: TaskTracker::new(),
             generation: None,
         })
     }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use tokio_util::task::TaskTracker;
 
 use super::db::Db;
 use super::lease_owner::Leases;
@@ -46,7 +47,7 @@ impl Store {
                 generation: None,
                 read: only,
                 relaxed: Arc::default(),
-                folding: Arc::default(),
+                folding: TaskTracker::new(),
             },
             leases: Leases::default(),
             note: None,
