@@ -104,7 +104,11 @@ impl Engine {
             .is("config", path.as_str())
             .is("daemon", daemon);
         let place = format!("{host} {path}");
-        let keys = self.audit_keys().await?;
+        let mut keys = self.audit_keys().await?;
+        // The last line may have been written with another one.
+        if let Some(current) = keys.first_mut() {
+            *current = self.audit_key().await?;
+        }
         let settings = self.config.digest.settings();
         Ok(self
             .store

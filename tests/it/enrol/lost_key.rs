@@ -23,12 +23,12 @@ fn trap_79_a_lost_key_is_given_up_by_its_number_and_nothing_that_was_used_counts
         keyed(&mut office, "a", None);
         let daemon = office.daemon();
         office.with_jan();
-        office.with_button();
         let said = office.run(&["give-up-key"]);
         assert_eq!(said.code, 1, "{}{}", said.out, said.err);
         assert!(said.err.contains("nothing is lost"), "{}", said.err);
         let path = office.sent(&[]);
         let (key, codes) = office.enrol(&mut Browser::desktop(), &path, "");
+        office.with_button();
         let service = Service::new(&office);
         service.right(&key, 30);
         let pressed = service.verify(&button(0));

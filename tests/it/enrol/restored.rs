@@ -60,13 +60,13 @@ fn trap_69_what_was_used_since_a_copy_proves_nobody_once_the_copy_is_restored() 
     on_both(|office| {
         let daemon = office.daemon();
         office.with_jan();
-        office.with_button();
         let said = office.run(&["restored", "--reviewed"]);
         assert_eq!(said.code, 1, "{}{}", said.out, said.err);
         let said = office.run(&["api-tokens", "create", "former", "--scope=verify"]);
         assert_eq!(said.code, 0, "{}", said.err);
         let path = office.sent(&[]);
         let (key, codes) = office.enrol(&mut Browser::desktop(), &path, "");
+        office.with_button();
         let service = Service::new(&office);
         let answer = service.verify(&button(0));
         assert_eq!(answer.body["result"], "accepted", "{}", answer.body);
