@@ -167,7 +167,13 @@ impl SqlSelection {
     }
 
     /// The text of a page, whose values are in [`Self::values`] then. The columns name at least realm, `username_key` and id.
-    fn page(mut self, columns: &str, filter: &UserFilter, page: &UserPage<'_>, rows: i64) -> Self {
+    pub(super) fn page(
+        mut self,
+        columns: &str,
+        filter: &UserFilter,
+        page: &UserPage<'_>,
+        rows: i64,
+    ) -> Self {
         let (backwards, behind) = if page.sort.is_down() {
             (" DESC", "<")
         } else {
