@@ -197,6 +197,15 @@ impl Act for ChangeToken {
                     tell(&entry, &held);
                     done
                 }
+                // Its seed would come back with a file.
+                None if verb == TokenVerb::Revoke && held.given_up => {
+                    let entry = entry(at, act, &held, user.as_ref(), &held.kept);
+                    let key = at.engine.audit_key().await?;
+                    let store = at.store();
+                    let done = store.revoke_given_up(&held.kept, (&entry, &key)).await;
+                    tell(&entry, &held);
+                    done
+                }
                 None => return Ok(acted(serial, false)),
             };
             match done {

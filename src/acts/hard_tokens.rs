@@ -21,7 +21,8 @@ use crate::factors::seeds::{
     self, SeedFault, SeedFile, SeedFileFaults, SeedFileOptions, SeedKeys, SeedToken,
 };
 use crate::model::{
-    AuditAct, AuditEntry, Authenticator, AuthenticatorId, AuthenticatorState, OtpHash,
+    AuditAct, AuditEntry, Authenticator, AuthenticatorId, AuthenticatorKind, AuthenticatorState,
+    OtpHash,
 };
 use crate::plan::tokens::{Fingerprint, KnownToken, OfferedToken, TokenClash, import};
 use crate::store::{KeptAuthenticator, NewHardToken, StoreError};
@@ -305,6 +306,18 @@ fn row(
             format!(
                 "token {}: the store has it with a counter and the file with a clock, or the other way round: nothing is imported; `realmsync hard-tokens remove` it first",
                 token.serial
+            ),
+        ));
+    }
+    let other_period = |there: &Authenticator| {
+        there.kind == AuthenticatorKind::Totp && there.period != token.period
+    };
+    if let Some(there) = there.as_ref().filter(|there| other_period(there)) {
+        return Err(ActFailure::new(
+            FailureKind::Unfit,
+            format!(
+                "token {}: the store has it with steps of {} s and the file with {} s: nothing is imported; say --period {1} if the file does not name it",
+                token.serial, there.period, token.period
             ),
         ));
     }

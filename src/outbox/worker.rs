@@ -463,6 +463,10 @@ impl Worker {
             return Ok(());
         }
         crate::failpoint::hit("outbox.sent");
+        let now = self.runner.clock.now();
+        for settlement in &mut self.ended {
+            settlement.from_now(now);
+        }
         let fates = self.runner.store.settle(&self.ended).await?;
         crate::failpoint::hit("outbox.settled");
         let ended = std::mem::take(&mut self.ended);

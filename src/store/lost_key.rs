@@ -69,12 +69,18 @@ async fn take_canary(
     Ok(rows.map_err(StoreError::from_sqlx("change the key"))? == 1)
 }
 
-/// Whoever had an authenticator that goes was asked for it by an open link: that link would do alone afterwards. Gives how many users
-/// had one.
-async fn links_back(tx: &mut Tx, with_others: &str, at: Timestamp) -> Result<usize, StoreError> {
+/// Whoever had an authenticator, or recovery codes, that go was asked for a code by an open link: that link would do alone afterwards.
+/// Gives how many users had one.
+async fn links_back(
+    tx: &mut Tx,
+    secrets: &str,
+    digests: &str,
+    at: Timestamp,
+) -> Result<usize, StoreError> {
     let sql = format!(
-        "SELECT DISTINCT user_id FROM enrolments WHERE state = 'open' AND user_id IN (
-            SELECT user_id FROM authenticators WHERE state = 'active' AND secret IS NOT NULL AND {with_others}) ORDER BY user_id"
+        "SELECT DISTINCT user_id FROM enrolments WHERE state = 'open' AND (
+            user_id IN (SELECT user_id FROM authenticators WHERE state = 'active' AND secret IS NOT NULL AND {secrets})
+            OR user_id IN (SELECT user_id FROM recovery_codes WHERE kind = 'recovery' AND uses_left > 0 AND {digests})) ORDER BY user_id"
     );
     let users =
         on!(tx, c => sqlx::query_scalar::<_, Vec<u8>>(AssertSqlSafe(sql)).fetch_all(&mut *c).await)
@@ -88,7 +94,7 @@ async fn links_back(tx: &mut Tx, with_others: &str, at: Timestamp) -> Result<usi
 impl Store {
     /// Gives up what is kept with keys that nobody has, in one transaction with its line of the audit. Applications are revoked. Hard
     /// tokens are revoked too, and get their seed back with a file: whose they are and where their counter stands stays. Recovery codes
-    /// go. Open links of whoever had an authenticator are void. `false`: the store is kept with another canary by now, or it would be
+    /// go. Open links of whoever had either are void. `false`: the store is kept with another canary by now, or it would be
     /// another number, and nothing is done.
     pub async fn give_up_key(
         &self,
@@ -103,7 +109,7 @@ impl Store {
         if !take_canary(&mut tx, given_up.was.as_ref(), &given_up.canary).await? {
             return Ok(false);
         }
-        let links = links_back(&mut tx, &secrets, at).await?;
+        let links = links_back(&mut tx, &secrets, &digests, at).await?;
         let pending = format!(
             "DELETE FROM authenticators WHERE secret IS NOT NULL AND kind = 'app' AND state = 'pending' AND {secrets}"
         );

@@ -110,13 +110,15 @@ pub(super) async fn found_as_copy(tx: &mut Tx, now: Timestamp) -> Result<(), Sto
 /// The store goes on from a copy. Gives how many messages are on hold for it.
 ///
 /// A token that counts has to give two codes in a row, since its counter went back. A clock's codes are refused up to the second step from
-/// now: whoever saw one that was used since the copy cannot use it again. Links that are open may have been used.
+/// now: whoever saw one that was used since the copy cannot use it again. So of tokens whose seed was given up: it may have come back with a
+/// file since. Links that are open may have been used.
 async fn take_as_copy(tx: &mut Tx, now: Timestamp) -> Result<u64, StoreError> {
     const COUNTING: &str = "
-        UPDATE authenticators SET two_codes = $1, first_code = NULL, first_until = NULL WHERE kind = 'hotp' AND secret IS NOT NULL";
+        UPDATE authenticators SET two_codes = $1, first_code = NULL, first_until = NULL
+        WHERE kind = 'hotp' AND (secret IS NOT NULL OR key_id = 'given-up')";
     const CLOCKS: &str = "
         UPDATE authenticators SET next = $1 / period + drift + CASE kind WHEN 'app' THEN 2 ELSE 3 END
-        WHERE kind IN ('app', 'totp') AND secret IS NOT NULL AND next < $1 / period + drift + CASE kind WHEN 'app' THEN 2 ELSE 3 END";
+        WHERE kind IN ('app', 'totp') AND (secret IS NOT NULL OR key_id = 'given-up') AND next < $1 / period + drift + CASE kind WHEN 'app' THEN 2 ELSE 3 END";
     const LINKS: &str = "UPDATE enrolments SET state = 'void' WHERE state = 'open'";
     const ANEW: &str = "DELETE FROM meta WHERE key = 'restored-reviewed'";
     let failed = StoreError::from_sqlx("take a copy on");

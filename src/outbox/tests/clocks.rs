@@ -155,3 +155,37 @@ async fn a_hold_of_a_clock_that_was_ahead_does_not_end_retry_for_when_it_is_rele
     assert!(job.give_up_at >= f.now.plus_ms(3 * DAY_MS));
     assert!(all_are(&f, JobState::Waiting).await);
 }
+
+/// Noted by the clock before it was set back, and written after that.
+#[tokio::test]
+async fn what_ended_is_waited_for_from_when_it_is_written() {
+    use crate::clock::Timestamp;
+    use crate::model::message_rules::AttemptEnd;
+    use crate::store::Settlement;
+    let f = sqlite().await;
+    changed_numbers(&f, 1).await;
+    let job = f.claim(1).await.remove(0);
+    let again = AttemptEnd::Again {
+        why: "503".into(),
+        unknown_end: false,
+        next_attempt_at: Timestamp(DAYS_10 + 5_000),
+    };
+    let mut settlement = Settlement {
+        job,
+        ending: again,
+        now: Timestamp(DAYS_10),
+    };
+    for _ in 0..2 {
+        settlement.from_now(Timestamp(1_000));
+        let AttemptEnd::Again {
+            next_attempt_at, ..
+        } = &settlement.ending
+        else {
+            panic!("{settlement:?}")
+        };
+        assert_eq!(
+            (*next_attempt_at, settlement.now),
+            (Timestamp(6_000), Timestamp(1_000))
+        );
+    }
+}

@@ -64,6 +64,8 @@ pub struct HardTokenRow {
     pub username: Option<String>,
     /// Its user's realm.
     pub realm: Option<RealmId>,
+    /// Its seed was given up with a lost key, and may come back with a file.
+    pub given_up: bool,
 }
 
 #[derive(FromRow)]
@@ -72,6 +74,7 @@ struct ListedRow {
     token: AuthenticatorRow,
     username: Option<String>,
     realm: Option<String>,
+    given_up: bool,
 }
 
 impl TryFrom<ListedRow> for HardTokenRow {
@@ -82,6 +85,7 @@ impl TryFrom<ListedRow> for HardTokenRow {
             kept: row.token.try_into()?,
             username: row.username,
             realm: row.realm.map(RealmId::from),
+            given_up: row.given_up,
         })
     }
 }
@@ -91,7 +95,8 @@ const LISTED: &str = concat!(
     "SELECT ",
     authenticator_columns!(),
     ", (SELECT username FROM users u WHERE u.id = a.user_id) AS username,
-       (SELECT realm FROM users u WHERE u.id = a.user_id) AS realm
+       (SELECT realm FROM users u WHERE u.id = a.user_id) AS realm,
+       a.state = 'revoked' AND a.key_id = 'given-up' AS given_up
      FROM authenticators a WHERE a.serial IS NOT NULL"
 );
 
@@ -321,6 +326,33 @@ impl Store {
             .await
             .map(|r| r.rows_affected()))
         .map_err(&failed)?;
+        if rows != 1 {
+            return Err(StoreError::Conflict(1));
+        }
+        append(&mut tx, audit.1, audit.0).await?;
+        tx.commit().await
+    }
+
+    /// A token whose seed was given up is revoked for good: no file gives it back.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it is another by now. Then nothing is done.
+    pub async fn revoke_given_up(
+        &self,
+        held: &KeptAuthenticator,
+        audit: (&AuditEntry, &AuditKey),
+    ) -> Result<(), StoreError> {
+        const REVOKE: &str = "UPDATE authenticators SET key_id = '' WHERE id = $1 AND state = 'revoked' AND key_id = $2";
+        let id = held.authenticator.id.0.as_bytes().to_vec();
+        let mut tx = self.db.begin().await?;
+        if let Some(user) = held.authenticator.user {
+            crate::store::outbox::locks::user(&mut tx, user).await?;
+        }
+        if let Some(realm) = &audit.0.realm {
+            crate::store::outbox::locks::realm(&mut tx, realm).await?;
+        }
+        let rows = on!(tx, c => sqlx::query(REVOKE).bind(id).bind(GIVEN_UP).execute(&mut *c).await.map(|r| r.rows_affected()))
+            .map_err(StoreError::from_sqlx("revoke a hard token"))?;
         if rows != 1 {
             return Err(StoreError::Conflict(1));
         }

@@ -1,5 +1,6 @@
 //! In which order transactions of PostgreSQL lock rows, so that no two ever wait for each other: users by id, then realms by id, then
-//! runs by id, then messages in the order of their making, all of them at once.
+//! runs by id, then messages in the order of their making, all of them at once. Acts that come to everybody lock whole tables first, see
+//! [`links_and_authenticators`].
 //!
 //! What is done to many messages at once locks all that it may come to (by [`jobs`] and the like, or by one statement that is
 //! [`in_order!`]) before it changes the first one. What the outbox's worker settles, renews and gives up waits for nobody: it passes by
@@ -34,17 +35,23 @@ macro_rules! in_order {
 }
 pub(in crate::store) use in_order;
 
-/// Keeps all others from changing links and authenticators until the end of the transaction, for an act that comes to most of them. In
-/// the order in which others lock them; whoever only reads waits for nothing.
+/// Keeps all others from changing links and authenticators until the end of the transaction, for an act that comes to most of them. The
+/// first thing of it: whoever changes links or messages of a user locks that user before, and waits here with nothing locked.
+/// Whoever only reads waits for nothing.
 pub(in crate::store) async fn links_and_authenticators(tx: &mut Tx) -> Result<(), StoreError> {
-    const SQL: &str = "LOCK TABLE enrolments, authenticators IN SHARE ROW EXCLUSIVE MODE";
+    const ALL: [&str; 2] = [
+        "LOCK TABLE users IN EXCLUSIVE MODE",
+        "LOCK TABLE enrolments, authenticators IN SHARE ROW EXCLUSIVE MODE",
+    ];
     let EngineConnection::Postgres(c) = tx.side() else {
         return Ok(());
     };
-    answered(sqlx::query(SQL).execute(&mut *c))
-        .await
-        .map(|_| ())
-        .map_err(StoreError::from_sqlx("lock links and authenticators"))
+    for sql in ALL {
+        answered(sqlx::query(sql).execute(&mut *c))
+            .await
+            .map_err(StoreError::from_sqlx("lock links and authenticators"))?;
+    }
+    Ok(())
 }
 
 /// Locks the messages of a condition over `$1` (a realm), `$2` (a run or a user, 16 bytes) and `$3` (ids of messages), where no other

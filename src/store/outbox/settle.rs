@@ -21,6 +21,22 @@ pub struct Settlement {
     pub now: Timestamp,
 }
 
+impl Settlement {
+    /// It ended now, and what is to be waited for is waited for from now on: the clock may have been set since it was noted.
+    pub fn from_now(&mut self, now: Timestamp) {
+        if let AttemptEnd::Again {
+            next_attempt_at, ..
+        }
+        | AttemptEnd::Later {
+            next_attempt_at, ..
+        } = &mut self.ending
+        {
+            *next_attempt_at = now.plus_ms(next_attempt_at.since_ms(self.now));
+        }
+        self.now = now;
+    }
+}
+
 /// What became of a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {

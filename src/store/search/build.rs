@@ -287,7 +287,8 @@ impl Store {
 
     async fn index_state(&self, now: Timestamp) -> Result<IndexState, StoreError> {
         const SQL: &str = "
-            SELECT i.epoch, i.removed, i.built_at,
+            SELECT i.epoch, i.removed + (SELECT COUNT(*) FROM search_log l WHERE l.user_id IS NOT NULL
+                    AND NOT EXISTS (SELECT 1 FROM users u WHERE u.id = l.user_id AND u.state <> 'removed')), i.built_at,
                 (SELECT COUNT(*) FROM search_log), (SELECT COUNT(*) FROM search_log WHERE user_id IS NULL),
                 (SELECT COUNT(*) FROM search_segments s WHERE s.epoch = i.epoch AND s.first_page IS NULL),
                 (SELECT CAST(COALESCE(SUM(s.users), 0) AS BIGINT) FROM search_segments s WHERE s.epoch = i.epoch AND s.first_page IS NULL),

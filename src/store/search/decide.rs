@@ -29,7 +29,7 @@ pub(super) struct IndexState {
     pub(super) small_users: i64,
     /// Segments that are no use any more.
     pub(super) dead: i64,
-    /// Removed users of whom something is left.
+    /// Removed users of whom something is left, those of the log too.
     pub(super) removed: i64,
     /// How old it is, milliseconds.
     pub(super) age_ms: i64,

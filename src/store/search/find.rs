@@ -236,6 +236,8 @@ impl Looking<'_> {
                 near.start = near.start.max(start);
             }
         }
+        // Whoever stands before all pages is on the first.
+        near.end = near.end.max(near.start + 1);
         // Those who changed since, by the pages on which they would stand.
         let mut changed: BTreeMap<i64, Vec<UserId>> = BTreeMap::new();
         for (id, page) in read_docs(self.link, &view.docs(true)).await? {
@@ -275,9 +277,11 @@ impl Looking<'_> {
                 };
                 let Some(next) = next else { break };
                 let (realm, name, _) = next.key();
-                let too_far = mark
-                    .as_ref()
-                    .is_some_and(|(at, mark)| (realm, name).cmp(&(at, mark)).is_lt() == down);
+                // Of the name that a page begins with there may be others on the page before.
+                let too_far = mark.as_ref().is_some_and(|(at, mark)| {
+                    let order = (realm, name).cmp(&(at, mark));
+                    if down { order.is_le() } else { order.is_ge() }
+                });
                 if too_far {
                     break;
                 }

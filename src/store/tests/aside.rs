@@ -31,10 +31,14 @@ const SHAPE_POSTGRES: &str = "
 
 /// Every name in the schema, and everything about `users`.
 async fn shape(f: &Fixture) -> String {
+    const WHOLE: &str = "SELECT group_concat(integrity_check) FROM pragma_integrity_check";
     let sql = match f.store.db {
         Db::Sqlite { .. } => SHAPE_SQLITE,
         Db::Postgres { .. } => SHAPE_POSTGRES,
     };
+    if f.store.single_daemon() {
+        assert_eq!(f.text(WHOLE).await.as_deref(), Some("ok"));
+    }
     f.text(sql).await.expect("a schema")
 }
 

@@ -55,6 +55,34 @@ fn note(f: &Fixture) -> AuditNote {
     }
 }
 
+/// Whoever has recovery codes only is asked for one of them by an open link: it would do alone without them.
+pub(super) async fn trap_79_links_that_lost_recovery_codes_guarded_are_void(f: &Fixture) {
+    let (lost, own) = (RootKey::new(&[8; 32]), f.key.root());
+    let [jan, eva] = jan_and_eva(f, lost.id()).await;
+    run(
+        f,
+        "UPDATE authenticators SET state = 'revoked', secret = NULL WHERE user_id IN (SELECT id FROM users WHERE username = 'jan')"
+            .into(),
+    )
+    .await;
+    let was = canary(&lost);
+    f.store.keep_canary(&was, &[]).await.unwrap();
+    let ids = [own.id()];
+    let out = f.store.locked_out(&ids, &ids).await.unwrap();
+    assert_eq!((out.secrets, out.codes), (0, 1));
+    let given_up = GivenUp {
+        was: Some(was),
+        canary: canary(&own),
+        keys: ids.to_vec(),
+        digests: ids.to_vec(),
+        retired: vec![],
+        out,
+    };
+    assert!(f.store.give_up_key(&given_up, &note(f)).await.unwrap());
+    assert!(left(f, &jan).await.starts_with("void 0"));
+    assert!(left(f, &eva).await.starts_with("open 1"));
+}
+
 pub(super) async fn trap_79_what_a_lost_key_kept_is_given_up_by_its_number_and_nothing_else(
     f: &Fixture,
 ) {

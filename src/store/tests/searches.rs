@@ -1,6 +1,6 @@
 //! The index of searches: it finds whom a look at everybody finds, whatever happens meanwhile.
 
-use super::by_hand::{act, by_hand, ready};
+use super::by_hand::{act, by_hand, ready, removed};
 use super::*;
 use crate::clock::Timestamp;
 use crate::model::{AuditAct, State, StateReason, UserSort};
@@ -139,7 +139,7 @@ const TEXTS: [&str; 33] = [
 pub(super) async fn trap_133_the_index_finds_whom_a_look_at_everybody_finds(f: &Fixture) {
     ready(f).await;
     f.sql(
-        "INSERT INTO realms (id, kind, name) VALUES ('aaa', 'custom', 'A'), ('zzz', 'custom', 'Z')",
+        "INSERT INTO realms (id, kind, name) VALUES ('aaa', 'custom', 'A'), ('zzz', 'custom', 'Z') ON CONFLICT DO NOTHING",
     )
     .await;
     make(f, 1, &people()).await;
@@ -203,6 +203,42 @@ pub(super) async fn trap_133_the_index_finds_whom_a_look_at_everybody_finds(f: &
     // With nothing to go by the index gives up its place: this is what it would find.
     f.sql("DELETE FROM search_grams").await;
     assert_eq!(found(f, "zora").await, "");
+}
+
+/// A realm that was made since, and comes before all others: the pages of the index begin behind it.
+pub(super) async fn whoever_stands_before_all_pages_is_found(f: &Fixture) {
+    ready(f).await;
+    f.sql("INSERT INTO realms (id, kind, name) VALUES ('a', 'custom', 'A') ON CONFLICT DO NOTHING")
+        .await;
+    make(f, 1, &people()).await;
+    index(&f.store, START).await;
+    for n in 1..=4 {
+        let first = User {
+            realm: RealmId::from("a"),
+            ..by_hand(&format!("first{n}"), n)
+        };
+        act(f, &first, 0, AuditAct::UserAdd).await.unwrap();
+    }
+    index(&f.store, START).await;
+    assert_eq!(
+        count(f, OPEN).await,
+        0,
+        "they are in a segment of their own"
+    );
+    let own = UserFilter {
+        realm: Some(RealmId::from("a")),
+        ..search("first")
+    };
+    let all = ["first1", "first2", "first3", "first4"];
+    for filter in [own, search("first")] {
+        for limit in [1, 3, 50] {
+            let up = names(f, &filter, UserSort::Name, limit).await;
+            assert_eq!(up, all, "{filter:?} {limit}");
+            let mut down = names(f, &filter, UserSort::NameDown, limit).await;
+            down.reverse();
+            assert_eq!(down, all, "{filter:?} {limit}");
+        }
+    }
 }
 
 pub(super) async fn a_search_knows_who_changed_and_no_former_names(f: &Fixture) {
@@ -290,6 +326,16 @@ pub(super) async fn a_search_knows_who_changed_and_no_former_names(f: &Fixture) 
     assert_eq!(found(f, &name).await, "");
     assert_eq!(found(f, "last").await, "last0 last1 last2");
     assert_eq!(count(f, GRAMS_OF_NOBODY).await, 0);
+
+    // Also where nobody else changes.
+    let gone = removed(&by_hand("last0", 0));
+    act(f, &gone, 1, AuditAct::UserRemove).await.unwrap();
+    let epoch = count(f, EPOCH).await;
+    index(&f.store, START.plus_ms(DAY_MS + 1)).await;
+    assert_eq!(count(f, EPOCH).await, epoch, "once a day");
+    index(&f.store, START.plus_ms(2 * DAY_MS)).await;
+    assert!(count(f, EPOCH).await > epoch);
+    assert_eq!(count(f, OPEN).await, 0);
 }
 
 pub(super) async fn a_build_that_is_cut_off_at_any_step_spoils_nothing(f: &Fixture) {

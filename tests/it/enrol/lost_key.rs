@@ -113,3 +113,35 @@ fn trap_79_a_lost_key_is_given_up_by_its_number_and_nothing_that_was_used_counts
         assert_eq!(said.code, 1, "{}{}", said.out, said.err);
     });
 }
+
+/// A token that is stolen after its seed was given up stays revoked, also when the file of its delivery comes again.
+#[test]
+fn a_token_that_is_revoked_after_its_seed_was_given_up_comes_back_with_no_file() {
+    let mut office = Office::new();
+    for (name, fill) in [("a", 1), ("b", 2)] {
+        write_key(&office, name, fill);
+    }
+    keyed(&mut office, "a", None);
+    let daemon = office.daemon();
+    office.with_jan();
+    office.with_button();
+    let service = Service::new(&office);
+    drop(daemon);
+    keyed(&mut office, "b", None);
+    let out = office.done(&["give-up-key", "--expect=1"]);
+    assert_eq!(out, json!({"secrets": 1, "codes": 0}));
+    let _daemon = office.daemon();
+    let revoked = office.done(&["hard-tokens", "revoke", "B1"]);
+    assert_eq!(revoked["changed"], json!(true), "{revoked}");
+    let file = office.path("tokens.csv");
+    let again = office.done(&["hard-tokens", "import", file.to_str().expect("a path")]);
+    assert_eq!(
+        (&again["imported"], &again["unchanged"]),
+        (&json!(0), &json!(1)),
+        "{again}"
+    );
+    let answer = service.verify(&button(0));
+    assert_eq!(answer.body["result"], "rejected", "{}", answer.body);
+    let audit = office.lines(&["audit"]);
+    assert!(audit.iter().any(|line| line["act"] == "hard-token-revoke"));
+}

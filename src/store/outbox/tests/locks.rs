@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::*;
-use crate::store::{Counted, StoreError};
+use crate::model::{AuditAct, AuditEntry};
+use crate::store::{AuditKey, AuditNote, Counted, StoreError};
 
 const A: &str = "+421905000001";
 const RETRY: JobAction = JobAction::Retry { retry_for_ms: 1000 };
@@ -147,6 +148,14 @@ async fn whatever_changes_many_messages_at_once() {
             let mut tx = store.db.begin().await.unwrap();
             no_deadlock(release_brake(&mut tx, &here, now).await);
             no_deadlock(tx.commit().await);
+        }
+    });
+    let (store, key) = (f.store.clone(), AuditKey::of(&f.key));
+    tasks.spawn(async move {
+        let entry = AuditEntry::new(AuditAct::Restored, None, "command", now);
+        let note = AuditNote { entry, key };
+        for _ in 0..ROUNDS {
+            no_deadlock(store.restored(now, &note).await);
         }
     });
     let (store, ctx) = (f.store.clone(), f.ctx());
