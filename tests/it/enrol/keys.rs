@@ -66,7 +66,7 @@ pub(super) fn asked(office: &Office, path: &str) -> Value {
 
 /// Waits until the key's status is so.
 pub(super) fn until(office: &Office, what: &str, so: impl Fn(&Value) -> bool) {
-    for _ in 0..400 {
+    for _ in 0..1200 {
         if so(&status(office)["daemon"]["enrolment_key"]) {
             return;
         }
@@ -86,7 +86,7 @@ impl Service {
         let said = office.run(&["api-tokens", "create", "vpn", "--scope=verify"]);
         assert_eq!(said.code, 0, "{}", said.err);
         Self {
-            program: Program::at(office.port).with(said.out.trim()),
+            program: Program::of_restarts(office.port).with(said.out.trim()),
             runtime: tokio::runtime::Runtime::new().expect("a runtime"),
         }
     }

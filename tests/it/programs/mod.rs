@@ -39,10 +39,20 @@ pub struct Program {
 impl Program {
     /// Of the daemon on this port; without a token.
     pub fn at(port: u16) -> Self {
+        Self::keeping(port, usize::MAX)
+    }
+
+    /// The same with a connection for each request: the daemon may be another one at the next.
+    pub fn of_restarts(port: u16) -> Self {
+        Self::keeping(port, 0)
+    }
+
+    fn keeping(port: u16, connections: usize) -> Self {
         let _already = rustls::crypto::ring::default_provider().install_default();
         Self {
             client: reqwest::Client::builder()
                 .no_proxy()
+                .pool_max_idle_per_host(connections)
                 .timeout(Duration::from_mins(1))
                 .build()
                 .expect("a client"),
