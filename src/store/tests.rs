@@ -168,6 +168,8 @@ macro_rules! on_both {
                 for sql in [
                     "DELETE FROM refused", "DELETE FROM staged_refused", "DELETE FROM enrolments", "DELETE FROM jobs", "DELETE FROM staged_users",
                     "DELETE FROM changes", "DELETE FROM runs", "DELETE FROM users", "UPDATE realms SET held = NULL",
+                    "DELETE FROM search_log", "DELETE FROM search_pages", "DELETE FROM search_docs", "DELETE FROM search_grams", "DELETE FROM search_segments",
+                    "UPDATE search_index SET epoch = 0, builder = NULL, builder_until = NULL, built_at = NULL, removed = 0",
                     "DELETE FROM audit", "DELETE FROM operations", "DELETE FROM operation_users", "DELETE FROM operation_runs", "DELETE FROM operation_refused", "DELETE FROM operation_enrolments", "DELETE FROM authenticators", "DELETE FROM recovery_codes", "DELETE FROM user_factors", "DELETE FROM adoptions", "DELETE FROM overrides", "DELETE FROM freezes", "DELETE FROM freeze_links", "DELETE FROM refused_numbers", "DELETE FROM meta WHERE key = 'audit'",
                 ] {
                     f.sql(sql).await;

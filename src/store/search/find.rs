@@ -151,7 +151,7 @@ impl Looking<'_> {
                 places.join(", "),
                 places.len()
             );
-            let link = &mut self.link;
+            let link = &mut *self.link;
             let rows = on!(link, c => bind_all!(sqlx::query_as::<_, UserRow>(AssertSqlSafe(sql)), values).fetch_all(&mut *c).await)
                 .map_err(failed)?;
             let users: Vec<User> = readable(rows);

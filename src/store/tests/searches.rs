@@ -139,7 +139,7 @@ const TEXTS: [&str; 33] = [
 pub(super) async fn trap_133_the_index_finds_whom_a_look_at_everybody_finds(f: &Fixture) {
     ready(f).await;
     f.sql(
-        "INSERT INTO realms (id, kind, name) VALUES ('aaa', 'custom', 'A'), ('zzz', 'custom', 'Z') ON CONFLICT DO NOTHING",
+        "INSERT INTO realms (id, kind, name) VALUES ('aaa', 'custom', 'A'), ('zzz', 'custom', 'Z') ON CONFLICT (id) DO NOTHING",
     )
     .await;
     make(f, 1, &people()).await;
