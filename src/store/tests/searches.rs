@@ -79,7 +79,7 @@ fn people() -> Vec<User> {
             let name = if n < 300 {
                 format!("u{:03}", n * 7 % 300)
             } else {
-                format!("zora{:03}", n)
+                format!("zora{n:03}")
             };
             let mut someone = user(&name, &format!("+42190{:07}", n * 7919 % 10_000_000));
             someone.directory_id = Some(DirectoryId(u128::from(n + 1).to_be_bytes()));
@@ -248,7 +248,6 @@ pub(super) async fn a_search_knows_who_changed_and_no_former_names(f: &Fixture) 
     let mut one = by_hand("first", 1);
     act(f, &one, 0, AuditAct::UserAdd).await.unwrap();
     assert_eq!(found(f, "first").await, "first", "who is not indexed yet");
-    let mut base = 1;
     // Again and again: before they are indexed, after, and after their segments have become one.
     for round in 0..6 {
         let former = one.username.clone();
@@ -257,11 +256,11 @@ pub(super) async fn a_search_knows_who_changed_and_no_former_names(f: &Fixture) 
             username: format!("name{round}"),
             username_key: format!("name{round}"),
             phone: crate::model::Phone::from_e164(&number),
-            version: base + 1,
-            ..one
+            ..later(&one)
         };
-        act(f, &one, base, AuditAct::UserEdit).await.unwrap();
-        base += 1;
+        act(f, &one, one.version - 1, AuditAct::UserEdit)
+            .await
+            .unwrap();
         for n in 0..3 {
             let other = by_hand(&format!("more{round}{n}"), n);
             act(f, &other, 0, AuditAct::UserAdd).await.unwrap();
