@@ -61,7 +61,7 @@ pub(super) async fn trap_79_links_that_lost_recovery_codes_guarded_are_void(f: &
     let [jan, eva] = jan_and_eva(f, lost.id()).await;
     run(
         f,
-        "UPDATE authenticators SET state = 'revoked', secret = NULL WHERE user_id IN (SELECT id FROM users WHERE username = 'jan')"
+        "UPDATE authenticators SET state = 'revoked', secret = NULL, ended_at = 1 WHERE user_id IN (SELECT id FROM users WHERE username = 'jan')"
             .into(),
     )
     .await;

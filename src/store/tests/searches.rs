@@ -327,8 +327,11 @@ pub(super) async fn a_search_knows_who_changed_and_no_former_names(f: &Fixture) 
     assert_eq!(count(f, GRAMS_OF_NOBODY).await, 0);
 
     // Also where nobody else changes.
-    let gone = removed(&by_hand("last0", 0));
-    act(f, &gone, 1, AuditAct::UserRemove).await.unwrap();
+    let last = f.store.find_users("last0", None).await.unwrap().remove(0);
+    let gone = removed(&last);
+    act(f, &gone, last.version, AuditAct::UserRemove)
+        .await
+        .unwrap();
     let epoch = count(f, EPOCH).await;
     index(&f.store, START.plus_ms(DAY_MS + 1)).await;
     assert_eq!(count(f, EPOCH).await, epoch, "once a day");

@@ -5,6 +5,7 @@ mod clocks;
 mod keys;
 mod lost_key;
 mod page;
+mod proxy;
 mod restored;
 mod rotation;
 mod rules;
