@@ -132,7 +132,7 @@ fn a_token_that_is_revoked_after_its_seed_was_given_up_comes_back_with_no_file()
     assert_eq!(out, json!({"secrets": 1, "codes": 0}));
     let _daemon = office.daemon();
     let revoked = office.done(&["hard-tokens", "revoke", "B1"]);
-    assert_eq!(revoked["changed"], json!(true), "{revoked}");
+    assert_eq!(revoked["state"], json!("revoked"), "{revoked}");
     let file = office.path("tokens.csv");
     let again = office.done(&["hard-tokens", "import", file.to_str().expect("a path")]);
     assert_eq!(
