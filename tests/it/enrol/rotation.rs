@@ -61,7 +61,8 @@ fn holders(office: &Office) -> Vec<Holder> {
     }
     // And tokens of nobody, more than are moved in one round.
     let key = RootKey::new(&KEY);
-    for n in 0..FREE {
+    // None of them has the id of zeros, which is nobody's.
+    for n in 1..=FREE {
         let id = AuthenticatorId(uuid::Uuid::from_u128(n));
         let owner = Authenticator::owner(None, id);
         let sealed = seal(&key, &owner, b"a seed of twenty byte", [6; NONCE]).expect("sealed");
