@@ -30,7 +30,7 @@ fn in_front_of(office: &Office) -> (Nginx, u16) {
     assert!(!ours.join("\n").contains("ssl;"), "{ours:?}");
     let folder = office.folder.path().display();
     let whole = format!(
-        "user root; daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx-error.log info;
+        "user root; daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx-error.log info;
          events {{}}
          http {{ access_log {folder}/nginx-access.log; client_body_temp_path {folder}/nginx-body; proxy_temp_path {folder}/nginx-proxy;
                  fastcgi_temp_path {folder}/nginx-f; uwsgi_temp_path {folder}/nginx-u; scgi_temp_path {folder}/nginx-s;\n{}\n}}",
