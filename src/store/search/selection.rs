@@ -262,7 +262,7 @@ macro_rules! bind_all {
 pub(in crate::store) use bind_all;
 
 /// What the engine can look for. Beyond ASCII its lower case is not Unicode's (SQLite knows no other than ASCII's, PostgreSQL what
-/// the database was made with), so there it takes any text, and [`speaks_of`] decides.
+/// the database was made with), so there it takes any text, and `speaks_of` decides.
 fn pattern(search: &str) -> String {
     use unicode_normalization::UnicodeNormalization as _;
     let mut pattern = String::from("%");
